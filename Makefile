@@ -1,0 +1,47 @@
+# Two commands do everything on a fresh machine with Python 3.11: `make demo` and `make test`.
+# Each makes the environment it needs in $(VENV); a second run reuses it.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+TEST_WORKERS ?= 2
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format wheel-check clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.demo  ## the whole system on this machine: photographs in, scores out (ARGS=--once, ARGS="--photos DIR")
+	@$(BIN)/dpiqa demo $(ARGS)
+
+test: $(VENV)/.test  ## every test, against real Postgres, Valkey, S3 and worker processes (ARGS="-k name")
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope $(ARGS)
+
+check: $(VENV)/.dev  ## linter, formatter, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## mend what the linter and the formatter can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+wheel-check: $(VENV)/.dev  ## build the wheel, install it into an empty environment, look at what it owns
+	@$(BIN)/python .ci/check_wheel.py
+
+clean:  ## remove environments and build outputs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("dpiqa needs Python 3.11 or newer: make ... PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV) || { echo "error: cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+# One stamp per set of extras, renewed when the project's requirements change.
+$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
+	@echo "installing dpiqa[$*] into $(VENV) (the first time takes a few minutes: torch is large)"
+	@$(PIP) install --quiet --editable '.[$*]'
+	@touch $@
