@@ -1,0 +1,92 @@
+"""Every error a caller may meet, as one tree.
+
+    DpiqaError
+    ├─ ImageRejected          about this image; never retried; carries a `Reason`
+    ├─ ObjectGone             the object (or that version) is no longer there
+    ├─ ObjectChanged          the object's bytes are no longer those of the ETag
+    ├─ Unavailable            about the world; retried with a delay, forever
+    │  ├─ StoreUnavailable    S3
+    │  ├─ DatabaseUnavailable Postgres
+    │  └─ BrokerUnavailable   Redis
+    ├─ NotFound               about the question; the API's 404, the CLI's exit code 4
+    ├─ InvalidRequest         about the question; the API's 422, the CLI's exit code 2
+    │  └─ Conflict            same idempotency key, other request; the API's 409
+    └─ ConfigurationError     about the deployment; a process refuses to start
+       └─ CheckpointError     weights missing, damaged or of another architecture
+
+Each message is one line that says what is wrong; `cure` says what to do about it.
+Vendor errors (botocore, SQLAlchemy, redis, Pillow) become ours where they enter, nowhere else.
+"""
+
+from dpiqa.types import ImageRef, Reason
+
+
+class DpiqaError(Exception):
+    """Base of all errors raised on purpose."""
+
+    def __init__(self, message: str, *, cure: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.cure = cure
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.cure})" if self.cure else self.message
+
+
+class ImageRejected(DpiqaError):
+    """This image cannot be scored, and trying again will not help."""
+
+    def __init__(self, reason: Reason, message: str = "") -> None:
+        super().__init__(message or reason.value)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["ImageRejected"], tuple[Reason, str]]:
+        return ImageRejected, (self.reason, self.message)  # crosses the decode process
+
+
+class ObjectGone(DpiqaError):
+    """The object, or the version asked for, does not exist any more."""
+
+
+class ObjectChanged(DpiqaError):
+    """The object has other bytes than the ETag asked for: it was overwritten."""
+
+    def __init__(self, message: str, *, current: ImageRef) -> None:
+        super().__init__(message)
+        self.current = current  #: what is there now
+
+
+class Unavailable(DpiqaError):
+    """Something outside is unreachable or overloaded; the same call may work later."""
+
+
+class StoreUnavailable(Unavailable):
+    """The object store does not answer."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """Postgres does not answer."""
+
+
+class BrokerUnavailable(Unavailable):
+    """The message broker does not answer. Harmless: the ledger knows what is to be done."""
+
+
+class NotFound(DpiqaError):
+    """The job, score, model or profile asked for does not exist."""
+
+
+class InvalidRequest(DpiqaError):
+    """The question itself is wrong."""
+
+
+class Conflict(InvalidRequest):
+    """The same idempotency key came with another request."""
+
+
+class ConfigurationError(DpiqaError):
+    """A setting is missing or wrong."""
+
+
+class CheckpointError(ConfigurationError):
+    """Weights are missing, damaged, tampered with or of another architecture."""

@@ -1,0 +1,229 @@
+"""Storage events -> images and removals. Pure: no network, no database, no clock.
+
+| source | shape | key |
+|---|---|---|
+| AWS S3 (SQS), moto | `{"Records": [...]}`, `eventSource` `aws:s3` | form-encoded |
+| MinIO | the same, `minio:s3`, event names begin with `s3:` | form-encoded |
+| Ceph | the same, `ceph:s3` and what follows | as it is |
+| EventBridge | `{"source": "aws.s3", "detail-type": ..., "detail": {...}}` | as it is |
+| SNS | `{"Type": "Notification", "Message": "..."}` round any of them | |
+
+An event is a hint: what is scored is what the store hands out later. So anything unknown is ignored and counted
+rather than refused, and one bad record never costs the others.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from dpiqa.errors import InvalidRequest
+from dpiqa.types import ImageRef, Removal
+
+MAX_BODY_BYTES = 1024 * 1024  #: the largest SQS message
+MAX_KEY = 1024  #: bytes of an object key in UTF-8, and of a version id
+MAX_NAME = 255  #: bytes of a bucket's name, an ETag, a sequencer
+MAX_SIZE = 2**63 - 1  #: bytes; what the ledger can hold
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
+_CURE = "send the body of an S3, MinIO, Ceph or EventBridge event unchanged"
+_DECODED_SOURCES = ("ceph:s3",)
+_ENCODED_SOURCES = ("aws:s3", "minio:s3")
+_CREATED = "ObjectCreated:"
+#: Event names whose `versionId` is the version that is gone for good; without one, the object is.
+_GONE = frozenset(
+    {
+        "ObjectRemoved:Delete",
+        "LifecycleExpiration:Delete",
+        "ObjectLifecycle:Expiration:NonCurrent",  # Ceph
+    }
+)
+#: Event names that hide the whole object; their `versionId`, if any, is the delete marker's.
+_HIDDEN = frozenset(
+    {
+        "ObjectRemoved:DeleteMarkerCreated",
+        "LifecycleExpiration:DeleteMarkerCreated",
+        "ObjectRemoved:DeleteAllVersions",  # MinIO
+        "ObjectLifecycle:Expiration:Current",  # Ceph
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What one body says."""
+
+    images: list[ImageRef] = field(default_factory=list)  #: created or overwritten; ETag "" where the event has none
+    removals: list[Removal] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)  #: one reason per record that was not used
+
+
+class _IgnoredError(Exception):
+    """This record is of no use; the message says why."""
+
+
+def parse(body: bytes | str | Mapping[str, Any]) -> Parsed:
+    """Read an event body. Raises `InvalidRequest` when it is none at all, or larger than `MAX_BODY_BYTES`."""
+    event = _load(body)
+    if event.get("Type") == "Notification" and isinstance(event.get("Message"), str):
+        event = _load(event["Message"])
+    if event.get("Event") == "s3:TestEvent":
+        return Parsed(ignored=["s3:TestEvent"])
+    if "detail-type" in event:
+        return _collect([event], _eventbridge)
+    records = event.get("Records")
+    if not isinstance(records, list):
+        raise InvalidRequest("the event has neither Records nor detail-type", cure=_CURE)
+    return _collect(records, _record)
+
+
+def compare_sequencers(a: str, b: str) -> int:
+    """Order two sequencers of AWS events of one key: -1, 0 or 1, as AWS says.
+
+    They are hexadecimal strings of differing length; the shorter is padded on the right with zeros. They order
+    nothing across keys, and nothing at all on MinIO and Ceph, whose sequencers `parse` drops.
+    """
+    width = max(len(a), len(b))
+    left, right = a.upper().ljust(width, "0"), b.upper().ljust(width, "0")
+    return (left > right) - (left < right)
+
+
+def _load(body: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(body, Mapping):
+        return body
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidRequest(f"the event has {len(body)} bytes, at most {MAX_BODY_BYTES}", cure=_CURE)
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the event is not JSON", cure=_CURE) from None
+    if not isinstance(event, dict):
+        raise InvalidRequest("the event is not a JSON object", cure=_CURE)
+    return event
+
+
+def _collect(records: Iterable[Any], read: Callable[[Any], ImageRef | Removal]) -> Parsed:
+    images: dict[tuple[str, str, str, str | None], ImageRef] = {}
+    removals: list[Removal] = []
+    ignored: list[str] = []
+    for record in records:
+        try:
+            found = read(record)
+        except _IgnoredError as reason:
+            ignored.append(str(reason))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            ignored.append("malformed record")
+        else:
+            if isinstance(found, Removal):
+                removals.append(found)
+            else:
+                images[found.bucket, found.key, found.etag, found.version_id] = found
+    return Parsed(list(images.values()), removals, ignored)
+
+
+def _record(record: Mapping[str, Any]) -> ImageRef | Removal:
+    """Read one of `Records`."""
+    source = str(record.get("eventSource", ""))
+    name = str(record["eventName"]).removeprefix("s3:")
+    version = str(record.get("eventVersion", "2"))
+    if not source.startswith(_ENCODED_SOURCES + _DECODED_SOURCES):
+        raise _IgnoredError(f"unknown source {source[:64]!r}")
+    if version.partition(".")[0] != "2":
+        raise _IgnoredError(f"unknown event version {version[:16]!r}")
+    item = record["s3"]["object"]
+    key = item["key"] if source.startswith(_DECODED_SOURCES) else unquote_plus(item["key"], errors="strict")
+    where = _Where(record["s3"]["bucket"]["name"], key, item, _time(record.get("eventTime")), source == "aws:s3")
+    if name.startswith(_CREATED):
+        return where.image(item.get("eTag"), item.get("versionId"))
+    if name in _GONE or name in _HIDDEN:
+        return where.removal(item.get("versionId") if name in _GONE else None)
+    raise _IgnoredError(f"event {name[:64]!r}")
+
+
+def _eventbridge(event: Mapping[str, Any]) -> ImageRef | Removal:
+    """Read the whole body of an EventBridge event."""
+    kind = str(event["detail-type"])
+    if event.get("source") != "aws.s3":
+        raise _IgnoredError(f"unknown source {str(event.get('source'))[:64]!r}")
+    detail = event["detail"]
+    item = detail["object"]
+    where = _Where(detail["bucket"]["name"], item["key"], item, _time(event.get("time")), is_ordered=True)
+    if kind == "Object Created":
+        return where.image(item.get("etag"), item.get("version-id"))
+    if kind == "Object Deleted":
+        is_hidden = detail.get("deletion-type") == "Delete Marker Created"
+        return where.removal(None if is_hidden else item.get("version-id"))
+    raise _IgnoredError(f"event {kind[:64]!r}")
+
+
+class _Where:
+    """What both kinds of event say in the same words."""
+
+    def __init__(self, bucket: Any, key: Any, item: Mapping[str, Any], time: datetime | None, is_ordered: bool) -> None:
+        if not _is_text(bucket, MAX_NAME) or not _is_text(key, MAX_KEY):
+            raise _IgnoredError("no usable bucket or key")
+        if key.endswith("/") and not item.get("size"):
+            raise _IgnoredError("a folder marker")
+        self._bucket, self._key, self._time = bucket, key, time
+        size, sequencer = item.get("size"), item.get("sequencer")
+        self._size = size if isinstance(size, int) and 0 <= size <= MAX_SIZE else None
+        self._sequencer = sequencer if is_ordered and _is_text(sequencer, MAX_NAME) else None
+
+    def image(self, etag: str | None, version_id: str | None) -> ImageRef:
+        return ImageRef(
+            bucket=self._bucket,
+            key=self._key,
+            etag=_etag(etag),
+            version_id=_version(version_id),
+            size=self._size,
+            last_modified=self._time,
+            sequencer=self._sequencer,
+        )
+
+    def removal(self, version_id: str | None) -> Removal:
+        return Removal(
+            bucket=self._bucket,
+            key=self._key,
+            version_id=_version(version_id),
+            occurred_at=self._time,
+            sequencer=self._sequencer,
+        )
+
+
+def _is_text(value: Any, max_bytes: int) -> bool:
+    """Whether Postgres and S3 can hold it: not empty, not too long, no NUL, no half of a surrogate pair."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    try:
+        return len(value.encode()) <= max_bytes
+    except UnicodeEncodeError:
+        return False
+
+
+def _etag(value: Any) -> str:
+    """Return the ETag without quotes; "" where the event has none."""
+    if not value:
+        return ""
+    if not _is_text(value, MAX_NAME):
+        raise _IgnoredError("no usable ETag")
+    return str(value).strip('"')
+
+
+def _version(version_id: Any) -> str | None:
+    """Unversioned buckets say "null" (S3), "" (Ceph) or nothing."""
+    if not version_id or version_id == "null":
+        return None
+    if not _is_text(version_id, MAX_KEY):
+        raise _IgnoredError("no usable version id")
+    return str(version_id)
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
+        return None  # nonsense, and at the ends of the calendar not even convertible
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

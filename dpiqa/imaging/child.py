@@ -1,0 +1,84 @@
+"""The decode process: `python -m dpiqa.imaging.child FD LIMITS PARENT`. Started by `dpiqa.imaging.pool` only.
+
+It reads requests from the socket `FD`, decodes, answers, and ends when its owner does. It has no credentials, no
+stderr and no torch.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+import numpy as np
+from PIL import AvifImagePlugin, Image
+
+from dpiqa.errors import ImageRejected
+from dpiqa.imaging import frames
+from dpiqa.imaging.decode import decode_and_prepare
+from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.types import Reason
+
+Work = Callable[[bytes, Preprocessing, Limits], np.ndarray]
+_PR_SET_PDEATHSIG = 1
+_GRACE_SECONDS = 2  #: the owner ends a slow decode; the alarm is for when the owner cannot
+
+
+def main() -> None:
+    """Entry point."""
+    fd, limits, parent = int(sys.argv[1]), Limits.model_validate_json(sys.argv[2]), int(sys.argv[3])
+    run(fd, limits, parent, decode_and_prepare)
+
+
+def run(fd: int, limits: Limits, parent: int, work: Work) -> None:
+    """Bind this process to its owner and its limits, then serve until the owner is gone."""
+    _die_with(parent)
+    _confine(limits)
+    with socket.socket(fileno=fd) as owner:
+        try:
+            serve(owner, limits, work)
+        except frames.PeerGoneError:
+            return
+
+
+def serve(owner: socket.socket, limits: Limits, work: Work) -> None:
+    """Answer requests for ever. Raises `PeerGoneError` when the owner is."""
+    owner.sendall(frames.READY)
+    while True:
+        data, preprocessing = frames.receive_request(owner)
+        signal.alarm(int(limits.seconds) + _GRACE_SECONDS)
+        try:
+            frames.send_pixels(owner, work(data, preprocessing, limits))
+        except ImageRejected as rejection:
+            frames.send_rejection(owner, rejection)
+        except MemoryError:
+            frames.send_rejection(owner, ImageRejected(Reason.DECODE_CRASH, "the decoder ran out of memory"))
+        signal.alarm(0)
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to kill us with the thread that started us: it does so even while a decoder never returns.
+
+    Where there is no such call (macOS), the closed socket ends an idle process and the alarm a busy one.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(0)  # it died before we asked
+
+
+def _confine(limits: Limits) -> None:
+    """Bound memory; leave no core files; let the owner alone decide when we stop."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one process per core already
+
+
+if __name__ == "__main__":
+    main()

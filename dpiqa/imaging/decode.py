@@ -1,0 +1,107 @@
+"""Bytes of an object -> upright 8-bit sRGB pixels, or the reason why not.
+
+Pillow's exceptions become `ImageRejected` here and nowhere else. Limits are checked from the header, before any
+pixel is decoded. Untrusted bytes belong into `dpiqa.imaging.pool`; this module is what runs in its processes.
+"""
+
+import contextlib
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dpiqa.errors import ImageRejected
+from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.modes import to_rgb
+from dpiqa.imaging.preprocessing import Preprocessing, prepare
+from dpiqa.imaging.sniff import ALLOWED, sniff
+from dpiqa.imaging.structure import ends_early
+from dpiqa.types import Reason
+
+_TAG_SUBFILE_TYPE, _TAG_DNG_VERSION = 254, 50706
+_REDUCED_RESOLUTION = 1  #: bit of the subfile type
+
+
+def decode_and_prepare(data: bytes, preprocessing: Preprocessing, limits: Limits) -> np.ndarray:
+    """Object bytes -> (H, W, 3) uint8, the model's input. In this process, without a time limit.
+
+    Raises `ImageRejected`.
+    """
+    return prepare(decode(data, limits), preprocessing)
+
+
+def decode(data: bytes, limits: Limits) -> Image.Image:
+    """Object bytes -> mode RGB, upright, sRGB; the first frame of an animation.
+
+    Raises `ImageRejected` with the reason. Changes Python's warning filters while it runs (not thread-safe).
+    """
+    image_format = _admit(data, limits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return _decode_admitted(data, image_format, limits)
+        except ImageRejected:
+            raise
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise ImageRejected(Reason.TOO_MANY_PIXELS, str(error)) from None
+        except MemoryError:
+            raise ImageRejected(Reason.DECODE_CRASH, "the decoder ran out of memory") from None
+        except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged data
+            raise _damaged(data, image_format, error) from None
+
+
+def _admit(data: bytes, limits: Limits) -> str:
+    """Find out what the first bytes alone can tell: the format to decode, or the reason not to."""
+    if not data:
+        raise ImageRejected(Reason.EMPTY, "the object has no bytes")
+    if len(data) > limits.max_bytes:
+        raise ImageRejected(Reason.TOO_MANY_BYTES, f"{len(data)} bytes, at most {limits.max_bytes}")
+    image_format = sniff(data)
+    if image_format is None:
+        raise ImageRejected(Reason.NOT_AN_IMAGE, "no known image signature")
+    if image_format not in ALLOWED:
+        raise ImageRejected(Reason.UNSUPPORTED_FORMAT, f"{image_format} is not decoded")
+    return image_format
+
+
+def _decode_admitted(data: bytes, image_format: str, limits: Limits) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=[image_format]) as image:
+        _check_size(image, limits)
+        if image_format == "TIFF":
+            _refuse_raw(image)
+        image.load()
+        _turn_upright(image)
+        return to_rgb(image)
+
+
+def _check_size(image: Image.Image, limits: Limits) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageRejected(Reason.CORRUPT, f"the header says {width}x{height} pixels")
+    if width * height > limits.max_pixels or max(width, height) > limits.max_side:
+        allowed = f"at most {limits.max_pixels} pixels and {limits.max_side} a side"
+        raise ImageRejected(Reason.TOO_MANY_PIXELS, f"{width}x{height} pixels, {allowed}")
+
+
+def _refuse_raw(image: Image.Image) -> None:
+    """Camera raw files are TIFFs whose first picture is a thumbnail, and a thumbnail's score would mislead."""
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    if _TAG_DNG_VERSION in tags or tags.get(_TAG_SUBFILE_TYPE, 0) & _REDUCED_RESOLUTION:
+        raise ImageRejected(Reason.UNSUPPORTED_FORMAT, "camera raw (TIFF whose first picture is a preview)")
+
+
+def _turn_upright(image: Image.Image) -> None:
+    """Turn as the EXIF orientation says. Broken EXIF turns nothing: the pixels are sound."""
+    with contextlib.suppress(Exception):  # EXIF parsing fails in as many ways as there are editors
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def _damaged(data: bytes, image_format: str, error: Exception) -> ImageRejected:
+    """Tell truncated from corrupt: the first calls for another upload, the second for another file."""
+    detail = " ".join(str(error).split())[:200]
+    if "truncated" in detail.lower() or ends_early(data, image_format):
+        return ImageRejected(Reason.TRUNCATED, f"{image_format} ends too early: {detail}")
+    return ImageRejected(Reason.CORRUPT, f"{image_format} cannot be decoded: {detail}")

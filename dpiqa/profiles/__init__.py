@@ -1,0 +1,82 @@
+"""Profiles: a named, versioned choice of student, teacher and routing policy. Pure but for reading TOML files.
+
+A profile's id (`default@1`) is stored with every result, so a changed file needs a new version: the ledger
+refuses an id that comes with another definition than before.
+"""
+
+import tomllib
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dpiqa.errors import ConfigurationError, NotFound
+
+
+class Cutoff(BaseModel):
+    """A score at which a decision turns (keep or drop), and how near to it the student is not trusted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    at: float  #: MOS/100
+    margin: Annotated[float, Field(ge=0)]  #: MOS/100; a score within `at` ± `margin` is borderline
+
+
+class Profile(BaseModel):
+    """Which models score an image, and which images the teacher sees."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    version: Annotated[int, Field(ge=1)]  #: any change of the file is a new version
+    description: str = ""
+    student: str  #: name of a model, see `dpiqa models list`
+    teacher: str | None = None  #: None: the student decides alone
+    cutoffs: tuple[Cutoff, ...] = ()
+    max_escalated_share: Annotated[float, Field(ge=0, le=1)] = 0.0  #: of all images of a job
+
+    @property
+    def id(self) -> str:
+        """Name and version, as stored with every result."""
+        return f"{self.name}@{self.version}"
+
+
+def list_profiles(profiles_dir: Path | None = None) -> list[Profile]:
+    """Return all known profiles by name and version: the built-in ones and those in `profiles_dir`.
+
+    Raises `ConfigurationError` for a file that is no profile, or two files of one id.
+    """
+    found: dict[str, Profile] = {profile.id: profile for profile in _built_in()}
+    for path in sorted(profiles_dir.glob("*.toml")) if profiles_dir else []:
+        profile = _parse(path.name, path.read_text("utf-8"))
+        if found.setdefault(profile.id, profile) != profile:
+            raise ConfigurationError(f"{path} defines {profile.id} again", cure="give it another name or version")
+    return sorted(found.values(), key=lambda profile: (profile.name, profile.version))
+
+
+def load_profile(name_or_id: str, profiles_dir: Path | None = None) -> Profile:
+    """Return the profile of an id (`default@1`), or the newest version of a name. Raises `NotFound`."""
+    known = list_profiles(profiles_dir)
+    fitting = [profile for profile in known if name_or_id in (profile.name, profile.id)]
+    if not fitting:
+        raise NotFound(f"no profile {name_or_id!r}", cure=f"known: {', '.join(profile.id for profile in known)}")
+    return fitting[-1]
+
+
+@cache
+def _built_in() -> tuple[Profile, ...]:
+    files = (entry for entry in resources.files(__name__).iterdir() if entry.name.endswith(".toml"))
+    return tuple(_parse(entry.name, entry.read_text("utf-8")) for entry in files)
+
+
+def _parse(file_name: str, text: str) -> Profile:
+    try:
+        return Profile.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"profile {file_name}: {where}: {first['msg']}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"profile {file_name} is not TOML: {error}") from error

@@ -1,0 +1,263 @@
+"""All settings, in one place: `DPIQA_…` variables, `.env`, and the connection file of `dpiqa local up`.
+
+Order, first wins: arguments of `load_settings`, environment, `.env`, the AWS names (`AWS_ENDPOINT_URL_S3`,
+`AWS_ENDPOINT_URL_SQS`, `AWS_REGION`, `AWS_DEFAULT_REGION`), the connection file, defaults. S3 credentials come from
+AWS's own chain; only the embedded stack's are carried here.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_state_path
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from dpiqa.errors import ConfigurationError
+from dpiqa.local.connection import read_live_connection
+from dpiqa.urls import mask_url, normalise_database_url
+
+MIB = 1024 * 1024
+PREFIX = "DPIQA_"
+#: AWS's own names for what we also call `DPIQA_…`; the earlier name wins.
+AWS_NAMES: dict[str, tuple[str, ...]] = {
+    "s3_endpoint_url": ("AWS_ENDPOINT_URL_S3",),
+    "sqs_endpoint_url": ("AWS_ENDPOINT_URL_SQS",),
+    "aws_region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+}
+
+
+def default_home() -> Path:
+    """Where `dpiqa local` keeps its state unless `DPIQA_HOME` says otherwise."""
+    return user_state_path("dpiqa")
+
+
+def _default_api_url(values: Mapping[str, Any]) -> str:
+    host = values.get("api_host", "127.0.0.1")
+    return f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{values.get('api_port', 8000)}"  # noqa: S104
+
+
+class Settings(BaseSettings):
+    """Every setting of every process. Immutable."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    #: SQLAlchemy URL of Postgres; `postgres://` and `postgresql://` are accepted
+    database_url: SecretStr | None = None
+    #: URL of Redis or Valkey
+    broker_url: SecretStr | None = None
+    #: address of an S3 server; None: AWS
+    s3_endpoint_url: str | None = None
+    #: address of an SQS server; None: AWS
+    sqs_endpoint_url: str | None = None
+    #: AWS region
+    aws_region: str = "us-east-1"
+    #: credentials of the embedded S3; None: AWS's own chain
+    aws_access_key_id: SecretStr | None = None
+    #: its secret half
+    aws_secret_access_key: SecretStr | None = None
+    #: SQS queue that the listener reads
+    queue_url: str | None = None
+
+    #: profile of jobs that name none
+    profile: str = "default"
+    #: folder with models beside the bundled ones
+    models_dir: Path | None = None
+    #: folder with profiles beside the built-in ones
+    profiles_dir: Path | None = None
+
+    #: address that the API listens on
+    api_host: str = "127.0.0.1"
+    #: TCP port of the API
+    api_port: int = Field(8000, ge=0, le=65535)
+    #: key that the API demands; required off loopback
+    api_key: SecretStr | None = None
+    #: further names, by spaces, that callers may use for an API without a key; else loopback names only
+    api_hosts: str = ""
+    #: where clients find the API; made of `api_host` and `api_port` when not given
+    api_url: str = Field(default_factory=_default_api_url)
+    #: address that Flower listens on
+    flower_host: str = "127.0.0.1"
+    #: TCP port of Flower
+    flower_port: int = Field(5555, ge=0, le=65535)
+    #: `user:password` that Flower demands; None: a new one at each start
+    flower_basic_auth: SecretStr | None = None
+    #: whether an event of a bucket that no watch owns starts one
+    auto_watch: bool = True
+
+    #: `auto`, `cpu`, `cuda` or `cuda:N`
+    device: str = "auto"
+    #: torch threads of one worker; None: torch decides
+    threads: int | None = Field(None, ge=1)
+    #: images per student batch
+    batch_size: int = Field(16, ge=1)
+    #: images per teacher batch
+    teacher_batch_size: int = Field(4, ge=1)
+    #: threads that fetch objects, per worker
+    fetch_threads: int = Field(8, ge=1)
+    #: processes that decode images, per worker
+    decode_processes: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
+
+    #: seconds after which an item of a silent worker is given to another
+    lease_seconds: float = Field(60, gt=0)
+    #: seconds between two looks for work that nobody took
+    sweep_seconds: float = Field(30, gt=0)
+    #: seconds after which a message that nobody acted on is sent again
+    rering_seconds: float = Field(60, gt=0)
+    #: items announced to workers at a time; bounds the broker's memory
+    window_items: int = Field(4096, ge=1)
+    #: items per message
+    chunk_items: int = Field(32, ge=1)
+    #: workers that may die over an item before it is given up
+    max_crashes: int = Field(3, ge=1)
+    #: errors that are not the image's fault before an item is given up
+    max_errors: int = Field(5, ge=1)
+
+    #: bytes; larger objects are rejected
+    max_image_bytes: int = Field(64 * MIB, ge=1)
+    #: pixels; larger images are rejected
+    max_image_pixels: int = Field(50_000_000, ge=1)
+    #: pixels; images with a longer side are rejected
+    max_image_side: int = Field(16_384, ge=1)
+    #: seconds; decoding is stopped after that
+    decode_seconds: float = Field(10, gt=0)
+    #: bytes of address space of one decode process beyond what it starts with
+    decode_memory_bytes: int = Field(2 * 1024 * MIB, ge=64 * MIB)
+
+    #: least severe log line that is written
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: log lines as JSON
+    log_json: bool = False
+    #: state folder of `dpiqa local`
+    home: Path = Field(default_factory=default_home)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any, info: ValidationInfo) -> Any:
+        """`DPIQA_S3_ENDPOINT_URL=` says "the default: AWS", also against the connection file."""
+        if value != "" or info.field_name is None:
+            return value
+        return cls.model_fields[info.field_name].get_default(call_default_factory=True, validated_data=info.data)
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _normalise(cls, value: SecretStr | None) -> SecretStr | None:
+        return value and SecretStr(normalise_database_url(value.get_secret_value()))
+
+    @field_validator("broker_url", mode="after")
+    @classmethod
+    def _broker_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and "://" not in value.get_secret_value():
+            raise ValueError("is no URL; it looks like redis://:password@host:6379/0")
+        return value
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - part of the hook's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Our order of sources (see the module)."""
+        aws = InitSettingsSource(settings_cls, _aws_names(dotenv_settings))
+        earlier: dict[str, Any] = {}
+        for source in (aws, dotenv_settings, env_settings, init_settings):
+            earlier |= source()
+        file = InitSettingsSource(settings_cls, _connection(earlier))
+        return init_settings, env_settings, dotenv_settings, aws, file
+
+    def require_database_url(self) -> str:
+        """Return the database URL, `postgresql+psycopg://…`. Raises `ConfigurationError` when there is none."""
+        cure = "run `dpiqa local up`, or set DPIQA_DATABASE_URL=postgresql://user:password@host/db"
+        return _required(self.database_url, "database", cure)
+
+    def require_broker_url(self) -> str:
+        """Return the broker URL. Raises `ConfigurationError` when there is none."""
+        cure = "run `dpiqa local up`, or set DPIQA_BROKER_URL=redis://:password@host:6379/0"
+        return _required(self.broker_url, "broker", cure)
+
+    def require_queue_url(self) -> str:
+        """Return the SQS queue with the bucket's events. Raises `ConfigurationError` when there is none."""
+        cure = "run `dpiqa local up`, or set DPIQA_QUEUE_URL to the SQS queue that your bucket notifies"
+        return _required(SecretStr(self.queue_url) if self.queue_url else None, "event queue", cure)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings. Raises `ConfigurationError`, in one line that names the variable, when one is wrong."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(
+            f"{PREFIX}{field.upper()} is wrong: {message[:1].lower()}{message[1:]}",
+            cure=f"correct {_names(field)} in the environment or in .env; `dpiqa config show` lists all settings",
+        ) from None
+
+
+def masked(settings: Settings) -> dict[str, str]:
+    """Every setting as text, without its secrets: what `dpiqa config show` prints."""
+    return {name: _masked(getattr(settings, name)) for name in type(settings).model_fields}
+
+
+def _masked(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        secret = value.get_secret_value()
+        return mask_url(secret) if "://" in secret else "***"
+    return "" if value is None else str(value)
+
+
+def _required(value: SecretStr | None, what: str, cure: str) -> str:
+    if value is None:
+        raise ConfigurationError(f"no {what} is configured", cure=cure)
+    return value.get_secret_value()
+
+
+def _names(field: str) -> str:
+    return " or ".join((PREFIX + field.upper(), *AWS_NAMES.get(field, ())))
+
+
+def _aws_names(dotenv: PydanticBaseSettingsSource) -> dict[str, Any]:
+    """Values given under AWS's names, in the environment or `.env`."""
+    variables = (
+        {name.upper(): value for name, value in dotenv.env_vars.items()}
+        if isinstance(dotenv, DotEnvSettingsSource)
+        else {}
+    )
+    variables |= os.environ
+    return {
+        field: next(variables[name] for name in names if name in variables)
+        for field, names in AWS_NAMES.items()
+        if any(name in variables for name in names)
+    }
+
+
+def _connection(earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the running embedded stack offers, less its credentials where somebody else's S3 was chosen."""
+    found = read_live_connection(Path(earlier.get("home") or default_home()).expanduser())
+    if {"s3_endpoint_url", "sqs_endpoint_url"} & set(earlier):
+        for name in ("aws_access_key_id", "aws_secret_access_key", "queue_url"):
+            found.pop(name, None)
+    return {name: value for name, value in found.items() if name in Settings.model_fields}

@@ -1,0 +1,119 @@
+"""The words of the system: one meaning each, as in `docs/glossary.md`. Standard library only."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class ItemState(StrEnum):
+    """Where one item (one image in one job) stands. The last five are terminal: an item ends in exactly one."""
+
+    QUEUED = "queued"  #: waits for a worker of its stage
+    LEASED = "leased"  #: held by one worker until `lease_until`
+    SCORED = "scored"  #: its result is final
+    REJECTED = "rejected"  #: the object cannot be scored; `reason` says why
+    SUPERSEDED = "superseded"  #: a newer version of the object took its place
+    DELETED = "deleted"  #: the object is gone
+    DEAD = "dead"  #: given up after repeated crashes or errors that are not the image's fault
+
+
+TERMINAL_STATES = frozenset(ItemState) - {ItemState.QUEUED, ItemState.LEASED}
+
+
+class Reason(StrEnum):
+    """Why an item ended unscored. A closed list: reports group by it."""
+
+    # rejected
+    EMPTY = "empty"  #: zero bytes
+    NOT_AN_IMAGE = "not_an_image"  #: no known image signature
+    UNSUPPORTED_FORMAT = "unsupported_format"  #: an image, but of a format that is not on the allow-list
+    TRUNCATED = "truncated"  #: the file ends too early
+    CORRUPT = "corrupt"  #: the decoder refused the data
+    TOO_MANY_BYTES = "too_many_bytes"  #: larger than `DPIQA_MAX_IMAGE_BYTES`
+    TOO_MANY_PIXELS = "too_many_pixels"  #: more pixels or a longer side than allowed
+    DECODE_TIMEOUT = "decode_timeout"  #: took longer to decode than allowed
+    DECODE_CRASH = "decode_crash"  #: the decoder process died or ran out of memory
+    ACCESS_DENIED = "access_denied"  #: the store refused to hand out the object
+    ARCHIVED = "archived"  #: in a storage class that must be restored first
+    NON_FINITE_SCORE = "non_finite_score"  #: the model answered NaN or infinity, alone too
+    DEVICE_MEMORY = "device_memory"  #: does not fit on the device even alone
+    # superseded, deleted
+    NEWER_VERSION = "newer_version"  #: the object was overwritten before it was scored
+    OBJECT_DELETED = "object_deleted"  #: the object was deleted before it was scored
+    # dead
+    WORKER_CRASHES = "worker_crashes"  #: three workers died while they held it
+    REPEATED_ERRORS = "repeated_errors"  #: every retry failed; `detail` holds the last error
+
+
+#: The reasons each unscored end may carry.
+REASONS_OF: dict[ItemState, frozenset[Reason]] = {
+    ItemState.SUPERSEDED: frozenset({Reason.NEWER_VERSION}),
+    ItemState.DELETED: frozenset({Reason.OBJECT_DELETED}),
+    ItemState.DEAD: frozenset({Reason.WORKER_CRASHES, Reason.REPEATED_ERRORS}),
+}
+REASONS_OF[ItemState.REJECTED] = frozenset(Reason) - frozenset().union(*REASONS_OF.values())
+
+
+class Stage(StrEnum):
+    """Which model an item waits for."""
+
+    STUDENT = "student"  #: fast, sees every image
+    TEACHER = "teacher"  #: slow, sees the borderline ones
+
+
+class JobKind(StrEnum):
+    """What a job's items come from."""
+
+    PREFIX = "prefix"  #: every object under a bucket's prefix, listed once
+    LIST = "list"  #: keys named in the request
+    WATCH = "watch"  #: the events of a bucket's prefix, until stopped
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    LISTING = "listing"  #: its objects are still being listed
+    RUNNING = "running"  #: all items known, not all ended
+    WATCHING = "watching"  #: a standing watch
+    COMPLETE = "complete"  #: every item ended (nothing more will come)
+    FAILED = "failed"  #: its objects could not be listed; `error` says why
+
+
+class ResultStatus(StrEnum):
+    """Whether a result may still change."""
+
+    PROVISIONAL = "provisional"  #: the student's, the teacher has been asked
+    FINAL = "final"  #: nothing more is planned for this image under this profile
+
+
+class Route(StrEnum):
+    """Why an image was, or was not, sent to the teacher."""
+
+    CLEAR = "clear"  #: no cut-off within its margin: the student decides
+    BORDERLINE = "borderline"  #: within the margin of a cut-off: escalated
+    BUDGET_SPENT = "budget_spent"  #: borderline, but the escalated share is used up
+    NO_TEACHER = "no_teacher"  #: the profile has no teacher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRef:
+    """One version of one object. Two refs with the same bucket, key and ETag are the same image."""
+
+    bucket: str
+    key: str  #: the object key, decoded
+    etag: str  #: without quotes; the identity of the bytes
+    version_id: str | None = None  #: where the bucket is versioned
+    size: int | None = None  #: bytes
+    last_modified: datetime | None = None  #: by the store's clock, or the event's time
+    sequencer: str | None = None  #: orders AWS events of one key; see `dpiqa.events`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """An object (or one version of it) that an event says is gone."""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+    occurred_at: datetime | None = None
+    sequencer: str | None = None
