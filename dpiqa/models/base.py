@@ -1,0 +1,70 @@
+"""What a scorer is, and the card that travels with its weights. Free of torch."""
+
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from dpiqa.imaging.preprocessing import Preprocessing
+
+
+class ModelKind(StrEnum):
+    """What family a model belongs to."""
+
+    STUDENT = "student"  #: DP-IQA student: EfficientNet
+    TEACHER = "teacher"  #: DP-IQA teacher: Stable Diffusion prior
+    ONNX = "onnx"  #: the older published student
+    PIXELS = "pixels"  #: a known function of the pixels, for tests and smoke runs
+
+
+class Precision(StrEnum):
+    """The arithmetic a scorer runs in. Part of its identity."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+class ModelCard(BaseModel):
+    """All that a score must be able to say about the model that made it. Stored as JSON next to the weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str  #: how users call it, e.g. `bundled-student`
+    kind: ModelKind
+    architecture: dict[str, Any] = Field(default_factory=dict)  #: sizes for the network's config
+    weights: str | None = None  #: safetensors file name, beside the card; None for `pixels`
+    sha256: str  #: of the weights file, hex
+    preprocessing: Preprocessing
+    precision: Precision = Precision.FLOAT32
+    score_scale: str = "MOS/100, nominally 0-1, higher is better, not clamped"
+    licence: str
+    paper: str = ""
+    trained_on: str = ""  #: data and its terms
+    figures: dict[str, Any] = Field(default_factory=dict)  #: measured: data set -> metric -> value, with intervals
+    notes: str = ""  #: where it fails, what to use instead
+
+    @property
+    def scorer_id(self) -> str:
+        """Identity of the scorer: any change of weights, preprocessing or precision is a new one."""
+        return f"{self.name}:{self.sha256[:12]}:{self.preprocessing.version}:{self.precision.value}"
+
+
+class Scorer(Protocol):
+    """Turns prepared pixels into scores. One process owns it; not thread-safe."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What made the scores."""
+
+    def score(self, pixels: np.ndarray) -> np.ndarray:
+        """`pixels` (B, H, W, 3) uint8 as `card.preprocessing` makes them -> (B,) float64 scores, MOS/100.
+
+        Raises `DeviceMemoryError` when the batch does not fit on the device, `ValueError` quoting expected and
+        given shape on a wrong shape.
+        """
+
+
+class DeviceMemoryError(RuntimeError):
+    """The batch did not fit on the device; a smaller one may."""

@@ -1,0 +1,73 @@
+"""The teacher's text side: embeddings of the prompts, and their adapter. None of it depends on the image."""
+
+import torch
+from torch import nn
+
+from dpiqa.models.prompts import PromptTable
+
+
+class LearnedPrompts(nn.Module):
+    """Prompt embeddings learned with the network, for teachers without a CLIP.
+
+    Each is the sum of its quality's, its scene's and its distortion's vector. They start random: what a word comes to
+    mean is what training makes of it.
+    """
+
+    def __init__(self, table: PromptTable, width: int) -> None:
+        super().__init__()
+        qualities, scenes, distortions = table.shape
+        self.quality = nn.Parameter(torch.randn(qualities, 1, 1, width))
+        self.scene = nn.Parameter(torch.randn(1, scenes, 1, width))
+        self.distortion = nn.Parameter(torch.randn(1, 1, distortions, width))
+
+    def forward(self) -> torch.Tensor:
+        """-> (N, width), in the order of `PromptTable.texts`."""
+        return (self.quality + self.scene + self.distortion).flatten(0, 2) / 3**0.5
+
+
+class GivenPrompts(nn.Module):
+    """Prompt embeddings made once by a text encoder and kept in the checkpoint."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("embeddings", torch.zeros(count, width))
+
+    def forward(self) -> torch.Tensor:
+        """-> (N, width)."""
+        embeddings: torch.Tensor = self.get_buffer("embeddings")
+        return embeddings
+
+
+class TextAdapter(nn.Module):
+    """Two linear layers that move CLIP's embeddings towards quality (DP-IQA, section 3.3)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """(N, width) -> (N, width)."""
+        adapted: torch.Tensor = self.fc(embeddings)
+        return adapted
+
+
+class ConstantProjection(nn.Module):
+    """Stands in for a key or value projection whose input never changes: (B, any, any) -> (B, N, width)."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value, persistent=False)
+
+    def forward(self, text: torch.Tensor) -> torch.Tensor:
+        """Return the constant, once per row of `text`."""
+        value: torch.Tensor = self.get_buffer("value")
+        return value.expand(text.shape[0], -1, -1)
+
+
+def freeze_text(unet: nn.Module, text: torch.Tensor) -> None:
+    """Compute every cross-attention key and value of `unet` for the conditioning (1, N, width) once and for all."""
+    crossing = [module for module in unet.modules() if getattr(module, "is_cross_attention", False)]
+    with torch.no_grad():
+        for attention in crossing:
+            attention.to_k = ConstantProjection(attention.to_k(text))  # type: ignore[operator]
+            attention.to_v = ConstantProjection(attention.to_v(text))  # type: ignore[operator]

@@ -1,0 +1,43 @@
+"""`brightness`: a known function of the pixels, for tests and smoke runs of the system without torch."""
+
+import hashlib
+
+import numpy as np
+
+from dpiqa.errors import CheckpointError
+from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.models.base import ModelCard, ModelKind
+
+BRIGHTNESS = ModelCard(
+    name="brightness",
+    kind=ModelKind.PIXELS,
+    sha256=hashlib.sha256(b"mean of all samples / 255").hexdigest(),
+    preprocessing=Preprocessing(width=64, height=64),
+    score_scale="mean of all samples / 255, 0-1; says nothing about quality",
+    licence="Apache-2.0",
+    notes="For tests and smoke runs only: the score is the picture's mean brightness.",
+)
+
+BUILT_IN = {BRIGHTNESS.name: BRIGHTNESS}
+
+
+class PixelScorer:
+    """Scorer of the built-in pixel functions."""
+
+    def __init__(self, card: ModelCard) -> None:
+        if card.name not in BUILT_IN:
+            raise CheckpointError(f"no pixel function is called {card.name}", cure=f"known: {', '.join(BUILT_IN)}")
+        self.card = card
+
+    def score(self, pixels: np.ndarray) -> np.ndarray:
+        """See `Scorer.score`."""
+        require_shape(pixels, self.card)
+        means: np.ndarray = pixels.mean(axis=(1, 2, 3), dtype=np.float64)
+        return means / 255
+
+
+def require_shape(pixels: np.ndarray, card: ModelCard) -> None:
+    """Raise `ValueError` unless `pixels` is a batch as the card's preprocessing makes it."""
+    wanted = (card.preprocessing.height, card.preprocessing.width, 3)
+    if pixels.ndim != 4 or pixels.shape[1:] != wanted or pixels.dtype != np.uint8:
+        raise ValueError(f"expected (B, {wanted[0]}, {wanted[1]}, 3) uint8, got {pixels.shape} {pixels.dtype}")

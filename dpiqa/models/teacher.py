@@ -1,0 +1,137 @@
+"""The DP-IQA teacher: a Stable Diffusion U-Net, told about distortions and looked at through its up blocks.
+
+Written from the paper (Fu et al., DP-IQA, section 3) and the published checkpoints' names. diffusers provides the VAE,
+the U-Net and the T2I-Adapter; nothing of theirs is repeated: forward hooks read the U-Net's up blocks.
+"""
+
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from dpiqa.models.adapter import TrunkConfig, build_adapter
+from dpiqa.models.conditioning import GivenPrompts, LearnedPrompts, TextAdapter, freeze_text
+from dpiqa.models.prompts import prompt_table
+from dpiqa.models.qfd import QfdConfig, QualityFeatureDecoder
+from dpiqa.models.vae import VaeConfig, build_encoder, encode
+
+TIMESTEP = 1  #: of 1,000: hardly any noise is expected, and none is added
+
+
+class UnetConfig(BaseModel):
+    """Sizes of the U-Net. The defaults are Stable Diffusion 1.5's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: tuple[int, int, int, int] = (320, 640, 1280, 1280)
+    layers_per_block: int = 2
+    heads: int = 8
+    text_width: int = 768
+    norm_groups: int = 32
+    self_attention: tuple[bool, bool, bool, bool] = (True, True, True, True)  #: per level; off saves most at the finest
+
+
+class TeacherConfig(BaseModel):
+    """Sizes of a teacher. The defaults are the published model's (1.07 B parameters without the text encoder)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input_size: int = 512  #: pixels a side
+    view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
+    vae: VaeConfig = VaeConfig()
+    unet: UnetConfig = UnetConfig()
+    qfd: QfdConfig = QfdConfig()
+    trunk: TrunkConfig | None = None  #: CNN under the image adapter; None: the T2I-Adapter
+    prompts: str | None = None  #: table whose embeddings are learned; None: embeddings are given in the checkpoint
+    prompt_count: int = 1485  #: of given embeddings
+
+
+class Teacher(nn.Module):
+    """VAE encoder, adapters, U-Net and decoder. Names are those of the published state dicts."""
+
+    def __init__(self, config: TeacherConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.unet.text_width
+        self.prompts = (
+            LearnedPrompts(prompt_table(config.prompts), width)
+            if config.prompts
+            else GivenPrompts(config.prompt_count, width)
+        )
+        self.gamma = nn.Parameter(torch.full((width,), 1e-4))
+        self.text_adapter = TextAdapter(width)
+        self.vae = build_encoder(config.vae)
+        self.img_adapter = build_adapter(config.trunk, config.unet.channels, config.vae.reduction)
+        self.unet = _build_unet(config)
+        self.QFD = QualityFeatureDecoder(config.unet.channels, config.qfd)
+        self._maps: list[torch.Tensor] = []
+        for block in self.unet.up_blocks:
+            block.register_forward_hook(self._keep_map)
+
+    def forward(self, images: torch.Tensor, latents: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 3, S, S) in [0, 1], not normalised -> scores (B,), quality map (B, map_channels, m, m).
+
+        `m` is `qfd.map_size` at the configured input size and shrinks with the input. `latents`: those of `images`, if
+        they are known already.
+        """
+        if latents is None:
+            latents = encode(self.vae, images)
+        side = self.config.qfd.map_size * images.shape[-1] // self.config.input_size
+        scores, quality = self.QFD(self.features(images, latents), side)
+        return scores, quality
+
+    def features(self, images: torch.Tensor, latents: torch.Tensor) -> list[torch.Tensor]:
+        """Return the outputs of the U-Net's up blocks, finest first."""
+        self._maps.clear()
+        self.unet(
+            latents,
+            TIMESTEP,
+            encoder_hidden_states=self.conditioning().expand(len(images), -1, -1),
+            down_intrablock_additional_residuals=self.img_adapter(images),
+            return_dict=False,
+        )
+        maps = self._maps[::-1]
+        self._maps.clear()
+        return maps
+
+    def conditioning(self) -> torch.Tensor:
+        """Return the prompts' embeddings as the U-Net sees them, (1, N, width)."""
+        embeddings = self.prompts()
+        conditioned: torch.Tensor = embeddings + self.gamma * self.text_adapter(embeddings)
+        return conditioned[None]
+
+    def prepare(self) -> None:
+        """Compute once what no image changes, and drop what no score needs. For inference only: it cannot be undone."""
+        freeze_text(self.unet, self.conditioning())
+        self.unet.conv_norm_out = None
+        self.unet.conv_out = nn.Identity()
+
+    def _keep_map(self, _block: nn.Module, _given: Any, output: torch.Tensor) -> None:
+        self._maps.append(output)
+
+
+def _build_unet(config: TeacherConfig) -> UNet2DConditionModel:
+    sizes = config.unet
+    return UNet2DConditionModel(
+        sample_size=config.input_size // config.vae.reduction,
+        in_channels=config.vae.latent_channels,
+        out_channels=config.vae.latent_channels,
+        block_out_channels=sizes.channels,
+        layers_per_block=sizes.layers_per_block,
+        attention_head_dim=sizes.heads,
+        cross_attention_dim=sizes.text_width,
+        norm_num_groups=sizes.norm_groups,
+        only_cross_attention=tuple(not own for own in sizes.self_attention),
+    )
+
+
+def from_published(published: dict[str, torch.Tensor], embeddings: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Rename a published state dict to this module's names, with the prompts' `embeddings` (N, 768) it does not hold.
+
+    The VAE's decoder and two layers that no score uses are left out.
+    """
+    unused = ("vae.decoder.", "vae.post_quant_conv.", "QFD.bnc1.", "QFD.classifier_dist.")
+    kept = {name: value for name, value in published.items() if not name.startswith(unused)}
+    return kept | {"prompts.embeddings": embeddings}
