@@ -1,0 +1,1 @@
+"""The ledger: Postgres through SQLAlchemy. The table is the truth."""

@@ -1,0 +1,140 @@
+"""The scores that count: filtered, paged by keyset, never by OFFSET."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, literal, or_, select, tuple_
+
+from dpiqa.errors import InvalidRequest
+from dpiqa.storage.cursors import Page, Position, decode, encode
+from dpiqa.storage.tables import items, results
+from dpiqa.types import ResultStatus, Route, Stage
+
+Sort = Literal["score", "-score", "updated", "-updated"]
+
+MAX_LIMIT = 1000  #: rows in one page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreFilter:
+    """Which results. `None` means any. Give a profile: pages without one sort what they find."""
+
+    bucket: str | None = None
+    prefix: str | None = None
+    min: float | None = None  #: MOS/100, included
+    max: float | None = None  #: MOS/100, included
+    profile: str | None = None  #: id, e.g. `default@1`
+    job: UUID | None = None  #: images of this job, whichever job scored them
+    model: str | None = None  #: a scorer's id, or the name of its model
+    status: ResultStatus | None = None
+    include_old: bool = False  #: replaced and deleted versions too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """The score that counts for an image under a profile."""
+
+    image_id: int
+    profile: str
+    score: float
+    scorer_id: str
+    stage: Stage
+    status: ResultStatus
+    route: Route
+    student_score: float | None
+    teacher_score: float | None
+    bucket: str
+    key: str
+    etag: str
+    current: bool
+    job_id: UUID
+    updated_at: datetime
+
+    @property
+    def model(self) -> str:
+        """The scorer's id, under the name that reports use."""
+        return self.scorer_id
+
+
+def scores(
+    c: Connection, chosen: ScoreFilter, *, sort: Sort = "score", limit: int = 100, cursor: str | None = None
+) -> Page[ScoreRow]:
+    """Return a page of results in the order of `sort` (`-` for descending) and after `cursor`.
+
+    Raises `InvalidRequest` for a cursor of another question or a limit outside 1-1000.
+    """
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidRequest(f"a page has 1 to {MAX_LIMIT} rows, not {limit}")
+    columns = [results.c.updated_at if sort.endswith("updated") else results.c.score, results.c.image_id]
+    if chosen.profile is None:
+        columns.append(results.c.profile)
+    descending = sort.startswith("-")
+    query = select(results).where(*_conditions(chosen))
+    query = query.order_by(*(column.desc() if descending else column for column in columns)).limit(limit + 1)
+    if cursor is not None:
+        query = _after(query, columns, _position(chosen, sort, cursor), descending=descending)
+    found = [to_score_row(row._mapping) for row in c.execute(query)]
+    more = len(found) > limit
+    return Page(found[:limit], encode((chosen, sort), _place(found[limit - 1], chosen, sort)) if more else None)
+
+
+def percentile(c: Connection, chosen: ScoreFilter, p: float) -> float | None:
+    """Return the score below or at which the share `p` (0-1) of the chosen results lies; None if there are none."""
+    threshold = func.percentile_disc(p).within_group(results.c.score)
+    found = c.execute(select(threshold).where(*_conditions(chosen))).scalar_one()
+    return None if found is None else float(found)
+
+
+def count(c: Connection, chosen: ScoreFilter) -> int:
+    """Return how many results are chosen. Reads them all: not for every page."""
+    return c.execute(select(func.count()).select_from(results).where(*_conditions(chosen))).scalar_one()
+
+
+def to_score_row(fields: Any) -> ScoreRow:
+    """Read a row of `results`."""
+    values = {name: fields[name] for name in ScoreRow.__dataclass_fields__}
+    values.update(stage=Stage(values["stage"]), status=ResultStatus(values["status"]), route=Route(values["route"]))
+    return ScoreRow(**values)
+
+
+def _conditions(chosen: ScoreFilter) -> list[ColumnElement[bool]]:
+    r = results.c
+    wanted: list[tuple[object, ColumnElement[bool]]] = [
+        (chosen.bucket, r.bucket == chosen.bucket),
+        (chosen.prefix or None, r.key.startswith(chosen.prefix or "", autoescape=True)),
+        (chosen.min, r.score >= literal(chosen.min, r.score.type)),
+        (chosen.max, r.score <= literal(chosen.max, r.score.type)),
+        (chosen.profile, r.profile == chosen.profile),
+        (chosen.job, exists().where(items.c.job_id == chosen.job, items.c.image_id == r.image_id)),
+        (chosen.model, or_(r.scorer_id == chosen.model, func.split_part(r.scorer_id, ":", 1) == chosen.model)),
+        (chosen.status, r.status == chosen.status),
+        (None if chosen.include_old else True, r.current),
+    ]
+    return [condition for value, condition in wanted if value is not None]
+
+
+def _after(query: Select[Any], columns: list[Any], position: list[Any], *, descending: bool) -> Select[Any]:
+    """Compare whole rows: Postgres walks the index to the place, as it does not for the same thing spelt with OR."""
+    here = tuple_(*columns)
+    there = tuple_(*(literal(value, column.type) for value, column in zip(position, columns, strict=True)))
+    return query.where(here < there if descending else here > there)
+
+
+def _place(row: ScoreRow, chosen: ScoreFilter, sort: Sort) -> Position:
+    first: str | float = row.updated_at.isoformat() if sort.endswith("updated") else row.score
+    return [first, row.image_id] if chosen.profile is not None else [first, row.image_id, row.profile]
+
+
+def _position(chosen: ScoreFilter, sort: Sort, cursor: str) -> list[Any]:
+    by_time = sort.endswith("updated")
+    kinds: list[type] = [str if by_time else float, int]
+    kinds += [] if chosen.profile is not None else [str]
+    position: list[Any] = decode((chosen, sort), cursor, kinds)
+    if by_time:
+        try:
+            position[0] = datetime.fromisoformat(position[0])
+        except ValueError:
+            raise InvalidRequest("the cursor is not one of ours") from None
+    return position

@@ -1,0 +1,109 @@
+"""Connections and transactions, and the one place where SQLAlchemy's errors become ours."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_never, wait_random_exponential
+
+from dpiqa.errors import ConfigurationError, DatabaseUnavailable, DpiqaError
+from dpiqa.urls import normalise_database_url
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+_CURE_DOWN = "is Postgres running, and does DPIQA_DATABASE_URL point at it?"
+_CURE_URL = "DPIQA_DATABASE_URL=postgresql://user:password@host:5432/database"
+_CURE_SCHEMA = "run `dpiqa db upgrade`"
+_MISSING = frozenset({"42P01", "42703", "42883"})  #: no such table, column, function
+#: Of a connection refused for good: no sqlstate reaches us then, only the server's words.
+_REFUSALS = ("password authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
+
+
+def make_engine(
+    url: str,
+    *,
+    pool_size: int = 8,
+    application_name: str = "dpiqa",
+    statement_timeout: float | None = None,
+    connect_timeout: int = 5,
+) -> Engine:
+    """Return an engine for a process; dispose of it before forking. Timeouts in seconds.
+
+    Idle transactions are ended after 30 s: nothing may hold one while a device or S3 works.
+    """
+    options = "-c idle_in_transaction_session_timeout=30s"
+    if statement_timeout is not None:
+        options += f" -c statement_timeout={int(statement_timeout * 1000)}"
+    try:
+        return create_engine(
+            normalise_database_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",
+            connect_args={"connect_timeout": connect_timeout, "application_name": application_name, "options": options},
+        )
+    except (ArgumentError, ValueError) as error:
+        raise ConfigurationError("the database URL cannot be read", cure=_CURE_URL) from error
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Give a connection within a transaction: committed at the end, rolled back on any error.
+
+    Raises `DatabaseUnavailable` where trying again may help (deadlocks included), `ConfigurationError` where not.
+    """
+    with translated(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what SQLAlchemy raises about the world into our errors. Errors about a statement stay what they are."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeoutError) as error:
+        ours = _ours(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def retrying(fn: Callable[[], T], *, attempts: int | None = 5, wait_seconds: float = 10.0) -> T:
+    """Call `fn` again while the database is unavailable or picked it as a deadlock's victim.
+
+    `fn` must hold a whole transaction. `attempts=None` tries for ever; waits are random and grow up to `wait_seconds`.
+    """
+    policy = Retrying(
+        retry=retry_if_exception_type(DatabaseUnavailable),
+        stop=stop_never if attempts is None else stop_after_attempt(attempts),
+        wait=wait_random_exponential(multiplier=0.05, max=wait_seconds),
+        before_sleep=lambda state: log.warning("database_retry", attempt=state.attempt_number, why=str(_why(state))),
+        reraise=True,
+    )
+    return policy(fn)
+
+
+def _why(state: object) -> BaseException | None:
+    outcome = getattr(state, "outcome", None)
+    return outcome.exception() if outcome is not None else sys.exc_info()[1]
+
+
+def _ours(error: DBAPIError | PoolTimeoutError) -> DpiqaError | None:
+    if isinstance(error, PoolTimeoutError):
+        return DatabaseUnavailable("no database connection became free in time", cure="use fewer threads per process")
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    words = next((line for line in reversed(str(error.orig).splitlines()) if line[:1].strip()), "no answer")
+    if isinstance(error, ProgrammingError) and sqlstate in _MISSING:
+        return ConfigurationError(f"the database has not the tables of this version ({words})", cure=_CURE_SCHEMA)
+    if isinstance(error, OperationalError) and sqlstate is None and any(refusal in words for refusal in _REFUSALS):
+        return ConfigurationError(f"the database refuses us: {words}", cure=f"check {_CURE_URL}")
+    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
+        return DatabaseUnavailable(f"the database does not answer: {words}", cure=_CURE_DOWN)
+    return None

@@ -1,0 +1,15 @@
+"""Run by `dpiqa.storage.schema`, which hands over a connection under an advisory lock."""
+
+from alembic import context
+from sqlalchemy import text
+
+from dpiqa.storage.tables import metadata
+
+connection = context.config.attributes["connection"]
+# A migration must not queue behind a long transaction and stop every worker behind itself.
+connection.execute(text("SET lock_timeout = '10s'"))
+connection.execute(text("SET statement_timeout = '30min'"))
+connection.commit()
+context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
+with context.begin_transaction():
+    context.run_migrations()
