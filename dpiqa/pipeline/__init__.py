@@ -1,0 +1,1 @@
+"""Claim, fetch, decode, score, decide, record: how items become results."""

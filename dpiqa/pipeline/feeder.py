@@ -1,0 +1,89 @@
+"""Keeps a bounded number of chunks announced, and finds what nobody took. One thread in every worker."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy import Engine
+
+from dpiqa.errors import DatabaseUnavailable
+from dpiqa.messages import Doorbell
+from dpiqa.pipeline.batches import first_line
+from dpiqa.pipeline.ringing import empty_queues, ring_all, ring_expand
+from dpiqa.settings import Settings
+from dpiqa.storage import ledger
+from dpiqa.storage.sessions import transaction
+
+log = structlog.get_logger()
+
+MIN_PAUSE = 0.5  #: seconds between two looks at least, however often nudged
+
+
+class Feeder:
+    """Rings what waits: each `sweep_seconds`, and soon after a nudge."""
+
+    def __init__(
+        self, engine: Engine, doorbell: Doorbell, settings: Settings, *, heartbeat: Callable[[], None] = lambda: None
+    ) -> None:
+        self._engine, self._doorbell, self._settings, self._heartbeat = engine, doorbell, settings, heartbeat
+        self._nudged = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; its first look is at once."""
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """Look soon: a chunk was finished, so there is room for another."""
+        self._nudged.set()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        self._nudged.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def look(self, *, sweep: bool = True) -> None:
+        """Ring what waits, once. `sweep`: look for lost messages and unlisted jobs too.
+
+        Raises `DatabaseUnavailable`.
+        """
+        empty = empty_queues(self._doorbell) if sweep else set()
+        settings = self._settings
+        with transaction(self._engine) as c:
+            rings = ledger.feed(
+                c,
+                window=settings.window_items,
+                rering_seconds=settings.rering_seconds,
+                chunk=settings.chunk_items,
+                empty_queues=empty,
+                max_crashes=settings.max_crashes,
+            )
+            jobs = ledger.unlisted_jobs(c) if sweep else []
+        ring_all(self._doorbell, rings)
+        for job_id in jobs:
+            ring_expand(self._doorbell, str(job_id))
+
+    def _run(self) -> None:
+        next_sweep = 0.0
+        while not self._stopped.is_set():
+            sweep = time.monotonic() >= next_sweep
+            if sweep:
+                next_sweep = time.monotonic() + self._settings.sweep_seconds
+            self._look_safely(sweep=sweep)
+            self._stopped.wait(MIN_PAUSE)
+            self._nudged.wait(max(0.0, next_sweep - time.monotonic()))
+            self._nudged.clear()
+
+    def _look_safely(self, *, sweep: bool) -> None:
+        try:
+            if sweep:
+                self._heartbeat()
+            self.look(sweep=sweep)
+        except DatabaseUnavailable as error:
+            log.warning("feeder_postponed", error=str(error))
+        except Exception as error:  # this thread is what finds lost work: it must outlive any surprise
+            log.error("feeder_failed", error=first_line(error))

@@ -1,0 +1,177 @@
+"""Scores objects in this process, without queue or database: `dpiqa score`.
+
+Fetch, decoding, batches, the device and the routing are those of the workers, so both give the same scores.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from dpiqa.errors import ImageRejected, InvalidRequest, ObjectChanged, ObjectGone, Unavailable
+from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.pool import DecodePool
+from dpiqa.models.loading import load_scorer
+from dpiqa.pipeline.batches import first_line
+from dpiqa.pipeline.device import Device, Model
+from dpiqa.pipeline.parts import RECORD_ITEMS, in_parts
+from dpiqa.pipeline.prepare import Prepared, Preparer, Reader
+from dpiqa.profiles import Profile
+from dpiqa.routing import decide
+from dpiqa.settings import Settings
+from dpiqa.types import ImageRef, ItemState, Reason, Route, Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredObject:
+    """What became of one object."""
+
+    ref: ImageRef  #: with the ETag of the bytes that were read, where they were
+    state: ItemState  #: a terminal one
+    score: float | None = None  #: MOS/100; None unless `state` is `scored`
+    reason: Reason | None = None  #: why there is no score
+    detail: str = ""
+    model: str | None = None  #: name of the model whose score it is
+    scorer_id: str | None = None
+    stage: Stage | None = None  #: whose score it is, under a profile
+    route: Route | None = None  #: why the teacher was (not) asked, under a profile
+
+
+def score_objects(
+    store: Reader,
+    refs: Iterable[ImageRef],
+    *,
+    profile: Profile | None = None,
+    model: str | None = None,
+    settings: Settings,
+) -> Iterator[ScoredObject]:
+    """Score the objects by one model, or by a profile's student and, where it is unsure, its teacher.
+
+    Yields one row per ref, in their order, up to 64 at a time. Raises `InvalidRequest` unless exactly one of `profile`
+    and `model` is given, what `load_scorer` raises, and `StoreUnavailable` when the store goes away.
+    """
+    if (profile is None) == (model is None):
+        raise InvalidRequest("give either a model or a profile")
+    with _Bench.open(store, settings) as bench:
+        if profile is not None:
+            yield from _by_profile(bench, refs, profile)
+        else:
+            loaded = bench.load(str(model), settings.batch_size)
+            for rows in bench.score_parts(refs, loaded):
+                yield from rows
+
+
+def _by_profile(bench: "_Bench", refs: Iterable[ImageRef], profile: Profile) -> Iterator[ScoredObject]:
+    student = bench.load(profile.student, bench.settings.batch_size)
+    scored = escalated = 0
+    for rows in bench.score_parts(refs, student):
+        places = [place for place, row in enumerate(rows) if row.score is not None]
+        scores = [row.score for row in rows if row.score is not None]
+        routes = decide(scores, profile, scored_before=scored, escalated_before=escalated)
+        for place, route in zip(places, routes, strict=True):
+            rows[place] = replace(rows[place], stage=Stage.STUDENT, route=route)
+        chosen = [place for place, route in zip(places, routes, strict=True) if route is Route.BORDERLINE]
+        scored, escalated = scored + len(scores), escalated + len(chosen)
+        if chosen and profile.teacher is not None:
+            teacher = bench.load(profile.teacher, bench.settings.teacher_batch_size)
+            for place, row in zip(chosen, bench.score([rows[place].ref for place in chosen], teacher), strict=True):
+                rows[place] = replace(row, stage=Stage.TEACHER, route=Route.BORDERLINE)
+        yield from rows
+
+
+#: An object on its way to pixels.
+_Preparing = tuple[ImageRef, "Future[Prepared]"]
+
+
+class _Bench:
+    """The workers' machinery, for one run."""
+
+    def __init__(self, settings: Settings, preparer: Preparer, device: Device) -> None:
+        self.settings, self._preparer, self._device = settings, preparer, device
+        self._models: dict[str, Model] = {}
+
+    @classmethod
+    @contextmanager
+    def open(cls, store: Reader, settings: Settings) -> "Iterator[_Bench]":
+        """Start threads and decode processes; end them afterwards."""
+        with ExitStack() as stack:
+            decoder = stack.enter_context(DecodePool(settings.decode_processes, Limits.from_settings(settings)))
+            preparer = Preparer(
+                store,
+                decoder,
+                fetch_threads=settings.fetch_threads,
+                decode_processes=settings.decode_processes,
+                max_bytes=settings.max_image_bytes,
+            )
+            stack.callback(preparer.close)
+            device = Device()
+            stack.callback(device.close)
+            yield cls(settings, preparer, device)
+
+    def load(self, name: str, max_batch: int) -> Model:
+        """Return the model, loaded once. Raises what `load_scorer` raises."""
+        if name not in self._models:
+            scorer = load_scorer(
+                name, device=self.settings.device, models_dir=self.settings.models_dir, threads=self.settings.threads
+            )
+            self._models[name] = Model(scorer, max_batch)
+        return self._models[name]
+
+    def score(self, refs: Sequence[ImageRef], model: Model) -> list[ScoredObject]:
+        """Return one row per ref. Raises `Unavailable`."""
+        return self._finish(self._prepare(refs, model), model)
+
+    def score_parts(self, refs: Iterable[ImageRef], model: Model) -> Iterator[list[ScoredObject]]:
+        """Yield the rows of part after part, while the next part is fetched and decoded. Raises `Unavailable`."""
+        ahead: list[_Preparing] | None = None
+        for part in in_parts(refs, RECORD_ITEMS):
+            current, ahead = ahead, self._prepare(part, model)
+            if current is not None:
+                yield self._finish(current, model)
+        if ahead is not None:
+            yield self._finish(ahead, model)
+
+    def _prepare(self, refs: Iterable[ImageRef], model: Model) -> "list[_Preparing]":
+        preprocessing = model.scorer.card.preprocessing
+        return [(ref, self._preparer.submit(ref, preprocessing)) for ref in refs]
+
+    def _finish(self, preparing: "Sequence[_Preparing]", model: Model) -> list[ScoredObject]:
+        scoring: list[tuple[ImageRef, Future[float] | BaseException]] = []
+        for ref, future in preparing:
+            error = future.exception()
+            if error is not None:
+                scoring.append((ref, error))
+            else:
+                prepared = future.result()
+                ref = replace(ref, etag=prepared.etag, version_id=prepared.version_id)  # noqa: PLW2901
+                scoring.append((ref, self._device.submit(model, prepared.pixels)))
+        return [_row(ref, outcome, model) for ref, outcome in scoring]
+
+
+def _row(ref: ImageRef, outcome: "Future[float] | BaseException", model: Model) -> ScoredObject:
+    error = outcome.exception() if isinstance(outcome, Future) else outcome
+    if error is not None:
+        return _unscored(ref, error)
+    assert isinstance(outcome, Future)  # noqa: S101 - for the type checker: the other kind returned above
+    return ScoredObject(
+        ref=ref,
+        state=ItemState.SCORED,
+        score=outcome.result(),
+        model=model.scorer.card.name,
+        scorer_id=model.scorer_id,
+    )
+
+
+def _unscored(ref: ImageRef, error: BaseException) -> ScoredObject:
+    """Make the row of an object that got no score. Raises `Unavailable`: the store's absence is no object's fault."""
+    match error:
+        case ImageRejected():
+            return ScoredObject(ref=ref, state=ItemState.REJECTED, reason=error.reason, detail=error.message)
+        case ObjectGone():
+            return ScoredObject(ref=ref, state=ItemState.DELETED, reason=Reason.OBJECT_DELETED, detail=error.message)
+        case ObjectChanged():
+            return ScoredObject(ref=ref, state=ItemState.SUPERSEDED, reason=Reason.NEWER_VERSION, detail=error.message)
+        case Unavailable():
+            raise error
+        case _:
+            return ScoredObject(ref=ref, state=ItemState.DEAD, reason=Reason.REPEATED_ERRORS, detail=first_line(error))

@@ -1,0 +1,29 @@
+"""What a worker counts and times; served on DPIQA_METRICS_PORT by `workers/`."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import Counter, Histogram
+
+IMAGES = Counter("dpiqa_images_total", "Images by how they left this worker", ["stage", "outcome"])
+ESCALATIONS = Counter("dpiqa_escalations_total", "Images sent to the teacher")
+STALE_WRITES = Counter("dpiqa_stale_writes_total", "Outcomes refused because their lease was lost")
+EVENTS = Counter("dpiqa_events_total", "Event messages by what became of them", ["outcome"])
+BATCH_SIZE = Histogram("dpiqa_batch_images", "Images per batch on the device", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
+SECONDS = Histogram(
+    "dpiqa_stage_seconds",
+    "Seconds per step: fetch and decode of one image, score of one batch, record of one transaction",
+    ["step"],
+    buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60),
+)
+
+
+@contextmanager
+def stage(step: str) -> Iterator[None]:
+    """Time the body."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        SECONDS.labels(step).observe(time.perf_counter() - started)
