@@ -1,0 +1,1 @@
+"""Training on labelled photographs: teacher, then the student that learns from it."""

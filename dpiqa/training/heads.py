@@ -1,0 +1,68 @@
+"""The regressor's first and last layer: how it begins and how it is calibrated."""
+
+from typing import cast
+
+import numpy as np
+import structlog
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from dpiqa.models.qfd import QualityFeatureDecoder
+from dpiqa.training.labelled import Labelled, predict
+
+log = structlog.get_logger()
+CALIBRATION_ROWS = 240
+
+
+def begin_as_pooling(first: nn.Linear, last: nn.Linear, cells: int, centre: float) -> None:
+    """Give every cell of a channel the same weight in `first`, and start `last` at the labels' mean.
+
+    The regressor then begins as an average over the picture and learns from there which places matter; a few thousand
+    photographs are too few to learn averaging itself from a random start.
+    """
+    channels = first.in_features // cells
+    with torch.no_grad():
+        weight = torch.randn(first.out_features, channels) * (2 / channels) ** 0.5 / cells
+        first.weight.copy_(weight.repeat_interleave(cells, dim=1))
+        first.bias.zero_()
+        last.bias.fill_(centre)
+
+
+def normalise(decoder: QualityFeatureDecoder) -> None:
+    """Put a batch normalisation behind the decoder's convolutions and its pooling layer, for training only.
+
+    The quality map's mean over a picture differs little between pictures; without normalisation a common drift of the
+    features swamps that difference, and a teacher trained from scratch blows up or dies.
+    """
+    for name in decoder.convolutions():
+        layer = cast("nn.Conv2d", decoder.get_submodule(name))
+        setattr(decoder, name, nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)))
+    setattr(decoder, "fc1", nn.Sequential(decoder.fc1, nn.BatchNorm1d(decoder.fc1.out_features)))  # noqa: B010
+
+
+def fold(decoder: QualityFeatureDecoder) -> None:
+    """Fold what `normalise` added into the layers: the same function in evaluation, and the published architecture."""
+    decoder.eval()
+    for name in decoder.convolutions():
+        convolution, norm = cast("tuple[nn.Conv2d, nn.BatchNorm2d]", tuple(decoder.get_submodule(name).children()))
+        setattr(decoder, name, fuse_conv_bn_eval(convolution, norm))
+    linear, pooled_norm = cast("tuple[nn.Linear, nn.BatchNorm1d]", tuple(decoder.get_submodule("fc1").children()))
+    decoder.fc1 = fuse_linear_bn_eval(linear, pooled_norm)
+
+
+def calibrate_on_training_rows(model: nn.Module, last: nn.Linear, data: Labelled) -> tuple[float, float]:
+    """Calibrate a network whose last layer is `last` on a fixed sample of the training rows, as whole pictures."""
+    sample = np.random.default_rng(0).permutation(data.train)[:CALIBRATION_ROWS]
+    slope, offset = calibrate(last, predict(model, data.pixels, sample), data.labels[sample])
+    log.info("calibrated", slope=round(slope, 4), offset=round(offset, 4), images=len(sample))
+    return slope, offset
+
+
+def calibrate(last: nn.Linear, scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Fold into `last` the straight line that best maps `scores` to `labels`; returns its slope and offset."""
+    slope, offset = np.polyfit(scores, labels, 1)
+    with torch.no_grad():
+        last.weight.mul_(slope)
+        last.bias.mul_(slope).add_(offset)
+    return float(slope), float(offset)
