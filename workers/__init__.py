@@ -1,0 +1,1 @@
+"""The Celery side: app, tasks, listener. Thin: each unpacks, calls `dpiqa`, returns."""

@@ -1,0 +1,43 @@
+"""The tasks: unpack the message, call the library, return. Nothing that happens in one ever crosses into Celery."""
+
+from collections.abc import Callable
+
+import structlog
+from celery import Celery
+
+from dpiqa.messages import Task
+from dpiqa.pipeline.batches import first_line
+from dpiqa.pipeline.listing import expand
+
+from .room import Room
+
+log = structlog.get_logger()
+
+
+def register(app: Celery, room: Callable[[], Room]) -> None:
+    """Register the tasks. `room`: what this process works with."""
+
+    @app.task(name=Task.SCORE.value)
+    def score(item_ids: list[int]) -> None:
+        """Score these items, as far as they still wait."""
+        _guarded(lambda: room().pipeline.run_chunk([int(item_id) for item_id in item_ids]), items=len(item_ids))
+
+    @app.task(name=Task.EXPAND.value)
+    def expand_job(job_id: str) -> None:
+        """List this job's objects, if nobody does."""
+        _guarded(lambda: _expand(room(), job_id), job=job_id)
+
+
+def _expand(room: Room, job_id: str) -> None:
+    expand(room.engine, room.store, room.doorbell, job_id, room.settings, room.stopping)
+
+
+def _guarded(step: Callable[[], object], **context: object) -> None:
+    """Run a step; log what it raises. A `MemoryError` that crosses a Celery task stops its worker for good.
+
+    Nothing is lost: leases end, and the sweeper rings again.
+    """
+    try:
+        step()
+    except BaseException as error:
+        log.error("task_failed", error=first_line(error), exc_info=error, **context)
