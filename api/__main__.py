@@ -1,0 +1,39 @@
+"""`python -m dpiqa.api`: serve the API. A wrong setting ends it with one line, not with a traceback."""
+
+import sys
+
+import uvicorn
+
+from dpiqa.cli.exits import exit_code
+from dpiqa.errors import DpiqaError
+from dpiqa.logs import configure_logging
+from dpiqa.settings import load_settings
+
+from .app import create_app
+
+_SHUTDOWN_SECONDS = 10  #: requests still running after that are cut off
+
+
+def main() -> int:
+    """Serve until a signal. Returns the exit code."""
+    try:
+        settings = load_settings()
+        configure_logging(settings)
+        app = create_app(settings)
+    except DpiqaError as error:
+        print(f"dpiqa api: {error}", file=sys.stderr)  # noqa: T201 - for the person who started it
+        return exit_code(error).value
+    uvicorn.run(
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        log_config=None,  # lines go where all others go
+        access_log=False,  # ours says more and leaks less
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

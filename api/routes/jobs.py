@@ -1,0 +1,127 @@
+"""Jobs: submit, list, follow."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from sqlalchemy import Connection
+
+from dpiqa.messages import Queue
+from dpiqa.profiles import Profile
+from dpiqa.storage import ledger, queries
+from dpiqa.storage.job_keys import add_keys
+from dpiqa.storage.rows import Job
+from dpiqa.types import ItemState, JobKind
+
+from ..deps import ServicesDep
+from ..paging import link_next
+from ..schemas import Cursor, ItemOut, JobAccepted, JobOut, JobRequest, JobStatus, Limit, ListJob, Page, WatchJob
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Of your choice, e.g. a UUID. The same request with the same key gives the same job again.",
+    ),
+]
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Submit a job",
+    responses={409: {"description": "The key came with another request before."}},
+)
+def submit(
+    wanted: JobRequest, services: ServicesDep, response: Response, idempotency_key: IdempotencyKey = None
+) -> JobAccepted:
+    """Submit a job. It is safe once this answers; follow it at the `Location`."""
+    profile = services.profile(wanted.profile)
+    with services.transaction() as connection:
+        job = _create(connection, wanted, profile, idempotency_key)
+    warning = None if job.kind is JobKind.WATCH else services.ring_listing(str(job.id))
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    accepted = JobAccepted.model_validate(job, from_attributes=True)
+    return accepted.model_copy(update={"warning": warning})
+
+
+def _create(connection: Connection, wanted: JobRequest, profile: Profile, key: str | None) -> Job:
+    if isinstance(wanted, WatchJob):
+        return ledger.ensure_watch(connection, *wanted.place(), profile)
+    keys = wanted.keys if isinstance(wanted, ListJob) else []
+    bucket, prefix = (wanted.bucket, "") if isinstance(wanted, ListJob) else wanted.place()
+    job = ledger.create_job(
+        connection,
+        kind=JobKind(wanted.kind),
+        bucket=bucket,
+        prefix=prefix,
+        profile=profile,
+        queue=Queue.BULK,
+        idempotency_key=key,
+        request_hash=request_hash(wanted.kind, bucket, prefix, keys, profile.id) if key else None,
+    )
+    if keys:
+        add_keys(connection, job.id, keys)
+    return job
+
+
+def request_hash(kind: str, bucket: str, prefix: str, keys: list[str], profile: str) -> str:
+    """Return what two requests with one idempotency key must have in common: hex of 256 bits."""
+    said = json.dumps([kind, bucket, prefix, keys, profile], separators=(",", ":"))
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+@router.get("", summary="List jobs, newest first")
+def list_jobs(
+    request: Request, response: Response, services: ServicesDep, limit: Limit = 100, cursor: Cursor | None = None
+) -> Page[JobOut]:
+    """List jobs, newest first."""
+    with services.transaction() as connection:
+        page = queries.list_jobs(connection, limit=limit, cursor=cursor)
+    link_next(request, response, page.next_cursor)
+    return Page[JobOut].model_validate({"items": page.rows, "next_cursor": page.next_cursor}, from_attributes=True)
+
+
+@router.get("/{job_id}", summary="How far a job is", responses={404: {"description": "No such job."}})
+def get_job(job_id: UUID, services: ServicesDep) -> JobStatus:
+    """Say how far a job is: counts by state, rate, time left, failures by reason, what it waits for."""
+    with services.transaction() as connection:
+        report = queries.get_job(connection, job_id)
+    return JobStatus(
+        **_fields(report.job),
+        total=report.total,
+        done=report.done,
+        counts=report.by_state,
+        open_by_stage=report.open_by_stage,
+        failures=report.failures,
+        rate_per_second=report.rate,
+        eta_seconds=report.eta_seconds,
+        waiting_for=report.waiting_for,
+    )
+
+
+@router.get("/{job_id}/items", summary="Images of a job", responses={404: {"description": "No such job."}})
+def job_items(
+    request: Request,
+    response: Response,
+    job_id: UUID,
+    services: ServicesDep,
+    state: Annotated[ItemState | None, Query(description="Only items in this state.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor | None = None,
+) -> Page[ItemOut]:
+    """List the images of a job, each with its state and, where it ended unscored, the reason."""
+    with services.transaction() as connection:
+        page = queries.job_items(connection, job_id, state=state, limit=limit, cursor=cursor)
+    link_next(request, response, page.next_cursor)
+    return Page[ItemOut].model_validate({"items": page.rows, "next_cursor": page.next_cursor}, from_attributes=True)
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    return {name: getattr(job, name) for name in JobOut.model_fields}

@@ -1,0 +1,263 @@
+"""What goes in and out, and nothing else: requests refuse unknown fields, responses list theirs.
+
+Text from outside is bounded and free of what Postgres cannot hold: NUL and halves of surrogate pairs.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from dpiqa.types import ItemState, JobKind, JobState, Reason, ResultStatus, Route, Stage
+
+MAX_KEYS = 1000  #: keys in one request
+MAX_LIMIT = 1000  #: rows in one page
+MAX_KEY_BYTES = 1024  #: of an object key, by S3
+
+
+def _fits(text: str) -> str:
+    if len(text.encode()) > MAX_KEY_BYTES:
+        raise ValueError(f"must have at most {MAX_KEY_BYTES} bytes in UTF-8")
+    return text
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text or any("\ud800" <= ch <= "\udfff" for ch in text):
+        raise ValueError("must be Unicode text without NUL characters")
+    return text
+
+
+Storable = AfterValidator(_storable)
+FitsKey = AfterValidator(_fits)
+Bucket = Annotated[str, Field(min_length=1, max_length=255, description="Bucket name.", examples=["photos"]), Storable]
+Key = Annotated[
+    str, Field(min_length=1, max_length=1024, description="Object key, not URL-encoded."), Storable, FitsKey
+]
+Prefix = Annotated[
+    str, Field(max_length=1024, description="Keys that begin with this; empty: all keys."), Storable, FitsKey
+]
+Source = Annotated[
+    str, Field(max_length=1300, pattern=r"^s3://[^/?#]+(/.*)?$", examples=["s3://photos/2024/"]), Storable
+]
+ProfileName = Annotated[
+    str,
+    Field(min_length=1, max_length=128, description="Profile, `default` or with its version `default@1`."),
+    Storable,
+]
+ModelName = Annotated[str, Field(min_length=1, max_length=255), Storable]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Rows in one page.")]
+Cursor = Annotated[
+    str, Field(min_length=1, max_length=8192, description="`next_cursor` of the page before, with the same filter.")
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+
+
+def _either(schema: dict[str, Any]) -> None:
+    """Say in OpenAPI what the validator below demands: a bucket, or a source instead of bucket and prefix."""
+    schema["oneOf"] = [
+        {"required": ["bucket"], "properties": {"source": False}},
+        {"required": ["source"], "properties": {"bucket": False, "prefix": False}},
+    ]
+    for name in ("bucket", "source"):
+        field = schema["properties"][name]
+        field.update(next(kind for kind in field.pop("anyOf") if kind.get("type") == "string"))
+        field.pop("default", None)
+
+
+class _Place(_Request):
+    """A bucket and prefix, given apart or as one `s3://bucket/prefix`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_either)
+
+    bucket: Bucket | None = None
+    prefix: Prefix = ""
+    source: Source | None = None
+    profile: ProfileName | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "_Place":
+        given = self.model_fields_set
+        exactly_one = (self.source is None) != (self.bucket is None)
+        if not exactly_one or {"source", "bucket"} <= given or {"source", "prefix"} <= given:
+            raise ValueError("give either `bucket` (and `prefix`) or `source`: s3://bucket/prefix")
+        return self
+
+    def place(self) -> tuple[str, str]:
+        """Return bucket and prefix."""
+        if self.source is None:
+            return self.bucket or "", self.prefix
+        bucket, _, prefix = self.source.removeprefix("s3://").partition("/")
+        return bucket, prefix
+
+
+class PrefixJob(_Place):
+    """Score every object under a prefix, listed once."""
+
+    kind: Literal["prefix"] = "prefix"
+
+
+class WatchJob(_Place):
+    """Score what arrives in a bucket under a prefix, by its events. Asking twice gives the same job."""
+
+    kind: Literal["watch"]
+
+
+class ListJob(_Request):
+    """Score these keys."""
+
+    kind: Literal["list"]
+    bucket: Bucket
+    keys: Annotated[list[Key], Field(min_length=1, max_length=MAX_KEYS)]
+    profile: ProfileName | None = None
+
+
+def _kind(value: Any) -> str:
+    kind = value.get("kind", "prefix") if isinstance(value, dict) else getattr(value, "kind", "prefix")
+    return kind if isinstance(kind, str) else "?"
+
+
+JobRequest = Annotated[
+    Annotated[PrefixJob, Tag("prefix")] | Annotated[WatchJob, Tag("watch")] | Annotated[ListJob, Tag("list")],
+    Discriminator(_kind),
+]
+
+
+class JobOut(BaseModel):
+    """A job."""
+
+    id: UUID
+    kind: JobKind
+    state: JobState
+    bucket: str
+    prefix: str
+    profile: str = Field(description="Profile with its version.")
+    created_at: datetime
+    listed_at: datetime | None = Field(description="When all its objects were known.")
+    finished_at: datetime | None
+    scored_by_student: int = Field(description="Images the student has scored in this job.")
+    escalated: int = Field(description="Of these, how many were sent to the teacher.")
+    error: str | None = Field(description="Why its objects could not be listed.")
+
+
+class JobAccepted(JobOut):
+    """A job as it was submitted."""
+
+    warning: str | None = Field(None, description="Set where the job is safe but will start later.")
+
+
+class JobStatus(JobOut):
+    """A job and how far it is."""
+
+    total: int = Field(description="Items known so far; final once the job is listed.")
+    done: int = Field(description="Items that have ended, scored or not.")
+    counts: dict[ItemState, int] = Field(description="Items by state.")
+    open_by_stage: dict[Stage, int] = Field(description="Items that have not ended, by the model they wait for.")
+    failures: dict[Reason, int] = Field(description="Items that ended unscored, by reason, most frequent first.")
+    rate_per_second: float = Field(description="Items ended per second, over the last minute.")
+    eta_seconds: float | None = Field(description="Seconds left at this rate; null when nobody can say.")
+    waiting_for: str | None = Field(description="What holds the job up, if anything does.")
+
+
+class ItemOut(BaseModel):
+    """One image in one job."""
+
+    id: int
+    bucket: str
+    key: str
+    etag: str
+    state: ItemState
+    stage: Stage
+    reason: Reason | None
+    detail: str | None
+    route: Route | None
+    errors: int
+    crashes: int
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class ScoreOut(BaseModel):
+    """The score that counts for an image under a profile."""
+
+    bucket: str
+    key: str
+    etag: str
+    current: bool = Field(description="Whether the store, as far as is known, still holds these bytes.")
+    score: float = Field(description="MOS/100: nominally 0-1, higher is better, not clamped.")
+    profile: str
+    model: str = Field(description="Scorer whose score this is: name, weights, preprocessing and precision.")
+    stage: Stage
+    status: ResultStatus = Field(description="`provisional`: the student's, and the teacher has been asked.")
+    route: Route = Field(description="Why the image was, or was not, sent to the teacher.")
+    student_score: float | None
+    teacher_score: float | None
+    job_id: UUID | None
+    updated_at: datetime
+
+
+Row = TypeVar("Row")
+
+
+class Page(BaseModel, Generic[Row]):
+    """Some rows, and where the next ones are."""
+
+    items: list[Row]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: this is the last.")
+
+
+class ScorePage(Page[ScoreOut]):
+    """Some scores."""
+
+    threshold: float | None = Field(None, description="With `worst` or `best`: the score at that share.")
+
+
+class StoredScoreOut(BaseModel):
+    """One model's number for one version of an image, and where it comes from."""
+
+    score: float = Field(description="MOS/100: nominally 0-1, higher is better, not clamped.")
+    model: str = Field(description="Scorer: name, weights, preprocessing and precision.", validation_alias="scorer_id")
+    etag: str = Field(description="Of the bytes that were scored.")
+    version_id: str | None
+    current: bool = Field(description="Whether the store, as far as is known, still holds these bytes.")
+    last_modified: datetime | None
+    scored_at: datetime
+    attempt: int = Field(description="How many times a worker had taken the image up, this time included.")
+    job_id: UUID
+    card: dict[str, Any] = Field(description="Model card as it was when this scorer first spoke.")
+
+
+class ImageScores(BaseModel):
+    """Every score of one image; the current version first."""
+
+    bucket: str
+    key: str
+    deleted: bool = Field(description="No version of it is in the store any more.")
+    scores: list[StoredScoreOut]
+    results: list[ScoreOut] = Field(description="The score that counts, by profile: its stage, status and route.")
+
+
+class EventsAccepted(BaseModel):
+    """What became of a body of events."""
+
+    images: int = Field(description="Objects announced.")
+    removals: int = Field(description="Objects announced as gone.")
+    queued: int = Field(description="Items that now wait for a worker.")
+    unwatched: int = Field(description="Objects announced that no watch owns.")
+    ignored: list[str] = Field(description="Why the other records were not used.")
+    warning: str | None = Field(None, description="Set where the work is safe but will start later.")
+
+
+class Problem(BaseModel):
+    """Any error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str = Field(description="Stable name of the error.")
+    cure: str = Field(description="What to do about it.")
