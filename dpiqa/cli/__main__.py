@@ -1,0 +1,5 @@
+"""`python -m dpiqa.cli`."""
+
+from dpiqa.cli.main import main
+
+main()

@@ -1,0 +1,139 @@
+"""What reaches the terminal: results on stdout, everything else on stderr, nothing that a key could smuggle in.
+
+rich is imported when something is shown, so that `dpiqa --help` of a script stays fast.
+"""
+
+import dataclasses
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+#: Columns of a table that goes into a file or a pipe: keys must not be cut (S3 keys have up to 1,024 bytes).
+_PIPE_WIDTH = 2000
+_DANGEROUS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def stdout() -> "Console":
+    """Results. Colours only on a terminal and without `NO_COLOR`."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+def stderr() -> "Console":
+    """Progress, notes, errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def sanitise(text: str) -> str:
+    r"""Return `text` with control, format and surrogate characters as escapes (`\x1b`): safe on a terminal."""
+    return "".join(_escaped(char) if unicodedata.category(char) in _DANGEROUS else char for char in text)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def plain(value: Any, style: str = "") -> "Text":
+    """Make a cell that shows `value` literally: no markup, no control characters. None is empty."""
+    from rich.text import Text
+
+    return Text("" if value is None else sanitise(shown(value)), style=style)
+
+
+def shown(value: Any) -> str:
+    """Write a value as people read it: times in local time to the second, scores with four digits."""
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def note(message: str) -> None:
+    """One line for people, on stderr."""
+    stderr().print(plain(message))
+
+
+def warn(message: str) -> None:
+    """One yellow line on stderr; the command goes on."""
+    stderr().print(plain("warning: ", "bold yellow") + plain(message))
+
+
+def show_error(message: str, cure: str = "") -> None:
+    """Print the one line that ends a failed command."""
+    line = plain("error: ", "bold red") + plain(message)
+    stderr().print(line + plain(f" / cure: {cure}") if cure else line)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
+    """Print rows on stdout. Numbers stand right; a cell may be a `Text` of its own style."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [list(row) for row in rows]
+    shape = Table(box=SIMPLE_HEAD, title=plain(title) if title else None, title_justify="left", pad_edge=False)
+    for index, name in enumerate(columns):
+        numbers = any(isinstance(row[index], int | float) for row in cells)
+        shape.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in cells:
+        shape.add_row(*(cell if isinstance(cell, Text) else plain(cell) for cell in row))
+    stdout().print(shape)
+
+
+def fields(pairs: Iterable[tuple[str, Any]]) -> None:
+    """Print names and values, one a line."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        grid.add_row(plain(name), plain(value))
+    stdout().print(grid)
+
+
+def jsonable(value: Any) -> Any:
+    """Dataclasses, pydantic models, enums, times and ids as JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return str(value)
+
+
+def to_json(value: Any, *, indent: int | None = 2) -> str:
+    """Write `value` as JSON text. Raises `ValueError` for NaN and infinity, which JSON has not.
+
+    ASCII only: some control characters above 127 act on terminals, and file names may hold bytes that are no text.
+    """
+    return json.dumps(value, default=jsonable, indent=indent, allow_nan=False)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(to_json(value) + "\n")
+
+
+def print_json_array(rows: Iterable[Any]) -> None:
+    """Print a JSON array row by row, so that memory does not follow its length."""
+    first = True
+    for row in rows:
+        sys.stdout.write(("[\n  " if first else ",\n  ") + to_json(row, indent=None))
+        first = False
+    sys.stdout.write("[]\n" if first else "\n]\n")

@@ -1,0 +1,57 @@
+"""`dpiqa db`."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from dpiqa.cli import console, context, options
+from dpiqa.cli.app import command, new_group
+from dpiqa.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from dpiqa.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = new_group("db", "The tables in Postgres.", ["dpiqa db upgrade"])
+    command(group, "upgrade", "dpiqa db upgrade")(upgrade)
+    command(group, "current", "dpiqa db current", "dpiqa db current --json")(current)
+    app.add_typer(group)
+
+
+def upgrade(as_json: options.Json = False) -> None:
+    """Create the tables, or bring them to this version. May be repeated; processes that start together take turns."""
+    from dpiqa.storage import schema
+
+    settings = context.settings()
+    before = _revision(settings)
+    schema.upgrade(settings.require_database_url())
+    after = _revision(settings)
+    if as_json:
+        console.print_json({"before": before, "now": after})
+    else:
+        console.note(
+            f"the tables are at {after}" + (", as before" if before == after else f" (were: {before or 'none'})")
+        )
+
+
+def current(as_json: options.Json = False) -> None:
+    """Show which version the tables have, and which this program needs. Ends with 1 when they differ."""
+    from dpiqa.storage import schema
+
+    found, needed = _revision(context.settings()), schema.head()
+    if as_json:
+        console.print_json({"current": found, "needed": needed})
+    else:
+        console.fields([("current", found or "none"), ("needed", needed)])
+    if found != needed:
+        console.warn("the tables are not those of this version: run `dpiqa db upgrade`")
+        raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def _revision(settings: "Settings") -> str | None:
+    from dpiqa.storage import schema
+
+    with context.database(settings) as engine:
+        return schema.current(engine)

@@ -1,0 +1,44 @@
+"""Exit codes: what scripts may rely on. Documented in `dpiqa --help` and `docs/cli.md`."""
+
+from enum import IntEnum
+
+from dpiqa.errors import ConfigurationError, DpiqaError, InvalidRequest, NotFound, ObjectGone, Unavailable
+
+
+class ExitCode(IntEnum):
+    """What the process answers its caller with."""
+
+    OK = 0
+    INCOMPLETE = 1  #: some images were not scored, or a check failed
+    USAGE = 2  #: the command line or the request is wrong
+    UNREACHABLE = 3  #: Postgres, the broker or S3 does not answer; the same command may work later
+    NOT_FOUND = 4  #: no such job, image, file, model or profile
+    CONFIGURATION = 78  #: a setting, checkpoint or bucket is missing or wrong (`EX_CONFIG`)
+
+
+MEANINGS: dict[ExitCode, str] = {
+    ExitCode.OK: "done",
+    ExitCode.INCOMPLETE: "some images were not scored, or a check failed",
+    ExitCode.USAGE: "wrong usage or invalid request",
+    ExitCode.UNREACHABLE: "Postgres, the broker or S3 is unreachable",
+    ExitCode.NOT_FOUND: "not found",
+    ExitCode.CONFIGURATION: "a setting, checkpoint or bucket is missing or wrong",
+}
+
+_OF_ERROR: tuple[tuple[type[DpiqaError], ExitCode], ...] = (
+    (Unavailable, ExitCode.UNREACHABLE),
+    (NotFound, ExitCode.NOT_FOUND),
+    (ObjectGone, ExitCode.NOT_FOUND),
+    (InvalidRequest, ExitCode.USAGE),
+    (ConfigurationError, ExitCode.CONFIGURATION),
+)
+
+
+def exit_code(error: DpiqaError) -> ExitCode:
+    """Return the code for an error that ended a command."""
+    return next((code for kind, code in _OF_ERROR if isinstance(error, kind)), ExitCode.INCOMPLETE)
+
+
+def as_help() -> str:
+    """One line for `--help`."""
+    return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."

@@ -1,0 +1,124 @@
+"""Rows into a CSV, JSONL or Parquet file: streamed, and in place only when complete."""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from dpiqa.cli.console import shown, to_json
+from dpiqa.errors import ConfigurationError, InvalidRequest
+
+Row = Mapping[str, Any]
+#: Name -> type (`str`, `float`, `bool` or `datetime`) of the columns of an export.
+Columns = Mapping[str, type]
+_ROW_GROUP = 20_000  # rows of a Parquet row group; bounds the memory of an export
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def check_output(path: Path) -> None:
+    """Raise `InvalidRequest` for a file that cannot be written, before any work is done for it."""
+    if path.suffix.lower() not in _WRITERS:
+        raise InvalidRequest(f"cannot write {path.name}", cure=f"end its name in {', '.join(_WRITERS)}")
+    if not path.parent.is_dir():
+        raise InvalidRequest(f"the folder {path.parent} does not exist", cure="create it first")
+    if path.suffix.lower() == ".parquet":
+        _pyarrow()
+
+
+def write_rows(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
+    """Write `rows` to `path` in the format its name ends in; returns how many. An error leaves no half file."""
+    check_output(path)
+    with _replacing(path) as part:
+        return _WRITERS[path.suffix.lower()](part, columns, rows)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise InvalidRequest(f"cannot write {path}: {error.strerror}", cure="choose another --output") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def guarded(value: Any) -> Any:
+    """Return a text cell that no spreadsheet takes for a formula: a leading `= + - @`, tab or CR gets an '."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _cell(value: Any) -> Any:
+    """Full precision for numbers, ISO times, guarded text, empty for None."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return repr(value) if isinstance(value, float) else guarded(shown(value))
+
+
+def _write_csv(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for count, row in enumerate(rows, start=1):  # noqa: B007 - the count is the answer
+            writer.writerow([_cell(row.get(name)) for name in columns])
+    return count
+
+
+def _write_jsonl(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
+    count = 0
+    with path.open("w", encoding="ascii") as file:
+        for count, row in enumerate(rows, start=1):  # noqa: B007 - the count is the answer
+            file.write(to_json({name: row.get(name) for name in columns}, indent=None) + "\n")
+    return count
+
+
+def _write_parquet(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
+    arrow = _pyarrow()
+    types = {str: arrow.string(), float: arrow.float64(), bool: arrow.bool_(), datetime: arrow.timestamp("us", "UTC")}
+    schema = arrow.schema([(name, types[kind]) for name, kind in columns.items()])
+    remaining, count = iter(rows), 0
+    with arrow.parquet.ParquetWriter(path, schema) as writer:
+        while batch := list(islice(remaining, _ROW_GROUP)):
+            writer.write_table(arrow.Table.from_pylist([_arrow_row(row, columns) for row in batch], schema=schema))
+            count += len(batch)
+    return count
+
+
+def _arrow_row(row: Row, columns: Columns) -> dict[str, Any]:
+    """Text columns as text: ids and enums are not strings, and a file name may hold bytes that are no UTF-8."""
+    return {
+        name: str(value).encode("utf-8", "backslashreplace").decode() if kind is str and value is not None else value
+        for name, kind in columns.items()
+        for value in (row.get(name),)
+    }
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ConfigurationError(
+            "Parquet files need pyarrow, which is not installed", cure="pip install 'dpiqa[parquet]', or write .csv"
+        ) from error
+    return pyarrow
+
+
+_WRITERS: dict[str, Callable[[Path, Columns, Iterable[Row]], int]] = {
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}
+
+
+def as_rows(columns: Sequence[str], things: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Objects as rows of their attributes."""
+    for thing in things:
+        yield {name: getattr(thing, name) for name in columns}

@@ -1,0 +1,141 @@
+"""`dpiqa score`: files, folders or objects, scored in this process."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dpiqa.cli import console, context, options
+from dpiqa.cli.app import command
+from dpiqa.cli.exits import ExitCode
+from dpiqa.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from dpiqa.pipeline.local_run import ScoredObject
+    from dpiqa.pipeline.prepare import Reader
+    from dpiqa.profiles import Profile
+    from dpiqa.settings import Settings
+    from dpiqa.types import ImageRef
+
+Targets = Annotated[
+    list[str],
+    typer.Argument(help="Files, folders (searched recursively) or s3://bucket/prefix.", metavar="PATH|S3_ADDRESS..."),
+]
+Model = Annotated[str | None, typer.Option("--model", "-m", help="One model by name (`dpiqa models list`).")]
+Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Score only the first N images.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; DPIQA_DEVICE by default.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "score",
+        "dpiqa score ~/Pictures",
+        "dpiqa score photo.jpg --model bundled-student --json",
+        "dpiqa score s3://photos/2024/ --profile default --output scores.csv",
+    )(score)
+
+
+def score(
+    targets: Targets,
+    model: Model = None,
+    profile: options.ProfileName = None,
+    limit: Limit = None,
+    device: Device = None,
+    as_json: options.Json = False,
+    output: options.Output = None,
+) -> None:
+    """Score images in this process: no queue, no database. For a folder or a quick look.
+
+    With a profile (the default), its student scores every image and its teacher the borderline ones; with --model,
+    that model scores all. Ends with 1 when an image was not scored.
+    """
+    from dpiqa.cli.export import check_output, write_rows
+    from dpiqa.cli.summary import show_summary
+
+    if model and profile:
+        raise InvalidRequest("--model and --profile exclude each other", cure="give one of them")
+    if output:
+        check_output(output)
+    started = time.monotonic()
+    settings = context.settings(profile=profile, device=device)
+    chosen = None if model else context.profile(settings)
+    results = _run(settings, targets, chosen, model, limit)
+    elapsed = time.monotonic() - started
+    if output:
+        rows = [as_row(one) for one in results]
+        console.note(f"{write_rows(output, _columns(rows), rows)} rows in {output}")
+    if as_json:
+        console.print_json_array(map(as_row, results))
+    else:
+        show_summary(results, elapsed, with_table=output is None)
+    if any(one.score is None for one in results):
+        raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def as_row(one: "ScoredObject") -> dict[str, Any]:
+    """One image as JSON and files show it: `path`, or `bucket` and `key`, then what became of it."""
+    where = {"bucket": one.ref.bucket, "key": one.ref.key} if one.ref.bucket else {"path": one.ref.key}
+    return where | {
+        "state": one.state,
+        "score": one.score,
+        "model": one.model,
+        "scorer_id": one.scorer_id,
+        "stage": one.stage,
+        "route": one.route,
+        "reason": one.reason,
+        "detail": one.detail or None,
+    }
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, type]:
+    return {name: float if name == "score" else str for name in rows[0]}
+
+
+def _run(
+    settings: "Settings", targets: Sequence[str], profile: "Profile | None", model: str | None, limit: int | None
+) -> "list[ScoredObject]":
+    from dpiqa.cli.progress import counting
+    from dpiqa.pipeline.local_run import score_objects
+
+    _check_models(settings, [model] if profile is None else [profile.student, profile.teacher])
+    work = _find_work(settings, targets, limit)
+    results = []
+    with counting("scoring", work.total) as advance:
+        for one in score_objects(work.store, work.refs, profile=profile, model=model, settings=settings):
+            results.append(one)
+            advance(1)
+    return results
+
+
+def _check_models(settings: "Settings", names: Iterable[str | None]) -> None:
+    """Raise `NotFound` for a model that does not exist, before images are fetched for it."""
+    from dpiqa.models.cards import find_card
+
+    for name in filter(None, names):
+        find_card(name, settings.models_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    refs: "Iterable[ImageRef]"
+    total: int | None  #: None: not known before the bucket is listed
+    store: "Reader"
+
+
+def _find_work(settings: "Settings", targets: Sequence[str], limit: int | None) -> _Work:
+    from dpiqa.cli import sources
+    from dpiqa.pipeline.stores import s3_store
+
+    places = sources.find_places(targets)
+    addresses = [place.address for place in places if place.address]
+    if not addresses:
+        found = sources.local_refs(places)[:limit]
+        return _Work(found, len(found), sources.LocalFiles())
+    store = s3_store(settings)
+    refs = (ref for address in addresses for ref in sources.s3_refs(store, address))
+    return _Work(islice(refs, limit), limit, store)

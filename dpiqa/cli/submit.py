@@ -1,0 +1,106 @@
+"""`dpiqa submit`: a bucket's prefix into the queue."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpiqa.cli import console, context, options
+from dpiqa.cli.addresses import S3Address, parse_s3
+from dpiqa.cli.app import command
+from dpiqa.errors import BrokerUnavailable, StoreUnavailable
+from dpiqa.messages import Queue
+from dpiqa.types import JobKind
+
+if TYPE_CHECKING:
+    from dpiqa.settings import Settings
+    from dpiqa.storage.rows import Job
+
+Place = Annotated[str, typer.Argument(help="s3://bucket/prefix; a prefix, not a pattern.", metavar="S3_ADDRESS")]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Also score what the bucket's events announce under the prefix from now on.")
+]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show progress until all is scored, as `dpiqa watch`.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "submit",
+        "dpiqa submit s3://photos/2024/",
+        "dpiqa submit s3://photos/2024/ --profile student-only --follow",
+        "dpiqa submit s3://photos/inbox/ --watch",
+    )(submit)
+
+
+def submit(
+    place: Place,
+    profile: options.ProfileName = None,
+    watch: Watch = False,
+    follow: Follow = False,
+    as_json: options.Json = False,
+) -> None:
+    """Queue all images under a prefix for the workers. Prints the job's id.
+
+    May be repeated: what the profile has scored before is not scored again.
+    """
+    address = parse_s3(place)
+    settings = context.settings(profile=profile)
+    settings.require_database_url()
+    settings.require_broker_url()
+    _look(settings, address)
+    job, standing = _create(settings, address, watch=watch)
+    _ring(settings, job)
+    if standing:
+        console.note(f"job {standing.id} watches {address} under {standing.profile}")
+    if follow:
+        from dpiqa.cli.watch import follow_job
+
+        console.note(f"job {job.id} under {job.profile}")
+        follow_job(settings, job.id, as_json=as_json)
+    elif as_json:
+        console.print_json(console.jsonable(job) | {"watch": standing and standing.id})
+    else:
+        typer.echo(job.id)
+        console.note(f"{address} is submitted under {job.profile}; follow it with `dpiqa watch {job.id}`")
+
+
+def _look(settings: "Settings", address: S3Address) -> None:
+    """Raise `ConfigurationError` for a bucket that is not there. An S3 that does not answer is a warning only."""
+    from dpiqa.pipeline.stores import s3_store
+
+    try:
+        found = next(iter(s3_store(settings).list(address.bucket, address.key)), None)
+    except StoreUnavailable as error:
+        console.warn(f"{error.message}; the job waits until the workers reach S3")
+        return
+    if not found:
+        console.warn(f"no object is under {address}; keys are case-sensitive")
+
+
+def _create(settings: "Settings", address: S3Address, *, watch: bool) -> "tuple[Job, Job | None]":
+    """Create the job, and before it the watch: no object may arrive between the two."""
+    from dpiqa.storage import ledger
+
+    chosen = context.profile(settings)
+    with context.connection(settings) as connection:
+        standing = ledger.ensure_watch(connection, address.bucket, address.key, chosen) if watch else None
+        job = ledger.create_job(
+            connection,
+            kind=JobKind.PREFIX,
+            bucket=address.bucket,
+            prefix=address.key,
+            profile=chosen,
+            queue=Queue.BULK,
+        )
+    return job, standing
+
+
+def _ring(settings: "Settings", job: "Job") -> None:
+    """Tell the workers. What cannot be told is found by them."""
+    from dpiqa.doorbell import load_doorbell
+
+    try:
+        load_doorbell(settings).expand(str(job.id))
+    except BrokerUnavailable as error:
+        console.warn(f"{error.message}; the job is recorded, and starts when the workers find it")

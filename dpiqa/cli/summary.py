@@ -1,0 +1,75 @@
+"""What people see after `dpiqa score`: the worst and the best, the spread, what was not scored and why."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dpiqa.cli import console
+from dpiqa.cli.progress import duration
+
+if TYPE_CHECKING:
+    from dpiqa.pipeline.local_run import ScoredObject
+
+_ALL_BELOW = 25  # images; so many are shown in full
+_ENDS = 8  # images shown of either end otherwise
+_PERCENTILES = (5, 25, 50, 75, 95)
+
+
+def show_summary(results: "Sequence[ScoredObject]", seconds: float, *, with_table: bool) -> None:
+    """Print tables on stdout and one line about the run on stderr."""
+    scored = sorted((one for one in results if one.score is not None), key=lambda one: (one.score, one.ref.key))
+    if with_table:
+        _show_scores(scored)
+        _show_spread([one.score for one in scored if one.score is not None])
+        _show_failures([one for one in results if one.score is None])
+    models = ", ".join(f"{model} {count}" for model, count in Counter(one.model for one in scored).most_common())
+    rate = f"{len(results) / seconds:.1f}/s" if seconds > 0 else ""
+    console.note(
+        f"{len(scored)} of {len(results)} images scored in {duration(seconds)}, {rate}, models loaded included"
+        f"{f' ({models})' if models else ''}. MOS/100: higher is better."
+    )
+
+
+def _show_scores(scored: "Sequence[ScoredObject]") -> None:
+    columns = ("score", "image", "model", "route")
+    if not scored:
+        return
+    if len(scored) <= _ALL_BELOW:
+        console.table(columns, map(_line, scored), title="worst first")
+        return
+    console.table(columns, map(_line, scored[:_ENDS]), title=f"the worst {_ENDS}")
+    console.table(columns, map(_line, scored[-_ENDS:]), title=f"the best {_ENDS}")
+
+
+def _line(one: "ScoredObject") -> tuple[float | None, str, str, str]:
+    return one.score, where(one), one.model or "", one.route or ""
+
+
+def where(one: "ScoredObject") -> str:
+    """Path or S3 address."""
+    return f"s3://{one.ref.bucket}/{one.ref.key}" if one.ref.bucket else one.ref.key
+
+
+def _show_spread(scores: Sequence[float]) -> None:
+    if len(scores) > 2:
+        columns = [f"{percent} %" for percent in _PERCENTILES]
+        console.table(columns, [percentiles(scores)], title="share of images with a score below")
+
+
+def percentiles(ordered: Sequence[float]) -> list[float]:
+    """Values below which 5, 25, 50, 75 and 95 percent of `ordered` (ascending, not empty) lie; interpolated."""
+    return [_percentile(ordered, percent) for percent in _PERCENTILES]
+
+
+def _percentile(ordered: Sequence[float], percent: float) -> float:
+    position = (len(ordered) - 1) * percent / 100
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def _show_failures(failures: "Sequence[ScoredObject]") -> None:
+    if failures:
+        rows = [(one.reason, where(one), one.detail) for one in failures[:_ALL_BELOW]]
+        more = f", the first {_ALL_BELOW}" if len(failures) > _ALL_BELOW else ""
+        console.table(("reason", "image", "detail"), rows, title=f"not scored: {len(failures)}{more}")

@@ -1,0 +1,256 @@
+"""The demo: the whole system on this machine, photographs in, scores out. `dpiqa demo`, `python -m dpiqa.local.demo`.
+
+Processes are started and looked after by the main thread; a second thread spoils and uploads photographs meanwhile.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from dpiqa.errors import ConfigurationError, DpiqaError, Unavailable
+from dpiqa.local import demo_view as view
+from dpiqa.local.demo_client import Client
+from dpiqa.local.demo_photos import Plan, plan
+from dpiqa.local.demo_upload import Uploader
+from dpiqa.local.process import failure
+from dpiqa.local.running import RunningStack, opened
+from dpiqa.local.s3 import queue_is_empty
+from dpiqa.local.stack import Stack
+from dpiqa.local.supervisor import UnitState
+from dpiqa.logs import configure_logging
+from dpiqa.profiles import load_profile
+from dpiqa.settings import load_settings
+from dpiqa.types import TERMINAL_STATES, ItemState
+
+_POLL_SECONDS = 0.25
+_LINE_SECONDS = 3.0  #: between two lines of progress where there is no terminal
+_STALL_SECONDS = 300  #: without any progress
+_CRASHES = 3  #: of one process in a row, before the demo gives up
+_PLAIN_WIDTH = 110
+
+
+class Demo:
+    """One run."""
+
+    def __init__(self, running: RunningStack, photographs: Plan, console: Console) -> None:
+        self.running, self.console, self.photographs = running, console, photographs
+        self.supervisor = running.stack.supervisor
+        self.started = time.monotonic()
+        self.job: dict[str, Any] | None = None
+        self._client: Client | None = None
+        self._uploader: Uploader | None = None
+
+    @property
+    def client(self) -> Client:
+        """The API, once it is up."""
+        if self._client is None:
+            self._client = Client(self.running.stack.values["api_url"])
+        return self._client
+
+    def start(self) -> None:
+        """Start the processes without waiting for all of them."""
+        self.console.print("starting Postgres, Valkey and S3 + SQS on loopback")
+        self.running.stack.start_servers()
+        _require_embedded(self.running.stack)
+        self.console.print("starting listener, student worker, teacher worker, API and Flower")
+        self.running.stack.start_apps()
+
+    def follow(self) -> None:
+        """Upload, and show progress until every image has ended. Raises `ConfigurationError` when nothing moves."""
+        moved, last = time.monotonic(), (-1, 0, 0)
+        with _display(self.console) as show:
+            while not self._all_ended():
+                self._look()
+                sent = self._uploader.sent if self._uploader else 0
+                total = self._uploader.total if self._uploader else self.photographs.total
+                show(self.supervisor.units, sent, total, self.job)
+                ready = sum(unit.state is UnitState.READY for unit in self.supervisor.units)
+                now = ready, sent, self.job["done"] if self.job else 0
+                if now != last:
+                    moved, last = time.monotonic(), now
+                if time.monotonic() - moved > _STALL_SECONDS:
+                    raise ConfigurationError(f"nothing has moved for {_STALL_SECONDS} s", cure=f"see {self._logs}")
+                time.sleep(_POLL_SECONDS)
+
+    def announce(self) -> None:
+        """Wait for the processes that are not ready yet; let other commands find the stack."""
+        self.supervisor.wait_ready(self.supervisor.units, 120)
+        self.running.announce()
+
+    def report(self) -> bool:
+        """Print what came out; True if every image was scored."""
+        rows = self.client.scores(self.running.stack.values["bucket"])
+        job = self.job = self.client.job(self.job_id)
+        profile = load_profile(job["profile"], self.running.stack.settings.profiles_dir)
+        unscored_states = [state.value for state in sorted(TERMINAL_STATES - {ItemState.SCORED})]
+        failed = self.client.unscored(self.job_id, unscored_states) if job["done"] > len(rows) else []
+        shown = [*view.extremes(rows), view.escalated(rows, profile), view.by_strength(rows)]
+        for table in [*shown, view.unscored(failed) if failed else None]:
+            if table is not None:
+                self.console.print(table)
+        everything = job["counts"].get(ItemState.SCORED, 0) == job["done"] == job["total"] and not failed
+        took = time.monotonic() - self.started
+        self.console.print(
+            f"[bold]{len(rows)} images scored[/], {len(rows) / took:.1f} a second over the {took:.1f} s since the "
+            f"start, processes included; {view.pace(job) or 'too few to say'} while scoring. "
+            f"Routes: {view.routes(rows)}. A score is MOS/100: higher is better."
+        )
+        return everything and bool(rows)
+
+    def urls(self) -> None:
+        """Say what stays up, and how to use it."""
+        values = self.running.stack.values
+        self.console.print(
+            f"\nAPI     {values['api_url']}/docs\n"
+            f"        {values['api_url']}/v1/scores?bucket={values['bucket']}&worst=5%25\n"
+            f"Flower  {values['flower_url']}  (login {values['flower_basic_auth'].replace(':', ' / ')})\n"
+            f"S3      {values['s3_endpoint_url']}  bucket {values['bucket']}: images dropped there are scored\n"
+            f"CLI     export DPIQA_HOME={self.running.stack.home}; dpiqa scores --worst 5%\n",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    @property
+    def _logs(self) -> Path:
+        return self.running.stack.logs
+
+    def _begin(self) -> None:
+        """Watch the bucket, then upload."""
+        values = self.running.stack.values
+        self.job_id = self.client.watch(values["bucket"])
+        self._uploader = Uploader(self.photographs, values["s3_endpoint_url"], values["bucket"])
+        self._uploader.start()
+
+    def _all_ended(self) -> bool:
+        """Whether every event has become an item and every item has ended; a kept home has items of earlier runs."""
+        job, uploader, values = self.job, self._uploader, self.running.stack.values
+        if job is None or uploader is None or uploader.is_alive() or uploader.error is not None:
+            return False
+        caught_up: bool = job["done"] == job["total"] >= uploader.sent
+        return caught_up and queue_is_empty(values["sqs_endpoint_url"], values["queue_url"])
+
+    def _look(self) -> None:
+        """Look after the processes once, and ask the API how far it is."""
+        self.running.tick()
+        for unit in self.supervisor.units:
+            if unit.state is UnitState.CRASHED and unit.process:
+                if unit.process.popen.returncode == os.EX_CONFIG:  # trying again would not help
+                    raise failure(unit.process, "refuses to start")
+                if unit.crashes_in_a_row >= _CRASHES:
+                    raise failure(unit.process, "keeps ending")
+        if self._uploader is None:
+            if any(unit.name == "api" and unit.state is UnitState.READY for unit in self.supervisor.units):
+                self._begin()
+            return
+        if self._uploader.error is not None:
+            raise ConfigurationError(f"the upload failed: {self._uploader.error}", cure=f"see {self._logs}")
+        with contextlib.suppress(Unavailable):  # it may be restarting; the last answer stands
+            self.job = self.client.job(self.job_id)
+
+
+def run(*, once: bool = False, photos: Path | None = None, home: Path | None = None) -> int:
+    """Run the demo in the main thread; return the exit code: 0 only if every image was scored.
+
+    `photos`: a folder instead of the photographs in the wheels. `home`: a folder that keeps everything; by default a
+    temporary one. Unless `once`, everything stays up until Ctrl-C. Raises `DpiqaError`.
+    """
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    photographs = plan(photos)
+    configure_logging(load_settings(log_level="warning"))  # the display says what the log lines would
+    try:
+        with _home(home) as folder, opened(folder, **_share_processors()) as running:
+            demo = Demo(running, photographs, console)
+            demo.start()
+            demo.follow()
+            code = 0 if demo.report() else 1
+            demo.client.close()
+            if not once:
+                demo.announce()
+                demo.urls()
+                _stay(running, console)
+            console.print("stopping")
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _stay(running: RunningStack, console: Console) -> None:
+    console.print("Everything stays up until Ctrl-C.")
+    try:
+        while True:
+            running.tick()
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+def _require_embedded(stack: Stack) -> None:
+    if "bucket" not in stack.values:
+        cure = "unset AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_SQS and their DPIQA_ names for the demo"
+        raise ConfigurationError("the demo uploads to its own S3 only, and the settings name another", cure=cure)
+
+
+def _share_processors() -> dict[str, int]:
+    """Student and teacher work at the same time: neither takes all processors."""
+    half = max(1, (os.cpu_count() or 1) // 2)
+    return {"threads": half, "decode_processes": min(4, half)}
+
+
+@contextmanager
+def _home(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        yield given.expanduser().absolute()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="dpiqa-demo-"))
+    folder.chmod(0o711)  # as root, Postgres runs as `nobody` and passes through
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _display(console: Console) -> Iterator[Any]:
+    """Give a function that shows progress: a live display on a terminal, else a line now and then."""
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=8, transient=True) as live:
+            yield lambda *how: live.update(view.progress(*how))
+        return
+    shown = 0.0
+
+    def show(*how: Any) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= _LINE_SECONDS:
+            shown = time.monotonic()
+            console.print(view.line(*how), soft_wrap=True, markup=False)
+
+    yield show
+
+
+def main() -> int:
+    """Entry point of `python -m dpiqa.local.demo`."""
+    parser = argparse.ArgumentParser(prog="demo", description="The whole system here: photographs in, scores out.")
+    parser.add_argument("--once", action="store_true", help="stop by itself; exit code 0 only if all was scored")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs of your own instead of the demo's")
+    parser.add_argument("--home", type=Path, metavar="DIR", help="keep database and logs there")
+    arguments = parser.parse_args()
+    try:
+        return run(once=arguments.once, photos=arguments.photos, home=arguments.home)
+    except DpiqaError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - for people
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

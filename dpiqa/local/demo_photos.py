@@ -1,0 +1,110 @@
+"""What the demo uploads: the photographs inside the scikit-image and scikit-learn wheels, or the user's own.
+
+Each gets copies that our own distortions spoil at the strengths 1 to 5. Nothing is downloaded.
+"""
+
+import importlib.util
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.imaging.distortions import STRENGTHS, distort
+
+#: Package and folder -> its photographs. The other files there are drawings, masks, scans and microscopy.
+_IN_WHEELS = {
+    ("skimage", "data"): (
+        "astronaut brick camera chelsea clock_motion coffee coins grass gravel hubble_deep_field moon "
+        "motorcycle_left rocket"
+    ),
+    ("sklearn", "datasets/images"): "china flower",
+}
+#: One kind per photograph, in turn: what goes wrong with photographs most often.
+KINDS = ("gaussian_blur", "jpeg", "gaussian_noise", "motion_blur", "low_resolution")
+ORIGINAL = "original"
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"})
+_COPIES_UP_TO = 30  #: more photographs of the user's own speak for themselves
+_COPY_SIDE = 640  #: pixels; copies of larger photographs are scaled down to that
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One object for the bucket."""
+
+    key: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be uploaded."""
+
+    photographs: Sequence[tuple[str, Path]]  #: key without ending -> file
+    with_copies: bool
+
+    @property
+    def total(self) -> int:
+        """Objects that `uploads` makes."""
+        return len(self.photographs) * (1 + (len(STRENGTHS) if self.with_copies else 0))
+
+    def uploads(self) -> Iterator[Upload]:
+        """Yield originals as they are, each followed by its copies."""
+        for number, (name, path) in enumerate(self.photographs):
+            data = path.read_bytes()
+            if not self.with_copies:
+                yield Upload(name + path.suffix.lower(), data)
+                continue
+            yield Upload(f"{name}/{ORIGINAL}{path.suffix.lower()}", data)
+            yield from _copies(name, data, KINDS[number % len(KINDS)])
+
+
+def plan(folder: Path | None) -> Plan:
+    """Plan the demo's photographs, or those of a folder. Raises `InvalidRequest`, `ConfigurationError`."""
+    if folder is None:
+        return Plan(_wheel_photographs(), with_copies=True)
+    if not folder.is_dir():
+        raise InvalidRequest(f"{folder} is no folder", cure="give a folder with photographs: --photos DIR")
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    if not files:
+        raise InvalidRequest(f"{folder} holds no photographs", cure=f"known are {', '.join(sorted(_SUFFIXES))}")
+    names = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
+    with_copies = len(files) <= _COPIES_UP_TO and len(set(names)) == len(names)
+    return Plan(list(zip(names, files, strict=True)), with_copies=with_copies)
+
+
+def parse_key(key: str) -> tuple[str, str, int]:
+    """Return photograph, kind and strength of a key of ours; strength 0 is an original."""
+    photograph, _, last = key.rpartition("/")
+    kind, _, strength = last.partition(".")[0].rpartition("-")
+    if photograph and kind in KINDS and strength.isdecimal():
+        return photograph, kind, int(strength)
+    return (photograph or key), ORIGINAL, 0
+
+
+def _copies(name: str, data: bytes, kind: str) -> Iterator[Upload]:
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            image = opened.convert("RGB")
+    except OSError:
+        return  # the system itself is to say what is wrong with the file
+    image.thumbnail((_COPY_SIDE, _COPY_SIDE), Image.Resampling.LANCZOS)
+    for strength in STRENGTHS:
+        buffer = io.BytesIO()
+        distort(image, kind, strength, seed=strength).save(buffer, "JPEG", quality=95, subsampling=0)
+        yield Upload(f"{name}/{kind}-{strength}.jpg", buffer.getvalue())
+
+
+def _wheel_photographs() -> list[tuple[str, Path]]:
+    found = []
+    for (package, folder), names in _IN_WHEELS.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            cure = "pip install 'dpiqa[demo]', or give your own: --photos DIR"
+            raise ConfigurationError(f"the demo's photographs are missing: {package} is not installed", cure=cure)
+        wanted = set(names.split())
+        files = sorted((Path(next(iter(spec.submodule_search_locations))) / folder).iterdir())
+        found += [(path.stem, path) for path in files if path.stem in wanted and path.suffix in _SUFFIXES]
+    return found

@@ -1,0 +1,147 @@
+"""What the demo shows: live progress, then tables. Pure but for the console."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from dpiqa.cli.console import sanitise
+from dpiqa.local.demo_photos import KINDS, ORIGINAL, parse_key
+from dpiqa.local.supervisor import Unit, UnitState
+from dpiqa.profiles import Profile
+
+_ROWS = 6  #: of the best, the worst
+_ESCALATED_ROWS = 12
+_STYLES = {UnitState.READY: "green", UnitState.STARTING: "yellow", UnitState.CRASHED: "bold red"}
+
+
+def progress(units: Sequence[Unit], uploaded: int, total: int, job: dict[str, Any] | None) -> Group:
+    """Return the live display."""
+    processes = Text("processes  ")
+    for unit in units:
+        processes.append(f"{unit.name} ", _STYLES.get(unit.state, ""))
+    done = job["done"] if job else 0
+    bar = Table.grid(padding=(0, 2))
+    bar.add_row("uploaded", ProgressBar(total=total, completed=uploaded, width=40), f"{uploaded}/{total}")
+    bar.add_row("scored", ProgressBar(total=total, completed=done, width=40), f"{done}/{total}  {pace(job)}")
+    return Group(processes, bar, Text(states(job), "dim"))
+
+
+def line(units: Sequence[Unit], uploaded: int, total: int, job: dict[str, Any] | None) -> str:
+    """Return the same in one line, where there is no terminal."""
+    starting = [unit.name for unit in units if unit.state is not UnitState.READY]
+    waits = f"starting: {', '.join(starting)}; " if starting else ""
+    done = job["done"] if job else 0
+    return f"{waits}uploaded {uploaded}/{total}, scored {done}/{total} {pace(job)}; {states(job)}"
+
+
+def pace(job: dict[str, Any] | None) -> str:
+    """Say how fast it goes and how long it will take."""
+    if not job or not job["rate_per_second"]:
+        return ""
+    eta = job["eta_seconds"]
+    left = f", {eta:.0f} s left" if eta is not None else ""
+    return f"{job['rate_per_second']:.1f} images/s{left}"
+
+
+def states(job: dict[str, Any] | None) -> str:
+    """Say how many items are in which state."""
+    if not job:
+        return "no images yet"
+    counts = [f"{state} {n}" for state, n in job["counts"].items() if n]
+    waiting = [f"{n} for the {stage}" for stage, n in job["open_by_stage"].items() if n]
+    told = [*counts, *([f"waiting: {', '.join(waiting)}"] if waiting else [])]
+    return ", ".join([*told, *([job["waiting_for"]] if job["waiting_for"] else [])]) or "no images yet"
+
+
+def extremes(rows: Sequence[dict[str, Any]]) -> list[Table]:
+    """Return the tables of the worst and the best; `rows` worst first."""
+    half = min(_ROWS, (len(rows) + 1) // 2)
+    return [_scores("Worst", rows[:half]), _scores("Best", list(reversed(rows[-half:])))]
+
+
+def escalated(rows: Sequence[dict[str, Any]], profile: Profile) -> Table:
+    """Return the table of the images that the teacher was asked about, and why."""
+    asked = [row for row in rows if row["teacher_score"] is not None]
+    title = f"Sent to the teacher: {len(asked)} of {len(rows)}"
+    table = _table(title, "image", "student", "teacher", "why")
+    for row in asked[:_ESCALATED_ROWS]:
+        numbers = f"{row['student_score']:.3f}", f"{row['teacher_score']:.3f}"
+        table.add_row(_key(row), *numbers, why(row["student_score"], profile))
+    if len(asked) > _ESCALATED_ROWS:
+        table.add_row(f"and {len(asked) - _ESCALATED_ROWS} more", "", "", "", style="dim")
+    return table
+
+
+def why(student_score: float, profile: Profile) -> str:
+    """Name the cut-off that the student's score is too near to."""
+    near = [c for c in profile.cutoffs if abs(student_score - c.at) <= c.margin]
+    if not near:
+        return "borderline"
+    cutoff = min(near, key=lambda c: abs(student_score - c.at))
+    return f"within {cutoff.margin:g} of the cut-off {cutoff.at:g}"
+
+
+def routes(rows: Iterable[dict[str, Any]]) -> str:
+    """Say how many images took which route."""
+    counts: dict[str, int] = defaultdict(int)
+    for row in rows:
+        counts[row["route"]] += 1
+    return ", ".join(f"{route.replace('_', ' ')} {n}" for route, n in sorted(counts.items()))
+
+
+def by_strength(rows: Sequence[dict[str, Any]]) -> Table | None:
+    """Return the table of mean scores by kind and strength of distortion; None where there are no copies."""
+    scores: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for row in rows:
+        _, kind, strength = parse_key(row["key"])
+        scores[kind, strength].append(row["score"])
+    strengths = sorted({strength for kind, strength in scores if kind != ORIGINAL})
+    if not strengths:
+        return None
+    table = _table("Mean score by strength of distortion", "distortion", *map(str, strengths))
+    for kind in KINDS:
+        if any((kind, strength) in scores for strength in strengths):
+            table.add_row(kind.replace("_", " "), *(_mean(scores.get((kind, strength), [])) for strength in strengths))
+    everything = [[s for kind in KINDS for s in scores.get((kind, strength), [])] for strength in strengths]
+    table.add_row("all", *map(_mean, everything), style="bold")
+    table.caption = f"originals: {_mean(scores.get((ORIGINAL, 0), []))}"
+    return table
+
+
+def unscored(items: Sequence[dict[str, Any]]) -> Table:
+    """Return the table of the images that ended without a score."""
+    table = _table("Not scored", "image", "state", "reason", "detail")
+    for item in items[:20]:
+        table.add_row(_key(item), item["state"], item["reason"] or "", sanitise(item["detail"] or ""))
+    return table
+
+
+def _scores(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    table = _table(title, "image", "score", "by", "student", "teacher")
+    for row in rows:
+        numbers = ("" if row[name] is None else f"{row[name]:.3f}" for name in ("student_score", "teacher_score"))
+        table.add_row(_key(row), f"{row['score']:.3f}", row["stage"], *numbers)
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(columns):
+        words = index == 0 or name in {"why", "by", "state", "reason", "detail"}
+        table.add_column(name, justify="left" if words else "right", overflow="fold")
+    return table
+
+
+def _key(row: dict[str, Any]) -> Text:
+    return Text(sanitise(row["key"]))
+
+
+def _mean(scores: Sequence[float]) -> str:
+    return f"{fmean(scores):.3f}" if scores else ""

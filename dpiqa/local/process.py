@@ -1,0 +1,191 @@
+"""Child processes that die with their parent and are stopped for certain.
+
+On Linux the kernel is asked to signal a child when the thread that started it ends (`PR_SET_PDEATHSIG`): start children
+from the main thread. Elsewhere a parent killed by `kill -9` leaves its children; every other end stops them too.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from dpiqa.errors import ConfigurationError
+
+_PR_SET_PDEATHSIG = 1
+#: Loaded before any fork: a child between fork and exec must not take the import lock.
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the command of a module; `-P`: what lies in the user's folder must not shadow modules."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def die_with_parent(death_signal: int = signal.SIGKILL) -> None:
+    """Have the kernel send this process `death_signal` when the thread that started it ends. A no-op off Linux."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+
+
+def death_pact(death_signal: int = signal.SIGKILL) -> Callable[[], None]:
+    """Return a `preexec_fn` that ties the child to this process, even if this process dies before the child's exec."""
+    parent = os.getpid()
+
+    def tie() -> None:
+        die_with_parent(death_signal)
+        if os.getppid() != parent:  # it died between fork and prctl: nobody would signal us any more
+            os._exit(1)
+
+    return tie
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What to run and how it ends."""
+
+    name: str  #: short, for logs and `dpiqa local status`
+    argv: list[str]
+    log: Path  #: standard output and error are appended here
+    env: dict[str, str] | None = None  #: the whole environment; None: ours
+    cwd: Path | None = None
+    uid: int | None = None  #: run as this user (we must be root)
+    gid: int | None = None
+    stop_signal: int = signal.SIGTERM  #: asks for a clean end
+    stop_seconds: float = 10  #: after which it is killed
+    death_signal: int = signal.SIGKILL  #: what the kernel sends when we die
+
+
+@dataclass
+class Process:
+    """One run of a command, in a session of its own: Ctrl-C at the terminal reaches only us."""
+
+    command: Command
+    popen: subprocess.Popen[bytes]
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self.popen.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.popen.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process, if it still runs."""
+        if self.alive:
+            self.popen.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it and every process of its session that still belongs to its group; reap it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.popen.wait()
+
+    def stop(self) -> None:
+        """End it cleanly within `stop_seconds`, then by force, with what it started."""
+        family = self._family()
+        self.signal(self.command.stop_signal)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(self.command.stop_seconds)
+        self.kill()
+        for process in psutil.wait_procs(family, timeout=1)[1]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            return list(psutil.Process(self.pid).children(recursive=True))
+        except psutil.Error:
+            return []
+
+
+def spawn(command: Command) -> Process:
+    """Start a command. Raises `ConfigurationError` when it cannot be started at all."""
+    command.log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with command.log.open("ab") as log:
+            popen = subprocess.Popen(
+                command.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=command.env,
+                cwd=command.cwd,
+                user=command.uid,
+                group=command.gid,
+                extra_groups=None if command.uid is None else [],
+                start_new_session=True,
+                preexec_fn=death_pact(command.death_signal),  # noqa: PLW1509 - it only makes system calls
+            )
+    except OSError as error:
+        raise ConfigurationError(f"{command.name} cannot be started: {error}", cure="run `dpiqa doctor`") from None
+    return Process(command, popen)
+
+
+def wait_ready(process: Process, ready: Callable[[], bool], seconds: float) -> None:
+    """Wait until `ready()`; raises `ConfigurationError` with the log's last line when it ends or takes too long."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if not process.alive:
+            raise failure(process, f"ended with status {process.popen.returncode}")
+        if time.monotonic() > deadline:
+            raise failure(process, f"was not ready after {seconds:.0f} s")
+        time.sleep(0.02)
+
+
+def failure(process: Process, how: str) -> ConfigurationError:
+    """Return an error that quotes the last line of the process's log."""
+    last = next(iter(reversed(tail(process.command.log, 20))), "no output")
+    return ConfigurationError(f"{process.command.name} {how}: {last}", cure=f"see {process.command.log}")
+
+
+def tail(log: Path, lines: int) -> list[str]:
+    """Return the last lines of a log that are not blank."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 64 * 1024))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-lines:]
+
+
+def free_port(preferred: int = 0) -> int:
+    """Return `preferred` if it is free on loopback, else any free TCP port."""
+    for port in dict.fromkeys((preferred, 0)):
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is no obstacle
+            with contextlib.suppress(OSError):
+                sock.bind(("127.0.0.1", port))
+                return int(sock.getsockname()[1])
+    raise ConfigurationError("no TCP port is free on 127.0.0.1", cure="end some programs")
+
+
+def owns_port(pid: int, port: int) -> bool:
+    """Whether the process itself listens on that port: another server may hold it and answer in its place."""
+    return any(c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port for c in _connections(pid))
+
+
+def talks_to(pid: int, port: int) -> bool:
+    """Whether the process holds a connection to that port."""
+    return any(c.status == psutil.CONN_ESTABLISHED and c.raddr and c.raddr.port == port for c in _connections(pid))
+
+
+def _connections(pid: int) -> list[Any]:
+    try:
+        return list(psutil.Process(pid).net_connections("tcp"))
+    except psutil.Error:
+        return []

@@ -1,0 +1,201 @@
+"""The embedded stack: what it consists of, and the settings that follow from it."""
+
+import os
+import secrets
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from pydantic import SecretStr
+
+from dpiqa.local import commands, s3
+from dpiqa.local.commands import Launch
+from dpiqa.local.connection import local_dir
+from dpiqa.local.postgres import Postgres
+from dpiqa.local.process import Command, Process, free_port, owns_port, spawn, talks_to
+from dpiqa.local.server import Server
+from dpiqa.local.supervisor import Supervisor, Unit
+from dpiqa.local.valkey import Valkey
+from dpiqa.settings import Settings, load_settings
+from dpiqa.storage import queries, schema
+from dpiqa.storage.sessions import make_engine, transaction
+from dpiqa.types import Stage
+
+log = structlog.get_logger()
+
+BUCKET = "dpiqa-inbox"  #: the watched bucket of the embedded S3
+_APP_SECONDS = 180  #: for an app to be ready; the first import of torch on a slow disk takes long
+_STOP_SECONDS = 20
+_METRICS_PORT = "DPIQA_METRICS_PORT"  #: one port cannot serve several processes
+
+
+class Stack:
+    """Every part of one home. Parts that the settings point elsewhere are not started."""
+
+    def __init__(self, home: Path, **overrides: Any) -> None:
+        """Plan the stack of a home; `overrides` are settings of its processes, e.g. `threads=1`."""
+        self.home = home
+        self.folder = local_dir(home)
+        self.logs = self.folder / "logs"
+        self.supervisor = Supervisor()
+        self.values: dict[str, Any] = {}  #: content of the connection file
+        self._overrides = overrides
+        self._given = load_settings(home=home, **overrides)
+        self._close = ExitStack()
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of a process of this stack."""
+        known = {name: value for name, value in self.values.items() if name in Settings.model_fields}
+        return load_settings(**self._overrides, **known, home=self.home)
+
+    def start_servers(self) -> None:
+        """Start Postgres, Valkey and S3, migrate, make the bucket. Raises `ConfigurationError`."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o711)  # `nobody` may pass through to Postgres's data
+        self.logs.mkdir(exist_ok=True, mode=0o700)
+        self._start_postgres()
+        self._start_valkey()
+        self._start_s3()
+        schema.upgrade(self.settings.require_database_url())
+
+    def start_apps(self) -> None:
+        """Start listener, workers, API and Flower; return without waiting for them."""
+        settings = self._start_api()
+        if settings.queue_url:
+            port = urlsplit(settings.sqs_endpoint_url or settings.queue_url).port or 443
+            hears = lambda process: talks_to(process.pid, port)  # noqa: E731 - said once
+            self._start_app("listener", commands.listen_command(settings), hears)
+        for stage in Stage:
+            launch = commands.worker_command(settings, stage)
+            self._start_app(f"{stage.value}-worker", launch, self._worker_is_ready(stage))
+        self._start_flower(settings)
+
+    def wait_ready(self, seconds: float = _APP_SECONDS) -> None:
+        """Wait until every process is ready. Raises `ConfigurationError` when one ends or takes too long."""
+        self.supervisor.wait_ready(self.supervisor.units, seconds)
+
+    def stop(self) -> None:
+        """Stop everything."""
+        self._close.close()
+        self.supervisor.stop()
+
+    def _start_postgres(self) -> None:
+        given = self._given.database_url
+        if given is not None:
+            self.values["database_url"] = given.get_secret_value()
+            return
+        server = Postgres(self.folder / "postgres", self._log("postgres"))
+        self._start_server(server)
+        self.values["database_url"] = server.url()
+
+    def _start_valkey(self) -> None:
+        given = self._given.broker_url
+        if given is not None:
+            self.values["broker_url"] = given.get_secret_value()
+            return
+        server = Valkey(self.folder / "valkey", self._log("valkey"))
+        self._start_server(server)
+        self.values["broker_url"] = server.url
+
+    def _start_s3(self) -> None:
+        if {"s3_endpoint_url", "sqs_endpoint_url"} & self._given.model_fields_set:
+            self._given_s3()
+            return
+        server = s3.S3(self._log("s3"))
+
+        def provision() -> None:
+            watched = s3.provision(server.url, BUCKET)
+            self.values |= {"queue_url": watched.queue_url, "bucket": watched.bucket}
+
+        self._start_server(server, after_restart=provision)
+        provision()
+        self.values |= {
+            "s3_endpoint_url": server.url,
+            "sqs_endpoint_url": server.url,
+            "aws_region": s3.REGION,
+            "aws_access_key_id": s3.ACCESS_KEY_ID,
+            "aws_secret_access_key": s3.SECRET_ACCESS_KEY,
+        }
+
+    def _given_s3(self) -> None:
+        names = ("s3_endpoint_url", "sqs_endpoint_url", "aws_region", "queue_url")
+        self.values |= {name: getattr(self._given, name) or "" for name in names}
+
+    def _start_server(self, server: Server, after_restart: Callable[[], None] | None = None) -> None:
+        def launch() -> Process:
+            server.start()
+            if server.process is None:
+                raise AssertionError("start() returns with a process or raises")
+            return server.process
+
+        unit = Unit(server.name, launch, lambda _process: True, after_restart=after_restart, server=True)
+        self.supervisor.start(unit)
+        unit.url = f"127.0.0.1:{server.port}"
+
+    def _start_api(self) -> Settings:
+        """Start the API; return the settings that include its address."""
+        port = free_port(self.settings.api_port)
+        url = f"http://127.0.0.1:{port}"
+        self.values["api_url"] = url
+        settings = self.settings.model_copy(update={"api_host": "127.0.0.1", "api_port": port})
+        self._start_app("api", commands.api_command(settings), _answers(f"{url}/readyz", port), url=url)
+        return settings
+
+    def _start_flower(self, settings: Settings) -> None:
+        port = free_port(settings.flower_port)
+        login = settings.flower_basic_auth or SecretStr(f"dpiqa:{secrets.token_urlsafe(12)}")
+        url = f"http://127.0.0.1:{port}"
+        self.values |= {"flower_url": url, "flower_basic_auth": login.get_secret_value()}
+        update = {"flower_host": "127.0.0.1", "flower_port": port, "flower_basic_auth": login}
+        launch = commands.flower_command(settings.model_copy(update=update))
+        self._start_app("flower", launch, _answers(f"{url}/healthcheck", port), url=url)
+
+    def _start_app(self, name: str, launch: Launch, is_ready: Callable[[Process], bool], url: str = "") -> None:
+        argv, env = launch
+        command = Command(
+            name=name,
+            argv=argv,
+            env={name: value for name, value in os.environ.items() if name != _METRICS_PORT} | env,
+            log=self._log(name),
+            cwd=self.folder,
+            stop_seconds=_STOP_SECONDS,
+        )
+        self.supervisor.start(Unit(name, lambda: spawn(command), is_ready, url=url))
+
+    def _worker_is_ready(self, stage: Stage) -> Callable[[Process], bool]:
+        """Whether the worker has said in the database, after loading its model, that it lives."""
+        engine = make_engine(self.settings.require_database_url(), pool_size=1, application_name="dpiqa-local")
+        self._close.callback(engine.dispose)
+
+        def is_ready(process: Process) -> bool:
+            with transaction(engine) as connection:
+                known = queries.workers(connection)
+            return any(worker.pid == process.pid and worker.stage == stage for worker in known)
+
+        return is_ready
+
+    def _log(self, name: str) -> Path:
+        path = self.logs / f"{name}.log"
+        if path.exists():
+            path.replace(path.with_suffix(".log.1"))
+        return path
+
+
+def _answers(url: str, port: int) -> Callable[[Process], bool]:
+    """Whether the process itself listens on the port and answers 200."""
+
+    def is_ready(process: Process) -> bool:
+        if not owns_port(process.pid, port):
+            return False
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    return is_ready

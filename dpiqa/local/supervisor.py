@@ -1,0 +1,174 @@
+"""Keeps processes running: starts them, knows when they are ready, restarts the crashed, stops all in reverse order.
+
+One thread. Call `tick` a few times a second from the thread that started the processes.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import FrameType
+from typing import Any, NoReturn
+
+import structlog
+
+from dpiqa.errors import DpiqaError
+from dpiqa.local.process import Process, failure
+
+log = structlog.get_logger()
+
+_BACKOFF_SECONDS = (0.5, 30.0)  #: first and longest wait before a restart
+_STEADY_SECONDS = 60  #: a process that ran this long starts its back-off anew
+
+
+class UnitState(StrEnum):
+    """Where a unit stands."""
+
+    STARTING = "starting"
+    READY = "ready"
+    CRASHED = "crashed"  #: waits for its restart
+    STOPPED = "stopped"
+
+
+@dataclass
+class Unit:
+    """One process that is to run."""
+
+    name: str
+    launch: Callable[[], Process]  #: starts it; may wait until it is ready
+    is_ready: Callable[[Process], bool]  #: asked often, until it says yes
+    after_restart: Callable[[], None] | None = None  #: makes what its predecessor had in memory
+    server: bool = False  #: others need it: stopped alone, after those
+    url: str = ""
+    state: UnitState = UnitState.STOPPED
+    process: Process | None = None
+    restarts: int = 0
+    crashes_in_a_row: int = field(default=0, repr=False)
+    retry_at: float = field(default=0.0, repr=False)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `dpiqa local status` shows."""
+        return {
+            "name": self.name,
+            "state": self.state.value,
+            "pid": self.process.pid if self.process else None,
+            "restarts": self.restarts,
+            "url": self.url,
+            "log": str(self.process.command.log) if self.process else "",
+        }
+
+
+def backoff_seconds(crashes_in_a_row: int) -> float:
+    """How long to wait before the next start: 0.5 s, doubling to 30 s."""
+    first, longest = _BACKOFF_SECONDS
+    return min(longest, first * 2.0 ** min(crashes_in_a_row, 16))
+
+
+class Supervisor:
+    """The units, in the order in which they start."""
+
+    def __init__(self) -> None:
+        self.units: list[Unit] = []
+        #: Called whenever a unit's state changes.
+        self.changed: Callable[[], None] = lambda: None
+
+    def start(self, unit: Unit) -> None:
+        """Start a unit for the first time. Raises `ConfigurationError` when it cannot."""
+        self.units.append(unit)
+        self._set(unit, UnitState.STARTING)
+        unit.process = unit.launch()
+        self._ask(unit)
+
+    def wait_ready(self, units: Sequence[Unit], seconds: float) -> None:
+        """Wait for units that have just been started; one that ends or takes too long is a `ConfigurationError`."""
+        deadline = time.monotonic() + seconds
+        while waiting := [unit for unit in units if not self._ask(unit)]:
+            for unit in waiting:
+                process = unit.process
+                if process is not None and not process.alive:
+                    raise failure(process, f"ended with status {process.popen.returncode}")
+                if process is not None and time.monotonic() > deadline:
+                    raise failure(process, f"was not ready after {seconds:.0f} s")
+            time.sleep(0.1)
+
+    def tick(self) -> None:
+        """Look after every unit once."""
+        for unit in self.units:
+            process = unit.process
+            if unit.state is UnitState.CRASHED:
+                if time.monotonic() >= unit.retry_at:
+                    self._restart(unit)
+            elif process is not None and not process.alive:
+                self._crashed(unit, process)
+            else:
+                self._ask(unit)
+
+    def stop(self) -> None:
+        """Stop all in reverse order; those that nobody needs at the same time."""
+        leaves = [unit for unit in reversed(self.units) if not unit.server]
+        for unit in leaves:
+            if unit.process is not None:
+                unit.process.signal(unit.process.command.stop_signal)
+        for unit in (*leaves, *(unit for unit in reversed(self.units) if unit.server)):
+            if unit.process is not None:
+                unit.process.stop()
+            self._set(unit, UnitState.STOPPED)
+
+    def kill(self) -> None:
+        """End all at once."""
+        for unit in reversed(self.units):
+            if unit.process is not None:
+                unit.process.kill()
+
+    def _ask(self, unit: Unit) -> bool:
+        """Whether the unit is ready; asks it as long as it is not."""
+        process = unit.process
+        if unit.state is UnitState.STARTING and process is not None and process.alive and unit.is_ready(process):
+            self._set(unit, UnitState.READY)
+            log.info("process_ready", name=unit.name, pid=process.pid)
+        return unit.state is UnitState.READY
+
+    def _crashed(self, unit: Unit, process: Process) -> None:
+        process.kill()  # and what it left behind
+        if time.monotonic() - process.started > _STEADY_SECONDS:
+            unit.crashes_in_a_row = 0
+        wait = backoff_seconds(unit.crashes_in_a_row)
+        unit.crashes_in_a_row += 1
+        unit.retry_at = time.monotonic() + wait
+        log.warning("process_ended", name=unit.name, status=process.popen.returncode, restart_in_s=wait)
+        self._set(unit, UnitState.CRASHED)
+
+    def _restart(self, unit: Unit) -> None:
+        unit.restarts += 1
+        self._set(unit, UnitState.STARTING)
+        try:
+            unit.process = unit.launch()
+            if unit.after_restart is not None:
+                unit.after_restart()
+        except DpiqaError as error:
+            log.warning("process_not_started", name=unit.name, error=str(error))
+            unit.retry_at = time.monotonic() + backoff_seconds(unit.crashes_in_a_row)
+            unit.crashes_in_a_row += 1
+            self._set(unit, UnitState.CRASHED)
+
+    def _set(self, unit: Unit, state: UnitState) -> None:
+        unit.state = state
+        self.changed()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, by `KeyboardInterrupt`."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
