@@ -1,0 +1,31 @@
+import pytest
+from support.proxy import Proxy
+from support.system import System
+
+
+@pytest.fixture
+def make_system(tmp_path, database_url, broker_url, s3, sqs_queue):
+    """Give a function that makes the test's `System`; its arguments are settings."""
+    made = []
+
+    def make(**settings):
+        made.append(System(tmp_path, database_url, broker_url, s3, **settings))
+        return made[-1]
+
+    yield make
+    for system in made:
+        system.stop()
+
+
+@pytest.fixture
+def system(make_system):
+    """Give a `System` with quick settings and no process running."""
+    return make_system()
+
+
+@pytest.fixture
+def s3_proxy(s3_server):
+    """Give a switch in front of S3: its `url`, `down()`, `hold()`."""
+    proxy = Proxy(s3_server.port)
+    yield proxy
+    proxy.close()

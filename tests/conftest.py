@@ -1,0 +1,112 @@
+"""Real servers for the tests: Postgres, Valkey and S3/SQS on loopback, one set per pytest process.
+
+They start when a test first asks for them, end with pytest, and die with it if it is killed.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+import pytest
+import redis
+from support.buckets import Bucket
+
+from dpiqa.local.postgres import FAST, Postgres
+from dpiqa.local.s3 import S3
+from dpiqa.local.valkey import Valkey
+from dpiqa.storage import schema
+
+TEMPLATE = "dpiqa_template"
+
+
+def pytest_configure(config):
+    """Keep the developer's own settings, stacks and credentials out of the tests, and out of what they start."""
+    for name in list(os.environ):
+        if name.startswith(("DPIQA_", "AWS_")):
+            del os.environ[name]
+    os.environ["DPIQA_HOME"] = str(Path(tempfile.gettempdir()) / "dpiqa-tests-have-no-home")
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
+@pytest.fixture(scope="session")
+def server_home():
+    """A folder that other users may pass through: as root, Postgres runs as `nobody`."""
+    folder = Path(tempfile.mkdtemp(prefix="dpiqa-test-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_home):
+    """Give the running `Postgres`, with a template database at the newest schema."""
+    server = Postgres(server_home / "postgres", server_home / "postgres.log", options=FAST)
+    server.start()
+    try:
+        server.create_database(TEMPLATE)
+        schema.upgrade(server.url(TEMPLATE))
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def database_url(postgres_server):
+    """URL of a fresh database at the newest schema."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_server.create_database(name, TEMPLATE)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def empty_database_url(postgres_server):
+    """URL of a fresh database without tables, for migrations."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_server.create_database(name)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def valkey_server(server_home):
+    """Give the running `Valkey`."""
+    server = Valkey(server_home / "valkey", server_home / "valkey.log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def broker_url(valkey_server):
+    """URL of an empty broker."""
+    with redis.Redis.from_url(valkey_server.url) as client:
+        client.flushall()
+    return valkey_server.url
+
+
+@pytest.fixture(scope="session")
+def s3_server(server_home):
+    """Give the running `S3`."""
+    server = S3(server_home / "s3.log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server):
+    """Give a fresh `Bucket`, without notifications until `watch()`."""
+    bucket = Bucket.make(s3_server)
+    yield bucket
+    bucket.remove()
+
+
+@pytest.fixture
+def sqs_queue(s3):
+    """URL of the queue that receives the events of the bucket `s3`."""
+    return s3.watch()

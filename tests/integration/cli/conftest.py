@@ -1,0 +1,56 @@
+import pytest
+from support.ledger import Ledger
+from typer.testing import CliRunner
+
+from dpiqa.cli.main import app
+from dpiqa.models.pixels import BRIGHTNESS
+from dpiqa.profiles import load_profile
+from dpiqa.storage import ledger
+from dpiqa.storage.sessions import make_engine
+from dpiqa.types import Stage
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    """No settings, no stack of the developer's."""
+    monkeypatch.setenv("DPIQA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DPIQA_PROFILE", "smoke")
+    monkeypatch.setenv("DPIQA_DECODE_PROCESSES", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run():
+    """Run a command line in this process."""
+    return lambda *words: CliRunner().invoke(app, list(map(str, words)))
+
+
+@pytest.fixture
+def system(monkeypatch, database_url, broker_url, s3):
+    """Settings of real servers in the environment; gives the bucket."""
+    monkeypatch.setenv("DPIQA_DATABASE_URL", database_url)
+    monkeypatch.setenv("DPIQA_BROKER_URL", broker_url)
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    return s3
+
+
+CARDS = {Stage.STUDENT: BRIGHTNESS, Stage.TEACHER: BRIGHTNESS.model_copy(update={"name": "judge"})}
+
+
+class Book(Ledger):
+    """A ledger in which a worker of `smoke@1` has been at work."""
+
+    def say(self, stage, outcomes):
+        return self.do(ledger.record, stage, self.profile, CARDS[stage], outcomes)
+
+    def take(self, ids, stage=Stage.STUDENT):
+        return self.do(ledger.claim, ids, stage=stage, owner="w", lease_seconds=60, scorer_id=CARDS[stage].scorer_id)
+
+
+@pytest.fixture
+def book(system, database_url):
+    engine = make_engine(database_url, pool_size=1)
+    yield Book(engine, load_profile("smoke"))
+    engine.dispose()

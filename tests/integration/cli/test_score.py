@@ -1,0 +1,102 @@
+"""`dpiqa score` on files and objects, with real decode processes."""
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from support.photos import jpeg, png
+
+
+@pytest.fixture
+def folder(tmp_path):
+    photos = tmp_path / "photos"
+    (photos / "more").mkdir(parents=True)
+    (photos / "dark.png").write_bytes(png(0))
+    (photos / "more" / "grey.png").write_bytes(png(0.5))
+    (photos / "more" / "white.png").write_bytes(png(1))
+    (photos / "broken.jpg").write_bytes(b"no image")
+    (photos / "notes.txt").write_bytes(b"no image either")
+    return photos
+
+
+def test_json_for_each_image(run, folder):
+    shown = run("score", "photos", "--model", "brightness", "--json")
+    assert shown.exit_code == 1, shown.stderr
+    rows = {row["path"]: row for row in json.loads(shown.stdout)}
+    assert {path: row["score"] for path, row in rows.items()} == {
+        "photos/broken.jpg": None,
+        "photos/dark.png": 0.0,
+        "photos/more/grey.png": pytest.approx(0.5, abs=0.01),
+        "photos/more/white.png": 1.0,
+    }
+    assert rows["photos/dark.png"]["model"] == "brightness"
+    assert (rows["photos/broken.jpg"]["state"], rows["photos/broken.jpg"]["reason"]) == ("rejected", "not_an_image")
+
+
+def test_all_scored_is_zero(run, folder):
+    assert run("score", folder / "more", "--model", "brightness").exit_code == 0
+
+
+def test_people_see_worst_first_and_the_reasons(run, folder):
+    shown = run("score", folder, "--model", "brightness").stdout
+    assert shown.index("dark.png") < shown.index("grey.png") < shown.index("white.png")
+    assert "not_an_image" in shown
+    assert "95 %" in shown
+
+
+def test_an_explicit_file_may_be_called_anything(run, folder):
+    (folder / "photo").write_bytes(png(1))
+    shown = run("score", folder / "photo", "--model", "brightness", "--json")
+    assert [row["score"] for row in json.loads(shown.stdout)] == [1.0]
+
+
+def test_the_profile_routes(run, folder):
+    rows = json.loads(run("score", folder / "more", "--profile", "smoke", "--json").stdout)
+    assert [(row["stage"], row["route"]) for row in rows] == [("teacher", "borderline"), ("student", "clear")]
+
+
+def test_files_of_every_format(run, folder):
+    for name in ("f.csv", "f.jsonl", "f.parquet"):
+        assert run("score", folder, "--model", "brightness", "-o", name).exit_code == 1
+    with Path("f.csv").open(newline="") as file:
+        from_csv = [row["path"] for row in csv.DictReader(file)]
+    with Path("f.jsonl").open() as file:
+        from_jsonl = [json.loads(line)["path"] for line in file]
+    assert from_csv == from_jsonl == pyarrow.parquet.read_table("f.parquet").column("path").to_pylist()
+    assert len(from_csv) == 4
+
+
+def test_limit(run, folder):
+    assert len(json.loads(run("score", folder, "--model", "brightness", "-n", 2, "--json").stdout)) == 2
+
+
+def test_objects(run, system):
+    for number in range(3):
+        system.put(f"in/{number}.png", png(number / 2))
+    system.put("in/2.png.txt", b"words")
+    shown = run("score", f"s3://{system.name}/in/", "--model", "brightness", "--json")
+    rows = {row["key"]: row for row in json.loads(shown.stdout)}
+    assert {row["bucket"] for row in rows.values()} == {system.name}
+    assert [rows[f"in/{number}.png"]["score"] for number in range(3)] == pytest.approx([0, 0.5, 1], abs=0.01)
+    assert rows["in/2.png.txt"]["reason"] == "not_an_image"
+    one = json.loads(run("score", f"s3://{system.name}/in/2.png", "--model", "brightness", "--json").stdout)
+    assert [row["key"] for row in one] == ["in/2.png"]
+
+
+def test_what_is_not_in_the_bucket(run, system):
+    shown = run("score", f"s3://{system.name}/nothing/", "--model", "brightness")
+    assert (shown.exit_code, "keys are case-sensitive" in shown.stderr) == (4, True)
+    shown = run("score", "s3://no-such-bucket-here/", "--model", "brightness")
+    assert (shown.exit_code, "no bucket no-such-bucket-here" in shown.stderr) == (78, True)
+
+
+def test_bundled_models(run, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg(0.5, (300, 200)))
+    for name in ("bundled-student", "bundled-teacher"):
+        shown = run("score", "a.jpg", "--model", name, "--json")
+        assert shown.exit_code == 0, shown.stderr
+        (row,) = json.loads(shown.stdout)
+        assert -1 < row["score"] < 2
+        assert row["scorer_id"].startswith(f"{name}:")

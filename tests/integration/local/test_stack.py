@@ -1,0 +1,133 @@
+"""The whole stack as its users start it, with the test model (`smoke` profile) so that torch is not needed."""
+
+import base64
+import io
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import httpx
+import pytest
+from PIL import Image
+from support.processes import family, still_running, wait_for
+
+from dpiqa.local import control
+from dpiqa.local.s3 import make_client
+from dpiqa.settings import load_settings
+
+NAMES = ["postgres", "valkey", "s3", "api", "listener", "student-worker", "teacher-worker", "flower"]
+
+
+@pytest.fixture
+def home(server_home, request, monkeypatch):
+    monkeypatch.setenv("DPIQA_PROFILE", "smoke")
+    path = server_home / request.node.name
+    path.mkdir(mode=0o711)
+    yield path
+    control.down(path)
+
+
+def png(grey):
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (grey, grey, grey)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def drop(status, settings, key, grey):
+    bucket = status.connection["bucket"]
+    make_client("s3", settings.s3_endpoint_url).put_object(Bucket=bucket, Key=key, Body=png(grey))
+    return bucket
+
+
+def score_of(settings, bucket, key):
+    answer = httpx.get(f"{settings.api_url}/v1/scores", params={"bucket": bucket, "prefix": key}, trust_env=False)
+    answer.raise_for_status()
+    return answer.json()["items"]
+
+
+def process(status, name):
+    return next(process for process in status.processes if process["name"] == name)
+
+
+def test_an_image_dropped_into_the_bucket_gets_a_score_over_crashes_and_kill_9(home):
+    status = control.up(home)
+    assert [p["name"] for p in status.processes] == NAMES
+    assert {p["state"] for p in status.processes} == {"ready"}
+    settings = load_settings(home=home)
+    bucket = drop(status, settings, "first.png", 40)
+    assert wait_for(lambda: score_of(settings, bucket, "first.png"))
+
+    for name in ("student-worker", "listener", "api"):
+        os.kill(process(status, name)["pid"], signal.SIGKILL)
+
+    def all_back():
+        now = control.status(home)
+        back = [process(now, name) for name in ("student-worker", "listener", "api")]
+        return all(p["restarts"] == 1 and p["state"] == "ready" for p in back)
+
+    wait_for(all_back, 120)
+    drop(status, settings, "second.png", 50)
+    assert wait_for(lambda: score_of(settings, bucket, "second.png"))
+
+    everything = family(status.pid)
+    assert len(everything) > len(NAMES)
+    os.kill(status.pid, signal.SIGKILL)
+    assert still_running(everything) == []
+
+
+def test_flower_asks_for_its_password_and_changes_nothing(home):
+    status = control.up(home)
+    url, login = status.connection["flower_url"], status.connection["flower_basic_auth"]
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{url}/workers", timeout=10)
+    basic = {"Authorization": "Basic " + base64.b64encode(login.encode()).decode()}
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/workers", headers=basic), timeout=10) as answer:
+        assert answer.status == 200
+    shutdown = urllib.request.Request(f"{url}/api/worker/shutdown/student", headers=basic, method="POST")
+    with pytest.raises(urllib.error.HTTPError, match=r"40[0-9]"):
+        urllib.request.urlopen(shutdown, timeout=10)
+    everything = family(status.pid)
+    assert control.down(home)
+    assert still_running(everything, 5) == []
+
+
+def demo(*arguments, **options):
+    argv = [sys.executable, "-m", "dpiqa.local.demo", *arguments]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+def test_the_demo_ends_with_tables_and_leaves_nothing(home):
+    run = demo("--once", "--home", str(home))
+    everything = wait_for(lambda: (found := family(run.pid))[len(NAMES) :] and found)
+    output = run.communicate(timeout=250)[0]
+    assert run.returncode == 0, output
+    for part in ("Worst", "Best", "Sent to the teacher", "Mean score by strength", "90 images scored"):
+        assert part in output
+    assert still_running(everything, 5) == []
+
+
+def test_the_demo_says_which_photographs_have_no_score(home, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    (tmp_path / "good.png").write_bytes(png(60))
+    run = demo("--once", "--home", str(home), "--photos", str(tmp_path))
+    output = run.communicate(timeout=250)[0]
+    assert run.returncode == 1, output
+    assert "Not scored" in output
+    assert "not_an_image" in output
+
+
+def test_ctrl_c_ends_the_demo_that_stays_up(home, tmp_path):
+    (tmp_path / "good.png").write_bytes(png(60))
+    run = demo("--home", str(home), "--photos", str(tmp_path), start_new_session=True)
+    wait_for(lambda: control.status(home).phase == "ready", 200)
+    everything = family(run.pid)
+    settings = load_settings(home=home)
+    assert score_of(settings, "dpiqa-inbox", "good")
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+    output = run.communicate(timeout=60)[0]
+    assert run.returncode == 0, output
+    assert "API" in output
+    assert still_running(everything, 5) == []

@@ -1,0 +1,125 @@
+import threading
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import text
+from support.bells import Bell
+from support.photos import png
+
+from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.pool import DecodePool
+from dpiqa.messages import Queue
+from dpiqa.models.loading import load_scorer
+from dpiqa.objects.folder import FolderStore
+from dpiqa.pipeline.chunk import Machinery
+from dpiqa.pipeline.device import Device
+from dpiqa.pipeline.pipeline import Pipeline
+from dpiqa.pipeline.prepare import Preparer
+from dpiqa.pipeline.shelf import ModelShelf
+from dpiqa.profiles import load_profile
+from dpiqa.settings import load_settings
+from dpiqa.storage import ledger
+from dpiqa.storage.sessions import make_engine, transaction
+from dpiqa.types import JobKind, Stage
+
+
+@pytest.fixture
+def settings():
+    return load_settings(profile="smoke", decode_processes=1, fetch_threads=2, lease_seconds=5, chunk_items=8)
+
+
+@pytest.fixture
+def engine(database_url):
+    engine = make_engine(database_url, pool_size=4)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def bell():
+    return Bell()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "objects"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def store(folder):
+    return FolderStore(folder)
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    with DecodePool(1, Limits()) as pool:
+        yield pool
+
+
+@pytest.fixture
+def work(engine, bell, settings, folder, store, decoder):
+    """Give functions that add images, look at the ledger and make pipelines on a folder of objects."""
+    with ExitStack() as stack:
+        yield Work(engine, bell, settings, folder, store, decoder, stack)
+
+
+class Work(SimpleNamespace):
+    def __init__(self, engine, bell, settings, folder, store, decoder, stack):
+        super().__init__(
+            engine=engine, bell=bell, settings=settings, folder=folder, store=store, decoder=decoder, stack=stack
+        )
+        self.preparer = Preparer(store, decoder, fetch_threads=2, decode_processes=1, max_bytes=10**7)
+        stack.callback(self.preparer.close)
+        self.job = None
+
+    def add(self, levels, profile="smoke"):
+        """Add one image per level to a job; return the item ids."""
+        for number, level in enumerate(levels):
+            (self.folder / f"{number:03}.png").write_bytes(png(level))
+        return self.submit(profile)
+
+    def submit(self, profile="smoke"):
+        if isinstance(profile, str):
+            profile = load_profile(profile)
+        refs = [ref for page in self.store.list("bucket", "") for ref in page]
+        with transaction(self.engine) as c:
+            self.job = ledger.create_job(
+                c, kind=JobKind.WATCH, bucket="bucket", prefix="", profile=profile, queue=Queue.LIVE
+            )
+            return ledger.add_images(c, self.job, refs)
+
+    def pipeline(self, stage=Stage.STUDENT, *, load=load_scorer, owner="worker", device=None):
+        device = device or self.device()
+
+        def find(profile_id):
+            with transaction(self.engine) as c:
+                return ledger.read_profile(c, profile_id)
+
+        pipeline = Pipeline(
+            self.engine,
+            stage=stage,
+            owner=owner,
+            settings=self.settings,
+            machinery=Machinery(self.preparer, device, ModelShelf(stage, load=load, find=find, max_batch=4)),
+            doorbell=self.bell,
+        )
+        self.stack.callback(pipeline.close)
+        return pipeline
+
+    def device(self, **options):
+        device = Device(**options)
+        self.stack.callback(device.close)
+        return device
+
+    def rows(self, query, **values):
+        with transaction(self.engine) as c:
+            return c.execute(text(query), values).all()
+
+    def in_thread(self, function, *args):
+        thread = threading.Thread(target=function, args=args)
+        thread.start()
+        self.stack.callback(thread.join)
+        return thread

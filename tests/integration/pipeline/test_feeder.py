@@ -1,0 +1,71 @@
+import threading
+import time
+
+from dpiqa.messages import Queue
+from dpiqa.pipeline.feeder import Feeder
+from dpiqa.profiles import load_profile
+from dpiqa.storage import ledger
+from dpiqa.storage.sessions import transaction
+from dpiqa.types import JobKind
+
+
+def test_what_waits_is_rung_once(work):
+    ids = work.add([0.1] * 20)
+    feeder = Feeder(work.engine, work.bell, work.settings)
+    feeder.look()
+    feeder.look()
+    assert sorted(work.bell.rung(Queue.LIVE)) == ids
+    assert max(len(items) for _, items in work.bell.rings) == work.settings.chunk_items
+
+
+def test_a_lost_message_is_sent_again(work):
+    settings = work.settings.model_copy(update={"rering_seconds": 0.2})
+    ids = work.add([0.1])
+    feeder = Feeder(work.engine, work.bell, settings)
+    feeder.look()
+    time.sleep(0.3)
+    feeder.look()
+    assert work.bell.rung(Queue.LIVE) == ids * 2
+
+
+def test_while_the_broker_is_away_items_wait_and_are_rung_later(work):
+    settings = work.settings.model_copy(update={"rering_seconds": 0.2})
+    ids = work.add([0.1])
+    work.bell.broken = True
+    feeder = Feeder(work.engine, work.bell, settings)
+    feeder.look()
+    work.bell.broken = False
+    time.sleep(0.3)
+    feeder.look()
+    assert work.bell.rung(Queue.LIVE) == ids
+
+
+def test_jobs_that_nobody_lists_are_rung(work):
+    with transaction(work.engine) as c:
+        job = ledger.create_job(
+            c, kind=JobKind.PREFIX, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK
+        )
+    Feeder(work.engine, work.bell, work.settings).look()
+    assert work.bell.jobs == [str(job.id)]
+
+
+def test_the_thread_looks_at_once_soon_after_a_nudge_and_survives_surprises(work):
+    settings = work.settings.model_copy(update={"sweep_seconds": 30})
+    beats = []
+    beaten = threading.Event()
+
+    def beat():
+        beats.append(time.monotonic())
+        beaten.set()
+        raise RuntimeError("a surprise")
+
+    feeder = Feeder(work.engine, work.bell, settings, heartbeat=beat)
+    feeder.start()
+    assert beaten.wait(5)
+    ids = work.add([0.1])
+    feeder.nudge()
+    deadline = time.monotonic() + 10
+    while not work.bell.rings and time.monotonic() < deadline:
+        time.sleep(0.05)
+    feeder.close()
+    assert work.bell.rung(Queue.LIVE) == ids

@@ -1,0 +1,88 @@
+"""Jobs of named keys: each key becomes an item, and says why where it cannot be scored."""
+
+import threading
+
+import pytest
+from support.photos import png
+
+from dpiqa.errors import StoreUnavailable
+from dpiqa.messages import Queue
+from dpiqa.pipeline import listed_keys
+from dpiqa.pipeline.listing import expand
+from dpiqa.profiles import load_profile
+from dpiqa.storage import ledger
+from dpiqa.storage.job_keys import add_keys, read_keys
+from dpiqa.storage.sessions import transaction
+from dpiqa.types import JobKind
+
+
+def submit(work, keys):
+    with transaction(work.engine) as c:
+        job = ledger.create_job(
+            c, kind=JobKind.LIST, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK
+        )
+        add_keys(c, job.id, keys)
+        assert job.id in ledger.unlisted_jobs(c)  # the sweeper finds it, should the bell fail
+    return job
+
+
+def list_it(work, job, store=None):
+    expand(work.engine, store or work.store, work.bell, str(job.id), work.settings, threading.Event())
+
+
+def states(work):
+    rows = work.rows("SELECT key, state, reason FROM items JOIN images ON images.id = image_id ORDER BY key")
+    return {row.key: (row.state, row.reason) for row in rows}
+
+
+def test_named_keys_are_scored_and_missing_ones_say_so(work):
+    for name in ("a.png", "b.png", "not-named.png"):
+        (work.folder / name).write_bytes(png(0.9))
+    (work.folder / "bad.png").write_bytes(b"no image")
+    list_it(work, submit(work, ["b.png", "gone.png", "a.png", "bad.png", "a.png"]))
+    work.pipeline().run_chunk(work.bell.rung(Queue.BULK))
+    assert states(work) == {
+        "a.png": ("scored", None),
+        "b.png": ("scored", None),
+        "bad.png": ("rejected", "not_an_image"),
+        "gone.png": ("deleted", "object_deleted"),
+    }
+    assert work.rows("SELECT state FROM jobs") == [("complete",)]
+
+
+class Failing:
+    """A store that answers a number of look-ups, then no more."""
+
+    def __init__(self, store, answers):
+        self.store, self.left = store, answers
+
+    def head(self, bucket, key, version_id=None):
+        self.left -= 1
+        if self.left < 0:
+            raise StoreUnavailable("S3 does not answer")
+        return self.store.head(bucket, key, version_id)
+
+
+def test_a_listing_that_was_cut_off_goes_on_after_its_last_page(work, monkeypatch):
+    monkeypatch.setattr(listed_keys, "PAGE_KEYS", 4)
+    names = [f"{number:02}.png" for number in range(10)]
+    for name in names:
+        (work.folder / name).write_bytes(png(0.2))
+    job = submit(work, names)
+    list_it(work, job, Failing(work.store, 6))
+    assert work.rows("SELECT state, cursor FROM jobs") == [("listing", "4")]
+    assert len(states(work)) == 4
+    work.rows("UPDATE jobs SET listing_lease_until = clock_timestamp() - interval '1 s' RETURNING id")
+    again = Failing(work.store, 6)
+    list_it(work, job, again)
+    assert again.left == 0  # the first page was not looked up twice
+    assert work.rows("SELECT state FROM jobs") == [("running",)]
+    assert len(states(work)) == 10
+
+
+@pytest.mark.parametrize(("after", "expected"), [(0, [(1, "b"), (2, "a")]), (2, [(3, "c")]), (3, [])])
+def test_keys_keep_their_order_and_come_once(work, after, expected):
+    job = submit(work, ["b", "a", "b", "c"])
+    with transaction(work.engine) as c:
+        add_keys(c, job.id, ["b", "a", "b", "c"])  # a repeated request
+        assert read_keys(c, job.id, after=after, limit=2) == expected

@@ -1,0 +1,115 @@
+import threading
+import uuid
+
+import pytest
+
+from dpiqa.errors import ConfigurationError, StoreUnavailable
+from dpiqa.messages import Queue
+from dpiqa.objects import folder as folder_module
+from dpiqa.pipeline.listing import expand
+from dpiqa.profiles import load_profile
+from dpiqa.storage import ledger
+from dpiqa.storage.sessions import transaction
+from dpiqa.types import JobKind
+
+
+@pytest.fixture
+def submit(work, monkeypatch):
+    """Give a function that submits 25 objects, listed in pages of ten."""
+    monkeypatch.setattr(folder_module, "_PAGE", 10)
+    for number in range(25):
+        (work.folder / f"{number:02}").write_bytes(b"x")
+
+    def submit():
+        with transaction(work.engine) as c:
+            return ledger.create_job(
+                c, kind=JobKind.PREFIX, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK
+            )
+
+    return submit
+
+
+def list_it(work, job, store=None, stopping=None):
+    job_id = job if isinstance(job, str) else str(job.id)
+    expand(work.engine, store or work.store, work.bell, job_id, work.settings, stopping or threading.Event())
+
+
+def state(work):
+    return work.rows("SELECT state, cursor FROM jobs")[0]
+
+
+def test_a_prefix_becomes_items_and_is_rung_in_chunks(work, submit):
+    list_it(work, submit())
+    assert state(work) == ("running", "24")
+    items = [row.id for row in work.rows("SELECT id FROM items ORDER BY id")]
+    assert len(items) == 25
+    assert sorted(work.bell.rung(Queue.BULK)) == items
+    assert max(len(ids) for _, ids in work.bell.rings) == work.settings.chunk_items
+
+
+def test_only_the_window_is_rung(work, submit):
+    work.settings = work.settings.model_copy(update={"window_items": 12})
+    list_it(work, submit())
+    assert len(work.bell.rung(Queue.BULK)) == 12
+    assert work.rows("SELECT count(*) FROM items") == [(25,)]
+
+
+class Dying:
+    """A store whose process dies after some pages."""
+
+    def __init__(self, store, pages, error):
+        self.store, self.pages, self.error = store, pages, error
+
+    def list(self, bucket, prefix, start_after=None):
+        for number, page in enumerate(self.store.list(bucket, prefix, start_after)):
+            if number == self.pages:
+                raise self.error
+            yield page
+
+
+def test_a_killed_listing_goes_on_after_its_last_page(work, submit):
+    work.settings = work.settings.model_copy(update={"lease_seconds": 0.3})
+    job = submit()
+    with pytest.raises(SystemExit):
+        list_it(work, job, Dying(work.store, 2, SystemExit()))
+    assert state(work) == ("listing", "19")
+    list_it(work, job)  # the dead lister's lease still runs
+    assert state(work) == ("listing", "19")
+    work.rows("SELECT pg_sleep(0.4)")
+    seen = []
+    real = work.store.list
+    work.store.list = lambda bucket, prefix, start_after=None: (
+        seen.append(start_after) or real(bucket, prefix, start_after)
+    )
+    list_it(work, job)
+    assert state(work) == ("running", "24")
+    assert seen == ["19"]
+    assert work.rows("SELECT count(*), count(DISTINCT image_id) FROM items") == [(25, 25)]
+
+
+def test_an_absent_store_leaves_the_job_to_be_listed_later(work, submit):
+    job = submit()
+    list_it(work, job, Dying(work.store, 1, StoreUnavailable("S3 does not answer")))
+    assert state(work) == ("listing", "09")
+
+
+def test_a_bucket_that_cannot_be_listed_fails_the_job(work, submit):
+    list_it(work, submit(), Dying(work.store, 0, ConfigurationError("there is no bucket b", cure="check its name")))
+    assert work.rows("SELECT state, error FROM jobs") == [("failed", "there is no bucket b (check its name)")]
+
+
+def test_listing_stops_between_pages_when_the_worker_does(work, submit):
+    stopping = threading.Event()
+    job = submit()
+    stopping.set()
+    list_it(work, job, stopping=stopping)
+    assert state(work) == ("listing", None)
+
+
+def test_a_job_that_is_listed_or_unknown_is_left_alone(work, submit):
+    job = submit()
+    list_it(work, job)
+    del work.bell.rings[:]
+    list_it(work, job)
+    list_it(work, str(uuid.uuid4()))
+    assert work.bell.rings == []

@@ -1,0 +1,66 @@
+import pytest
+from support.photos import png
+
+from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.objects.folder import FolderStore
+from dpiqa.pipeline.local_run import score_objects
+from dpiqa.profiles import load_profile
+from dpiqa.settings import load_settings
+from dpiqa.types import ImageRef, ItemState, Reason, Route, Stage
+
+
+@pytest.fixture
+def settings():
+    return load_settings(decode_processes=1, fetch_threads=2)
+
+
+def run(folder, settings, **which):
+    store = FolderStore(folder)
+    refs = [ref for page in store.list("folder", "") for ref in page]
+    return {row.ref.key: row for row in score_objects(store, refs, settings=settings, **which)}
+
+
+def test_each_image_gets_its_score_and_bad_ones_their_reason(tmp_path, settings):
+    for level in range(0, 100, 10):
+        (tmp_path / f"{level:03}.png").write_bytes(png(level / 100))
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    (tmp_path / "cut.png").write_bytes(png(0.5, (200, 200))[:-30])
+    (tmp_path / "empty.png").write_bytes(b"")
+    rows = run(tmp_path, settings, model="brightness")
+    for level in range(0, 100, 10):
+        row = rows[f"{level:03}.png"]
+        assert (row.state, row.model, row.reason) == (ItemState.SCORED, "brightness", None)
+        assert row.score == pytest.approx(level / 100, abs=0.003)
+    reasons = {name: (rows[name].state, rows[name].reason) for name in ("bad.png", "cut.png", "empty.png")}
+    assert reasons == {
+        "bad.png": (ItemState.REJECTED, Reason.NOT_AN_IMAGE),
+        "cut.png": (ItemState.REJECTED, Reason.TRUNCATED),
+        "empty.png": (ItemState.REJECTED, Reason.EMPTY),
+    }
+
+
+def test_under_a_profile_the_borderline_go_to_the_teacher_within_the_budget(tmp_path, settings):
+    for number in range(8):
+        (tmp_path / f"clear{number}.png").write_bytes(png(0.1))
+    for number in range(8):
+        (tmp_path / f"near{number}.png").write_bytes(png(0.5 + number / 100))
+    rows = run(tmp_path, settings, profile=load_profile("smoke"))
+    assert {rows[f"clear{n}.png"].route for n in range(8)} == {Route.CLEAR}
+    assert all(rows[f"near{n}.png"].stage is Stage.TEACHER for n in range(8))
+    assert all(row.score is not None for row in rows.values())
+
+
+def test_an_object_that_vanished_is_a_row_not_an_error(tmp_path, settings):
+    (tmp_path / "here.png").write_bytes(png(0.5))
+    refs = [ImageRef(bucket="folder", key=key, etag="") for key in ("here.png", "gone.png")]
+    here, gone = score_objects(FolderStore(tmp_path), refs, model="brightness", settings=settings)
+    assert here.state is ItemState.SCORED
+    assert here.ref.etag
+    assert (gone.state, gone.reason) == (ItemState.DELETED, Reason.OBJECT_DELETED)
+
+
+def test_a_question_that_makes_no_sense_is_refused(tmp_path, settings):
+    with pytest.raises(InvalidRequest):
+        list(score_objects(FolderStore(tmp_path), [], settings=settings))
+    with pytest.raises(NotFound, match="no-such-model"):
+        list(score_objects(FolderStore(tmp_path), [], model="no-such-model", settings=settings))

@@ -1,0 +1,203 @@
+"""Pages of scores: complete, without duplicates, by the index."""
+
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import event, text
+from support.ledger import ALONE, BOTH, STUDENT, TEACHER, Ledger, ref, refs
+
+from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.storage import queries
+from dpiqa.storage.queries import ScoreFilter
+from dpiqa.types import ItemState, ResultStatus, Stage
+
+
+def walk(book, chosen, *, limit=7, sort="score"):
+    """Every row, page by page."""
+    rows, cursor = [], None
+    while True:
+        page = book.do(queries.scores, chosen, sort=sort, limit=limit, cursor=cursor)
+        assert len(page.rows) <= limit
+        rows += page.rows
+        cursor = page.next_cursor
+        if cursor is None:
+            return rows
+
+
+@pytest.fixture
+def scored(book):
+    """60 images of two buckets, with six different scores among them."""
+    images = refs(40) + [ref(f"2024/%_{i}", f"other-{i}", bucket="other") for i in range(20)]
+    values = {one.key: (i % 6) / 10 for i, one in enumerate(images)}
+    book.values = values
+    _, ids = book.submit(images)
+    book.score(ids, value=lambda claim: values[claim.ref.key])
+    return book
+
+
+@pytest.mark.parametrize("sort", ["score", "-score", "updated", "-updated"])
+@pytest.mark.parametrize("limit", [1, 7, 60, 1000])
+@pytest.mark.parametrize("profile", [ALONE.id, None])
+def test_pages_are_complete_and_without_duplicates_under_equal_scores(scored, sort, limit, profile):
+    rows = walk(scored, ScoreFilter(profile=profile), sort=sort, limit=limit)
+    assert len(rows) == len({row.image_id for row in rows}) == 60
+    field = "updated_at" if sort.endswith("updated") else "score"
+    values = [getattr(row, field) for row in rows]
+    assert values == sorted(values, reverse=sort.startswith("-"))
+
+
+def test_filters_choose_what_they_say(scored):
+    def keys(**chosen):
+        return {row.key for row in walk(scored, ScoreFilter(**chosen))}
+
+    values = scored.values
+    assert keys(bucket="other") == {key for key in values if key.startswith("2024/")}
+    assert keys(prefix="2024/%_1") == {f"2024/%_{i}" for i in [1, *range(10, 20)]}
+    assert keys(prefix="k0003") == {f"k0003{i}" for i in range(10)}
+    assert keys(min=0.2, max=0.4) == {key for key, value in values.items() if 0.2 <= value <= 0.4}
+    assert keys(model="student") == keys(model=STUDENT.scorer_id) == set(values)
+    assert keys(model="teacher") == keys(status=ResultStatus.PROVISIONAL) == keys(profile="x@1") == set()
+    assert keys(job=uuid4()) == set()
+
+
+def test_the_scores_of_a_job_include_what_another_job_scored(book):
+    book.score(book.submit(refs(5))[1])
+    second, _ = book.submit(refs(3))
+    assert len(walk(book, ScoreFilter(job=second.id))) == 3
+
+
+def test_old_versions_come_only_when_asked_for(book):
+    watch = book.watch()
+    book.score(book.add(watch, [ref("a", "e1", at=0)]))
+    book.score(book.add(watch, [ref("a", "e2", at=5)]))
+    assert [row.etag for row in walk(book, ScoreFilter(profile=ALONE.id))] == ["e2"]
+    assert {row.etag for row in walk(book, ScoreFilter(include_old=True))} == {"e1", "e2"}
+
+
+def test_rows_that_change_meanwhile_do_not_disturb_the_rest(scored):
+    chosen = ScoreFilter(profile=ALONE.id)
+    first = scored.do(queries.scores, chosen, limit=20)
+    scored.score(scored.submit(refs(20, start=500))[1], value=0.0)
+    rest, cursor = [], first.next_cursor
+    while cursor:
+        page = scored.do(queries.scores, chosen, limit=20, cursor=cursor)
+        rest, cursor = rest + page.rows, page.next_cursor
+    seen = [row.image_id for row in first.rows + rest]
+    assert len(seen) == len(set(seen))
+    assert set(scored.values) <= {row.key for row in first.rows + rest}
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "bm90IGpzb24", "W10", "WyJhIiwgWzEsIDJdXQ", "ünïcode", "'; DROP TABLE items"]
+)
+def test_cursors_that_are_not_ours_are_refused(book, cursor):
+    with pytest.raises(InvalidRequest):
+        book.do(queries.scores, ScoreFilter(), cursor=cursor)
+    with pytest.raises(InvalidRequest):
+        book.do(queries.list_jobs, cursor=cursor)
+
+
+def test_a_cursor_serves_only_its_own_question(scored):
+    cursor = scored.do(queries.scores, ScoreFilter(), limit=5).next_cursor
+    for chosen, sort in ((ScoreFilter(bucket="photos"), "score"), (ScoreFilter(), "-score")):
+        with pytest.raises(InvalidRequest, match="another question"):
+            scored.do(queries.scores, chosen, sort=sort, cursor=cursor)
+
+
+@pytest.mark.parametrize("limit", [0, 1001, -1])
+def test_a_page_has_its_limits(book, limit):
+    with pytest.raises(InvalidRequest):
+        book.do(queries.scores, ScoreFilter(), limit=limit)
+
+
+def test_percentile_and_count(scored):
+    chosen = ScoreFilter(profile=ALONE.id)
+    assert scored.do(queries.count, chosen) == 60
+    threshold = scored.do(queries.percentile, chosen, 0.05)
+    assert threshold == 0.0
+    assert scored.do(queries.percentile, chosen, 1.0) == 0.5
+    assert scored.do(queries.percentile, ScoreFilter(bucket="none"), 0.05) is None
+
+
+def test_lookup_gives_every_score_with_its_provenance(engine):
+    book = Ledger(engine, BOTH)
+    watch = book.watch()
+    book.score(book.add(watch, [ref("a", "e1", at=0)]), value=0.9)
+    teacher = book.score(book.add(watch, [ref("a", "e2", at=5)]), value=0.5).teacher_items
+    book.score(teacher, stage=Stage.TEACHER, value=0.6)
+    found = book.do(queries.lookup, "photos", "a")
+    assert not found.deleted
+    assert {(s.etag, s.scorer_id, s.score, s.current) for s in found.scores} == {
+        ("e2", STUDENT.scorer_id, 0.5, True),
+        ("e2", TEACHER.scorer_id, 0.6, True),
+        ("e1", STUDENT.scorer_id, 0.9, False),
+    }
+    assert found.scores[0].current
+    assert {s.card["name"] for s in found.scores} == {"student", "teacher"}
+    assert [(r.etag, r.score, r.current) for r in found.results] == [("e2", 0.6, True), ("e1", 0.9, False)]
+    with pytest.raises(NotFound):
+        book.do(queries.lookup, "photos", "b")
+
+
+def test_jobs_and_items_are_paged(book):
+    jobs = [book.submit(refs(5))[0].id for _ in range(5)]
+    first = book.do(queries.list_jobs, limit=3)
+    second = book.do(queries.list_jobs, limit=3, cursor=first.next_cursor)
+    assert [job.id for job in first.rows + second.rows] == jobs[::-1]
+    assert second.next_cursor is None
+    ids = [row.id for row in book.do(queries.job_items, jobs[0], limit=1000).rows]
+    book.score(ids[:2])
+    page = book.do(queries.job_items, jobs[0], ItemState.QUEUED, limit=2)
+    rest = book.do(queries.job_items, jobs[0], ItemState.QUEUED, limit=2, cursor=page.next_cursor)
+    assert [row.id for row in page.rows + rest.rows] == ids[2:]
+    assert book.do(queries.job_items, jobs[0], ItemState.DEAD).rows == []
+    with pytest.raises(InvalidRequest):
+        book.do(queries.job_items, jobs[0], limit=2, cursor=page.next_cursor)
+    with pytest.raises(NotFound):
+        book.do(queries.job_items, uuid4())
+
+
+_MANY = text(
+    """
+    WITH made AS (
+        INSERT INTO images (bucket, key, etag, current)
+        SELECT CASE n % 10 WHEN 0 THEN 'photos' ELSE 'other' END, 'k' || n, 'e' || n, true
+        FROM generate_series(1, 20000) AS n
+        RETURNING id, bucket, key, etag)
+    INSERT INTO results
+        (image_id, profile, score, scorer_id, stage, status, route, bucket, key, etag, current, job_id)
+    SELECT id, 'alone@1', id % 97 / 100.0, :scorer, 'student', 'final', 'clear', bucket, key, etag, true, :job
+    FROM made
+    """
+)
+
+
+def explain(book, chosen, *, sort, cursor):
+    heard = []
+    with book.engine.connect() as c:
+        event.listen(c, "before_cursor_execute", lambda *call: heard.append((call[2], call[3])))
+        queries.scores(c, chosen, sort=sort, limit=100, cursor=cursor)
+        statement, values = heard[0]
+        return [row[0] for row in c.exec_driver_sql("EXPLAIN (ANALYZE, BUFFERS OFF) " + statement, values)]
+
+
+def test_a_page_deep_inside_reads_little_by_the_index(book):
+    job, ids = book.submit(refs(1))
+    book.score(ids)
+    with book.engine.begin() as c:
+        c.execute(_MANY, {"scorer": STUDENT.scorer_id, "job": job.id})
+        c.execute(text("ANALYZE"))
+    whole, bucket = ScoreFilter(profile="alone@1"), ScoreFilter(profile="alone@1", bucket="photos", min=0.1)
+    for chosen, sort, index in (
+        (whole, "score", "results_by_score"),
+        (whole, "-score", "results_by_score"),
+        (bucket, "-score", "results_by_bucket_score"),
+        (whole, "updated", "results_by_time"),
+    ):
+        cursor = book.do(queries.scores, chosen, sort=sort, limit=1000, cursor=None).next_cursor
+        plan = explain(book, chosen, sort=sort, cursor=cursor)
+        words = "\n".join(plan)
+        assert f"using {index} " in words, words
+        assert "ROW(" in next(line for line in plan if "Index Cond" in line), words
+        assert "Sort" not in words, words
+        assert "Rows Removed" not in words, words

@@ -1,0 +1,35 @@
+"""A doorbell that remembers who rang."""
+
+from dpiqa.errors import BrokerUnavailable
+
+
+class Bell:
+    """See `dpiqa.messages.Doorbell`."""
+
+    def __init__(self):
+        self.rings = []  #: (queue, item ids)
+        self.jobs = []
+        self.broken = False
+
+    def score(self, queue, item_ids):
+        """Note a ring."""
+        self._check()
+        self.rings.append((queue, list(item_ids)))
+
+    def expand(self, job_id):
+        """Note a job."""
+        self._check()
+        self.jobs.append(job_id)
+
+    def depth(self, queue):
+        """Nothing waits."""
+        self._check()
+        return 0
+
+    def rung(self, queue):
+        """Return the items rung on a queue."""
+        return [item for name, items in self.rings for item in items if name == queue]
+
+    def _check(self):
+        if self.broken:
+            raise BrokerUnavailable("the broker does not answer")

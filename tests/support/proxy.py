@@ -1,0 +1,84 @@
+"""A TCP proxy that can be switched off: how a server looks that goes away and comes back."""
+
+import contextlib
+import socket
+import threading
+
+
+class Proxy:
+    """Forwards connections to a port on loopback while `up`; otherwise cuts them."""
+
+    def __init__(self, port):
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.up = True
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._open = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self):
+        """Address of the proxy."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def down(self):
+        """Cut every connection, and those to come."""
+        self.up = False
+        for sock in list(self._open):
+            _cut(sock)
+
+    def hold(self):
+        """Keep connections open, and everything sent on them."""
+        self._flowing.clear()
+
+    def let_go(self):
+        """Pass on what was held."""
+        self._flowing.set()
+
+    def close(self):
+        """End."""
+        self.let_go()
+        self.down()
+        self._listener.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client = self._listener.accept()[0]
+                if self.up:
+                    threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+                else:
+                    _cut(client)
+
+    def _forward(self, client):
+        try:
+            server = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            _cut(client)
+            return
+        pair = {client, server}
+        self._open |= pair
+        back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+        back.start()
+        self._pump(client, server)
+        back.join()
+        self._open -= pair
+        for sock in pair:
+            sock.close()
+
+    def _pump(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._flowing.wait()
+                target.sendall(data)
+        _cut(target)
+        _cut(source)
+
+
+def _cut(sock):
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        sock.close()

@@ -1,0 +1,63 @@
+import pytest
+from dpiqa.api.schemas import JobRequest, ListJob, PrefixJob, WatchJob
+from pydantic import TypeAdapter, ValidationError
+
+REQUEST = TypeAdapter(JobRequest)
+
+
+@pytest.mark.parametrize(
+    ("given", "cls", "place"),
+    [
+        ({"bucket": "b"}, PrefixJob, ("b", "")),
+        ({"bucket": "b", "prefix": "p/"}, PrefixJob, ("b", "p/")),
+        ({"kind": "prefix", "source": "s3://b/p/q"}, PrefixJob, ("b", "p/q")),
+        ({"source": "s3://b"}, PrefixJob, ("b", "")),
+        ({"source": "s3://b//odd"}, PrefixJob, ("b", "/odd")),
+        ({"kind": "watch", "source": "s3://b/p?q#r"}, WatchJob, ("b", "p?q#r")),
+    ],
+)
+def test_places(given, cls, place):
+    request = REQUEST.validate_python(given)
+    assert isinstance(request, cls)
+    assert request.place() == place
+
+
+def test_list():
+    request = REQUEST.validate_python({"kind": "list", "bucket": "b", "keys": ["a", "b"], "profile": "smoke"})
+    assert isinstance(request, ListJob)
+    assert request.keys == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        [],
+        "x",
+        None,
+        {"bucket": ""},
+        {"bucket": None},
+        {"bucket": "b", "source": "s3://b/p"},
+        {"source": "s3://b", "prefix": "p"},
+        {"source": "https://b/p"},
+        {"source": "s3:///p"},
+        {"source": "s3://"},
+        {"bucket": "b", "colour": "red"},
+        {"bucket": "b", "prefix": "a\x00b"},
+        {"bucket": "b", "prefix": "x" * 1025},
+        {"bucket": "b", "prefix": "\ud800"},
+        {"kind": "prefix", "bucket": "b", "keys": ["a"]},
+        {"kind": "list", "bucket": "b"},
+        {"kind": "list", "bucket": "b", "keys": []},
+        {"kind": "list", "bucket": "b", "keys": [""]},
+        {"kind": "list", "bucket": "b", "keys": ["k"] * 1001},
+        {"kind": "list", "source": "s3://b/p", "keys": ["k"]},
+        {"kind": "manifest", "bucket": "b"},
+        {"kind": ["list"], "bucket": "b"},
+        {"kind": None, "bucket": "b"},
+        {"bucket": "b", "profile": ""},
+    ],
+)
+def test_refused(given):
+    with pytest.raises(ValidationError):
+        REQUEST.validate_python(given)

@@ -1,0 +1,116 @@
+"""What a user did wrong ends in one line with a cure, and in a stable exit code."""
+
+import pytest
+from typer.testing import CliRunner
+
+from dpiqa import errors
+from dpiqa.cli.app import ErrorLineGroup, new_group
+
+CODES = [
+    (errors.StoreUnavailable("x"), 3),
+    (errors.DatabaseUnavailable("x"), 3),
+    (errors.BrokerUnavailable("x"), 3),
+    (errors.NotFound("x"), 4),
+    (errors.ObjectGone("x"), 4),
+    (errors.InvalidRequest("x"), 2),
+    (errors.Conflict("x"), 2),
+    (errors.ConfigurationError("x"), 78),
+    (errors.CheckpointError("x"), 78),
+    (errors.DpiqaError("x"), 1),
+    (KeyboardInterrupt(), 130),
+]
+
+
+def failing(error):
+    app = new_group("app", "", ["app fail"], cls=ErrorLineGroup)
+
+    @app.command()
+    def fail() -> None:
+        raise error
+
+    app.callback()(lambda: None)
+    return CliRunner().invoke(app, ["fail"])
+
+
+@pytest.mark.parametrize(("error", "code"), CODES, ids=lambda value: type(value).__name__)
+def test_exit_codes(error, code):
+    assert failing(error).exit_code == code
+
+
+def test_one_line_with_the_cure_on_stderr():
+    shown = failing(errors.NotFound("no job 7", cure="see `dpiqa jobs`"))
+    assert shown.stderr == "error: no job 7 / cure: see `dpiqa jobs`\n"
+    assert shown.stdout == ""
+
+
+def test_a_key_cannot_act_on_the_terminal():
+    shown = failing(errors.NotFound("no \x1b[31m[bold]key\r\n\x9b\u202e", cure=""))
+    assert shown.stderr == "error: no \\x1b[31m[bold]key\\r\\n\\x9b\\u202e\n"
+
+
+def test_a_fault_of_the_program_is_not_hidden():
+    shown = failing(RuntimeError("a bug"))
+    assert isinstance(shown.exception, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "named"),
+    [
+        (["score", "nowhere.jpg", "--model", "brightness"], 4, "nowhere.jpg does not exist"),
+        (["score", ".", "--model", "brightness"], 4, "no images are in"),
+        (["score", "s3://a?b/x", "--model", "brightness"], 2, "'a?b' is no bucket name"),
+        (["score", "x.jpg", "s3://bucket/x", "--model", "brightness"], 2, "cannot be mixed"),
+        (["score", "x.jpg", "--model", "nope"], 4, "known models"),
+        (["score", "x.jpg", "--profile", "nope"], 4, "smoke@1"),
+        (["score", "x.jpg", "--profile", "smoke", "--model", "brightness"], 2, "exclude each other"),
+        (["score", "x.jpg", "--model", "brightness", "-o", "x.doc"], 2, ".csv, .jsonl, .parquet"),
+        (["score", "x.jpg", "--model", "brightness", "-o", "no/such/x.csv"], 2, "does not exist"),
+        (["submit", "http://bucket/x"], 2, "s3://bucket/prefix"),
+        (["submit", "s3://bucket/x"], 78, "dpiqa local up"),
+        (["jobs"], 78, "dpiqa local up"),
+        (["watch", "17"], 2, "`dpiqa jobs` lists them"),
+        (["scores", "--worst", "5"], 78, "DPIQA_DATABASE_URL"),
+        (["scores", "--min", "0.5", "--max", "0.1"], 2, "exchange them"),
+        (["scores", "--min", "nan"], 2, "finite"),
+        (["db", "upgrade"], 78, "DPIQA_DATABASE_URL"),
+        (["models", "show", "nope"], 4, "known models"),
+        (["models", "verify", "nope"], 4, "known models"),
+        (["profiles", "show", "nope"], 4, "known: "),
+        (["listen"], 78, "DPIQA_QUEUE_URL"),
+        (["flower"], 78, "DPIQA_BROKER_URL"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes(run, words, code, named):
+    shown = run(*words)
+    assert (shown.exit_code, shown.stderr.count("\n")) == (code, 1), shown.stderr
+    assert shown.stderr.startswith("error: ")
+    assert named in shown.stderr
+    assert " / cure: " in shown.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["nope"], ["worker", "janitor"], ["scores", "--sort", "name"], ["scores", "--limit", "0"], ["api", "--port", "x"]],
+)
+def test_usage(run, words):
+    assert run(*words).exit_code == 2
+
+
+def test_a_wrong_setting_is_named(run, monkeypatch):
+    monkeypatch.setenv("DPIQA_BATCH_SIZE", "many")
+    shown = run("config", "show")
+    assert shown.exit_code == 78
+    assert "DPIQA_BATCH_SIZE" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [("mysql://host/db", 78), ("postgresql://u:hush@127.0.0.1:1/db?connect_timeout=2", 3)],
+    ids=["not Postgres", "nobody there"],
+)
+def test_a_wrong_database(run, monkeypatch, url, code):
+    monkeypatch.setenv("DPIQA_DATABASE_URL", url)
+    shown = run("jobs")
+    assert (shown.exit_code, shown.stderr.count("\n")) == (code, 1), shown.stderr
+    assert "hush" not in shown.stderr

@@ -1,0 +1,89 @@
+"""Every command is explained, in the program and in the documents."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dpiqa.settings import Settings
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+PROCESSES = {"worker", "listen", "api", "flower", "demo"}  # these show what they do on the way, not one answer
+
+
+def reference():
+    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+COMMANDS = list(reference().commands())
+NAMES = [" ".join(words) for words, _ in COMMANDS]
+
+
+def test_the_promised_commands_exist():
+    promised = ["score", "submit", "watch", "jobs", "items", "scores", "doctor", "demo", "listen", "worker", "api"]
+    promised += ["evaluate", "lookup", "flower"]
+    promised += ["local up", "local status", "local down", "db upgrade", "db current", "config show", "train student"]
+    promised += ["models list", "models show", "models verify", "profiles list", "profiles show"]
+    assert {f"dpiqa {name}" for name in promised} <= set(NAMES)
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS, ids=NAMES)
+def test_help_explains_with_an_example(run, words, command):
+    shown = run(*words[1:], "--help")
+    assert shown.exit_code == 0
+    assert "dpiqa " + " ".join(words[1:]) in shown.stdout.partition("Example")[2]
+    assert all(parameter.help for parameter in command.params if parameter.name != "help")
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS, ids=NAMES)
+def test_json_everywhere(words, command):
+    options = {name for parameter in command.params for name in parameter.opts}
+    assert ("--json" in options) is (words[1] not in PROCESSES)
+
+
+def test_examples_are_accepted_by_the_parser():
+    for words, command in COMMANDS:
+        for line in command.epilog.split("\n\n")[1:]:
+            given = line.split()
+            assert given[: len(words)] == words
+            options = {name for parameter in command.params for name in parameter.opts}
+            assert {word for word in given if word.startswith("--")} <= options, line
+
+
+def test_exit_codes_are_in_the_help(run):
+    text = " ".join(run("--help").stdout.split())
+    for code in ("0 done", "1 some images", "2 wrong usage", "3 Postgres", "4 not found", "78 a setting"):
+        assert code in text
+
+
+@pytest.mark.parametrize("page", ["cli", "configuration"])
+def test_pages_are_those_of_the_program(page):
+    made = getattr(reference(), f"{page}_page")()
+    assert (DOCS / f"{page}.md").read_text("utf-8") == made, "run `python docs/make_reference.py`"
+
+
+def test_every_setting_and_command_has_its_words():
+    pages = reference()
+    assert set(pages.setting_comments()) == set(Settings.model_fields)
+    text = pages.cli_page()
+    assert all(f"\n## {name}\n" in text for name in NAMES)
+
+
+def test_starts_fast_and_imports_late():
+    code = (
+        "import sys, time; start = time.process_time(); import dpiqa.cli.main; took = time.process_time() - start;"
+        "heavy = {'boto3', 'sqlalchemy', 'torch', 'pyarrow', 'celery', 'redis'} & set(sys.modules);"
+        "print(took); sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.5
+
+
+def test_version(run):
+    assert run("--version").stdout.startswith("dpiqa ")

@@ -1,0 +1,191 @@
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from support.images import encoded, photograph
+
+from dpiqa.errors import ImageRejected, Unavailable
+from dpiqa.imaging.decode import decode_and_prepare
+from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.pool import DecodePool, child_environment
+from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.types import Reason
+
+HERE = Path(__file__).parent
+EVIL = (sys.executable, "-P", str(HERE / "evil_child.py"))
+SIZE = Preprocessing(width=32, height=24)
+GOOD = encoded(photograph(), "JPEG")
+
+
+@pytest.fixture
+def pool():
+    with DecodePool(2, Limits(seconds=2, memory_bytes=1 << 30), command=EVIL) as pool:
+        yield pool
+
+
+def reason(future):
+    with pytest.raises(ImageRejected) as caught:
+        future.result(timeout=60)
+    return caught.value.reason
+
+
+def test_gives_the_pixels_that_decoding_here_gives():
+    with DecodePool(1, Limits()) as pool:
+        pixels = pool.submit(GOOD, SIZE).result(timeout=60)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (24, 32, 3)
+    np.testing.assert_array_equal(pixels, decode_and_prepare(GOOD, SIZE, Limits()))
+
+
+def test_rejections_keep_their_reason_and_detail():
+    with DecodePool(1, Limits(max_bytes=10_000_000)) as pool:
+        assert reason(pool.submit(b"", SIZE)) is Reason.EMPTY
+        assert reason(pool.submit(b"%PDF-1.7", SIZE)) is Reason.NOT_AN_IMAGE
+        assert reason(pool.submit(bytes(10_000_001), SIZE)) is Reason.TOO_MANY_BYTES
+        with pytest.raises(ImageRejected, match="PSD is not decoded"):
+            pool.submit(b"8BPS", SIZE).result(timeout=60)
+
+
+def test_a_bad_image_harms_only_itself(pool):
+    deeds = [b"hang", b"crash", b"memory", b"protocol"]
+    futures = {data: pool.submit(data, SIZE) for data in deeds}
+    good = [pool.submit(GOOD, SIZE) for _ in range(20)]
+    assert all(future.result(timeout=60).shape == (24, 32, 3) for future in good)
+    assert reason(futures[b"hang"]) is Reason.DECODE_TIMEOUT
+    assert {reason(futures[data]) for data in deeds[1:]} == {Reason.DECODE_CRASH}
+
+
+def test_a_process_killed_by_somebody_else_costs_no_image(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with DecodePool(1, Limits(), command=EVIL) as pool:
+        assert reason(pool.submit(b"crash once", SIZE)) is Reason.NOT_AN_IMAGE  # decoded at the second try
+        assert (tmp_path / "crashed").exists()
+
+
+def decoders():
+    """Decode processes of this one that are alive."""
+    mine = []
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "dpiqa.imaging.child" in " ".join(process.cmdline()):
+                mine.append(process)
+    return mine
+
+
+def test_processes_killed_at_any_moment_never_stop_the_pool():
+    """An image is only lost when both of its tries were killed."""
+    kills = 0
+    with DecodePool(2, Limits()) as pool:
+        futures = [pool.submit(GOOD, SIZE) for _ in range(400)]
+        while kills < 12 and not futures[-1].done():
+            time.sleep(0.05 + 0.02 * kills)
+            for process in decoders()[:1]:
+                process.kill()
+                kills += 1
+        outcomes = [future.exception(timeout=120) for future in futures]
+    assert kills > 2
+    assert all(error is None or isinstance(error, ImageRejected | Unavailable) for error in outcomes)
+    assert sum(error is not None for error in outcomes) <= kills // 2
+
+
+def test_knows_no_secret_and_loads_nothing_it_does_not_need(pool, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    monkeypatch.setenv("DPIQA_DATABASE_URL", "canary")
+    with pytest.raises(ImageRejected) as caught:
+        pool.submit(b"confess", SIZE).result(timeout=60)
+    assert "PATH" in caught.value.message.split()
+    assert not {"AWS_SECRET_ACCESS_KEY", "DPIQA_DATABASE_URL", "torch", "boto3", "celery"} & set(
+        caught.value.message.split()
+    )
+
+
+def test_the_environment_is_an_allow_list():
+    kept = child_environment({"PATH": "/bin", "PGPASSWORD": "x", "HF_TOKEN": "x", "PYTHONPATH": "/else"})
+    assert set(kept) == {"PATH", "PYTHONPATH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
+    assert kept["PYTHONPATH"].endswith(os.pathsep + "/else")
+
+
+def test_noise_never_reaches_stderr(pool, capfd):
+    assert reason(pool.submit(b"noise", SIZE)) is Reason.NOT_AN_IMAGE
+    assert capfd.readouterr().err == ""
+
+
+def test_close_ends_running_and_waiting_work_at_once():
+    pool = DecodePool(1, Limits(seconds=600), command=EVIL)
+    assert reason(pool.submit(b"pid", SIZE)) is Reason.CORRUPT
+    running, waiting = pool.submit(b"hang", SIZE), pool.submit(GOOD, SIZE)
+    time.sleep(0.3)
+    start = time.monotonic()
+    pool.close()
+    pool.close()
+    assert time.monotonic() - start < 2
+    assert waiting.cancelled()
+    with pytest.raises(Unavailable, match="closed"):
+        running.result()
+    with pytest.raises(RuntimeError):
+        pool.submit(GOOD, SIZE)
+
+
+def test_leaves_no_process_behind(pool):
+    pids = set()
+    for _ in range(8):
+        with pytest.raises(ImageRejected) as caught:
+            pool.submit(b"pid", SIZE).result(timeout=60)
+        pids.add(int(caught.value.message))
+    pool.close()
+    assert pids
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_decoder_that_cannot_start_is_not_the_images_fault():
+    with (
+        DecodePool(1, Limits(), command=(sys.executable, "-c", "raise SystemExit(3)")) as pool,
+        pytest.raises(Unavailable, match="does not start, exit code 3"),
+    ):
+        pool.submit(GOOD, SIZE).result(timeout=60)
+    with (
+        DecodePool(1, Limits(), command=("/no/such/program",)) as pool,
+        pytest.raises(Unavailable, match="cannot start"),
+    ):
+        pool.submit(GOOD, SIZE).result(timeout=60)
+
+
+def test_survives_the_thread_that_first_used_it(pool):
+    first = []
+    starter = threading.Thread(target=lambda: first.append(pool.submit(GOOD, SIZE)))
+    starter.start()
+    starter.join()
+    assert first[0].result(timeout=60).shape == (24, 32, 3)
+    time.sleep(0.2)
+    assert pool.submit(GOOD, SIZE).result(timeout=60).shape == (24, 32, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a busy process ends by its alarm, after seconds")
+def test_processes_die_with_an_owner_that_is_killed():
+    owner = subprocess.Popen([sys.executable, str(HERE / "owner.py"), EVIL[-1]], stdout=subprocess.PIPE, text=True)
+    pids = [int(pid) for pid in owner.stdout.readline().split()]
+    assert len(pids) == 2
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    deadline = time.monotonic() + 2
+    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in pids)
+
+
+def alive(pid):
+    """Orphans in a container may stay as zombies until its init reaps them."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from dpiqa.models.qfd import QfdConfig
+from dpiqa.models.student import Student, StudentConfig
+from dpiqa.models.teacher import Teacher, TeacherConfig, UnetConfig
+from dpiqa.models.vae import VaeConfig
+from dpiqa.training.export import export_model
+
+TINY_STUDENT = StudentConfig(
+    backbone="test_efficientnet",
+    backbone_args={"channel_multiplier": 0.5},
+    input_size=64,
+    map_channels=4,
+    map_size=8,
+    hidden=8,
+)
+TINY_TEACHER = TeacherConfig(
+    input_size=64,
+    vae=VaeConfig(channels=(4, 8), layers_per_block=1, norm_groups=2, middle_attention=False),
+    unet=UnetConfig(
+        channels=(8, 8, 16, 16),
+        layers_per_block=1,
+        heads=2,
+        text_width=8,
+        norm_groups=4,
+        self_attention=(False, False, True, True),
+    ),
+    qfd=QfdConfig(width=8, squeeze=2, score_widths=(8, 8), map_channels=4, map_size=8, hidden=8),
+    prompts="small-90",
+)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Tests run beside each other; threads that wait for each other make tiny networks slower."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny_student():
+    torch.manual_seed(0)
+    return Student(TINY_STUDENT).eval()
+
+
+@pytest.fixture
+def tiny_teacher():
+    torch.manual_seed(0)
+    return Teacher(TINY_TEACHER).eval()
+
+
+@pytest.fixture
+def models_dir(tmp_path, tiny_student, tiny_teacher):
+    """A user's models folder with a small student and a small teacher."""
+    folder = tmp_path / "models"
+    export_model(tiny_student, TINY_STUDENT, "small-student", folder)
+    export_model(tiny_teacher, TINY_TEACHER, "small-teacher", folder)
+    return folder

@@ -1,0 +1,61 @@
+import json
+
+import pytest
+
+from dpiqa.errors import CheckpointError, ConfigurationError, NotFound
+from dpiqa.models.cards import find_card, list_cards, verify, weights_path
+
+
+def test_the_built_in_model_is_listed_as_for_tests():
+    cards = {card.name: card for card in list_cards()}
+    assert "tests" in cards["brightness"].notes
+    assert weights_path(cards["brightness"]) is None
+
+
+def test_models_of_the_user_are_found_beside_the_bundled_ones(models_dir):
+    names = [card.name for card in list_cards(models_dir)]
+    assert {"brightness", "small-student", "small-teacher"} <= set(names)
+    assert names == sorted(names)
+
+
+def test_an_unknown_name_says_which_there_are(models_dir):
+    with pytest.raises(NotFound) as raised:
+        find_card("smal-student", models_dir)
+    assert "small-student" in raised.value.cure
+
+
+def test_a_changed_file_is_refused_with_both_hashes(models_dir):
+    card = find_card("small-student", models_dir)
+    verify(card, models_dir)
+    path = weights_path(card, models_dir)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError) as raised:
+        verify(card, models_dir)
+    assert str(path) in raised.value.message
+    assert card.sha256 in raised.value.message
+    assert raised.value.cure
+
+
+def test_missing_weights_are_named(models_dir):
+    card = find_card("small-student", models_dir)
+    (models_dir / card.weights).unlink()
+    with pytest.raises(CheckpointError, match=r"small-student\.safetensors"):
+        verify(card, models_dir)
+
+
+def test_a_card_that_cannot_be_read_is_named(models_dir):
+    (models_dir / "odd.json").write_text('{"name": "odd"}')
+    with pytest.raises(CheckpointError, match=r"odd\.json: kind: Field required"):
+        list_cards(models_dir)
+
+
+def test_two_models_may_not_share_a_name(models_dir):
+    card = json.loads((models_dir / "small-student.json").read_text()) | {"name": "brightness"}
+    (models_dir / "brightness.json").write_text(json.dumps(card))
+    with pytest.raises(ConfigurationError, match="two models are called brightness"):
+        list_cards(models_dir)
+
+
+def test_a_missing_models_folder_is_no_empty_one(tmp_path):
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        list_cards(tmp_path / "nowhere")

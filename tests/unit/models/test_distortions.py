@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from dpiqa.imaging.distortions import KINDS, STRENGTHS, distort
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A picture with smooth parts, edges, texture and colour."""
+    rng = np.random.default_rng(0)
+    down, right = np.mgrid[0:320, 0:352] / 352
+    pixels = np.stack([0.2 + 0.6 * right, 0.5 + 0.3 * np.sin(40 * down), 0.3 + 0.4 * down * right], axis=-1)
+    pixels[90:200, 110:220] = (0.85, 0.3, 0.2)
+    pixels[220:, :140] += rng.normal(0, 0.12, (100, 140, 3))
+    return Image.fromarray((np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+
+
+def psnr(spoiled, original):
+    difference = np.asarray(spoiled, float) - np.asarray(original, float)
+    return 10 * np.log10(255**2 / np.square(difference).mean())
+
+
+def test_there_are_at_least_twenty():
+    assert len(KINDS) >= 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stronger_is_further_from_the_original(photo, kind):
+    distances = [psnr(distort(photo, kind, strength, seed=3), photo) for strength in STRENGTHS]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[0] > distances[-1] + 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_seed_decides(photo, kind):
+    first, again = distort(photo, kind, 3, seed=1), distort(photo, kind, 3, seed=1)
+    assert first.tobytes() == again.tobytes()
+    assert first.size == photo.size
+    assert first.mode == "RGB"
+
+
+def test_other_seeds_give_other_noise(photo):
+    assert (
+        distort(photo, "gaussian_noise", 3, seed=1).tobytes() != distort(photo, "gaussian_noise", 3, seed=2).tobytes()
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tiny_picture_of_another_mode_is_no_problem(kind):
+    assert distort(Image.new("L", (9, 7), 90), kind, 5).size == (9, 7)
+
+
+def test_what_does_not_exist_is_refused(photo):
+    with pytest.raises(ValueError, match="gaussian_blur"):
+        distort(photo, "rust", 1)
+    with pytest.raises(ValueError, match="1 to 5"):
+        distort(photo, "jpeg", 6)

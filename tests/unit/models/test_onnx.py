@@ -1,0 +1,103 @@
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from dpiqa.errors import CheckpointError, ConfigurationError
+from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.models.base import ModelCard, ModelKind, Precision
+from dpiqa.models.cards import sha256_of
+from dpiqa.models.loading import load_scorer
+
+SIDE = 16
+
+
+def write_model(folder, *, batch=1, with_map=False, side=SIDE, content=None):
+    """A model called `older` whose score is the mean of the green channel, as the older release's file is shaped."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "older.onnx"
+    path.write_bytes(content or graph(batch, with_map, side))
+    card = ModelCard(
+        name="older",
+        kind=ModelKind.ONNX,
+        weights=path.name,
+        sha256=sha256_of(path),
+        preprocessing=Preprocessing(width=SIDE, height=SIDE),
+        licence="test",
+    )
+    (folder / "older.json").write_text(card.model_dump_json())
+    return folder
+
+
+def graph(batch, with_map, side):
+    given = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, side, side])
+    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, [batch, 1])]
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["channels"]),
+        helper.make_node("MatMul", ["channels", "green"], ["score"]),
+    ]
+    green = helper.make_tensor("green", TensorProto.FLOAT, [3, 1], [0.0, 1.0, 0.0])
+    if with_map:
+        nodes.append(helper.make_node("Relu", ["image"], ["map"]))
+        outputs.insert(0, helper.make_tensor_value_info("map", TensorProto.FLOAT, [batch, 3, side, side]))
+    made = helper.make_graph(nodes, "older", [given], outputs, [green])
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("batch", [1, "batch"])
+@pytest.mark.parametrize("with_map", [False, True])
+def test_the_score_is_found_among_the_outputs_for_any_batch(tmp_path, pixels, batch, with_map):
+    folder = write_model(tmp_path / "models", batch=batch, with_map=with_map)
+    scorer = load_scorer("older", models_dir=folder, device="cpu", threads=1)
+    scores = scorer.score(pixels)
+    assert scores.shape == (3,)
+    assert scores.dtype == np.float64
+    np.testing.assert_allclose(scores, pixels[..., 1].mean(axis=(1, 2)) / 255, atol=1e-6)
+
+
+def test_an_onnx_model_needs_no_torch(tmp_path):
+    folder = write_model(tmp_path / "models")
+    code = """
+import pathlib, sys
+from dpiqa.models.loading import load_scorer
+load_scorer("older", models_dir=pathlib.Path(sys.argv[1]), device="cpu")
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=60)
+
+
+def test_another_input_than_the_card_says_is_quoted(tmp_path):
+    folder = write_model(tmp_path / "models", side=8)
+    with pytest.raises(CheckpointError, match=r"expected .* 16, 16\), found image tensor\(float\) \[1, 3, 8, 8\]"):
+        load_scorer("older", models_dir=folder, device="cpu")
+
+
+def test_a_file_that_is_no_onnx_model_is_named(tmp_path):
+    folder = write_model(tmp_path / "models", content=b"pickle?")
+    with pytest.raises(CheckpointError, match=r"older\.onnx is not an ONNX model"):
+        load_scorer("older", models_dir=folder, device="cpu")
+
+
+def test_a_model_without_a_score_says_so(tmp_path, pixels):
+    made = onnx.load_from_string(graph(1, with_map=True, side=SIDE))
+    del made.graph.output[1]
+    folder = write_model(tmp_path / "models", content=made.SerializeToString())
+    with pytest.raises(CheckpointError, match=r"no output has one value per image: \(1, 3, 16, 16\)"):
+        load_scorer("older", models_dir=folder, device="cpu").score(pixels)
+
+
+def test_a_device_or_precision_that_is_not_there_is_a_configuration_error(tmp_path):
+    folder = write_model(tmp_path / "models")
+    with pytest.raises(ConfigurationError, match="offers no device 'cuda:7'"):
+        load_scorer("older", models_dir=folder, device="cuda:7")
+    with pytest.raises(ConfigurationError, match="float32 only"):
+        load_scorer("older", models_dir=folder, device="cpu", precision=Precision.BFLOAT16)

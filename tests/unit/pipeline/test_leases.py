@@ -1,0 +1,78 @@
+import time
+
+import pytest
+
+from dpiqa.errors import DatabaseUnavailable
+from dpiqa.pipeline.leases import LeaseKeeper
+
+
+@pytest.fixture
+def keep():
+    """Give a function that makes a `LeaseKeeper`; it ends with the test."""
+    made = []
+
+    def make(renew, seconds):
+        made.append(LeaseKeeper(renew, seconds))
+        return made[-1]
+
+    yield make
+    for keeper in made:
+        keeper.close()
+
+
+def test_leases_are_renewed_until_they_are_dropped(keep):
+    asked = []
+
+    def renew(leases):
+        asked.append(list(leases))
+        return {item for item, _ in leases}
+
+    keeper = keep(renew, 0.3)
+    keeper.hold([(1, 7), (2, 8)], time.monotonic())
+    keeper.drop([(2, 8)])
+    time.sleep(0.8)
+    assert keeper.holds(1, 7)
+    assert not keeper.holds(2, 8)
+    assert asked
+    assert all(leases == [(1, 7)] for leases in asked)
+
+
+def test_a_lease_that_the_database_does_not_know_is_lost(keep):
+    keeper = keep(lambda leases: {1}, 60)
+    keeper.hold([(1, 7), (2, 8)], time.monotonic())
+    keeper.renew_all()
+    assert keeper.holds(1, 7)
+    assert not keeper.holds(2, 8)
+
+
+def test_while_the_database_is_away_leases_run_out_and_the_thread_lives(keep):
+    away = True
+
+    def renew(leases):
+        if away:
+            raise DatabaseUnavailable("the database does not answer")
+        return {item for item, _ in leases}
+
+    keeper = keep(renew, 0.3)
+    keeper.hold([(1, 7)], time.monotonic())
+    assert keeper.holds(1, 7)
+    time.sleep(0.5)
+    assert not keeper.holds(1, 7)
+    away = False
+    keeper.hold([(1, 8)], time.monotonic())
+    time.sleep(0.6)
+    assert keeper.holds(1, 8)
+
+
+def test_time_counts_from_before_the_claim(keep):
+    keeper = keep(lambda leases: set(), 60)
+    keeper.hold([(1, 7)], time.monotonic() - 61)
+    assert not keeper.holds(1, 7)
+
+
+def test_another_fence_is_another_lease(keep):
+    keeper = keep(lambda leases: set(), 60)
+    keeper.hold([(1, 7)], time.monotonic())
+    assert not keeper.holds(1, 6)
+    keeper.drop([(1, 6)])
+    assert keeper.holds(1, 7)

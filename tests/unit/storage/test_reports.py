@@ -1,0 +1,94 @@
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.ledger import T0
+
+from dpiqa.errors import InvalidRequest
+from dpiqa.messages import Queue
+from dpiqa.storage.counts import Count
+from dpiqa.storage.cursors import decode, encode
+from dpiqa.storage.presence import Worker
+from dpiqa.storage.reports import report
+from dpiqa.storage.rows import Job
+from dpiqa.types import ItemState, JobKind, JobState, Reason, Stage
+
+JOB = Job(
+    id=uuid4(),
+    kind=JobKind.PREFIX,
+    bucket="b",
+    prefix="",
+    profile="p@1",
+    state=JobState.RUNNING,
+    queue=Queue.BULK,
+    created_at=T0,
+    listed_at=None,
+    finished_at=None,
+    cursor=None,
+    listing_lease_until=None,
+    listing_attempt=0,
+    idempotency_key=None,
+    request_hash=None,
+    scored_by_student=0,
+    escalated=0,
+    error=None,
+)
+COUNTS = [
+    Count(Stage.STUDENT, ItemState.SCORED, None, 6),
+    Count(Stage.TEACHER, ItemState.SCORED, None, 2),
+    Count(Stage.TEACHER, ItemState.QUEUED, None, 3),
+    Count(Stage.STUDENT, ItemState.LEASED, None, 1),
+    Count(Stage.STUDENT, ItemState.REJECTED, Reason.EMPTY, 1),
+    Count(Stage.STUDENT, ItemState.REJECTED, Reason.CORRUPT, 2),
+    Count(Stage.TEACHER, ItemState.REJECTED, Reason.CORRUPT, 1),
+]
+STUDENT = Worker("w", Stage.STUDENT, "h", 1, "s", T0, T0)
+
+
+def test_a_report_adds_up():
+    told = report(JOB, COUNTS, 2.0, [STUDENT])
+    assert told.by_state == {"scored": 8, "queued": 3, "leased": 1, "rejected": 4}
+    assert told.failures == {Reason.CORRUPT: 3, Reason.EMPTY: 1}
+    assert list(told.failures) == [Reason.CORRUPT, Reason.EMPTY]
+    assert (told.total, told.done, told.open_by_stage) == (16, 12, {"teacher": 3, "student": 1})
+    assert (told.rate, told.eta_seconds) == (2.0, 2.0)
+    assert told.waiting_for == "a teacher worker: 3 items"
+
+
+@pytest.mark.parametrize(
+    ("job", "counts", "rate", "eta"),
+    [
+        (JOB, COUNTS, 0.0, None),
+        (JOB, [], 0.0, 0.0),
+        (replace(JOB, state=JobState.LISTING), COUNTS, 2.0, None),
+        (replace(JOB, state=JobState.WATCHING), COUNTS, 2.0, None),
+    ],
+)
+def test_nobody_says_when_it_ends_who_cannot_know(job, counts, rate, eta):
+    assert report(job, counts, rate, []).eta_seconds == eta
+
+
+def test_a_job_waits_for_what_is_not_there():
+    assert report(JOB, COUNTS, 1, []).waiting_for == "a student worker: 1 item, a teacher worker: 3 items"
+    assert report(JOB, [], 1, []).waiting_for is None
+    assert report(replace(JOB, state=JobState.LISTING), [], 0, []).waiting_for == "a worker to list its objects"
+
+
+@given(st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 2**62), st.text()))
+def test_a_cursor_brings_back_exactly_its_position(position):
+    cursor = encode(("q", 1), list(position))
+    assert decode(("q", 1), cursor, [float, int, str]) == list(position)
+    with pytest.raises(InvalidRequest):
+        decode(("q", 2), cursor, [float, int, str])
+    with pytest.raises(InvalidRequest):
+        decode(("q", 1), cursor, [float, int])
+    with pytest.raises(InvalidRequest):
+        decode(("q", 1), cursor, [int, float, str])
+
+
+@given(st.text())
+def test_no_other_text_is_a_cursor(text):
+    with pytest.raises(InvalidRequest):
+        decode("q", text, [float, int])

@@ -1,0 +1,90 @@
+"""Which version is current: pure, so that every order of arrival can be tried."""
+
+from datetime import timedelta
+from itertools import permutations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.ledger import T0, ref
+
+from dpiqa.storage.versions import Fate, Object
+from dpiqa.types import Removal
+
+
+def gone(at, sequencer=None):
+    return Removal(bucket="photos", key="a", occurred_at=T0 + timedelta(seconds=at), sequencer=sequencer)
+
+
+def tell(known, news):
+    if isinstance(news, Removal):
+        known.remove(news)
+    else:
+        known.put(news)
+
+
+def current(known):
+    return known.head.ref.etag if known.head and known.head.current else None
+
+
+def test_every_order_of_arrival_ends_with_the_newest():
+    history = [ref("a", "e1", sequencer="01"), ref("a", "e2", sequencer="02"), ref("a", "e3", sequencer="0201")]
+    for order in permutations(history):
+        known = Object([])
+        for news in (*order, *order):
+            tell(known, news)
+        assert current(known) == "e3"
+        assert [known.fate(etag) for etag in ("e1", "e2", "e3")] == [Fate.SUPERSEDED, Fate.SUPERSEDED, Fate.CURRENT]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.sampled_from(["e1", "e2", "e3", ""])), unique_by=lambda n: n[0]),
+    st.randoms(),
+)
+def test_the_end_is_that_of_the_newest_news_in_any_order(history, dice):
+    """With sequencers, what is current depends on what was said, not on when it was heard.
+
+    A removal of which no version was known when it was heard is the exception: it has nothing to be noted at.
+    """
+    history = [(n, etag) for n, etag in history]
+    shuffled = sorted(history, key=lambda _: dice.random())
+    known = Object([])
+    known.put(ref("a", "e0", sequencer="00"))
+    for n, etag in shuffled:
+        tell(known, ref("a", etag, sequencer=f"{n:04}") if etag else gone(n, f"{n:04}"))
+    newest = max(history, default=(0, "e0"))[1]
+    assert current(known) == (newest or None)
+    assert sum(version.current for version in known.versions.values()) <= 1
+
+
+def test_a_listing_within_the_same_second_is_no_older_news():
+    known = Object([])
+    known.put(ref("a", "e1", at=10.5))
+    known.put(ref("a", "e2", at=10))
+    assert current(known) == "e2"
+    known.put(ref("a", "e3", at=9))
+    assert current(known) == "e2"
+
+
+def test_finer_times_are_compared_as_they_are():
+    known = Object([])
+    known.put(ref("a", "e2", at=10.8))
+    known.put(ref("a", "e1", at=10.5))
+    assert current(known) == "e2"
+    assert not known.remove(gone(10.6))
+
+
+def test_what_was_met_in_place_of_the_current_version_replaces_it():
+    known = Object([])
+    known.put(ref("a", "e1", at=10))
+    known.put(ref("a", "e2", at=1), instead_of="e1")
+    assert current(known) == "e2"
+
+
+def test_nothing_is_written_that_did_not_change():
+    known = Object([])
+    known.put(ref("a", "e1", at=10))
+    for version in known.versions.values():
+        version.changed = False
+    known.put(ref("a", "e1", at=10))
+    known.put(ref("a", "e1", at=5))
+    assert not known.versions["e1"].changed

@@ -1,0 +1,49 @@
+import pytest
+
+from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.profiles import list_profiles, load_profile
+
+GOOD = 'name = "mine"\nversion = {version}\nstudent = "s"\n'
+
+
+def test_the_built_in_profiles():
+    assert [profile.id for profile in list_profiles()] == ["default@1", "smoke@1", "student-only@1"]
+    default = load_profile("default")
+    assert (default.student, default.teacher) == ("bundled-student", "bundled-teacher")
+    assert load_profile("default@1") == default
+
+
+def test_a_name_means_its_newest_version(tmp_path):
+    for version in (1, 2, 10):
+        (tmp_path / f"{version}.toml").write_text(GOOD.format(version=version))
+    assert load_profile("mine", tmp_path).id == "mine@10"
+    assert load_profile("mine@2", tmp_path).version == 2
+    assert "default@1" in [profile.id for profile in list_profiles(tmp_path)]
+
+
+def test_an_unknown_profile_names_the_known():
+    with pytest.raises(NotFound, match="default@1") as caught:
+        load_profile("defalt")
+    assert "defalt" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("name = ", "TOML"),
+        ('name = "x"\nversion = 1\n', "student"),
+        (GOOD.format(version=0), "version"),
+        (GOOD.format(version=1) + "max_escalated_share = 1.5\n", "max_escalated_share"),
+        (GOOD.format(version=1) + "marign = 1\n", "marign"),
+        (GOOD.format(version=1) + "[[cutoffs]]\nat = nan\nmargin = 0.1\n", "cutoffs"),
+        (GOOD.format(version=1) + "[[cutoffs]]\nat = 0.5\nmargin = -0.1\n", "margin"),
+        ('name = "A b"\nversion = 1\nstudent = "s"\n', "name"),
+        ('name = "default"\nversion = 1\nstudent = "s"\n', "again"),
+    ],
+)
+def test_a_bad_file_is_one_line_that_names_it(tmp_path, text, word):
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"bad\.toml") as caught:
+        list_profiles(tmp_path)
+    assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
