@@ -1,0 +1,83 @@
+"""What it saves to compute a teacher's cross-attention keys and values once per checkpoint instead of once per batch.
+
+Random weights: neither speed nor difference depends on what they are. The difference is that of the scores before and
+after; the two ways are timed in turns, so that whatever else the machine does falls on both.
+
+    python benchmarks/frozen_text.py --prompts 1485 --threads 2
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+
+import torch
+from diffusers.models.attention_processor import Attention
+from machine import describe
+
+from dpiqa.models.conditioning import freeze_text
+from dpiqa.models.teacher import Teacher, TeacherConfig
+
+
+def projections(teacher: Teacher) -> list[tuple[Attention, torch.nn.Module, torch.nn.Module]]:
+    """Every cross-attention with the key and value projections it has now."""
+    found = [m for m in teacher.unet.modules() if getattr(m, "is_cross_attention", False)]
+    return [(attention, attention.to_k, attention.to_v) for attention in found]
+
+
+def put(layers: list[tuple[Attention, torch.nn.Module, torch.nn.Module]]) -> None:
+    for attention, key, value in layers:
+        attention.to_k, attention.to_v = key, value
+
+
+def measure(teacher: Teacher, images: torch.Tensor, repeats: int) -> dict[str, object]:
+    asked = projections(teacher)
+    freeze_text(teacher.unet, teacher.conditioning())
+    ways = {"each_batch": asked, "once": projections(teacher)}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    scores = {}
+    for _ in range(repeats + 1):  # the first round warms up
+        for name, layers in ways.items():
+            put(layers)
+            started = time.perf_counter()
+            scores[name] = teacher(images)[0].tolist()  # waits for the device
+            times[name].append((time.perf_counter() - started) * 1000 / len(images))
+    median = {name: round(statistics.median(spent[1:]), 1) for name, spent in times.items()}
+    return {
+        "ms_per_image": median,
+        "range": {name: [round(min(spent[1:]), 1), round(max(spent[1:]), 1)] for name, spent in times.items()},
+        "saved_percent": round(100 * (1 - median["once"] / median["each_batch"]), 1),
+        "largest_score_difference": max(abs(a - b) for a, b in zip(*scores.values(), strict=True)),
+    }
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", default="{}", help="JSON of a TeacherConfig (default: the published sizes)")
+    parser.add_argument("--prompts", type=int, default=1485)
+    parser.add_argument("--batches", nargs="+", type=int, default=[1])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    config = TeacherConfig.model_validate({"prompt_count": options.prompts} | json.loads(options.architecture))
+    with torch.device(options.device):
+        teacher = Teacher(config).eval()
+        if config.prompts is None:
+            teacher.prompts.get_buffer("embeddings").normal_(std=0.5)
+        rows = [
+            {"batch": batch}
+            | measure(teacher, torch.rand(batch, 3, config.input_size, config.input_size), options.repeats)
+            for batch in options.batches
+        ]
+    report = {"machine": describe(), "threads": options.threads, "repeats": options.repeats, "rows": rows}
+    json.dump(report, sys.stdout, indent=2)
+
+
+if __name__ == "__main__":
+    main()

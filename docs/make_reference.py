@@ -1,0 +1,128 @@
+"""Writes `docs/cli.md` and `docs/configuration.md` from the program: `python docs/make_reference.py`.
+
+A test compares them.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+from typer.main import get_command
+
+from dpiqa.cli.exits import MEANINGS
+from dpiqa.cli.main import app
+from dpiqa.settings import AWS_NAMES, PREFIX, Settings
+
+HERE = Path(__file__).parent
+
+CLI_HEAD = """# Command line
+
+Made by `python docs/make_reference.py`; `dpiqa COMMAND --help` says the same.
+
+- A score is MOS/100: nominally 0 to 1, higher is better, never clamped.
+- Results go to stdout; progress, notes and errors to stderr. An error is one line: `error: ... / cure: ...`.
+- `--json` prints one JSON document (ASCII) on stdout. Arrays are written row by row, so an export of any size streams.
+- `--output F` writes `.csv`, `.jsonl` or `.parquet` by the name's ending; the file appears when it is complete. Text
+  cells of a CSV that begin with `= + - @` get a leading `'`, so that no spreadsheet takes an object key for a formula.
+- No colours and no live display where stdout or stderr is not a terminal; no colours with `NO_COLOR`. Control
+  characters in keys are shown as escapes.
+- Commands find Postgres, the broker and S3 by themselves after `dpiqa local up`, or through the settings in
+  [configuration.md](configuration.md).
+"""
+
+SETTINGS_HEAD = """# Configuration
+
+Made by `python docs/make_reference.py` from `dpiqa/settings.py`. `dpiqa config show` prints the values that hold on a
+machine, without secrets.
+
+Sources, the first that knows a setting wins: the command's own options; environment variables; a file `.env` in the
+working directory; for some, AWS's own variable; the connection file of a running `dpiqa local up`; the default. An
+empty variable means the default. S3 credentials come from AWS's own chain (environment, profile, instance role).
+
+| variable | default | meaning |
+|---|---|---|
+"""
+SETTINGS_FOOT = """
+Besides: `DPIQA_METRICS_PORT` (workers and listener serve Prometheus metrics there), `NO_COLOR` (no colours), and of
+AWS's own variables whatever boto3 reads.
+"""
+#: Defaults that depend on the machine or on other settings.
+COMPUTED = {
+    "api_url": "from host and port",
+    "decode_processes": "processors, at most 4",
+    "home": "`~/.local/state/dpiqa`",
+}
+
+
+def main() -> None:
+    """Write both pages."""
+    (HERE / "cli.md").write_text(cli_page(), "utf-8")
+    (HERE / "configuration.md").write_text(configuration_page(), "utf-8")
+
+
+def cli_page() -> str:
+    """Return the page of all commands."""
+    codes = "\n".join(f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items())
+    head = f"{CLI_HEAD}\n| exit code | meaning |\n|---|---|\n{codes}\n| 130 | Ctrl-C |\n"
+    return head + "".join(_command_section(words, command) for words, command in commands())
+
+
+def commands() -> Iterator[tuple[list[str], Any]]:
+    """Yield the words and the object of every command that does something, in the order of `--help`."""
+
+    def walk(words: list[str], command: Any) -> Iterator[tuple[list[str], Any]]:
+        subcommands = getattr(command, "commands", None)
+        if subcommands is None:
+            yield words, command
+        for name, subcommand in (subcommands or {}).items():
+            yield from walk([*words, name], subcommand)
+
+    return walk(["dpiqa"], get_command(app))
+
+
+def _command_section(words: list[str], command: Any) -> str:
+    named = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    examples = [line for line in command.epilog.split("\n\n") if line.startswith("dpiqa")]
+    parts = [f"\n## {' '.join(words)}\n", command.help, "```\n" + "\n".join(examples) + "\n```"]
+    places = [
+        f"- `{parameter.metavar or parameter.name.upper()}`: {parameter.help}"
+        for parameter in command.params
+        if parameter.param_type_name == "argument"
+    ]
+    options = [f"- `{', '.join(parameter.opts)}`: {parameter.help}" for parameter in named if parameter.name != "help"]
+    return "\n\n".join([*parts[:2], "\n".join([*places, *options]), parts[2]]).replace("\n\n\n", "\n\n") + "\n"
+
+
+def configuration_page() -> str:
+    """Return the page of all settings."""
+    meanings = setting_comments()
+    rows = (
+        f"| {_variables(name)} | {_default(name, field)} | {meanings[name]} |\n"
+        for name, field in Settings.model_fields.items()
+    )
+    return SETTINGS_HEAD + "".join(rows) + SETTINGS_FOOT
+
+
+def setting_comments() -> dict[str, str]:
+    """Return the `#:` comment above each setting."""
+    found = re.findall(r"^    #: (.+)\n    (\w+):", inspect.getsource(Settings), re.MULTILINE)
+    return {name: comment.replace("None: ", "unset: ") for comment, name in found}
+
+
+def _variables(name: str) -> str:
+    return ", ".join(f"`{variable}`" for variable in (PREFIX + name.upper(), *AWS_NAMES.get(name, ())))
+
+
+def _default(name: str, field: Any) -> str:
+    if name in COMPUTED:
+        return COMPUTED[name]
+    if field.default is PydanticUndefined:
+        raise SystemExit(f"{name} has a computed default: say which in COMPUTED")
+    return f"`{field.default}`" if field.default not in (None, "") else ""
+
+
+if __name__ == "__main__":
+    main()
