@@ -15,6 +15,7 @@ class ModelKind(StrEnum):
     STUDENT = "student"  #: DP-IQA student: EfficientNet
     TEACHER = "teacher"  #: DP-IQA teacher: Stable Diffusion prior
     ONNX = "onnx"  #: the older published student
+    PROMPTIQA = "promptiqa"  #: scores by a requirement's image-score pairs
     PIXELS = "pixels"  #: a known function of the pixels, for tests and smoke runs
 
 
