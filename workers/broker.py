@@ -4,6 +4,8 @@ from typing import Any, ClassVar
 
 import redis
 from celery import Celery
+from kombu import Exchange
+from kombu import Queue as KombuQueue
 from kombu.utils.scheduling import sorted_cycle
 
 from dpiqa.errors import BrokerUnavailable, ConfigurationError
@@ -11,8 +13,6 @@ from dpiqa.messages import Queue
 
 #: Seconds. A silent half-open link stalls a worker for 150 s with the defaults, 21 s with these.
 TRANSPORT_OPTIONS: dict[str, Any] = {
-    "visibility_timeout": 3600,
-    "unacked_restore_throttle": 1,
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
@@ -37,24 +37,32 @@ def make_celery(broker_url: str) -> Celery:
     """Make a Celery app with the settings of the design; without tasks."""
     app = Celery("dpiqa", broker=broker_url, set_as_current=False)
     app.conf.update(
-        task_acks_late=True,
-        task_reject_on_worker_lost=False,  # the ledger counts crashes and retries; the broker must not
+        task_queues=[_doorbell(queue.value) for queue in Queue],
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
         task_create_missing_queues=True,
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
+        worker_disable_prefetch=True,  # a message is taken when a thread is free for it, and not before
         worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_soft_shutdown_timeout=45,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=TRANSPORT_OPTIONS,
     )
     return app
+
+
+def _doorbell(name: str) -> KombuQueue:
+    """A queue whose messages are gone once they are read.
+
+    The ledger knows what waits and rings again, so there is nothing for the broker to keep. Kept messages do harm:
+    kombu puts them back and acknowledges them over a connection that was lost, which ends the worker with an
+    `AttributeError` (docs/decisions/0006).
+    """
+    return KombuQueue(name, Exchange(name), routing_key=name, no_ack=True)
 
 
 def require_no_eviction(broker_url: str) -> None:

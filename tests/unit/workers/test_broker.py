@@ -16,7 +16,6 @@ def test_a_message_is_a_doorbell_only():
     conf = make_celery("redis://127.0.0.1:1/0").conf
     assert conf.accept_content == ["json"]
     assert conf.task_ignore_result
-    assert conf.task_acks_late
-    assert not conf.task_reject_on_worker_lost
+    assert {queue.name: queue.no_ack for queue in conf.task_queues} == dict.fromkeys(map(str, Queue), True)
     assert conf.worker_prefetch_multiplier == 1
     assert conf.result_backend is None
