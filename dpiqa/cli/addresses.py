@@ -1,40 +1,8 @@
-"""What users type to name things: `s3://bucket/prefix`, job ids, shares. Pure."""
+"""What users type to name things: job ids, shares. Pure."""
 
-import re
 import uuid
-from dataclasses import dataclass
 
 from dpiqa.errors import InvalidRequest
-
-#: What S3 and its look-alikes accept as a bucket name; AWS itself is stricter.
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-_SCHEME = "s3://"
-
-
-@dataclass(frozen=True, slots=True)
-class S3Address:
-    """A bucket and a key or prefix, which may be empty."""
-
-    bucket: str
-    key: str
-
-    def __str__(self) -> str:
-        return f"{_SCHEME}{self.bucket}/{self.key}"
-
-
-def is_s3(text: str) -> bool:
-    """Whether the text names something in S3 rather than a file."""
-    return text.lower().startswith(_SCHEME)
-
-
-def parse_s3(text: str) -> S3Address:
-    """`s3://bucket`, `s3://bucket/prefix` -> address. The key is taken literally. Raises `InvalidRequest`."""
-    if not is_s3(text):
-        raise InvalidRequest(f"{text!r} is no S3 address", cure="write s3://bucket/prefix")
-    bucket, _, key = text[len(_SCHEME) :].partition("/")
-    if not _BUCKET.fullmatch(bucket):
-        raise InvalidRequest(f"{bucket!r} is no bucket name", cure="write s3://bucket/prefix")
-    return S3Address(bucket, key)
 
 
 def parse_job_id(text: str) -> uuid.UUID:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpiqa.cli import console, context, options
-from dpiqa.cli.addresses import parse_job_id, parse_percent, parse_s3
+from dpiqa.cli.addresses import parse_job_id, parse_percent
 from dpiqa.cli.app import command
 from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.objects.addresses import parse_s3
 from dpiqa.types import ResultStatus
 
 if TYPE_CHECKING:

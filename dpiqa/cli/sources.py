@@ -5,34 +5,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpiqa.cli.addresses import S3Address, is_s3, parse_s3
 from dpiqa.errors import ImageRejected, InvalidRequest, NotFound, ObjectGone
-from dpiqa.objects.store import Fetched, ObjectStore
-from dpiqa.types import ImageRef, Reason
+from dpiqa.objects.addresses import S3Address, is_s3, parse_s3
+from dpiqa.objects.store import ObjectStore
+from dpiqa.types import ImageRef
 
 #: Files that a folder is searched for. A file that is named explicitly may be called anything.
 #: HEIC and JPEG 2000 are looked at too, and reported as rejected: better than to pass over somebody's photographs.
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"})
 EXTENSIONS |= {".heic", ".heif", ".jp2"}
-
-
-class LocalFiles:
-    """The `get` of an object store for files: the key is the path as the user wrote it."""
-
-    def get(self, ref: ImageRef, max_bytes: int) -> Fetched:
-        """Read one file. Raises `ImageRejected`, `ObjectGone`: one unreadable file must not end the run."""
-        try:
-            with Path(ref.key).open("rb") as file:
-                data = file.read(max_bytes + 1)
-        except FileNotFoundError as error:
-            raise ObjectGone(f"{ref.key} is gone") from error
-        except OSError as error:
-            raise ImageRejected(Reason.ACCESS_DENIED, f"the file cannot be read: {error.strerror}") from error
-        if not data:
-            raise ImageRejected(Reason.EMPTY, "the file has no bytes")
-        if len(data) > max_bytes:
-            raise ImageRejected(Reason.TOO_MANY_BYTES, f"more than {max_bytes} bytes")
-        return Fetched(data=data, etag="", version_id=None, last_modified=None)
 
 
 @dataclass(frozen=True, slots=True)

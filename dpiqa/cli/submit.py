@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpiqa.cli import console, context, options
-from dpiqa.cli.addresses import S3Address, parse_s3
 from dpiqa.cli.app import command
 from dpiqa.errors import BrokerUnavailable, StoreUnavailable
 from dpiqa.messages import Queue
+from dpiqa.objects.addresses import S3Address, parse_s3
 from dpiqa.types import JobKind
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from dpiqa.cli.findings import Level
 from dpiqa.cli.watch import pace
 from dpiqa.errors import ImageRejected, ObjectGone
 from dpiqa.messages import Queue
+from dpiqa.objects.files import LocalFiles
 from dpiqa.storage.queries import JobReport
 from dpiqa.storage.rows import Job
 from dpiqa.types import ImageRef, JobKind, JobState, Reason
@@ -156,7 +157,7 @@ def test_folders_are_searched_for_images(tmp_path):
 
 
 def test_local_files_fail_one_by_one(tmp_path):
-    files = sources.LocalFiles()
+    files = LocalFiles()
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "big").write_bytes(b"12345")
 

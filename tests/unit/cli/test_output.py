@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpiqa.cli import console, export
-from dpiqa.cli.addresses import parse_job_id, parse_percent, parse_s3
+from dpiqa.cli.addresses import parse_job_id, parse_percent
 from dpiqa.cli.progress import duration
 from dpiqa.cli.summary import percentiles
 from dpiqa.errors import InvalidRequest
+from dpiqa.objects.addresses import parse_s3
 from dpiqa.types import ItemState
 
 COLUMNS = {"key": str, "score": float, "current": bool, "at": datetime}
