@@ -15,6 +15,7 @@ from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.messages import Doorbell
 from dpiqa.models.base import Scorer
+from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
 from dpiqa.objects.store import ObjectStore
 from dpiqa.pipeline.chunk import Machinery
@@ -116,8 +117,8 @@ def worker_id(stage: Stage) -> str:
 
 
 def _shelf(settings: Settings, stage: Stage, engine: Engine) -> ModelShelf:
-    def load(name: str) -> Scorer:
-        return load_scorer(name, device=settings.device, models_dir=settings.models_dir, threads=settings.threads)
+    def load(choice: ModelChoice) -> Scorer:
+        return load_scorer(choice, device=settings.device, models_dir=settings.models_dir, threads=settings.threads)
 
     def find(profile_id: str) -> Profile:
         with transaction(engine) as c:

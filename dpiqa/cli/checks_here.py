@@ -16,10 +16,11 @@ _ENOUGH_BYTES = 2 * 1024**3
 def models(settings: "Settings") -> Finding:
     """Whether the profile's models are here, undamaged."""
     from dpiqa.models.cards import find_card, list_cards, verify
+    from dpiqa.models.variants import chosen_card
 
     profile = context.profile(settings)
-    for name in filter(None, (profile.student, profile.teacher)):
-        find_card(name, settings.models_dir)
+    for choice in profile.choices:
+        chosen_card(find_card(choice.model, settings.models_dir), choice)
     cards = list_cards(settings.models_dir)
     for card in cards:
         verify(card, settings.models_dir)
@@ -45,8 +46,8 @@ def _without_torch(settings: "Settings", message: str) -> Finding:
     from dpiqa.models.cards import find_card
 
     profile = context.profile(settings)
-    names = filter(None, (profile.student, profile.teacher))
-    if all(find_card(name, settings.models_dir).kind is ModelKind.PIXELS for name in names):
+    cards = [find_card(choice.model, settings.models_dir) for choice in profile.choices]
+    if all(card.kind is ModelKind.PIXELS for card in cards):
         return ok("device", f"torch is not here; profile {profile.id} does not need it")
     return warn("device", message, "pip install 'dpiqa[models]' where scoring is wanted")
 

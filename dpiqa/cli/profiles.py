@@ -29,7 +29,7 @@ def list_all(as_json: options.Json = False) -> None:
     if as_json:
         console.print_json([_document(profile) for profile in profiles])
         return
-    rows = [(one.id, one.student, one.teacher, _share(one), one.description) for one in profiles]
+    rows = [(one.id, str(one.student), str(one.teacher or ""), _share(one), one.description) for one in profiles]
     console.table(("profile", "student", "teacher", "escalates", "description"), rows)
 
 
@@ -49,8 +49,8 @@ def show(
         [
             ("profile", profile.id),
             ("description", profile.description),
-            ("student", profile.student),
-            ("teacher", profile.teacher or "none"),
+            ("student", str(profile.student)),
+            ("teacher", str(profile.teacher or "none")),
             ("cut-offs ± margins", cutoffs or "none"),
             ("escalates at most", _share(profile)),
         ]

@@ -14,6 +14,7 @@ from dpiqa.cli.exits import ExitCode
 from dpiqa.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from dpiqa.models.choice import ModelChoice
     from dpiqa.pipeline.local_run import ScoredObject
     from dpiqa.pipeline.prepare import Reader
     from dpiqa.profiles import Profile
@@ -100,24 +101,27 @@ def _run(
     settings: "Settings", targets: Sequence[str], profile: "Profile | None", model: str | None, limit: int | None
 ) -> "list[ScoredObject]":
     from dpiqa.cli.progress import counting
+    from dpiqa.models.choice import ModelChoice
     from dpiqa.pipeline.local_run import score_objects
 
-    _check_models(settings, [model] if profile is None else [profile.student, profile.teacher])
+    choice = ModelChoice(model=model) if model else None
+    _check_models(settings, profile.choices if profile else filter(None, [choice]))
     work = _find_work(settings, targets, limit)
     results = []
     with counting("scoring", work.total) as advance:
-        for one in score_objects(work.store, work.refs, profile=profile, model=model, settings=settings):
+        for one in score_objects(work.store, work.refs, profile=profile, choice=choice, settings=settings):
             results.append(one)
             advance(1)
     return results
 
 
-def _check_models(settings: "Settings", names: Iterable[str | None]) -> None:
+def _check_models(settings: "Settings", choices: "Iterable[ModelChoice]") -> None:
     """Raise `NotFound` for a model that does not exist, before images are fetched for it."""
     from dpiqa.models.cards import find_card
+    from dpiqa.models.variants import chosen_card
 
-    for name in filter(None, names):
-        find_card(name, settings.models_dir)
+    for choice in choices:
+        chosen_card(find_card(choice.model, settings.models_dir), choice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +133,14 @@ class _Work:
 
 def _find_work(settings: "Settings", targets: Sequence[str], limit: int | None) -> _Work:
     from dpiqa.cli import sources
+    from dpiqa.objects.files import LocalFiles
     from dpiqa.pipeline.stores import s3_store
 
     places = sources.find_places(targets)
     addresses = [place.address for place in places if place.address]
     if not addresses:
         found = sources.local_refs(places)[:limit]
-        return _Work(found, len(found), sources.LocalFiles())
+        return _Work(found, len(found), LocalFiles())
     store = s3_store(settings)
     refs = (ref for address in addresses for ref in sources.s3_refs(store, address))
     return _Work(islice(refs, limit), limit, store)

@@ -39,6 +39,8 @@ class ModelCard(BaseModel):
     sha256: str  #: of the weights file, hex
     preprocessing: Preprocessing
     precision: Precision = Precision.FLOAT32
+    channels_last: bool = True  #: memory format of a torch network's maps
+    requirement: str | None = None  #: `name@version` of the requirement a PromptIQA scorer scores by
     score_scale: str = "MOS/100, nominally 0-1, higher is better, not clamped"
     licence: str
     paper: str = ""
@@ -48,8 +50,10 @@ class ModelCard(BaseModel):
 
     @property
     def scorer_id(self) -> str:
-        """Identity of the scorer: any change of weights, preprocessing or precision is a new one."""
-        return f"{self.name}:{self.sha256[:12]}:{self.preprocessing.version}:{self.precision.value}"
+        """Identity of the scorer: any change of weights, preprocessing, arithmetic or requirement is a new one."""
+        arithmetic = self.precision.value + ("" if self.channels_last else "+nchw")
+        parts = [self.name, self.sha256[:12], self.preprocessing.version, arithmetic, self.requirement]
+        return ":".join(part for part in parts if part is not None)
 
 
 class Scorer(Protocol):

@@ -1,30 +1,33 @@
-"""From a model's name to a scorer. Imports torch only for models that need it."""
+"""From a choice of model to a scorer. Imports torch only for models that need it."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.models.base import ModelCard, ModelKind, Precision, Scorer
+from dpiqa.models.base import ModelCard, ModelKind, Scorer
 from dpiqa.models.cards import find_card, verify, weights_path
+from dpiqa.models.choice import ModelChoice
 from dpiqa.models.pixels import PixelScorer
+from dpiqa.models.variants import chosen_card
+from dpiqa.requirements.prepared import PreparedRequirement
 
 
 def load_scorer(
-    name: str,
+    choice: ModelChoice | str,
     *,
     device: str = "auto",
-    precision: Precision | None = None,
     models_dir: Path | None = None,
     threads: int | None = None,
+    requirement: PreparedRequirement | None = None,  # noqa: ARG001 - PromptIQA's, which is being built
 ) -> Scorer:
-    """Return the scorer called `name`, its weights verified and in memory.
+    """Return the chosen scorer (a string: the model of that name, as its card says), its weights verified, in memory.
 
-    `device`: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ...; `precision`: the card's unless given;
-    `threads`: CPU threads torch may use. Raises `NotFound`, `CheckpointError`, `ConfigurationError`.
+    `device`: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ...; `threads`: CPU threads torch may use;
+    `requirement`: the one that the choice names, with its features. Raises `NotFound`, `CheckpointError`,
+    `ConfigurationError`.
     """
-    card = find_card(name, models_dir)
-    if precision is not None:
-        card = card.model_copy(update={"precision": Precision(precision)})
+    choice = ModelChoice.model_validate(choice)
+    card = chosen_card(find_card(choice.model, models_dir), choice)
     if card.kind is ModelKind.PIXELS:
         return PixelScorer(card)
     verify(card, models_dir)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from dpiqa.errors import ImageRejected, InvalidRequest, ObjectChanged, ObjectGone, Unavailable
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
+from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
 from dpiqa.pipeline.batches import first_line
 from dpiqa.pipeline.device import Device, Model
@@ -42,21 +43,21 @@ def score_objects(
     refs: Iterable[ImageRef],
     *,
     profile: Profile | None = None,
-    model: str | None = None,
+    choice: ModelChoice | None = None,
     settings: Settings,
 ) -> Iterator[ScoredObject]:
     """Score the objects by one model, or by a profile's student and, where it is unsure, its teacher.
 
     Yields one row per ref, in their order, up to 64 at a time. Raises `InvalidRequest` unless exactly one of `profile`
-    and `model` is given, what `load_scorer` raises, and `StoreUnavailable` when the store goes away.
+    and `choice` is given, what `load_scorer` raises, and `StoreUnavailable` when the store goes away.
     """
-    if (profile is None) == (model is None):
+    if (profile is None) == (choice is None):
         raise InvalidRequest("give either a model or a profile")
     with _Bench.open(store, settings) as bench:
         if profile is not None:
             yield from _by_profile(bench, refs, profile)
-        else:
-            loaded = bench.load(str(model), settings.batch_size)
+        elif choice is not None:
+            loaded = bench.load(choice, settings.batch_size)
             for rows in bench.score_parts(refs, loaded):
                 yield from rows
 
@@ -88,7 +89,7 @@ class _Bench:
 
     def __init__(self, settings: Settings, preparer: Preparer, device: Device) -> None:
         self.settings, self._preparer, self._device = settings, preparer, device
-        self._models: dict[str, Model] = {}
+        self._models: dict[ModelChoice, Model] = {}
 
     @classmethod
     @contextmanager
@@ -108,14 +109,14 @@ class _Bench:
             stack.callback(device.close)
             yield cls(settings, preparer, device)
 
-    def load(self, name: str, max_batch: int) -> Model:
+    def load(self, choice: ModelChoice, max_batch: int) -> Model:
         """Return the model, loaded once. Raises what `load_scorer` raises."""
-        if name not in self._models:
+        if choice not in self._models:
             scorer = load_scorer(
-                name, device=self.settings.device, models_dir=self.settings.models_dir, threads=self.settings.threads
+                choice, device=self.settings.device, models_dir=self.settings.models_dir, threads=self.settings.threads
             )
-            self._models[name] = Model(scorer, max_batch)
-        return self._models[name]
+            self._models[choice] = Model(scorer, max_batch)
+        return self._models[choice]
 
     def score(self, refs: Sequence[ImageRef], model: Model) -> list[ScoredObject]:
         """Return one row per ref. Raises `Unavailable`."""

@@ -9,6 +9,7 @@ import structlog
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.models.base import ModelCard, Scorer
+from dpiqa.models.choice import ModelChoice
 from dpiqa.pipeline.device import Model
 from dpiqa.profiles import Profile
 from dpiqa.types import Stage
@@ -23,11 +24,11 @@ class ModelShelf:
     """Profiles met so far, and their models of this stage. Thread-safe."""
 
     def __init__(
-        self, stage: Stage, *, load: Callable[[str], Scorer], find: Callable[[str], Profile], max_batch: int
+        self, stage: Stage, *, load: Callable[[ModelChoice], Scorer], find: Callable[[str], Profile], max_batch: int
     ) -> None:
         self._stage, self._load, self._find, self._max_batch = stage, load, find, max_batch
         self._profiles: dict[str, Profile] = {}
-        self._models: dict[str, Model] = {}  # by name: profiles share them
+        self._models: dict[ModelChoice, Model] = {}  # profiles share them
         self._lock = threading.Lock()
 
     def profile(self, profile_id: str) -> Profile:
@@ -46,25 +47,27 @@ class ModelShelf:
 
     def model_of(self, profile: Profile) -> Model:
         """Do as `model` does, for a profile in hand."""
-        name = self._name(profile)
-        if name is None:
+        choice = self._choice(profile)
+        if choice is None:
             raise ConfigurationError(f"profile {profile.id} has no {self._stage}", cure="give the job another profile")
         with self._lock:  # loading takes seconds: once is enough
-            if name not in self._models:
-                self._models[name] = _warmed_up(self._load(name), self._max_batch)
-            return self._models[name]
+            if choice not in self._models:
+                self._models[choice] = _warmed_up(self._load(choice), self._max_batch)
+            return self._models[choice]
 
     def card(self, profile_id: str) -> ModelCard | None:
         """Return the card of the profile's model of this stage; None while it is not loaded."""
-        model = self._models.get(self._name(self.profile(profile_id)) or "")
+        choice = self._choice(self.profile(profile_id))
+        model = self._models.get(choice) if choice else None
         return model.scorer.card if model else None
 
     def scorer_ids(self) -> dict[str, str]:
         """Return scorer ids by profile id, of the models that are loaded."""
-        names = {profile_id: self._name(profile) for profile_id, profile in list(self._profiles.items())}
-        return {profile_id: self._models[name].scorer_id for profile_id, name in names.items() if name in self._models}
+        choices = {profile_id: self._choice(profile) for profile_id, profile in list(self._profiles.items())}
+        loaded = {profile_id: self._models.get(choice) for profile_id, choice in choices.items() if choice}
+        return {profile_id: model.scorer_id for profile_id, model in loaded.items() if model}
 
-    def _name(self, profile: Profile) -> str | None:
+    def _choice(self, profile: Profile) -> ModelChoice | None:
         return profile.student if self._stage is Stage.STUDENT else profile.teacher
 
 

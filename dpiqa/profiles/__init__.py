@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.models.choice import ModelChoice
 
 
 class Cutoff(BaseModel):
@@ -32,8 +33,8 @@ class Profile(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     version: Annotated[int, Field(ge=1)]  #: any change of the file is a new version
     description: str = ""
-    student: str  #: name of a model, see `dpiqa models list`
-    teacher: str | None = None  #: None: the student decides alone
+    student: ModelChoice  #: sees every image
+    teacher: ModelChoice | None = None  #: sees borderline images; None: the student decides alone
     cutoffs: tuple[Cutoff, ...] = ()
     max_escalated_share: Annotated[float, Field(ge=0, le=1)] = 0.0  #: of all images of a job
 
@@ -41,6 +42,11 @@ class Profile(BaseModel):
     def id(self) -> str:
         """Name and version, as stored with every result."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def choices(self) -> tuple[ModelChoice, ...]:
+        """The student's choice and, where there is a teacher, the teacher's."""
+        return (self.student,) if self.teacher is None else (self.student, self.teacher)
 
 
 def list_profiles(profiles_dir: Path | None = None) -> list[Profile]:

@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from dpiqa.errors import ConfigurationError, NotFound
-from dpiqa.profiles import list_profiles, load_profile
+from dpiqa.profiles import Profile, list_profiles, load_profile
 
 GOOD = 'name = "mine"\nversion = {version}\nstudent = "s"\n'
 
@@ -9,7 +11,7 @@ GOOD = 'name = "mine"\nversion = {version}\nstudent = "s"\n'
 def test_the_built_in_profiles():
     assert [profile.id for profile in list_profiles()] == ["default@1", "smoke@1", "student-only@1"]
     default = load_profile("default")
-    assert (default.student, default.teacher) == ("bundled-student", "bundled-teacher")
+    assert (default.student.model, default.teacher.model) == ("bundled-student", "bundled-teacher")
     assert load_profile("default@1") == default
 
 
@@ -47,3 +49,27 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, text, word):
         list_profiles(tmp_path)
     assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_choice_with_options_is_an_inline_table(tmp_path):
+    student = '{ model = "promptiqa", requirement = "portraits@1", precision = "bfloat16", channels_last = false }'
+    (tmp_path / "mine.toml").write_text(GOOD.format(version=1).replace('"s"', student))
+    mine = load_profile("mine", tmp_path)
+    assert (mine.student.model, mine.student.requirement) == ("promptiqa", "portraits@1")
+    assert str(mine.student) == "promptiqa (portraits@1, bfloat16, channels first)"
+    assert Profile.model_validate_json(mine.model_dump_json()) == mine
+
+
+def test_definitions_of_profiles_stay_what_they_were_before_choices_had_options():
+    """The ledger refuses an id whose definition changed: this is how default@1 was stored by the first release."""
+    stored = {
+        "name": "default",
+        "version": 1,
+        "description": "The bundled student for every image, the bundled teacher near the usual keep/drop cut-offs.",
+        "student": "bundled-student",
+        "teacher": "bundled-teacher",
+        "cutoffs": [{"at": 0.35, "margin": 0.05}, {"at": 0.6, "margin": 0.05}],
+        "max_escalated_share": 0.2,
+    }
+    assert json.loads(load_profile("default@1").model_dump_json()) == stored
+    assert Profile.model_validate(stored) == load_profile("default@1")

@@ -2,6 +2,7 @@ import pytest
 from support.photos import png
 
 from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.models.choice import ModelChoice
 from dpiqa.objects.folder import FolderStore
 from dpiqa.pipeline.local_run import score_objects
 from dpiqa.profiles import load_profile
@@ -26,7 +27,7 @@ def test_each_image_gets_its_score_and_bad_ones_their_reason(tmp_path, settings)
     (tmp_path / "bad.png").write_bytes(b"no image")
     (tmp_path / "cut.png").write_bytes(png(0.5, (200, 200))[:-30])
     (tmp_path / "empty.png").write_bytes(b"")
-    rows = run(tmp_path, settings, model="brightness")
+    rows = run(tmp_path, settings, choice=ModelChoice(model="brightness"))
     for level in range(0, 100, 10):
         row = rows[f"{level:03}.png"]
         assert (row.state, row.model, row.reason) == (ItemState.SCORED, "brightness", None)
@@ -53,7 +54,7 @@ def test_under_a_profile_the_borderline_go_to_the_teacher_within_the_budget(tmp_
 def test_an_object_that_vanished_is_a_row_not_an_error(tmp_path, settings):
     (tmp_path / "here.png").write_bytes(png(0.5))
     refs = [ImageRef(bucket="folder", key=key, etag="") for key in ("here.png", "gone.png")]
-    here, gone = score_objects(FolderStore(tmp_path), refs, model="brightness", settings=settings)
+    here, gone = score_objects(FolderStore(tmp_path), refs, choice=ModelChoice(model="brightness"), settings=settings)
     assert here.state is ItemState.SCORED
     assert here.ref.etag
     assert (gone.state, gone.reason) == (ItemState.DELETED, Reason.OBJECT_DELETED)
@@ -63,4 +64,4 @@ def test_a_question_that_makes_no_sense_is_refused(tmp_path, settings):
     with pytest.raises(InvalidRequest):
         list(score_objects(FolderStore(tmp_path), [], settings=settings))
     with pytest.raises(NotFound, match="no-such-model"):
-        list(score_objects(FolderStore(tmp_path), [], model="no-such-model", settings=settings))
+        list(score_objects(FolderStore(tmp_path), [], choice=ModelChoice(model="no-such-model"), settings=settings))

@@ -5,6 +5,7 @@ from support.ledger import ALONE, BOTH, refs
 
 from dpiqa.errors import ConfigurationError, Conflict, NotFound
 from dpiqa.messages import Queue
+from dpiqa.models.choice import ModelChoice
 from dpiqa.storage import ledger
 from dpiqa.types import JobKind, JobState
 
@@ -27,7 +28,7 @@ def test_ten_at_once_with_one_key_make_one_job(book):
 def test_a_changed_profile_needs_a_new_version(book):
     book.job()
     with pytest.raises(ConfigurationError, match="new version"):
-        book.job(profile=ALONE.model_copy(update={"student": "other"}))
+        book.job(profile=ALONE.model_copy(update={"student": ModelChoice(model="other")}))
     assert book.do(ledger.read_profile, ALONE.id) == ALONE
 
 

@@ -10,6 +10,7 @@ from dpiqa.errors import CheckpointError, ConfigurationError
 from dpiqa.models import torch_scorer
 from dpiqa.models.base import DeviceMemoryError, Precision
 from dpiqa.models.cards import find_card, sha256_of
+from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
 
 
@@ -21,6 +22,7 @@ def pixels():
 def test_brightness_needs_no_torch():
     code = """
 import sys, numpy
+from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
 scores = load_scorer("brightness").score(numpy.full((2, 64, 64, 3), 51, numpy.uint8))
 assert scores.tolist() == [0.2, 0.2] and scores.dtype == numpy.float64
@@ -49,7 +51,8 @@ def test_a_wrong_shape_is_quoted_beside_the_right_one(models_dir):
 
 def test_precision_is_part_of_the_identity(models_dir, pixels):
     exact = load_scorer("small-student", models_dir=models_dir, device="cpu")
-    rough = load_scorer("small-student", models_dir=models_dir, device="cpu", precision=Precision.BFLOAT16)
+    choice = ModelChoice(model="small-student", precision=Precision.BFLOAT16)
+    rough = load_scorer(choice, models_dir=models_dir, device="cpu")
     assert exact.card.scorer_id != rough.card.scorer_id
     np.testing.assert_allclose(rough.score(pixels), exact.score(pixels), atol=0.05)
 

@@ -10,6 +10,7 @@ from dpiqa.errors import CheckpointError, ConfigurationError
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard, ModelKind, Precision
 from dpiqa.models.cards import sha256_of
+from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
 
 SIDE = 16
@@ -100,4 +101,4 @@ def test_a_device_or_precision_that_is_not_there_is_a_configuration_error(tmp_pa
     with pytest.raises(ConfigurationError, match="offers no device 'cuda:7'"):
         load_scorer("older", models_dir=folder, device="cuda:7")
     with pytest.raises(ConfigurationError, match="float32 only"):
-        load_scorer("older", models_dir=folder, device="cpu", precision=Precision.BFLOAT16)
+        load_scorer(ModelChoice(model="older", precision=Precision.BFLOAT16), models_dir=folder, device="cpu")
