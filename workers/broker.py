@@ -56,13 +56,14 @@ def make_celery(broker_url: str) -> Celery:
 
 
 def _doorbell(name: str) -> KombuQueue:
-    """A queue whose messages are gone once they are read.
+    """Make a queue whose messages are gone once they are read.
 
     The ledger knows what waits and rings again, so there is nothing for the broker to keep. Kept messages do harm:
     kombu puts them back and acknowledges them over a connection that was lost, which ends the worker with an
     `AttributeError` (docs/decisions/0006).
     """
-    return KombuQueue(name, Exchange(name), routing_key=name, no_ack=True)
+    exchange = Exchange(name)  # type: ignore[no-untyped-call]
+    return KombuQueue(name, exchange, routing_key=name, no_ack=True)  # type: ignore[no-untyped-call]
 
 
 def require_no_eviction(broker_url: str) -> None:

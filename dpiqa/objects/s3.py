@@ -1,5 +1,7 @@
 """S3, and what speaks its language (Ceph, MinIO, moto), by boto3."""
 
+import contextlib
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +19,14 @@ from dpiqa.types import ImageRef, Reason
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from urllib3 import HTTPResponse
 
 _VENDOR_ERRORS = (ClientError, BotoCoreError, HTTPError, OSError)
 _PAGE = 1000  #: objects; S3's own maximum
 _Page = tuple[list[ImageRef], str | None]  #: objects, and the key to go on after; None at the end
 _CONNECT_SECONDS, _READ_SECONDS, _TOTAL_SECONDS = 5, 10, 60
+#: The largest image there may be (64 MB) in this time is half a megabyte a second; less counts as a store that hangs.
+_BODY_SECONDS = 120.0
 _RETRYING = tenacity.Retrying(
     retry=tenacity.retry_if_exception_type(StoreUnavailable),
     stop=tenacity.stop_after_attempt(3) | tenacity.stop_after_delay(_TOTAL_SECONDS),
@@ -68,10 +73,10 @@ def make_client(
 
 
 class S3Store:
-    """The `ObjectStore` on S3."""
+    """The `ObjectStore` on S3. `body_seconds`: how long one object's bytes may take."""
 
-    def __init__(self, client: "S3Client") -> None:
-        self._client = client
+    def __init__(self, client: "S3Client", body_seconds: float = _BODY_SECONDS) -> None:
+        self._client, self._body_seconds = client, body_seconds
 
     def list(self, bucket: str, prefix: str, start_after: str | None = None) -> Iterator[list[ImageRef]]:
         """See `ObjectStore.list`."""
@@ -111,12 +116,29 @@ class S3Store:
             with answer["Body"] as body:
                 now = _described(ref.bucket, ref.key, answer)
                 _check_header(ref, now, max_bytes)
-                data: bytes = body.read()
+                data = _read(body, self._body_seconds)
         except _VENDOR_ERRORS as error:
             raise object_error(error, ref.bucket, ref.key) from None
         if len(data) != now.size:
             raise StoreUnavailable(f"S3 sent {len(data)} of {now.size} bytes of s3://{ref.bucket}/{ref.key}")
         return Fetched(data=data, etag=now.etag, version_id=now.version_id, last_modified=now.last_modified)
+
+
+def _read(body: "HTTPResponse", seconds: float) -> bytes:
+    """Read a body whole. One that trickles never meets the socket's time-out: it is cut off after `seconds`."""
+    timer = threading.Timer(seconds, _cut_off, (body,))
+    timer.daemon = True
+    timer.start()
+    try:
+        data: bytes = body.read()
+        return data
+    finally:
+        timer.cancel()
+
+
+def _cut_off(body: "HTTPResponse") -> None:
+    with contextlib.suppress(ValueError, RuntimeError):  # read to its end in this very moment
+        body.shutdown()
 
 
 def _check_header(asked: ImageRef, now: ImageRef, max_bytes: int) -> None:

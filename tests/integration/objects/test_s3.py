@@ -245,6 +245,25 @@ def test_a_silent_server_is_given_up(monkeypatch):
     assert time.monotonic() - start < 10
 
 
+def test_a_body_that_trickles_for_ever_is_given_up():
+    given_up = threading.Event()
+
+    def trickles(handler):
+        sends(b"", claimed=1000)(handler)
+        while not given_up.wait(0.02):
+            try:
+                handler.wfile.write(b"0")
+            except OSError:
+                return
+
+    with Script(trickles) as (script, store):
+        impatient = S3Store(store._client, body_seconds=0.2)
+        with pytest.raises(StoreUnavailable):
+            impatient.get(REF, 10_000)
+        given_up.set()
+    assert len(script.requests) == 3
+
+
 def test_no_server_at_all():
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
