@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 import redis
 from celery import Celery
-from kombu import Exchange
-from kombu import Queue as KombuQueue
+from kombu.entity import Exchange
+from kombu.entity import Queue as KombuQueue
 from kombu.utils.scheduling import sorted_cycle
 
 from dpiqa.errors import BrokerUnavailable, ConfigurationError
