@@ -54,6 +54,7 @@ COMPUTED = {
     "api_url": "from host and port",
     "decode_processes": "processors, at most 4",
     "home": "`~/.local/state/dpiqa`",
+    "models_dir": "`~/.local/share/dpiqa/models`",
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from platformdirs import user_state_path
+from platformdirs import user_data_path, user_state_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -37,6 +37,11 @@ AWS_NAMES: dict[str, tuple[str, ...]] = {
 def default_home() -> Path:
     """Where `dpiqa local` keeps its state unless `DPIQA_HOME` says otherwise."""
     return user_state_path("dpiqa")
+
+
+def default_models_dir() -> Path:
+    """Where imported and pulled models are kept unless `DPIQA_MODELS_DIR` says otherwise. Made when first needed."""
+    return user_data_path("dpiqa") / "models"
 
 
 def _default_api_url(values: Mapping[str, Any]) -> str:
@@ -70,8 +75,12 @@ class Settings(BaseSettings):
 
     #: profile of jobs that name none
     profile: str = "default"
-    #: folder with models beside the bundled ones
-    models_dir: Path | None = None
+    #: folder with models beside the bundled ones, and with what was pulled
+    models_dir: Path = Field(default_factory=default_models_dir)
+    #: the Hugging Face hub or a mirror of it; None: `HF_ENDPOINT`, then `https://huggingface.co`
+    hub_url: str | None = None
+    #: where the files that authors keep on Google Drive are fetched
+    drive_url: str = "https://drive.usercontent.google.com"
     #: folder with profiles beside the built-in ones
     profiles_dir: Path | None = None
 
@@ -165,7 +174,7 @@ class Settings(BaseSettings):
             raise ValueError("is no URL; it looks like redis://:password@host:6379/0")
         return value
 
-    @field_validator("home", mode="after")
+    @field_validator("home", "models_dir", mode="after")
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute()

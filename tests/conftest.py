@@ -27,6 +27,7 @@ def pytest_configure(config):
         if name.startswith(("DPIQA_", "AWS_")):
             del os.environ[name]
     os.environ["DPIQA_HOME"] = str(Path(tempfile.gettempdir()) / "dpiqa-tests-have-no-home")
+    os.environ["XDG_DATA_HOME"] = str(Path(tempfile.gettempdir()) / "dpiqa-tests-have-no-models")
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"

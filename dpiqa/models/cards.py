@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from dpiqa.errors import CheckpointError, ConfigurationError, NotFound
 from dpiqa.models.base import ModelCard
 from dpiqa.models.pixels import BUILT_IN
+from dpiqa.settings import default_models_dir
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -99,5 +100,7 @@ def _folders(models_dir: Path | None) -> list[Path]:
     if models_dir is None or models_dir.resolve() == BUNDLED:
         return [BUNDLED]
     if not models_dir.is_dir():
+        if models_dir == default_models_dir():
+            return [BUNDLED]  # nothing was imported yet
         raise ConfigurationError(f"the models folder {models_dir} does not exist", cure="create it or unset it")
     return [BUNDLED, models_dir]
