@@ -66,3 +66,22 @@ def test_a_worker_that_slept_past_its_lease_writes_nothing(make_system, s3, s3_p
     assert system.rows(question) == before
     assert system.states() == {"scored": 20}
     assert all(row.attempt > slept[row.id] for row in before if row.id in slept)
+
+
+def test_an_image_whose_workers_die_three_times_ends_dead_and_the_next_is_scored(make_system, s3, s3_proxy):
+    system = make_system(s3_endpoint_url=s3_proxy.url, max_crashes=3)
+    s3_proxy.hold()
+    s3.put("deadly.png", png(0.1))
+    system.listener()
+    held = "SELECT count(*) FROM items WHERE attempt = :attempt AND lease_until > clock_timestamp()"
+    for attempt in (1, 2, 3):
+        student = system.worker("student", f"student{attempt}")
+        system.wait(lambda attempt=attempt: system.value(held, attempt=attempt) == 1, f"lease {attempt}")
+        student.kill()
+    s3_proxy.let_go()
+    s3.put("good.png", png(0.9))
+    system.worker("student", "student4")
+    system.wait(lambda: system.ended() == 2, "2 ended items")
+    question = "SELECT key, items.state, reason, crashes FROM items JOIN images ON images.id = image_id"
+    ends = {key: end for key, *end in system.rows(question)}
+    assert ends == {"deadly.png": ["dead", "worker_crashes", 3], "good.png": ["scored", None, 0]}
