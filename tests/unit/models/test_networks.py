@@ -3,8 +3,6 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dpiqa.errors import CheckpointError
-from dpiqa.models.prompts import SMALL, prompt_table
 from dpiqa.models.views import score_in_views, view_corners
 
 
@@ -45,23 +43,10 @@ def test_the_teacher_reads_every_level_of_the_unet(tiny_teacher, images):
     assert [tuple(level.shape[1:]) for level in maps] == [(8, 32, 32), (8, 32, 32), (16, 16, 16), (16, 8, 8)]
 
 
-def test_prompts_are_nested_with_quality_outermost():
-    texts = SMALL.texts()
-    assert len(texts) == len(set(texts)) == 90
-    assert texts[0] == "a photo of people with no artifacts, which is of bad quality"
-    assert texts[1] == "a photo of people with blur artifacts, which is of bad quality"
-    assert texts[-1] == "a photo of a city with colour artifacts, which is of perfect quality"
-
-
 def test_prompt_embeddings_are_in_the_order_of_the_prompts(tiny_teacher):
     prompts = tiny_teacher.prompts
     expected = (prompts.quality[1, 0, 0] + prompts.scene[0, 2, 0] + prompts.distortion[0, 0, 3]) / 3**0.5
     torch.testing.assert_close(prompts()[1 * 18 + 2 * 6 + 3], expected)
-
-
-def test_an_unknown_prompt_table_names_those_there_are():
-    with pytest.raises(CheckpointError, match="small-90"):
-        prompt_table("large")
 
 
 @pytest.mark.parametrize(("extent", "size"), [(512, 192), (512, 256), (512, 511), (64, 64 - 1)])

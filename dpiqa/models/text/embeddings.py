@@ -1,0 +1,94 @@
+"""Files of text embeddings: one safetensors tensor `embeddings` (N, width), its source as metadata."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dpiqa.errors import CheckpointError
+from dpiqa.models.text.source import TextSource
+
+TENSOR = "embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class TextEmbeddings:
+    """One vector per prompt, in the order of the table."""
+
+    values: torch.Tensor  #: (N, width) float32, on the CPU
+    source: TextSource
+
+
+def content_hash(values: torch.Tensor) -> str:
+    """Return the sha256 of the shape and the float32 values of `values` (N, width), hex: a file's layout is no part."""
+    array = values.detach().to("cpu", torch.float32).contiguous().numpy()
+    return hashlib.sha256(repr(array.shape).encode() + array.astype("<f4", copy=False).tobytes()).hexdigest()
+
+
+def write_embeddings(path: Path, embeddings: TextEmbeddings) -> None:
+    """Write the file; it appears complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {key: str(value) for key, value in embeddings.source.model_dump(mode="json", exclude_none=True).items()}
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file({TENSOR: embeddings.values.contiguous()}, unfinished, metadata=metadata)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_embeddings(path: Path) -> TextEmbeddings:
+    """Read a file of ours, or a bare (N, width) tensor that `torch.save` wrote: then its source is unknown.
+
+    Raises `CheckpointError` naming the file: unreadable, no such tensor, not finite, or not what its metadata says.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there are no text embeddings at {path}", cure="make them: dpiqa models embed-text")
+    found = _read_bare(path) if path.suffix in {".pt", ".pth"} else _read_ours(path)
+    if not bool(torch.isfinite(found.values).all()):
+        raise CheckpointError(f"{path}: some embeddings are not finite numbers", cure="make the embeddings again")
+    return found
+
+
+def _read_ours(path: Path) -> TextEmbeddings:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, names = file.metadata() or {}, list(file.keys())
+            values = file.get_tensor(TENSOR) if names == [TENSOR] else None
+        source = TextSource.model_validate(metadata)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}", cure="restore or make it again") from error
+    except ValidationError as error:
+        field = ".".join(map(str, error.errors()[0]["loc"]))
+        raise CheckpointError(
+            f"{path} does not say its {field}", cure="make it with dpiqa models embed-text"
+        ) from error
+    if values is None:
+        raise CheckpointError(f"{path} holds {', '.join(names)}, expected {TENSOR} alone", cure="give another file")
+    values = _as_table(values, path)
+    if content_hash(values) != source.sha256:
+        raise CheckpointError(f"{path}: the embeddings are not those its sha256 was made of", cure="make them again")
+    return TextEmbeddings(values, source)
+
+
+def _read_bare(path: Path) -> TextEmbeddings:
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), "the file is empty")
+        raise CheckpointError(f"{path} is not a tensor that torch.save wrote: {reason}", cure="restore it") from error
+    values = _as_table(values, path)
+    return TextEmbeddings(values, TextSource(prompts=path.name, sha256=content_hash(values)))
+
+
+def _as_table(values: object, path: Path) -> torch.Tensor:
+    if not isinstance(values, torch.Tensor) or values.ndim != 2 or not values.is_floating_point():
+        shape = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
+        raise CheckpointError(f"{path}: expected a float tensor (N, width), found {shape}", cure="give another file")
+    return values.float()
