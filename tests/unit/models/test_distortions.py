@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,20 +18,29 @@ def photo():
     return Image.fromarray((np.clip(pixels, 0, 1) * 255).astype(np.uint8))
 
 
-def psnr(spoiled, original):
-    difference = np.asarray(spoiled, float) - np.asarray(original, float)
-    return 10 * np.log10(255**2 / np.square(difference).mean())
+def distance(spoiled, original):
+    """Root mean squared difference, in levels of 255."""
+    return np.sqrt(np.square(np.asarray(spoiled, float) - np.asarray(original, float)).mean())
 
 
-def test_there_are_at_least_twenty():
-    assert len(KINDS) >= 20
+#: The kinds of KADID-10k, in its order, by our names. (Brightening and darkening there follow a curve, here a factor.)
+KADID = """
+    gaussian_blur defocus motion_blur colour_diffusion colour_fringe palette desaturate oversaturate jpeg2000 jpeg
+    gaussian_noise chroma_noise impulse_noise speckle_noise denoised_noise overexposure underexposure mean_shift jitter
+    misplaced_patches pixelate quantise lost_blocks oversharpen low_contrast
+""".split()
+
+
+def test_every_kind_of_kadid_is_there():
+    assert len(KADID) == 25
+    assert set(KADID) <= set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stronger_is_further_from_the_original(photo, kind):
-    distances = [psnr(distort(photo, kind, strength, seed=3), photo) for strength in STRENGTHS]
-    assert distances == sorted(distances, reverse=True)
-    assert distances[0] > distances[-1] + 0.5
+    distances = [distance(distort(photo, kind, strength, seed=3), photo) for strength in STRENGTHS]
+    assert all(weaker < stronger for weaker, stronger in pairwise(distances)), distances
+    assert 1.05 * distances[0] < distances[-1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
