@@ -1,68 +1,21 @@
 """Labelled photographs: reading their labels, and their pixels as one array that random crops are cut from."""
 
-import csv
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import structlog
 
-from dpiqa.errors import InvalidRequest
+from dpiqa.datasets.csvfile import read_labels
+from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.preprocessing import Preprocessing
 
+__all__ = ["Crops", "LabelledImage", "load_pixels", "random_crops", "read_labels"]
 log = structlog.get_logger()
-COLUMNS = ("image", "mos", "split", "near_duplicate_group")
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledImage:
-    """One row of the labels file."""
-
-    path: Path
-    mos: float  #: mean opinion score, 0-1, higher is better
-    split: str  #: `train` or `val`
-    subset: str  #: where in the data set it comes from; "" if the file does not say
-    group: str  #: near-duplicates share it and must lie on one side; "" if the image stands alone
-
-
-def read_labels(csv_path: Path) -> list[LabelledImage]:
-    """Rows of a CSV with the columns image (path relative to the file), mos, split, near_duplicate_group [, subset].
-
-    Raises `InvalidRequest` naming a missing column, a score outside 0-1 or a group that lies in two splits.
-    """
-    with csv_path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise InvalidRequest(f"{csv_path} has no column {missing[0]}", cure=f"it needs {', '.join(COLUMNS)}")
-        images = [_labelled(csv_path.parent, row) for row in reader]
-    _check(images, csv_path)
-    return images
-
-
-def _labelled(folder: Path, row: dict[str, str]) -> LabelledImage:
-    return LabelledImage(
-        path=folder / row["image"],
-        mos=float(row["mos"]),
-        split=row["split"],
-        subset=row.get("subset") or "",
-        group=row["near_duplicate_group"],
-    )
-
-
-def _check(images: Iterable[LabelledImage], csv_path: Path) -> None:
-    sides: dict[str, str] = {}
-    for image in images:
-        if not 0 <= image.mos <= 1:
-            raise InvalidRequest(f"{csv_path}: mos {image.mos} of {image.path.name} is outside 0-1", cure="rescale it")
-        if image.group and sides.setdefault(image.group, image.split) != image.split:
-            raise InvalidRequest(
-                f"{csv_path}: near-duplicate group {image.group} is in two splits", cure="keep a group on one side"
-            )
 
 
 def load_pixels(images: Sequence[LabelledImage], preprocessing: Preprocessing, cache: Path) -> np.ndarray:
