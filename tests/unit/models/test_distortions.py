@@ -24,11 +24,33 @@ def distance(spoiled, original):
 
 
 #: The kinds of KADID-10k, in its order, by our names. (Brightening and darkening there follow a curve, here a factor.)
-KADID = """
-    gaussian_blur defocus motion_blur colour_diffusion colour_fringe palette desaturate oversaturate jpeg2000 jpeg
-    gaussian_noise chroma_noise impulse_noise speckle_noise denoised_noise overexposure underexposure mean_shift jitter
-    misplaced_patches pixelate quantise lost_blocks oversharpen low_contrast
-""".split()
+KADID = [
+    "gaussian_blur",
+    "defocus",
+    "motion_blur",
+    "colour_diffusion",
+    "colour_fringe",
+    "palette",
+    "desaturate",
+    "oversaturate",
+    "jpeg2000",
+    "jpeg",
+    "gaussian_noise",
+    "chroma_noise",
+    "impulse_noise",
+    "speckle_noise",
+    "denoised_noise",
+    "overexposure",
+    "underexposure",
+    "mean_shift",
+    "jitter",
+    "misplaced_patches",
+    "pixelate",
+    "quantise",
+    "lost_blocks",
+    "oversharpen",
+    "low_contrast",
+]
 
 
 def test_every_kind_of_kadid_is_there():
