@@ -13,6 +13,38 @@ class Direction(StrEnum):
     LOWER = "lower is better"
 
 
+class RequirementState(StrEnum):
+    """Where one version of a requirement stands."""
+
+    PENDING = "pending"  #: waits for a worker that reads and checks its pairs
+    READY = "ready"  #: may be scored by
+    REFUSED = "refused"  #: `error` says why; the next try is another version
+
+
+@dataclass(frozen=True, slots=True)
+class Stability:
+    """Leave-one-out agreement: each pair's image, scored by the prompt features of the other pairs alone."""
+
+    srcc: float | None  #: of the left-out scores with the given ones; None where the model scored all images alike
+    mae: float  #: mean absolute difference, in units of the scores (0-1)
+    scores: tuple[float, ...]  #: what the others say of each pair, in the pairs' order
+
+    @property
+    def is_contradictory(self) -> bool:
+        """Whether the others rank the left-out images no better than chance, or the wrong way round."""
+        return self.srcc is None or self.srcc <= 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Preparation:
+    """What one checkpoint makes of the pairs of a requirement."""
+
+    scorer_id: str  #: of the checkpoint, without a requirement
+    features: np.ndarray  #: (N, D) float32, in the pairs' order
+    stability: Stability
+    contradictions: tuple[str, ...]  #: a sentence each; empty unless the requirement was forced
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PreparedRequirement:
     """The prompt features of one version of a requirement, and what they were made with."""
@@ -27,3 +59,8 @@ class PreparedRequirement:
     def id(self) -> str:
         """How scorers and people name it, e.g. `portraits@1`."""
         return f"{self.name}@{self.version}"
+
+
+def checkpoint_of(scorer_id: str) -> str:
+    """Return model, weights and preprocessing of a scorer: prompt features serve it in any precision."""
+    return ":".join(scorer_id.split(":")[:3])

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -26,7 +27,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from dpiqa.types import REASONS_OF, ItemState
 
@@ -280,4 +281,67 @@ workers = Table(
     Column("scorer_id", Text, nullable=False),
     _time("started_at", now=True),
     _time("seen_at", now=True),
+)
+
+#: Versions of requirements (`dpiqa.requirements`); see `dpiqa.storage.requirements`.
+requirements = Table(
+    "requirements",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("model", Text, nullable=False),  # name of the model that it was, or is to be, checked with
+    Column("force", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("request_hash", Text, nullable=False),
+    Column("content_hash", Text),  # once the images were read
+    Column("error", Text),  # why it was refused
+    _time("created_at", now=True),
+    _time("finished_at"),
+    _time("lease_until"),
+    Column("attempt", Integer, nullable=False, server_default=text("0")),  # the fence: each claim raises it
+    Column("crashes", Integer, nullable=False, server_default=text("0")),
+    UniqueConstraint("name", "version"),
+    CheckConstraint("direction IN ('higher is better', 'lower is better')", name="direction"),
+    CheckConstraint("state IN ('pending', 'ready', 'refused')", name="state"),
+    CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
+    CheckConstraint("(state = 'ready') = (content_hash IS NOT NULL)", name="content"),
+    CheckConstraint("(state = 'refused') = (error IS NOT NULL)", name="error"),
+    CheckConstraint("state = 'pending' OR lease_until IS NULL", name="lease"),
+)
+Index("requirements_pending", requirements.c.created_at, postgresql_where=text("state = 'pending'"))
+Index(
+    "requirements_one_content",
+    requirements.c.name,
+    requirements.c.content_hash,
+    unique=True,
+    postgresql_where=text("state = 'ready'"),
+)
+
+requirement_pairs = Table(
+    "requirement_pairs",
+    metadata,
+    Column("requirement_id", BigInteger, ForeignKey("requirements.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("path", Text, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("sha256", Text),  # of the bytes that were read
+    CheckConstraint("score >= 0 AND score <= 1", name="score"),
+)
+
+#: What one checkpoint makes of a requirement: computed once, used by every image.
+requirement_features = Table(
+    "requirement_features",
+    metadata,
+    Column("requirement_id", BigInteger, ForeignKey("requirements.id"), primary_key=True),
+    Column("scorer_id", Text, primary_key=True),  # of the checkpoint alone: no such scorer need have scored anything
+    Column("features", LargeBinary, nullable=False),  # pairs x width, float32, little-endian
+    Column("width", Integer, nullable=False),
+    Column("loo_srcc", Double),  # not defined where all left-out images are scored alike
+    Column("loo_mae", Double, nullable=False),
+    Column("loo_scores", ARRAY(Double), nullable=False),  # by position
+    Column("contradictions", JSONB, nullable=False),
+    _time("made_at", now=True),
+    _finite("loo_mae"),
 )

@@ -1,0 +1,87 @@
+"""Makes a requirement in this process. No transaction is open while images are read or a model runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from dpiqa.pipeline.prepare import Decoder
+from dpiqa.requirements.checking import check
+from dpiqa.requirements.images import PairImages, PairReader, read_images
+from dpiqa.requirements.model import PromptModel, find_prompt_card, load_prompt_model
+from dpiqa.requirements.prepared import Preparation
+from dpiqa.requirements.request import RequirementRequest
+from dpiqa.settings import Settings
+from dpiqa.storage.requirement_features import read_preparations, save_preparation
+from dpiqa.storage.requirements import Requirement, add_requirement, lock_requirement, same_content
+from dpiqa.storage.sessions import retrying, transaction
+
+Answer = TypeVar("Answer")
+
+
+def load_by_settings(name: str, settings: Settings) -> PromptModel:
+    """Load a PromptIQA model onto the settings' device. Raises as `load_prompt_model`."""
+    return load_prompt_model(name, device=settings.device, models_dir=settings.models_dir, threads=settings.threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What requirements are made with."""
+
+    engine: Engine
+    decoder: Decoder
+    settings: Settings
+    load: Callable[[str, Settings], PromptModel] = load_by_settings
+
+    def read(self, wanted: RequirementRequest, reader: PairReader) -> tuple[PairImages, str]:
+        """Return the pairs' images as the wanted model sees them, and its scorer id.
+
+        Raises `InvalidRequest` naming images that cannot be used, or for a model of another kind; `NotFound`,
+        `ConfigurationError`, `Unavailable`.
+        """
+        card = find_prompt_card(wanted.model, self.settings.models_dir)
+        return read_images(wanted.pairs, reader, self.decoder, card.preprocessing, self.settings), card.scorer_id
+
+    def make(
+        self, wanted: RequirementRequest, images: PairImages, *, step: Callable[[], None] = lambda: None
+    ) -> Preparation:
+        """Load the model and have it check the pairs. Raises as `load` and `dpiqa.requirements.checking.check`."""
+        return check(wanted.pairs, images, self.load(wanted.model, self.settings), force=wanted.force, step=step)
+
+    def do(self, ask: Callable[[Connection], Answer]) -> Answer:
+        """Run one transaction, again where Postgres asks for it. Raises `DatabaseUnavailable`."""
+
+        def once() -> Answer:
+            with transaction(self.engine) as c:
+                return ask(c)
+
+        return retrying(once)
+
+
+def create(shop: Workshop, wanted: RequirementRequest, reader: PairReader) -> Requirement:
+    """Read and check the pairs and store them as the next version; or return the version that is identical.
+
+    An identical version gets prompt features of the model as it is now, if it has none yet. Raises `InvalidRequest`
+    for pairs that cannot be accepted, and as `Workshop.read`.
+    """
+    wanted.check()
+    images, scorer_id = shop.read(wanted, reader)
+    content = wanted.content_hash(images.digests)
+    known = shop.do(lambda c: same_content(c, wanted.name, content))
+    if known and is_prepared(shop, known, scorer_id):
+        return known
+    made = shop.make(wanted, images)
+
+    def keep(c: Connection) -> Requirement:
+        lock_requirement(c, wanted.name)
+        kept = same_content(c, wanted.name, content) or add_requirement(c, wanted, digests=images.digests)
+        save_preparation(c, kept, made)
+        return kept
+
+    return shop.do(keep)
+
+
+def is_prepared(shop: Workshop, requirement: Requirement, scorer_id: str) -> bool:
+    """Whether the requirement has prompt features of a checkpoint."""
+    return bool(shop.do(lambda c: read_preparations(c, requirement, scorer_id)))

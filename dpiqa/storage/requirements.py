@@ -1,0 +1,223 @@
+"""Requirements in the database: numbered versions, never overwritten; their preparation by one worker at a time.
+
+Every function works within the caller's transaction and commits nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from dpiqa.errors import DpiqaError, NotFound
+from dpiqa.requirements.pairs import Pair
+from dpiqa.requirements.prepared import Direction, RequirementState
+from dpiqa.requirements.request import RequirementRequest
+from dpiqa.storage.locks import Lock, lock_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """One version of a requirement. `attempt` is the fence of whoever prepares it."""
+
+    row_id: int
+    name: str
+    version: int  #: from 1
+    direction: Direction
+    model: str  #: name of the model that it was, or is to be, checked with
+    force: bool  #: pairs that contradict each other are accepted
+    state: RequirementState
+    error: str | None  #: why it was refused
+    created_at: datetime
+    finished_at: datetime | None
+    attempt: int
+    crashes: int  #: workers that died while they prepared it
+
+    @property
+    def id(self) -> str:
+        """How scorers and people name it."""
+        return f"{self.name}@{self.version}"
+
+
+class PreparationLost(DpiqaError):
+    """Somebody else prepares this requirement by now: stop, and let the transaction roll back."""
+
+
+_INSERT = text(
+    """
+    INSERT INTO requirements
+        (name, version, direction, model, force, state, request_hash, content_hash, finished_at)
+    SELECT :name, coalesce(max(version), 0) + 1, :direction, :model, :force,
+        CASE WHEN CAST(:content_hash AS text) IS NULL THEN 'pending' ELSE 'ready' END, :request_hash, :content_hash,
+        CASE WHEN CAST(:content_hash AS text) IS NULL THEN NULL ELSE clock_timestamp() END
+    FROM requirements WHERE name = :name
+    RETURNING *
+    """
+)
+_INSERT_PAIRS = text(
+    """
+    INSERT INTO requirement_pairs (requirement_id, position, path, score, sha256)
+    SELECT :id, position, path, score, sha256
+    FROM unnest(CAST(:paths AS text[]), CAST(:scores AS double precision[]), CAST(:digests AS text[]))
+        WITH ORDINALITY AS given (path, score, sha256, position)
+    """
+)
+_SAME_REQUEST = text(
+    "SELECT * FROM requirements WHERE name = :name AND request_hash = :hash AND state <> 'refused' "
+    "ORDER BY version DESC LIMIT 1"
+)
+_SAME_CONTENT = text("SELECT * FROM requirements WHERE name = :name AND content_hash = :hash AND state = 'ready'")
+_FIND = text(
+    """
+    SELECT * FROM requirements WHERE name = :name AND (CAST(:version AS integer) IS NULL OR version = :version)
+    ORDER BY (state = :first) DESC, version DESC LIMIT 1
+    """
+)
+_START = text(
+    """
+    UPDATE requirements SET attempt = attempt + 1, crashes = crashes + CASE WHEN lease_until IS NULL THEN 0 ELSE 1 END,
+        lease_until = clock_timestamp() + make_interval(secs => :seconds)
+    WHERE id = :id AND state = 'pending' AND (lease_until IS NULL OR lease_until < clock_timestamp())
+    RETURNING *
+    """
+)
+_HELD = "WHERE id = :id AND state = 'pending' AND attempt = :fence RETURNING id"
+_RENEW = text(f"UPDATE requirements SET lease_until = clock_timestamp() + make_interval(secs => :seconds) {_HELD}")  # noqa: S608 (a constant)
+_RELEASE = text(f"UPDATE requirements SET lease_until = NULL {_HELD}")  # noqa: S608
+_ACCEPT = text(
+    f"""
+    UPDATE requirements SET state = 'ready', content_hash = :content_hash, lease_until = NULL,
+        finished_at = clock_timestamp() {_HELD}
+    """  # noqa: S608
+)
+_REFUSE = text(
+    f"""
+    UPDATE requirements SET state = 'refused', error = :error, lease_until = NULL,
+        finished_at = clock_timestamp() {_HELD}
+    """  # noqa: S608
+)
+_SET_DIGESTS = text(
+    """
+    UPDATE requirement_pairs p SET sha256 = given.sha256
+    FROM unnest(CAST(:digests AS text[])) WITH ORDINALITY AS given (sha256, position)
+    WHERE p.requirement_id = :id AND p.position = given.position
+    """
+)
+_PAIRS = text("SELECT path, score, sha256 FROM requirement_pairs WHERE requirement_id = :id ORDER BY position")
+_UNPREPARED = text(
+    "SELECT id FROM requirements WHERE state = 'pending' "
+    "AND (lease_until IS NULL OR lease_until < clock_timestamp()) ORDER BY created_at, id"
+)
+
+
+def add_requirement(c: Connection, wanted: RequirementRequest, *, digests: Sequence[str] | None = None) -> Requirement:
+    """Add the next version: `ready` where the images were read (`digests`: sha256 of each), else `pending`."""
+    lock_requirement(c, wanted.name)
+    values = {
+        "name": wanted.name,
+        "direction": wanted.direction,
+        "model": wanted.model,
+        "force": wanted.force,
+        "request_hash": wanted.hash,
+        "content_hash": None if digests is None else wanted.content_hash(digests),
+    }
+    row = c.execute(_INSERT, values).one()
+    pairs = {
+        "id": row.id,
+        "paths": [pair.path for pair in wanted.pairs],
+        "scores": [pair.score for pair in wanted.pairs],
+        "digests": [None] * len(wanted.pairs) if digests is None else list(digests),
+    }
+    c.execute(_INSERT_PAIRS, pairs)
+    return to_requirement(row)
+
+
+def lock_requirement(c: Connection, name: str) -> None:
+    """Hold the numbering of a requirement's versions until the transaction ends."""
+    lock_names(c, Lock.REQUIREMENT, [name])
+
+
+def same_request(c: Connection, name: str, request_hash: str) -> Requirement | None:
+    """Return the version that the same request made, unless it was refused."""
+    return _one(c.execute(_SAME_REQUEST, {"name": name, "hash": request_hash}).one_or_none())
+
+
+def same_content(c: Connection, name: str, content_hash: str) -> Requirement | None:
+    """Return the version with the same images, scores and direction."""
+    return _one(c.execute(_SAME_CONTENT, {"name": name, "hash": content_hash}).one_or_none())
+
+
+def read_requirement(c: Connection, name_or_id: str) -> Requirement:
+    """Return `name@version`, or the newest version of `name`: a ready one where there is one. Raises `NotFound`."""
+    name, _, version = name_or_id.partition("@")
+    known = version.isascii() and version.isdecimal() and len(version) < 10
+    number = int(version) if known else None
+    row = None
+    if known or "@" not in name_or_id:
+        values = {"name": name, "version": number, "first": RequirementState.READY}
+        row = c.execute(_FIND, values).one_or_none()
+    if row is None:
+        raise NotFound(f"no requirement {name_or_id!r}", cure="see `dpiqa requirements list`")
+    return to_requirement(row)
+
+
+def read_pairs(c: Connection, requirement: Requirement) -> list[tuple[Pair, str | None]]:
+    """Return the pairs in their order, each with the sha256 of its bytes once they were read."""
+    rows = c.execute(_PAIRS, {"id": requirement.row_id})
+    return [(Pair(row.path, row.score), row.sha256) for row in rows]
+
+
+def start_preparing(c: Connection, row_id: int, lease_seconds: float) -> Requirement | None:
+    """Take a pending requirement. None if it is not pending, or somebody is at it.
+
+    A lease that ran out without being given back counts as a crash.
+    """
+    return _one(c.execute(_START, {"id": row_id, "seconds": lease_seconds}).one_or_none())
+
+
+def renew_preparing(c: Connection, held: Sequence[tuple[int, int]], lease_seconds: float) -> set[int]:
+    """Renew the leases of `(row id, fence)` pairs; return the ids still held."""
+    asked = ({"id": row_id, "fence": fence, "seconds": lease_seconds} for row_id, fence in held)
+    return {row.id for values in asked for row in c.execute(_RENEW, values)}
+
+
+def release_preparing(c: Connection, requirement: Requirement) -> None:
+    """Give it back untouched: the world was away."""
+    c.execute(_RELEASE, _fence(requirement))
+
+
+def accept(c: Connection, requirement: Requirement, *, digests: Sequence[str], content_hash: str) -> None:
+    """Make a requirement that is held ready. Raises `PreparationLost`."""
+    _held(c.execute(_ACCEPT, {**_fence(requirement), "content_hash": content_hash}).one_or_none(), requirement)
+    c.execute(_SET_DIGESTS, {"id": requirement.row_id, "digests": list(digests)})
+
+
+def refuse(c: Connection, requirement: Requirement, error: str) -> None:
+    """End a requirement that is held: it cannot be prepared, whoever tries. Raises `PreparationLost`."""
+    _held(c.execute(_REFUSE, {**_fence(requirement), "error": error}).one_or_none(), requirement)
+
+
+def unprepared(c: Connection) -> list[int]:
+    """Return the row ids of pending requirements that nobody is at."""
+    return list(c.execute(_UNPREPARED).scalars())
+
+
+def to_requirement(row: Row[Any]) -> Requirement:
+    """Read a row of `requirements`."""
+    fields = {name: row._mapping[name] for name in Requirement.__dataclass_fields__ if name != "row_id"}
+    fields.update(row_id=row.id, direction=Direction(row.direction), state=RequirementState(row.state))
+    return Requirement(**fields)
+
+
+def _one(row: Row[Any] | None) -> Requirement | None:
+    return None if row is None else to_requirement(row)
+
+
+def _fence(requirement: Requirement) -> dict[str, object]:
+    return {"id": requirement.row_id, "fence": requirement.attempt}
+
+
+def _held(row: object, requirement: Requirement) -> None:
+    if row is None:
+        raise PreparationLost(f"requirement {requirement.id} is prepared by somebody else")

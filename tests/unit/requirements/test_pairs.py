@@ -1,0 +1,134 @@
+"""Lists of image-score pairs, as people write them."""
+
+import pytest
+
+from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.requirements.pairs import MAX_PAIRS, Pair, check_pairs, is_far, read_pairs
+from dpiqa.requirements.prepared import Direction
+from dpiqa.requirements.request import RequirementRequest
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Give a function that writes a list and returns its file."""
+
+    def write(text, **options):
+        file = tmp_path / "pairs.csv"
+        file.write_text(text, **({"encoding": "utf-8"} | options))
+        return file
+
+    return write
+
+
+def test_paths_are_relative_to_the_list(write, tmp_path):
+    text = 'path,score,note\na.jpg,0\n"sub/b, c.png",0.75,mine\n/abs/d.png,1\ns3://photos/e f?g.jpg,1e-1\n\n'
+    assert read_pairs(write(text)) == (
+        Pair(f"{tmp_path}/a.jpg", 0.0),
+        Pair(f"{tmp_path}/sub/b, c.png", 0.75),
+        Pair("/abs/d.png", 1.0),
+        Pair("s3://photos/e f?g.jpg", 0.1),
+    )
+
+
+def test_spreadsheets_write_a_byte_order_mark(write):
+    assert [pair.score for pair in read_pairs(write("score,path\n0.5,a.jpg\n", encoding="utf-8-sig"))] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "line 1: no column path and no column score"),
+        ("image,score\na.jpg,0.5\n", "line 1: no column path"),
+        ("path,score\na.jpg,0.5\nb.jpg,\n", "line 3: '' is no score"),
+        ("path,score\na.jpg\n", "line 2: None is no score"),
+        ("path,score\na.jpg,75\n", "line 2: '75' is no score"),
+        ("path,score\na.jpg,-0.1\n", "line 2"),
+        ("path,score\na.jpg,nan\n", "line 2"),
+        ('path,score\na.jpg,"0,5"\n', "line 2"),
+        ("path,score\n,0.5\n", "line 2: no path"),
+        ("path,score\ns3://photos,0.5\n", "line 2: s3://photos names a bucket"),
+        ("path,score\ns3://?/k,0.5\n", "line 2: '\\?' is no bucket name"),
+        ("path,score\na,b.jpg,0.5\n", "line 2: more cells"),
+        ('path,score\n"a.jpg,0.5\n', "no CSV"),
+    ],
+)
+def test_the_line_and_the_cure_are_named(write, text, says):
+    with pytest.raises(InvalidRequest, match=says) as caught:
+        read_pairs(write(text))
+    assert caught.value.cure
+
+
+def test_other_encodings_and_absent_files(write, tmp_path):
+    with pytest.raises(InvalidRequest, match="no CSV in UTF-8"):
+        read_pairs(write("path,score\nä.jpg,0.5\n", encoding="utf-16"))
+    with pytest.raises(NotFound):
+        read_pairs(tmp_path / "nowhere.csv")
+    with pytest.raises(InvalidRequest, match="cannot be read"):
+        read_pairs(tmp_path)
+
+
+def pairs(*scores):
+    return tuple(Pair(f"/p/{number}.png", score) for number, score in enumerate(scores))
+
+
+@pytest.mark.parametrize("scores", [(0, 0.1, 0.1, 0.2, 0.05), (0.7, 0.5, 0.5, 0.5, 0.5), (0.0,) * 4 + (1.0,)])
+def test_enough_pairs_that_lie_apart(scores):
+    check_pairs(pairs(*scores))
+
+
+@pytest.mark.parametrize(
+    ("scores", "says"),
+    [
+        ((0.0, 0.3, 0.6, 1.0), "not 4"),
+        ((), "not 0"),
+        ((0.0, 1.0) * (MAX_PAIRS // 2) + (0.5,), "not 201"),
+        ((0.5,) * 5, "between 0.5 and 0.5"),
+        ((0.4, 0.5, 0.5, 0.5, 0.59), "too close"),
+    ],
+)
+def test_too_few_too_many_too_close(scores, says):
+    with pytest.raises(InvalidRequest, match=says):
+        check_pairs(pairs(*scores))
+
+
+def test_a_grade_is_a_fifth_of_the_scale():
+    assert not is_far(0.7, 0.5)  # 0.19999999999999996
+    assert not is_far(0.1, 0.3)
+    assert is_far(0.3, 0.51)
+
+
+def request(name="portraits", **changes):
+    values = {"pairs": pairs(0, 0.25, 0.5, 0.75, 1), "direction": Direction.HIGHER, "model": "m"} | changes
+    return RequirementRequest(name=name, **values)
+
+
+@pytest.mark.parametrize("name", ["a", "portraits", "2024.q1_b-c", "x" * 63])
+def test_names(name):
+    request(name).check()
+
+
+@pytest.mark.parametrize("name", ["", "A", "a:b", "a@1", "-a", "a b", "a\n", "ä", "x" * 64])
+def test_no_names(name):
+    with pytest.raises(InvalidRequest, match="no name for a requirement"):
+        request(name).check()
+
+
+def test_equal_requests_and_equal_contents():
+    digests = list("abcde")
+    one = request()
+    assert one.hash == request().hash
+    turned = request(pairs=one.pairs[::-1])
+    assert turned.hash != one.hash
+    assert turned.content_hash(digests[::-1]) == one.content_hash(digests)
+    assert one.content_hash(digests) != one.content_hash(digests[::-1])
+    assert request(model="n").content_hash(digests) == one.content_hash(digests)
+    other = request(direction=Direction.LOWER)
+    assert other.content_hash(digests) != one.content_hash(digests)
+    hashes = {one.hash, other.hash, request(model="n").hash, request(force=True).hash, request("b").hash}
+    assert len(hashes) == 4  # versions are counted by name: it is no part of the hash
+
+
+def test_where_a_pair_lies():
+    ref = Pair("s3://photos/a/b c.jpg", 0.5).ref
+    assert (ref.bucket, ref.key, ref.etag) == ("photos", "a/b c.jpg", "")
+    assert (Pair("/a/b.jpg", 0.5).ref.bucket, Pair("/a/b.jpg", 0.5).ref.key) == ("", "/a/b.jpg")
