@@ -1,17 +1,37 @@
 """A scorer against human scores: the very decoding, preprocessing and scorer that production uses."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dpiqa.errors import ImageRejected, InvalidRequest
-from dpiqa.evaluation.correlation import Agreement, agreement, srcc_interval
-from dpiqa.imaging.decode import decode_and_prepare
+from dpiqa.datasets.labelled import LabelledImage
+from dpiqa.errors import InvalidRequest
+from dpiqa.evaluation.correlation import Agreement, agreement
+from dpiqa.evaluation.intervals import DRAWS, Interval, intervals, rounded, srcc_interval
+from dpiqa.evaluation.scoring import Advance, Failure, Scored, score_labelled
 from dpiqa.imaging.limits import Limits
 from dpiqa.models.base import Scorer
-from dpiqa.training.dataset import LabelledImage
+
+_FEWEST = 2  #: images that a correlation needs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subset:
+    """One part of a data set. `figures` and `interval` are None for fewer than two scored images."""
+
+    n: int  #: scored images
+    failed: int  #: images without a score
+    figures: Agreement | None
+    interval: Interval  #: of the SRCC
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures for a card or a report."""
+        figures = self.figures.as_dict() if self.figures else {"n": self.n}
+        return {**figures, "srcc_95": rounded(self.interval), "failures": self.failed}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,65 +39,112 @@ class Evaluation:
     """What came out. Images that could not be scored are counted, never dropped in silence."""
 
     scorer_id: str
-    overall: Agreement
-    interval: tuple[float, float]  #: 95 % bootstrap interval of the overall SRCC
-    subsets: dict[str, Agreement]
-    slope: float  #: of the line that maps scores to labels; 1 is perfect
-    offset: float  #: of that line; 0 is perfect
-    failures: dict[str, str]  #: path -> reason
-    scores: np.ndarray  #: (n,), in the order of `paths`
-    paths: tuple[str, ...]
+    overall: Agreement  #: of the images that have a score
+    intervals: dict[str, Interval]  #: 95 % bootstrap interval by metric
+    subsets: dict[str, Subset]  #: by name; empty where the set has none
+    slope: float | None  #: of the line that maps scores to labels; 1 is perfect; None for constant scores
+    offset: float | None  #: of that line; 0 is perfect
+    failures: dict[Path, Failure]
+    scores: np.ndarray  #: (n,), in the order of `images`
+    images: tuple[LabelledImage, ...]  #: those that have a score
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files of the scores."""
+        return tuple(str(image.path) for image in self.images)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """MOS of the scores, (n,), 0-1, higher is better."""
+        return np.array([image.mos for image in self.images])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures for a card or a report."""
         return {
             **self.overall.as_dict(),
-            "srcc_95": [round(bound, 4) for bound in self.interval],
-            "slope": round(self.slope, 3),
-            "offset": round(self.offset, 3),
-            "subsets": {name: figures.as_dict() for name, figures in self.subsets.items()},
+            "intervals_95": {metric: rounded(interval) for metric, interval in self.intervals.items()},
+            "slope": None if self.slope is None else round(self.slope, 3),
+            "offset": None if self.offset is None else round(self.offset, 3),
+            "subsets": {name: subset.as_dict() for name, subset in self.subsets.items()},
             "failures": len(self.failures),
+            "failure_reasons": dict(Counter(failure.reason.value for failure in self.failures.values())),
         }
 
 
-def evaluate(scorer: Scorer, images: Sequence[LabelledImage], *, batch: int = 8) -> Evaluation:
-    """Score every image from its file's bytes and compare with its label. Raises `InvalidRequest` if none decodes."""
-    failures: dict[str, str] = {}
-    scored: list[LabelledImage] = []
-    parts: list[np.ndarray] = []
-    for start in range(0, len(images), batch):
-        chunk = list(_decoded(scorer, images[start : start + batch], failures))
-        if chunk:
-            scored += [image for image, _ in chunk]
-            parts.append(scorer.score(np.stack([pixels for _, pixels in chunk])))
-    if len(scored) < 2:
-        raise InvalidRequest(f"{len(scored)} of {len(images)} images could be scored", cure="check the labels file")
-    return _summary(scorer.card.scorer_id, scored, np.concatenate(parts), failures)
+def evaluate(
+    scorer: Scorer,
+    images: Sequence[LabelledImage],
+    *,
+    batch: int = 8,
+    processes: int = 1,
+    limits: Limits | None = None,
+    advance: Advance | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Evaluation:
+    """Score every image from its file's bytes and compare with its label (see `score_labelled` and `summarise`).
+
+    Raises `InvalidRequest` if fewer than two images can be scored.
+    """
+    scored = score_labelled(scorer, images, batch=batch, processes=processes, limits=limits, advance=advance)
+    return summarise(scored, draws=draws, seed=seed)
 
 
-def _decoded(
-    scorer: Scorer, images: Sequence[LabelledImage], failures: dict[str, str]
-) -> Iterator[tuple[LabelledImage, np.ndarray]]:
-    limits = Limits()
-    for image in images:
-        try:
-            yield image, decode_and_prepare(image.path.read_bytes(), scorer.card.preprocessing, limits)
-        except ImageRejected as error:
-            failures[str(image.path)] = error.reason.value
-
-
-def _summary(scorer_id: str, images: list[LabelledImage], scores: np.ndarray, failures: dict[str, str]) -> Evaluation:
+def summarise(scored: Scored, *, draws: int = DRAWS, seed: int = 0) -> Evaluation:
+    """Compare scores with labels; `draws` and `seed` are the bootstrap's. Raises `InvalidRequest` for under two."""
+    there = np.isfinite(scored.scores)
+    scores = scored.scores[there]
+    images = tuple(image for image, is_there in zip(scored.images, there, strict=True) if is_there)
+    if len(images) < _FEWEST:
+        raise InvalidRequest(
+            f"{len(images)} of {len(there)} images could be scored{_first_failure(scored)}",
+            cure="check the data set's folder",
+        )
     labels = np.array([image.mos for image in images])
-    names = np.array([image.subset for image in images])
-    slope, offset = np.polyfit(scores, labels, 1)
+    slope, offset = _line(scores, labels)
     return Evaluation(
-        scorer_id=scorer_id,
+        scorer_id=scored.scorer_id,
         overall=agreement(scores, labels),
-        interval=srcc_interval(scores, labels),
-        subsets={name: agreement(scores[names == name], labels[names == name]) for name in sorted(set(names)) if name},
-        slope=float(slope),
-        offset=float(offset),
-        failures=failures,
+        intervals=intervals(scores, labels, draws=draws, seed=seed),
+        subsets=_subsets(scored, draws, seed),
+        slope=slope,
+        offset=offset,
+        failures=scored.failures,
         scores=scores,
-        paths=tuple(str(image.path) for image in images),
+        images=images,
+    )
+
+
+def _first_failure(scored: Scored) -> str:
+    for path, failure in scored.failures.items():
+        return f"; {path}: {failure.reason}"
+    return ""
+
+
+def _line(scores: np.ndarray, labels: np.ndarray) -> tuple[float | None, float | None]:
+    if np.ptp(scores) == 0:
+        return None, None
+    slope, offset = np.polyfit(scores, labels, 1)
+    return float(slope), float(offset)
+
+
+def _subsets(scored: Scored, draws: int, seed: int) -> dict[str, Subset]:
+    names = np.array([image.subset for image in scored.images])
+    labels = np.array([image.mos for image in scored.images])
+    return {
+        name: _subset(scored.scores[names == name], labels[names == name], draws, seed)
+        for name in sorted({str(name) for name in names} - {""})
+    }
+
+
+def _subset(scores: np.ndarray, labels: np.ndarray, draws: int, seed: int) -> Subset:
+    there = np.isfinite(scores)
+    n, failed = int(there.sum()), int((~there).sum())
+    if n < _FEWEST:
+        return Subset(n=n, failed=failed, figures=None, interval=None)
+    return Subset(
+        n=n,
+        failed=failed,
+        figures=agreement(scores[there], labels[there]),
+        interval=srcc_interval(scores[there], labels[there], draws=draws, seed=seed),
     )
