@@ -27,7 +27,6 @@ class TorchScorer:
 
     def __init__(self, card: ModelCard, network: nn.Module, device: torch.device) -> None:
         self.card, self.network, self._device = card, network, device
-        self._dtype = DTYPES[card.precision]
         self._view_size: int | None = card.architecture.get("view_size")
 
     @torch.inference_mode()
@@ -36,30 +35,76 @@ class TorchScorer:
         require_shape(pixels, self.card)
         out_of_memory = False
         try:
-            scores = score_in_views(self.network, self._images(pixels), self._view_size)
+            scores = score_in_views(self.network, image_tensor(pixels, self.card, self._device), self._view_size)
             return scores.double().cpu().numpy()
         except torch.cuda.OutOfMemoryError:
             out_of_memory = True  # raised below: in here the traceback still holds the batch's tensors
         raise DeviceMemoryError(f"{len(pixels)} images do not fit on {self._device}: {out_of_memory=}")
 
-    def _images(self, pixels: np.ndarray) -> torch.Tensor:
-        """(B, H, W, 3) uint8 -> (B, 3, H, W) in [0, 1] on the device, channels last."""
-        batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device, non_blocking=True)
-        return batch.permute(0, 3, 1, 2).to(self._dtype).div_(255)
+
+def image_tensor(pixels: np.ndarray, card: ModelCard, device: torch.device) -> torch.Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) in [0, 1] on the device, in the card's precision and memory format."""
+    batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device, non_blocking=True)
+    return batch.permute(0, 3, 1, 2).to(DTYPES[card.precision], memory_format=memory_format(card)).div_(255)
 
 
 def load_torch_scorer(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> Scorer:
-    """Build the card's network, put the weights in and move it to the device."""
-    chosen = choose_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    network = build_network(card)
-    load_strictly(network, weights, DTYPES[card.precision])
-    network = network.to(chosen).to(memory_format=torch.channels_last).eval()
+    """Load the card's network and make it a scorer."""
+    network, chosen = load_network(card, weights, device=device, threads=threads)
     if hasattr(network, "prepare"):
         network.prepare()  # type: ignore[operator]
+    return ready_scorer(card, network, chosen)
+
+
+def load_network(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> tuple[nn.Module, torch.device]:
+    """Build the card's network, put the weights in, move it to the device and into the card's arithmetic."""
+    chosen = choose_device(device)
+    require_precision(chosen, card)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 is what the scorer's id says; TF32 keeps 10 bits of 23
+    network = build_network(card)
+    load_strictly(network, weights, DTYPES[card.precision])
+    network = network.to(chosen).to(memory_format=memory_format(card)).eval()
     log.info("model_loaded", scorer=card.scorer_id, device=str(chosen))
-    return TorchScorer(card, network, chosen)
+    return network, chosen
+
+
+def ready_scorer(card: ModelCard, network: nn.Module, device: torch.device) -> TorchScorer:
+    """Make a scorer of a loaded network. Raises `ConfigurationError` where the device cannot run it."""
+    scorer = TorchScorer(card, network, device)
+    if card.precision is not Precision.FLOAT32:
+        _try_out(scorer, device)
+    return scorer
+
+
+def memory_format(card: ModelCard) -> torch.memory_format:
+    """How the card's scorer lays its maps out in memory."""
+    return torch.channels_last if card.channels_last else torch.contiguous_format
+
+
+def require_precision(device: torch.device, card: ModelCard) -> None:
+    """Raise `ConfigurationError` where the GPU would only emulate the precision, slowly."""
+    emulated = card.precision is Precision.BFLOAT16 and device.type == "cuda"
+    if emulated and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ConfigurationError(
+            f"{torch.cuda.get_device_name(device)} has no bfloat16, which {card.name} is to run in",
+            cure="choose float16 or float32",
+        )
+
+
+def _try_out(scorer: TorchScorer, device: torch.device) -> None:
+    """Score a blank image: which operations a device lacks in less than float32, torch says only when they run."""
+    wanted = scorer.card.preprocessing
+    try:
+        scorer.score(np.zeros((1, wanted.height, wanted.width, 3), dtype=np.uint8))
+    except RuntimeError as error:
+        if "not implemented for" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"{device} cannot run {scorer.card.name} in {scorer.card.precision}: {str(error).splitlines()[0]}",
+            cure="choose float32, or another device",
+        ) from error
 
 
 def choose_device(device: str) -> torch.device:

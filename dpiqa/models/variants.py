@@ -5,7 +5,7 @@ from dpiqa.models.base import ModelCard, ModelKind, Precision
 from dpiqa.models.choice import ModelChoice
 
 #: Kinds whose networks run in torch, in any precision and memory format.
-_TORCH = frozenset({ModelKind.STUDENT, ModelKind.TEACHER})
+_TORCH = frozenset({ModelKind.STUDENT, ModelKind.TEACHER, ModelKind.PROMPTIQA})
 
 
 def chosen_card(card: ModelCard, choice: ModelChoice) -> ModelCard:
