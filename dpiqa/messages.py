@@ -14,7 +14,7 @@ class Queue(StrEnum):
     LIVE = "live"  #: student work of events; served before `bulk`
     BULK = "bulk"  #: student work of submitted jobs
     TEACHER = "teacher"  #: escalated images
-    MAINTENANCE = "maintenance"  #: listing of submitted jobs
+    MAINTENANCE = "maintenance"  #: listing of submitted jobs, preparing of requirements
 
 
 class Task(StrEnum):
@@ -22,6 +22,7 @@ class Task(StrEnum):
 
     SCORE = "dpiqa.score"  #: argument `item_ids: list[int]`
     EXPAND = "dpiqa.expand"  #: argument `job_id: str`
+    PREPARE = "dpiqa.prepare"  #: argument `requirement: int`, its row
 
 
 class Doorbell(Protocol):
@@ -36,6 +37,9 @@ class Doorbell(Protocol):
 
     def expand(self, job_id: str) -> None:
         """Say that a job waits to be listed. Raises `BrokerUnavailable`; nothing is lost by that."""
+
+    def prepare(self, requirement: int) -> None:
+        """Say that a requirement waits to be checked. Raises `BrokerUnavailable`; nothing is lost by that."""
 
     def depth(self, queue: Queue) -> int:
         """Messages waiting in the queue. Raises `BrokerUnavailable`."""

@@ -36,6 +36,10 @@ class CeleryDoorbell:
         """Say that a job waits to be listed."""
         self._send(Task.EXPAND, [str(job_id)], Queue.MAINTENANCE)
 
+    def prepare(self, requirement: int) -> None:
+        """Say that a requirement waits to be checked."""
+        self._send(Task.PREPARE, [requirement], Queue.MAINTENANCE)
+
     def depth(self, queue: Queue) -> int:
         """Messages waiting in the queue; those that a worker holds are not counted."""
         with _mapped(), self._app.connection_or_acquire() as connection:

@@ -1,5 +1,6 @@
 """The tasks: unpack the message, call the library, return. Nothing that happens in one ever crosses into Celery."""
 
+import threading
 from collections.abc import Callable
 
 import structlog
@@ -8,6 +9,8 @@ from celery import Celery
 from dpiqa.messages import Task
 from dpiqa.pipeline.batches import first_line
 from dpiqa.pipeline.listing import expand
+from dpiqa.requirements.pending import prepare_pending
+from dpiqa.requirements.prepare import Workshop
 
 from .room import Room
 
@@ -26,6 +29,22 @@ def register(app: Celery, room: Callable[[], Room]) -> None:
     def expand_job(job_id: str) -> None:
         """List this job's objects, if nobody does."""
         _guarded(lambda: _expand(room(), job_id), job=job_id)
+
+    one_at_a_time = threading.Lock()  # each loads a model of its own
+
+    @app.task(name=Task.PREPARE.value)
+    def prepare(requirement: int) -> None:
+        """Check this requirement, if nobody does. While this process is at another, the feeder rings again."""
+        if one_at_a_time.acquire(blocking=False):
+            try:
+                _guarded(lambda: _prepare(room(), int(requirement)), requirement=requirement)
+            finally:
+                one_at_a_time.release()
+
+
+def _prepare(room: Room, requirement: int) -> None:
+    shop = Workshop(room.engine, room.decoder, room.settings)
+    prepare_pending(shop, requirement, room.store, room.stopping)
 
 
 def _expand(room: Room, job_id: str) -> None:

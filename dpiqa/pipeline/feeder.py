@@ -10,9 +10,10 @@ from sqlalchemy import Engine
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.messages import Doorbell
 from dpiqa.pipeline.batches import first_line
-from dpiqa.pipeline.ringing import empty_queues, ring_all, ring_expand
+from dpiqa.pipeline.ringing import empty_queues, ring_all, ring_expand, ring_prepare
 from dpiqa.settings import Settings
 from dpiqa.storage import ledger
+from dpiqa.storage.requirements import unprepared
 from dpiqa.storage.sessions import transaction
 
 log = structlog.get_logger()
@@ -47,7 +48,7 @@ class Feeder:
             self._thread.join()
 
     def look(self, *, sweep: bool = True) -> None:
-        """Ring what waits, once. `sweep`: look for lost messages and unlisted jobs too.
+        """Ring what waits, once. `sweep`: look for lost messages, unlisted jobs and unchecked requirements too.
 
         Raises `DatabaseUnavailable`.
         """
@@ -63,9 +64,12 @@ class Feeder:
                 max_crashes=settings.max_crashes,
             )
             jobs = ledger.unlisted_jobs(c) if sweep else []
+            requirements = unprepared(c) if sweep else []
         ring_all(self._doorbell, rings)
         for job_id in jobs:
             ring_expand(self._doorbell, str(job_id))
+        for requirement in requirements:
+            ring_prepare(self._doorbell, requirement)
 
     def _run(self) -> None:
         next_sweep = 0.0

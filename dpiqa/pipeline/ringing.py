@@ -31,6 +31,14 @@ def ring_expand(doorbell: Doorbell, job_id: str) -> None:
         log.warning("not_rung", job=job_id, error=str(error))
 
 
+def ring_prepare(doorbell: Doorbell, requirement: int) -> None:
+    """Say that a requirement waits to be checked. Where the broker is away the feeder rings again later."""
+    try:
+        doorbell.prepare(requirement)
+    except BrokerUnavailable as error:
+        log.warning("not_rung", requirement=requirement, error=str(error))
+
+
 def empty_queues(doorbell: Doorbell) -> set[Queue]:
     """Return the queues that hold no message; none while the broker is away."""
     try:

@@ -7,7 +7,6 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 
 from dpiqa.pipeline.prepare import Decoder
-from dpiqa.requirements.checking import check
 from dpiqa.requirements.images import PairImages, PairReader, read_images
 from dpiqa.requirements.model import PromptModel, find_prompt_card, load_prompt_model
 from dpiqa.requirements.prepared import Preparation
@@ -47,7 +46,10 @@ class Workshop:
         self, wanted: RequirementRequest, images: PairImages, *, step: Callable[[], None] = lambda: None
     ) -> Preparation:
         """Load the model and have it check the pairs. Raises as `load` and `dpiqa.requirements.checking.check`."""
-        return check(wanted.pairs, images, self.load(wanted.model, self.settings), force=wanted.force, step=step)
+        model = self.load(wanted.model, self.settings)
+        from dpiqa.requirements.checking import check  # noqa: PLC0415 - SciPy, which comes with the models' extra
+
+        return check(wanted.pairs, images, model, force=wanted.force, step=step)
 
     def do(self, ask: Callable[[Connection], Answer]) -> Answer:
         """Run one transaction, again where Postgres asks for it. Raises `DatabaseUnavailable`."""

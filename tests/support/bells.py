@@ -9,6 +9,7 @@ class Bell:
     def __init__(self):
         self.rings = []  #: (queue, item ids)
         self.jobs = []
+        self.requirements = []
         self.broken = False
 
     def score(self, queue, item_ids):
@@ -20,6 +21,11 @@ class Bell:
         """Note a job."""
         self._check()
         self.jobs.append(job_id)
+
+    def prepare(self, requirement):
+        """Note a requirement."""
+        self._check()
+        self.requirements.append(requirement)
 
     def depth(self, queue):
         """Nothing waits."""
