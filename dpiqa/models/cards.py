@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from dpiqa.errors import CheckpointError, ConfigurationError, NotFound
 from dpiqa.models.base import ModelCard
 from dpiqa.models.pixels import BUILT_IN
+from dpiqa.models.weights_file import find_damage
 from dpiqa.settings import default_models_dir
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -56,8 +57,10 @@ def verify(card: ModelCard, models_dir: Path | None = None) -> None:
         return
     found = sha256_of(path)
     if found != card.sha256:
+        damage = find_damage(path) if path.suffix == ".safetensors" else ""
+        reasons = filter(None, (damage, f"expected sha256 {card.sha256}, found {found}"))
         raise CheckpointError(
-            f"{path} is not what its card says: expected sha256 {card.sha256}, found {found}",
+            f"{path} is not what its card says: {'; '.join(reasons)}",
             cure="the file is damaged or was exchanged: restore it, or make a card for the new weights",
         )
 

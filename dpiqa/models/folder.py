@@ -1,0 +1,118 @@
+"""Changing a models folder: one process at a time, and never half. Free of torch.
+
+A model counts from the moment its card is there. So cards come last and go first, and everything is made in a hidden
+folder beside, which a killed process may leave behind and the next change clears away.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.models.base import ModelCard
+from dpiqa.models.cards import BUNDLED, find_card, list_cards
+from dpiqa.models.pixels import BUILT_IN
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_STAGING = ".unfinished-"
+_LOCK = ".lock"
+
+
+@contextmanager
+def changing(models_dir: Path) -> Iterator[None]:
+    """Hold the folder's lock, making the folder first if need be; waits for another process that holds it.
+
+    Raises `ConfigurationError` if the folder cannot be written.
+    """
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(models_dir / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise unwritable(models_dir, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for left in models_dir.glob(f"{_STAGING}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def staging(models_dir: Path) -> Iterator[Path]:
+    """Yield an empty folder on the same disk, within `changing`; it is gone afterwards, whatever happened."""
+    try:
+        folder = Path(mkdtemp(prefix=_STAGING, dir=models_dir))
+    except OSError as error:
+        raise unwritable(models_dir, error) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_new(name: str, models_dir: Path) -> None:
+    """Raise `InvalidRequest` unless a model may be called so and none is."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{name!r} is no name for a model",
+            cure="use up to 64 lower-case letters, digits, dots, hyphens and underscores",
+        )
+    if name in {card.name for card in list_cards(models_dir if models_dir.is_dir() else None)}:
+        raise InvalidRequest(
+            f"a model is called {name} already", cure=f"choose another name, or `dpiqa models remove {name}` first"
+        )
+
+
+def publish(staged: Path, card: ModelCard, models_dir: Path) -> None:
+    """Move weights and card from a staging folder into place, durably. Raises `ConfigurationError`."""
+    assert card.weights is not None  # noqa: S101 - only the built-in model has none
+    document = staged / f"{card.name}.json"
+    try:
+        document.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        for name in (card.weights, document.name):
+            _flush(staged / name)
+            (staged / name).replace(models_dir / name)
+        _flush(models_dir)
+    except OSError as error:
+        raise unwritable(models_dir, error) from error
+
+
+def remove_model(name: str, models_dir: Path) -> ModelCard:
+    """Delete a model of the user's: card first, then weights. Returns what its card said.
+
+    Raises `NotFound`, `InvalidRequest` for a model that comes with dpiqa, `ConfigurationError` if it cannot be deleted.
+    """
+    card = find_card(name, models_dir if models_dir.is_dir() else None)
+    if name in BUILT_IN or (BUNDLED / f"{name}.json").is_file():
+        raise InvalidRequest(f"{name} comes with dpiqa and cannot be removed", cure="just do not name it in a profile")
+    with changing(models_dir):
+        try:
+            (models_dir / f"{name}.json").unlink(missing_ok=True)
+            if card.weights is not None:
+                (models_dir / card.weights).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(models_dir, error) from error
+    return card
+
+
+def unwritable(folder: Path, error: OSError) -> ConfigurationError:
+    """Say why a folder could not be changed, in our words."""
+    return ConfigurationError(
+        f"{folder} cannot be written: {error.strerror or error}",
+        cure="make room or give yourself the right to write there, or set DPIQA_MODELS_DIR to another folder",
+    )
+
+
+def _flush(path: Path) -> None:
+    """Wait until the disk has it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

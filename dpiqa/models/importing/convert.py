@@ -1,0 +1,113 @@
+"""Published weights into a safetensors file of ours. Needs torch; ONNX files do not come here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dpiqa.errors import CheckpointError, InvalidRequest
+from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.checkpoint import mismatch, write_weights
+from dpiqa.models.importing.naming import Renamed, rename
+from dpiqa.models.importing.pickles import read_checkpoint
+from dpiqa.models.networks import build_network
+from dpiqa.models.text.embeddings import TextEmbeddings, content_hash, read_embeddings
+from dpiqa.models.text.source import TextSource
+
+EMBEDDINGS = "prompts.embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What conversion learned about the file."""
+
+    architecture: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def convert(file: Path, card: ModelCard, weights: Path, embeddings_file: Path | None) -> Converted:
+    """Write `weights` from the published `file` for the network that `card` describes.
+
+    Raises `CheckpointError` naming the file and the tensor that is missing, unexpected, of another shape or not finite.
+    """
+    published = read_checkpoint(file)
+    embeddings = _embeddings(card, embeddings_file, published.tensors)
+    architecture = card.architecture | _text_sizes(embeddings)
+    network = build_network(card.model_copy(update={"architecture": architecture}))
+    given = {} if embeddings is None else {EMBEDDINGS: embeddings.values}
+    try:
+        renamed = rename(published.tensors | given, card.kind, network)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error.message}", cure=error.cure) from error
+    complaint = mismatch(network.state_dict(), renamed.tensors, renamed.called) or _not_finite(renamed)
+    if complaint:
+        raise CheckpointError(
+            f"{file}: {complaint}",
+            cure=f"the file is damaged, or no {card.kind} of these sizes (--kind, --architecture)",
+        )
+    write_weights({name: _single(tensor) for name, tensor in renamed.tensors.items()}, weights)
+    return Converted(architecture, (*published.notes, *_left_out(renamed)))
+
+
+def _embeddings(card: ModelCard, file: Path | None, published: dict[str, torch.Tensor]) -> TextEmbeddings | None:
+    """Read the text embeddings that a published teacher needs and does not hold."""
+    wanted = card.kind is ModelKind.TEACHER and card.architecture.get("prompts") is None and EMBEDDINGS not in published
+    if wanted and file is None:
+        raise InvalidRequest(
+            "a published teacher does not hold the embeddings of its prompts",
+            cure="make them once with `dpiqa models embed-text` and name the file with --text-embeddings",
+        )
+    if file is not None and not wanted:
+        raise InvalidRequest(
+            f"this {card.kind} takes no text embeddings from a file", cure="leave --text-embeddings out"
+        )
+    if file is None:
+        return None
+    return _read_numpy(file) if file.suffix == ".npy" else read_embeddings(file)
+
+
+def _read_numpy(file: Path) -> TextEmbeddings:
+    try:
+        values = torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{file} holds no array of numbers: {error}", cure="restore it") from error
+    if values.ndim != 2 or not bool(torch.isfinite(values).all()):
+        raise CheckpointError(
+            f"{file}: expected finite numbers (N, width), found shape {tuple(values.shape)}", cure="give another file"
+        )
+    return TextEmbeddings(values, TextSource(prompts=file.name, sha256=content_hash(values)))
+
+
+def _text_sizes(embeddings: TextEmbeddings | None) -> dict[str, Any]:
+    if embeddings is None:
+        return {}
+    return {"prompt_count": len(embeddings.values), "text": embeddings.source.model_dump(mode="json")}
+
+
+def _not_finite(renamed: Renamed) -> str:
+    for name, tensor in renamed.tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return f"tensor {renamed.called.get(name, name)} holds values that are not finite numbers"
+    return ""
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    """No network here runs in double precision."""
+    return tensor.float() if tensor.dtype is torch.float64 else tensor
+
+
+def _left_out(renamed: Renamed) -> list[str]:
+    """Say which tensors of the file no score uses, and which of ours it lacks."""
+    notes = []
+    if renamed.unused:
+        notes.append(f"left out {len(renamed.unused)} tensors that no score uses: {_parts(renamed.unused)}")
+    if renamed.spare:
+        notes.append(f"{len(renamed.spare)} tensors that no score uses are not in the file: {_parts(renamed.spare)}")
+    return notes
+
+
+def _parts(names: tuple[str, ...]) -> str:
+    """`vae.decoder.conv_in.weight`, … -> `vae.decoder`, …; each once."""
+    return ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))

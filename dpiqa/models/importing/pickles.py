@@ -1,0 +1,138 @@
+"""Published files into tensors. Nothing in a file is executed: pickles are read with `weights_only=True`."""
+
+import pickletools
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dpiqa.errors import CheckpointError
+from dpiqa.models.checkpoint import load_tensors
+
+#: First bytes of what people take for a checkpoint, and what to do instead.
+_MISTAKEN = (
+    (b"version https://git-lfs", "it is a Git LFS pointer, not the file", "fetch the file itself (`git lfs pull`)"),
+    (b"<", "it is a web page, not a checkpoint", "open the address in a browser and download the file by hand"),
+    (b"{", "it is a JSON document, not a checkpoint", "name the file with the weights"),
+)
+_PICKLE = (b"PK\x03\x04", b"\x80")
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+#: Figures that training scripts leave beside the weights: plain numbers, pickled through these. numpy renamed its core.
+_SCALARS: list[Any] = [
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A state dict as it was published, without the prefix of data-parallel training."""
+
+    tensors: dict[str, torch.Tensor]
+    notes: tuple[str, ...]  #: what the reader of a message should know
+
+
+def read_checkpoint(file: Path) -> Published:
+    """Read safetensors, or what `torch.save` wrote: a state dict, or a dict with one at `state_dict`.
+
+    Raises `CheckpointError` naming the file and what is wrong with it: missing, damaged, no checkpoint, or a pickle
+    that wants to run code.
+    """
+    if not file.is_file():
+        raise CheckpointError(f"there is no file {file}", cure="check the path")
+    with file.open("rb") as opened:
+        start = opened.read(64)
+    for mark, reason, cure in _MISTAKEN:
+        if start.lstrip().startswith(mark):
+            raise CheckpointError(f"{file}: {reason}", cure=cure)
+    if not start.startswith(_PICKLE):
+        return Published(_unwrapped(load_tensors(file), file), ())
+    note = f"{file.name} is a Python pickle, read as tensors and numbers only (weights_only); nothing in it was run"
+    return Published(_unwrapped(_read_pickle(file), file), (note,))
+
+
+def _read_pickle(file: Path) -> Any:
+    zipped = zipfile.is_zipfile(file)
+    if zipped:
+        _check_records(file)
+    try:
+        with torch.serialization.safe_globals(_SCALARS):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
+    except Exception as error:  # damaged and hostile pickles raise anything
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "GLOBAL" in str(error) or "weights_only" in reason.lower():
+            wanted = next((line for line in str(error).splitlines() if "GLOBAL" in line), reason)
+            raise CheckpointError(
+                f"{file} was refused: it is a pickle that wants more than tensors: {wanted.strip()}",
+                cure="loading it might run its author's code; ask for a safetensors file",
+            ) from error
+        raise CheckpointError(
+            f"{file} is damaged or cut off ({file.stat().st_size:,} bytes): {reason}", cure="download it again"
+        ) from error
+
+
+def _check_records(file: Path) -> None:
+    """Raise `CheckpointError` naming the first tensor whose bytes are not those of its checksum."""
+    with zipfile.ZipFile(file) as archive:
+        checked = [info for info in archive.infolist() if info.CRC]  # torch may be told to write none
+        broken = next((info.filename for info in checked if not _is_whole(archive, info)), None)
+        if broken is None:
+            return
+        names = _tensor_names(archive)
+    tensor = names.get(broken.rpartition("/")[2], "")
+    what = f"tensor {tensor}" if tensor else f"its part {broken}"
+    raise CheckpointError(f"{file}: {what} is not what its checksum says", cure="download it again")
+
+
+def _is_whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(info) as record:
+            while record.read(2**20):
+                pass
+    except (zipfile.BadZipFile, EOFError):
+        return False
+    return True
+
+
+def _tensor_names(archive: zipfile.ZipFile) -> dict[str, str]:
+    """Return each storage's tensor (`17` -> name), from the pickle's opcodes, without running it; {} if unreadable."""
+    try:
+        pickle = next(info for info in archive.infolist() if info.filename.endswith("/data.pkl"))
+        return dict(_named_storages(archive.read(pickle)))
+    except (StopIteration, ValueError, zipfile.BadZipFile):
+        return {}
+
+
+def _named_storages(pickle: bytes) -> Iterator[tuple[str, str]]:
+    """In a state dict a tensor's name comes first, then its storage's key, which is a number."""
+    name = ""
+    for _, argument, _ in pickletools.genops(pickle):
+        if not isinstance(argument, str):
+            continue
+        if argument.isdigit():
+            yield argument, name
+        elif argument not in {"storage", "cpu", "module"} and " " not in argument and ":" not in argument:
+            name = argument
+
+
+def _unwrapped(found: Any, file: Path) -> dict[str, torch.Tensor]:
+    """Take the state dict out of a training checkpoint, and `module.` off its names."""
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not found:
+        kind = "is empty" if isinstance(found, Mapping) else f"is a {type(found).__name__}"
+        raise CheckpointError(f"{file} holds no state dict: what it holds {kind}", cure="give a file of named tensors")
+    odd = next((name for name, value in found.items() if not isinstance(value, torch.Tensor)), None)
+    if odd is not None:
+        keys = ", ".join(sorted(map(str, found))[:5])
+        raise CheckpointError(
+            f"{file}: {odd} is a {type(found[odd]).__name__}, not a tensor (it holds {keys}, …)",
+            cure="give a state dict, or a dict with one at state_dict",
+        )
+    prefix = "module." if all(str(name).startswith("module.") for name in found) else ""
+    return {str(name).removeprefix(prefix): value.detach() for name, value in found.items()}

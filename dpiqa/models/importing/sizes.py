@@ -1,0 +1,81 @@
+"""What is known of a published network before its file is opened: sizes, input, scale. Defaults are the authors'."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from dpiqa.errors import InvalidRequest
+from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.promptiqa.config import SCORE_SCALE, PromptIQAConfig
+
+
+class OnnxConfig(BaseModel):
+    """Sizes of a network in an ONNX file. The default is the published student's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input_size: PositiveInt = 512  #: pixels a side
+
+
+def read_architecture(file: Path) -> dict[str, Any]:
+    """Read the sizes of a network that is not the published one: a JSON object, or a card with one at `architecture`.
+
+    Raises `InvalidRequest` naming the file.
+    """
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(
+            f"{file} is not a JSON document: {error}", cure="give a card or its architecture"
+        ) from error
+    architecture = found.get("architecture", found) if isinstance(found, dict) else found
+    if not isinstance(architecture, dict):
+        raise InvalidRequest(f"{file} holds no JSON object", cure="give a card or its architecture")
+    return architecture
+
+
+def complete_sizes(kind: ModelKind, given: dict[str, Any]) -> dict[str, Any]:
+    """Check sizes and fill in the published ones; returns what a card has as its `architecture`.
+
+    Raises `InvalidRequest` naming the field.
+    """
+    try:
+        return _config(kind).model_validate(given).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the architecture"
+        raise InvalidRequest(f"{field}: {first['msg']}", cure=f"correct the architecture of this {kind}") from error
+
+
+def preprocessing_of(kind: ModelKind, sizes: dict[str, Any]) -> Preprocessing:
+    """Return how images become this network's input."""
+    if kind is ModelKind.PROMPTIQA:
+        return PromptIQAConfig.model_validate(sizes).preprocessing
+    return Preprocessing(width=sizes["input_size"], height=sizes["input_size"])
+
+
+def scale_of(kind: ModelKind) -> str:
+    """Return what this network's scores mean."""
+    return SCORE_SCALE if kind is ModelKind.PROMPTIQA else str(ModelCard.model_fields["score_scale"].default)
+
+
+def _config(kind: ModelKind) -> type[BaseModel]:
+    """Import the sizes of one kind, and no other kind's network."""
+    match kind:
+        case ModelKind.STUDENT:
+            from dpiqa.models.student import StudentConfig  # noqa: PLC0415 - needs torch
+
+            return StudentConfig
+        case ModelKind.TEACHER:
+            from dpiqa.models.teacher import TeacherConfig  # noqa: PLC0415 - needs diffusers
+
+            return TeacherConfig
+        case ModelKind.PROMPTIQA:
+            return PromptIQAConfig
+        case ModelKind.ONNX:
+            return OnnxConfig
+        case ModelKind.PIXELS:
+            raise InvalidRequest("models of kind pixels have no weights to import", cure="name another kind")

@@ -1,0 +1,95 @@
+"""The layout of safetensors files, as far as it takes to say what is wrong with which tensor. Free of torch.
+
+A file: 8 bytes with the header's length; the header, JSON: name -> dtype, shape, first and last byte; the tensors.
+Files that we write carry a digest of every tensor: the file's own sha256 tells that something changed, these tell what.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+DIGESTS = "dpiqa.digests"  #: the one metadata key: with several, safetensors would write equal files in unequal bytes
+_LENGTH_BYTES = 8
+_LONGEST_HEADER = 100_000_000  #: bytes, the format's own limit
+_DIGEST_LENGTH = 16  #: hex digits: against accidents; against forgery stands the sha256 in the card
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a safetensors file says about itself."""
+
+    places: dict[str, tuple[int, int]]  #: tensor -> first byte, byte after the last, from the start of the file
+    metadata: dict[str, str]
+
+
+def read_header(path: Path) -> Header:
+    """Read the header. Raises `ValueError` saying in words why it is none, `OSError` for a file that cannot be read."""
+    with path.open("rb") as file:
+        length = _header_length(file, path.stat().st_size)
+        try:
+            entries = json.loads(file.read(length))
+            metadata = entries.pop("__metadata__", {})
+            start = _LENGTH_BYTES + length
+            places = {name: _place(entry, start) for name, entry in entries.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError("its header is no safetensors header") from error
+    return Header(places, metadata)
+
+
+def find_damage(path: Path) -> str:
+    """Say what is wrong with a safetensors file, naming the tensor; "" if nothing is found."""
+    try:
+        header = read_header(path)
+        size = path.stat().st_size
+        for name, (_, end) in sorted(header.places.items(), key=lambda entry: entry[1]):
+            if end > size:
+                return f"it is cut off within tensor {name}, which ends at byte {end:,} of {size:,}"
+        expected = json.loads(header.metadata.get(DIGESTS, "{}"))
+        with path.open("rb") as file:
+            return next(_changed(file, header, expected), "")
+    except (TypeError, AttributeError):
+        return "its metadata is damaged"
+    except (ValueError, OSError) as error:
+        return str(error)
+
+
+def digest_of(data: Any) -> str:
+    """Return the digest of one tensor's bytes (anything with the buffer protocol)."""
+    return hashlib.sha256(data).hexdigest()[:_DIGEST_LENGTH]
+
+
+def digests_entry(digests: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata that carries the digests of a file's tensors, the same text for the same tensors."""
+    return {DIGESTS: json.dumps(dict(digests), sort_keys=True, separators=(",", ":"))}
+
+
+def _header_length(file: BinaryIO, size: int) -> int:
+    first = file.read(_LENGTH_BYTES)
+    length = int.from_bytes(first, "little")
+    if len(first) < _LENGTH_BYTES or length > _LONGEST_HEADER:
+        raise ValueError("it is not a safetensors file")
+    if _LENGTH_BYTES + length > size:
+        raise ValueError(f"it is cut off within its header: {size:,} bytes are there")
+    return length
+
+
+def _place(entry: Mapping[str, Any], start: int) -> tuple[int, int]:
+    first, end = entry["data_offsets"]
+    if not isinstance(first, int) or not isinstance(end, int) or not 0 <= first <= end:
+        raise ValueError("offsets that are none")
+    return start + first, start + end
+
+
+def _changed(file: BinaryIO, header: Header, expected: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence for every tensor whose bytes are not those of its digest."""
+    for name, digest in expected.items():
+        if name not in header.places:
+            yield f"tensor {name} was taken out"
+            continue
+        first, end = header.places[name]
+        file.seek(first)
+        if digest_of(file.read(end - first)) != digest:
+            yield f"tensor {name} was changed"
