@@ -1,0 +1,119 @@
+"""Texts through CLIP's text encoder, by transformers.
+
+Two ways, one for each table of prompts (`Pooling`): the published DP-IQA code takes CLIP's text features (the state of
+the end token, projected); its paper averages the token states of Stable Diffusion's text encoder, which is CLIP's.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from dpiqa.errors import CheckpointError, InvalidRequest
+from dpiqa.models.prompts import Pooling
+
+BATCH = 64  #: texts at a time
+_MODELS = {Pooling.PROJECTED: CLIPTextModelWithProjection, Pooling.TOKEN_MEAN: CLIPTextModel}
+
+
+@dataclass(frozen=True, slots=True)
+class TextEncoder:
+    """A text encoder and its tokenizer, in float32."""
+
+    name: str  #: `FOLDER@` and the start of the sha256 of its weights
+    weights_sha256: str
+    pooling: Pooling
+    tokenizer: Any
+    network: Any
+    device: torch.device
+
+    def tokens(self, texts: list[str]) -> list[list[int]]:
+        """Return each text's token ids. Raises `InvalidRequest` for a text that is longer than the encoder reads."""
+        longest = self.network.config.max_position_embeddings
+        ids: list[list[int]] = self.tokenizer(texts, truncation=False)["input_ids"]
+        for text, tokens in zip(texts, ids, strict=True):
+            if len(tokens) > longest:
+                raise InvalidRequest(
+                    f"{text!r} has {len(tokens)} tokens; {self.name} reads {longest}", cure="shorten the prompt"
+                )
+        return ids
+
+    @torch.inference_mode()
+    def embed(self, texts: list[str]) -> Iterator[torch.Tensor]:
+        """Yield the embeddings (n, width) of up to `BATCH` texts at a time, float32, on the CPU.
+
+        An embedding depends on no other text: padding is masked.
+        """
+        ids = self.tokens(texts)
+        for start in range(0, len(ids), BATCH):
+            batch = self.tokenizer.pad({"input_ids": ids[start : start + BATCH]}, return_tensors="pt").to(self.device)
+            output = self.network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+            yield self._pooled(output, batch["attention_mask"]).cpu()
+
+    def _pooled(self, output: Any, mask: torch.Tensor) -> torch.Tensor:
+        if self.pooling is Pooling.PROJECTED:
+            projected: torch.Tensor = output.text_embeds
+            return projected
+        weights = mask[:, :, None].to(output.last_hidden_state.dtype)
+        mean: torch.Tensor = (output.last_hidden_state * weights).sum(dim=1) / weights.sum(dim=1)
+        return mean
+
+
+def load_text_encoder(folder: Path, pooling: Pooling, *, device: torch.device) -> TextEncoder:
+    """Load CLIP (its own layout, or Stable Diffusion's with `text_encoder/` and `tokenizer/`) from a local folder.
+
+    Raises `CheckpointError`: no such folder, no safetensors weights, or weights that lack what `pooling` needs, as
+    Stable Diffusion's lack the projection.
+    """
+    nested = (folder / "text_encoder").is_dir()
+    weights, words = (folder / "text_encoder", folder / "tokenizer") if nested else (folder, folder)
+    if not (weights / "config.json").is_file():
+        raise CheckpointError(f"{folder} holds no text encoder", cure="give a folder of CLIP or of Stable Diffusion")
+    try:
+        network, found = _load_quietly(_MODELS[pooling], weights)
+        tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"{folder} cannot be loaded as CLIP: {reason}", cure="restore the folder") from error
+    if found["missing_keys"]:
+        raise CheckpointError(
+            f"{folder} has no {sorted(found['missing_keys'])[0]}, which {pooling} embeddings need",
+            cure="give CLIP's own folder: the text encoder of Stable Diffusion is only good for token-mean",
+        )
+    digest = _hash_weights(network.state_dict())
+    return TextEncoder(
+        f"{folder.resolve().name}@{digest[:12]}", digest, pooling, tokenizer, network.eval().to(device), device
+    )
+
+
+def _load_quietly(kind: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Load without a bar, and without the warning about CLIP's image half, which is there and not wanted."""
+    talk: Any = transformers.utils.logging  # untyped
+    loud, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
+    talk.set_verbosity(logging.ERROR)
+    talk.disable_progress_bar()
+    try:
+        network, found = kind.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    finally:
+        talk.set_verbosity(loud)
+        if bars:
+            talk.enable_progress_bar()
+    return network, found
+
+
+def _hash_weights(tensors: dict[str, torch.Tensor]) -> str:
+    """Sha256 over names, shapes and float32 values: the same for any file format and precision of the same values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        if tensor.is_floating_point():
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()
