@@ -10,11 +10,14 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
+from dpiqa.imaging.cubic import resize_cubic
+
 
 class ResizeFilter(StrEnum):
     """Resampling kernels in use."""
 
     BILINEAR = "bilinear"  #: Pillow's antialiased bilinear, the published DP-IQA protocol
+    CUBIC_OPENCV = "cubic-opencv"  #: OpenCV's `INTER_CUBIC`, not antialiased, the published PromptIQA protocol
 
 
 class Preprocessing(BaseModel):
@@ -33,7 +36,12 @@ class Preprocessing(BaseModel):
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """Upright RGB Pillow image of any size -> (H, W, 3) uint8 array, contiguous."""
+    """Upright RGB Pillow image of any size -> (H, W, 3) uint8 array, contiguous.
+
+    Raises `ConfigurationError` where the filter needs a library that is not installed.
+    """
     size = (preprocessing.width, preprocessing.height)
+    if preprocessing.filter is ResizeFilter.CUBIC_OPENCV:
+        return np.ascontiguousarray(resize_cubic(np.asarray(image, dtype=np.uint8), *size))
     resized = image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
     return np.ascontiguousarray(resized, dtype=np.uint8)

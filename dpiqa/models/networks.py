@@ -10,7 +10,7 @@ from dpiqa.models.base import ModelCard, ModelKind
 
 def build_network(card: ModelCard) -> nn.Module:
     """Build the card's network on the meta device, without weights. Raises `CheckpointError` if its sizes are wrong."""
-    builders = {ModelKind.STUDENT: _student, ModelKind.TEACHER: _teacher}
+    builders = {ModelKind.STUDENT: _student, ModelKind.TEACHER: _teacher, ModelKind.PROMPTIQA: _promptiqa}
     try:
         with torch.device("meta"):
             return builders[card.kind](card)
@@ -31,3 +31,10 @@ def _teacher(card: ModelCard) -> nn.Module:
     from dpiqa.models.teacher import Teacher, TeacherConfig  # noqa: PLC0415
 
     return Teacher(TeacherConfig.model_validate(card.architecture))
+
+
+def _promptiqa(card: ModelCard) -> nn.Module:
+    from dpiqa.models.promptiqa.config import PromptIQAConfig  # noqa: PLC0415
+    from dpiqa.models.promptiqa.network import PromptIQA  # noqa: PLC0415
+
+    return PromptIQA(PromptIQAConfig.model_validate(card.architecture))

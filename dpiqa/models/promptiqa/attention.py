@@ -1,0 +1,67 @@
+"""Multi-view attention learning (PromptIQA, section 3.2): many maps of one image fused into one.
+
+Written from a description of what the published model computes; the names are those of its state dict.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class SpatialAttention(nn.Module):
+    """Every cell of one map attends to all its cells, by unscaled dot products; added to the map with weight gamma."""
+
+    def __init__(self, width: int, query_width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(1))
+        self.qConv = nn.Conv2d(width, query_width, 1)
+        self.kConv = nn.Conv2d(width, query_width, 1)
+        self.vConv = nn.Conv2d(width, width, 1)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        query, key, value = (conv(maps).flatten(2).mT for conv in (self.qConv, self.kConv, self.vConv))
+        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        mixed: torch.Tensor = maps + self.gamma * seen.mT.reshape(maps.shape)
+        return mixed
+
+
+class TokenAttention(nn.Module):
+    """Residual attention with one head whose result is reordered.
+
+    The published model transposes the attended tokens and reads the numbers back in the shape of the input, instead
+    of transposing again: the residual mixes positions and channels. Published weights were trained so.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.c_q = nn.Linear(width, width)
+        self.c_k = nn.Linear(width, width)
+        self.c_v = nn.Linear(width, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, N, width) -> (B, N, width)."""
+        seen = F.scaled_dot_product_attention(self.c_q(tokens), self.c_k(tokens), self.c_v(tokens))
+        return tokens + seen.mT.reshape(tokens.shape)
+
+
+class MultiViewAttention(nn.Module):
+    """Fuses n maps: each attends within itself, then channels attend to channels and cells to cells across all maps."""
+
+    def __init__(self, maps: int, width: int, query_width: int, cells: int) -> None:
+        super().__init__()
+        self.channel_attention = TokenAttention(width * maps)
+        self.feature_attention = TokenAttention(cells * maps)
+        self.attention_module = nn.ModuleList(SpatialAttention(width, query_width) for _ in range(maps))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """(B, n, C, h, w) -> (B, C, h, w)."""
+        attended = [module(view) for module, view in zip(self.attention_module, maps.unbind(1), strict=True)]
+        views = torch.stack(attended, dim=1).flatten(3)  # B n C cells
+        by_channel = self.feature_attention(views.transpose(1, 2).flatten(2))  # B C (n cells)
+        by_cell = self.channel_attention(views.flatten(1, 2).mT)  # B cells (n C)
+        batch, number, width, cells = views.shape
+        by_channel = by_channel.view(batch, width, number, cells).mean(2)
+        by_cell = by_cell.view(batch, cells, number, width).mean(2).mT
+        fused: torch.Tensor = (by_channel + by_cell) / 2
+        return fused.view(batch, width, *maps.shape[-2:])

@@ -1,0 +1,112 @@
+"""The PromptIQA network: what an image looks like, what the image-score pairs say, and the image's score among them.
+
+Written from the paper (Chen et al., PromptIQA, ECCV 2024) and a description of what the published model computes.
+"""
+
+from functools import partial
+from typing import Any, cast
+
+import torch
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import nn
+
+from dpiqa.models.promptiqa.attention import MultiViewAttention
+from dpiqa.models.promptiqa.config import PromptIQAConfig
+
+_PUBLISHED_EPS = 1e-5  #: of the Blocks whose LayerNorm the published model does not set; timm's default has changed
+
+
+class PromptIQA(nn.Module):
+    """A ViT's maps fused to one vector per image; a transformer over that vector and the prompts of a requirement.
+
+    Attribute names are those of the published state dict.
+    """
+
+    def __init__(self, config: PromptIQAConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vit = _vision_transformer(config)
+        cells = config.grid**2
+        self.MALs = nn.ModuleList(
+            MultiViewAttention(len(config.taps), config.vit_width, config.query_width, cells)
+            for _ in range(config.views)
+        )
+        self.fusion_mal = MultiViewAttention(config.views, config.vit_width, config.query_width, cells)
+        self.block = _block(config.vit_width, config.vit_heads)
+        self.cnn = _cnn(config)
+        width, hidden = config.width, config.width // 2
+        self.i_p_fusion = nn.Sequential(*(_block(width, config.heads) for _ in range(config.pair_blocks)))
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.prompt_fusion = nn.Sequential(*(_block(width, config.heads) for _ in range(config.prompt_blocks)))
+        self.blocks = nn.Sequential(
+            *(_block(width, config.heads, qkv_bias=True, eps=1e-6) for _ in range(config.blocks))
+        )
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.score_block = nn.Sequential(
+            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(hidden, 1), nn.Sigmoid()
+        )
+
+    def forward(self, images: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """Images (B, 3, S, S) in [-1, 1] and prompt features (N, D) -> scores (B,) in [0, 1] in the prompts' sense."""
+        return self.compare(self.image_vectors(images), self.fuse_prompts(features))
+
+    def prompt_features(self, images: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, S, S) in [-1, 1] with scores (N,) in [0, 1] -> (N, D), each row from its own pair alone."""
+        return self.pair_features(self.image_vectors(images), scores)
+
+    def pair_features(self, vectors: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Image vectors (N, D) with scores (N,) -> prompt features (N, D)."""
+        said = scores.to(vectors.dtype)[:, None].expand_as(vectors)
+        pairs = self.i_p_fusion(torch.stack([vectors, said], dim=1))
+        features: torch.Tensor = self.mlp(pairs.mean(1))
+        return features
+
+    def fuse_prompts(self, features: torch.Tensor) -> torch.Tensor:
+        """Prompt features (..., N, D) of one requirement -> (..., N, D), each row knowing of the others."""
+        single = features.dim() == 2
+        fused: torch.Tensor = self.prompt_fusion(features[None] if single else features)
+        return fused[0] if single else fused
+
+    def compare(self, vectors: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
+        """Image vectors (B, D) among fused prompts, (N, D) for all or (B, N, D) one set each -> scores (B,)."""
+        shared = prompts.expand(len(vectors), *prompts.shape[-2:])
+        tokens = torch.cat([vectors[:, None], shared], dim=1)
+        scores: torch.Tensor = self.score_block(self.norm(self.blocks(tokens))[:, 0])
+        return scores.squeeze(1)
+
+    def image_vectors(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) in [-1, 1] -> (B, D)."""
+        maps = self.vit.forward_intermediates(images, indices=list(self.config.taps), intermediates_only=True)
+        views = torch.stack(cast("list[torch.Tensor]", maps), dim=1)  # B taps C grid grid
+        fused = self.fusion_mal(torch.stack([mal(views) for mal in self.MALs], dim=1))
+        tokens = self.block(fused.flatten(2).mT)
+        vectors: torch.Tensor = self.cnn(tokens.mT.reshape(fused.shape))
+        return vectors.flatten(1)
+
+
+def _vision_transformer(config: PromptIQAConfig) -> VisionTransformer:
+    """Build timm's `vit_base_patch8_224` at the config's sizes, without its last norm and its head."""
+    return VisionTransformer(
+        img_size=config.image_size,
+        patch_size=config.patch_size,
+        embed_dim=config.vit_width,
+        depth=config.vit_depth,
+        num_heads=config.vit_heads,
+        final_norm=False,
+        num_classes=0,
+    )
+
+
+def _block(width: int, heads: int, *, qkv_bias: bool = False, eps: float = _PUBLISHED_EPS) -> Block:
+    norm: Any = partial(nn.LayerNorm, eps=eps)
+    return Block(width, heads, qkv_bias=qkv_bias, norm_layer=norm)
+
+
+def _cnn(config: PromptIQAConfig) -> nn.Sequential:
+    """Build what turns maps (B, C, grid, grid) into (B, D, 1, 1)."""
+    layers: list[nn.Module] = []
+    width = config.vit_width
+    for channels, kernel, pool in zip(config.cnn_channels, config.cnn_kernels, config.cnn_pools, strict=True):
+        layers += [nn.Conv2d(width, channels, kernel), nn.BatchNorm2d(channels), nn.ReLU(), nn.AvgPool2d(pool)]
+        width = channels
+    return nn.Sequential(*layers)
