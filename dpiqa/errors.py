@@ -11,8 +11,10 @@
     ├─ NotFound               about the question; the API's 404, the CLI's exit code 4
     ├─ InvalidRequest         about the question; the API's 422, the CLI's exit code 2
     │  └─ Conflict            same idempotency key, other request; the API's 409
-    └─ ConfigurationError     about the deployment; a process refuses to start
-       └─ CheckpointError     weights missing, damaged or of another architecture
+    ├─ ConfigurationError     about the deployment; a process refuses to start
+    │  └─ CheckpointError     weights missing, damaged or of another architecture
+    ├─ TrainingDiverged       the loss of a training run is no longer a number
+    └─ TrainingInterrupted    a training run was asked to stop; it is saved and can go on
 
 Each message is one line that says what is wrong; `cure` says what to do about it.
 Vendor errors (botocore, SQLAlchemy, redis, Pillow) become ours where they enter, nowhere else.
@@ -90,3 +92,11 @@ class ConfigurationError(DpiqaError):
 
 class CheckpointError(ConfigurationError):
     """Weights are missing, damaged, tampered with or of another architecture."""
+
+
+class TrainingDiverged(DpiqaError):
+    """The loss became infinite or NaN: going on would only spoil the weights."""
+
+
+class TrainingInterrupted(DpiqaError):
+    """Somebody asked the run to stop; its state is on disk and the same command goes on from there."""

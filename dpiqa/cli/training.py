@@ -1,125 +1,114 @@
-"""`dpiqa train` and `dpiqa evaluate`: fronts of `dpiqa.training.commands`."""
+"""`dpiqa train ...`: the one front of `dpiqa.training`."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from dpiqa.cli import console, context, options
+from dpiqa.cli import console, context, options, train_options
 from dpiqa.cli.app import command, new_group
-from dpiqa.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from dpiqa.models.base import ModelCard
-    from dpiqa.settings import Settings
-    from dpiqa.training.loop import Plan
 
 _PANEL = "Making models"
-Labels = Annotated[
-    Path,
-    typer.Option(
-        help="CSV with image, mos (0-1), split, near_duplicate_group [, subset].", exists=True, dir_okay=False
-    ),
-]
-Out = Annotated[Path, typer.Option(help="Folder for checkpoints, log and model; its name is the model's.")]
-Cache = Annotated[Path, typer.Option(help="Folder for decoded pixels (0.8 MB an image).")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training set; the preset's by default.", min=1)]
-Seed = Annotated[int, typer.Option(help="Of weights, crops and order.")]
-_CACHE = Path("runs/cache")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = new_group(
         "train",
-        "Train models on labelled photographs: the autoencoder, then the teacher, then the student."
-        " A killed run goes on where it was.",
-        ["dpiqa train student --labels koniq.csv --out runs/my-student"],
+        "Train models on labelled photographs: the autoencoder, then the teacher, then the student; or fine-tune one."
+        " Settings come from a preset, a TOML file and --set, later ones winning. A killed run goes on where it was.",
+        ["dpiqa train student --preset finetune-student --data csv=labels.csv --out runs/mine --name mine"],
     )
-    labels = "--labels labels.csv --out runs"
-    command(group, "vae", f"dpiqa train vae {labels}/vae --minutes 30")(vae)
-    command(group, "teacher", f"dpiqa train teacher {labels}/my-teacher --vae runs/vae/vae.safetensors")(teacher)
-    command(group, "student", f"dpiqa train student {labels}/my-student --teacher bundled-teacher")(student)
+    command(group, "vae", "dpiqa train vae --preset bundled-vae --data csv=labels.csv --out runs/vae")(vae)
+    command(
+        group,
+        "teacher",
+        "dpiqa train teacher --preset bundled-teacher --data csv=labels.csv --set model.vae=runs/vae/vae.safetensors",
+        "dpiqa train teacher --preset paper-koniq-teacher --print-config",
+    )(teacher)
+    command(
+        group,
+        "student",
+        "dpiqa train student --preset bundled-student-distilled --data csv=labels.csv --set teacher=my-teacher",
+        "dpiqa train student --config run.toml --set plan.epochs=3 --set plan.rate=1e-4",
+    )(student)
     app.add_typer(group, rich_help_panel=_PANEL)
     example = "dpiqa evaluate bundled-student --labels labels.csv --split val"
     command(app, "evaluate", example, rich_help_panel=_PANEL)(evaluate)
 
 
 def vae(
-    labels: Labels,
-    out: Out,
-    cache: Cache = _CACHE,
-    minutes: Annotated[float, typer.Option(help="How long to train.", min=0)] = 7,
+    *,
+    config: train_options.Config = None,
+    preset: train_options.Preset = None,
+    changes: train_options.Set = None,
+    data: train_options.Data = None,
+    out: train_options.Out = None,
+    print_config: train_options.PrintConfig = False,
     as_json: options.Json = False,
 ) -> None:
-    """Train the autoencoder whose latents the teacher reads. The scores are not used."""
-    with _torch(context.settings()):
-        from dpiqa.training import commands
+    """Train the autoencoder whose latents the teacher reads. The labels' scores are not used."""
+    with train_options.needing_torch():
+        from dpiqa.training.commands import train_vae
+        from dpiqa.training.config import VaeRun
+        from dpiqa.training.configfile import resolve
 
-        written = commands.vae(labels, out, cache=cache, minutes=minutes)
-    if as_json:
-        console.print_json({"file": str(written)})
-    else:
-        typer.echo(written)
+    chosen = train_options.overrides(changes, data, out, None)
+    run = resolve(VaeRun, preset=preset, file=config, overrides=chosen)
+    train_options.run(run, train_vae, print_config=print_config, as_json=as_json)
 
 
 def teacher(
-    labels: Labels,
-    out: Out,
-    vae: Annotated[Path, typer.Option(help="vae.safetensors of `dpiqa train vae`.", exists=True, dir_okay=False)],
-    cache: Cache = _CACHE,
-    epochs: Epochs = None,
-    seed: Seed = 0,
+    *,
+    config: train_options.Config = None,
+    preset: train_options.Preset = None,
+    changes: train_options.Set = None,
+    data: train_options.Data = None,
+    out: train_options.Out = None,
+    name: train_options.Name = None,
+    print_config: train_options.PrintConfig = False,
     as_json: options.Json = False,
 ) -> None:
-    """Train a teacher: the diffusion prior with its quality feature decoder."""
-    with _torch(context.settings()):
-        from dpiqa.training import commands, presets
+    """Train or fine-tune a teacher: the diffusion prior with its quality feature decoder.
 
-        plan = _plan(presets.TEACHER_PLAN, epochs, seed)
-        card = commands.teacher(labels, out, cache=cache, vae_file=vae, plan=plan, name=out.name)
-    _show(card, as_json)
+    model.mode says what of it learns: qfd, adapters+qfd, lora+qfd, adapters+lora+qfd or full.
+    """
+    with train_options.needing_torch():
+        from dpiqa.training.commands import train_teacher
+        from dpiqa.training.config import TeacherRun
+        from dpiqa.training.configfile import resolve
+
+    chosen = train_options.overrides(changes, data, out, name)
+    run = resolve(TeacherRun, preset=preset, file=config, overrides=chosen)
+    train_options.run(run, train_teacher, print_config=print_config, as_json=as_json)
 
 
 def student(
     *,
-    labels: Labels,
-    out: Out,
-    teacher: Annotated[str | None, typer.Option(help="Teacher to learn from too; labels only without.")] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="best.safetensors of an earlier run to begin from.", exists=True, dir_okay=False)
-    ] = None,
-    cache: Cache = _CACHE,
-    epochs: Epochs = None,
-    seed: Seed = 0,
+    config: train_options.Config = None,
+    preset: train_options.Preset = None,
+    changes: train_options.Set = None,
+    data: train_options.Data = None,
+    out: train_options.Out = None,
+    name: train_options.Name = None,
+    print_config: train_options.PrintConfig = False,
     as_json: options.Json = False,
 ) -> None:
-    """Train a student, from labels alone or from a teacher's answers too (distillation)."""
-    settings = context.settings()
-    with _torch(settings):
-        from dpiqa.training import commands, presets
+    """Train or fine-tune a student, from labels alone or from a teacher's answers too (distillation)."""
+    with train_options.needing_torch():
+        from dpiqa.training.commands import train_student
+        from dpiqa.training.config import StudentRun
+        from dpiqa.training.configfile import resolve
 
-        plan = _plan(presets.DISTILLATION_PLAN if teacher else presets.STUDENT_PLAN, epochs, seed)
-        card = commands.student(
-            labels,
-            out,
-            cache=cache,
-            teacher_name=teacher,
-            models_dir=settings.models_dir,
-            start=start,
-            plan=plan,
-            name=out.name,
-        )
-    _show(card, as_json)
+    chosen = train_options.overrides(changes, data, out, name)
+    run = resolve(StudentRun, preset=preset, file=config, overrides=chosen)
+    train_options.run(run, train_student, print_config=print_config, as_json=as_json)
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="Model, as `dpiqa models list` names it.")],
-    labels: Labels,
+    labels: Annotated[Path, typer.Option(help="CSV with image, mos (0-1), split.", exists=True, dir_okay=False)],
     split: Annotated[str, typer.Option(help="Rows of the CSV to measure on.")] = "val",
     as_json: options.Json = False,
 ) -> None:
@@ -128,10 +117,14 @@ def evaluate(
     Through the same decoding, preprocessing and scorer as in production. Images that cannot be scored are counted.
     """
     settings = context.settings()
-    with _torch(settings):
-        from dpiqa.training import commands
+    with train_options.needing_torch(settings.threads):
+        from dpiqa.datasets.csvfile import read_labels
+        from dpiqa.evaluation.evaluate import evaluate as measure
+        from dpiqa.models.loading import load_scorer
 
-        figures = _defined(commands.measure(labels, model, split=split, models_dir=settings.models_dir))
+        images = [image for image in read_labels(labels) if image.split == split]
+        measured = measure(load_scorer(model, models_dir=settings.models_dir), images)
+        figures = _defined({"scorer": measured.scorer_id, "split": split, **measured.as_dict()})
     if as_json:
         console.print_json(figures)
     else:
@@ -145,29 +138,3 @@ def _defined(value: Any) -> Any:
     if isinstance(value, list):
         return [_defined(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def _torch(settings: "Settings") -> Iterator[None]:
-    """Set the threads of torch. Raises `ConfigurationError` when it, or what training needs besides, is missing."""
-    try:
-        import torch
-
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-        yield
-    except ImportError as error:
-        cure = "pip install 'dpiqa[train]'"
-        raise ConfigurationError(f"this needs {error.name}, which is not installed", cure=cure) from error
-
-
-def _plan(preset: "Plan", epochs: int | None, seed: int) -> "Plan":
-    return replace(preset, epochs=epochs or preset.epochs, seed=seed)
-
-
-def _show(card: "ModelCard", as_json: bool) -> None:
-    if as_json:
-        console.print_json(card)
-    else:
-        typer.echo(card.scorer_id)
-        console.note("use it with DPIQA_MODELS_DIR set to the folder it was written to")

@@ -1,97 +1,156 @@
-"""The steps of training as plain functions: VAE, teacher, student, evaluation. A front end adds options and colours."""
+"""The kinds of runs as plain functions of their configuration. A front end adds options and colours."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
 
+from dpiqa.datasets.csvfile import read_labels
+from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.errors import InvalidRequest
-from dpiqa.evaluation.evaluate import evaluate
+from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard, ModelKind
-from dpiqa.models.loading import load_scorer
-from dpiqa.models.student import Student
-from dpiqa.models.torch_scorer import TorchScorer
-from dpiqa.training import presets
-from dpiqa.training.dataset import read_labels
-from dpiqa.training.distillation import collect_answers
-from dpiqa.training.export import export_model
+from dpiqa.models.cards import sha256_of
+from dpiqa.models.choice import ModelChoice
+from dpiqa.models.student import StudentConfig
+from dpiqa.models.teacher import TeacherConfig
+from dpiqa.training.answers import Answers, collect_answers
+from dpiqa.training.config import DataConfig, RunConfig, ScorerModel, StudentRun, TeacherRun, VaeRun
+from dpiqa.training.configfile import as_toml
+from dpiqa.training.ending import end_run, run_id
+from dpiqa.training.export import require_free_name
+from dpiqa.training.files import replace_file
+from dpiqa.training.heads import calibrate_on
 from dpiqa.training.labelled import Labelled, load_labelled
-from dpiqa.training.loop import Plan, load_best
-from dpiqa.training.student import train_student
-from dpiqa.training.teacher import train_teacher
-from dpiqa.training.vae import train_vae
+from dpiqa.training.loop import Outcome, fit
+from dpiqa.training.records import Watch
+from dpiqa.training.starts import fill_backbone, start_card, start_network, torch_scorer
+from dpiqa.training.student import StudentTask, new_student
+from dpiqa.training.task import Task
+from dpiqa.training.teacher import TeacherTask, finish_teacher, new_teacher, prepare_teacher
+from dpiqa.training.vae import Rebuilder, VaeTask, save_vae
 
-VAE_FILE = "vae.safetensors"
-
-
-def vae(labels: Path, out: Path, *, cache: Path, minutes: float = presets.VAE_TRAINING.minutes) -> Path:
-    """Train the autoencoder on the training photographs (labels unused); returns `out`/vae.safetensors."""
-    data = _load(labels, cache)
-    training = replace(presets.VAE_TRAINING, minutes=minutes)
-    return train_vae(data.pixels[data.train], presets.TEACHER.vae, training, out)
+CONFIG_NAME = "config.toml"  #: the settings a run was begun with, all of them
 
 
-def teacher(
-    labels: Path,
-    out: Path,
-    *,
-    cache: Path,
-    vae_file: Path,
-    guide_file: Path | None = None,
-    plan: Plan = presets.TEACHER_PLAN,
-    name: str = "teacher",
-) -> ModelCard:
-    """Train a teacher; writes `out`/`name`.safetensors and its card.
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a run finds here and does not depend on."""
 
-    `guide_file`: best.safetensors of a student trained on the labels alone, whose map helps the teacher to start.
-    """
-    data = _load(labels, cache)
-    guide = None
-    if guide_file:
-        guide = Student(presets.STUDENT)
-        load_best(guide, guide_file)
-    trained = train_teacher(data, presets.TEACHER, vae_file, plan, out, guide=guide)
-    return export_model(trained, trained.config, name, out)
+    models_dir: Path  #: folder with the models it may name, and where its own goes unless its output says otherwise
+    device: str = "auto"  #: a GPU if there is one; `cpu`
+    watch: Watch | None = None
 
 
-def student(
-    labels: Path,
-    out: Path,
-    *,
-    cache: Path,
-    teacher_name: str | None = None,
-    models_dir: Path | None = None,
-    start: Path | None = None,
-    plan: Plan | None = None,
-    name: str = "student",
-) -> ModelCard:
-    """Train a student; writes `out`/`name`.safetensors and its card.
-
-    `teacher_name`: a teacher-kind model to learn from (found in `models_dir`); `start`: weights to begin from.
-    """
-    data = _load(labels, cache)
-    answers = None
-    if teacher_name:
-        answers = collect_answers(_network(teacher_name, models_dir), data.pixels, data.train)
-    chosen = plan or (presets.DISTILLATION_PLAN if teacher_name else presets.STUDENT_PLAN)
-    trained = train_student(data, presets.STUDENT, chosen, out, teacher=answers, start=start)
-    return export_model(trained, trained.config, name, out)
+def train_vae(config: VaeRun, here: Surroundings) -> Path | None:
+    """Train the autoencoder (labels unused); returns its file, None in a process that is not the main one."""
+    data = _load(config.data, config.input_size)
+    torch.manual_seed(config.plan.seed)
+    task = VaeTask(Rebuilder(config.model.architecture), data, config)
+    outcome = _fit(task, config, _identity(config, data), here)
+    return save_vae(task, config.output.folder) if outcome.main else None
 
 
-def measure(labels: Path, model: str, *, split: str = "val", models_dir: Path | None = None) -> dict[str, Any]:
-    """Figures of a model on one split, through the production scorer."""
-    images = [image for image in read_labels(labels) if image.split == split]
-    evaluation = evaluate(load_scorer(model, models_dir=models_dir), images)
-    return {"scorer": evaluation.scorer_id, "split": split, **evaluation.as_dict()}
+def train_student(config: StudentRun, here: Surroundings) -> ModelCard | None:
+    """Train a student and publish it with its card; None in a process that is not the main one."""
+    start = config.model.start and start_card(config.model.start, ModelKind.STUDENT, here.models_dir)
+    sizes = StudentConfig.model_validate(start.architecture) if start else config.model.architecture
+    assert sizes is not None  # noqa: S101 - the config's own check
+    data = _load(config.data, sizes.input_size)
+    answers = _answers(config.teacher, ModelKind.TEACHER, data, config.data, here) if config.teacher else None
+    torch.manual_seed(config.plan.seed)
+    network = start_network(start, here.models_dir) if start else new_student(sizes, config.model.begin, data.centre)
+    if config.model.backbone_weights is not None:
+        fill_backbone(network, config.model.backbone_weights)
+    task = StudentTask(network, data, config, answers.found if answers else None)
+    files = _digests(config.model, "backbone_weights")
+    identity = _identity(config, data, start=start and start.sha256, teacher=answers and answers.scorer_id, files=files)
+    outcome = _fit(task, config, identity, here)
+    if not outcome.main:
+        return None
+    calibrate_on(config.model.calibrate_on, network, network.fc3, data, config.plan.precision)
+    return end_run(network, sizes, data, config, outcome, identity, _target(config, here))
 
 
-def _network(name: str, models_dir: Path | None) -> nn.Module:
-    scorer = load_scorer(name, models_dir=models_dir, device="cpu")
-    if not isinstance(scorer, TorchScorer) or scorer.card.kind is not ModelKind.TEACHER:
-        raise InvalidRequest(f"{name} is a {scorer.card.kind}, not a teacher", cure="name a model of kind teacher")
-    return scorer.network
+def train_teacher(config: TeacherRun, here: Surroundings) -> ModelCard | None:
+    """Train a teacher in its mode and publish it with its card; None in a process that is not the main one."""
+    model = config.model
+    start = model.start and start_card(model.start, ModelKind.TEACHER, here.models_dir)
+    sizes = TeacherConfig.model_validate(start.architecture) if start else model.architecture
+    assert sizes is not None  # noqa: S101 - the config's own check
+    data = _load(config.data, sizes.input_size)
+    guide = _answers(config.guide, ModelKind.STUDENT, data, config.data, here) if config.guide else None
+    torch.manual_seed(config.plan.seed)
+    network = start_network(start, here.models_dir) if start else new_teacher(model, here.models_dir)
+    prepare_teacher(network, model, data.centre)
+    task = TeacherTask(network, data, config, guide.found.scores if guide else None)
+    files = _digests(model, "vae", "embeddings")
+    if model.trunk_from:
+        files["trunk_from"] = start_card(model.trunk_from, ModelKind.STUDENT, here.models_dir).sha256
+    identity = _identity(config, data, start=start and start.sha256, guide=guide and guide.scorer_id, files=files)
+    outcome = _fit(task, config, identity, here)
+    if not outcome.main:
+        return None
+    finish_teacher(network, model)
+    calibrate_on(model.calibrate_on, network, network.QFD.fc3, data, config.plan.precision)
+    return end_run(network, network.config, data, config, outcome, identity, _target(config, here))
 
 
-def _load(labels: Path, cache: Path) -> Labelled:
-    return load_labelled(labels, presets.PREPROCESSING, cache)
+@dataclass(frozen=True, kw_only=True)
+class _Answered:
+    found: Answers
+    scorer_id: str
+
+
+def _answers(choice: ModelChoice, kind: ModelKind, data: Labelled, config: DataConfig, here: Surroundings) -> _Answered:
+    """Ask another scorer about the training pictures. Raises `InvalidRequest` if it sees them in another size."""
+    scorer = torch_scorer(choice, kind, here.models_dir, here.device)
+    size = scorer.card.preprocessing
+    if (size.height, size.width) != data.pixels.shape[1:3]:
+        raise InvalidRequest(
+            f"{choice.model} looks at pictures of {size.width}x{size.height} pixels, this model at "
+            f"{data.pixels.shape[2]}x{data.pixels.shape[1]}",
+            cure="choose the same input_size for both",
+        )
+    found = collect_answers(scorer, data.pixels, data.sha256, data.train, config.cache)
+    return _Answered(found=found, scorer_id=scorer.card.scorer_id)
+
+
+def _load(config: DataConfig, size: int) -> Labelled:
+    return load_labelled(load_images(config), Preprocessing(width=size, height=size), config)
+
+
+def load_images(config: DataConfig) -> list[LabelledImage]:
+    """Return the images of all sets. Raises `InvalidRequest` if none is named, and what the readers raise."""
+    if not config.sets:
+        raise InvalidRequest("no data set is named", cure="give --data NAME=DIR, or data.sets in the file")
+    return [image for one in config.sets for image in read_labels(one.path)]
+
+
+def _identity(config: RunConfig, data: Labelled, **facts: Any) -> dict[str, Any]:
+    """Return all that the weights depend on besides the plan: sizes, losses, and the contents behind the names."""
+    document = config.model_dump(mode="json", exclude={"plan", "output", "data"})
+    judged = {"select_on": config.data.select_on, "validation_images": config.data.validation_images}
+    return document | {"labels_sha256": data.digest, "sources": {k: v for k, v in facts.items() if v}} | judged
+
+
+def _fit(task: Task, config: RunConfig, identity: dict[str, Any], here: Surroundings) -> Outcome:
+    """Run the loop, after what would only be found wrong at its end, with the settings written beside its state."""
+    out = config.output.folder
+    out.mkdir(parents=True, exist_ok=True)
+    if not isinstance(config, VaeRun):
+        require_free_name(config.output.name, _target(config, here), run_id(config, identity))
+    replace_file(out / CONFIG_NAME, lambda partial: partial.write_text(as_toml(config), "utf-8"))
+    return fit(
+        task, config.plan, out, identity=identity, cadence=config.output, watch=here.watch, cpu=here.device == "cpu"
+    )
+
+
+def _target(config: RunConfig, here: Surroundings) -> Path:
+    return config.output.models or here.models_dir
+
+
+def _digests(model: ScorerModel, *names: str) -> dict[str, str]:
+    """Return the sha256 of the files that a model names."""
+    return {name: sha256_of(file) for name in names if (file := getattr(model, name)) is not None}

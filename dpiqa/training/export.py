@@ -1,5 +1,6 @@
 """From a trained network to a file that `load_scorer` takes: safetensors with a card beside it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,26 +8,32 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from dpiqa.errors import Conflict
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard, ModelKind
-from dpiqa.models.cards import sha256_of
+from dpiqa.models.cards import list_cards, read_card, sha256_of
 from dpiqa.models.student import StudentConfig
 from dpiqa.models.teacher import TeacherConfig
-
-LICENCE = "Apache-2.0 (the weights; trained on data with terms of its own, see trained_on)"
+from dpiqa.training.files import replace_file
 
 
 def export_model(
-    network: nn.Module, config: StudentConfig | TeacherConfig, name: str, folder: Path, **card_fields: Any
+    network: nn.Module,
+    config: StudentConfig | TeacherConfig,
+    name: str,
+    folder: Path,
+    *,
+    half: bool = True,
+    **card_fields: Any,
 ) -> ModelCard:
-    """Write `folder`/`name`.safetensors (half precision) and .json; returns the card.
+    """Write `folder`/`name`.safetensors and, last, its card `name`.json; returns the card. Both appear whole.
 
-    Half precision moves a score by less than 1e-3 and halves the file; the scorer computes in float32 all the same.
+    `half`: in float16, which halves the file and moves a score by less than 0.001; the scorer computes in float32.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {key: _half(value).contiguous() for key, value in network.state_dict().items()}
-    weights = folder / f"{name}.safetensors"
-    save_file(tensors, weights)
+    dtype = torch.float16 if half else torch.float32
+    tensors = {key: _stored(value, dtype) for key, value in network.state_dict().items()}
+    weights = replace_file(folder / f"{name}.safetensors", lambda partial: save_file(tensors, partial))
     card = ModelCard(
         name=name,
         kind=ModelKind.STUDENT if isinstance(config, StudentConfig) else ModelKind.TEACHER,
@@ -34,12 +41,39 @@ def export_model(
         weights=weights.name,
         sha256=sha256_of(weights),
         preprocessing=Preprocessing(width=config.input_size, height=config.input_size),
-        licence=LICENCE,
         **card_fields,
     )
-    (folder / f"{name}.json").write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_card(card, folder)
     return card
 
 
-def _half(value: torch.Tensor) -> torch.Tensor:
-    return value.half() if value.is_floating_point() else value
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write, or write anew, a model's card."""
+    text = card.model_dump_json(indent=1) + "\n"
+    replace_file(folder / f"{card.name}.json", lambda partial: partial.write_text(text, "utf-8"))
+
+
+def publish(card: ModelCard, staged: Path, models_dir: Path) -> None:
+    """Move a finished model from the run's folder into the models folder; its card comes last."""
+    models_dir.mkdir(parents=True, exist_ok=True)
+    weights = str(card.weights)
+    replace_file(models_dir / weights, lambda partial: shutil.copyfile(staged / weights, partial))
+    write_card(card, models_dir)
+
+
+def require_free_name(name: str, models_dir: Path, run: str) -> None:
+    """Raise `Conflict` if another model has the name: looked at before a long run, not after it.
+
+    `run`: identity of the run as its card states it; the same run may write its own model again.
+    """
+    there = models_dir / f"{name}.json"
+    if there.is_file() and read_card(there).figures.get("training", {}).get("run") == run:
+        return
+    known = list_cards(models_dir if models_dir.is_dir() else None)
+    if any(card.name == name for card in known):
+        raise Conflict(f"there is a model called {name} already", cure="choose another name (output.name, --name)")
+
+
+def _stored(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    value = value.detach().cpu()
+    return (value.to(dtype) if value.is_floating_point() else value).contiguous()

@@ -10,9 +10,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from dpiqa.models.qfd import QualityFeatureDecoder
 from dpiqa.training.labelled import Labelled, predict
+from dpiqa.training.plan import Arithmetic
 
 log = structlog.get_logger()
-CALIBRATION_ROWS = 240
+STEEPEST = 10.0  #: line that calibration believes in
 
 
 def begin_as_pooling(first: nn.Linear, last: nn.Linear, cells: int, centre: float) -> None:
@@ -51,17 +52,24 @@ def fold(decoder: QualityFeatureDecoder) -> None:
     decoder.fc1 = fuse_linear_bn_eval(linear, pooled_norm)
 
 
-def calibrate_on_training_rows(model: nn.Module, last: nn.Linear, data: Labelled) -> tuple[float, float]:
+def calibrate_on(count: int, model: nn.Module, last: nn.Linear, data: Labelled, precision: Arithmetic) -> None:
     """Calibrate a network whose last layer is `last` on a fixed sample of the training rows, as whole pictures."""
-    sample = np.random.default_rng(0).permutation(data.train)[:CALIBRATION_ROWS]
-    slope, offset = calibrate(last, predict(model, data.pixels, sample), data.labels[sample])
+    if count == 0:
+        return
+    sample = np.random.default_rng(0).permutation(data.train)[:count]
+    slope, offset = calibrate(last, predict(model, data.pixels, sample, precision), data.labels[sample])
     log.info("calibrated", slope=round(slope, 4), offset=round(offset, 4), images=len(sample))
-    return slope, offset
 
 
 def calibrate(last: nn.Linear, scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Fold into `last` the straight line that best maps `scores` to `labels`; returns its slope and offset."""
-    slope, offset = np.polyfit(scores, labels, 1)
+    """Fold into `last` the straight line that best maps `scores` to `labels`; returns its slope and offset.
+
+    A line that turns the scores round or blows them up comes from scores that say nothing yet: they stay as they are.
+    """
+    slope, offset = np.polyfit(scores, labels, 1) if np.ptp(scores) > 0 else (0.0, 0.0)
+    if not 1 / STEEPEST < slope < STEEPEST:
+        log.warning("not_calibrated", slope=float(slope), cure="train for longer, or look at the data")
+        return 1.0, 0.0
     with torch.no_grad():
         last.weight.mul_(slope)
         last.bias.mul_(slope).add_(offset)

@@ -1,30 +1,40 @@
 """Pixels with labels, and how well a network does on them while it is trained."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
+import structlog
 import torch
 from torch import nn
 
+from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.errors import InvalidRequest
-from dpiqa.evaluation.correlation import agreement
+from dpiqa.evaluation.correlation import plcc, rmse, srcc
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.models.student import StudentConfig
-from dpiqa.models.teacher import TeacherConfig
 from dpiqa.models.views import score_in_views
-from dpiqa.training.dataset import load_pixels, read_labels
+from dpiqa.training.config import DataConfig
+from dpiqa.training.crops import as_images
+from dpiqa.training.pixels import PixelCache, prepare_pixels
+from dpiqa.training.plan import Arithmetic
+from dpiqa.training.task import Validation
+
+log = structlog.get_logger()
+_DTYPES = {Arithmetic.BFLOAT16: torch.bfloat16, Arithmetic.FLOAT16: torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """All pictures of a data set, (N, S, S, 3) uint8, and their labels."""
+    """All pictures of the data sets, (N, S, S, 3) uint8, and their labels."""
 
     pixels: np.ndarray
     labels: np.ndarray  #: (N,) MOS, 0-1
     train: np.ndarray  #: row numbers learned from
-    val: np.ndarray  #: row numbers that choose the best epoch
+    val: np.ndarray  #: row numbers that choose the best checkpoint
+    sha256: tuple[str, ...]  #: of each picture's file
+    images: tuple[LabelledImage, ...]
 
     @property
     def centre(self) -> float:
@@ -33,36 +43,78 @@ class Labelled:
 
     @property
     def spread(self) -> float:
-        """Standard deviation of the training labels: the unit of the losses."""
+        """Standard deviation of the training labels."""
         return float(self.labels[self.train].std())
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 over which files have which labels on which side: two runs with the same learned from the same."""
+        sides = [(row, "train") for row in self.train] + [(row, "select") for row in self.val]
+        lines = sorted(f"{self.sha256[row]} {self.labels[row]:.6f} {side}" for row, side in sides)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-def load_labelled(csv_path: Path, preprocessing: Preprocessing, cache: Path) -> Labelled:
-    """Load everything the labels file names, its pixels cached below `cache`."""
-    images = read_labels(csv_path)
-    splits = np.array([image.split for image in images])
-    train, val = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "val")
+    def chosen(self) -> list[LabelledImage]:
+        """Images that the best checkpoint is chosen on."""
+        return [self.images[row] for row in self.val]
+
+
+def load_labelled(images: Sequence[LabelledImage], preprocessing: Preprocessing, config: DataConfig) -> Labelled:
+    """Load the pixels of all images through the cache. Raises `InvalidRequest` if a side is empty or a file is bad."""
+    wanted = [image for image in images if image.split in {"train", config.select_on}]
+    cached = prepare_pixels([image.path for image in wanted], preprocessing, config.cache)
+    good = _good_rows(wanted, cached, skip=config.unreadable == "skip")
+    splits = np.array([image.split for image in wanted])
+    train, val = (good[splits[good] == split] for split in ("train", config.select_on))
     if min(len(train), len(val)) < 2:
-        raise InvalidRequest(f"{csv_path} has {len(train)} train and {len(val)} val rows", cure="it needs both")
-    labels = np.array([image.mos for image in images])
-    return Labelled(pixels=load_pixels(images, preprocessing, cache), labels=labels, train=train, val=val)
+        raise InvalidRequest(
+            f"the data has {len(train)} images to train on and {len(val)} of split {config.select_on!r} to choose on",
+            cure="it needs both: see data.select_on, and the split column of a CSV",
+        )
+    labels = np.array([image.mos for image in wanted])
+    if not labels[train].std() > 0:
+        raise InvalidRequest("all training images have the same label", cure="there is nothing to learn from it")
+    return Labelled(
+        pixels=cached.pixels, labels=labels, train=train, val=val, sha256=cached.sha256, images=tuple(wanted)
+    )
 
 
-def as_images(pixels: np.ndarray) -> torch.Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [0, 1], channels last."""
-    return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(0, 3, 1, 2).float() / 255
+def _good_rows(images: Sequence[LabelledImage], cached: PixelCache, *, skip: bool) -> np.ndarray:
+    for row, reason in cached.rejected.items():
+        log.warning("training_image_rejected", path=str(images[row].path), reason=reason)
+        if not skip:
+            raise InvalidRequest(
+                f"{images[row].path} cannot be decoded ({reason}); {len(cached.rejected)} such in all",
+                cure='restore it, or set data.unreadable = "skip"',
+            )
+    return np.setdiff1d(np.arange(len(images)), list(cached.rejected))
 
 
-def predict(model: nn.Module, pixels: np.ndarray, rows: np.ndarray, batch: int = 16) -> np.ndarray:
-    """Score whole pictures as their scorer will, but in bf16 -> (len(rows),)."""
-    view_size = cast("StudentConfig | TeacherConfig", model.config).view_size
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        batches = (as_images(pixels[rows[i : i + batch]]) for i in range(0, len(rows), batch))
-        parts = [score_in_views(model, images, view_size).float().numpy() for images in batches]
+def predict(
+    network: nn.Module,
+    pixels: np.ndarray,
+    rows: np.ndarray,
+    precision: Arithmetic,
+    *,
+    batch: int = 16,
+) -> np.ndarray:
+    """Score whole pictures as their scorer will, but in the run's precision -> (len(rows),) float64."""
+    config: Any = network.config
+    device, dtype = next(network.parameters()).device, _DTYPES.get(precision)
+    with torch.inference_mode(), torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+        batches = (as_images(pixels[rows[i : i + batch]], device) for i in range(0, len(rows), batch))
+        parts = [score_in_views(network, images, config.view_size).double().cpu().numpy() for images in batches]
     return np.concatenate(parts)
 
 
-def validate(model: nn.Module, data: Labelled) -> dict[str, float]:
-    """Measure the agreement on the validation rows."""
-    figures = agreement(predict(model, data.pixels, data.val), data.labels[data.val])
-    return {"srcc": figures.srcc, "plcc": figures.plcc, "rmse": figures.rmse}
+def validate(network: nn.Module, data: Labelled, precision: Arithmetic, most: int | None = None) -> Validation:
+    """Measure the agreement on the validation rows, at most so many of them, evenly spread."""
+    rows = data.val[np.linspace(0, len(data.val) - 1, min(most or len(data.val), len(data.val))).round().astype(int)]
+    return judged(predict(network, data.pixels, rows, precision), data.labels[rows])
+
+
+def judged(scores: np.ndarray, labels: np.ndarray) -> Validation:
+    """Return SRCC (which decides), PLCC and RMSE; not defined where a score is no number."""
+    if not np.isfinite(scores).all():
+        return Validation(merit=float("nan"), figures=dict.fromkeys(("srcc", "plcc", "rmse"), float("nan")))
+    figures = {"srcc": srcc(scores, labels), "plcc": plcc(scores, labels), "rmse": rmse(scores, labels)}
+    return Validation(merit=figures["srcc"], figures=figures)

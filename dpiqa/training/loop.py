@@ -1,169 +1,231 @@
-"""The loop both networks share: epochs of random crops, a moving average of the weights, the best one kept."""
+"""The loop that every network is trained by: resumable to the update, on one process or several.
 
-import json
+    fit(task, plan, out) -> Outcome
+
+A process killed at any moment leaves `out` so that the same call goes on and ends with the same weights: the state is
+replaced as a whole, and whatever is random is a function of the seed and the number of the batch.
+"""
+
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import structlog
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
+
+from dpiqa.errors import InvalidRequest, TrainingDiverged, TrainingInterrupted
+from dpiqa.training.checkpoints import Machinery, load_best, load_last, save_best, save_last
+from dpiqa.training.files import alone_in
+from dpiqa.training.optimise import MovingAverage, build_optimiser, learning_rate
+from dpiqa.training.place import Place
+from dpiqa.training.plan import Arithmetic, Cadence, Plan
+from dpiqa.training.records import Nobody, Watch
+from dpiqa.training.seeds import order_generator, step_generator
+from dpiqa.training.stopping import StopRequest, stop_requests
+from dpiqa.training.task import Task
 
 log = structlog.get_logger()
-#: Part of a parameter's name -> factor of its learning rate; see `parameter_groups`.
-SLOW = {"fc1.weight": 0.01, "fc1.0.weight": 0.01, "img_adapter.conv_in.": 0.05, "img_adapter.body.": 0.05}
-
-#: (model, rows of the training set, random generator) -> loss
-LossOf = Callable[[nn.Module, np.ndarray, np.random.Generator], torch.Tensor]
-#: model -> figures; `srcc` chooses the best epoch
-Validate = Callable[[nn.Module], dict[str, float]]
+_DTYPES = {Arithmetic.BFLOAT16: torch.bfloat16, Arithmetic.FLOAT16: torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """One training run. The same plan and seed on the same machine give the same weights."""
+class Outcome:
+    """How a run ended; the task's network holds the weights of `best_step`."""
 
-    epochs: int
-    batch: int = 32
-    rate: float = 2e-3  #: highest; warms up over the first 5 %, then falls as a cosine
-    weight_decay: float = 0.02
-    crop: int = 256  #: pixels, native resolution
-    ema: float = 0.998  #: decay of the weights' moving average per step
-    validate_every: int = 2  #: epochs
-    seed: int = 0
+    steps: int  #: updates
+    best_step: int
+    figures: dict[str, float]  #: of the best validation
+    seconds: float  #: spent on updates, over all processes that took turns
+    main: bool  #: whether this process is the one that writes the model
 
 
-def fit(model: nn.Module, rows: np.ndarray, loss_of: LossOf, validate: Validate, plan: Plan, out: Path) -> Path:
-    """Train `model` in place; returns `out`/best.safetensors, the averaged weights of the epoch with the best SRCC.
+def fit(
+    task: Task,
+    plan: Plan,
+    out: Path,
+    *,
+    identity: Mapping[str, Any] | None = None,
+    cadence: Cadence | None = None,
+    watch: Watch | None = None,
+    cpu: bool = False,
+) -> Outcome:
+    """Train the task's network in place, and leave the weights of the best validation in it, in evaluation mode.
 
-    A run that was killed goes on after the last whole epoch when called again with the same `out`.
+    `identity`: whatever else the result depends on (data, sizes, starting weights), as JSON values; going on in `out`
+    with another plan or identity is refused. `cpu`: even where there is a GPU. `out` gets last.pt, best.safetensors
+    (learned tensors only) and log.jsonl. Raises `TrainingDiverged` when the loss is no number, `TrainingInterrupted`
+    after SIGINT or SIGTERM, when the state has been saved, and `ConfigurationError` or `CheckpointError` about what is
+    in `out`.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    run = _Run(model, plan, len(rows) // plan.batch, out)
-    for epoch in range(run.resume(), plan.epochs):
-        started = time.monotonic()
-        loss = _epoch(run, rows, loss_of, epoch)
-        record: dict[str, Any] = {"epoch": epoch, "loss": loss, "rate": run.rate, "seconds": time.monotonic() - started}
-        if (epoch + 1) % plan.validate_every == 0 or epoch + 1 == plan.epochs:
-            record |= validate(run.average.module.eval())
-        run.keep(epoch, record)
-    return run.best_file
-
-
-def _epoch(run: "_Run", rows: np.ndarray, loss_of: LossOf, epoch: int) -> float:
-    rng = np.random.default_rng((run.plan.seed, epoch))
-    torch.manual_seed(run.plan.seed * 10_000 + epoch)
-    order = rng.permutation(rows)
-    run.model.train()
-    total = 0.0
-    for step in range(run.steps):
-        batch = order[step * run.plan.batch : (step + 1) * run.plan.batch]
-        total += run.step(epoch * run.steps + step, loss_of(run.model, batch, rng))
-        if (step + 1) % 50 == 0:
-            log.info("step", epoch=epoch, step=step + 1, of=run.steps, loss=round(total / (step + 1), 4))
-    return total / run.steps
+    place = Place(cpu=cpu)
+    with alone_in(out) if place.main else nullcontext(), stop_requests() as stop:
+        run = _Run(task, plan, out, place, dict(identity or {}), cadence or Cadence(), watch or Nobody())
+        try:
+            run.go(stop)
+        finally:
+            run.record.close()
+    return run.outcome()
 
 
 class _Run:
-    """Optimiser, averaged weights and files of one run."""
+    """One process's share of a run."""
 
-    def __init__(self, model: nn.Module, plan: Plan, steps: int, out: Path) -> None:
-        self.model, self.plan, self.steps, self.rate = model, plan, steps, 0.0
-        self.average = AveragedModel(model, avg_fn=_warm_average(plan.ema), use_buffers=True)
-        self.optimiser = torch.optim.AdamW(parameter_groups(model, plan.weight_decay))
-        self.best = -2.0
-        self.best_file, self.last_file, self.log_file = out / "best.safetensors", out / "last.pt", out / "log.jsonl"
+    def __init__(
+        self,
+        task: Task,
+        plan: Plan,
+        out: Path,
+        place: Place,
+        identity: dict[str, Any],
+        cadence: Cadence,
+        watch: Watch,
+    ) -> None:
+        self.task, self.plan, self.out, self.place, self.cadence, self.watch = task, plan, out, place, cadence, watch
+        self.share = plan.accumulation * place.processes  # batches to an update
+        self.per_epoch = len(task.batches(order_generator(plan.seed, 0))) // self.share
+        if self.per_epoch == 0:
+            cure = "lower plan.batch or plan.accumulation"
+            raise InvalidRequest(f"an epoch has fewer than {self.share} batches of {plan.batch} images", cure=cure)
+        self.steps = plan.epochs * self.per_epoch
+        self.identity = {"plan": plan.model_dump(mode="json"), "processes": place.processes, **identity}
+        network = place.to_device(task.network)
+        self.parts = Machinery(
+            network=network,
+            optimiser=build_optimiser(network, plan),
+            average=MovingAverage(network, plan.ema) if plan.ema else None,
+            scaler=torch.amp.GradScaler(place.device.type, enabled=plan.precision is Arithmetic.FLOAT16),
+        )
+        self.progress = load_last(out, self.parts, self.identity)
+        self.callable = place.wrap(network)
+        self.record = place.record(out, self.progress.step, cadence)
+        self._order: tuple[int, list[np.ndarray]] = (-1, [])
 
-    def step(self, number: int, loss: torch.Tensor) -> float:
-        self.rate = learning_rate(number, self.plan.epochs * self.steps, self.plan.rate)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * group["factor"]
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
-        self.average.update_parameters(self.model)
-        return float(loss.detach())
+    def go(self, stop: StopRequest) -> None:
+        """Make every update that is left."""
+        self.watch.started(step=self.progress.step, steps=self.steps)
+        if self.progress.step:
+            log.info("training_resumed", step=self.progress.step, steps=self.steps)
+        while self.progress.step < self.steps:
+            if self.place.any(stop.wanted):
+                self._save()
+                raise TrainingInterrupted(
+                    f"stopped after update {self.progress.step} of {self.steps}, saved in {self.out}",
+                    cure="the same command goes on from there",
+                )
+            started = time.monotonic()
+            self._update()
+            self.progress.seconds += time.monotonic() - started
+            self._write()
 
-    def keep(self, epoch: int, record: dict[str, Any]) -> None:
-        rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in record.items()}
-        log.info("epoch", **rounded)
-        with self.log_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(rounded) + "\n")
-        if "srcc" in record and (merit := _merit(record["srcc"])) > self.best:
-            self.best = merit
-            save_file({k: v.contiguous() for k, v in self.average.module.state_dict().items()}, self.best_file)
-        state = {
-            "epoch": epoch + 1,
-            "best": self.best,
-            "plan": asdict(self.plan),
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-        partial = self.last_file.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.rename(self.last_file)
+    def outcome(self) -> Outcome:
+        """Put the best weights into the network."""
+        self.place.wait()  # until the main process has written them
+        load_best(self.out, self.parts.network)
+        done = self.progress
+        return Outcome(
+            steps=self.steps,
+            best_step=done.best_step,
+            figures=done.best_figures,
+            seconds=round(done.seconds, 1),
+            main=self.place.main,
+        )
 
-    def resume(self) -> int:
-        """First epoch to run."""
-        if not self.last_file.exists():
-            return 0
-        state = torch.load(self.last_file, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.best = state["best"]
-        log.info("resumed", epoch=state["epoch"], best=self.best)
-        return int(state["epoch"])
+    def _update(self) -> None:
+        """One step of the optimiser: `accumulation` forward and backward passes, clipping, average."""
+        optimiser, step = self.parts.optimiser, self.progress.step
+        rate = learning_rate(step, self.steps, self.plan)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
+        optimiser.zero_grad(set_to_none=True)
+        self.callable.train()
+        for turn in range(self.plan.accumulation):
+            last = turn + 1 == self.plan.accumulation
+            with nullcontext() if last else self.place.unsynchronised(self.callable):
+                self._accumulate(step * self.share + turn * self.place.processes + self.place.index)
+        if self.plan.clip:
+            self.parts.scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(self.parts.network.parameters(), self.plan.clip)
+        self.parts.scaler.step(optimiser)
+        self.parts.scaler.update()
+        if self.parts.average is not None:
+            self.parts.average.update()
+        self.progress.step += 1
+        self.progress.summed += 1
 
+    def _accumulate(self, number: int) -> None:
+        """Forward and backward pass of batch `number` of the run."""
+        rows, rng = self._batch(number), step_generator(self.plan.seed, number)
+        dtype = _DTYPES.get(self.plan.precision)
+        with torch.autocast(self.place.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+            terms = self.task.loss(self.callable, rows, rng)
+        loss = torch.stack([term.float() for term in terms.values()]).sum()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingDiverged(
+                f"the loss is {value} in update {self.progress.step + 1}",
+                cure="train into another folder with a lower plan.rate; what was best so far stays in best.safetensors",
+            )
+        self.parts.scaler.scale(loss / self.plan.accumulation).backward()  # type: ignore[no-untyped-call]
+        for name, one in {"loss": value, **{n: float(t.detach()) for n, t in terms.items()}}.items():
+            self.progress.sums[name] = self.progress.sums.get(name, 0.0) + one / self.plan.accumulation
 
-def _merit(srcc: float) -> float:
-    """Order epochs by SRCC; a constant answer, whose SRCC is undefined, is the worst of all and still an answer."""
-    return -1.5 if math.isnan(srcc) else srcc
+    def _batch(self, number: int) -> np.ndarray:
+        """Return the rows of batch `number`, counted over epochs and processes."""
+        epoch, place = divmod(number, self.per_epoch * self.share)
+        if self._order[0] != epoch:
+            self._order = (epoch, list(self.task.batches(order_generator(self.plan.seed, epoch))))
+        return self._order[1][place]
 
+    def _write(self) -> None:
+        """Whatever is due after an update: line, validation, checkpoint."""
+        step, sums = self.progress.step, self.progress.sums
+        self.watch.stepped(step=step, loss=sums["loss"] / self.progress.summed)
+        last = step == self.steps
+        if step % self.cadence.log_every_steps == 0 or last:
+            self._log_losses()
+        if step % (self.plan.validate_every_steps or self.per_epoch) == 0 or last:
+            self._validate()
+        if step % self.cadence.checkpoint_every_steps == 0 or last:
+            self._save()
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Group the trained parameters: matrices decay, vectors do not, and two parts learn slowly.
+    def _log_losses(self) -> None:
+        done = self.progress
+        means = {name: value / done.summed for name, value in done.sums.items()}
+        rate = learning_rate(done.step - 1, self.steps, self.plan)
+        self.record.write(
+            done.step,
+            {**means, "rate": rate, "epoch": done.step / self.per_epoch, "seconds": round(done.seconds, 3)},
+        )
+        done.sums, done.summed = {}, 0
 
-    The regressor's first layer begins as an average over about a thousand cells; Adam moves every weight alike, so that
-    at the common rate their sum would move a thousand times as fast as any other layer. The image adapter has sixteen
-    residual convolutions without any normalisation: at the common rate its output grew to 1e7 within two epochs.
-    """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            factor = next((value for part, value in SLOW.items() if part in name), 1.0)
-            groups.setdefault((factor, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
-    return [{"params": found, "factor": f, "weight_decay": decay} for (f, decay), found in groups.items()]
+    def _validate(self) -> None:
+        """Judge the averaged weights; keep them if they are the best. Only the main process does, the others wait."""
+        if self.place.main:
+            with self.parts.average.in_place() if self.parts.average else nullcontext():
+                self.parts.network.eval()
+                with torch.no_grad():
+                    found = self.task.validate(self.parts.network)
+                best = self._is_best(found.merit)
+                if best:
+                    save_best(self.out, self.parts.network)
+                    done = self.progress
+                    done.best_step, done.best_merit, done.best_figures = done.step, found.merit, found.figures
+            self.record.write(self.progress.step, {f"val_{n}": v for n, v in found.figures.items()} | {"best": best})
+            self.watch.validated(step=self.progress.step, figures=found.figures, best=best)
+        self.place.wait()
 
+    def _is_best(self, merit: float) -> bool:
+        """NaN, the SRCC of a constant answer, is worse than any number and better than nothing."""
+        before = self.progress.best_merit
+        return before is None or (math.isnan(before) and not math.isnan(merit)) or merit > before
 
-def learning_rate(step: int, steps: int, highest: float) -> float:
-    """Linear warm-up over the first 5 % of `steps`, then a cosine down to 1 % of `highest`."""
-    warm = max(1, steps // 20)
-    if step < warm:
-        return highest * (step + 1) / warm
-    falling = 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, steps - warm)))
-    return float(highest * (0.01 + 0.99 * falling))
-
-
-def _warm_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor | int], torch.Tensor]:
-    """Average with a memory that grows with the run, so that early epochs are not judged by the random start."""
-
-    def update(average: torch.Tensor, current: torch.Tensor, updates: torch.Tensor | int) -> torch.Tensor:
-        weight = 1 - min(decay, (1 + float(updates)) / (10 + float(updates)))
-        return average + (current - average) * weight if average.is_floating_point() else current
-
-    return update
-
-
-def load_best(model: nn.Module, file: Path) -> nn.Module:
-    """Put the weights of a finished run into `model`, in evaluation mode."""
-    model.load_state_dict(load_file(file))
-    return model.eval()
+    def _save(self) -> None:
+        if self.place.main:
+            save_last(self.out, self.parts, self.progress, self.identity)
+        self.place.wait()

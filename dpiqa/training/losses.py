@@ -3,17 +3,17 @@
 import torch
 import torch.nn.functional as F
 
-MARGIN = 0.25  #: of the batch's label deviation
 
+def ranking_loss(scores: torch.Tensor, labels: torch.Tensor, margin: float = 0.25) -> torch.Tensor:
+    """Mean over all pairs of how much the better image's score falls short of the worse one's plus the margin.
 
-def quality_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean squared error + margin ranking over all pairs of the batch; both (B,), in units of the labels' deviation."""
-    return F.mse_loss(scores, labels) + ranking_loss(scores, labels)
-
-
-def ranking_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean over all pairs of how much the better image's score falls short of the worse one's plus the margin."""
-    first, second = torch.triu_indices(len(labels), len(labels), 1)
+    `scores`, `labels`: (B,); `margin` in units of the batch's standard deviation of labels. Pairs with equal labels
+    have no order: they are left out, and a batch of nothing else costs nothing.
+    """
+    first, second = torch.triu_indices(len(labels), len(labels), 1, device=labels.device)
     order = torch.sign(labels[first] - labels[second])
-    margin = MARGIN * float(labels.std())
-    return F.margin_ranking_loss(scores[first], scores[second], order, margin=margin)
+    known = order != 0
+    if not bool(known.any()):
+        return scores.sum() * 0
+    least = margin * float(labels.std())
+    return F.margin_ranking_loss(scores[first[known]], scores[second[known]], order[known], margin=least)

@@ -1,52 +1,104 @@
 """The student: a CNN trained on the labels, and on the teacher's feature map and score where there is a teacher."""
 
-from pathlib import Path
+import math
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from dpiqa.errors import InvalidRequest
 from dpiqa.models.student import Student, StudentConfig
-from dpiqa.training.dataset import random_crops
-from dpiqa.training.distillation import CELL, TeacherAnswers, distillation_loss
-from dpiqa.training.heads import begin_as_pooling, calibrate_on_training_rows
-from dpiqa.training.labelled import Labelled, as_images, validate
-from dpiqa.training.loop import Plan, fit, load_best
-from dpiqa.training.losses import quality_loss
+from dpiqa.training.answers import Answers
+from dpiqa.training.config import Begin, StudentRun, Unit
+from dpiqa.training.crops import Crops, as_images, random_crops
+from dpiqa.training.heads import begin_as_pooling
+from dpiqa.training.labelled import Labelled, validate
+from dpiqa.training.losses import ranking_loss
+from dpiqa.training.task import Validation, shuffled_batches
+
+#: Pixels per cell of a student's map before it is resized: stride 32, and a transposed convolution.
+STRIDE = 16
 
 
-def train_student(
-    data: Labelled,
-    config: StudentConfig,
-    plan: Plan,
-    out: Path,
-    *,
-    teacher: TeacherAnswers | None = None,
-    start: Path | None = None,
-) -> Student:
-    """Train and return the best student, calibrated on the training rows. `start`: weights to begin from."""
-    torch.manual_seed(plan.seed)
-    student = Student(config).to(memory_format=torch.channels_last)
-    if start is None:
-        begin_as_pooling(student.fc1, student.fc3, config.map_size**2, data.centre)
-    else:
-        load_best(student, start)
-    power = teacher.power if teacher else 1.0
+class StudentTask:
+    """See `dpiqa.training.task.Task`. `network` comes with its first weights; `answers` are its teacher's."""
 
-    def loss_of(model: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-        crops = random_crops(rows, data.pixels.shape[1], plan.crop, CELL, rng)
-        with torch.autocast("cpu", torch.bfloat16):
-            scores, feature_map = model(as_images(crops.cut(data.pixels)))
-        loss = quality_loss(scores.float() / data.spread, _standard(data.labels[crops.index], data))
-        if teacher is None:
-            return loss
-        return loss + distillation_loss(scores.float(), feature_map.float(), teacher, crops, data.spread, power)
+    def __init__(self, network: Student, data: Labelled, config: StudentRun, answers: Answers | None = None) -> None:
+        self.network, self.data, self.config, self._answers = network, data, config, answers
+        self._extent = data.pixels.shape[1]
+        self._crop = config.plan.crop or self._extent
+        sizes = network.config
+        self._cell = sizes.input_size // sizes.map_size
+        check_crop(self._crop, self._extent, math.lcm(STRIDE, self._cell))
+        wanted = (sizes.map_size, sizes.map_size, sizes.map_channels)
+        if answers is not None and answers.shape != wanted:
+            raise InvalidRequest(
+                f"the teacher's quality map is {answers.shape}, the student's {wanted} (cells, cells, channels)",
+                cure="set map_size and map_channels of model.architecture to the teacher's",
+            )
+        deviation = config.loss.unit is Unit.DEVIATION
+        self._unit = data.spread if deviation else 1.0
+        self._map_unit = answers.power if answers is not None and deviation else 1.0
 
-    best = fit(student, data.train, loss_of, lambda model: validate(model, data), plan, out)
-    load_best(student, best)
-    calibrate_on_training_rows(student, student.fc3, data)
+    def batches(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Shuffle the training rows."""
+        return shuffled_batches(self.data.train, self.config.plan.batch, rng)
+
+    def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Labels' error and order; with a teacher the error against its map, cut where the crop is cut, and score."""
+        mirror, align = self.config.plan.mirror, math.lcm(STRIDE, self._cell)
+        crops = random_crops(rows, self._extent, self._crop, align, rng, mirror=mirror)
+        images = as_images(crops.cut(self.data.pixels), _device(self.network))
+        scores, feature_map = network(images)
+        scores = scores.float() / self._unit
+        terms = score_terms(scores, self.data.labels[rows] / self._unit, self.config.loss)
+        if self._answers is not None:
+            terms |= self._distillation(self._answers, scores, feature_map.float(), crops)
+        return terms
+
+    def _distillation(
+        self, answers: Answers, scores: torch.Tensor, feature_map: torch.Tensor, crops: Crops
+    ) -> dict[str, torch.Tensor]:
+        loss = self.config.loss
+        cells = torch.from_numpy(crops.cut_own(answers.maps(crops.index), self._cell)).to(feature_map.device).float()
+        terms = {"map": loss.teacher_map * F.mse_loss(feature_map, cells.permute(0, 3, 1, 2)) / self._map_unit}
+        if loss.teacher_score:
+            wanted = torch.from_numpy(answers.scores[crops.index] / self._unit).to(scores.device)
+            terms["teacher_score"] = loss.teacher_score * F.mse_loss(scores, wanted.float())
+        return terms
+
+    def validate(self, network: nn.Module) -> Validation:
+        """Measure whole pictures of the validation rows."""
+        return validate(network, self.data, self.config.plan.precision, self.config.data.validation_images)
+
+
+def new_student(config: StudentConfig, begin: Begin, centre: float) -> Student:
+    """Build a student with random weights. `centre`: mean of the labels."""
+    student = Student(config)
+    if begin is Begin.POOLING:
+        begin_as_pooling(student.fc1, student.fc3, config.map_size**2, centre)
     return student
 
 
-def _standard(labels: np.ndarray, data: Labelled) -> torch.Tensor:
-    return torch.from_numpy(labels).float() / data.spread
+def score_terms(scores: torch.Tensor, labels: np.ndarray, loss: Any) -> dict[str, torch.Tensor]:
+    """Squared error and margin ranking of scores (B,) against labels (B,), both in the loss's unit."""
+    wanted = torch.from_numpy(labels).to(scores.device).float()
+    terms = {"squared": F.mse_loss(scores, wanted)}
+    if loss.ranking:
+        terms["ranking"] = loss.ranking * ranking_loss(scores, wanted, loss.margin)
+    return terms
+
+
+def check_crop(crop: int, extent: int, align: int) -> None:
+    """Raise `InvalidRequest` unless crops fit the pictures and the grid of the maps."""
+    if crop > extent or crop % align or extent % align:
+        raise InvalidRequest(
+            f"crops of {crop} pixels do not fit pictures of {extent} on a grid of {align}",
+            cure=f"set plan.crop to a multiple of {align}, at most {extent}, or leave it out for whole pictures",
+        )
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device

@@ -1,77 +1,132 @@
-"""The teacher: the VAE's encoder stays as it is, everything behind it learns from the labels."""
+"""The teacher: the VAE's encoder stays as it is, what the mode says of the rest learns from the labels."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import nn
 
-from dpiqa.models.student import Student
+from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.models.base import ModelKind
 from dpiqa.models.teacher import Teacher, TeacherConfig
 from dpiqa.models.vae import encode
-from dpiqa.training.dataset import random_crops
-from dpiqa.training.heads import begin_as_pooling, calibrate_on_training_rows, fold, normalise
-from dpiqa.training.labelled import Labelled, as_images, predict, validate
-from dpiqa.training.loop import Plan, fit, load_best
-from dpiqa.training.losses import quality_loss
-
-#: Every so manieth validation picture is looked at between epochs: a teacher takes a while for each.
-VALIDATE_EACH = 3
-
-
-def train_teacher(
-    data: Labelled, config: TeacherConfig, vae_file: Path, plan: Plan, out: Path, *, guide: Student | None = None
-) -> Teacher:
-    """Train and return the best teacher, calibrated on training rows. `vae_file`: what `train_vae` wrote.
-
-    `guide`: a student trained on the labels. Its scores are learned as well: they hold less noise than thirty people's
-    opinions do. Where `config.trunk` asks for one, its backbone becomes the trunk of the image adapter.
-    """
-    torch.manual_seed(plan.seed)
-    teacher = Teacher(with_scaling(config, vae_file)).to(memory_format=torch.channels_last)
-    teacher.vae.load_state_dict(load_file(vae_file))
-    teacher.vae.requires_grad_(requires_grad=False)
-    if guide is not None and config.trunk is not None:
-        teacher.img_adapter.get_submodule("trunk").load_state_dict(guide.base_model.state_dict())
-    teacher.unet.conv_norm_out.requires_grad_(requires_grad=False)  # never used by the score
-    teacher.unet.conv_out.requires_grad_(requires_grad=False)
-    cell = config.vae.reduction * 2 ** (len(config.unet.channels) - 1)  # pixels per cell of the coarsest map
-    begin_as_pooling(teacher.QFD.fc1, teacher.QFD.fc3, config.qfd.map_size**2, data.centre)
-    normalise(teacher.QFD)
-    targets = _targets(data, guide)
-
-    def loss_of(model: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-        images = as_images(random_crops(rows, data.pixels.shape[1], plan.crop, cell, rng).cut(data.pixels))
-        with torch.autocast("cpu", torch.bfloat16):
-            with torch.no_grad():
-                latents = encode(teacher.vae, images)
-            scores, _ = model(images, latents)
-        return quality_loss(scores.float() / data.spread, torch.from_numpy(targets[rows]).float() / data.spread)
-
-    some = replace(data, val=data.val[::VALIDATE_EACH])
-    best = fit(teacher, data.train, loss_of, lambda model: validate(model, some), plan, out)
-    load_best(teacher, best)
-    fold(teacher.QFD)
-    calibrate_on_training_rows(teacher, teacher.QFD.fc3, data)
-    return teacher
+from dpiqa.training.config import Begin, TeacherModel, TeacherRun, Unit
+from dpiqa.training.crops import as_images, random_crops
+from dpiqa.training.heads import begin_as_pooling, fold, normalise
+from dpiqa.training.labelled import Labelled, validate
+from dpiqa.training.modes import apply_mode, merge_lora
+from dpiqa.training.starts import fill, fill_from_diffusion, fill_vae, start_card, start_network, vae_scaling
+from dpiqa.training.student import check_crop, score_terms
+from dpiqa.training.task import Validation, shuffled_batches
 
 
-def _targets(data: Labelled, guide: Student | None) -> np.ndarray:
-    """Labels, or the mean of the labels and the guide's calibrated scores."""
-    if guide is None:
-        return data.labels
-    scores = predict(guide.eval(), data.pixels, data.train)
-    slope, offset = np.polyfit(scores, data.labels[data.train], 1)
+class TeacherTask:
+    """See `dpiqa.training.task.Task`. `guide`: another scorer's score of every row, NaN where it was not asked."""
+
+    def __init__(self, network: Teacher, data: Labelled, config: TeacherRun, guide: np.ndarray | None = None) -> None:
+        self.network, self.data, self.config = network, data, config
+        self._extent = data.pixels.shape[1]
+        self._crop = config.plan.crop or self._extent
+        levels = len(network.config.unet.channels)
+        self._align = network.config.vae.reduction * 2 ** (levels - 1)  # pixels per cell of the coarsest map
+        check_crop(self._crop, self._extent, self._align)
+        self._unit = data.spread if config.loss.unit is Unit.DEVIATION else 1.0
+        self._targets = data.labels if guide is None else guided(data, guide, config.loss.guide_share)
+
+    def batches(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Shuffle the training rows."""
+        return shuffled_batches(self.data.train, self.config.plan.batch, rng)
+
+    def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Error and order of the targets."""
+        mirror, device = self.config.plan.mirror, next(self.network.parameters()).device
+        crops = random_crops(rows, self._extent, self._crop, self._align, rng, mirror=mirror)
+        images = as_images(crops.cut(self.data.pixels), device)
+        with torch.no_grad():
+            latents = encode(self.network.vae, images)
+        scores, _ = network(images, latents)
+        return score_terms(scores.float() / self._unit, self._targets[rows] / self._unit, self.config.loss)
+
+    def validate(self, network: nn.Module) -> Validation:
+        """Measure whole pictures of the validation rows."""
+        return validate(network, self.data, self.config.plan.precision, self.config.data.validation_images)
+
+
+def guided(data: Labelled, scores: np.ndarray, share: float) -> np.ndarray:
+    """Mix the labels of the training rows with a guide's scores, calibrated to them on those rows."""
+    known = scores[data.train].astype(np.float64)
+    slope, offset = np.polyfit(known, data.labels[data.train], 1)
     targets = data.labels.copy()
-    targets[data.train] = (targets[data.train] + slope * scores + offset) / 2
+    targets[data.train] = (1 - share) * targets[data.train] + share * (slope * known + offset)
     return targets
 
 
-def with_scaling(config: TeacherConfig, vae_file: Path) -> TeacherConfig:
-    """Return the configuration with the scaling factor that the VAE's file states."""
-    with safe_open(vae_file, "pt") as file:
-        factor = float((file.metadata() or {})["scaling_factor"])
+def prepare_teacher(teacher: Teacher, model: TeacherModel, centre: float) -> None:
+    """Bring a teacher into the shape in which the mode trains it. `centre`: mean of the labels."""
+    fresh = model.start is None
+    if fresh and model.begin is Begin.POOLING:
+        begin_as_pooling(teacher.QFD.fc1, teacher.QFD.fc3, teacher.config.qfd.map_size**2, centre)
+    if model.normalise_decoder:
+        normalise(teacher.QFD)
+    apply_mode(teacher, model.mode, lora_rank=model.lora_rank, fresh=fresh)
+
+
+def finish_teacher(teacher: Teacher, model: TeacherModel) -> None:
+    """Undo what `prepare_teacher` added: the published architecture, the same scores."""
+    merge_lora(teacher)
+    if model.normalise_decoder:
+        fold(teacher.QFD)
+
+
+def new_teacher(model: TeacherModel, models_dir: Path | None) -> Teacher:
+    """Build a teacher from its architecture and the parts that the model names. Raises errors naming what lacks."""
+    config = model.architecture
+    assert config is not None  # noqa: S101 - the config's own check: `start` or `architecture`
+    if model.vae is not None and model.diffusion is not None:
+        raise InvalidRequest("model.vae and model.diffusion both bring a VAE", cure="give one of them")
+    if model.vae is not None:
+        config = with_scaling(config, vae_scaling(model.vae))
+    teacher = Teacher(config)
+    if model.vae is not None:
+        fill_vae(teacher.vae, model.vae)
+    if model.diffusion is not None:
+        _fill_from_diffusion(teacher, model.diffusion)
+    _fill_prompts(teacher, config, model.embeddings)
+    if config.trunk is not None and model.trunk_from is None:
+        raise InvalidRequest("the image adapter stands on a trunk without weights", cure="set model.trunk_from")
+    if model.trunk_from is not None:
+        _fill_trunk(teacher, model.trunk_from, models_dir)
+    return teacher
+
+
+def with_scaling(config: TeacherConfig, factor: float) -> TeacherConfig:
+    """Return the configuration with another scaling factor of the latents."""
     return config.model_copy(update={"vae": config.vae.model_copy(update={"scaling_factor": factor})})
+
+
+def _fill_from_diffusion(teacher: Teacher, source: str) -> None:
+    factor = fill_from_diffusion(teacher.unet, teacher.vae, source)
+    if abs(factor - teacher.config.vae.scaling_factor) > 1e-6:
+        raise ConfigurationError(
+            f"{source} scales latents by {factor}, the architecture by {teacher.config.vae.scaling_factor}",
+            cure=f"set model.architecture.vae.scaling_factor = {factor}",
+        )
+
+
+def _fill_prompts(teacher: Teacher, config: TeacherConfig, embeddings: Path | None) -> None:
+    if config.prompts is None and embeddings is None:
+        cure = (
+            "set model.embeddings to what `dpiqa models embed-text` wrote, or model.architecture.prompts to learn them"
+        )
+        raise InvalidRequest("a teacher with given prompts needs their embeddings", cure=cure)
+    if embeddings is not None:
+        from dpiqa.models.text.embeddings import read_embeddings  # noqa: PLC0415
+
+        fill(teacher.prompts, {"embeddings": read_embeddings(embeddings).values}, embeddings)
+
+
+def _fill_trunk(teacher: Teacher, name: str, models_dir: Path | None) -> None:
+    if teacher.config.trunk is None:
+        raise InvalidRequest("model.trunk_from without a trunk", cure="add model.architecture.trunk, or drop it")
+    student = start_network(start_card(name, ModelKind.STUDENT, models_dir), models_dir)
+    fill(teacher.img_adapter.get_submodule("trunk"), student.base_model.state_dict(), name)

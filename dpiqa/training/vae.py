@@ -1,73 +1,101 @@
 """First step: an autoencoder whose latents the teacher reads. Learns to rebuild photographs, without any labels."""
 
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import structlog
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import save_file
+from torch import nn
 
-from dpiqa.models.vae import VaeConfig, build_autoencoder
-from dpiqa.training.dataset import random_crops
+from dpiqa.models.vae import VaeConfig, build_autoencoder, encode
+from dpiqa.training.config import VaeRun
+from dpiqa.training.crops import as_images, random_crops
+from dpiqa.training.files import replace_file
+from dpiqa.training.labelled import Labelled
+from dpiqa.training.student import check_crop
+from dpiqa.training.task import Validation, shuffled_batches
 
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True, kw_only=True)
-class VaeTraining:
-    """How the autoencoder is trained."""
-
-    minutes: float = 8  #: stops by the clock
-    crop: int = 96  #: pixels
-    batch: int = 12
-    rate: float = 2e-3
-    kl_weight: float = 1e-6
-    edge_weight: float = 1.0  #: of the error in neighbour differences: sharpness matters to quality more than to looks
-    seed: int = 0
+FILE_NAME = "vae.safetensors"
+_JUDGED = 64  #: pictures that the rebuilding is judged on, and the latents' scale is taken from
 
 
-def train_vae(pixels: np.ndarray, config: VaeConfig, training: VaeTraining, out: Path) -> Path:
-    """Train on random crops of `pixels` (N, H, W, 3) uint8; writes the encoder as `out`/vae.safetensors.
+class Rebuilder(nn.Module):
+    """Autoencoder as one call: images (B, 3, H, W) in [0, 1] -> rebuilt images, KL divergence of the latents."""
 
-    The stored `scaling_factor` is in the returned file's metadata: 1 / standard deviation of the latents.
-    """
-    torch.manual_seed(training.seed)
-    rng = np.random.default_rng(training.seed)
-    vae = build_autoencoder(config).to(memory_format=torch.channels_last).train()
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=training.rate, weight_decay=0)
-    started, step, spread = time.monotonic(), 0, 1.0
-    while (done := (time.monotonic() - started) / (60 * training.minutes)) < 1:
-        optimiser.param_groups[0]["lr"] = training.rate * min(1, (step + 1) / 100) * (1 - done) ** 0.5
-        index = rng.integers(0, len(pixels), training.batch)
-        crops = random_crops(index, pixels.shape[1], training.crop, 1, rng).cut(pixels)
-        images = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
-        with torch.autocast("cpu", torch.bfloat16):
-            posterior = vae.encode(images).latent_dist
-            rebuilt = vae.decode(posterior.sample()).sample
-        loss = _loss(rebuilt.float(), images, training) + training.kl_weight * posterior.kl().float().mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimiser.step()
-        spread = 0.99 * spread + 0.01 * float(posterior.mean.detach().float().std())
-        if step % 100 == 0:
-            log.info("vae_step", step=step, loss=round(float(loss.detach()), 4), latent_std=round(spread, 3))
-        step += 1
-    return _save(vae, out, spread, step)
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        self.vae: AutoencoderKL = build_autoencoder(config)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See the class."""
+        posterior = self.vae.encode(images).latent_dist
+        rebuilt: torch.Tensor = self.vae.decode(posterior.sample()).sample
+        return rebuilt, posterior.kl()
 
 
-def _loss(rebuilt: torch.Tensor, images: torch.Tensor, training: VaeTraining) -> torch.Tensor:
+class VaeTask:
+    """See `dpiqa.training.task.Task`. Labels are not used; both sides' pictures are those of the split."""
+
+    def __init__(self, network: Rebuilder, data: Labelled, config: VaeRun) -> None:
+        self.network, self.data, self.config = network, data, config
+        self._extent = data.pixels.shape[1]
+        self._crop = config.plan.crop or self._extent
+        check_crop(self._crop, self._extent, config.model.architecture.reduction)
+
+    def batches(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Shuffle the training rows."""
+        return shuffled_batches(self.data.train, self.config.plan.batch, rng)
+
+    def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """How far what was rebuilt is from the picture, in values and in edges, and the latents from a Gaussian."""
+        crops = random_crops(rows, self._extent, self._crop, 1, rng, mirror=self.config.plan.mirror)
+        images = as_images(crops.cut(self.data.pixels), next(self.network.parameters()).device)
+        rebuilt, kl = network(images)
+        weights = self.config.loss
+        return {
+            "rebuilt": absolute_error(rebuilt.float(), images),
+            "edges": weights.edges * edge_error(rebuilt.float(), images),
+            "kl": weights.kl * kl.float().mean(),
+        }
+
+    def validate(self, network: nn.Module) -> Validation:
+        """Rebuild the middle of some validation pictures from the mean of their latents; less error is better."""
+        images = self._middles(self.data.val)
+        latents = network.get_submodule("vae").encode(images).latent_dist.mean  # type: ignore[operator]
+        rebuilt = network.get_submodule("vae").decode(latents).sample  # type: ignore[operator]
+        error, edges = float(absolute_error(rebuilt, images)), float(edge_error(rebuilt, images))
+        return Validation(merit=-(error + self.config.loss.edges * edges), figures={"error": error, "edges": edges})
+
+    def latent_deviation(self) -> float:
+        """Return the standard deviation of the latents of some training pictures."""
+        with torch.no_grad():
+            means = encode(self.network.vae, self._middles(self.data.train))
+        return float(means.std()) / float(self.network.vae.config.scaling_factor)
+
+    def _middles(self, rows: np.ndarray) -> torch.Tensor:
+        start = (self._extent - self._crop) // 2
+        middle = slice(start, start + self._crop)
+        return as_images(self.data.pixels[rows[:_JUDGED], middle, middle], next(self.network.parameters()).device)
+
+
+def absolute_error(rebuilt: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference."""
+    return (rebuilt - images).abs().mean()
+
+
+def edge_error(rebuilt: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of neighbours' differences, down and across."""
     error = rebuilt - images
-    edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-    return error.abs().mean() + training.edge_weight * edges
+    return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
 
 
-def _save(vae: torch.nn.Module, out: Path, spread: float, step: int) -> Path:
-    out.mkdir(parents=True, exist_ok=True)
-    kept = {k: v.contiguous() for k, v in vae.state_dict().items() if k.startswith(("encoder.", "quant_conv."))}
-    file = out / "vae.safetensors"
-    save_file(kept, file, metadata={"scaling_factor": f"{1 / spread:.5f}", "steps": str(step)})
-    log.info("vae_saved", file=str(file), steps=step, scaling_factor=round(1 / spread, 5))
-    return file
+def save_vae(task: VaeTask, out: Path) -> Path:
+    """Write the encoder as `out`/vae.safetensors, with the scaling factor 1 / deviation of the latents as metadata."""
+    kept = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in task.network.vae.state_dict().items()
+        if name.startswith(("encoder.", "quant_conv."))
+    }
+    metadata = {"scaling_factor": f"{1 / task.latent_deviation():.5f}"}
+    return replace_file(out / FILE_NAME, lambda partial: save_file(kept, partial, metadata=metadata))

@@ -53,6 +53,6 @@ def tiny_teacher():
 def models_dir(tmp_path, tiny_student, tiny_teacher):
     """A user's models folder with a small student and a small teacher."""
     folder = tmp_path / "models"
-    export_model(tiny_student, TINY_STUDENT, "small-student", folder)
-    export_model(tiny_teacher, TINY_TEACHER, "small-teacher", folder)
+    export_model(tiny_student, TINY_STUDENT, "small-student", folder, licence="Apache-2.0")
+    export_model(tiny_teacher, TINY_TEACHER, "small-teacher", folder, licence="Apache-2.0")
     return folder

@@ -1,0 +1,118 @@
+"""What every `dpiqa train ...` command shares: where its settings come from, and how it starts and ends."""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from dpiqa.cli import console, context
+from dpiqa.cli.train_progress import watching
+from dpiqa.errors import ConfigurationError, InvalidRequest, TrainingInterrupted
+
+if TYPE_CHECKING:
+    from dpiqa.training.commands import Surroundings
+    from dpiqa.training.config import RunConfig
+
+Config = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with the run's settings.", exists=True, dir_okay=False)
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="Settings to begin from, shipped with dpiqa; a wrong name lists them. The file changes them."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one setting: KEY=VALUE, e.g. plan.epochs=3. May be repeated.", metavar="K=V"),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option("--data", help="Data set: LAYOUT=PATH, e.g. csv=labels.csv. May be repeated.", metavar="LAYOUT=PATH"),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for the run (output.folder); a killed run goes on from it.")]
+Name = Annotated[str | None, typer.Option(help="Name of the model (output.name).")]
+PrintConfig = Annotated[
+    bool, typer.Option("--print-config", help="Print the settings that would hold, as TOML, and end.")
+]
+R = TypeVar("R", bound="RunConfig")
+
+
+def overrides(changes: list[str] | None, data: list[str] | None, out: Path | None, name: str | None) -> list[str]:
+    """Return all that the command line says as `KEY=VALUE`s; what has an option of its own comes last."""
+    found = list(changes or ())
+    if data:
+        sets = ", ".join(f"{{name = {_quoted(one)}, path = {_quoted(path)}}}" for one, path in map(_data_set, data))
+        found.append(f"data.sets=[{sets}]")
+    found += [f"output.folder={_quoted(str(out))}"] if out else []
+    return found + ([f"output.name={_quoted(name)}"] if name else [])
+
+
+def run(config: R, train: Callable[[R, "Surroundings"], Any], *, print_config: bool, as_json: bool) -> None:
+    """Train, or only print the settings; the result goes to stdout."""
+    from dpiqa.training.configfile import as_toml
+
+    if print_config:
+        typer.echo(as_toml(config), nl=False)
+        return
+    settings = context.settings()
+    with needing_torch(settings.threads), _stoppable():
+        from dpiqa.training.commands import Surroundings
+
+        with watching() as watch:
+            here = Surroundings(models_dir=settings.models_dir, device=settings.device, watch=watch)
+            made = train(config, here)
+    if made is not None:  # another process of the same run says it
+        _show(made, as_json)
+
+
+@contextmanager
+def needing_torch(threads: int | None = None) -> Iterator[None]:
+    """Set the threads of torch. Raises `ConfigurationError` when it, or what training needs besides, is missing."""
+    try:
+        import torch
+
+        if threads:
+            torch.set_num_threads(threads)
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "dpiqa").startswith("dpiqa"):
+            raise  # a fault of ours
+        cure = "pip install 'dpiqa[train]'"
+        raise ConfigurationError(f"this needs {error.name}, which is not installed", cure=cure) from error
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """End as Ctrl-C ends any command, after saying that nothing is lost."""
+    try:
+        yield
+    except TrainingInterrupted as stopped:
+        console.note(f"{stopped.message}; {stopped.cure}")
+        raise typer.Exit(130) from None
+
+
+def _show(made: Any, as_json: bool) -> None:
+    if isinstance(made, Path):
+        console.print_json({"file": str(made)}) if as_json else typer.echo(made)
+        return
+    console.print_json(made) if as_json else typer.echo(made.scorer_id)
+    console.note(f"`dpiqa models show {made.name}` shows its card")
+
+
+def _data_set(text: str) -> tuple[str, str]:
+    name, sign, path = text.partition("=")
+    if not sign or not name or not path:
+        raise InvalidRequest(f"{text!r} names no data set", cure="write LAYOUT=PATH, e.g. csv=labels.csv")
+    return name, path
+
+
+def _quoted(text: str) -> str:
+    """Return a TOML string."""
+    quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    try:
+        tomllib.loads(f"value = {quoted}")
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRequest(f"{text!r} holds a character that no setting can", cure="rename it") from error
+    return quoted

@@ -1,0 +1,60 @@
+"""How far a training run is: a bar on a terminal, a line for each validation elsewhere."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dpiqa.cli import console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from dpiqa.training.records import Watch
+
+
+class Bar:
+    """`dpiqa.training.records.Watch` on stderr: updates, rate, time left, loss, and the last validation's figures."""
+
+    def __init__(self, progress: "Progress") -> None:
+        self._progress = progress
+        self._task = progress.add_task("training", total=None, speed="", loss="", judged="")
+        self._begun = 0
+
+    def started(self, *, step: int, steps: int) -> None:
+        """Set the bar to where the run goes on."""
+        self._begun = step
+        self._progress.reset(self._task, total=steps, completed=step)
+        if step:
+            console.note(f"going on after update {step} of {steps}")
+
+    def stepped(self, *, step: int, loss: float) -> None:
+        """Move the bar."""
+        task = self._progress.tasks[0]
+        speed = f"{task.speed:.2f}/s" if task.speed else ""
+        self._progress.update(self._task, completed=step, speed=speed, loss=f"loss {loss:.4g}")
+
+    def validated(self, *, step: int, figures: Mapping[str, float], best: bool) -> None:
+        """Show the figures; in a log as a line of their own."""
+        text = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self._progress.update(self._task, judged=text.split(" rmse")[0])
+        console.note(f"update {step}: {text}{' (best)' if best else ''}")
+
+
+@contextmanager
+def watching() -> "Iterator[Watch]":
+    """Show a bar while the block runs."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    shown = console.stderr()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[loss]}  {task.fields[judged]}"),
+        console=shown,
+        transient=True,
+        disable=not shown.is_terminal,
+    ) as progress:
+        yield Bar(progress)

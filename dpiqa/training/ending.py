@@ -1,0 +1,90 @@
+"""The end of a run: weights into the file that production loads, measured there, with a card that says all."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dpiqa import __version__
+from dpiqa.evaluation.evaluate import evaluate
+from dpiqa.models.base import ModelCard
+from dpiqa.models.loading import load_scorer
+from dpiqa.models.student import StudentConfig
+from dpiqa.models.teacher import TeacherConfig
+from dpiqa.training.config import RunConfig
+from dpiqa.training.export import export_model, publish, write_card
+from dpiqa.training.labelled import Labelled
+from dpiqa.training.loop import Outcome
+
+STAGED_NAME = "model"  #: folder of the run in which the model is made
+
+
+def end_run(
+    network: nn.Module,
+    sizes: StudentConfig | TeacherConfig,
+    data: Labelled,
+    config: RunConfig,
+    outcome: Outcome,
+    identity: Mapping[str, Any],
+    models_dir: Path,
+) -> ModelCard:
+    """Write the model, measure it through the production scorer on the images it was chosen on, and publish it."""
+    output = config.output
+    staged = output.folder / STAGED_NAME
+    card = export_model(
+        network,
+        sizes,
+        output.name,
+        staged,
+        half=output.half,
+        licence=output.licence,
+        paper=output.paper,
+        trained_on=output.trained_on or _described(data, config),
+        notes=output.notes,
+    )
+    scorer = load_scorer(card.name, models_dir=staged, device="cpu" if not torch.cuda.is_available() else "auto")
+    figures = evaluate(scorer, data.chosen()).as_dict()
+    chosen = {"chosen_on": "these images: the best checkpoint was kept by them, which flatters the figures"}
+    card = card.model_copy(
+        update={
+            "figures": {
+                f"{_names(config)} {config.data.select_on}": figures | chosen,
+                "training": _history(config, outcome, identity),
+            }
+        }
+    )
+    write_card(card, staged)
+    publish(card, staged, models_dir)
+    return card
+
+
+def run_id(config: RunConfig, identity: Mapping[str, Any]) -> str:
+    """Return the digest of all that a run's weights depend on."""
+    document = {"plan": config.plan.model_dump(mode="json"), "half": config.output.half, **identity}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _history(config: RunConfig, outcome: Outcome, identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "run": run_id(config, identity),
+        "identity": dict(identity),
+        "plan": config.plan.model_dump(mode="json"),
+        "sets": [{"name": one.name, "split_seed": one.split_seed} for one in config.data.sets],
+        "updates": outcome.steps,
+        "best_update": outcome.best_step,
+        "minutes": round(outcome.seconds / 60, 1),
+        "dpiqa": __version__,
+        "torch": str(torch.__version__),
+    }
+
+
+def _described(data: Labelled, config: RunConfig) -> str:
+    return f"{_names(config)}: {len(data.train)} images; their terms are not stated"
+
+
+def _names(config: RunConfig) -> str:
+    return ", ".join(one.name for one in config.data.sets)
