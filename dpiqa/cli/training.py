@@ -118,11 +118,11 @@ def evaluate(
     """
     settings = context.settings()
     with train_options.needing_torch(settings.threads):
-        from dpiqa.datasets.csvfile import read_labels
+        from dpiqa.datasets.load import load_dataset
         from dpiqa.evaluation.evaluate import evaluate as measure
         from dpiqa.models.loading import load_scorer
 
-        images = [image for image in read_labels(labels) if image.split == split]
+        images = load_dataset("csv", labels).of(split)
         measured = measure(load_scorer(model, models_dir=settings.models_dir), images)
         figures = _defined({"scorer": measured.scorer_id, "split": split, **measured.as_dict()})
     if as_json:

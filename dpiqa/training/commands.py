@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from dpiqa.datasets.csvfile import read_labels
 from dpiqa.datasets.labelled import LabelledImage
+from dpiqa.datasets.load import load_dataset
 from dpiqa.errors import InvalidRequest
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard, ModelKind
@@ -31,6 +31,7 @@ from dpiqa.training.task import Task
 from dpiqa.training.teacher import TeacherTask, finish_teacher, new_teacher, prepare_teacher
 from dpiqa.training.vae import Rebuilder, VaeTask, save_vae
 
+_VAL_SHARE = 0.1  #: of the training side, where a set has no validation split and the checkpoint is chosen on one
 CONFIG_NAME = "config.toml"  #: the settings a run was begun with, all of them
 
 
@@ -125,7 +126,12 @@ def load_images(config: DataConfig) -> list[LabelledImage]:
     """Return the images of all sets. Raises `InvalidRequest` if none is named, and what the readers raise."""
     if not config.sets:
         raise InvalidRequest("no data set is named", cure="give --data NAME=DIR, or data.sets in the file")
-    return [image for one in config.sets for image in read_labels(one.path)]
+    val_share = _VAL_SHARE if config.select_on == "val" else 0.0
+    return [
+        image
+        for one in config.sets
+        for image in load_dataset(one.name, one.path, split_seed=one.split_seed, val_share=val_share).images
+    ]
 
 
 def _identity(config: RunConfig, data: Labelled, **facts: Any) -> dict[str, Any]:
