@@ -1,0 +1,117 @@
+"""A data set that is learned in seconds, and a task that is learned in milliseconds."""
+
+import csv
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from torch import nn
+
+from dpiqa.training.plan import Plan
+from dpiqa.training.task import Validation, shuffled_batches
+
+STUDENT = """
+kind = "student"
+[model]
+begin = "pooling"
+[model.architecture]
+backbone = "test_efficientnet"
+backbone_args = { channel_multiplier = 0.5 }
+input_size = 64
+map_channels = 4
+map_size = 8
+hidden = 8
+[plan]
+epochs = 6
+batch = 8
+rate = 3e-3
+ema = 0.9
+precision = "float32"
+[plan.slow]
+"fc1.weight" = 0.05
+"""
+VAE = """
+kind = "vae"
+input_size = 64
+[model]
+architecture = { channels = [4, 8], layers_per_block = 1, norm_groups = 2, middle_attention = false }
+[plan]
+epochs = 6
+batch = 8
+rate = 3e-3
+ema = 0.0
+crop = 32
+"""
+TEACHER = """
+kind = "teacher"
+[model]
+begin = "pooling"
+normalise_decoder = true
+calibrate_on = 16
+[model.architecture]
+input_size = 64
+prompts = "small-90"
+vae = { channels = [4, 8], layers_per_block = 1, norm_groups = 2, middle_attention = false }
+qfd = { width = 8, squeeze = 2, score_widths = [8, 8], map_channels = 4, map_size = 8, hidden = 8 }
+[model.architecture.unet]
+channels = [8, 8, 16, 16]
+layers_per_block = 1
+heads = 2
+text_width = 8
+norm_groups = 4
+self_attention = [false, false, true, true]
+[plan]
+epochs = 6
+batch = 8
+rate = 3e-3
+ema = 0.9
+precision = "float32"
+"""
+
+
+def make_set(folder, count=24, size=64):
+    """Write pictures whose label falls with their blur; returns the labels file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "mos", "split", "near_duplicate_group", "subset"])
+        for number in range(count):
+            blur = number % 6
+            picture = Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
+            picture.filter(ImageFilter.GaussianBlur(0.7 * blur)).save(folder / f"{number}.png")
+            split = "val" if number >= count * 2 // 3 else "train"
+            writer.writerow([f"{number}.png", 0.9 - 0.15 * blur, split, "", "made"])
+    return folder / "labels.csv"
+
+
+class Toy:
+    """Learns a plane through noise, with dropout and batch statistics: whatever a resumed run could get wrong."""
+
+    def __init__(self, plan, *, dropout=0.3, merits=None, spoil=None):
+        torch.manual_seed(plan.seed)
+        self.network = nn.Sequential(
+            nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 1)
+        )
+        rng = np.random.default_rng(7)
+        self.inputs = rng.standard_normal((64, 4)).astype(np.float32)
+        self.wanted = self.inputs @ np.array([1.0, -2.0, 0.5, 0.0], dtype=np.float32)
+        self.plan, self.merits, self.spoil, self.calls = plan, list(merits or ()), spoil, 0
+
+    def batches(self, rng):
+        return shuffled_batches(np.arange(64), self.plan.batch, rng)
+
+    def loss(self, network, rows, rng):
+        self.calls += 1
+        noise = torch.from_numpy(rng.standard_normal((len(rows), 4)).astype(np.float32)) * 0.1
+        scores = network(torch.from_numpy(self.inputs[rows]) + noise).squeeze(1)
+        error = (scores - torch.from_numpy(self.wanted[rows])).square().mean()
+        return {"squared": error * float("nan") if self.spoil == self.calls else error}
+
+    def validate(self, network):
+        error = float((network(torch.from_numpy(self.inputs)).squeeze(1) - torch.from_numpy(self.wanted)).std())
+        return Validation(merit=self.merits.pop(0) if self.merits else -error, figures={"error": error})
+
+
+def toy_plan(**changes):
+    return Plan(**{"epochs": 3, "batch": 8, "rate": 1e-2, "precision": "float32", "validate_every_steps": 5} | changes)
