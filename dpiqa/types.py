@@ -86,6 +86,14 @@ class ResultStatus(StrEnum):
     FINAL = "final"  #: nothing more is planned for this image under this profile
 
 
+class Precision(StrEnum):
+    """The arithmetic a scorer runs in. Part of its identity."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
 class Route(StrEnum):
     """Why an image was, or was not, sent to the teacher."""
 
@@ -93,6 +101,21 @@ class Route(StrEnum):
     BORDERLINE = "borderline"  #: within the margin of a cut-off: escalated
     BUDGET_SPENT = "budget_spent"  #: borderline, but the escalated share is used up
     NO_TEACHER = "no_teacher"  #: the profile has no teacher
+
+
+class Direction(StrEnum):
+    """How the scores of a requirement are to be read. PromptIQA gives back the scale of its pairs, whichever it is."""
+
+    HIGHER = "higher is better"
+    LOWER = "lower is better"
+
+
+class RequirementState(StrEnum):
+    """Where one version of a requirement stands."""
+
+    PENDING = "pending"  #: waits for a worker that reads and checks its pairs
+    READY = "ready"  #: may be scored by
+    REFUSED = "refused"  #: `error` says why; the next try is another version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,14 @@ from dpiqa.cli import (
     db,
     demo,
     doctor,
+    evaluate,
+    explain,
     jobs,
     local,
     models,
     processes,
     profiles,
+    requirements,
     score,
     scores,
     submit,
@@ -63,6 +66,7 @@ def _root(
 
 for module in (
     score,
+    explain,
     demo,
     local,
     submit,
@@ -72,10 +76,12 @@ for module in (
     doctor,
     models,
     profiles,
+    requirements,
     db,
     config,
     processes,
     training,
+    evaluate,
 ):
     module.register(app)
 

@@ -12,8 +12,6 @@ from dpiqa.requirements.pairs import Pair
 from dpiqa.requirements.prepared import Preparation
 from dpiqa.requirements.stability import leave_one_out
 
-_BATCH = 4  #: images at once: few, so that what can score one image can prepare a requirement
-
 
 def check(
     pairs: Sequence[Pair],
@@ -23,16 +21,16 @@ def check(
     force: bool,
     step: Callable[[], None] = lambda: None,
 ) -> Preparation:
-    """Compute prompt features and leave-one-out stability; about two passes of the model per pair.
+    """Compute prompt features and leave-one-out stability; two passes of the model per pair.
 
-    Calls `step` after each batch, which may raise to stop. Raises `InvalidRequest` for an image listed twice with
+    Calls `step` after each pass, which may raise to stop. Raises `InvalidRequest` for an image listed twice with
     one score and, without `force`, for pairs that contradict each other; `CheckpointError` for a broken model.
     """
     refuse_copies(pairs, images.digests)
     scores = np.array([pair.score for pair in pairs])
     parts = []
-    for start in range(0, len(pairs), _BATCH):
-        parts.append(model.features(images.pixels[start : start + _BATCH], scores[start : start + _BATCH]))
+    for place in range(len(pairs)):  # one at a time: what can score an image can prepare a requirement
+        parts.append(model.features(images.pixels[place : place + 1], scores[place : place + 1]))
         step()
     features = np.concatenate(parts).astype(np.float32, copy=False)
     stability = leave_one_out(model, images.pixels, scores, features, step=step)

@@ -61,11 +61,13 @@ class Workshop:
         return retrying(once)
 
 
-def create(shop: Workshop, wanted: RequirementRequest, reader: PairReader) -> Requirement:
+def create(
+    shop: Workshop, wanted: RequirementRequest, reader: PairReader, *, step: Callable[[], None] = lambda: None
+) -> Requirement:
     """Read and check the pairs and store them as the next version; or return the version that is identical.
 
     An identical version gets prompt features of the model as it is now, if it has none yet. Raises `InvalidRequest`
-    for pairs that cannot be accepted, and as `Workshop.read`.
+    for pairs that cannot be accepted, and as `Workshop.read`. Calls `step` twice per pair.
     """
     wanted.check()
     images, scorer_id = shop.read(wanted, reader)
@@ -73,7 +75,7 @@ def create(shop: Workshop, wanted: RequirementRequest, reader: PairReader) -> Re
     known = shop.do(lambda c: same_content(c, wanted.name, content))
     if known and is_prepared(shop, known, scorer_id):
         return known
-    made = shop.make(wanted, images)
+    made = shop.make(wanted, images, step=step)
 
     def keep(c: Connection) -> Requirement:
         lock_requirement(c, wanted.name)

@@ -1,24 +1,10 @@
 """A requirement as a model takes it: prompt features, made once. Free of torch."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
-
-class Direction(StrEnum):
-    """How the scores of a requirement are to be read. PromptIQA gives back the scale of its pairs, whichever it is."""
-
-    HIGHER = "higher is better"
-    LOWER = "lower is better"
-
-
-class RequirementState(StrEnum):
-    """Where one version of a requirement stands."""
-
-    PENDING = "pending"  #: waits for a worker that reads and checks its pairs
-    READY = "ready"  #: may be scored by
-    REFUSED = "refused"  #: `error` says why; the next try is another version
+from dpiqa.types import Direction
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.requirements.pairs import Pair, check_pairs
-from dpiqa.requirements.prepared import Direction
+from dpiqa.types import Direction
 
 #: Part of scorer ids (`...:portraits@1`) and of profiles: one spelling, no `:` and no `@`.
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"

@@ -7,7 +7,8 @@ import numpy as np
 from dpiqa.errors import CheckpointError
 from dpiqa.evaluation.correlation import srcc
 from dpiqa.requirements.model import PromptModel
-from dpiqa.requirements.prepared import Direction, PreparedRequirement, Stability
+from dpiqa.requirements.prepared import PreparedRequirement, Stability
+from dpiqa.types import Direction
 
 _ALL_ALIKE = 1e-6  # scores in a smaller range differ by rounding only, and have no ranks
 

@@ -3,9 +3,10 @@
 from sqlalchemy import Connection
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.requirements.prepared import PreparedRequirement, RequirementState
+from dpiqa.requirements.prepared import PreparedRequirement
 from dpiqa.storage.requirement_features import read_preparations
 from dpiqa.storage.requirements import Requirement, read_requirement
+from dpiqa.types import RequirementState
 
 
 def find(connection: Connection, name_or_id: str, *, scorer_id: str | None = None) -> PreparedRequirement:

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Row, text
 
 from dpiqa.errors import DpiqaError, NotFound
 from dpiqa.requirements.pairs import Pair
-from dpiqa.requirements.prepared import Direction, RequirementState
 from dpiqa.requirements.request import RequirementRequest
 from dpiqa.storage.locks import Lock, lock_names
+from dpiqa.types import Direction, RequirementState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

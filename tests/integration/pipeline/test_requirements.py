@@ -14,12 +14,12 @@ from dpiqa.requirements.images import PairReader
 from dpiqa.requirements.pairs import Pair
 from dpiqa.requirements.pending import prepare_pending
 from dpiqa.requirements.prepare import Workshop, create
-from dpiqa.requirements.prepared import Direction, RequirementState
 from dpiqa.requirements.request import RequirementRequest
 from dpiqa.requirements.store import find
 from dpiqa.storage import requirements as rows
 from dpiqa.storage.requirement_pages import show_requirement
 from dpiqa.storage.sessions import transaction
+from dpiqa.types import Direction, RequirementState
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 

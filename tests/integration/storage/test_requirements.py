@@ -7,12 +7,13 @@ import pytest
 
 from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.requirements.pairs import Pair
-from dpiqa.requirements.prepared import Direction, Preparation, RequirementState, Stability
+from dpiqa.requirements.prepared import Preparation, Stability
 from dpiqa.requirements.request import RequirementRequest
 from dpiqa.requirements.store import find
 from dpiqa.storage import requirements as rows
 from dpiqa.storage.requirement_features import read_preparations, save_preparation
 from dpiqa.storage.requirement_pages import list_requirements
+from dpiqa.types import Direction, RequirementState
 
 DIGESTS = list("abcde")
 SCORER = "promptiqa:0123456789ab:prep-v1:float32"

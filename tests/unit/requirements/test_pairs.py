@@ -4,8 +4,8 @@ import pytest
 
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.requirements.pairs import MAX_PAIRS, Pair, check_pairs, is_far, read_pairs
-from dpiqa.requirements.prepared import Direction
 from dpiqa.requirements.request import RequirementRequest
+from dpiqa.types import Direction
 
 
 @pytest.fixture

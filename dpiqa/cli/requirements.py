@@ -1,0 +1,174 @@
+"""`dpiqa requirements`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dpiqa.cli import console, context, options
+from dpiqa.cli.app import command, new_group
+from dpiqa.types import Direction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dpiqa.requirements.request import RequirementRequest
+    from dpiqa.settings import Settings
+    from dpiqa.storage.requirement_pages import CheckRow, PairRow, RequirementRow
+    from dpiqa.storage.requirements import Requirement
+
+Name = Annotated[str, typer.Argument(help="Name; versions are numbered from 1.")]
+NameOrId = Annotated[str, typer.Argument(help="Name (the newest version that is ready) or id, such as portraits@1.")]
+Pairs = Annotated[
+    Path,
+    typer.Option(help="CSV with the columns path (relative to it, absolute, or s3://bucket/key) and score (0-1)."),
+]
+Model = Annotated[str, typer.Option("--model", "-m", help="PromptIQA model that makes the prompt features.")]
+Way = Annotated[Direction, typer.Option("--direction", help="How the scores of the pairs are to be read.")]
+Force = Annotated[bool, typer.Option("--force", help="Accept pairs that contradict each other.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = new_group(
+        "requirements",
+        "Requirements: image-score pairs that tell a PromptIQA model what quality means here.",
+        ["dpiqa requirements list"],
+    )
+    example = "dpiqa requirements create portraits --pairs pairs.csv --model promptiqa"
+    command(group, "create", example, f'{example} --direction "lower is better"')(create)
+    command(group, "list", "dpiqa requirements list")(list_all)
+    command(group, "show", "dpiqa requirements show portraits", "dpiqa requirements show portraits@1 --json")(show)
+    app.add_typer(group)
+
+
+def create(
+    name: Name,
+    pairs: Pairs,
+    model: Model,
+    direction: Way = Direction.HIGHER,
+    force: Force = False,
+    as_json: options.Json = False,
+) -> None:
+    """Read and check image-score pairs, and keep them with their prompt features as the next version of a name.
+
+    Needs 5 to 200 pairs, about 10 serve well, whose scores span at least 0.2 of the scale. Pairs that contradict each
+    other are refused unless forced. The same pairs again give the same version; for a model that was exchanged, they
+    give it prompt features. Docs: docs/requirements.md.
+    """
+    from dpiqa.requirements.pairs import read_pairs
+    from dpiqa.requirements.request import RequirementRequest
+
+    wanted = RequirementRequest(name=name, pairs=read_pairs(pairs), direction=direction, model=model, force=force)
+    wanted.check()
+    settings = context.settings()
+    made = _make(settings, wanted)
+    _show(settings, made.id, as_json=as_json)
+    console.note(f"score by it with --requirement {made.id}")
+
+
+def list_all(as_json: options.Json = False) -> None:
+    """List all versions of all requirements, with the direction of their scores."""
+    from dpiqa.cli.pages import walk
+    from dpiqa.storage.requirement_pages import list_requirements
+
+    with context.database() as engine:
+        rows = list(walk(engine, lambda c, limit, cursor: list_requirements(c, limit=limit, cursor=cursor), None))
+    if as_json:
+        console.print_json([_document(row) for row in rows])
+        return
+    shown = [
+        (one.requirement.id, one.requirement.state, one.requirement.direction, one.n_pairs, *_figures(one.checks))
+        for one in rows
+    ]
+    console.table(("requirement", "state", "scores", "pairs", "leave-one-out SRCC", "MAE", "model"), shown)
+
+
+def show(name: NameOrId, as_json: options.Json = False) -> None:
+    """Show one version: direction, checks, and each pair with the score that the other pairs give its image."""
+    _show(context.settings(), name, as_json=as_json)
+
+
+def _make(settings: "Settings", wanted: "RequirementRequest") -> "Requirement":
+    from dpiqa.cli.progress import counting
+    from dpiqa.imaging.limits import Limits
+    from dpiqa.imaging.pool import DecodePool
+    from dpiqa.objects.files import LocalFiles
+    from dpiqa.pipeline.stores import s3_store
+    from dpiqa.requirements.images import PairReader
+    from dpiqa.requirements.prepare import Workshop, create
+
+    in_s3 = any(pair.ref.bucket for pair in wanted.pairs)
+    reader = PairReader(s3_store(settings) if in_s3 else None, LocalFiles())
+    with (
+        context.database(settings) as engine,
+        DecodePool(settings.decode_processes, Limits.from_settings(settings)) as decoder,
+        counting("checking", 2 * len(wanted.pairs)) as advance,
+    ):
+        return create(Workshop(engine, decoder, settings), wanted, reader, step=lambda: advance(1))
+
+
+def _show(settings: "Settings", name: str, *, as_json: bool) -> None:
+    from dpiqa.storage.requirement_pages import show_requirement
+
+    with context.connection(settings) as connection:
+        row, pairs = show_requirement(connection, name)
+    if as_json:
+        console.print_json(_document(row) | {"pairs": _pairs(row, pairs)})
+        return
+    one = row.requirement
+    console.fields(
+        [
+            ("requirement", one.id),
+            ("scores", f"0-1, {one.direction}"),
+            ("state", f"{one.state}: {one.error}" if one.error else one.state),
+            ("pairs", row.n_pairs),
+            ("created", one.created_at),
+            *(line for check in row.checks for line in _lines(check)),
+        ]
+    )
+    cells = [(pair["score"], pair["leave_one_out"], pair["path"]) for pair in _pairs(row, pairs)]
+    console.table(("score", "by the others", "image"), cells)
+
+
+def _lines(check: "CheckRow") -> list[tuple[str, str]]:
+    srcc, mae, scorer = _figures([check])
+    figures = f"SRCC {console.shown(srcc)}, mean absolute error {console.shown(mae)}"
+    return [
+        ("prompt features of", str(scorer)),
+        ("  leave-one-out", figures),
+        *(("  contradiction", sentence) for sentence in check.contradictions),
+    ]
+
+
+def _figures(checks: "Sequence[CheckRow]") -> tuple[float | str, float | str, str]:
+    """Return SRCC, MAE and scorer of the newest check; empty before there is one."""
+    if not checks:
+        return "", "", ""
+    stability = checks[0].stability
+    return "undefined" if stability.srcc is None else stability.srcc, stability.mae, checks[0].scorer_id
+
+
+def _document(row: "RequirementRow") -> dict[str, Any]:
+    one = row.requirement
+    names = ("id", "name", "version", "state", "direction", "model", "force", "error", "created_at", "finished_at")
+    checks = [
+        {
+            "scorer_id": check.scorer_id,
+            "leave_one_out_srcc": check.stability.srcc,
+            "leave_one_out_mae": check.stability.mae,
+            "contradictions": check.contradictions,
+            "made_at": check.made_at,
+        }
+        for check in row.checks
+    ]
+    return {name: getattr(one, name) for name in names} | {"n_pairs": row.n_pairs, "checks": checks}
+
+
+def _pairs(row: "RequirementRow", pairs: "Sequence[PairRow]") -> list[dict[str, Any]]:
+    """Return the pairs, each with what the others say of it in the newest check."""
+    said = row.checks[0].stability.scores if row.checks else [None] * len(pairs)
+    return [
+        {"path": pair.path, "score": pair.score, "leave_one_out": score, "sha256": pair.sha256}
+        for pair, score in zip(pairs, said, strict=True)
+    ]
