@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpiqa.cli import console, context, options
+from dpiqa.cli import console, context, models_import, options
 from dpiqa.cli.app import command, new_group
 from dpiqa.cli.exits import ExitCode
 from dpiqa.errors import CheckpointError
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     command(group, "list", "dpiqa models list")(list_all)
     command(group, "show", "dpiqa models show bundled-student", "dpiqa models show bundled-student --json")(show)
     command(group, "verify", "dpiqa models verify", "dpiqa models verify bundled-teacher")(verify)
+    models_import.register(group)
     app.add_typer(group)
 
 
