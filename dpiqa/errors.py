@@ -7,7 +7,8 @@
     ├─ Unavailable            about the world; retried with a delay, forever
     │  ├─ StoreUnavailable    S3
     │  ├─ DatabaseUnavailable Postgres
-    │  └─ BrokerUnavailable   Redis
+    │  ├─ BrokerUnavailable   Redis
+    │  └─ SourceUnavailable   where weights are downloaded from
     ├─ NotFound               about the question; the API's 404, the CLI's exit code 4
     ├─ InvalidRequest         about the question; the API's 422, the CLI's exit code 2
     │  └─ Conflict            same idempotency key, other request; the API's 409
@@ -72,6 +73,10 @@ class DatabaseUnavailable(Unavailable):
 
 class BrokerUnavailable(Unavailable):
     """The message broker does not answer. Harmless: the ledger knows what is to be done."""
+
+
+class SourceUnavailable(Unavailable):
+    """A place that models are downloaded from does not answer, or answers with something else. What came is kept."""
 
 
 class NotFound(DpiqaError):
