@@ -16,6 +16,7 @@ from machine import describe
 from model_speed import milliseconds
 from PIL import Image, ImageFilter
 
+from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
 from dpiqa.objects.folder import FolderStore
 from dpiqa.pipeline.local_run import score_objects
@@ -38,7 +39,10 @@ def rounds(folder: Path, model: str, repeats: int) -> Iterator[float]:
         store = FolderStore(folder)
         refs = [ref for page in store.list("", "") for ref in page]
         started = time.perf_counter()
-        scored = sum(row.score is not None for row in score_objects(store, refs, model=model, settings=settings))
+        scored = sum(
+            row.score is not None
+            for row in score_objects(store, refs, choice=ModelChoice(model=model), settings=settings)
+        )
         if scored != len(refs):
             sys.exit(f"{len(refs) - scored} images were not scored")
         if turn:

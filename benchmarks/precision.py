@@ -21,9 +21,10 @@ from dpiqa.datasets.csvfile import read_labels
 from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
-from dpiqa.models.base import Precision, Scorer
+from dpiqa.models.base import Scorer
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
+from dpiqa.types import Precision
 
 #: (precision, channels last); the first is what the others are compared with.
 VARIANTS = [

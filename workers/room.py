@@ -16,8 +16,8 @@ from dpiqa.imaging.pool import DecodePool
 from dpiqa.messages import Doorbell
 from dpiqa.models.base import Scorer
 from dpiqa.models.choice import ModelChoice
-from dpiqa.models.loading import load_scorer
 from dpiqa.objects.store import ObjectStore
+from dpiqa.pipeline.chosen import load_chosen
 from dpiqa.pipeline.chunk import Machinery
 from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.feeder import Feeder
@@ -118,7 +118,7 @@ def worker_id(stage: Stage) -> str:
 
 def _shelf(settings: Settings, stage: Stage, engine: Engine) -> ModelShelf:
     def load(choice: ModelChoice) -> Scorer:
-        return load_scorer(choice, device=settings.device, models_dir=settings.models_dir, threads=settings.threads)
+        return load_chosen(choice, settings, lambda: transaction(engine), stage=stage)
 
     def find(profile_id: str) -> Profile:
         with transaction(engine) as c:

@@ -15,12 +15,11 @@ _ENOUGH_BYTES = 2 * 1024**3
 
 def models(settings: "Settings") -> Finding:
     """Whether the profile's models are here, undamaged."""
-    from dpiqa.models.cards import find_card, list_cards, verify
-    from dpiqa.models.variants import chosen_card
+    from dpiqa.models.cards import list_cards, verify
+    from dpiqa.pipeline.chosen import check_profile
 
     profile = context.profile(settings)
-    for choice in profile.choices:
-        chosen_card(find_card(choice.model, settings.models_dir), choice)
+    check_profile(profile, settings)
     cards = list_cards(settings.models_dir)
     for card in cards:
         verify(card, settings.models_dir)
@@ -46,7 +45,7 @@ def _without_torch(settings: "Settings", message: str) -> Finding:
     from dpiqa.models.cards import find_card
 
     profile = context.profile(settings)
-    cards = [find_card(choice.model, settings.models_dir) for choice in profile.choices]
+    cards = [find_card(choice.model, settings.models_dir) for choice in profile.choices.values()]
     if all(card.kind is ModelKind.PIXELS for card in cards):
         return ok("device", f"torch is not here; profile {profile.id} does not need it")
     return warn("device", message, "pip install 'dpiqa[models]' where scoring is wanted")

@@ -12,6 +12,7 @@ from dpiqa.cli import console, context, options
 from dpiqa.cli.app import command
 from dpiqa.cli.exits import ExitCode
 from dpiqa.errors import InvalidRequest
+from dpiqa.types import Precision
 
 if TYPE_CHECKING:
     from dpiqa.models.choice import ModelChoice
@@ -27,6 +28,17 @@ Targets = Annotated[
 ]
 Model = Annotated[str | None, typer.Option("--model", "-m", help="One model by name (`dpiqa models list`).")]
 Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Score only the first N images.")]
+Requirement = Annotated[
+    str | None,
+    typer.Option("--requirement", "-r", help="Score by this requirement: NAME (its newest version) or NAME@VERSION."),
+]
+ChosenPrecision = Annotated[
+    Precision | None, typer.Option("--precision", help="Arithmetic of --model; its card's by default.")
+]
+ChannelsLast = Annotated[
+    bool | None,
+    typer.Option("--channels-last/--no-channels-last", help="Memory format of --model; its card's by default."),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; DPIQA_DEVICE by default.")]
 
 
@@ -37,13 +49,19 @@ def register(app: typer.Typer) -> None:
         "score",
         "dpiqa score ~/Pictures",
         "dpiqa score photo.jpg --model bundled-student --json",
+        "dpiqa score ~/Pictures --model bundled-student --precision bfloat16",
+        "dpiqa score ~/Pictures --requirement portraits",
         "dpiqa score s3://photos/2024/ --profile default --output scores.csv",
     )(score)
 
 
-def score(
+def score(  # noqa: PLR0913 - one parameter per option
     targets: Targets,
+    *,
     model: Model = None,
+    requirement: Requirement = None,
+    precision: ChosenPrecision = None,
+    channels_last: ChannelsLast = None,
     profile: options.ProfileName = None,
     limit: Limit = None,
     device: Device = None,
@@ -52,20 +70,20 @@ def score(
 ) -> None:
     """Score images in this process: no queue, no database. For a folder or a quick look.
 
-    With a profile (the default), its student scores every image and its teacher the borderline ones; with --model,
-    that model scores all. Ends with 1 when an image was not scored.
+    With a profile (the default), its student scores every image and its teacher the borderline ones; with --model or
+    --requirement (which is read from the database), that one scores all. Ends with 1 when an image was not scored.
     """
     from dpiqa.cli.export import check_output, write_rows
     from dpiqa.cli.summary import show_summary
 
-    if model and profile:
-        raise InvalidRequest("--model and --profile exclude each other", cure="give one of them")
+    options_of_model = {"precision": precision, "channels_last": channels_last}
+    _check_options(model, requirement, profile, options_of_model)
     if output:
         check_output(output)
     started = time.monotonic()
     settings = context.settings(profile=profile, device=device)
-    chosen = None if model else context.profile(settings)
-    results = _run(settings, targets, chosen, model, limit)
+    choice = _choose(settings, model, requirement, options_of_model) if model or requirement else None
+    results = _run(settings, targets, choice or context.profile(settings), limit)
     elapsed = time.monotonic() - started
     if output:
         rows = [as_row(one) for one in results]
@@ -84,6 +102,7 @@ def as_row(one: "ScoredObject") -> dict[str, Any]:
     return where | {
         "state": one.state,
         "score": one.score,
+        "scale": one.scale,
         "model": one.model,
         "scorer_id": one.scorer_id,
         "stage": one.stage,
@@ -97,15 +116,44 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, type]:
     return {name: float if name == "score" else str for name in rows[0]}
 
 
+def _check_options(model: str | None, requirement: str | None, profile: str | None, options: dict[str, Any]) -> None:
+    """Raise `InvalidRequest` for options that contradict each other."""
+    one = "--model" if model else "--requirement"
+    if profile and (model or requirement):
+        raise InvalidRequest(f"{one} and --profile exclude each other", cure="give one of them")
+    if not (model or requirement) and any(value is not None for value in options.values()):
+        raise InvalidRequest(
+            "--precision and --channels-last need --model", cure="name the model; profiles name theirs"
+        )
+
+
+def _choose(settings: "Settings", model: str | None, requirement: str | None, options: dict[str, Any]) -> "ModelChoice":
+    """Return the choice that the options make; a requirement without --model brings its own."""
+    from dpiqa.models.choice import parse_choice
+    from dpiqa.pipeline.chosen import database_of
+    from dpiqa.requirements.use import choose
+
+    if requirement and not model:
+        with database_of(settings) as connection:
+            own = choose(connection, requirement)
+        model, requirement = own.model, own.requirement
+    return parse_choice(model=model, requirement=requirement, **options)
+
+
 def _run(
-    settings: "Settings", targets: Sequence[str], profile: "Profile | None", model: str | None, limit: int | None
+    settings: "Settings", targets: Sequence[str], by: "Profile | ModelChoice", limit: int | None
 ) -> "list[ScoredObject]":
+    """Score the targets by a profile or one model. Raises before any image is fetched for a model that cannot run."""
     from dpiqa.cli.progress import counting
     from dpiqa.models.choice import ModelChoice
+    from dpiqa.pipeline.chosen import check_choice, check_profile
     from dpiqa.pipeline.local_run import score_objects
 
-    choice = ModelChoice(model=model) if model else None
-    _check_models(settings, profile.choices if profile else filter(None, [choice]))
+    profile, choice = (None, by) if isinstance(by, ModelChoice) else (by, None)
+    if choice:
+        check_choice(choice, settings)
+    if profile:
+        check_profile(profile, settings)
     work = _find_work(settings, targets, limit)
     results = []
     with counting("scoring", work.total) as advance:
@@ -113,15 +161,6 @@ def _run(
             results.append(one)
             advance(1)
     return results
-
-
-def _check_models(settings: "Settings", choices: "Iterable[ModelChoice]") -> None:
-    """Raise `NotFound` for a model that does not exist, before images are fetched for it."""
-    from dpiqa.models.cards import find_card
-    from dpiqa.models.variants import chosen_card
-
-    for choice in choices:
-        chosen_card(find_card(choice.model, settings.models_dir), choice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What people see after `dpiqa score`: the worst and the best, the spread, what was not scored and why."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dpiqa.cli import console
@@ -17,17 +17,24 @@ _PERCENTILES = (5, 25, 50, 75, 95)
 
 def show_summary(results: "Sequence[ScoredObject]", seconds: float, *, with_table: bool) -> None:
     """Print tables on stdout and one line about the run on stderr."""
-    scored = sorted((one for one in results if one.score is not None), key=lambda one: (one.score, one.ref.key))
+    scored = worst_first([one for one in results if one.score is not None])
     if with_table:
         _show_scores(scored)
-        _show_spread([one.score for one in scored if one.score is not None])
+        _show_spread(sorted(one.score for one in scored if one.score is not None))
         _show_failures([one for one in results if one.score is None])
     models = ", ".join(f"{model} {count}" for model, count in Counter(one.model for one in scored).most_common())
     rate = f"{len(results) / seconds:.1f}/s" if seconds > 0 else ""
     console.note(
         f"{len(scored)} of {len(results)} images scored in {duration(seconds)}, {rate}, models loaded included"
-        f"{f' ({models})' if models else ''}. MOS/100: higher is better."
+        f"{f' ({models})' if models else ''}."
     )
+    for scale in sorted({one.scale for one in scored if one.scale}):
+        console.note(f"score: {scale}")
+
+
+def worst_first(scored: "Iterable[ScoredObject]") -> "list[ScoredObject]":
+    """Order by score, the worst first, whichever end that is on the scorer's scale; then by key."""
+    return sorted(scored, key=lambda one: (-(one.score or 0) if one.lower_is_better else one.score or 0, one.ref.key))
 
 
 def _show_scores(scored: "Sequence[ScoredObject]") -> None:

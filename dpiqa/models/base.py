@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.types import Precision
 
 
 class ModelKind(StrEnum):
@@ -17,14 +18,6 @@ class ModelKind(StrEnum):
     ONNX = "onnx"  #: the older published student
     PROMPTIQA = "promptiqa"  #: scores by a requirement's image-score pairs
     PIXELS = "pixels"  #: a known function of the pixels, for tests and smoke runs
-
-
-class Precision(StrEnum):
-    """The arithmetic a scorer runs in. Part of its identity."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
 
 
 class ModelCard(BaseModel):
@@ -42,6 +35,7 @@ class ModelCard(BaseModel):
     channels_last: bool = True  #: memory format of a torch network's maps
     requirement: str | None = None  #: `name@version` of the requirement a PromptIQA scorer scores by
     score_scale: str = "MOS/100, nominally 0-1, higher is better, not clamped"
+    lower_is_better: bool = False  #: only where a requirement says so
     licence: str
     paper: str = ""
     trained_on: str = ""  #: data and its terms
@@ -51,7 +45,8 @@ class ModelCard(BaseModel):
     @property
     def scorer_id(self) -> str:
         """Identity of the scorer: any change of weights, preprocessing, arithmetic or requirement is a new one."""
-        arithmetic = self.precision.value + ("" if self.channels_last else "+nchw")
+        sampled = self.architecture.get("posterior") == "sample"  # a teacher's, see `dpiqa.models.vae.Posterior`
+        arithmetic = self.precision.value + ("" if self.channels_last else "+nchw") + ("+sampled" if sampled else "")
         parts = [self.name, self.sha256[:12], self.preprocessing.version, arithmetic, self.requirement]
         return ":".join(part for part in parts if part is not None)
 

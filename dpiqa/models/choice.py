@@ -8,14 +8,25 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     StringConstraints,
+    ValidationError,
     model_serializer,
     model_validator,
 )
 
-from dpiqa.models.base import Precision
+from dpiqa.errors import InvalidRequest
+from dpiqa.types import Precision
 
 #: `portraits` (the newest version) or `portraits@2`.
 RequirementName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*(@[1-9][0-9]*)?$")]
+
+
+def parse_choice(**given: Any) -> "ModelChoice":
+    """Return the choice of these fields. Raises `InvalidRequest` in one line."""
+    try:
+        return ModelChoice.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidRequest(f"{first['loc'][0]} {first['input']!r}: {first['msg']}") from error
 
 
 class ModelChoice(BaseModel):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.models.base import ModelCard, ModelKind, Scorer
@@ -11,6 +12,9 @@ from dpiqa.models.pixels import PixelScorer
 from dpiqa.models.variants import chosen_card
 from dpiqa.requirements.prepared import PreparedRequirement
 
+if TYPE_CHECKING:
+    from dpiqa.models.promptiqa.scorer import PromptIQAModel
+
 
 def load_scorer(
     choice: ModelChoice | str,
@@ -18,7 +22,7 @@ def load_scorer(
     device: str = "auto",
     models_dir: Path | None = None,
     threads: int | None = None,
-    requirement: PreparedRequirement | None = None,  # noqa: ARG001 - PromptIQA's, which is being built
+    requirement: PreparedRequirement | None = None,
 ) -> Scorer:
     """Return the chosen scorer (a string: the model of that name, as its card says), its weights verified, in memory.
 
@@ -33,18 +37,27 @@ def load_scorer(
     verify(card, models_dir)
     weights = weights_path(card, models_dir)
     assert weights is not None  # noqa: S101 - only PIXELS cards have none, and they returned above
-    return _loader(card)(card, weights, device=device, threads=threads)
+    loaded = _loader(card)(card, weights, device=device, threads=threads)
+    if card.kind is not ModelKind.PROMPTIQA:
+        return cast("Scorer", loaded)
+    if requirement is None:
+        raise ValueError(f"{choice} was to be loaded without the features of its requirement")
+    return cast("PromptIQAModel", loaded).scorer(requirement)
 
 
-def _loader(card: ModelCard) -> Callable[..., Scorer]:
+def _loader(card: ModelCard) -> "Callable[..., Scorer | PromptIQAModel]":
     """Import what runs models of this kind, and nothing else."""
-    extra = "onnx" if card.kind is ModelKind.ONNX else "models"
+    extra = {ModelKind.ONNX: "onnx", ModelKind.PROMPTIQA: "promptiqa"}.get(card.kind, "models")
     try:
         if card.kind is ModelKind.ONNX:
             from dpiqa.models.onnx_scorer import load_onnx_scorer  # noqa: PLC0415 - an extra
 
             return load_onnx_scorer
-        from dpiqa.models.torch_scorer import load_torch_scorer  # noqa: PLC0415 - torch only when needed
+        if card.kind is ModelKind.PROMPTIQA:
+            from dpiqa.models.promptiqa.scorer import load_promptiqa  # noqa: PLC0415 - torch only when needed
+
+            return load_promptiqa
+        from dpiqa.models.torch_scorer import load_torch_scorer  # noqa: PLC0415 - likewise
     except ImportError as error:
         raise ConfigurationError(
             f"{card.name} needs {error.name}, which is not installed", cure=f"pip install 'dpiqa[{extra}]'"

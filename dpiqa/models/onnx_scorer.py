@@ -9,7 +9,7 @@ import structlog
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from dpiqa.errors import CheckpointError, ConfigurationError
-from dpiqa.models.base import ModelCard, Precision, Scorer
+from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.pixels import require_shape
 
 log = structlog.get_logger()
@@ -53,8 +53,6 @@ class OnnxScorer:
 
 def load_onnx_scorer(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> Scorer:
     """Open the file. Raises `CheckpointError` if it is no such model, `ConfigurationError` on a wrong device."""
-    if card.precision is not Precision.FLOAT32:
-        raise ConfigurationError(f"{card.name}: ONNX models run in float32 only", cure="set precision float32")
     providers = _providers(device)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; they are raised, too

@@ -1,5 +1,7 @@
 """Scorers whose networks run in torch."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +10,13 @@ import torch
 from torch import nn
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.models.base import DeviceMemoryError, ModelCard, Precision, Scorer
+from dpiqa.models.base import DeviceMemoryError, ModelCard, Scorer
 from dpiqa.models.checkpoint import load_strictly
 from dpiqa.models.networks import build_network
 from dpiqa.models.pixels import require_shape
+from dpiqa.models.seeds import content_seeds
 from dpiqa.models.views import score_in_views
+from dpiqa.types import Precision
 
 log = structlog.get_logger()
 DTYPES = {
@@ -35,11 +39,18 @@ class TorchScorer:
         require_shape(pixels, self.card)
         out_of_memory = False
         try:
-            scores = score_in_views(self.network, image_tensor(pixels, self.card, self._device), self._view_size)
+            images = image_tensor(pixels, self.card, self._device)
+            scores = score_in_views(self._seeded(pixels), images, self._view_size)
             return scores.double().cpu().numpy()
         except torch.cuda.OutOfMemoryError:
             out_of_memory = True  # raised below: in here the traceback still holds the batch's tensors
         raise DeviceMemoryError(f"{len(pixels)} images do not fit on {self._device}: {out_of_memory=}")
+
+    def _seeded(self, pixels: np.ndarray) -> Callable[..., tuple[torch.Tensor, ...]]:
+        """Return the network; one that samples gets each image's own seed, the same in all its views."""
+        if self.card.architecture.get("posterior") != "sample":
+            return self.network
+        return partial(self.network, seeds=content_seeds(pixels))
 
 
 def image_tensor(pixels: np.ndarray, card: ModelCard, device: torch.device) -> torch.Tensor:

@@ -1,11 +1,14 @@
 """Which options a model has, and the card of the scorer that they make of it. Pure, and free of torch."""
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.models.base import ModelCard, ModelKind, Precision
+from dpiqa.models.base import ModelCard, ModelKind
 from dpiqa.models.choice import ModelChoice
+from dpiqa.types import Precision, Stage
 
 #: Kinds whose networks run in torch, in any precision and memory format.
 _TORCH = frozenset({ModelKind.STUDENT, ModelKind.TEACHER, ModelKind.PROMPTIQA})
+#: Kinds that may give the last word on borderline images.
+_TEACHERS = frozenset({ModelKind.TEACHER, ModelKind.PROMPTIQA, ModelKind.PIXELS})
 
 
 def chosen_card(card: ModelCard, choice: ModelChoice) -> ModelCard:
@@ -21,6 +24,15 @@ def chosen_card(card: ModelCard, choice: ModelChoice) -> ModelCard:
     chosen = card.model_copy(update=options)
     _check_arithmetic(chosen)
     return chosen
+
+
+def require_role(card: ModelCard, stage: Stage) -> None:
+    """Raise `ConfigurationError` for a model that cannot be a profile's teacher. Any model may see every image."""
+    if stage is Stage.TEACHER and card.kind not in _TEACHERS:
+        raise ConfigurationError(
+            f"{card.name} cannot be a teacher: it is of kind {card.kind}",
+            cure=f"choose a model of kind {', '.join(sorted(_TEACHERS))} or leave the teacher out",
+        )
 
 
 def _check_requirement(card: ModelCard, choice: ModelChoice) -> None:

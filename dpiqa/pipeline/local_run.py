@@ -12,8 +12,8 @@ from dpiqa.errors import ImageRejected, InvalidRequest, ObjectChanged, ObjectGon
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.choice import ModelChoice
-from dpiqa.models.loading import load_scorer
 from dpiqa.pipeline.batches import first_line
+from dpiqa.pipeline.chosen import database_of, load_chosen
 from dpiqa.pipeline.device import Device, Model
 from dpiqa.pipeline.parts import RECORD_ITEMS, in_parts
 from dpiqa.pipeline.prepare import Prepared, Preparer, Reader
@@ -29,11 +29,13 @@ class ScoredObject:
 
     ref: ImageRef  #: with the ETag of the bytes that were read, where they were
     state: ItemState  #: a terminal one
-    score: float | None = None  #: MOS/100; None unless `state` is `scored`
+    score: float | None = None  #: on the scorer's `scale`; None unless `state` is `scored`
     reason: Reason | None = None  #: why there is no score
     detail: str = ""
     model: str | None = None  #: name of the model whose score it is
     scorer_id: str | None = None
+    scale: str | None = None  #: what the score means, in words: its range and which end is better
+    lower_is_better: bool = False
     stage: Stage | None = None  #: whose score it is, under a profile
     route: Route | None = None  #: why the teacher was (not) asked, under a profile
 
@@ -49,7 +51,8 @@ def score_objects(
     """Score the objects by one model, or by a profile's student and, where it is unsure, its teacher.
 
     Yields one row per ref, in their order, up to 64 at a time. Raises `InvalidRequest` unless exactly one of `profile`
-    and `choice` is given, what `load_scorer` raises, and `StoreUnavailable` when the store goes away.
+    and `choice` is given, what `load_chosen` raises (a requirement is read from the
+    settings' database), and `StoreUnavailable` when the store goes away.
     """
     if (profile is None) == (choice is None):
         raise InvalidRequest("give either a model or a profile")
@@ -110,11 +113,9 @@ class _Bench:
             yield cls(settings, preparer, device)
 
     def load(self, choice: ModelChoice, max_batch: int) -> Model:
-        """Return the model, loaded once. Raises what `load_scorer` raises."""
+        """Return the model, loaded once. Raises what `load_chosen` raises."""
         if choice not in self._models:
-            scorer = load_scorer(
-                choice, device=self.settings.device, models_dir=self.settings.models_dir, threads=self.settings.threads
-            )
+            scorer = load_chosen(choice, self.settings, lambda: database_of(self.settings))
             self._models[choice] = Model(scorer, max_batch)
         return self._models[choice]
 
@@ -160,6 +161,8 @@ def _row(ref: ImageRef, outcome: "Future[float] | BaseException", model: Model) 
         score=outcome.result(),
         model=model.scorer.card.name,
         scorer_id=model.scorer_id,
+        scale=model.scorer.card.score_scale,
+        lower_is_better=model.scorer.card.lower_is_better,
     )
 
 

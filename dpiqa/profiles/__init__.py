@@ -10,10 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.models.choice import ModelChoice
+from dpiqa.types import Stage
 
 
 class Cutoff(BaseModel):
@@ -38,15 +39,25 @@ class Profile(BaseModel):
     cutoffs: tuple[Cutoff, ...] = ()
     max_escalated_share: Annotated[float, Field(ge=0, le=1)] = 0.0  #: of all images of a job
 
+    @field_validator("student", "teacher")
+    @classmethod
+    def _pinned(cls, choice: ModelChoice | None) -> ModelChoice | None:
+        if choice and choice.requirement and "@" not in choice.requirement:
+            raise ValueError(
+                f"name the requirement's version too, e.g. {choice.requirement}@1: a profile never changes"
+            )
+        return choice
+
     @property
     def id(self) -> str:
         """Name and version, as stored with every result."""
         return f"{self.name}@{self.version}"
 
     @property
-    def choices(self) -> tuple[ModelChoice, ...]:
-        """The student's choice and, where there is a teacher, the teacher's."""
-        return (self.student,) if self.teacher is None else (self.student, self.teacher)
+    def choices(self) -> dict[Stage, ModelChoice]:
+        """The chosen model of each stage that there is."""
+        chosen = {Stage.STUDENT: self.student, Stage.TEACHER: self.teacher}
+        return {stage: choice for stage, choice in chosen.items() if choice is not None}
 
 
 def list_profiles(profiles_dir: Path | None = None) -> list[Profile]:

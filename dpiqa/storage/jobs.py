@@ -8,8 +8,9 @@ from sqlalchemy import Connection, text
 from dpiqa.errors import ConfigurationError, Conflict, NotFound
 from dpiqa.messages import Queue
 from dpiqa.profiles import Profile
+from dpiqa.storage.requirements import read_requirement
 from dpiqa.storage.rows import Job, to_job
-from dpiqa.types import JobKind, JobState
+from dpiqa.types import Direction, JobKind, JobState
 
 _INSERT = text(
     """
@@ -128,11 +129,30 @@ def read_profile(c: Connection, profile_id: str) -> Profile:
 
 
 def remember_profile(c: Connection, profile: Profile) -> None:
-    """Store the definition behind the profile's id. Raises `ConfigurationError` if the id had another one."""
+    """Store the definition behind the profile's id.
+
+    Raises `ConfigurationError` if the id had another one or its models' scales run against each other, `NotFound` for
+    a requirement that is not there.
+    """
+    _check_requirements(c, profile)
     values = {"id": profile.id, "definition": profile.model_dump_json()}
     c.execute(_INSERT_PROFILE, values)
     if not c.execute(_SAME_PROFILE, values).scalar_one():
         raise ConfigurationError(
             f"profile {profile.id} is not what it was when it was first used",
             cure="give the changed file a new version",
+        )
+
+
+def _check_requirements(c: Connection, profile: Profile) -> None:
+    """Raise `NotFound` for a requirement that is not stored, `ConfigurationError` where scales run both ways."""
+    names = {stage: choice.requirement for stage, choice in profile.choices.items()}
+    directions = {
+        stage: read_requirement(c, name).direction if name else Direction.HIGHER for stage, name in names.items()
+    }
+    if len(set(directions.values())) > 1:
+        said = ", ".join(f"{stage}: {direction}" for stage, direction in directions.items())
+        raise ConfigurationError(
+            f"the scores of profile {profile.id} cannot be compared ({said})",
+            cure="choose models whose scales run the same way",
         )

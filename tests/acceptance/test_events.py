@@ -3,6 +3,7 @@
 import pytest
 from support.photos import jpeg, png
 
+from dpiqa.models.choice import ModelChoice
 from dpiqa.pipeline.local_run import score_objects
 from dpiqa.pipeline.stores import s3_store
 
@@ -28,6 +29,7 @@ def test_the_queue_and_this_process_give_the_same_scores(system, s3):
     system.wait(lambda: system.ended() == 12, "12 ended items")
     store = s3_store(system.settings)
     refs = [ref for page in store.list(s3.name, "") for ref in page]
-    here = {row.ref.key: row.score for row in score_objects(store, refs, model="brightness", settings=system.settings)}
+    rows = score_objects(store, refs, choice=ModelChoice(model="brightness"), settings=system.settings)
+    here = {row.ref.key: row.score for row in rows}
     assert dict(system.rows("SELECT key, score FROM results")) == pytest.approx(here, abs=1e-3)
     assert len(here) == 12

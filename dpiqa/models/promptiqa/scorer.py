@@ -18,7 +18,8 @@ from dpiqa.models.base import DeviceMemoryError, ModelCard, Scorer
 from dpiqa.models.pixels import require_shape
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.torch_scorer import DTYPES, image_tensor, load_network, ready_scorer
-from dpiqa.requirements.prepared import Direction, PreparedRequirement
+from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.types import Direction
 
 
 def load_promptiqa(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> "PromptIQAModel":

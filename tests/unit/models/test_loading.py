@@ -8,10 +8,11 @@ from safetensors.torch import load_file, save_file
 
 from dpiqa.errors import CheckpointError, ConfigurationError
 from dpiqa.models import torch_scorer
-from dpiqa.models.base import DeviceMemoryError, Precision
+from dpiqa.models.base import DeviceMemoryError
 from dpiqa.models.cards import find_card, sha256_of
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
+from dpiqa.types import Precision
 
 
 @pytest.fixture

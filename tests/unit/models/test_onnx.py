@@ -8,10 +8,11 @@ from onnx import TensorProto, helper
 
 from dpiqa.errors import CheckpointError, ConfigurationError
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.models.base import ModelCard, ModelKind, Precision
+from dpiqa.models.base import ModelCard, ModelKind
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
+from dpiqa.types import Precision
 
 SIDE = 16
 

@@ -6,10 +6,10 @@ import torch
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.models import torch_scorer
-from dpiqa.models.base import Precision
 from dpiqa.models.cards import find_card
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
+from dpiqa.types import Precision
 
 MODELS = ["bundled-student", "bundled-teacher"]
 #: Largest difference of one image's score between batches, and between a precision and float32.
