@@ -3,8 +3,8 @@
 python benchmarks/precision.py --data labels.csv --split val --threads 1 --json
 
 Prints score differences (largest, mean), SRCC against float32 and against MOS, and quartiles of milliseconds per image.
-`--sample` takes so many images, evenly spread, for the reduced precisions alone: a CPU without instructions for them is
-slow.
+`--sample` takes about so many images, evenly spread, for all but plain float32: in less precision a CPU without
+instructions for it is slow.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def measure(name: str, images: list[LabelledImage], options: argparse.Namespace)
     for precision, channels_last in VARIANTS:
         choice = ModelChoice(model=name, precision=precision, channels_last=channels_last)
         scorer = load_scorer(choice, device=options.device, threads=options.threads, models_dir=options.models_dir)
-        every = 1 if precision is Precision.FLOAT32 or not options.sample else max(1, len(images) // options.sample)
+        every = max(1, len(images) // options.sample) if rows and options.sample else 1
         scores, times = score_all(scorer, images[::every], options.batch)
         if not rows:
             exact = scores
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["bundled-student", "bundled-teacher"])
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--sample", type=int, help="images for bfloat16 and float16 (default: all)")
+    parser.add_argument("--sample", type=int, help="images for all but plain float32 (default: all)")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true")
