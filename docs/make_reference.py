@@ -14,6 +14,8 @@ from typer.main import get_command
 
 from dpiqa.cli.exits import MEANINGS
 from dpiqa.cli.main import app
+from dpiqa.datasets import DATASETS
+from dpiqa.datasets.reading import DatasetSpec
 from dpiqa.settings import AWS_NAMES, PREFIX, Settings
 
 HERE = Path(__file__).parent
@@ -49,6 +51,48 @@ SETTINGS_FOOT = """
 Besides: `DPIQA_METRICS_PORT` (workers and listener serve Prometheus metrics there), `NO_COLOR` (no colours), and of
 AWS's own variables whatever boto3 reads.
 """
+DATASETS_HEAD = """# Data sets
+
+Made by `python docs/make_reference.py` from `dpiqa/datasets`. Training and evaluation read these sets in the layouts
+they are published in; nothing is downloaded, and no set is part of dpiqa.
+
+```console
+$ dpiqa datasets check kadid10k --data /data/kadid10k     # what is there: images by split, labels, missing files
+$ dpiqa evaluate bundled-student --dataset kadid10k --data /data/kadid10k
+$ dpiqa train student --data kadid10k=/data/kadid10k
+```
+
+**Labels** become MOS from 0 to 1, higher is better: (label - worst) / (best - worst) on the fixed scale of the table,
+never the lowest and highest of what is there, so that a part of a set has the same labels as the whole. A label outside
+the scale is an error.
+
+**Splits.** The official one where there is one; it is taken as published. Otherwise 80/20 at random from a seed (0
+unless said), by reference image or group where the set has them: the same images on the same sides on every machine, in
+whatever order the rows stand. Training that chooses its checkpoint on `val` takes a tenth of the training side for it
+where the set has no `val`. `--split DIR` of `dpiqa datasets check` reads one of LIQE's ten splits (`*_train*.txt`,
+`*_val*.txt`, `*_test*.txt`), `--split random` ignores an official one. The paper's protocol is the median over five
+random splits, seeds 0 to 4.
+
+**Missing files.** An image that is listed and not there stays in the set: scoring it fails, and the failure is counted.
+`check` names the first and ends with exit code 1. When no image is there at all, or no label file, the error says which
+file was expected and what was found. Names that differ from the list in the case of their letters alone are found.
+
+**Your own images**: a CSV with a header, UTF-8. `image` (or `path`, `file`, `filename`, `name`), relative to the CSV,
+and `mos` (or `score`) are needed; `split` (`train`, `val`, `test`), `subset` and `group` (or `near_duplicate_group`:
+images that must stay on one side of a split) may follow. On another scale than 0 to 1, call the set `csv:1..5` (worst
+first), or `csv:100..0` where lower is better.
+
+```csv
+image,mos,split,subset,group
+holiday/001.jpg,0.71,train,beach,
+holiday/002.jpg,0.34,test,beach,
+```
+
+MATLAB and Excel label files need `pip install 'dpiqa[train]'`.
+
+| name | data set | images | labels | worst to best | split |
+|---|---|---|---|---|---|
+"""
 #: Defaults that depend on the machine or on other settings.
 COMPUTED = {
     "api_url": "from host and port",
@@ -59,9 +103,10 @@ COMPUTED = {
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write the pages."""
     (HERE / "cli.md").write_text(cli_page(), "utf-8")
     (HERE / "configuration.md").write_text(configuration_page(), "utf-8")
+    (HERE / "datasets.md").write_text(datasets_page(), "utf-8")
 
 
 def cli_page() -> str:
@@ -105,6 +150,29 @@ def configuration_page() -> str:
         for name, field in Settings.model_fields.items()
     )
     return SETTINGS_HEAD + "".join(rows) + SETTINGS_FOOT
+
+
+def datasets_page() -> str:
+    """Return the page of all data sets."""
+    rows = "".join(
+        f"| `{one.name}` | {one.title} | {f'{one.size:,}' if one.size else 'any'} | {one.label} | {one.scale} "
+        f"| {one.split} |\n"
+        for one in DATASETS.values()
+    )
+    return DATASETS_HEAD + rows + "".join(map(_dataset_section, DATASETS.values()))
+
+
+def _dataset_section(spec: DatasetSpec) -> str:
+    facts = {
+        "Layout": "; ".join(f"`{line}`" for line in spec.layout),
+        "Also read": ", ".join(f"`{file}`" for file in spec.also_read),
+        "Stays on one side": spec.groups,
+        "Note": spec.note,
+        "Terms": spec.terms,
+        "Cite": f"{spec.citation}. <{spec.homepage}>" if spec.citation else "",
+    }
+    lines = "\n".join(f"- {name}: {fact}" for name, fact in facts.items() if fact)
+    return f"\n## {spec.title}\n\n{lines}\n"
 
 
 def setting_comments() -> dict[str, str]:

@@ -6,6 +6,7 @@ import typer
 
 from dpiqa.cli import (
     config,
+    datasets,
     db,
     demo,
     doctor,
@@ -79,6 +80,7 @@ for module in (
     requirements,
     db,
     config,
+    datasets,
     processes,
     training,
     evaluate,

@@ -105,7 +105,7 @@ FLIVE = DatasetSpec(
         "labels640.csv or labels>640.csv, labels=640_padded.csv or labels<=640_padded.csv (the split)",
         "voc_emotic_ava/*.jpg, blur_dataset/*.jpg, EE371R/*.jpg",
     ),
-    terms="labels University of Texas at Austin; pictures are those of AVA, EMOTIC, VOC and CERTH, each with its terms",
+    terms=f"{NOT_STATED}; the pictures are those of AVA, EMOTIC, VOC and CUHK's blur set, each with its terms",
     homepage="https://github.com/baidut/PaQ-2-PiQ",
     citation="Ying et al., From patches to pictures (PaQ-2-PiQ), CVPR 2020",
     readers=(Reader(("labels_image.csv", "database/labels_image.csv"), ("database", ""), _flive),),
@@ -197,7 +197,7 @@ GFIQA20K = DatasetSpec(
     layout=("mos_rating.csv, mos_val_rating.csv or mos.csv", "image/*.png"),
     terms=NOT_STATED,
     homepage="https://database.mmsp-kn.de/gfiqa-20k-database.html",
-    citation="Su et al., Going the extra mile in face image quality assessment, IEEE TMM, 2023",
+    citation="Su et al., Going the extra mile in face image quality assessment, arXiv 2207.04904, 2022",
     readers=(
         Reader(("mos_rating.csv", "mos_val_rating.csv", "mos.csv"), ("image", "images"), table("img_name", "mos")),
     ),
@@ -213,7 +213,7 @@ UWIQA = DatasetSpec(
     layout=("IQA_Value.xlsx", "img/0001.png, ..."),
     terms=NOT_STATED,
     homepage="https://doi.org/10.1016/j.image.2021.116218",
-    citation="Yang et al., A reference-free underwater image quality assessment metric, 2021",
+    citation="Yang et al., A reference-free underwater image quality assessment metric in frequency domain, 2021",
     readers=(Reader(("IQA_Value.xlsx",), ("img",), table(0, 1, file_name=lambda text: f"{_four_digits(text)}.png")),),
     note="The first row is a header; the columns are the image's number and its score.",
 )

@@ -50,6 +50,17 @@ class DatasetSpec:
         """Return `MOS` (higher is better) or `DMOS` (lower is better)."""
         return "MOS" if self.best > self.worst else "DMOS"
 
+    @property
+    def scale(self) -> str:
+        """Return the two ends of the label scale, the bad one first, in words."""
+        return f"{self.worst:g} to {self.best:g}"
+
+    @property
+    def also_read(self) -> tuple[str, ...]:
+        """Return the label files that are read in place of the first one."""
+        files = [file for reader in self.readers for file in reader.files]
+        return tuple(file for file in files if not any(file in expected for expected in self.layout))
+
     def normalised(self, score: float) -> float:
         """Map a published score to 0-1, higher is better. The scale is fixed: part of a set gets the same labels."""
         return (score - self.worst) / (self.best - self.worst)

@@ -61,7 +61,7 @@ def test_exit_codes_are_in_the_help(run):
         assert code in text
 
 
-@pytest.mark.parametrize("page", ["cli", "configuration"])
+@pytest.mark.parametrize("page", ["cli", "configuration", "datasets"])
 def test_pages_are_those_of_the_program(page):
     made = getattr(reference(), f"{page}_page")()
     assert (DOCS / f"{page}.md").read_text("utf-8") == made, "run `python docs/make_reference.py`"
