@@ -4,6 +4,7 @@ Written from the paper (Fu et al., DP-IQA, section 3) and the published checkpoi
 the U-Net and the T2I-Adapter; nothing of theirs is repeated: forward hooks read the U-Net's up blocks.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from dpiqa.models.adapter import TrunkConfig, build_adapter
 from dpiqa.models.conditioning import GivenPrompts, LearnedPrompts, TextAdapter, freeze_text
 from dpiqa.models.prompts import prompt_table
 from dpiqa.models.qfd import QfdConfig, QualityFeatureDecoder
-from dpiqa.models.vae import VaeConfig, build_encoder, encode
+from dpiqa.models.text.source import TextSource
+from dpiqa.models.vae import Posterior, VaeConfig, build_encoder, encode, noise_of
 
 TIMESTEP = 1  #: of 1,000: hardly any noise is expected, and none is added
 
@@ -46,6 +48,8 @@ class TeacherConfig(BaseModel):
     trunk: TrunkConfig | None = None  #: CNN under the image adapter; None: the T2I-Adapter
     prompts: str | None = None  #: table whose embeddings are learned; None: embeddings are given in the checkpoint
     prompt_count: int = 1485  #: of given embeddings
+    text: TextSource | None = None  #: what the given embeddings were made of, as far as it is known
+    posterior: Posterior = Posterior.MEAN  #: what the U-Net gets of the VAE's; a sample's seed is the image's content
 
 
 class Teacher(nn.Module):
@@ -70,17 +74,29 @@ class Teacher(nn.Module):
         for block in self.unet.up_blocks:
             block.register_forward_hook(self._keep_map)
 
-    def forward(self, images: torch.Tensor, latents: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, images: torch.Tensor, latents: torch.Tensor | None = None, seeds: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 3, S, S) in [0, 1], not normalised -> scores (B,), quality map (B, map_channels, m, m).
 
         `m` is `qfd.map_size` at the configured input size and shrinks with the input. `latents`: those of `images`, if
-        they are known already.
+        they are known already; `seeds`: one an image, see `dpiqa.models.seeds`. Raises `ValueError` without them if it
+        samples the posterior.
         """
         if latents is None:
-            latents = encode(self.vae, images)
+            latents = encode(self.vae, images, self._noise(images, seeds))
         side = self.config.qfd.map_size * images.shape[-1] // self.config.input_size
         scores, quality = self.QFD(self.features(images, latents), side)
         return scores, quality
+
+    def _noise(self, images: torch.Tensor, seeds: Sequence[int] | None) -> torch.Tensor | None:
+        if self.config.posterior is Posterior.MEAN:
+            return None
+        if seeds is None or len(seeds) != len(images):
+            raise ValueError(f"a teacher that samples the posterior needs a seed for each of {len(images)} images")
+        vae = self.config.vae
+        rows, columns = (side // vae.reduction for side in images.shape[-2:])
+        return noise_of(seeds, (vae.latent_channels, rows, columns), images)
 
     def features(self, images: torch.Tensor, latents: torch.Tensor) -> list[torch.Tensor]:
         """Return the outputs of the U-Net's up blocks, finest first."""

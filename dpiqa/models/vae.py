@@ -1,8 +1,19 @@
 """The teacher's eye: the encoder half of a Stable Diffusion VAE, by diffusers."""
 
+from collections.abc import Sequence
+from enum import StrEnum
+
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from pydantic import BaseModel, ConfigDict
+
+
+class Posterior(StrEnum):
+    """What the U-Net gets of the VAE's posterior, a normal distribution in every latent cell."""
+
+    MEAN = "mean"
+    SAMPLE = "sample"  #: as the published code does, which seeds nothing; here the image's content is the seed
 
 
 class VaeConfig(BaseModel):
@@ -46,12 +57,21 @@ def build_encoder(config: VaeConfig) -> AutoencoderKL:
     return vae
 
 
-def encode(vae: AutoencoderKL, images: torch.Tensor) -> torch.Tensor:
-    """`images` (B, 3, H, W) in [0, 1] -> scaled latents (B, C, H/r, W/r), the posterior's mean.
+def encode(vae: AutoencoderKL, images: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+    """`images` (B, 3, H, W) in [0, 1] -> scaled latents (B, C, H/r, W/r).
 
-    The published code samples the posterior without a seed: its scores differ from run to run, these do not.
+    The posterior's mean; with `noise`, standard normal and of the latents' shape, the sample that it makes.
     """
-    moments = vae.quant_conv(vae.encoder(images))
-    mean, _ = moments.chunk(2, dim=1)
-    latents: torch.Tensor = mean * vae.config.scaling_factor
+    posterior = DiagonalGaussianDistribution(vae.quant_conv(vae.encoder(images)))
+    drawn = posterior.mean if noise is None else posterior.mean + posterior.std * noise
+    latents: torch.Tensor = drawn * vae.config.scaling_factor
     return latents
+
+
+def noise_of(seeds: Sequence[int], shape: tuple[int, int, int], like: torch.Tensor) -> torch.Tensor:
+    """Return standard normal noise (B, *shape), one seed an image, with the device and type of `like`.
+
+    It is drawn on the CPU in float32, one image at a time: neither batch, device nor precision changes it.
+    """
+    drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32) for seed in seeds]
+    return torch.stack(drawn).to(like.device, like.dtype)

@@ -1,12 +1,14 @@
 """Scoring a picture as the mean of overlapping views, for networks that were trained on crops."""
 
+from collections.abc import Callable
 from itertools import product
 
 import torch
-from torch import nn
 
 
-def score_in_views(network: nn.Module, images: torch.Tensor, view_size: int | None) -> torch.Tensor:
+def score_in_views(
+    network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], images: torch.Tensor, view_size: int | None
+) -> torch.Tensor:
     """Score `images` (B, 3, S, S) -> (B,): as wholes, or as the mean over views of `view_size` pixels a side."""
     extent = images.shape[-1]
     if view_size is None or view_size >= extent:
