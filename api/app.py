@@ -11,7 +11,7 @@ from dpiqa.settings import Settings, load_settings
 from . import docs, errors, openapi
 from .deps import Services, make_services
 from .middleware import Guard, Recorder
-from .routes import events, health, jobs, scores
+from .routes import events, health, jobs, requirements, scores
 from .security import Access
 
 DESCRIPTION = """Quality scores for image archives.
@@ -37,7 +37,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = services
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign] # FastAPI's documented way
-    for router in (jobs.router, scores.router, events.router, health.router, docs.router):
+    for router in (jobs.router, scores.router, requirements.router, events.router, health.router, docs.router):
         app.include_router(router)
     errors.install(app)
     app.add_middleware(Guard, access=access)

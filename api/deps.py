@@ -91,6 +91,10 @@ class Services:
         """Ring for a job that waits to be listed. Returns a warning when the broker does not answer."""
         return self._ring(lambda: self.doorbell.expand(job_id))
 
+    def ring_requirement(self, row_id: int) -> str | None:
+        """Ring for a requirement that waits to be checked. Returns a warning when the broker does not answer."""
+        return self._ring(lambda: self.doorbell.prepare(row_id))
+
     def _ring(self, ring: Callable[[], None]) -> str | None:
         try:
             ring()

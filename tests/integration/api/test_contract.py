@@ -27,10 +27,13 @@ OPERATIONS = [
     "GET /v1/jobs",
     "GET /v1/jobs/{job_id}",
     "GET /v1/jobs/{job_id}/items",
+    "GET /v1/requirements",
+    "GET /v1/requirements/{requirement}",
     "GET /v1/scores",
     "GET /v1/scores/lookup",
     "POST /v1/events",
     "POST /v1/jobs",
+    "POST /v1/requirements",
 ]
 
 
