@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dpiqa.datasets.labelled import LabelledImage
-from dpiqa.datasets.load import load_dataset
+from dpiqa.datasets.load import PUBLISHED, RANDOM, load_dataset
 from dpiqa.errors import InvalidRequest
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard, ModelKind
@@ -16,7 +16,7 @@ from dpiqa.models.choice import ModelChoice
 from dpiqa.models.student import StudentConfig
 from dpiqa.models.teacher import TeacherConfig
 from dpiqa.training.answers import Answers, collect_answers
-from dpiqa.training.config import DataConfig, RunConfig, ScorerModel, StudentRun, TeacherRun, VaeRun
+from dpiqa.training.config import DataConfig, DataSet, RunConfig, ScorerModel, StudentRun, TeacherRun, VaeRun
 from dpiqa.training.configfile import as_toml
 from dpiqa.training.ending import end_run, run_id
 from dpiqa.training.export import require_free_name
@@ -31,7 +31,6 @@ from dpiqa.training.task import Task
 from dpiqa.training.teacher import TeacherTask, finish_teacher, new_teacher, prepare_teacher
 from dpiqa.training.vae import Rebuilder, VaeTask, save_vae
 
-_VAL_SHARE = 0.1  #: of the training side, where a set has no validation split and the checkpoint is chosen on one
 CONFIG_NAME = "config.toml"  #: the settings a run was begun with, all of them
 
 
@@ -126,12 +125,13 @@ def load_images(config: DataConfig) -> list[LabelledImage]:
     """Return the images of all sets. Raises `InvalidRequest` if none is named, and what the readers raise."""
     if not config.sets:
         raise InvalidRequest("no data set is named", cure="give --data NAME=DIR, or data.sets in the file")
-    val_share = _VAL_SHARE if config.select_on == "val" else 0.0
-    return [
-        image
-        for one in config.sets
-        for image in load_dataset(one.name, one.path, split_seed=one.split_seed, val_share=val_share).images
-    ]
+    return [image for one in config.sets for image in _read(one, config)]
+
+
+def _read(one: DataSet, config: DataConfig) -> tuple[LabelledImage, ...]:
+    split = one.split if one.split in {PUBLISHED, RANDOM} else Path(one.split)
+    share = config.val_share if config.select_on == "val" else 0.0
+    return load_dataset(one.name, one.path, split=split, split_seed=one.split_seed, val_share=share).images
 
 
 def _identity(config: RunConfig, data: Labelled, **facts: Any) -> dict[str, Any]:

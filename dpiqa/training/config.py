@@ -29,7 +29,8 @@ class DataSet(Part):
 
     name: str  #: how `dpiqa.datasets` calls its layout; `csv` for a file of your own
     path: Path  #: its folder, or the CSV file
-    split_seed: NonNegativeInt = 0  #: where the set has no official split
+    split: str = "published"  #: the official one where there is one; `random`: 80/20; or a folder of split files
+    split_seed: NonNegativeInt = 0  #: of random splits
 
 
 class DataConfig(Part):
@@ -38,6 +39,7 @@ class DataConfig(Part):
     sets: tuple[DataSet, ...] = ()
     cache: Path = Path("runs/cache")  #: folder for decoded pixels (0.8 MB an image of 512x512) and teachers' answers
     select_on: Literal["val", "test"] = "val"  #: split that is validated on; `test` is the papers' habit
+    val_share: float = Field(0.1, ge=0, lt=1)  #: of the training side where a set has no `val` and one is wanted
     validation_images: PositiveInt | None = None  #: at most so many of them, evenly spread, while training
     unreadable: Literal["refuse", "skip"] = "refuse"  #: what to do about images that cannot be decoded
 
@@ -48,6 +50,7 @@ class OutputConfig(Cadence):
     folder: Path = Path("runs/model")  #: of the run's state, log and best weights; a killed run goes on from it
     name: ModelName = "my-model"  #: of the model
     models: Path | None = None  #: folder for the model and its card; unset: DPIQA_MODELS_DIR or its default
+    bootstrap_draws: PositiveInt = 1000  #: of the intervals in the model's card
     half: bool = True  #: write float16: half the size, moves scores by less than 0.001 here; computed in float32
     licence: str = "not stated"  #: terms of the weights
     trained_on: str = ""  #: data and its terms; unset: names of the sets and numbers of images

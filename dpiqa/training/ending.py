@@ -47,7 +47,7 @@ def end_run(
         notes=output.notes,
     )
     scorer = load_scorer(card.name, models_dir=staged, device="cpu" if not torch.cuda.is_available() else "auto")
-    figures = evaluate(scorer, data.chosen()).as_dict()
+    figures = evaluate(scorer, data.chosen(), draws=output.bootstrap_draws).as_dict()
     chosen = {"chosen_on": "these images: the best checkpoint was kept by them, which flatters the figures"}
     card = card.model_copy(
         update={
@@ -73,7 +73,7 @@ def _history(config: RunConfig, outcome: Outcome, identity: Mapping[str, Any]) -
         "run": run_id(config, identity),
         "identity": dict(identity),
         "plan": config.plan.model_dump(mode="json"),
-        "sets": [{"name": one.name, "split_seed": one.split_seed} for one in config.data.sets],
+        "sets": [one.model_dump(mode="json", exclude={"path"}) for one in config.data.sets],
         "updates": outcome.steps,
         "best_update": outcome.best_step,
         "minutes": round(outcome.seconds / 60, 1),
