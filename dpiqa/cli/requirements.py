@@ -1,5 +1,7 @@
 """`dpiqa requirements`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,15 +9,16 @@ import typer
 
 from dpiqa.cli import console, context, options
 from dpiqa.cli.app import command, new_group
+from dpiqa.cli.progress import counting
 from dpiqa.types import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dpiqa.requirements.request import RequirementRequest
+    from dpiqa.requirements.images import PairReader
+    from dpiqa.requirements.prepare import Workshop
     from dpiqa.settings import Settings
     from dpiqa.storage.requirement_pages import CheckRow, PairRow, RequirementRow
-    from dpiqa.storage.requirements import Requirement
 
 Name = Annotated[str, typer.Argument(help="Name; versions are numbered from 1.")]
 NameOrId = Annotated[str, typer.Argument(help="Name (the newest version that is ready) or id, such as portraits@1.")]
@@ -37,6 +40,7 @@ def register(app: typer.Typer) -> None:
     )
     example = "dpiqa requirements create portraits --pairs pairs.csv --model promptiqa"
     command(group, "create", example, f'{example} --direction "lower is better"')(create)
+    command(group, "prepare", "dpiqa requirements prepare portraits@1 --model promptiqa")(prepare)
     command(group, "list", "dpiqa requirements list")(list_all)
     command(group, "show", "dpiqa requirements show portraits", "dpiqa requirements show portraits@1 --json")(show)
     app.add_typer(group)
@@ -53,18 +57,39 @@ def create(
     """Read and check image-score pairs, and keep them with their prompt features as the next version of a name.
 
     Needs 5 to 200 pairs, about 10 serve well, whose scores span at least 0.2 of the scale. Pairs that contradict each
-    other are refused unless forced. The same pairs again give the same version; for a model that was exchanged, they
-    give it prompt features. Docs: docs/requirements.md.
+    other are refused unless forced. The same pairs again give the same version.
     """
     from dpiqa.requirements.pairs import read_pairs
+    from dpiqa.requirements.prepare import create
     from dpiqa.requirements.request import RequirementRequest
 
     wanted = RequirementRequest(name=name, pairs=read_pairs(pairs), direction=direction, model=model, force=force)
     wanted.check()
     settings = context.settings()
-    made = _make(settings, wanted)
+    with _workshop(settings) as (shop, reader), counting("checking", 2 * len(wanted.pairs)) as advance:
+        made = create(shop, wanted, reader, step=lambda: advance(1))
     _show(settings, made.id, as_json=as_json)
     console.note(f"score by it with --requirement {made.id}")
+
+
+def prepare(
+    name: NameOrId,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="PromptIQA model; by default the one it was created with.")
+    ] = None,
+    force: Force = False,
+    as_json: options.Json = False,
+) -> None:
+    """Make the prompt features that a model lacks: after its checkpoint was exchanged, or for another model.
+
+    The images are read again and must be what they were.
+    """
+    from dpiqa.requirements.prepare import prepare_again
+
+    settings = context.settings()
+    with _workshop(settings) as (shop, reader), counting("checking", None) as advance:
+        made = prepare_again(shop, name, reader, model=model, force=force, step=lambda: advance(1))
+    _show(settings, made.id, as_json=as_json)
 
 
 def list_all(as_json: options.Json = False) -> None:
@@ -89,23 +114,20 @@ def show(name: NameOrId, as_json: options.Json = False) -> None:
     _show(context.settings(), name, as_json=as_json)
 
 
-def _make(settings: "Settings", wanted: "RequirementRequest") -> "Requirement":
-    from dpiqa.cli.progress import counting
+@contextmanager
+def _workshop(settings: "Settings") -> "Iterator[tuple[Workshop, PairReader]]":
+    """Open what reads and checks pairs in this process, files included."""
     from dpiqa.imaging.limits import Limits
     from dpiqa.imaging.pool import DecodePool
     from dpiqa.objects.files import LocalFiles
     from dpiqa.pipeline.stores import s3_store
     from dpiqa.requirements.images import PairReader
-    from dpiqa.requirements.prepare import Workshop, create
+    from dpiqa.requirements.prepare import Workshop
 
-    in_s3 = any(pair.ref.bucket for pair in wanted.pairs)
-    reader = PairReader(s3_store(settings) if in_s3 else None, LocalFiles())
-    with (
-        context.database(settings) as engine,
-        DecodePool(settings.decode_processes, Limits.from_settings(settings)) as decoder,
-        counting("checking", 2 * len(wanted.pairs)) as advance,
-    ):
-        return create(Workshop(engine, decoder, settings), wanted, reader, step=lambda: advance(1))
+    reader = PairReader(s3_store(settings), LocalFiles())
+    limits = Limits.from_settings(settings)
+    with context.database(settings) as engine, DecodePool(settings.decode_processes, limits) as decoder:
+        yield Workshop(engine, decoder, settings), reader
 
 
 def _show(settings: "Settings", name: str, *, as_json: bool) -> None:

@@ -30,7 +30,7 @@ class PairImages:
 class PairReader:
     """The `get` of an object store for objects and, where allowed, files; remembers what was read. Thread-safe."""
 
-    def __init__(self, objects: Reader | None, files: Reader | None) -> None:
+    def __init__(self, objects: Reader, files: Reader | None) -> None:
         self._objects, self._files = objects, files
         self.digests: dict[ImageRef, str] = {}
 

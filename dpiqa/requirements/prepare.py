@@ -1,20 +1,30 @@
 """Makes a requirement in this process. No transaction is open while images are read or a model runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from dpiqa.errors import InvalidRequest
 from dpiqa.pipeline.prepare import Decoder
 from dpiqa.requirements.images import PairImages, PairReader, read_images
 from dpiqa.requirements.model import PromptModel, find_prompt_card, load_prompt_model
+from dpiqa.requirements.pairs import Pair
 from dpiqa.requirements.prepared import Preparation
 from dpiqa.requirements.request import RequirementRequest
 from dpiqa.settings import Settings
 from dpiqa.storage.requirement_features import read_preparations, save_preparation
-from dpiqa.storage.requirements import Requirement, add_requirement, lock_requirement, same_content
+from dpiqa.storage.requirements import (
+    Requirement,
+    add_requirement,
+    lock_requirement,
+    read_pairs,
+    read_requirement,
+    same_content,
+)
 from dpiqa.storage.sessions import retrying, transaction
+from dpiqa.types import RequirementState
 
 Answer = TypeVar("Answer")
 
@@ -84,6 +94,56 @@ def create(
         return kept
 
     return shop.do(keep)
+
+
+def prepare_again(
+    shop: Workshop,
+    name_or_id: str,
+    reader: PairReader,
+    *,
+    model: str | None = None,
+    force: bool = False,
+    step: Callable[[], None] = lambda: None,
+) -> Requirement:
+    """Give a stored version the prompt features that a checkpoint lacks: its own model's as it is now, or `model`'s.
+
+    Raises `NotFound`, `InvalidRequest` for a version that is not ready, whose images are not what they were, or whose
+    pairs contradict each other in the eyes of this model; and as `Workshop.read`. Calls `step` twice per pair.
+    """
+    requirement, stored = shop.do(lambda c: _stored(c, name_or_id))
+    wanted = RequirementRequest(
+        name=requirement.name,
+        pairs=tuple(pair for pair, _ in stored),
+        direction=requirement.direction,
+        model=model or requirement.model,
+        force=force or requirement.force,
+    )
+    card = find_prompt_card(wanted.model, shop.settings.models_dir)
+    if not is_prepared(shop, requirement, card.scorer_id):
+        images, _ = shop.read(wanted, reader)
+        _require_unchanged(requirement, stored, images)
+        made = shop.make(wanted, images, step=step)
+        shop.do(lambda c: save_preparation(c, requirement, made))
+    return requirement
+
+
+def _stored(c: Connection, name_or_id: str) -> tuple[Requirement, list[tuple[Pair, str | None]]]:
+    requirement = read_requirement(c, name_or_id)
+    if requirement.state is not RequirementState.READY:
+        raise InvalidRequest(
+            f"requirement {requirement.id} is {requirement.state}", cure="name a version that is ready"
+        )
+    return requirement, read_pairs(c, requirement)
+
+
+def _require_unchanged(requirement: Requirement, stored: Sequence[tuple[Pair, str | None]], images: PairImages) -> None:
+    """Raise `InvalidRequest` unless the images are, byte for byte, those that the version was made of."""
+    changed = [pair.path for (pair, known), now in zip(stored, images.digests, strict=True) if known != now]
+    if changed:
+        raise InvalidRequest(
+            f"of requirement {requirement.id} these images are not what they were: {', '.join(changed)}",
+            cure=f"put them back, or make a new version with `dpiqa requirements create {requirement.name}`",
+        )
 
 
 def is_prepared(shop: Workshop, requirement: Requirement, scorer_id: str) -> bool:

@@ -21,7 +21,7 @@ def find(connection: Connection, name_or_id: str, *, scorer_id: str | None = Non
     if not made:
         raise ConfigurationError(
             f"requirement {requirement.id} has no prompt features of {scorer_id or 'any model'}",
-            cure=f"make them with `dpiqa requirements create {requirement.name}`, the same pairs and this model",
+            cure=f"make them: `dpiqa requirements prepare {requirement.id}{_option(scorer_id)}`",
         )
     newest = made[0].preparation
     return PreparedRequirement(
@@ -31,6 +31,10 @@ def find(connection: Connection, name_or_id: str, *, scorer_id: str | None = Non
         features=newest.features,
         direction=requirement.direction,
     )
+
+
+def _option(scorer_id: str | None) -> str:
+    return f" --model {scorer_id.partition(':')[0]}" if scorer_id else ""
 
 
 def _require_ready(requirement: Requirement) -> None:

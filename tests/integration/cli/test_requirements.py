@@ -80,6 +80,20 @@ def test_pairs_in_a_bucket(run, system, models, pairs):
     assert document["pairs"][0]["path"] == f"s3://{system.name}/isp/0.jpg"
 
 
+def test_an_exchanged_model_is_given_prompt_features(run, system, models, pairs, tmp_path):
+    create(run)
+    exchanged = write_tiny_promptiqa(tmp_path / "models", "tiny", seed=1)
+    shown = run("requirements", "prepare", "portraits", "--force", "--json")
+    assert shown.exit_code == 0, shown.stderr
+    checks = json.loads(shown.stdout)["checks"]
+    assert [check["scorer_id"] for check in checks] == [exchanged.scorer_id, models.scorer_id]
+    (tmp_path / "3.jpg").write_bytes(jpeg(0.2))
+    assert run("requirements", "prepare", "portraits").exit_code == 0  # nothing lacks: nothing is read
+    write_tiny_promptiqa(tmp_path / "models", "tiny", seed=2)
+    refused = run("requirements", "prepare", "portraits")
+    assert (refused.exit_code, "3.jpg" in refused.stderr) == (2, True)
+
+
 def test_contradictions_need_force(run, system, models, pairs):
     text = pairs.read_text() + "0.jpg,0.95\n"
     pairs.write_text(text)

@@ -13,7 +13,7 @@ from dpiqa.pipeline.feeder import Feeder
 from dpiqa.requirements.images import PairReader
 from dpiqa.requirements.pairs import Pair
 from dpiqa.requirements.pending import prepare_pending
-from dpiqa.requirements.prepare import Workshop, create
+from dpiqa.requirements.prepare import Workshop, create, prepare_again
 from dpiqa.requirements.request import RequirementRequest
 from dpiqa.requirements.store import find
 from dpiqa.storage import requirements as rows
@@ -62,9 +62,9 @@ class Shop:
         with transaction(self.engine) as c:
             return rows.read_requirement(c, requirement.id)
 
-    def found(self, name="bright"):
+    def found(self, name="bright", **options):
         with transaction(self.engine) as c:
-            return find(c, name)
+            return find(c, name, **options)
 
 
 @pytest.fixture
@@ -117,6 +117,34 @@ def test_another_checkpoint_gets_features_of_its_own(shop):
         row, _ = show_requirement(c, "bright")
         assert [check.scorer_id for check in row.checks] == [shop.model.card.scorer_id, CARD.scorer_id]
         assert find(c, "bright", scorer_id=CARD.scorer_id).base_scorer_id == CARD.scorer_id
+
+
+def again(shop, name="bright", **options):
+    return prepare_again(shop.shop, name, PairReader(shop.store, LocalFiles()), **options)
+
+
+def test_an_exchanged_checkpoint_is_given_features_from_what_is_stored(shop):
+    made = shop.prepare(shop.submit())
+    again(shop)
+    assert shop.loaded == 1  # it has its features
+    shop.model = write_line(shop.models, CARD.model_copy(update={"sha256": "d" * 64}))
+    with pytest.raises(ConfigurationError, match="dpiqa requirements prepare bright@1 --model line"):
+        shop.found(scorer_id=shop.model.card.scorer_id)
+    assert again(shop).id == made.id
+    assert shop.found(scorer_id=shop.model.card.scorer_id).features[:, 1] == pytest.approx(LEVELS)
+
+
+def test_only_from_the_same_bytes_and_for_what_is_ready(shop):
+    shop.submit(shop.wanted(name="waits"))
+    with pytest.raises(InvalidRequest, match="waits@1 is pending"):
+        again(shop, "waits")
+    shop.create()
+    shop.model = write_line(shop.models, CARD.model_copy(update={"sha256": "d" * 64}))
+    (shop.folder / "2.png").write_bytes(png(0.52))
+    with pytest.raises(InvalidRequest, match="not what they were: .*/2.png"):
+        again(shop)
+    with pytest.raises(NotFound):
+        again(shop, "nonesuch")
 
 
 def test_every_unreadable_image_is_named_with_its_reason(shop):
