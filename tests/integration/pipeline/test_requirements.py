@@ -141,7 +141,7 @@ def test_only_from_the_same_bytes_and_for_what_is_ready(shop):
     shop.create()
     shop.model = write_line(shop.models, CARD.model_copy(update={"sha256": "d" * 64}))
     (shop.folder / "2.png").write_bytes(png(0.52))
-    with pytest.raises(InvalidRequest, match="not what they were: .*/2.png"):
+    with pytest.raises(InvalidRequest, match=r"not what they were: .*/2.png"):
         again(shop)
     with pytest.raises(NotFound):
         again(shop, "nonesuch")
