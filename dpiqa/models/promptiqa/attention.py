@@ -46,7 +46,11 @@ class TokenAttention(nn.Module):
 
 
 class MultiViewAttention(nn.Module):
-    """Fuses n maps: each attends within itself, then channels attend to channels and cells to cells across all maps."""
+    """Fuses n maps: each attends within itself, then two attentions see all of them, and their mean is taken.
+
+    The tokens of `feature_attention` are not one channel of every map, as one would expect: the published model cuts
+    the n x C channels, map after map, into C groups of n neighbours, so that a token is n channels of one map.
+    """
 
     def __init__(self, maps: int, width: int, query_width: int, cells: int) -> None:
         super().__init__()
@@ -56,12 +60,10 @@ class MultiViewAttention(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(B, n, C, h, w) -> (B, C, h, w)."""
-        attended = [module(view) for module, view in zip(self.attention_module, maps.unbind(1), strict=True)]
+        attended = [module(one) for module, one in zip(self.attention_module, maps.unbind(1), strict=True)]
         views = torch.stack(attended, dim=1).flatten(3)  # B n C cells
-        by_channel = self.feature_attention(views.transpose(1, 2).flatten(2))  # B C (n cells)
-        by_cell = self.channel_attention(views.flatten(1, 2).mT)  # B cells (n C)
         batch, number, width, cells = views.shape
-        by_channel = by_channel.view(batch, width, number, cells).mean(2)
-        by_cell = by_cell.view(batch, cells, number, width).mean(2).mT
-        fused: torch.Tensor = (by_channel + by_cell) / 2
+        by_channel = self.feature_attention(views.view(batch, width, number * cells)).view(views.shape)
+        by_cell = self.channel_attention(views.flatten(1, 2).mT).mT.reshape(views.shape)
+        fused: torch.Tensor = (by_channel + by_cell).mean(1) / 2
         return fused.view(batch, width, *maps.shape[-2:])

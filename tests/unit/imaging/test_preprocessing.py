@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from PIL import Image
+from support.images import encoded, photograph
+
+from dpiqa.imaging.decode import decode_and_prepare
+from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.preprocessing import Preprocessing, ResizeFilter, prepare
+
+CUBIC = Preprocessing(width=224, height=224, filter=ResizeFilter.CUBIC_OPENCV)
+
+
+def test_the_filter_is_part_of_the_version():
+    assert CUBIC.version == "squash-cubic-opencv-224x224-v1"
+    assert Preprocessing(width=224, height=224).version == "squash-bilinear-224x224-v1"
+
+
+def cubic_line(line, size):
+    """Keys' cubic convolution with a = -0.75 of one line, four neighbours whatever the scale, the edge repeated."""
+    wanted = (np.arange(size) + 0.5) * len(line) / size - 0.5
+    first = np.floor(wanted).astype(int)
+    t = wanted - first
+    a = -0.75
+
+    def near(d):
+        return (a + 2) * d**3 - (a + 3) * d**2 + 1
+
+    def far(d):
+        return a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+
+    weights = [far(t + 1), near(t), near(1 - t), far(2 - t)]
+    return sum(w * line[np.clip(first + k - 1, 0, len(line) - 1)] for k, w in enumerate(weights))
+
+
+@pytest.mark.parametrize("size", [(640, 300), (100, 90)])
+def test_cubic_is_opencvs_convolution_without_antialiasing(size):
+    picture = photograph(*size)
+    across = np.apply_along_axis(cubic_line, 1, np.asarray(picture, dtype=float), 224)
+    expected = np.clip(np.apply_along_axis(cubic_line, 0, across, 224), 0, 255)
+    found = prepare(picture, CUBIC)
+    assert found.shape == (224, 224, 3)
+    assert found.dtype == np.uint8
+    assert np.abs(found - expected).max() <= 1.001  # builds with and without Intel's library round differently
+
+
+def test_a_file_of_the_right_size_comes_through_unchanged():
+    picture = photograph(224, 224)
+    found = decode_and_prepare(encoded(picture, "PNG"), CUBIC, Limits())
+    np.testing.assert_array_equal(found, np.asarray(picture))
+
+
+def test_grey_pictures_become_three_channels():
+    assert prepare(Image.new("RGB", (30, 20), (9, 9, 9)), CUBIC).tolist() == np.full((224, 224, 3), 9).tolist()
