@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.datasets.reading import DatasetSpec, Reader, Row
 from dpiqa.datasets.registry import find_dataset
@@ -13,7 +11,6 @@ from dpiqa.datasets.splits import TRAIN_SHARE, assign, random_split, read_split_
 from dpiqa.datasets.tree import Tree
 from dpiqa.errors import InvalidRequest
 
-log = structlog.get_logger()
 RANDOM = "random"
 PUBLISHED = "published"
 
@@ -65,8 +62,6 @@ def load_dataset(
     missing = tuple(path for path, there in places if not there)
     if len(missing) == len(rows) and not without_images:
         raise _no_images(spec, tree, labels, missing)
-    if missing:
-        log.warning("images_missing", dataset=name, missing=len(missing), listed=len(rows), first=str(missing[0]))
     sides, origin = _sides(rows, spec, split, split_seed)
     if val_share and "val" not in sides:
         sides = _with_val(rows, sides, val_share, split_seed)
