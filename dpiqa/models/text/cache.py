@@ -19,7 +19,7 @@ def cached_embeddings(
 ) -> tuple[TextEmbeddings, Path]:
     """Return the embeddings of all texts of `table`, and their file in `folder`; make them if it is not there.
 
-    `name`: what the table is called; `progress` is told how many texts are done. A damaged file is made again. Raises
+    `name`: what the table is called; `progress` is told how many more texts are done. A damaged file is made again. Raises
     `InvalidRequest` for a text that is too long.
     """
     key = cache_key(table, name, encoder)
@@ -48,7 +48,7 @@ def _make(
     for part in encoder.embed(table.texts()):
         parts.append(part)
         if progress:
-            progress(sum(map(len, parts)))
+            progress(len(part))
     values = torch.cat(parts)
     source = TextSource(
         prompts=name,

@@ -1,0 +1,80 @@
+"""`dpiqa models prompts` and `embed-text`: from words to what a teacher is conditioned on."""
+
+import json
+
+import pytest
+from support.clip import WIDTH, write_tiny_clip, write_tiny_diffusion_text
+
+from dpiqa.models.prompts import Pooling, prompt_table
+from dpiqa.models.text.embeddings import read_embeddings
+
+TABLE = """
+template = "{quality} {scene} with {distortion}"
+qualities = ["bad", "good"]
+scenes = ["cat", "dog"]
+distortions = ["blur", "noise", "haze"]
+"""
+
+
+@pytest.fixture
+def models_dir(monkeypatch, tmp_path):
+    folder = tmp_path / "models"
+    monkeypatch.setenv("DPIQA_MODELS_DIR", str(folder))
+    folder.mkdir()
+    return folder
+
+
+def test_the_tables_are_listed_with_what_is_a_guess(run):
+    listed = run("models", "prompts").stdout
+    for words in ("small-90", "published-1485", "5 x 9 x 33", "paper-1925", "reconstructed: "):
+        assert words in listed
+    assert json.loads(run("models", "prompts", "--json").stdout)["paper-1925"]["reconstructed"] is True
+
+
+def test_the_texts_of_a_table_are_printed_in_the_order_of_their_embeddings(run):
+    texts = prompt_table("published-1485").texts()
+    assert run("models", "prompts", "published-1485").stdout.splitlines() == texts
+    assert json.loads(run("models", "prompts", "published-1485", "--json").stdout) == texts
+
+
+def test_a_table_of_ones_own_is_embedded_once_and_copied_to_the_output(run, models_dir, tmp_path):
+    write_tiny_clip(tmp_path / "clip")
+    (tmp_path / "mine.toml").write_text(TABLE)
+    words = ("models", "embed-text", "--table", "mine.toml", "--encoder", "clip", "--device", "cpu", "--json")
+    ended = run(*words, "--output", "text.safetensors")
+    assert ended.exit_code == 0, ended.output
+    said = json.loads(ended.stdout)
+    assert (said["file"], said["shape"], said["prompts"]) == ("text.safetensors", [12, WIDTH], "mine.toml")
+    copy = read_embeddings(tmp_path / "text.safetensors")
+    assert (copy.source.pooling, copy.source.sha256) == (Pooling.PROJECTED, said["sha256"])
+    (kept,) = (models_dir / "text-embeddings").iterdir()
+    made = kept.stat().st_mtime_ns
+    again = json.loads(run(*words).stdout)
+    assert (again["file"], again["sha256"]) == (str(kept), said["sha256"])
+    assert kept.stat().st_mtime_ns == made
+
+
+def test_the_papers_prompts_go_through_stable_diffusions_encoder_with_a_warning(run, models_dir, tmp_path):
+    write_tiny_diffusion_text(tmp_path / "sd")
+    ended = run("models", "embed-text", "--table", "paper-1925", "--encoder", "sd", "--device", "cpu", "--json")
+    assert ended.exit_code == 0, ended.output
+    said = json.loads(ended.stdout)
+    assert (said["shape"], said["pooling"], said["reconstructed"]) == ([1925, WIDTH], "token-mean", True)
+    assert "paper-1925 is reconstructed" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "complaint"),
+    [
+        (("--table", "large"), 78, "published-1485"),
+        (("--table", "mine.toml"), 2, "mine.toml"),
+        (("--table", "published-1485"), 4, "dpiqa models pull clip-vit-l14"),
+        (("--table", "paper-1925"), 4, "dpiqa models pull sd15-text"),
+        (("--table", "published-1485", "--encoder", "nowhere"), 4, "no folder nowhere"),
+        (("--table", "published-1485", "--encoder", "models"), 78, "no text encoder"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_cure(run, models_dir, words, code, complaint):
+    ended = run("models", "embed-text", *words)
+    assert ended.exit_code == code
+    assert complaint in " ".join(ended.stderr.split())
