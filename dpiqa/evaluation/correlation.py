@@ -80,7 +80,7 @@ def krcc(scores: np.ndarray, labels: np.ndarray) -> float:
     """Kendall's tau-b; NaN if either side is constant."""
     if np.ptp(scores) == 0 or np.ptp(labels) == 0:
         return math.nan
-    return float(stats.kendalltau(scores, labels, method="asymptotic").statistic)  # the method is of the p-value alone
+    return float(stats.kendalltau(scores, labels).statistic)
 
 
 def rmse(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -92,15 +92,7 @@ def evaluate(
 
 def summarise(scored: Scored, *, draws: int = DRAWS, seed: int = 0) -> Evaluation:
     """Compare scores with labels; `draws` and `seed` are the bootstrap's. Raises `InvalidRequest` for under two."""
-    there = np.isfinite(scored.scores)
-    scores = scored.scores[there]
-    images = tuple(image for image, is_there in zip(scored.images, there, strict=True) if is_there)
-    if len(images) < _FEWEST:
-        raise InvalidRequest(
-            f"{len(images)} of {len(there)} images could be scored{_first_failure(scored)}",
-            cure="check the data set's folder",
-        )
-    labels = np.array([image.mos for image in images])
+    images, scores, labels = _with_scores(scored)
     slope, offset = _line(scores, labels)
     return Evaluation(
         scorer_id=scored.scorer_id,
@@ -113,6 +105,24 @@ def summarise(scored: Scored, *, draws: int = DRAWS, seed: int = 0) -> Evaluatio
         scores=scores,
         images=images,
     )
+
+
+def figures(scored: Scored) -> Agreement:
+    """Compare scores with labels, without intervals or subsets. Raises `InvalidRequest` for under two."""
+    _, scores, labels = _with_scores(scored)
+    return agreement(scores, labels)
+
+
+def _with_scores(scored: Scored) -> tuple[tuple[LabelledImage, ...], np.ndarray, np.ndarray]:
+    """Images that have a score, their scores (n,) and labels (n,)."""
+    there = np.isfinite(scored.scores)
+    images = tuple(image for image, is_there in zip(scored.images, there, strict=True) if is_there)
+    if len(images) < _FEWEST:
+        raise InvalidRequest(
+            f"{len(images)} of {len(there)} images could be scored{_first_failure(scored)}",
+            cure="check the data set's folder",
+        )
+    return images, scored.scores[there], np.array([image.mos for image in images])
 
 
 def _first_failure(scored: Scored) -> str:

@@ -1,0 +1,55 @@
+"""`dpiqa evaluate MODEL --distortions`: score against strength for each kind of distortion."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpiqa.cli import console, scorers, sources
+
+if TYPE_CHECKING:
+    from dpiqa.evaluation.sweep import Sweep
+    from dpiqa.settings import Settings
+
+_COLUMNS = ("distortion", "original", "1", "2", "3", "4", "5", "with strength the score")
+
+
+def run(
+    settings: "Settings",
+    model: str,
+    requirement: str | None,
+    folder: Path,
+    kinds: Sequence[str],
+    limit: int | None,
+    output: Path | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Measure and show; returns how many pictures were not scored. Raises `InvalidRequest`, `NotFound`."""
+    from dpiqa.cli.progress import counting
+    from dpiqa.evaluation.sweep import check_kinds, sweep
+    from dpiqa.imaging.limits import Limits
+
+    check_kinds(kinds)
+    files = [Path(ref.key) for ref in sources.local_refs(sources.find_places([str(folder)]))][:limit]
+    scorer = scorers.load(settings, model, requirement)
+    with counting("spoiling and scoring", len(files)) as advance:
+        found = sweep(scorer, files, kinds=kinds, limits=Limits.from_settings(settings), advance=advance)
+    if output:
+        from dpiqa.evaluation.folder import write_sweep
+
+        written = write_sweep(output, scorer.card, found)
+        console.note(f"{len(written)} files in {output}, distortions.md among them")
+    if as_json:
+        console.print_json({"model": scorer.card.name, **found.as_dict()})
+    else:
+        _show(found)
+    return len(found.failures)
+
+
+def _show(found: "Sweep") -> None:
+    console.table(
+        _COLUMNS,
+        [[kind, *(float(value) for value in found.means[kind]), str(course)] for kind, course in found.courses.items()],
+    )
+    falling = sum(course.falls for course in found.courses.values())
+    console.note(f"falls with strength for {falling} of {len(found.kinds)} kinds, over {len(found.scores)} pictures")

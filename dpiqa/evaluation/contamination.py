@@ -1,0 +1,82 @@
+"""What is known of whether a model has seen the images it is measured on. Pure.
+
+A card says in words what a model was trained on; a figure on the same data set is worth less than it looks unless the
+card also says that these images were held out.
+"""
+
+import re
+
+from dpiqa.models.base import ModelCard, ModelKind
+
+#: How cards and papers call a data set, in small letters without punctuation.
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "koniq10k": ("koniq",),
+    "clive": ("clive", "livec", "livechallenge", "livewild", "liveinthewild"),
+    "flive": ("flive", "livefb", "livefacebook", "paq2piq"),
+    "spaq": ("spaq",),
+    "biq2021": ("biq2021",),
+    "kadid10k": ("kadid",),
+    "tid2013": ("tid2013",),
+    "csiq": ("csiq",),
+    "agiqa3k": ("agiqa",),
+    "gfiqa20k": ("gfiqa",),
+    "uwiqa": ("uwiqa",),
+    "aigciqa2023": ("aigciqa",),
+}
+#: Short names that would be found inside other words: looked for as whole words instead.
+_WORDS: dict[str, str] = {"live": r"\blive\b(?![ -]?(challenge|in|fb|facebook|c\b|wild))", "bid": r"\bbid\b"}
+
+HELD_OUT = "held out, by the card; the same data set as the training images"
+CHOSEN = "chosen on this split, by the card: somewhat flattering"
+SEEN = "seen in training"
+SPLIT_UNKNOWN = "split unknown: possibly contaminated"
+FAMILY = "in the training set's family: possibly contaminated"
+UNKNOWN = "training data unknown: possibly contaminated"
+ANY_CSV = "not known: a CSV does not say which data set it is of"
+ZERO_SHOT = "zero-shot: not among the card's training data"
+
+
+def contamination(card: ModelCard, dataset: str, split: str, *, published: bool) -> str:
+    """Say what `card` lets one conclude about `split` (train, val, test or all) of `dataset`.
+
+    `published`: whether it is a split that the set publishes, rather than one drawn here. Returns one of the constants
+    above; "" for a known function of the pixels, which was not trained.
+    """
+    if card.kind is ModelKind.PIXELS:
+        return ""
+    if dataset.partition(":")[0] == "csv":
+        return ANY_CSV
+    if not card.trained_on.strip():
+        return UNKNOWN
+    if not _names(card.trained_on, dataset):
+        return ZERO_SHOT
+    return _of_its_own_set(card, dataset, split, published=published)
+
+
+def _of_its_own_set(card: ModelCard, dataset: str, split: str, *, published: bool) -> str:
+    if not _says_split(card):
+        return SPLIT_UNKNOWN
+    if split in {"train", "all"}:
+        return SEEN
+    if not published:
+        return FAMILY  # sides drawn here share images with the published training split
+    return CHOSEN if split == "val" and _chosen_on(card, dataset) else HELD_OUT
+
+
+def _says_split(card: ModelCard) -> bool:
+    return bool(re.search(r"train(ing)?[ -](split|part|side)", card.trained_on.lower()))
+
+
+def _chosen_on(card: ModelCard, dataset: str) -> bool:
+    """Whether the card's figures on this set's `val` say that the model was chosen by them."""
+    return any(
+        isinstance(figures, dict) and "chosen_on" in figures and _names(name, dataset) and "val" in name.split()
+        for name, figures in card.figures.items()
+    )
+
+
+def _names(text: str, dataset: str) -> bool:
+    if dataset in _WORDS:
+        return bool(re.search(_WORDS[dataset], text.lower()))
+    squeezed = re.sub(r"[^a-z0-9]", "", text.lower())
+    return any(alias in squeezed for alias in _ALIASES.get(dataset, (re.sub(r"[^a-z0-9]", "", dataset.lower()),)))

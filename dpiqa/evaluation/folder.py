@@ -1,0 +1,62 @@
+"""The files of a report: Markdown for people, JSON and CSV for programs, plots."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dpiqa.errors import InvalidRequest
+from dpiqa.evaluation import plots, report
+from dpiqa.evaluation.protocol import Measured
+from dpiqa.evaluation.sweep import Sweep
+from dpiqa.models.base import ModelCard
+
+
+def write_evaluation(folder: Path, card: ModelCard, measured: list[Measured], document: dict[str, Any]) -> list[Path]:
+    """Write evaluation.md, evaluation.json, scores.csv and two plots for each data set; returns what was written.
+
+    Raises `InvalidRequest` when the folder cannot be written.
+    """
+    _make(folder)
+    written = [
+        _write(folder / "evaluation.md", lambda path: path.write_text(report.markdown(card, measured), "utf-8")),
+        _write(folder / "evaluation.json", lambda path: report.write_json(path, document)),
+        _write(folder / "scores.csv", lambda path: report.write_scores(path, measured)),
+    ]
+    for number, one in enumerate(measured, start=1):
+        again = sum(other.dataset == one.dataset for other in measured) > 1
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", one.dataset) + (f"-{number}" if again else "")
+        written.append(plots.write_png(plots.predicted_against_mos(card, one), folder / f"{stem}-predicted.png"))
+        written.append(plots.write_png(plots.error_by_subset(card, one), folder / f"{stem}-errors.png"))
+    return written
+
+
+def write_sweep(folder: Path, card: ModelCard, found: Sweep) -> list[Path]:
+    """Write distortions.md, distortions.json and distortions.png. Raises as `write_evaluation` does."""
+    _make(folder)
+    document = {"model": card.name, **found.as_dict()}
+    return [
+        _write(folder / "distortions.md", lambda path: path.write_text(report.sweep_markdown(card, found), "utf-8")),
+        _write(folder / "distortions.json", lambda path: report.write_json(path, document)),
+        plots.write_png(plots.score_against_strength(card, found), folder / "distortions.png"),
+    ]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequest(f"cannot make {folder}: {error.strerror}", cure="choose another --output") from error
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> Path:
+    """Write beside the place, then put it there: nobody reads half a report."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part)
+        part.replace(path)
+    except OSError as error:
+        raise InvalidRequest(f"cannot write {path}: {error.strerror}", cure="choose another --output") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
