@@ -1,10 +1,11 @@
 """`dpiqa models`."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpiqa.cli import console, context, models_import, options
+from dpiqa.cli import console, context, models_embed, models_import, models_pull, options
 from dpiqa.cli.app import command, new_group
 from dpiqa.cli.exits import ExitCode
 from dpiqa.errors import CheckpointError
@@ -18,18 +19,27 @@ Name = Annotated[str, typer.Argument(help="Model, as `dpiqa models list` names i
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = new_group("models", "Models: what scored, how well, under which licence.", ["dpiqa models list"])
-    command(group, "list", "dpiqa models list")(list_all)
+    command(group, "list", "dpiqa models list", "dpiqa models list --available")(list_all)
     command(group, "show", "dpiqa models show bundled-student", "dpiqa models show bundled-student --json")(show)
     command(group, "verify", "dpiqa models verify", "dpiqa models verify bundled-teacher")(verify)
     models_import.register(group)
+    models_pull.register(group)
+    models_embed.register(group)
     app.add_typer(group)
 
 
-def list_all(as_json: options.Json = False) -> None:
+def list_all(
+    available: Annotated[bool, typer.Option("--available", help="List what can be pulled instead.")] = False,
+    as_json: options.Json = False,
+) -> None:
     """List the bundled models and those in DPIQA_MODELS_DIR."""
     from dpiqa.models.cards import list_cards
 
-    cards = list_cards(context.settings().models_dir)
+    settings = context.settings()
+    if available:
+        models_pull.list_available(settings, as_json=as_json)
+        return
+    cards = list_cards(settings.models_dir)
     if as_json:
         console.print_json([_document(card) for card in cards])
         return
@@ -53,12 +63,17 @@ def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Models; all when none is named.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check that weights are there and are, byte for byte, those their cards describe. Ends with 1 if one is not."""
+    """Check that weights and pulled parts are there and are, byte for byte, what they were. Ends with 1 if one is not.
+
+    A model's weights are those its card describes; a part's files (`dpiqa models pull`) those recorded when it came.
+    """
     from dpiqa.models.cards import find_card, list_cards
+    from dpiqa.models.catalogue.parts import pulled_parts
 
     folder = context.settings().models_dir
-    cards = [find_card(name, folder) for name in names] if names else list_cards(folder)
-    findings = [_verified(card) for card in cards]
+    parts = [name for name in pulled_parts(folder) if not names or name in names]
+    cards = [find_card(name, folder) for name in names if name not in parts] if names else list_cards(folder)
+    findings = [_verified(card) for card in cards] + [_verified_part(name) for name in parts]
     if as_json:
         console.print_json(findings)
     else:
@@ -71,12 +86,22 @@ def verify(
 def _verified(card: "ModelCard") -> dict[str, Any]:
     from dpiqa.models.cards import verify as check
 
-    try:
-        check(card, context.settings().models_dir)
-    except CheckpointError as error:
-        return {"model": card.name, "ok": False, "message": error.message, "cure": error.cure}
     message = "weights are those of the card" if card.weights else "built in, has no weights"
-    return {"model": card.name, "ok": True, "message": message, "cure": ""}
+    return _finding(card.name, message, lambda: check(card, context.settings().models_dir))
+
+
+def _verified_part(name: str) -> dict[str, Any]:
+    from dpiqa.models.catalogue.parts import verify_part
+
+    return _finding(name, "files are those that were pulled", lambda: verify_part(name, context.settings().models_dir))
+
+
+def _finding(name: str, message: str, check: Callable[[], None]) -> dict[str, Any]:
+    try:
+        check()
+    except CheckpointError as error:
+        return {"model": name, "ok": False, "message": error.message, "cure": error.cure}
+    return {"model": name, "ok": True, "message": message, "cure": ""}
 
 
 def _document(card: "ModelCard") -> dict[str, Any]:

@@ -29,7 +29,7 @@ def register(group: typer.Typer) -> None:
     command(group, "remove", "dpiqa models remove koniq-student", "dpiqa models remove koniq-student --yes")(remove)
 
 
-def import_file(
+def import_file(  # noqa: PLR0913, PLR0917 - options of a command
     file: Annotated[Path, typer.Argument(help="The checkpoint: .pth, .pth.tar, .safetensors or .onnx.")],
     kind: Annotated[ModelKind, typer.Option("--kind", help="What it is: student, teacher, promptiqa or onnx.")],
     name: Annotated[str, typer.Option("--name", help="What to call the model.")],
@@ -85,7 +85,7 @@ def remove(
 
     folder = context.settings().models_dir
     card = find_card(name, folder)
-    if not yes and not _agreed(f"delete {card.name} ({card.kind}, {card.licence})?"):
+    if not yes and not agreed(f"delete {card.name} ({card.kind}, {card.licence})?"):
         raise InvalidRequest(f"{name} was not removed: nobody agreed", cure="say --yes")
     removed = remove_model(name, folder)
     if as_json:
@@ -109,6 +109,6 @@ def show_made(card: "ModelCard", *, as_json: bool) -> None:
     console.fields(rows.items())
 
 
-def _agreed(question: str) -> bool:
-    """Ask on a terminal; elsewhere nobody can answer."""
+def agreed(question: str) -> bool:
+    """Ask on a terminal; elsewhere nobody can answer, and the answer is no."""
     return sys.stdin.isatty() and typer.confirm(question, err=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dpiqa.cli.console import stderr
+from dpiqa.cli.console import sanitise, stderr
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -47,3 +47,23 @@ def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 def _advance(progress: "Progress", done: int) -> None:
     task = progress.tasks[0]
     progress.update(task.id, advance=done, rate=f"{task.speed:.1f}/s" if task.speed else "")
+
+
+@contextmanager
+def downloading(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show bytes, rate and time left of one file; yields `update(done, total)`."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = stderr()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        shown = progress.add_task(sanitise(what), total=None)
+        yield lambda done, total: progress.update(shown, completed=done, total=total)

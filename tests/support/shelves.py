@@ -14,6 +14,7 @@ class Shelf:
 
     def __init__(self, content=b""):
         self.content, self.etag, self.plan, self.asked = content, '"v1"', [], []
+        self.files = None  #: path -> content, where there is more than one file
         self.hold = threading.Event()  #: set at the end: lets silent answers go
         self.url = ""
 
@@ -67,6 +68,10 @@ class Handler(BaseHTTPRequestHandler):
     def stored(self):
         """Status, headers and bytes as a good server chooses them."""
         content, headers = self.shelf.content, {"Content-Type": "application/octet-stream"}
+        if self.shelf.files is not None:
+            if self.path not in self.shelf.files:
+                return 404, {}, b""
+            content = self.shelf.files[self.path]
         if self.shelf.etag:
             headers["ETag"] = self.shelf.etag
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))

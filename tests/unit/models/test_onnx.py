@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from support.onnx_files import green_mean
 
 from dpiqa.errors import CheckpointError, ConfigurationError
 from dpiqa.imaging.preprocessing import Preprocessing
@@ -21,7 +21,7 @@ def write_model(folder, *, batch=1, with_map=False, side=SIDE, content=None):
     """A model called `older` whose score is the mean of the green channel, as the older release's file is shaped."""
     folder.mkdir(exist_ok=True)
     path = folder / "older.onnx"
-    path.write_bytes(content or graph(batch, with_map, side))
+    path.write_bytes(content or green_mean(side, batch=batch, with_map=with_map))
     card = ModelCard(
         name="older",
         kind=ModelKind.ONNX,
@@ -32,22 +32,6 @@ def write_model(folder, *, batch=1, with_map=False, side=SIDE, content=None):
     )
     (folder / "older.json").write_text(card.model_dump_json())
     return folder
-
-
-def graph(batch, with_map, side):
-    given = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, side, side])
-    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, [batch, 1])]
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["image"], ["means"]),
-        helper.make_node("Flatten", ["means"], ["channels"]),
-        helper.make_node("MatMul", ["channels", "green"], ["score"]),
-    ]
-    green = helper.make_tensor("green", TensorProto.FLOAT, [3, 1], [0.0, 1.0, 0.0])
-    if with_map:
-        nodes.append(helper.make_node("Relu", ["image"], ["map"]))
-        outputs.insert(0, helper.make_tensor_value_info("map", TensorProto.FLOAT, [batch, 3, side, side]))
-    made = helper.make_graph(nodes, "older", [given], outputs, [green])
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
 @pytest.fixture
@@ -90,7 +74,7 @@ def test_a_file_that_is_no_onnx_model_is_named(tmp_path):
 
 
 def test_a_model_without_a_score_says_so(tmp_path, pixels):
-    made = onnx.load_from_string(graph(1, with_map=True, side=SIDE))
+    made = onnx.load_from_string(green_mean(SIDE, with_map=True))
     del made.graph.output[1]
     folder = write_model(tmp_path / "models", content=made.SerializeToString())
     with pytest.raises(CheckpointError, match=r"no output has one value per image: \(1, 3, 16, 16\)"):
