@@ -1,0 +1,42 @@
+"""A requirement submitted over HTTP's road: checked by a real worker that nobody rang, then scored by."""
+
+from support.photos import jpeg
+from support.promptiqa import write_tiny_promptiqa
+
+from dpiqa.messages import Queue
+from dpiqa.requirements.pairs import Pair
+from dpiqa.requirements.request import RequirementRequest
+from dpiqa.requirements.use import profile_for
+from dpiqa.storage import ledger
+from dpiqa.storage.requirements import add_requirement, read_requirement
+from dpiqa.storage.sessions import transaction
+from dpiqa.types import Direction, JobKind, RequirementState
+
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def test_checked_by_the_sweepers_ring_and_scored_by(make_system, tmp_path, s3):
+    card = write_tiny_promptiqa(tmp_path / "models", "tiny")
+    system = make_system(models_dir=tmp_path / "models")
+    for number, level in enumerate(LEVELS):
+        s3.put(f"isp/{number}.jpg", jpeg(level, seed=number))
+        s3.put(f"photos/{number}.jpg", jpeg(level, seed=10 + number))
+    pairs = tuple(Pair(f"s3://{s3.name}/isp/{number}.jpg", level) for number, level in enumerate(LEVELS))
+    with transaction(system.engine) as c:
+        wanted = RequirementRequest(name="bright", pairs=pairs, direction=Direction.LOWER, model="tiny", force=True)
+        pending = add_requirement(c, wanted)  # and no bell: the broker may have been away
+    system.worker("student")
+    state = "SELECT state FROM requirements WHERE id = :id"
+    system.wait(lambda: system.value(state, id=pending.row_id) != "pending", "checked requirement")
+    with transaction(system.engine) as c:
+        checked = read_requirement(c, "bright")
+        assert (checked.state, checked.error) == (RequirementState.READY, None)
+        profile = profile_for(c, "bright")
+        ledger.create_job(c, kind=JobKind.PREFIX, bucket=s3.name, prefix="photos/", profile=profile, queue=Queue.BULK)
+    system.wait(lambda: system.ended() == len(LEVELS), "scored images")
+    rows = system.rows("SELECT scorer_id, score, status FROM results")
+    assert {(row.scorer_id, row.status) for row in rows} == {(f"{card.scorer_id}:bright@1", "final")}
+    assert all(0 <= row.score <= 1 for row in rows)
+    assert len(rows) == len(LEVELS)
+    (scale,) = {row.card["score_scale"] for row in system.rows("SELECT card FROM scorers")}
+    assert "lower is better" in scale
