@@ -48,7 +48,7 @@ def train_vae(config: VaeRun, here: Surroundings) -> Path | None:
     data = _load(config.data, config.input_size)
     torch.manual_seed(config.plan.seed)
     task = VaeTask(Rebuilder(config.model.architecture), data, config)
-    outcome = _fit(task, config, _identity(config, data), here)
+    outcome = fit_run(task, config, identity_of(config, data.digest), here)
     return save_vae(task, config.output.folder) if outcome.main else None
 
 
@@ -64,13 +64,15 @@ def train_student(config: StudentRun, here: Surroundings) -> ModelCard | None:
     if config.model.backbone_weights is not None:
         fill_backbone(network, config.model.backbone_weights)
     task = StudentTask(network, data, config, answers.found if answers else None)
-    files = _digests(config.model, "backbone_weights")
-    identity = _identity(config, data, start=start and start.sha256, teacher=answers and answers.scorer_id, files=files)
-    outcome = _fit(task, config, identity, here)
+    files = digests(config.model, "backbone_weights")
+    identity = identity_of(
+        config, data.digest, start=start and start.sha256, teacher=answers and answers.scorer_id, files=files
+    )
+    outcome = fit_run(task, config, identity, here)
     if not outcome.main:
         return None
     calibrate_on(config.model.calibrate_on, network, network.fc3, data, config.plan.precision)
-    return end_run(network, sizes, data, config, outcome, identity, _target(config, here))
+    return end_run(network, sizes, data, config, outcome, identity, target_of(config, here))
 
 
 def train_teacher(config: TeacherRun, here: Surroundings) -> ModelCard | None:
@@ -85,16 +87,18 @@ def train_teacher(config: TeacherRun, here: Surroundings) -> ModelCard | None:
     network = start_network(start, here.models_dir) if start else new_teacher(model, here.models_dir)
     prepare_teacher(network, model, data.centre)
     task = TeacherTask(network, data, config, guide.found.scores if guide else None)
-    files = _digests(model, "vae", "embeddings")
+    files = digests(model, "vae", "embeddings")
     if model.trunk_from:
         files["trunk_from"] = start_card(model.trunk_from, ModelKind.STUDENT, here.models_dir).sha256
-    identity = _identity(config, data, start=start and start.sha256, guide=guide and guide.scorer_id, files=files)
-    outcome = _fit(task, config, identity, here)
+    identity = identity_of(
+        config, data.digest, start=start and start.sha256, guide=guide and guide.scorer_id, files=files
+    )
+    outcome = fit_run(task, config, identity, here)
     if not outcome.main:
         return None
     finish_teacher(network, model)
     calibrate_on(model.calibrate_on, network, network.QFD.fc3, data, config.plan.precision)
-    return end_run(network, network.config, data, config, outcome, identity, _target(config, here))
+    return end_run(network, network.config, data, config, outcome, identity, target_of(config, here))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,29 +138,33 @@ def _read(one: DataSet, config: DataConfig) -> tuple[LabelledImage, ...]:
     return load_dataset(one.name, one.path, split=split, split_seed=one.split_seed, val_share=share).images
 
 
-def _identity(config: RunConfig, data: Labelled, **facts: Any) -> dict[str, Any]:
-    """Return all that the weights depend on besides the plan: sizes, losses, and the contents behind the names."""
+def identity_of(config: RunConfig, digest: str, **facts: Any) -> dict[str, Any]:
+    """Return all that the weights depend on besides the plan: sizes, losses, and the contents behind the names.
+
+    `digest`: of the labelled data.
+    """
     document = config.model_dump(mode="json", exclude={"plan", "output", "data"})
     judged = {"select_on": config.data.select_on, "validation_images": config.data.validation_images}
-    return document | {"labels_sha256": data.digest, "sources": {k: v for k, v in facts.items() if v}} | judged
+    return document | {"labels_sha256": digest, "sources": {k: v for k, v in facts.items() if v}} | judged
 
 
-def _fit(task: Task, config: RunConfig, identity: dict[str, Any], here: Surroundings) -> Outcome:
+def fit_run(task: Task, config: RunConfig, identity: dict[str, Any], here: Surroundings) -> Outcome:
     """Run the loop, after what would only be found wrong at its end, with the settings written beside its state."""
     out = config.output.folder
     out.mkdir(parents=True, exist_ok=True)
     if not isinstance(config, VaeRun):
-        require_free_name(config.output.name, _target(config, here), run_id(config, identity))
+        require_free_name(config.output.name, target_of(config, here), run_id(config, identity))
     replace_file(out / CONFIG_NAME, lambda partial: partial.write_text(as_toml(config), "utf-8"))
     return fit(
         task, config.plan, out, identity=identity, cadence=config.output, watch=here.watch, cpu=here.device == "cpu"
     )
 
 
-def _target(config: RunConfig, here: Surroundings) -> Path:
+def target_of(config: RunConfig, here: Surroundings) -> Path:
+    """Return the folder that the model goes to."""
     return config.output.models or here.models_dir
 
 
-def _digests(model: ScorerModel, *names: str) -> dict[str, str]:
+def digests(model: ScorerModel, *names: str) -> dict[str, str]:
     """Return the sha256 of the files that a model names."""
     return {name: sha256_of(file) for name in names if (file := getattr(model, name)) is not None}

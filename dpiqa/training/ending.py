@@ -43,7 +43,7 @@ def end_run(
         half=output.half,
         licence=output.licence,
         paper=output.paper,
-        trained_on=output.trained_on or _described(data, config),
+        trained_on=output.trained_on or described(len(data.train), config),
         notes=output.notes,
     )
     scorer = load_scorer(card.name, models_dir=staged, device="cpu" if not torch.cuda.is_available() else "auto")
@@ -52,8 +52,8 @@ def end_run(
     card = card.model_copy(
         update={
             "figures": {
-                f"{_names(config)} {config.data.select_on}": figures | chosen,
-                "training": _history(config, outcome, identity),
+                f"{names_of(config)} {config.data.select_on}": figures | chosen,
+                "training": history(config, outcome, identity),
             }
         }
     )
@@ -68,7 +68,8 @@ def run_id(config: RunConfig, identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def _history(config: RunConfig, outcome: Outcome, identity: Mapping[str, Any]) -> dict[str, Any]:
+def history(config: RunConfig, outcome: Outcome, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a card says about how its weights were made."""
     return {
         "run": run_id(config, identity),
         "identity": dict(identity),
@@ -82,9 +83,11 @@ def _history(config: RunConfig, outcome: Outcome, identity: Mapping[str, Any]) -
     }
 
 
-def _described(data: Labelled, config: RunConfig) -> str:
-    return f"{_names(config)}: {len(data.train)} images; their terms are not stated"
+def described(images: int, config: RunConfig) -> str:
+    """Say what a model learned from, where nobody has said it better."""
+    return f"{names_of(config)}: {images} images; their terms are not stated"
 
 
-def _names(config: RunConfig) -> str:
+def names_of(config: RunConfig) -> str:
+    """Return the names of the data sets."""
     return ", ".join(one.name for one in config.data.sets)

@@ -12,14 +12,22 @@ from dpiqa.errors import Conflict
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard, ModelKind
 from dpiqa.models.cards import list_cards, read_card, sha256_of
+from dpiqa.models.promptiqa.config import PromptIQAConfig
 from dpiqa.models.student import StudentConfig
 from dpiqa.models.teacher import TeacherConfig
 from dpiqa.training.files import replace_file
 
+Sizes = StudentConfig | TeacherConfig | PromptIQAConfig
+_KINDS = {
+    StudentConfig: ModelKind.STUDENT,
+    TeacherConfig: ModelKind.TEACHER,
+    PromptIQAConfig: ModelKind.PROMPTIQA,
+}
+
 
 def export_model(
     network: nn.Module,
-    config: StudentConfig | TeacherConfig,
+    config: Sizes,
     name: str,
     folder: Path,
     *,
@@ -36,11 +44,11 @@ def export_model(
     weights = replace_file(folder / f"{name}.safetensors", lambda partial: save_file(tensors, partial))
     card = ModelCard(
         name=name,
-        kind=ModelKind.STUDENT if isinstance(config, StudentConfig) else ModelKind.TEACHER,
+        kind=_KINDS[type(config)],
         architecture=config.model_dump(mode="json"),
         weights=weights.name,
         sha256=sha256_of(weights),
-        preprocessing=Preprocessing(width=config.input_size, height=config.input_size),
+        preprocessing=_preprocessing(config),
         **card_fields,
     )
     write_card(card, folder)
@@ -77,3 +85,9 @@ def require_free_name(name: str, models_dir: Path, run: str) -> None:
 def _stored(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     value = value.detach().cpu()
     return (value.to(dtype) if value.is_floating_point() else value).contiguous()
+
+
+def _preprocessing(config: Sizes) -> Preprocessing:
+    if isinstance(config, PromptIQAConfig):
+        return config.preprocessing
+    return Preprocessing(width=config.input_size, height=config.input_size)

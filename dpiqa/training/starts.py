@@ -95,15 +95,22 @@ def fill_backbone(student: Student, file: Path) -> None:
 
     Only a .pth keeps an order, so torchvision's weights must come as one. The classifier is left out.
     """
-    try:
-        found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, weights_only=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{file} cannot be read: {error}", cure="give a state dict, .pth or .safetensors"
-        ) from error
-    backbone = student.base_model
+    found, backbone = read_tensors(file), student.base_model
     kept = {name: value for name, value in found.items() if not name.startswith("classifier.")}
     names = list(backbone.state_dict())
     if file.suffix != ".safetensors" and set(kept) != set(names) and len(kept) == len(names):
         kept = dict(zip(names, kept.values(), strict=True))
     fill(backbone, kept, file)
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict, .pth or .safetensors. Raises `CheckpointError`."""
+    try:
+        found: dict[str, torch.Tensor] = (
+            load_file(file) if file.suffix == ".safetensors" else torch.load(file, weights_only=True)
+        )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read: {error}", cure="give a state dict, .pth or .safetensors"
+        ) from error
+    return found
