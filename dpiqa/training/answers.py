@@ -1,6 +1,6 @@
 """What a scorer says to every picture (score and quality map), kept on disk: a student's teacher is asked only once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,11 @@ import numpy as np
 import structlog
 import torch
 from safetensors.numpy import load_file, save_file
-from torch import nn
 
 from dpiqa.models.torch_scorer import TorchScorer
 from dpiqa.models.views import view_corners
-from dpiqa.training.crops import as_images
-from dpiqa.training.files import replace_file
+from dpiqa.training.crops import as_images, seeing
+from dpiqa.training.files import alone_in, replace_file
 
 log = structlog.get_logger()
 
@@ -48,13 +47,8 @@ def collect_answers(
     """
     folder = cache / "answers" / scorer.card.scorer_id.replace(":", "_")
     files = [folder / sha[:2] / f"{sha}.safetensors" for sha in sha256]
-    missing = [row for row in rows if not files[row].exists()]
-    for start in range(0, len(missing), batch):
-        chunk = missing[start : start + batch]
-        scores, maps = ask(scorer, pixels[chunk])
-        for row, score, quality in zip(chunk, scores, maps, strict=True):
-            _keep(files[row], score, quality)
-        log.info("answers_collected", scorer=scorer.card.scorer_id, images=start + len(chunk), of=len(missing))
+    with alone_in(folder, wait=True):
+        _ask_missing(scorer, pixels, files, rows, batch)
     answers = np.full(len(files), np.nan, dtype=np.float32)
     powers = []
     for row in rows:
@@ -62,6 +56,16 @@ def collect_answers(
         answers[row] = found["score"]
         powers.append(np.square(found["map"], dtype=np.float32).mean())
     return Answers(files=files, scores=answers, power=float(np.mean(powers)))
+
+
+def _ask_missing(scorer: TorchScorer, pixels: np.ndarray, files: Sequence[Path], rows: np.ndarray, batch: int) -> None:
+    missing = [row for row in rows if not files[row].exists()]
+    for start in range(0, len(missing), batch):
+        chunk = missing[start : start + batch]
+        scores, maps = ask(scorer, pixels[chunk])
+        for row, score, quality in zip(chunk, scores, maps, strict=True):
+            _keep(files[row], score, quality)
+        log.info("answers_collected", scorer=scorer.card.scorer_id, images=start + len(chunk), of=len(missing))
 
 
 @torch.inference_mode()
@@ -73,11 +77,13 @@ def ask(scorer: TorchScorer, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray
     parameter = next(scorer.network.parameters())
     images = as_images(pixels, parameter.device).to(parameter.dtype)
     config: Any = scorer.network.config
-    scores, quality = _whole(scorer.network, images, config.view_size or images.shape[-1])
+    scores, quality = _whole(seeing(scorer.network, pixels), images, config.view_size or images.shape[-1])
     return scores.float().cpu().numpy(), quality.permute(0, 2, 3, 1).float().cpu().numpy()
 
 
-def _whole(network: nn.Module, images: torch.Tensor, view: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _whole(
+    network: Callable[..., tuple[torch.Tensor, ...]], images: torch.Tensor, view: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean of the views' scores, and their maps put together."""
     extent = images.shape[-1]
     if view >= extent:

@@ -1,9 +1,16 @@
-"""Random crops at native resolution, and the same places cut out of coarser maps."""
+"""Pixels on their way into a network: random crops at native resolution, coarser maps cut alike, whole pictures."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+
+from dpiqa.models.seeds import content_seeds
+from dpiqa.models.vae import Posterior
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,14 @@ def random_crops(
     top, left = rng.integers(0, positions, (2, len(index))) * align
     flip = rng.random(len(index)) < (0.5 if mirror else 0)
     return Crops(index=index, top=top, left=left, flip=flip, size=size)
+
+
+def seeing(network: nn.Module, pixels: np.ndarray) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """Return the network as a call on whole pictures; one that samples its latents gets each picture's own seed."""
+    config: Any = network.config
+    if getattr(config, "posterior", Posterior.MEAN) is Posterior.MEAN:
+        return network
+    return partial(network, seeds=content_seeds(pixels))
 
 
 def as_images(pixels: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:

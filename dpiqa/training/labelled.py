@@ -16,7 +16,7 @@ from dpiqa.evaluation.correlation import plcc, rmse, srcc
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.views import score_in_views
 from dpiqa.training.config import DataConfig
-from dpiqa.training.crops import as_images
+from dpiqa.training.crops import as_images, seeing
 from dpiqa.training.pixels import PixelCache, prepare_pixels
 from dpiqa.training.plan import Arithmetic
 from dpiqa.training.task import Validation
@@ -101,8 +101,11 @@ def predict(
     config: Any = network.config
     device, dtype = next(network.parameters()).device, _DTYPES.get(precision)
     with torch.inference_mode(), torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-        batches = (as_images(pixels[rows[i : i + batch]], device) for i in range(0, len(rows), batch))
-        parts = [score_in_views(network, images, config.view_size).double().cpu().numpy() for images in batches]
+        batches = (pixels[rows[i : i + batch]] for i in range(0, len(rows), batch))
+        parts = [
+            score_in_views(seeing(network, some), as_images(some, device), config.view_size).double().cpu().numpy()
+            for some in batches
+        ]
     return np.concatenate(parts)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.models.base import ModelKind
 from dpiqa.models.teacher import Teacher, TeacherConfig
-from dpiqa.models.vae import encode
+from dpiqa.models.vae import Posterior, encode
 from dpiqa.training.config import Begin, TeacherModel, TeacherRun, Unit
 from dpiqa.training.crops import as_images, random_crops
 from dpiqa.training.heads import begin_as_pooling, fold, normalise
@@ -43,9 +43,17 @@ class TeacherTask:
         crops = random_crops(rows, self._extent, self._crop, self._align, rng, mirror=mirror)
         images = as_images(crops.cut(self.data.pixels), device)
         with torch.no_grad():
-            latents = encode(self.network.vae, images)
+            latents = encode(self.network.vae, images, self._noise(images))
         scores, _ = network(images, latents)
         return score_terms(scores.float() / self._unit, self._targets[rows] / self._unit, self.config.loss)
+
+    def _noise(self, images: torch.Tensor) -> torch.Tensor | None:
+        """Draw anew for every crop, where the teacher samples the posterior."""
+        config = self.network.config
+        if config.posterior is Posterior.MEAN:
+            return None
+        side = images.shape[-1] // config.vae.reduction
+        return torch.randn(len(images), config.vae.latent_channels, side, side, device=images.device)
 
     def validate(self, network: nn.Module) -> Validation:
         """Measure whole pictures of the validation rows."""

@@ -1,4 +1,4 @@
-"""`python -m support.killed LABELS FOLDER`: trains a student whole, and one whose processes are killed (kill -9) at many moments.
+"""`python -m support.killed LABELS FOLDER`: a student trained whole, and one through kill -9 at many moments.
 
 One process imports torch and forks a child for each attempt, so that a dozen real deaths cost one import. Prints, as
 JSON, how every child died and what both runs left behind.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from dpiqa.training import checkpoints, export, labelled, pixels, records
+from dpiqa.training import checkpoints, export, loop, pixels, records
 from dpiqa.training.commands import Surroundings, train_student
 from dpiqa.training.config import StudentRun
 from dpiqa.training.configfile import resolve
@@ -84,8 +84,6 @@ def after_the_best_was_kept():
     def save(out, network):
         original(out, network)
         die()
-
-    from dpiqa.training import loop
 
     loop.save_best = save
 
@@ -158,7 +156,7 @@ def in_a_child(labels, folder, death=None):
                 death()
             train(labels, folder, death if isinstance(death, DiesAfter) else None)
         except BaseException as error:
-            print(repr(error), file=sys.stderr)
+            sys.stderr.write(f"{error!r}\n")
             os._exit(1)
         os._exit(0)
     return os.waitpid(child, 0)[1]
@@ -176,13 +174,12 @@ def main():
     labels, folder = Path(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)
     (folder / "student.toml").write_text(STUDENT)
-    assert labelled  # imported before forking, like everything else
     whole, cut = folder / "whole", folder / "cut"
     ends = {"whole": in_a_child(labels, whole)}
     deaths = {name: in_a_child(labels, cut, death) for name, death in DEATHS}
     ends["cut"] = in_a_child(labels, cut)
     report = {"ends": ends, "deaths": deaths, "whole": left_behind(whole), "cut": left_behind(cut)}
-    print(json.dumps(report))
+    sys.stdout.write(json.dumps(report) + "\n")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,11 @@ def test_loss_falls_and_the_log_says_how(tmp_path):
     assert [line["step"] for line in read_log(tmp_path) if "val_error" in line] == [*range(5, 96, 5), 96]
 
 
-@pytest.mark.parametrize("plan", [toy_plan(), toy_plan(accumulation=2), toy_plan(ema=0.0, optimiser="adam")], ids=str)
+@pytest.mark.parametrize(
+    "plan",
+    [toy_plan(), toy_plan(accumulation=2), toy_plan(ema=0.0, optimiser="adam")],
+    ids=["adamw", "accumulated", "adam"],
+)
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, plan):
     whole = Toy(plan)
     fit(whole, plan, tmp_path / "whole", cadence=OFTEN)
