@@ -12,9 +12,10 @@ from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine
 
 from dpiqa.doorbell import load_doorbell
-from dpiqa.errors import BrokerUnavailable, InvalidRequest, NotFound, Unavailable
+from dpiqa.errors import BrokerUnavailable, ConfigurationError, InvalidRequest, NotFound, Unavailable
 from dpiqa.messages import Doorbell, Queue
 from dpiqa.profiles import Profile, load_profile
+from dpiqa.requirements.use import profile_for
 from dpiqa.settings import Settings
 from dpiqa.storage.counts import jobs_by_state, totals
 from dpiqa.storage.sessions import make_engine, transaction
@@ -55,6 +56,13 @@ class Services:
         try:
             return load_profile(name or self.settings.profile, self.settings.profiles_dir)
         except NotFound as error:
+            raise InvalidRequest(error.message, cure=error.cure) from None
+
+    def requirement(self, connection: Connection, name_or_id: str) -> Profile:
+        """Return the profile of jobs that name a requirement. Raises `InvalidRequest` where none is ready."""
+        try:
+            return profile_for(connection, name_or_id)
+        except (NotFound, ConfigurationError) as error:
             raise InvalidRequest(error.message, cure=error.cure) from None
 
     def profile_id(self, name: str | None) -> str:

@@ -17,13 +17,6 @@ _SHARED = ("id", "name", "version", "state", "direction", "model", "force", "err
 _SCALE = "How the scores of the pairs, and so all scores by this requirement, are to be read."
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, examples=["portraits"], description="Versions are numbered from 1.")]
-RequirementId = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(@[1-9][0-9]{0,8})?$", description="`name@version`, or `name`: the newest."
-    ),
-    Storable,
-]
 ObjectUrl = Annotated[
     str,
     Field(max_length=1300, pattern=r"^s3://[A-Za-z0-9][A-Za-z0-9._-]{1,254}/.+$", examples=["s3://photos/isp/1.jpg"]),

@@ -4,10 +4,10 @@ Text from outside is bounded and free of what Postgres cannot hold: NUL and halv
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dpiqa.types import ItemState, JobKind, JobState, Reason, ResultStatus, Route, Stage
 
@@ -46,84 +46,23 @@ ProfileName = Annotated[
     Storable,
 ]
 ModelName = Annotated[str, Field(min_length=1, max_length=255), Storable]
+RequirementId = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(@[1-9][0-9]{0,8})?$", description="`name@version`, or `name`: the newest."
+    ),
+    Storable,
+]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Rows in one page.")]
 Cursor = Annotated[
     str, Field(min_length=1, max_length=8192, description="`next_cursor` of the page before, with the same filter.")
 ]
 
 
-class _Request(BaseModel):
+class RequestBody(BaseModel):
+    """A body from outside."""
+
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
-
-
-def _either(schema: dict[str, Any]) -> None:
-    """Say in OpenAPI what the validator below demands: a bucket, or a source instead of bucket and prefix."""
-    schema["oneOf"] = [
-        {"required": ["bucket"], "properties": {"source": False}},
-        {"required": ["source"], "properties": {"bucket": False, "prefix": False}},
-    ]
-    for name in ("bucket", "source"):
-        field = schema["properties"][name]
-        field.update(next(kind for kind in field.pop("anyOf") if kind.get("type") == "string"))
-        field.pop("default", None)
-
-
-class _Place(_Request):
-    """A bucket and prefix, given apart or as one `s3://bucket/prefix`."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_either)
-
-    bucket: Bucket | None = None
-    prefix: Prefix = ""
-    source: Source | None = None
-    profile: ProfileName | None = None
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> "_Place":
-        given = self.model_fields_set
-        exactly_one = (self.source is None) != (self.bucket is None)
-        if not exactly_one or {"source", "bucket"} <= given or {"source", "prefix"} <= given:
-            raise ValueError("give either `bucket` (and `prefix`) or `source`: s3://bucket/prefix")
-        return self
-
-    def place(self) -> tuple[str, str]:
-        """Return bucket and prefix."""
-        if self.source is None:
-            return self.bucket or "", self.prefix
-        bucket, _, prefix = self.source.removeprefix("s3://").partition("/")
-        return bucket, prefix
-
-
-class PrefixJob(_Place):
-    """Score every object under a prefix, listed once."""
-
-    kind: Literal["prefix"] = "prefix"
-
-
-class WatchJob(_Place):
-    """Score what arrives in a bucket under a prefix, by its events. Asking twice gives the same job."""
-
-    kind: Literal["watch"]
-
-
-class ListJob(_Request):
-    """Score these keys."""
-
-    kind: Literal["list"]
-    bucket: Bucket
-    keys: Annotated[list[Key], Field(min_length=1, max_length=MAX_KEYS)]
-    profile: ProfileName | None = None
-
-
-def _kind(value: Any) -> str:
-    kind = value.get("kind", "prefix") if isinstance(value, dict) else getattr(value, "kind", "prefix")
-    return kind if isinstance(kind, str) else "?"
-
-
-JobRequest = Annotated[
-    Annotated[PrefixJob, Tag("prefix")] | Annotated[WatchJob, Tag("watch")] | Annotated[ListJob, Tag("list")],
-    Discriminator(_kind),
-]
 
 
 class JobOut(BaseModel):
@@ -187,9 +126,10 @@ class ScoreOut(BaseModel):
     key: str
     etag: str
     current: bool = Field(description="Whether the store, as far as is known, still holds these bytes.")
-    score: float = Field(description="MOS/100: nominally 0-1, higher is better, not clamped.")
+    score: float = Field(description="On `scale`; MOS/100 unless a requirement was named. Not clamped.")
+    scale: str = Field(description="What the score means: its range, and which end is better.")
     profile: str
-    model: str = Field(description="Scorer whose score this is: name, weights, preprocessing and precision.")
+    model: str = Field(description="Scorer whose score this is: name, weights, preprocessing, precision, requirement.")
     stage: Stage
     status: ResultStatus = Field(description="`provisional`: the student's, and the teacher has been asked.")
     route: Route = Field(description="Why the image was, or was not, sent to the teacher.")
@@ -218,8 +158,11 @@ class ScorePage(Page[ScoreOut]):
 class StoredScoreOut(BaseModel):
     """One model's number for one version of an image, and where it comes from."""
 
-    score: float = Field(description="MOS/100: nominally 0-1, higher is better, not clamped.")
-    model: str = Field(description="Scorer: name, weights, preprocessing and precision.", validation_alias="scorer_id")
+    score: float = Field(description="On `scale`; MOS/100 unless a requirement was named. Not clamped.")
+    scale: str = Field(description="What the score means: its range, and which end is better.")
+    model: str = Field(
+        description="Scorer: name, weights, preprocessing, precision, requirement.", validation_alias="scorer_id"
+    )
     etag: str = Field(description="Of the bytes that were scored.")
     version_id: str | None
     current: bool = Field(description="Whether the store, as far as is known, still holds these bytes.")

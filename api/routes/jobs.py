@@ -16,8 +16,9 @@ from dpiqa.storage.rows import Job
 from dpiqa.types import ItemState, JobKind
 
 from ..deps import ServicesDep
+from ..job_schemas import JobRequest, ListJob, WatchJob
 from ..paging import link_next
-from ..schemas import Cursor, ItemOut, JobAccepted, JobOut, JobRequest, JobStatus, Limit, ListJob, Page, WatchJob
+from ..schemas import Cursor, ItemOut, JobAccepted, JobOut, JobStatus, Limit, Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -42,8 +43,9 @@ def submit(
     wanted: JobRequest, services: ServicesDep, response: Response, idempotency_key: IdempotencyKey = None
 ) -> JobAccepted:
     """Submit a job. It is safe once this answers; follow it at the `Location`."""
-    profile = services.profile(wanted.profile)
     with services.transaction() as connection:
+        named = wanted.requirement
+        profile = services.requirement(connection, named) if named else services.profile(wanted.profile)
         job = _create(connection, wanted, profile, idempotency_key)
     warning = None if job.kind is JobKind.WATCH else services.ring_listing(str(job.id))
     response.headers["Location"] = f"/v1/jobs/{job.id}"

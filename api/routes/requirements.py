@@ -16,10 +16,9 @@ from ..requirement_schemas import (
     NewRequirement,
     RequirementAccepted,
     RequirementDetail,
-    RequirementId,
     RequirementOut,
 )
-from ..schemas import Cursor, Limit, Page
+from ..schemas import Cursor, Limit, Page, RequirementId
 
 router = APIRouter(prefix="/v1/requirements", tags=["requirements"])
 

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.errors import InvalidRequest
+from dpiqa.requirements.use import direction_of
 from dpiqa.storage import queries
-from dpiqa.types import ResultStatus
+from dpiqa.types import Direction, ResultStatus
 
 from ..deps import Services, ServicesDep
 from ..paging import CURSOR_CURE, link_next, pack, share_of, unpack
@@ -25,8 +26,8 @@ Share = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,6})?%?$", examples=
 class Sort(StrEnum):
     """Orders that have an index."""
 
-    WORST_FIRST = "score"
-    BEST_FIRST = "-score"
+    LOWEST_FIRST = "score"
+    HIGHEST_FIRST = "-score"
     OLDEST_FIRST = "updated"
     NEWEST_FIRST = "-updated"
 
@@ -47,7 +48,9 @@ class Asked(BaseModel):
     )
     status: ResultStatus | None = None
     sort: Sort | None = Field(
-        None, description="`score`: worst first, the default; `-score`: best first; `updated`, `-updated`: by time."
+        None,
+        description="`score`: lowest first; `-score`: highest first; `updated`, `-updated`: by time. Worst first "
+        "unless given, which is highest first under a requirement whose scores are better the lower they are.",
     )
     worst: Share | None = Field(None, description="The worst share of what the other filters choose, e.g. `5%`.")
     best: Share | None = Field(None, description="The best share, likewise.")
@@ -57,18 +60,21 @@ class Asked(BaseModel):
 
 @router.get("", summary="Scores, worst first")
 def scores(request: Request, response: Response, services: ServicesDep, asked: Annotated[Asked, Query()]) -> ScorePage:
-    """List the scores that count. `worst` and `best` choose a share: the worst 5 % of a bucket, say."""
+    """List the scores that count. `worst` and `best` choose a share: the worst 5 % of a bucket, say.
+
+    Each row's `scale` says what its score means, and which end of it is better.
+    """
     threshold, cursor = unpack(asked.cursor) if asked.cursor else (None, None)
     chosen = _filter(asked, services)
-    quantile = _quantile(asked)
-    if cursor is not None and (threshold is None) != (quantile is None):
+    if cursor is not None and (threshold is None) != (asked.worst is None and asked.best is None):
         raise InvalidRequest("the cursor belongs to another question", cure=CURSOR_CURE)
     with services.transaction() as connection:
+        lowest = _wants_lowest(asked, direction_of(connection, str(chosen.profile)))
+        quantile = _quantile(asked, lowest=lowest)
         if quantile is not None and cursor is None:
             threshold = queries.percentile(connection, chosen, quantile)
-        page = queries.scores(
-            connection, _narrow(chosen, asked, threshold), sort=_sort(asked), limit=asked.limit, cursor=cursor
-        )
+        narrowed = _narrow(chosen, threshold, lowest=lowest)
+        page = queries.scores(connection, narrowed, sort=_sort(asked, lowest=lowest), limit=asked.limit, cursor=cursor)
     next_cursor = pack(threshold, page.next_cursor)
     link_next(request, response, next_cursor)
     found = {"items": page.rows, "next_cursor": next_cursor, "threshold": threshold}
@@ -102,21 +108,27 @@ def _filter(asked: Asked, services: Services) -> queries.ScoreFilter:
     )
 
 
-def _quantile(asked: Asked) -> float | None:
-    if asked.worst:
-        return share_of(asked.worst)
-    return 1 - share_of(asked.best) if asked.best else None
+def _wants_lowest(asked: Asked, direction: Direction) -> bool:
+    """Whether the low end of the scale is wanted: the worst where higher is better, else the best."""
+    return (asked.best is None) is (direction is Direction.HIGHER)
 
 
-def _narrow(chosen: queries.ScoreFilter, asked: Asked, threshold: float | None) -> queries.ScoreFilter:
+def _quantile(asked: Asked, *, lowest: bool) -> float | None:
+    wanted = asked.worst or asked.best
+    if wanted is None:
+        return None
+    return share_of(wanted) if lowest else 1 - share_of(wanted)
+
+
+def _narrow(chosen: queries.ScoreFilter, threshold: float | None, *, lowest: bool) -> queries.ScoreFilter:
     """Leave the share. The threshold lies within `min` and `max`, because it was taken from what they leave."""
     if threshold is None:
         return chosen
-    return replace(chosen, max=threshold) if asked.worst else replace(chosen, min=threshold)
+    return replace(chosen, max=threshold) if lowest else replace(chosen, min=threshold)
 
 
-def _sort(asked: Asked) -> queries.Sort:
-    """Return the order asked for; a share begins at its far end unless asked otherwise."""
+def _sort(asked: Asked, *, lowest: bool) -> queries.Sort:
+    """Return the order asked for; without one, the wanted end comes first."""
     if asked.sort is not None:
         return asked.sort.value
-    return "-score" if asked.best else "score"
+    return "score" if lowest else "-score"

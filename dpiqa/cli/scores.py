@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from dpiqa.cli.addresses import parse_job_id, parse_percent
 from dpiqa.cli.app import command
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.objects.addresses import parse_s3
-from dpiqa.types import ResultStatus
+from dpiqa.types import Direction, ResultStatus
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -25,6 +26,7 @@ COLUMNS: dict[str, type] = {
     "bucket": str,
     "key": str,
     "score": float,
+    "scale": str,
     "model": str,
     "stage": str,
     "status": str,
@@ -42,8 +44,8 @@ COLUMNS: dict[str, type] = {
 class Order(StrEnum):
     """Orders that have an index."""
 
-    WORST_FIRST = "score"
-    BEST_FIRST = "-score"
+    LOWEST_FIRST = "score"
+    HIGHEST_FIRST = "-score"
     OLDEST_FIRST = "updated"
     NEWEST_FIRST = "-updated"
 
@@ -58,7 +60,11 @@ JobOption = Annotated[str | None, typer.Option("--job", help="Only images of thi
 Model = Annotated[str | None, typer.Option("--model", "-m", help="Only scores of this model, or scorer id.")]
 Status = Annotated[ResultStatus | None, typer.Option(help="Only provisional or final scores.")]
 Sort = Annotated[
-    Order | None, typer.Option(help="score: worst first, the default; -score: best first; updated, -updated: by time.")
+    Order | None, typer.Option(help="score: lowest first; -score: highest first; updated, -updated: by time.")
+]
+Requirement = Annotated[
+    str | None,
+    typer.Option("--requirement", "-r", help="Only scores of jobs submitted with this requirement: NAME[@VERSION]."),
 ]
 Address = Annotated[str, typer.Argument(help="s3://bucket/key", metavar="S3_ADDRESS", show_default=False)]
 
@@ -84,6 +90,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
     worst: Worst = None,
     best: Best = None,
     profile: options.ProfileName = None,
+    requirement: Requirement = None,
     job: JobOption = None,
     model: Model = None,
     status: Status = None,
@@ -94,8 +101,8 @@ def scores(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Show the scores that count: one for each image under a profile, worst first.
 
-    A score is MOS/100: nominally 0 to 1, higher is better. Tables show 20 rows unless --limit says otherwise; JSON and
-    files hold all.
+    A score is MOS/100, nominally 0 to 1, higher is better, or on the scale of a requirement: each row says which.
+    Tables show 20 rows unless --limit says otherwise; JSON and files hold all.
     """
     from dpiqa.cli.export import check_output
     from dpiqa.cli.rows import deliver, rows_wanted
@@ -115,8 +122,12 @@ def scores(  # noqa: PLR0913 - one parameter per option
         status=status,
     )
     with context.database(settings) as engine:
-        chosen = _share(engine, _under_profile(engine, settings, chosen, profile), worst, best)
-        order = sort or (Order.BEST_FIRST if best else Order.WORST_FIRST)
+        chosen = replace(chosen, profile=_profile_id(engine, settings, chosen, profile, requirement))
+        direction = _direction(engine, str(chosen.profile))
+        chosen = _share(engine, chosen, worst, best, direction)
+        highest_first = bool(best) is (direction is Direction.HIGHER)
+        order = sort or (Order.HIGHEST_FIRST if highest_first else Order.LOWEST_FIRST)
+        console.note(f"scores under {chosen.profile}: {direction}")
         rows = _rows(engine, chosen, order, rows_wanted(as_json=as_json, output=output, limit=limit))
         deliver(rows, COLUMNS, as_json=as_json, output=output, limit=limit, line=(_NAMES, _cells))
 
@@ -137,24 +148,39 @@ def _check_range(minimum: float | None, maximum: float | None) -> None:
         raise InvalidRequest("--min is above --max", cure="exchange them")
 
 
-def _under_profile(engine: "Engine", settings: "Settings", chosen: "ScoreFilter", profile: str | None) -> "ScoreFilter":
-    """Choose the profile: the named one, else the job's, else the settings' own."""
-    from dataclasses import replace
-
+def _profile_id(
+    engine: "Engine", settings: "Settings", chosen: "ScoreFilter", profile: str | None, requirement: str | None
+) -> str:
+    """Choose the profile: the named one, else the requirement's, else the job's, else the settings' own."""
     from dpiqa.profiles import load_profile
+    from dpiqa.requirements.use import profile_for
     from dpiqa.storage.ledger import read_job
     from dpiqa.storage.sessions import transaction
 
-    if profile is None and chosen.job is not None:
+    if profile and requirement:
+        raise InvalidRequest("--profile and --requirement exclude each other", cure="give one of them")
+    if profile and "@" in profile:
+        return profile  # it may be older than those installed, or a requirement's: scores outlive files
+    if profile is None and (requirement or chosen.job):
         with transaction(engine) as connection:
-            return replace(chosen, profile=read_job(connection, chosen.job).profile)
-    return replace(chosen, profile=load_profile(profile or settings.profile, settings.profiles_dir).id)
+            if requirement:
+                return profile_for(connection, requirement).id
+            return read_job(connection, str(chosen.job)).profile
+    return load_profile(profile or settings.profile, settings.profiles_dir).id
 
 
-def _share(engine: "Engine", chosen: "ScoreFilter", worst: str | None, best: str | None) -> "ScoreFilter":
+def _direction(engine: "Engine", profile_id: str) -> Direction:
+    from dpiqa.requirements.use import direction_of
+    from dpiqa.storage.sessions import transaction
+
+    with transaction(engine) as connection:
+        return direction_of(connection, profile_id)
+
+
+def _share(
+    engine: "Engine", chosen: "ScoreFilter", worst: str | None, best: str | None, direction: Direction
+) -> "ScoreFilter":
     """Turn a share into a bound on the score. Raises `NotFound` when there is nothing to take a share of."""
-    from dataclasses import replace
-
     from dpiqa.storage import queries
     from dpiqa.storage.sessions import transaction
 
@@ -164,13 +190,14 @@ def _share(engine: "Engine", chosen: "ScoreFilter", worst: str | None, best: str
     if asked is None:
         return chosen
     share = parse_percent(asked) / 100
+    lowest = bool(worst) is (direction is Direction.HIGHER)
     with transaction(engine) as connection:
-        threshold = queries.percentile(connection, chosen, share if worst else 1 - share)
+        threshold = queries.percentile(connection, chosen, share if lowest else 1 - share)
     if threshold is None:
         raise NotFound("nothing is scored that fits", cure="ask with fewer options; `dpiqa jobs` shows what runs")
-    side = "at most" if worst else "at least"
+    side = "at most" if lowest else "at least"
     console.note(f"the {'worst' if worst else 'best'} {share * 100:g}%: scores of {side} {threshold:.4f}")
-    return replace(chosen, max=threshold) if worst else replace(chosen, min=threshold)
+    return replace(chosen, max=threshold) if lowest else replace(chosen, min=threshold)
 
 
 def _rows(engine: "Engine", chosen: "ScoreFilter", order: Order, wanted: int | None) -> Iterator[dict[str, Any]]:
@@ -198,6 +225,6 @@ def lookup(address: Address, as_json: options.Json = False) -> None:
         console.note(f"{place} has been deleted")
     results = [(one.profile, one.score, one.status, one.stage, one.route, one.current) for one in found.results]
     console.table(("profile", "score", "status", "by", "route", "current"), results, title="what counts")
-    columns = ("score", "scorer", "etag", "current", "scored", "job")
-    rows = [(one.score, one.scorer_id, one.etag, one.current, one.scored_at, one.job_id) for one in found.scores]
+    columns = ("score", "scale", "scorer", "etag", "current", "scored", "job")
+    rows = [(o.score, o.scale, o.scorer_id, o.etag, o.current, o.scored_at, o.job_id) for o in found.scores]
     console.table(columns, rows, title="every score")

@@ -1,23 +1,33 @@
 """`dpiqa submit`: a bucket's prefix into the queue."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dpiqa.cli import console, context, options
 from dpiqa.cli.app import command
-from dpiqa.errors import BrokerUnavailable, StoreUnavailable
+from dpiqa.errors import BrokerUnavailable, InvalidRequest, NotFound, StoreUnavailable
 from dpiqa.messages import Queue
 from dpiqa.objects.addresses import S3Address, parse_s3
 from dpiqa.types import JobKind
 
 if TYPE_CHECKING:
+    from dpiqa.profiles import Profile
     from dpiqa.settings import Settings
     from dpiqa.storage.rows import Job
 
 Place = Annotated[str, typer.Argument(help="s3://bucket/prefix; a prefix, not a pattern.", metavar="S3_ADDRESS")]
 Watch = Annotated[
     bool, typer.Option("--watch", help="Also score what the bucket's events announce under the prefix from now on.")
+]
+Requirement = Annotated[
+    str | None,
+    typer.Option(
+        "--requirement",
+        "-r",
+        help="Score by this requirement and nothing else: NAME (its newest version) or NAME@VERSION.",
+    ),
 ]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show progress until all is scored, as `dpiqa watch`.")]
 
@@ -29,6 +39,7 @@ def register(app: typer.Typer) -> None:
         "submit",
         "dpiqa submit s3://photos/2024/",
         "dpiqa submit s3://photos/2024/ --profile student-only --follow",
+        "dpiqa submit s3://photos/portraits/ --requirement portraits",
         "dpiqa submit s3://photos/inbox/ --watch",
     )(submit)
 
@@ -36,6 +47,7 @@ def register(app: typer.Typer) -> None:
 def submit(
     place: Place,
     profile: options.ProfileName = None,
+    requirement: Requirement = None,
     watch: Watch = False,
     follow: Follow = False,
     as_json: options.Json = False,
@@ -45,11 +57,13 @@ def submit(
     May be repeated: what the profile has scored before is not scored again.
     """
     address = parse_s3(place)
+    if profile and requirement:
+        raise InvalidRequest("--profile and --requirement exclude each other", cure="give one of them")
     settings = context.settings(profile=profile)
     settings.require_database_url()
     settings.require_broker_url()
     _look(settings, address)
-    job, standing = _create(settings, address, watch=watch)
+    job, standing = _create(settings, address, requirement, watch=watch)
     _ring(settings, job)
     if standing:
         console.note(f"job {standing.id} watches {address} under {standing.profile}")
@@ -78,12 +92,15 @@ def _look(settings: "Settings", address: S3Address) -> None:
         console.warn(f"no object is under {address}; keys are case-sensitive")
 
 
-def _create(settings: "Settings", address: S3Address, *, watch: bool) -> "tuple[Job, Job | None]":
+def _create(
+    settings: "Settings", address: S3Address, requirement: str | None, *, watch: bool
+) -> "tuple[Job, Job | None]":
     """Create the job, and before it the watch: no object may arrive between the two."""
+    from dpiqa.requirements.use import profile_for
     from dpiqa.storage import ledger
 
-    chosen = context.profile(settings)
     with context.connection(settings) as connection:
+        chosen = profile_for(connection, requirement) if requirement else _suitable(settings)
         standing = ledger.ensure_watch(connection, address.bucket, address.key, chosen) if watch else None
         job = ledger.create_job(
             connection,
@@ -94,6 +111,20 @@ def _create(settings: "Settings", address: S3Address, *, watch: bool) -> "tuple[
             queue=Queue.BULK,
         )
     return job, standing
+
+
+def _suitable(settings: "Settings") -> "Profile":
+    """Return the settings' profile. Raises `ConfigurationError` where its models, as far as they are here, do not fit.
+
+    A model that is not here may well be where the workers are.
+    """
+    from dpiqa.pipeline.chosen import check_choice
+
+    chosen = context.profile(settings)
+    for stage, choice in chosen.choices.items():
+        with suppress(NotFound):
+            check_choice(choice, settings, stage)
+    return chosen
 
 
 def _ring(settings: "Settings", job: "Job") -> None:

@@ -10,7 +10,7 @@ from dpiqa.messages import Queue
 from dpiqa.profiles import Profile
 from dpiqa.storage.requirements import read_requirement
 from dpiqa.storage.rows import Job, to_job
-from dpiqa.types import Direction, JobKind, JobState
+from dpiqa.types import Direction, JobKind, JobState, RequirementState
 
 _INSERT = text(
     """
@@ -131,8 +131,8 @@ def read_profile(c: Connection, profile_id: str) -> Profile:
 def remember_profile(c: Connection, profile: Profile) -> None:
     """Store the definition behind the profile's id.
 
-    Raises `ConfigurationError` if the id had another one or its models' scales run against each other, `NotFound` for
-    a requirement that is not there.
+    Raises `ConfigurationError` if the id had another one, it needs a requirement that is not ready, or the scales of
+    its models run against each other.
     """
     _check_requirements(c, profile)
     values = {"id": profile.id, "definition": profile.model_dump_json()}
@@ -145,10 +145,9 @@ def remember_profile(c: Connection, profile: Profile) -> None:
 
 
 def _check_requirements(c: Connection, profile: Profile) -> None:
-    """Raise `NotFound` for a requirement that is not stored, `ConfigurationError` where scales run both ways."""
-    names = {stage: choice.requirement for stage, choice in profile.choices.items()}
     directions = {
-        stage: read_requirement(c, name).direction if name else Direction.HIGHER for stage, name in names.items()
+        stage: _direction(c, profile, choice.requirement) if choice.requirement else Direction.HIGHER
+        for stage, choice in profile.choices.items()
     }
     if len(set(directions.values())) > 1:
         said = ", ".join(f"{stage}: {direction}" for stage, direction in directions.items())
@@ -156,3 +155,16 @@ def _check_requirements(c: Connection, profile: Profile) -> None:
             f"the scores of profile {profile.id} cannot be compared ({said})",
             cure="choose models whose scales run the same way",
         )
+
+
+def _direction(c: Connection, profile: Profile, name: str) -> Direction:
+    try:
+        requirement = read_requirement(c, name)
+    except NotFound as error:
+        raise ConfigurationError(f"profile {profile.id}: {error.message}", cure=error.cure) from None
+    if requirement.state is not RequirementState.READY:
+        raise ConfigurationError(
+            f"profile {profile.id}: requirement {requirement.id} is {requirement.state}",
+            cure=f"see `dpiqa requirements show {requirement.id}`",
+        )
+    return requirement.direction

@@ -22,7 +22,10 @@ _SCORES = text(
     """
 )
 _RESULTS = text(
-    "SELECT * FROM results WHERE bucket = :bucket AND key = :key ORDER BY current DESC, updated_at DESC, profile"
+    """
+    SELECT r.*, w.card ->> 'score_scale' AS scale FROM results r JOIN scorers w ON w.id = r.scorer_id
+    WHERE r.bucket = :bucket AND r.key = :key ORDER BY r.current DESC, r.updated_at DESC, r.profile
+    """
 )
 
 
@@ -30,7 +33,7 @@ _RESULTS = text(
 class StoredScore:
     """One model's number for one version of the object, and where it comes from."""
 
-    score: float  #: MOS/100
+    score: float  #: on `scale`
     scorer_id: str
     etag: str  #: of the bytes that were scored
     version_id: str | None
@@ -40,6 +43,11 @@ class StoredScore:
     attempt: int  #: the fence under which it was recorded
     job_id: UUID
     card: dict[str, Any]  #: the model card as it was when the scorer first spoke
+
+    @property
+    def scale(self) -> str:
+        """What the scorer's scores mean: range, and which end is better."""
+        return str(self.card["score_scale"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,15 @@ from sqlalchemy import ColumnElement, Connection, Select, exists, func, literal,
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.storage.cursors import Page, Position, decode, encode
-from dpiqa.storage.tables import items, results
+from dpiqa.storage.tables import items, results, scorers
 from dpiqa.types import ResultStatus, Route, Stage
 
 Sort = Literal["score", "-score", "updated", "-updated"]
 
 MAX_LIMIT = 1000  #: rows in one page
+_SCALE = (
+    select(scorers.c.card["score_scale"].astext).where(scorers.c.id == results.c.scorer_id).scalar_subquery()
+).label("scale")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +26,8 @@ class ScoreFilter:
 
     bucket: str | None = None
     prefix: str | None = None
-    min: float | None = None  #: MOS/100, included
-    max: float | None = None  #: MOS/100, included
+    min: float | None = None  #: on the scorer's scale, included
+    max: float | None = None  #: likewise
     profile: str | None = None  #: id, e.g. `default@1`
     job: UUID | None = None  #: images of this job, whichever job scored them
     model: str | None = None  #: a scorer's id, or the name of its model
@@ -38,8 +41,9 @@ class ScoreRow:
 
     image_id: int
     profile: str
-    score: float
+    score: float  #: on `scale`
     scorer_id: str
+    scale: str  #: what the scorer's scores mean: range, and which end is better
     stage: Stage
     status: ResultStatus
     route: Route
@@ -71,7 +75,7 @@ def scores(
     if chosen.profile is None:
         columns.append(results.c.profile)
     descending = sort.startswith("-")
-    query = select(results).where(*_conditions(chosen))
+    query = select(results, _SCALE).where(*_conditions(chosen))
     query = query.order_by(*(column.desc() if descending else column for column in columns)).limit(limit + 1)
     if cursor is not None:
         query = _after(query, columns, _position(chosen, sort, cursor), descending=descending)
@@ -93,7 +97,7 @@ def count(c: Connection, chosen: ScoreFilter) -> int:
 
 
 def to_score_row(fields: Any) -> ScoreRow:
-    """Read a row of `results`."""
+    """Read a row of `results` with its scorer's scale."""
     values = {name: fields[name] for name in ScoreRow.__dataclass_fields__}
     values.update(stage=Stage(values["stage"]), status=ResultStatus(values["status"]), route=Route(values["route"]))
     return ScoreRow(**values)

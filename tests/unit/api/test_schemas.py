@@ -1,5 +1,5 @@
 import pytest
-from dpiqa.api.schemas import JobRequest, ListJob, PrefixJob, WatchJob
+from dpiqa.api.job_schemas import JobRequest, ListJob, PrefixJob, WatchJob
 from pydantic import TypeAdapter, ValidationError
 
 REQUEST = TypeAdapter(JobRequest)
