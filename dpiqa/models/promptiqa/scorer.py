@@ -18,7 +18,7 @@ from dpiqa.models.base import DeviceMemoryError, ModelCard, Scorer
 from dpiqa.models.pixels import require_shape
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.torch_scorer import DTYPES, image_tensor, load_network, ready_scorer
-from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.requirements.prepared import PreparedRequirement, checkpoint_of
 from dpiqa.types import Direction
 
 
@@ -67,11 +67,11 @@ class PromptIQAModel:
         return self.network.prompt_features(to_network_range(images), said)
 
     def _check(self, requirement: PreparedRequirement) -> None:
-        made_with, here = (_weights_part(name) for name in (requirement.base_scorer_id, self.card.scorer_id))
+        made_with, here = (checkpoint_of(name) for name in (requirement.base_scorer_id, self.card.scorer_id))
         if made_with != here:
             raise CheckpointError(
                 f"the requirement {requirement.id} was made with {made_with}, this model is {here}",
-                cure=f"make a new version of the requirement with --model {self.card.name}",
+                cure=f"make its features: `dpiqa requirements prepare {requirement.id} --model {self.card.name}`",
             )
         width = self.network.config.width
         if requirement.features.ndim != 2 or requirement.features.shape[1] != width or not len(requirement.features):
@@ -108,8 +108,3 @@ def prompted_card(card: ModelCard, requirement: PreparedRequirement) -> ModelCar
     scale = f"0-1 on the scale of the requirement {requirement.id}: {requirement.direction}"
     lower = requirement.direction is Direction.LOWER
     return card.model_copy(update={"requirement": requirement.id, "score_scale": scale, "lower_is_better": lower})
-
-
-def _weights_part(scorer_id: str) -> str:
-    """Name, weights and preprocessing: features serve a scorer in any precision."""
-    return ":".join(scorer_id.split(":")[:3])
