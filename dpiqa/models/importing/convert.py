@@ -65,7 +65,14 @@ def _embeddings(card: ModelCard, file: Path | None, published: dict[str, torch.T
         )
     if file is None:
         return None
-    return _read_numpy(file) if file.suffix == ".npy" else read_embeddings(file)
+    found = _read_numpy(file) if file.suffix == ".npy" else read_embeddings(file)
+    width = card.architecture["unet"]["text_width"]
+    if found.values.shape[1] != width:
+        raise CheckpointError(
+            f"{file}: embeddings of width {found.values.shape[1]}, this teacher takes {width}",
+            cure="make them with CLIP ViT-L/14",
+        )
+    return found
 
 
 def _read_numpy(file: Path) -> TextEmbeddings:

@@ -49,7 +49,7 @@ def import_checkpoint(
         check_new(name, models_dir)
         card = _converted(file, card, staged, text_embeddings, say)
         (staged / f"{name}.json").write_text(card.model_dump_json(), encoding="utf-8")
-        score = prove(card, staged)
+        score = _proved(file, card, staged)
         publish(staged, card, models_dir)
     say(f"a test image scored {score:.4f}")
     return card
@@ -89,6 +89,15 @@ def _converted(file: Path, card: ModelCard, staged: Path, text_embeddings: Path 
         architecture, notes = converted.architecture, (*notes, *converted.notes)
     described = "; ".join(filter(None, (card.notes, *notes)))
     return card.model_copy(update={"sha256": sha256_of(weights), "architecture": architecture, "notes": described})
+
+
+def _proved(file: Path, card: ModelCard, staged: Path) -> float:
+    """Try the model; whatever is wrong with it is wrong with the user's file, and said of that."""
+    try:
+        return prove(card, staged)
+    except CheckpointError as error:
+        reason = error.message.replace(str(staged / str(card.weights)), str(file))
+        raise CheckpointError(reason if str(file) in reason else f"{file}: {reason}", cure=error.cure) from error
 
 
 def _convert(file: Path, card: ModelCard, weights: Path, text_embeddings: Path | None) -> Any:

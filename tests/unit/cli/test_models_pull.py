@@ -1,0 +1,188 @@
+"""Pulling from a server on loopback, as users do it."""
+
+import hashlib
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save
+from support.onnx_files import green_mean
+from support.shelves import Shelf, serving
+
+from dpiqa.models.catalogue import find_entry
+from dpiqa.models.catalogue.parts import part_folder
+from dpiqa.models.catalogue.record import read_record
+
+MODEL = "dpiqa-student-onnx"
+CONTENT = green_mean(512)
+PART = "clip-vit-l14"
+TERMS = "--accept-license"
+
+
+@pytest.fixture
+def shelf(monkeypatch):
+    """Google Drive and the hub in one."""
+    with serving(Shelf(CONTENT)) as shelf:
+        monkeypatch.setenv("DPIQA_DRIVE_URL", shelf.url)
+        monkeypatch.setenv("DPIQA_HUB_URL", shelf.url)
+        yield shelf
+
+
+@pytest.fixture
+def models_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPIQA_MODELS_DIR", str(tmp_path / "models"))
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models"
+
+
+def part_files(shelf):
+    """Put the files of a part on the shelf."""
+    prefix = "/openai/clip-vit-large-patch14/resolve/main/"
+    shelf.files = {prefix + name: name.encode() for name in find_entry(PART).files}
+    shelf.files[prefix + "model.safetensors"] = save({"text": torch.arange(6.0)})
+    return prefix
+
+
+def test_a_model_is_fetched_imported_and_scores(run, shelf, models_dir):
+    shelf.plan = ["cut"]
+    shown = run("models", "pull", MODEL, TERMS, "--json")
+    assert shown.exit_code == 0, shown.output
+    card = json.loads(shown.stdout)
+    assert (card["name"], card["sha256"]) == (MODEL, hashlib.sha256(CONTENT).hexdigest())
+    assert "KonIQ-10k, split unknown" in card["trained_on"]
+    assert "CC BY-NC-SA" in card["licence"]
+    assert "arXiv:2405.19996" in card["paper"]
+    assert shelf.asked[0][0].startswith("/download?id=1PNznQU-vuS2ThA6tWT-fy3DmzPIuJRTN&")
+    assert run("models", "verify", MODEL).exit_code == 0
+    assert not (models_dir / "downloads" / MODEL).exists()
+    known = read_record(models_dir).files[f"{MODEL}/dpiqa-student-koniq.onnx"]
+    assert (known.sha256, known.bytes) == (card["sha256"], len(CONTENT))
+
+
+def test_terms_are_shown_and_accepted_once(run, shelf, models_dir):
+    refused = run("models", "pull", MODEL)
+    assert refused.exit_code == 78
+    assert "CC BY-NC-SA 4.0" in refused.stderr
+    assert "--accept-license" in refused.stderr
+    assert not shelf.asked
+    assert run("models", "pull", MODEL, TERMS, "--as", "mine").exit_code == 0
+    assert run("models", "pull", MODEL).exit_code == 0
+
+
+def test_another_file_under_the_same_name_is_refused(run, shelf, models_dir):
+    assert run("models", "pull", MODEL, TERMS).exit_code == 0
+    assert run("models", "remove", MODEL, "--yes").exit_code == 0
+    shelf.content = green_mean(512, with_map=True)
+    shown = run("models", "pull", MODEL)
+    assert shown.exit_code == 78
+    assert "is not the file that was pulled on" in shown.stderr
+    assert MODEL not in run("models", "list").stdout
+    shelf.content = CONTENT
+    assert run("models", "pull", MODEL).exit_code == 0
+
+
+def test_a_server_that_announces_less_than_there_is_gives_no_model(run, shelf, models_dir):
+    shelf.plan = ["understate"]
+    shown = run("models", "pull", MODEL, TERMS)
+    assert shown.exit_code == 78
+    assert "is not an ONNX model" in shown.stderr
+    assert not read_record(models_dir).files
+    assert run("models", "pull", MODEL).exit_code == 0
+
+
+def test_quota_and_missing_files_have_their_exit_codes(run, shelf, models_dir):
+    shelf.plan = [(200, {"Content-Type": "text/html"}, b"<title>Google Drive - Quota exceeded</title>")]
+    shown = run("models", "pull", MODEL, TERMS)
+    assert shown.exit_code == 3
+    assert "by hand" in shown.stderr
+    shelf.plan = [(404, {}, b"")]
+    assert run("models", "pull", MODEL).exit_code == 4
+
+
+def test_a_file_fetched_by_hand_will_do(run, shelf, models_dir, tmp_path):
+    (tmp_path / "from-browser").write_bytes(CONTENT)
+    assert run("models", "pull", MODEL, TERMS, "--source", tmp_path / "from-browser").exit_code == 0
+    assert not shelf.asked
+    assert (tmp_path / "from-browser").exists()
+
+
+def test_only_downloading_leaves_the_file_for_later(run, shelf, models_dir):
+    shown = run("models", "pull", MODEL, TERMS, "--no-import", "--json")
+    assert shown.exit_code == 0
+    folder = models_dir / "downloads" / MODEL
+    assert json.loads(shown.stdout)["folder"] == str(folder)
+    assert (folder / "dpiqa-student-koniq.onnx").read_bytes() == CONTENT
+    assert run("models", "pull", MODEL).exit_code == 0
+    assert len(shelf.asked) == 1
+
+
+def test_what_would_be_refused_after_the_download_is_refused_before(run, shelf, models_dir, tmp_path):
+    without = run("models", "pull", "dpiqa-teacher-koniq", TERMS)
+    assert without.exit_code == 2
+    assert "--text-embeddings" in without.stderr
+    assert run("models", "pull", MODEL, "--as", "bundled-student").exit_code == 2
+    assert run("models", "pull", MODEL, "--text-embeddings", tmp_path / "text.npy").exit_code == 2
+    assert not shelf.asked
+
+
+def test_a_part_is_kept_as_it_is_and_checked(run, shelf, models_dir, monkeypatch):
+    prefix = part_files(shelf)
+    monkeypatch.setenv("HF_TOKEN", "hush")
+    assert run("models", "pull", PART, TERMS).exit_code == 0
+    assert {headers["Authorization"] for _, headers in shelf.asked} == {"Bearer hush"}
+    folder = part_folder(PART, models_dir)
+    assert {path.name for path in folder.iterdir()} == set(find_entry(PART).files)
+    assert run("models", "verify").exit_code == 0
+    (folder / "config.json").write_bytes(b"changed")
+    shown = run("models", "verify", PART, "--json")
+    assert shown.exit_code == 1
+    assert f"{PART}/config.json is not the file" in json.loads(shown.stdout)[0]["message"]
+    asked = len(shelf.asked)
+    assert run("models", "pull", PART).exit_code == 0
+    assert [path for path, _ in shelf.asked[asked:]] == [prefix + "config.json"]
+    assert run("models", "verify", PART).exit_code == 0
+
+
+def test_a_part_whose_weights_are_cut_off_names_the_tensor(run, shelf, models_dir):
+    prefix = part_files(shelf)
+    shelf.files[prefix + "model.safetensors"] = shelf.files[prefix + "model.safetensors"][:-4]
+    shown = run("models", "pull", PART, TERMS)
+    assert shown.exit_code == 78
+    assert "it is cut off within tensor text" in shown.stderr
+    part_files(shelf)
+    assert run("models", "pull", PART).exit_code == 0
+
+
+def test_what_is_available_is_listed(run, shelf, models_dir):
+    assert run("models", "pull", MODEL, TERMS).exit_code == 0
+    listed = {one["name"]: one for one in json.loads(run("models", "list", "--available", "--json").stdout)}
+    assert listed[MODEL]["here"]
+    assert not listed["promptiqa"]["here"]
+    assert listed["dpiqa-student-koniq"]["about_bytes"] > 3e8
+    table = run("models", "list", "--available").stdout
+    assert all(words in table for words in ("unknown", "about 0.3 GB", "CreativeML Open RAIL-M"))
+
+
+def test_the_folder_can_be_copied_to_a_machine_without_a_network(run, shelf, models_dir, tmp_path, monkeypatch):
+    part_files(shelf)
+    assert run("models", "pull", PART, TERMS).exit_code == 0
+    shelf.files = None
+    assert run("models", "pull", MODEL, TERMS).exit_code == 0
+    there = tmp_path / "there"
+    shutil.copytree(models_dir, there)
+    shutil.rmtree(models_dir)
+    monkeypatch.setenv("DPIQA_MODELS_DIR", str(there))
+    monkeypatch.setenv("DPIQA_DRIVE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("DPIQA_HUB_URL", "http://127.0.0.1:1")
+    shown = json.loads(run("models", "verify", "--json").stdout)
+    assert {MODEL, PART} <= {one["model"] for one in shown if one["ok"]}
+    assert all(one["ok"] for one in shown)
+    assert run("models", "pull", PART).exit_code == 0
+
+
+def test_a_damaged_record_is_named(run, shelf, models_dir):
+    (models_dir / "downloads.lock").write_text("{")
+    shown = run("models", "pull", MODEL, TERMS)
+    assert shown.exit_code == 78
+    assert "downloads.lock cannot be read" in shown.stderr
