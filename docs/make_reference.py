@@ -63,8 +63,9 @@ $ dpiqa train student --data kadid10k=/data/kadid10k
 ```
 
 **Labels** become MOS from 0 to 1, higher is better: (label - worst) / (best - worst) on the fixed scale of the table,
-never the lowest and highest of what is there, so that a part of a set has the same labels as the whole. A label outside
-the scale is an error.
+never the lowest and highest of what is there, so that a part of a set has the same labels as the whole. A label beyond
+an end by up to a twentieth of the scale counts as that end (some sets have a few); further out it is an error, and in a
+CSV of your own any is.
 
 **Splits.** The official one where there is one; it is taken as published. Otherwise 80/20 at random from a seed (0
 unless said), by reference image or group where the set has them: the same images on the same sides on every machine, in

@@ -78,5 +78,6 @@ CSV = DatasetSpec(
     homepage="",
     citation="",
     readers=(Reader(("labels.csv",), ("",), _rows),),
+    slack=0,
     note="`csv:1..5` says that the scale goes from 1 (worst) to 5 (best), `csv:100..0` that lower is better.",
 )

@@ -102,7 +102,7 @@ def _expected(spec: DatasetSpec) -> str:
 
 def _mos(row: Row, spec: DatasetSpec, labels: Path) -> float:
     mos = spec.normalised(row.score)
-    if not -1e-9 <= mos <= 1 + 1e-9:  # NaN too
+    if not -spec.slack <= mos <= 1 + spec.slack:  # NaN too
         scale = "its scale is named by csv:WORST..BEST" if spec.name == "csv" else "is it the published file?"
         raise InvalidRequest(
             f"{labels}: {spec.label} {row.score} of {row.image} is outside {spec.worst:g} to {spec.best:g}", cure=scale

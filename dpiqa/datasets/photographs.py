@@ -161,6 +161,8 @@ BIQ2021 = DatasetSpec(
     homepage="https://github.com/nisarahmedrana/BIQ2021",
     citation="Ahmed and Asif, BIQ2021, Journal of Electronic Imaging 31(5), 2022",
     readers=(Reader(("Train.csv", "Train (Images and MOS).csv"), ("Images",), _biq2021),),
+    note="A few labels are a little below 0; they count as 0.",
+    slack=0.2,
 )
 
 BID = DatasetSpec(

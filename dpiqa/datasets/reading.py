@@ -44,6 +44,7 @@ class DatasetSpec:
     readers: tuple[Reader, ...] = field(repr=False)
     groups: str = ""  #: what stays on one side of a random split; "": each image for itself
     note: str = ""  #: what a reader of the labels should know
+    slack: float = 0.05  #: labels this far beyond an end, as a part of the scale, count as that end
 
     @property
     def label(self) -> str:

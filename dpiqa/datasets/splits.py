@@ -50,7 +50,7 @@ def random_split(keys: Sequence[str], *, seed: int = 0, train_share: float = TRA
 
 
 def five_splits(images: Sequence[LabelledImage], *, seed: int = 0, splits: int = PROTOCOL) -> tuple[Split, ...]:
-    """Return the random 80/20 splits of the paper's protocol (DP-IQA, section IV-A), seeds `seed`, `seed` + 1, ...
+    """Return the random 80/20 splits of the paper's protocol (DP-IQA's median of five), seeds `seed`, `seed` + 1, ...
 
     Groups stay on one side. The images' own splits play no part.
     """

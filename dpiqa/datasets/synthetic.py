@@ -118,7 +118,9 @@ _CSIQ_KINDS = {
 
 def _csiq(path: Path) -> list[Row]:
     rows = []
-    for image, kind, level, dmos in read_columns(path, ("image", "dst_type", "dst_lev", "dmos")):
+    columns = ("image", "dst_type", "dst_lev", "dmos")
+    for cell, kind, level, dmos in read_columns(path, columns, sheet="all_by_image"):
+        image = cell.removesuffix(".0")  # one image is called 1600, which Excel takes for a number
         if kind not in _CSIQ_KINDS:
             raise InvalidRequest(
                 f"{path}: {kind!r} is no distortion of the set", cure=f"one of {', '.join(_CSIQ_KINDS)}"

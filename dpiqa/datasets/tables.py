@@ -12,12 +12,12 @@ _HEADER_WITHIN = 20  #: rows from the top; CSIQ's sheet begins with a title
 _CURE = "install dpiqa[train]"
 
 
-def read_columns(path: Path, columns: Sequence[Column]) -> Iterator[tuple[str, ...]]:
+def read_columns(path: Path, columns: Sequence[Column], *, sheet: str = "") -> Iterator[tuple[str, ...]]:
     """Yield the values of `columns` in each row below the header, stripped; rows without the first are skipped.
 
     Raises `InvalidRequest` naming the column that is missing.
     """
-    rows = iter(read_rows(path))
+    rows = iter(read_rows(path, sheet=sheet))
     places = _places(path, rows, columns)
     for row in rows:
         values = tuple(row[place] if place < len(row) else "" for place in places)
@@ -30,9 +30,9 @@ def header(path: Path) -> list[str]:
     return next(iter(read_rows(path)), [])
 
 
-def read_rows(path: Path) -> Iterator[list[str]]:
-    """Yield the rows of a CSV, or of the first sheet of an Excel file, as stripped text."""
-    yield from _excel_rows(path) if path.suffix.lower() == ".xlsx" else _csv_rows(path)
+def read_rows(path: Path, *, sheet: str = "") -> Iterator[list[str]]:
+    """Yield the rows of a CSV, or of an Excel file's sheet (the first if none has that name), as stripped text."""
+    yield from _excel_rows(path, sheet) if path.suffix.lower() == ".xlsx" else _csv_rows(path)
 
 
 def number(text: str, path: Path) -> float:
@@ -85,7 +85,7 @@ def _csv_rows(path: Path) -> Iterator[list[str]]:
         raise InvalidRequest(f"{path} cannot be read as CSV: {error}", cure="save it as UTF-8") from error
 
 
-def _excel_rows(path: Path) -> Iterator[list[str]]:
+def _excel_rows(path: Path, sheet: str) -> Iterator[list[str]]:
     try:
         from openpyxl import load_workbook  # noqa: PLC0415 - only data sets with Excel files need it
     except ImportError as error:
@@ -95,7 +95,8 @@ def _excel_rows(path: Path) -> Iterator[list[str]]:
     except Exception as error:
         raise InvalidRequest(f"{path} cannot be read: {error}", cure="unpack the data set again") from error
     try:
-        for row in book.worksheets[0].iter_rows(values_only=True):
+        chosen = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
+        for row in chosen.iter_rows(values_only=True):
             yield ["" if cell is None else str(cell).strip() for cell in row]
     finally:
         book.close()

@@ -48,12 +48,13 @@ def table(file: Path, head: list[str], rows: Iterable[Iterable[object]]) -> None
         csv.writer(stream).writerows([head, *rows])
 
 
-def sheet(file: Path, rows: Iterable[Iterable[object]]) -> None:
-    """Write the first sheet of an Excel file."""
+def sheet(file: Path, rows: Iterable[Iterable[object]], *, second: str = "") -> None:
+    """Write the first sheet of an Excel file, or one of that name behind an empty one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     book = Workbook()
+    page = book.create_sheet(second) if second else book.worksheets[0]
     for row in rows:
-        book.worksheets[0].append(list(row))
+        page.append(list(row))
     book.save(file)
 
 
@@ -150,12 +151,12 @@ def live(root: Path) -> Tiny:
 def csiq(root: Path) -> Tiny:
     kinds = {"noise": "awgn/{}.AWGN", "jpeg 2000": "jpeg2000/{}.jpeg2000", "contrast": "contrast/{}.contrast"}
     rows, dmos = [], {}
-    for image in (1600, "aerial_city", "boston", "bridge"):
+    for image in (1600.0, "aerial_city", "boston", "bridge"):
         for kind, name in kinds.items():
-            dmos[f"{name.format(image)}.1.png"] = round(0.08 * len(dmos), 2)
+            dmos[f"{name.format(str(image).removesuffix('.0'))}.1.png"] = round(0.08 * len(dmos), 2)
             rows.append((None, None, image, 1, kind, 1, 0.1, list(dmos.values())[-1]))
     head = (None, None, "image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos")
-    sheet(root / "csiq.DMOS.xlsx", [("CSIQ",), (), head, *rows])
+    sheet(root / "csiq.DMOS.xlsx", [("CSIQ",), (), head, *rows], second="all_by_image")
     subsets = ("awgn", "contrast", "jpeg2000")
     return _tiny(root, "dst_imgs", dmos, 1, 0, "csiq.DMOS.xlsx", groups=4, subsets=subsets)
 

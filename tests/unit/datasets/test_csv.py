@@ -52,6 +52,13 @@ def test_a_folder_with_labels_csv_or_the_file_itself(write):
     assert load_dataset("csv", file).images == load_dataset("csv", file.parent).images
 
 
+def test_images_may_lie_anywhere(write, tmp_path):
+    pictures(tmp_path / "far", ["e.png"])
+    (tmp_path / "near").mkdir()
+    file = write(f"image,mos\n../a.png,0.5\n{tmp_path}/far/e.png,0.6\n", "near/labels.csv")
+    assert load_dataset("csv", file).missing == ()
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -118,6 +118,13 @@ def test_a_part_of_a_set_has_the_same_labels(tmp_path):
     }
 
 
+def test_a_label_just_beyond_the_scale_counts_as_its_end(tmp_path):
+    """As BIQ2021 publishes a few."""
+    build("biq2021", tmp_path)
+    table(tmp_path / "Test.csv", ["Image Name", "MOS"], [("ss03 (8).jpg", -0.02032), ("ss01 (9).jpg", 1.001)])
+    assert [image.mos for image in load_dataset("biq2021", tmp_path).of("test")] == [0.0, 1.0]
+
+
 def test_a_label_outside_the_scale_is_another_file(tmp_path):
     build("kadid10k", tmp_path)
     table(tmp_path / "dmos.csv", ["dist_img", "ref_img", "dmos"], [("I01_01_01.png", "I01.png", 62.5)])

@@ -4,6 +4,7 @@
 """
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -35,17 +36,50 @@ KNOWN = {
 LABELS = Path(os.environ.get("DPIQA_LABELS_DIR") or "no folder is named")
 
 
-@pytest.fixture(params=sorted(FILES))
-def found(request, tmp_path):
-    """A data set read from its real label file alone."""
-    source, name = FILES[request.param]
-    if not (LABELS / source).is_file():
+#: LIQE's folder of splits.
+LIQE = {
+    "koniq10k": "koniq-10k",
+    "live": "databaserelease2",
+    "csiq": "CSIQ",
+    "kadid10k": "kadid10k",
+    "clive": "ChallengeDB_release",
+}
+
+
+def needed(path):
+    """Return a path below the folder of label files, or skip."""
+    if not (LABELS / path).is_file():
         pytest.skip("DPIQA_LABELS_DIR names no folder with this label file")
-    (tmp_path / name).symlink_to((LABELS / source).resolve())
-    return load_dataset(request.param, tmp_path, without_images=True)
+    return (LABELS / path).resolve()
 
 
-def test_numbers_scales_and_splits(found):
+def placed(name, folder):
+    """Put a real label file where its reader looks for it."""
+    source, target = FILES[name]
+    (folder / target).symlink_to(needed(source))
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(LIQE))
+def test_liqes_ten_splits(name, tmp_path):
+    placed(name, tmp_path)
+    with tarfile.open(needed("liqe_splits.tar.gz")) as archive:
+        inside = [one for one in archive.getmembers() if one.name.startswith(f"liqe_splits/{LIQE[name]}/")]
+        archive.extractall(tmp_path, inside, filter="data")
+    drawn = set()
+    for number in range(1, 11):
+        folder = tmp_path / "liqe_splits" / LIQE[name] / str(number)
+        found = load_dataset(name, tmp_path, split=folder, without_images=True)
+        figures = summary(found)
+        assert figures["groups_on_two_sides"] == 0
+        assert figures["splits"]["test"] / figures["images"] == pytest.approx(0.2, abs=0.02)
+        drawn.add(tuple(image.split for image in found.images))
+    assert len(drawn) == 10
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_numbers_scales_and_splits(name, tmp_path):
+    found = load_dataset(name, placed(name, tmp_path), without_images=True)
     images, groups, lowest, highest = KNOWN[found.spec.name]
     figures = summary(found)
     assert (figures["images"], figures["groups"], figures["groups_on_two_sides"]) == (images, groups, 0)
