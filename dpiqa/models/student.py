@@ -65,14 +65,3 @@ class Student(nn.Module):
 def resize_nearest(features: torch.Tensor, side: int) -> torch.Tensor:
     """(B, C, s, s) -> (B, C, side, side)."""
     return features if features.shape[-1] == side else F.interpolate(features, size=(side, side), mode="nearest")
-
-
-def from_published(published: dict[str, torch.Tensor], student: Student) -> dict[str, torch.Tensor]:
-    """Rename a published state dict (torchvision's backbone names) to this module's names.
-
-    torchvision's and timm's EfficientNets hold the same tensors in the same order; the strict load checks shapes.
-    """
-    head = {name: value for name, value in published.items() if not name.startswith("base_model.")}
-    backbone = [value for name, value in published.items() if name.startswith("base_model.")]
-    names = [f"base_model.{name}" for name in student.base_model.state_dict()]
-    return dict(zip(names, backbone, strict=True)) | head

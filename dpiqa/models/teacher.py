@@ -141,13 +141,3 @@ def _build_unet(config: TeacherConfig) -> UNet2DConditionModel:
         norm_num_groups=sizes.norm_groups,
         only_cross_attention=tuple(not own for own in sizes.self_attention),
     )
-
-
-def from_published(published: dict[str, torch.Tensor], embeddings: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Rename a published state dict to this module's names, with the prompts' `embeddings` (N, 768) it does not hold.
-
-    The VAE's decoder and two layers that no score uses are left out.
-    """
-    unused = ("vae.decoder.", "vae.post_quant_conv.", "QFD.bnc1.", "QFD.classifier_dist.")
-    kept = {name: value for name, value in published.items() if not name.startswith(unused)}
-    return kept | {"prompts.embeddings": embeddings}
