@@ -16,7 +16,7 @@ from dpiqa.models.choice import ModelChoice
 from dpiqa.models.student import StudentConfig
 from dpiqa.models.teacher import TeacherConfig
 from dpiqa.training.answers import Answers, collect_answers
-from dpiqa.training.config import DataConfig, DataSet, RunConfig, ScorerModel, StudentRun, TeacherRun, VaeRun
+from dpiqa.training.config import DataConfig, DataSet, Part, RunConfig, StudentRun, TeacherRun, VaeRun
 from dpiqa.training.configfile import as_toml
 from dpiqa.training.ending import end_run, run_id
 from dpiqa.training.export import require_free_name
@@ -128,7 +128,7 @@ def _load(config: DataConfig, size: int) -> Labelled:
 def load_images(config: DataConfig) -> list[LabelledImage]:
     """Return the images of all sets. Raises `InvalidRequest` if none is named, and what the readers raise."""
     if not config.sets:
-        raise InvalidRequest("no data set is named", cure="give --data NAME=DIR, or data.sets in the file")
+        raise InvalidRequest("no data set is named", cure="give --dataset NAME --data DIR, or data.sets in the file")
     return [image for one in config.sets for image in _read(one, config)]
 
 
@@ -165,6 +165,6 @@ def target_of(config: RunConfig, here: Surroundings) -> Path:
     return config.output.models or here.models_dir
 
 
-def digests(model: ScorerModel, *names: str) -> dict[str, str]:
+def digests(model: Part, *names: str) -> dict[str, str]:
     """Return the sha256 of the files that a model names."""
     return {name: sha256_of(file) for name in names if (file := getattr(model, name)) is not None}
