@@ -92,7 +92,7 @@ def _rows(reader: "csv.DictReader[str]", file: Path) -> Iterator[Pair]:
 
 
 def _path(text: str | None, folder: Path, where: str) -> str:
-    if not text:
+    if not text or "\x00" in text:
         raise InvalidRequest(f"{where}: no path", cure="name an image file or s3://bucket/key")
     if not is_s3(text):
         return str((folder / Path(text).expanduser()).absolute())

@@ -46,6 +46,7 @@ def test_spreadsheets_write_a_byte_order_mark(write):
         ("path,score\na.jpg,nan\n", "line 2"),
         ('path,score\na.jpg,"0,5"\n', "line 2"),
         ("path,score\n,0.5\n", "line 2: no path"),
+        ("path,score\na\x00.jpg,0.5\n", "line 2: no path"),
         ("path,score\ns3://photos,0.5\n", "line 2: s3://photos names a bucket"),
         ("path,score\ns3://?/k,0.5\n", "line 2: '\\?' is no bucket name"),
         ("path,score\na,b.jpg,0.5\n", "line 2: more cells"),
