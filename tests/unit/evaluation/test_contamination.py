@@ -1,0 +1,71 @@
+import pytest
+
+from dpiqa.datasets import DATASETS
+from dpiqa.evaluation import contamination as known
+from dpiqa.evaluation.contamination import contamination
+from dpiqa.evaluation.published import TABLE, published
+from dpiqa.models.cards import find_card
+from dpiqa.models.pixels import BRIGHTNESS
+
+
+def card(trained_on, figures=None):
+    return BRIGHTNESS.model_copy(update={"kind": "student", "trained_on": trained_on, "figures": figures or {}})
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "dataset", "split", "published", "expected"),
+    [
+        ("KonIQ-10k; the split is not published", "koniq10k", "test", True, known.SPLIT_UNKNOWN),
+        ("KonIQ-10k; the split is not published", "clive", "all", False, known.ZERO_SHOT),
+        ("LIVE-FB (FLIVE)", "flive", "test", True, known.SPLIT_UNKNOWN),
+        ("LIVE-FB (FLIVE)", "live", "all", False, known.ZERO_SHOT),
+        ("LIVE in the Wild Challenge (CLIVE)", "clive", "test", True, known.SPLIT_UNKNOWN),
+        ("CLIVE, LIVE, CSIQ", "live", "test", True, known.SPLIT_UNKNOWN),
+        ("Photographs for bidding", "bid", "all", False, known.ZERO_SHOT),
+        ("", "spaq", "test", True, known.UNKNOWN),
+        ("SPAQ, official training split", "spaq", "train", True, known.SEEN),
+        ("SPAQ, official training split", "spaq", "all", True, known.SEEN),
+        ("SPAQ, official training split", "spaq", "test", True, known.HELD_OUT),
+        ("SPAQ, official training split", "spaq", "test", False, known.FAMILY),
+        ("SPAQ, official training split", "csv", "test", True, known.ANY_CSV),
+        ("SPAQ, official training split", "csv:0..100", "test", True, known.ANY_CSV),
+    ],
+)
+def test_what_a_card_lets_one_conclude(trained_on, dataset, split, published, expected):
+    assert contamination(card(trained_on), dataset, split, published=published) == expected
+
+
+def test_a_split_that_chose_the_model_is_no_test():
+    chosen = card("SPAQ, training split", {"SPAQ val": {"chosen_on": "this split"}})
+    assert contamination(chosen, "spaq", "val", published=True) == known.CHOSEN
+    assert contamination(chosen, "spaq", "test", published=True) == known.HELD_OUT
+
+
+@pytest.mark.parametrize("name", ["bundled-student", "bundled-teacher"])
+def test_the_bundled_models_have_seen_their_training_split(name):
+    bundled = find_card(name)
+    assert contamination(bundled, "biq2021", "train", published=True) == known.SEEN
+    assert contamination(bundled, "biq2021", "test", published=True) == known.HELD_OUT
+    assert contamination(bundled, "biq2021", "test", published=False) == known.FAMILY
+    assert contamination(bundled, "koniq10k", "test", published=True) == known.ZERO_SHOT
+
+
+def test_a_function_of_the_pixels_has_seen_nothing():
+    assert contamination(BRIGHTNESS, "spaq", "train", published=True) == ""
+
+
+def test_published_figures_are_of_data_sets_that_commands_know():
+    names = {spec.name for spec in (DATASETS.values() if isinstance(DATASETS, dict) else DATASETS)}
+    assert {one.dataset for one in TABLE} | {one.trained_on for one in TABLE} <= names
+    assert all(one.source for one in TABLE)
+    assert all(0 < one.srcc < 1 for one in TABLE)
+
+
+def test_published_figures_within_the_set_come_first():
+    koniq = published("koniq10k")
+    assert [(one.model, one.srcc, one.plcc) for one in koniq[:2]] == [
+        ("DP-IQA teacher", 0.942, 0.951),
+        ("DP-IQA student", 0.926, 0.944),
+    ]
+    assert [one.trained_on for one in koniq] == ["koniq10k"] * 2 + ["flive"] * 2 + ["clive"] * 2
+    assert published("csv") == []
