@@ -78,7 +78,7 @@ def _open(spec: DatasetSpec, root: Path) -> tuple[Tree, Path, Reader]:
         return Tree(root.parent), root, spec.readers[0]
     tree = Tree(root)
     for reader in spec.readers:
-        if labels := tree.find(*reader.files):
+        if (labels := tree.find(*reader.files)) and labels.is_file():
             return tree, labels, reader
     names = [name for reader in spec.readers for name in reader.files]
     inside = tree.below(*names)

@@ -74,11 +74,13 @@ def read_split_files(folder: Path) -> dict[str, str]:
     `folder` holds `*_train*.txt`, `*_val*.txt` and `*_test*.txt`; a line begins with a path and a tab.
     """
     if not folder.is_dir():
-        raise NotFound(f"{folder} is no folder", cure="name the folder of one split, such as liqe_splits/BID/1")
+        raise NotFound(
+            f"{folder} is no folder", cure="published, random, or one split's folder, such as liqe_splits/BID/1"
+        )
     found: dict[str, str] = {}
     for split in SPLITS:
         for file in sorted(folder.glob(f"*_{split}*.txt")):
-            for line in file.read_text("utf-8").splitlines():
+            for line in file.read_text("utf-8", "replace").splitlines():
                 image = line.split("\t")[0].strip()
                 if image and found.setdefault(image, split) != split:
                     raise InvalidRequest(

@@ -135,7 +135,7 @@ def _csiq_list(path: Path) -> list[Row]:
     """Lines of name and DMOS, such as `1600.AWGN.1.png 0.062`."""
     folders = {middle.casefold(): folder for folder, middle in _CSIQ_KINDS.values()}
     rows = []
-    for line in filter(str.strip, path.read_text("utf-8").splitlines()):
+    for line in filter(str.strip, path.read_text("utf-8", "replace").splitlines()):
         match = re.fullmatch(r"\s*((\S+)\.(\w+)\.\d\.png)\s+(\S+)\s*", line, re.IGNORECASE)
         if not match or match[3].casefold() not in folders:
             raise InvalidRequest(f"{path}: {line!r} is not a name and a score", cure="take csiq.DMOS.xlsx")

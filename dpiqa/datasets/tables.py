@@ -54,7 +54,7 @@ def read_matlab(path: Path, name: str) -> list[Any]:
         raise ConfigurationError(f"{path.name} needs scipy", cure=_CURE) from error
     try:
         variables = loadmat(path, simplify_cells=True)
-    except Exception as error:
+    except Exception as error:  # scipy documents none
         raise InvalidRequest(f"{path} cannot be read: {error}", cure="unpack the data set again") from error
     if name not in variables:
         there = ", ".join(key for key in variables if not key.startswith("__"))
@@ -92,11 +92,11 @@ def _excel_rows(path: Path, sheet: str) -> Iterator[list[str]]:
         raise ConfigurationError(f"{path.name} needs openpyxl", cure=_CURE) from error
     try:
         book = load_workbook(path, read_only=True, data_only=True)
-    except Exception as error:
+        try:
+            chosen = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
+            for row in chosen.iter_rows(values_only=True):
+                yield ["" if cell is None else str(cell).strip() for cell in row]
+        finally:
+            book.close()
+    except Exception as error:  # openpyxl lets errors of zip, XML and its own through
         raise InvalidRequest(f"{path} cannot be read: {error}", cure="unpack the data set again") from error
-    try:
-        chosen = book[sheet] if sheet in book.sheetnames else book.worksheets[0]
-        for row in chosen.iter_rows(values_only=True):
-            yield ["" if cell is None else str(cell).strip() for cell in row]
-    finally:
-        book.close()
