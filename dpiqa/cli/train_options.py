@@ -27,9 +27,13 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one setting: KEY=VALUE, e.g. plan.epochs=3. May be repeated.", metavar="K=V"),
 ]
-Data = Annotated[
+Dataset = Annotated[
     list[str] | None,
-    typer.Option("--data", help="Data set: LAYOUT=PATH, e.g. csv=labels.csv. May be repeated.", metavar="LAYOUT=PATH"),
+    typer.Option("--dataset", help="Data set by name (docs/datasets.md), or csv. May be repeated.", metavar="NAME"),
+]
+Data = Annotated[
+    list[Path] | None,
+    typer.Option("--data", help="The data set's folder, or the CSV; one for each --dataset.", metavar="PATH"),
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder for the run (output.folder); a killed run goes on from it.")]
 Name = Annotated[str | None, typer.Option(help="Name of the model (output.name).")]
@@ -39,11 +43,21 @@ PrintConfig = Annotated[
 R = TypeVar("R", bound="RunConfig")
 
 
-def overrides(changes: list[str] | None, data: list[str] | None, out: Path | None, name: str | None) -> list[str]:
+def overrides(
+    changes: list[str] | None,
+    dataset: list[str] | None,
+    data: list[Path] | None,
+    out: Path | None,
+    name: str | None = None,
+) -> list[str]:
     """Return all that the command line says as `KEY=VALUE`s; what has an option of its own comes last."""
     found = list(changes or ())
-    if data:
-        sets = ", ".join(f"{{name = {_quoted(one)}, path = {_quoted(path)}}}" for one, path in map(_data_set, data))
+    if len(dataset or ()) != len(data or ()):
+        cure = "give one --data PATH for each --dataset NAME"
+        raise InvalidRequest(f"{len(dataset or ())} data sets and {len(data or ())} places", cure=cure)
+    if dataset and data:
+        pairs = zip(dataset, data, strict=True)
+        sets = ", ".join(f"{{name = {_quoted(one)}, path = {_quoted(str(path))}}}" for one, path in pairs)
         found.append(f"data.sets=[{sets}]")
     found += [f"output.folder={_quoted(str(out))}"] if out else []
     return found + ([f"output.name={_quoted(name)}"] if name else [])
@@ -99,13 +113,6 @@ def _show(made: Any, as_json: bool) -> None:
         return
     console.print_json(made) if as_json else typer.echo(made.scorer_id)
     console.note(f"`dpiqa models show {made.name}` shows its card")
-
-
-def _data_set(text: str) -> tuple[str, str]:
-    name, sign, path = text.partition("=")
-    if not sign or not name or not path:
-        raise InvalidRequest(f"{text!r} names no data set", cure="write LAYOUT=PATH, e.g. csv=labels.csv")
-    return name, path
 
 
 def _quoted(text: str) -> str:

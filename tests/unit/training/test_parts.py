@@ -87,7 +87,7 @@ def test_crops_lie_inside_and_on_the_grid():
     assert crops.top.max() == 256
     assert 0 < crops.flip.sum() < 100
     whole = random_crops(np.arange(100), 512, 512, 64, np.random.default_rng(0), mirror=False)
-    assert not (whole.top.any() or whole.left.any() or whole.flip.any())
+    assert not np.stack([whole.top, whole.left, whole.flip]).any()
 
 
 def test_a_regressor_begins_as_an_average_over_the_picture():
@@ -97,7 +97,7 @@ def test_a_regressor_begins_as_an_average_over_the_picture():
     features = torch.rand(2, 3, 4, 4)
     shuffled = features.flatten(2)[..., torch.randperm(16)].view_as(features)
     torch.testing.assert_close(first(features.flatten(1)), first(shuffled.flatten(1)))
-    assert float(last.bias) == pytest.approx(0.4)
+    assert last.bias.item() == pytest.approx(0.4)
 
 
 def test_calibration_makes_slope_one_and_offset_nought():

@@ -1,0 +1,158 @@
+"""From labelled pictures to a model that scores: autoencoder, teacher, student, evaluation, by `dpiqa`."""
+
+import json
+
+import pytest
+from support.training import STUDENT, TEACHER, VAE, make_set
+from typer.testing import CliRunner
+
+from dpiqa.cli.main import app
+from dpiqa.training.records import read_log
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a data set, settings, and everything that the commands make."""
+    folder = tmp_path_factory.mktemp("chain")
+    make_set(folder / "set")
+    for name, text in {"vae": VAE, "teacher": TEACHER, "student": STUDENT}.items():
+        (folder / f"{name}.toml").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def command(place):
+    """Run `dpiqa ...` with the folder's models; returns what it printed on stdout and stderr."""
+
+    def run(*words, code=0):
+        environment = {
+            "DPIQA_MODELS_DIR": str(place / "models"),
+            "DPIQA_HOME": str(place / "home"),
+            "DPIQA_THREADS": "1",
+            "DPIQA_DEVICE": "cpu",
+            "DPIQA_DECODE_PROCESSES": "1",
+            "COLUMNS": "200",
+        }
+        done = CliRunner().invoke(app, list(map(str, words)), env=environment)
+        assert done.exit_code == code, (done.stderr, done.exception)
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def train(place, command):
+    """Run one `dpiqa train ...` on the data set into `runs/NAME`."""
+    (place / "models").mkdir()
+
+    def run(kind, name, *settings, config=None):
+        words = [
+            "--config",
+            config or place / f"{kind}.toml",
+            "--dataset",
+            "csv",
+            "--data",
+            place / "set" / "labels.csv",
+        ]
+        words += ["--out", place / "runs" / name, "--json"] + ([] if kind == "vae" else ["--name", name])
+        given = ("output.log_every_steps=2", "output.bootstrap_draws=20", f"data.cache={place / 'cache'}", *settings)
+        return json.loads(command("train", kind, *words, *(w for one in given for w in ("--set", one))).stdout)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def vae(train):
+    return train("vae", "vae")["file"]
+
+
+@pytest.fixture(scope="module")
+def teacher(train, vae):
+    return train("teacher", "tiny-teacher", f"model.vae={vae}")
+
+
+@pytest.fixture(scope="module")
+def student(train, teacher):
+    return train("student", "tiny-student", f"teacher={teacher['name']}", "loss.teacher_score=0.5")
+
+
+def losses(place, name):
+    return [line["loss"] for line in read_log(place / "runs" / name) if "loss" in line]
+
+
+def test_every_loss_falls(place, vae, teacher, student):
+    for name in ("vae", "tiny-teacher", "tiny-student"):
+        course = losses(place, name)
+        assert len(course) == 6
+        assert course[-1] < course[0]
+    terms = [line for line in read_log(place / "runs" / "tiny-student") if "loss" in line][-1]
+    assert terms["loss"] == pytest.approx(
+        sum(terms[name] for name in ("squared", "ranking", "map", "teacher_score")), rel=1e-4
+    )
+
+
+def test_the_card_says_how_the_model_came_about(place, teacher, student):
+    history = student["figures"]["training"]
+    assert history["identity"]["sources"]["teacher"].startswith("tiny-teacher:")
+    assert len(history["identity"]["labels_sha256"]) == 64
+    assert history["plan"]["epochs"] == 6
+    assert history["updates"] == 12
+    assert student["figures"]["csv val"]["n"] == 8
+    assert student["trained_on"] == "csv: 16 images; their terms are not stated"
+    assert history["run"] != teacher["figures"]["training"]["run"]
+
+
+def test_the_models_are_listed_evaluated_and_score_files(place, command, student):
+    listed = {card["name"] for card in json.loads(command("models", "list", "--json").stdout)}
+    assert {"tiny-teacher", "tiny-student"} <= listed
+    picture = place / "set" / "0.png"
+    scored = json.loads(command("score", picture, "--model", "tiny-student", "--json").stdout)
+    rows = scored["images"] if isinstance(scored, dict) else scored
+    assert 0 < rows[0]["score"] < 1.5
+    words = ("--dataset", "csv", "--data", place / "set" / "labels.csv", "--split", "val", "--json")
+    measured = command("evaluate", "tiny-student", *words).stdout
+    assert str(student["figures"]["csv val"]["rmse"]) in measured
+
+
+def test_the_same_command_again_changes_nothing_and_another_is_refused(place, train, command, student):
+    weights = place / "models" / "tiny-student.safetensors"
+    before = weights.read_bytes()
+    again = train("student", "tiny-student", "teacher=tiny-teacher", "loss.teacher_score=0.5")
+    assert (again["sha256"], weights.read_bytes()) == (student["sha256"], before)
+    words = ("--dataset", "csv", "--data", place / "set" / "labels.csv", "--set", f"data.cache={place / 'cache'}")
+    config = ("train", "student", "--config", place / "student.toml", *words)
+    refused = command(*config, "--out", place / "runs" / "other", "--name", "tiny-student", code=2)
+    assert "there is a model called tiny-student already" in refused.stderr
+    refused = command(*config, "--out", place / "runs" / "tiny-student", "--name", "another", code=78)
+    assert "holds a run with another" in refused.stderr
+
+
+def test_fine_tuning_is_the_same_command(place, train, student, tmp_path):
+    (tmp_path / "tune.toml").write_text('preset = "finetune-student"\n')
+    settings = ("model.start=tiny-student", "model.calibrate_on=0", "plan.batch=8", "plan.epochs=1", "plan.rate=1e-5")
+    tuned = train("student", "tuned", *settings, "plan.precision=float32", config=tmp_path / "tune.toml")
+    assert tuned["architecture"] == student["architecture"]
+    assert tuned["figures"]["training"]["identity"]["sources"]["start"] == student["sha256"]
+    start = losses(place, "tiny-student")[0]
+    assert losses(place, "tuned")[0] < start * 25  # in the labels' deviation, 25 times a MOS' square or so
+    assert tuned["sha256"] != student["sha256"]
+
+
+@pytest.mark.parametrize("mode", ["lora+qfd", "adapters+qfd"])
+def test_a_teacher_is_fine_tuned_in_part(train, teacher, tmp_path, mode):
+    (tmp_path / "tune.toml").write_text('preset = "finetune-teacher"\n')
+    settings = ("model.start=tiny-teacher", f"model.mode={mode}", "model.lora_rank=2", "plan.batch=8", "plan.epochs=1")
+    tuned = train("teacher", f"tuned-{mode[:4]}", *settings, config=tmp_path / "tune.toml")
+    assert tuned["architecture"] == teacher["architecture"]
+    assert tuned["figures"]["csv val"]["failures"] == 0
+
+
+def test_print_config_is_a_file_that_can_be_given_back(command, place):
+    words = ("train", "student", "--config", place / "student.toml")
+    printed = command(*words, "--set", "plan.epochs=9", "--print-config")
+    (place / "printed.toml").write_text(printed.stdout)
+    assert command("train", "student", "--config", place / "printed.toml", "--print-config").stdout == printed.stdout
+    wrong = command(*words, "--set", "plan.epoch=9", code=2)
+    assert "unknown key plan.epoch / cure: did you mean epochs?" in wrong.stderr
+    assert "--dataset" in command(*words, code=2).stderr
+    assert "1 data sets and 0 places" in command(*words, "--dataset", "csv", code=2).stderr
