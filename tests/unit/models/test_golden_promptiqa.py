@@ -14,7 +14,8 @@ from dpiqa.models.base import ModelCard, ModelKind
 from dpiqa.models.promptiqa.config import PromptIQAConfig
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import PromptIQAModel
-from dpiqa.requirements.prepared import Direction, PreparedRequirement
+from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.types import Direction
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 _spec = importlib.util.spec_from_file_location("synthetic", GOLDEN / "synthetic.py")
@@ -47,7 +48,7 @@ def test_the_network_has_the_published_names_and_shapes():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_network_is_the_published_one():
     golden = json.loads((GOLDEN / "promptiqa.json").read_text())
     network = published_network()

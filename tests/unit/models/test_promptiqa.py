@@ -14,7 +14,8 @@ from dpiqa.models.base import Precision
 from dpiqa.models.promptiqa.attention import MultiViewAttention, TokenAttention
 from dpiqa.models.promptiqa.config import PromptIQAConfig
 from dpiqa.models.promptiqa.scorer import load_promptiqa
-from dpiqa.requirements.prepared import Direction, PreparedRequirement
+from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.types import Direction
 
 SCORES = np.linspace(0, 1, 6)
 
