@@ -29,6 +29,7 @@ def test_the_promised_commands_exist():
     promised += ["evaluate", "lookup", "flower"]
     promised += ["local up", "local status", "local down", "db upgrade", "db current", "config show", "train student"]
     promised += ["models list", "models show", "models verify", "profiles list", "profiles show"]
+    promised += [f"requirements {name}" for name in ("create", "prepare", "list", "show")]
     assert {f"dpiqa {name}" for name in promised} <= set(NAMES)
 
 
