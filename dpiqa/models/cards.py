@@ -81,6 +81,8 @@ def read_card(path: Path) -> ModelCard:
         raise CheckpointError(f"{path}: {field}: {first['msg']}", cure="mend or remove this model card") from error
     if card.name != path.stem:
         raise CheckpointError(f"{path} names the model {card.name!r}", cure=f"call the file {card.name}.json")
+    if card.weights is not None and card.weights != Path(card.weights).name:
+        raise CheckpointError(f"{path}: weights: {card.weights!r} is no file name", cure="put the file beside its card")
     return card
 
 

@@ -1,0 +1,69 @@
+"""A models folder under change: one process at a time, nothing half."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.onnx_files import green_mean
+
+from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
+from dpiqa.models.base import ModelKind
+from dpiqa.models.cards import find_card, verify
+from dpiqa.models.folder import changing, publish, remove_model, staging
+from dpiqa.models.importing import import_checkpoint
+
+
+def importing(folder, name="older", **options):
+    (folder / "student.onnx").write_bytes(green_mean(512))
+    models_dir = options.pop("models_dir", folder / "models")
+    return import_checkpoint(
+        folder / "student.onnx", kind=ModelKind.ONNX, name=name, models_dir=models_dir, licence="x", **options
+    )
+
+
+def test_of_two_imports_under_one_name_one_wins(tmp_path):
+    elsewhere = importing(tmp_path, models_dir=tmp_path / "elsewhere")
+    models_dir = tmp_path / "models"
+    with ThreadPoolExecutor(1) as pool:
+        with changing(models_dir), staging(models_dir) as staged:
+            second = pool.submit(importing, tmp_path)
+            (staged / elsewhere.weights).write_bytes((tmp_path / "elsewhere" / elsewhere.weights).read_bytes())
+            publish(staged, elsewhere, models_dir)
+        with pytest.raises(InvalidRequest, match="a model is called older already"):
+            second.result(60)
+    verify(find_card("older", models_dir), models_dir)
+    assert not list(models_dir.glob(".unfinished-*"))
+
+
+def test_a_staging_folder_goes_with_whatever_went_wrong(tmp_path):
+    with pytest.raises(KeyboardInterrupt), changing(tmp_path), staging(tmp_path) as staged:
+        (staged / "half").write_bytes(b"x")
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_weights_without_a_card_are_no_model_and_in_nobodys_way(tmp_path):
+    """What a process leaves that is killed between the two moves."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "older.onnx").write_bytes(b"left behind")
+    with pytest.raises(NotFound):
+        find_card("older", tmp_path / "models")
+    card = importing(tmp_path)
+    verify(card, tmp_path / "models")
+
+
+def test_a_removed_model_is_gone_even_if_its_weights_were(tmp_path):
+    card = importing(tmp_path)
+    (tmp_path / "models" / card.weights).unlink()
+    remove_model("older", tmp_path / "models")
+    with pytest.raises(NotFound):
+        remove_model("older", tmp_path / "models")
+
+
+def test_a_card_may_not_name_a_file_elsewhere(tmp_path):
+    card = importing(tmp_path)
+    (tmp_path / "precious.onnx").write_bytes(b"x")
+    document = (tmp_path / "models" / "older.json").read_text().replace(card.weights, "../precious.onnx")
+    (tmp_path / "models" / "older.json").write_text(document)
+    with pytest.raises(ConfigurationError, match="weights"):
+        remove_model("older", tmp_path / "models")
+    assert (tmp_path / "precious.onnx").exists()
