@@ -34,10 +34,15 @@ def test_of_two_imports_under_one_name_one_wins(tmp_path):
     assert not list(models_dir.glob(".unfinished-*"))
 
 
-def test_a_staging_folder_goes_with_whatever_went_wrong(tmp_path):
-    with pytest.raises(KeyboardInterrupt), changing(tmp_path), staging(tmp_path) as staged:
+def interrupted(models_dir):
+    with changing(models_dir), staging(models_dir) as staged:
         (staged / "half").write_bytes(b"x")
         raise KeyboardInterrupt
+
+
+def test_a_staging_folder_goes_with_whatever_went_wrong(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
