@@ -16,23 +16,23 @@ def register(app: typer.Typer) -> None:
         " Settings come from a preset, a TOML file and --set, later ones winning. A killed run goes on where it was.",
         ["dpiqa train student --preset finetune-student --dataset csv --data labels.csv --out runs/mine --name mine"],
     )
-    command(group, "vae", "dpiqa train vae --preset bundled-vae --dataset csv --data labels.csv --out runs/vae")(vae)
+    command(group, "vae", "dpiqa train vae --preset bundled-vae --dataset csv --data labels.csv")(vae)
     command(
         group,
         "teacher",
-        "dpiqa train teacher --preset bundled-teacher --dataset csv --data labels.csv --set model.vae=runs/vae/vae.safetensors",
+        "dpiqa train teacher --preset bundled-teacher --dataset csv --data labels.csv --out runs/teacher --name mine",
         "dpiqa train teacher --preset paper-koniq-teacher --print-config",
     )(teacher)
     command(
         group,
         "student",
-        "dpiqa train student --preset bundled-student-distilled --dataset csv --data labels.csv --set teacher=my-teacher",
+        "dpiqa train student --preset bundled-student-distilled --dataset csv --data labels.csv --set teacher=mine",
         "dpiqa train student --config run.toml --set plan.epochs=3 --set plan.rate=1e-4",
     )(student)
     app.add_typer(group, rich_help_panel=_PANEL)
 
 
-def vae(  # noqa: PLR0913 - one parameter per option
+def vae(
     *,
     config: train_options.Config = None,
     preset: train_options.Preset = None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -89,20 +90,19 @@ def _whole(
     if view >= extent:
         scores, quality = network(images)
         return scores, quality
-    corners = view_corners(extent, view)
-    parts, total, seen = [], None, None
-    for top in corners:
-        for left in corners:
-            score, quality = network(images[:, :, top : top + view, left : left + view])
-            cell = view // quality.shape[-1]
-            if total is None or seen is None:
-                total = quality.new_zeros(*quality.shape[:2], extent // cell, extent // cell)
-                seen = torch.zeros_like(total[:1, :1])
-            rows, columns = (slice(start // cell, start // cell + quality.shape[-1]) for start in (top, left))
-            total[:, :, rows, columns] += quality
-            seen[:, :, rows, columns] += 1
-            parts.append(score)
-    assert total is not None  # noqa: S101 - there is at least one view
+    parts: list[torch.Tensor] = []
+    total = seen = images.new_zeros(())
+    for top, left in product(view_corners(extent, view), repeat=2):
+        score, quality = network(images[:, :, top : top + view, left : left + view])
+        cells = quality.shape[-1]
+        cell = view // cells
+        if not parts:
+            total = quality.new_zeros(*quality.shape[:2], extent // cell, extent // cell)
+            seen = torch.zeros_like(total[:1, :1])
+        rows, columns = (slice(start // cell, start // cell + cells) for start in (top, left))
+        total[:, :, rows, columns] += quality
+        seen[:, :, rows, columns] += 1
+        parts.append(score)
     return torch.stack(parts).mean(dim=0), total / seen
 
 

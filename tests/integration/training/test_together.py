@@ -1,0 +1,30 @@
+"""Two processes share the batches of a run and end with the same weights."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parents[2]
+
+
+def test_two_processes_are_one_run(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "support.together", tmp_path],
+        cwd=TESTS,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["ends"] == [0, 0], done.stderr
+    first, second = report["reports"]
+    assert (first["main"], second["main"]) == (True, False)
+    assert first["weights"] == second["weights"]
+    assert first["steps"] == 2 * (64 // 8 // 4)  # epochs of 8 batches, four to an update: two turns of two processes
+    for epoch in range(2):
+        batches = [rows for one in (first, second) for rows in one["seen"][4 * epoch : 4 * epoch + 4]]
+        assert sorted(row for rows in batches for row in rows) == list(range(64))  # each picture once an epoch

@@ -1,0 +1,63 @@
+"""`python -m support.together FOLDER`: two processes train one toy, as `accelerate launch` would start them.
+
+They meet through a file instead of a port, which another process could take. Prints what each ended with, as JSON.
+"""
+
+import json
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+
+from dpiqa.training.loop import fit
+from dpiqa.training.plan import Cadence
+
+from .training import Toy, toy_plan
+
+
+def share(folder, index):
+    """Train as process `index` of two; writes the weights it ended with and the batches it saw."""
+    os.environ |= {"RANK": str(index), "LOCAL_RANK": str(index), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "GLOO_SOCKET_IFNAME": "lo"}
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=index, world_size=2, timeout=timedelta(minutes=4)
+    )
+    plan = toy_plan(accumulation=2, epochs=2)
+    task, seen = Toy(plan), []
+    original = task.loss
+
+    def spy(network, rows, rng):
+        seen.append(sorted(map(int, rows)))
+        return original(network, rows, rng)
+
+    task.loss = spy
+    outcome = fit(task, plan, folder / "run", cadence=Cadence(checkpoint_every_steps=1), cpu=True)
+    weights = {name: tensor.tolist() for name, tensor in task.network.state_dict().items()}
+    report = {"main": outcome.main, "steps": outcome.steps, "seen": seen, "weights": weights}
+    (folder / f"{index}.json").write_text(json.dumps(report))
+    torch.distributed.destroy_process_group()
+
+
+def main():
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    children = []
+    for index in range(2):
+        child = os.fork()
+        if child == 0:
+            try:
+                share(folder, index)
+            except BaseException as error:
+                sys.stderr.write(f"{index}: {error!r}\n")
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    ends = [os.waitpid(child, 0)[1] for child in children]
+    reports = [json.loads((folder / f"{index}.json").read_text()) for index in range(2)] if not any(ends) else []
+    sys.stdout.write(json.dumps({"ends": ends, "reports": reports}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
