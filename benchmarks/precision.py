@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import structlog
 from machine import describe
 from scipy.stats import spearmanr
 
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is the report's
     images = [image for image in read_labels(options.data) if image.split == options.split]
     rows = [row for name in options.models for row in measure(name, images, options)]
     report = {"machine": describe(), "command": " ".join(sys.argv), "split": options.split, "rows": rows}

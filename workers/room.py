@@ -17,7 +17,7 @@ from dpiqa.messages import Doorbell
 from dpiqa.models.base import Scorer
 from dpiqa.models.choice import ModelChoice
 from dpiqa.objects.store import ObjectStore
-from dpiqa.pipeline.chosen import load_chosen
+from dpiqa.pipeline.chosen import batch_size, load_chosen
 from dpiqa.pipeline.chunk import Machinery
 from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.feeder import Feeder
@@ -124,8 +124,7 @@ def _shelf(settings: Settings, stage: Stage, engine: Engine) -> ModelShelf:
         with transaction(engine) as c:
             return ledger.read_profile(c, profile_id)
 
-    max_batch = settings.batch_size if stage is Stage.STUDENT else settings.teacher_batch_size
-    return ModelShelf(stage, load=load, find=find, max_batch=max_batch)
+    return ModelShelf(stage, load=load, find=find, max_batch=lambda card: batch_size(card, settings))
 
 
 def _load_default(settings: Settings, shelf: ModelShelf, stage: Stage) -> str:

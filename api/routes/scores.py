@@ -66,13 +66,14 @@ def scores(request: Request, response: Response, services: ServicesDep, asked: A
     """
     threshold, cursor = unpack(asked.cursor) if asked.cursor else (None, None)
     chosen = _filter(asked, services)
-    if cursor is not None and (threshold is None) != (asked.worst is None and asked.best is None):
+    wanted = asked.worst or asked.best
+    share = None if wanted is None else share_of(wanted)
+    if cursor is not None and (threshold is None) != (share is None):
         raise InvalidRequest("the cursor belongs to another question", cure=CURSOR_CURE)
     with services.transaction() as connection:
         lowest = _wants_lowest(asked, direction_of(connection, str(chosen.profile)))
-        quantile = _quantile(asked, lowest=lowest)
-        if quantile is not None and cursor is None:
-            threshold = queries.percentile(connection, chosen, quantile)
+        if share is not None and cursor is None:
+            threshold = queries.percentile(connection, chosen, share, descending=not lowest)
         narrowed = _narrow(chosen, threshold, lowest=lowest)
         page = queries.scores(connection, narrowed, sort=_sort(asked, lowest=lowest), limit=asked.limit, cursor=cursor)
     next_cursor = pack(threshold, page.next_cursor)
@@ -111,13 +112,6 @@ def _filter(asked: Asked, services: Services) -> queries.ScoreFilter:
 def _wants_lowest(asked: Asked, direction: Direction) -> bool:
     """Whether the low end of the scale is wanted: the worst where higher is better, else the best."""
     return (asked.best is None) is (direction is Direction.HIGHER)
-
-
-def _quantile(asked: Asked, *, lowest: bool) -> float | None:
-    wanted = asked.worst or asked.best
-    if wanted is None:
-        return None
-    return share_of(wanted) if lowest else 1 - share_of(wanted)
 
 
 def _narrow(chosen: queries.ScoreFilter, threshold: float | None, *, lowest: bool) -> queries.ScoreFilter:

@@ -177,13 +177,14 @@ def _scoring(settings: "Settings", scorer: "Scorer") -> "Score":
     from dpiqa.datasets.labelled import LabelledImage
     from dpiqa.evaluation.scoring import Scored, score_labelled
     from dpiqa.imaging.limits import Limits
+    from dpiqa.pipeline.chosen import batch_size
 
     def score(images: Sequence[LabelledImage]) -> Scored:
         with counting("scoring", len(images)) as advance:
             return score_labelled(
                 scorer,
                 images,
-                batch=scorers.batch_size(settings, scorer.card),
+                batch=batch_size(scorer.card, settings),
                 processes=settings.decode_processes,
                 limits=Limits.from_settings(settings),
                 advance=advance,

@@ -57,11 +57,12 @@ def explain(
         from dpiqa.evaluation.overlay import overlay
         from dpiqa.evaluation.plots import write_png
         from dpiqa.evaluation.saliency import saliency
+        from dpiqa.pipeline.chosen import batch_size
 
         data = _fetch(settings, target)
         scorer = scorers.load(settings, model, requirement)
         image, pixels = _decoded(settings, data, scorer)
-        found = saliency(scorer, pixels, batch=scorers.batch_size(settings, scorer.card))
+        found = saliency(scorer, pixels, batch=batch_size(scorer.card, settings))
         title = f"{console.sanitise(Path(target).name)}: {scorer.card.name} says {found.score:.3f}"
         write_png(overlay(image, found, title=title), output)
     _show({"image": target, **_as_dict(scorer, found), "output": str(output)}, as_json=as_json)

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpiqa.cli import context
 from dpiqa.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from dpiqa.models.base import ModelCard, Scorer
+    from dpiqa.models.base import Scorer
     from dpiqa.settings import Settings
 
 ModelName = Annotated[str, typer.Argument(help="Model, as `dpiqa models list` names it.", show_default=False)]
@@ -22,35 +21,12 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; DPI
 
 
 def load(settings: "Settings", model: str, requirement: str | None) -> "Scorer":
-    """Return the scorer, in memory. Raises `NotFound`, `ConfigurationError`, `CheckpointError`."""
-    from dpiqa.models.cards import find_card
-    from dpiqa.models.choice import ModelChoice
-    from dpiqa.models.loading import load_scorer
-    from dpiqa.models.variants import chosen_card
+    """Return the scorer, in memory. Raises as `load_chosen`, and `InvalidRequest` for what is no requirement's name."""
+    from dpiqa.models.choice import parse_choice
+    from dpiqa.pipeline.chosen import database_of, load_chosen
 
-    choice = ModelChoice(model=model, requirement=requirement)
-    card = chosen_card(find_card(model, settings.models_dir), choice)
-    prepared = None
-    if requirement is not None:
-        from dpiqa.requirements.store import find
-
-        with context.connection(settings) as connection:
-            prepared = find(connection, requirement, scorer_id=card.scorer_id)
-    return load_scorer(
-        choice,
-        device=settings.device,
-        models_dir=settings.models_dir,
-        threads=settings.threads,
-        requirement=prepared,
-    )
-
-
-def batch_size(settings: "Settings", card: "ModelCard") -> int:
-    """Images per call: large networks get the teacher's."""
-    from dpiqa.models.base import ModelKind
-
-    large = card.kind in {ModelKind.TEACHER, ModelKind.PROMPTIQA}
-    return settings.teacher_batch_size if large else settings.batch_size
+    choice = parse_choice(model=model, requirement=requirement)
+    return load_chosen(choice, settings, lambda: database_of(settings))
 
 
 @contextmanager

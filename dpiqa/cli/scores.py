@@ -192,7 +192,7 @@ def _share(
     share = parse_percent(asked) / 100
     lowest = bool(worst) is (direction is Direction.HIGHER)
     with transaction(engine) as connection:
-        threshold = queries.percentile(connection, chosen, share if lowest else 1 - share)
+        threshold = queries.percentile(connection, chosen, share, descending=not lowest)
     if threshold is None:
         raise NotFound("nothing is scored that fits", cure="ask with fewer options; `dpiqa jobs` shows what runs")
     side = "at most" if lowest else "at least"

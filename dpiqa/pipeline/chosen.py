@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from sqlalchemy import Connection
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.models.base import Scorer
+from dpiqa.models.base import ModelCard, ModelKind, Scorer
 from dpiqa.models.cards import find_card
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
@@ -55,6 +55,12 @@ def database_of(settings: Settings) -> Iterator[Connection]:
             yield connection
     finally:
         engine.dispose()
+
+
+def batch_size(card: ModelCard, settings: Settings) -> int:
+    """Images that the device takes at once: few for large networks, whichever stage they serve."""
+    large = card.kind in {ModelKind.TEACHER, ModelKind.PROMPTIQA}
+    return settings.teacher_batch_size if large else settings.batch_size
 
 
 def check_choice(choice: ModelChoice, settings: Settings, stage: Stage | None = None) -> None:

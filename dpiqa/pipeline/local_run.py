@@ -13,7 +13,7 @@ from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.choice import ModelChoice
 from dpiqa.pipeline.batches import first_line
-from dpiqa.pipeline.chosen import database_of, load_chosen
+from dpiqa.pipeline.chosen import batch_size, database_of, load_chosen
 from dpiqa.pipeline.device import Device, Model
 from dpiqa.pipeline.parts import RECORD_ITEMS, in_parts
 from dpiqa.pipeline.prepare import Prepared, Preparer, Reader
@@ -60,13 +60,13 @@ def score_objects(
         if profile is not None:
             yield from _by_profile(bench, refs, profile)
         elif choice is not None:
-            loaded = bench.load(choice, settings.batch_size)
+            loaded = bench.load(choice)
             for rows in bench.score_parts(refs, loaded):
                 yield from rows
 
 
 def _by_profile(bench: "_Bench", refs: Iterable[ImageRef], profile: Profile) -> Iterator[ScoredObject]:
-    student = bench.load(profile.student, bench.settings.batch_size)
+    student = bench.load(profile.student)
     scored = escalated = 0
     for rows in bench.score_parts(refs, student):
         places = [place for place, row in enumerate(rows) if row.score is not None]
@@ -77,7 +77,7 @@ def _by_profile(bench: "_Bench", refs: Iterable[ImageRef], profile: Profile) -> 
         chosen = [place for place, route in zip(places, routes, strict=True) if route is Route.BORDERLINE]
         scored, escalated = scored + len(scores), escalated + len(chosen)
         if chosen and profile.teacher is not None:
-            teacher = bench.load(profile.teacher, bench.settings.teacher_batch_size)
+            teacher = bench.load(profile.teacher)
             for place, row in zip(chosen, bench.score([rows[place].ref for place in chosen], teacher), strict=True):
                 rows[place] = replace(row, stage=Stage.TEACHER, route=Route.BORDERLINE)
         yield from rows
@@ -112,11 +112,11 @@ class _Bench:
             stack.callback(device.close)
             yield cls(settings, preparer, device)
 
-    def load(self, choice: ModelChoice, max_batch: int) -> Model:
+    def load(self, choice: ModelChoice) -> Model:
         """Return the model, loaded once. Raises what `load_chosen` raises."""
         if choice not in self._models:
             scorer = load_chosen(choice, self.settings, lambda: database_of(self.settings))
-            self._models[choice] = Model(scorer, max_batch)
+            self._models[choice] = Model(scorer, batch_size(scorer.card, self.settings))
         return self._models[choice]
 
     def score(self, refs: Sequence[ImageRef], model: Model) -> list[ScoredObject]:

@@ -24,7 +24,12 @@ class ModelShelf:
     """Profiles met so far, and their models of this stage. Thread-safe."""
 
     def __init__(
-        self, stage: Stage, *, load: Callable[[ModelChoice], Scorer], find: Callable[[str], Profile], max_batch: int
+        self,
+        stage: Stage,
+        *,
+        load: Callable[[ModelChoice], Scorer],
+        find: Callable[[str], Profile],
+        max_batch: Callable[[ModelCard], int],
     ) -> None:
         self._stage, self._load, self._find, self._max_batch = stage, load, find, max_batch
         self._profiles: dict[str, Profile] = {}
@@ -52,7 +57,7 @@ class ModelShelf:
             raise ConfigurationError(f"profile {profile.id} has no {self._stage}", cure="give the job another profile")
         with self._lock:  # loading takes seconds: once is enough
             if choice not in self._models:
-                self._models[choice] = _warmed_up(self._load(choice), self._max_batch)
+                self._models[choice] = self._ready(choice)
             return self._models[choice]
 
     def card(self, profile_id: str) -> ModelCard | None:
@@ -66,6 +71,10 @@ class ModelShelf:
         choices = {profile_id: self._choice(profile) for profile_id, profile in list(self._profiles.items())}
         loaded = {profile_id: self._models.get(choice) for profile_id, choice in choices.items() if choice}
         return {profile_id: model.scorer_id for profile_id, model in loaded.items() if model}
+
+    def _ready(self, choice: ModelChoice) -> Model:
+        scorer = self._load(choice)
+        return _warmed_up(scorer, self._max_batch(scorer.card))
 
     def _choice(self, profile: Profile) -> ModelChoice | None:
         return profile.student if self._stage is Stage.STUDENT else profile.teacher

@@ -84,9 +84,13 @@ def scores(
     return Page(found[:limit], encode((chosen, sort), _place(found[limit - 1], chosen, sort)) if more else None)
 
 
-def percentile(c: Connection, chosen: ScoreFilter, p: float) -> float | None:
-    """Return the score below or at which the share `p` (0-1) of the chosen results lies; None if there are none."""
-    threshold = func.percentile_disc(p).within_group(results.c.score)
+def percentile(c: Connection, chosen: ScoreFilter, p: float, *, descending: bool = False) -> float | None:
+    """Return the score at or below which the share `p` (0-1) of the chosen results lies; None if there are none.
+
+    `descending`: at or above which.
+    """
+    order = results.c.score.desc() if descending else results.c.score
+    threshold = func.percentile_disc(p).within_group(order)
     found = c.execute(select(threshold).where(*_conditions(chosen))).scalar_one()
     return None if found is None else float(found)
 

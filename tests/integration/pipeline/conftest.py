@@ -103,7 +103,9 @@ class Work(SimpleNamespace):
             stage=stage,
             owner=owner,
             settings=self.settings,
-            machinery=Machinery(self.preparer, device, ModelShelf(stage, load=load, find=find, max_batch=4)),
+            machinery=Machinery(
+                self.preparer, device, ModelShelf(stage, load=load, find=find, max_batch=lambda card: 4)
+            ),
             doorbell=self.bell,
         )
         self.stack.callback(pipeline.close)

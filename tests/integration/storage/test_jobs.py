@@ -6,8 +6,12 @@ from support.ledger import ALONE, BOTH, refs
 from dpiqa.errors import ConfigurationError, Conflict, NotFound
 from dpiqa.messages import Queue
 from dpiqa.models.choice import ModelChoice
+from dpiqa.profiles import Profile
+from dpiqa.requirements.pairs import Pair
+from dpiqa.requirements.request import RequirementRequest
 from dpiqa.storage import ledger
-from dpiqa.types import JobKind, JobState
+from dpiqa.storage.requirements import add_requirement
+from dpiqa.types import Direction, JobKind, JobState
 
 
 def test_the_same_key_and_request_give_the_same_job(book):
@@ -90,3 +94,30 @@ def test_a_job_that_cannot_be_listed_says_why(book):
 def test_an_unknown_job_is_not_found(book, job_id):
     with pytest.raises(NotFound):
         book.do(ledger.read_job, job_id)
+
+
+def keep_requirement(book, name, direction, *, ready=True):
+    pairs = tuple(Pair(f"s3://photos/{n}.jpg", n / 4) for n in range(5))
+    wanted = RequirementRequest(name=name, pairs=pairs, direction=direction, model="p")
+    book.do(add_requirement, wanted, digests=["d"] * 5 if ready else None)
+
+
+def by_requirement(student, teacher=None):
+    return Profile(name="x", version=1, student=student, teacher=teacher)
+
+
+def test_a_profile_whose_scales_run_against_each_other_is_refused(book):
+    keep_requirement(book, "sharp", Direction.HIGHER)
+    keep_requirement(book, "blur", Direction.LOWER)
+    sharp, blur = ({"model": "p", "requirement": f"{name}@1"} for name in ("sharp", "blur"))
+    for wrong in (by_requirement("student", blur), by_requirement(blur, sharp), by_requirement(blur, "teacher")):
+        with pytest.raises(ConfigurationError, match=r"cannot be compared .*lower is better"):
+            book.job(profile=wrong)
+    assert book.job(profile=by_requirement("student", sharp)).profile == "x@1"
+
+
+@pytest.mark.parametrize(("name", "said"), [("none", "no requirement 'none@1'"), ("waiting", "waiting@1 is pending")])
+def test_a_profile_whose_requirement_is_not_ready_is_refused(book, name, said):
+    keep_requirement(book, "waiting", Direction.HIGHER, ready=False)
+    with pytest.raises(ConfigurationError, match=said):
+        book.job(profile=by_requirement({"model": "p", "requirement": f"{name}@1"}))
