@@ -59,7 +59,7 @@ they are published in; nothing is downloaded, and no set is part of dpiqa.
 ```console
 $ dpiqa datasets check kadid10k --data /data/kadid10k     # what is there: images by split, labels, missing files
 $ dpiqa evaluate bundled-student --dataset kadid10k --data /data/kadid10k
-$ dpiqa train student --dataset kadid10k --data /data/kadid10k
+$ dpiqa train student --preset bundled-student --dataset kadid10k --data /data/kadid10k
 ```
 
 **Labels** become MOS from 0 to 1, higher is better: (label - worst) / (best - worst) on the fixed scale of the table,
