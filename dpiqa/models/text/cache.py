@@ -19,8 +19,8 @@ def cached_embeddings(
 ) -> tuple[TextEmbeddings, Path]:
     """Return the embeddings of all texts of `table`, and their file in `folder`; make them if it is not there.
 
-    `name`: what the table is called; `progress` is told how many more texts are done. A damaged file is made again. Raises
-    `InvalidRequest` for a text that is too long.
+    `name`: what the table is called; `progress` is told how many more texts are done. A damaged file is made again.
+    Raises `InvalidRequest` for a text that is too long.
     """
     key = cache_key(table, name, encoder)
     path = folder / f"{key}.safetensors"

@@ -2,9 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from support.clip import WIDTH, write_tiny_clip, write_tiny_diffusion_text
+from support.published import TEACHER, teacher_state_dict
 
+from dpiqa.models.loading import load_scorer
 from dpiqa.models.prompts import Pooling, prompt_table
 from dpiqa.models.text.embeddings import read_embeddings
 
@@ -78,3 +82,35 @@ def test_what_is_missing_is_named_with_its_cure(run, models_dir, words, code, co
     ended = run("models", "embed-text", *words)
     assert ended.exit_code == code
     assert complaint in " ".join(ended.stderr.split())
+
+
+def test_a_published_teachers_card_says_which_prompts_it_was_given(run, models_dir, tmp_path):
+    write_tiny_clip(tmp_path / "clip")
+    (tmp_path / "words.toml").write_text(TABLE)
+    (tmp_path / "others.toml").write_text(TABLE.replace("haze", "rain"))
+    torch.save(teacher_state_dict(), tmp_path / "teacher.pth")
+    (tmp_path / "sizes.json").write_text(TEACHER.model_dump_json(exclude_unset=True))
+    for table in ("words", "others"):
+        embedding = (
+            "--table",
+            f"{table}.toml",
+            "--encoder",
+            "clip",
+            "--device",
+            "cpu",
+            "--output",
+            f"{table}.safetensors",
+        )
+        assert run("models", "embed-text", *embedding).exit_code == 0
+        importing = ("teacher.pth", "--kind", "teacher", "--architecture", "sizes.json", "--licence", "none")
+        texts = ("--text-embeddings", f"{table}.safetensors")
+        ended = run("models", "import", *importing, *texts, "--name", table)
+        assert ended.exit_code == 0, ended.output
+    card = json.loads(run("models", "show", "words", "--json").stdout)
+    source = read_embeddings(tmp_path / "words.safetensors").source
+    assert card["architecture"]["text"] == source.model_dump(mode="json")
+    assert (source.prompts, source.encoder[:5]) == ("words.toml", "clip@")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    words, others = (load_scorer(name, models_dir=models_dir, device="cpu") for name in ("words", "others"))
+    assert words.card.sha256 != others.card.sha256
+    assert words.score(pixels) != others.score(pixels)

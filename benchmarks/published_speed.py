@@ -1,0 +1,103 @@
+"""Published-size networks with random weights: parameters, memory, ms per image. Speed does not depend on the weights.
+
+On a CPU the processor's time is what to compare on a busy machine: it does not count waiting for other programs.
+
+    python benchmarks/published_speed.py --kinds student teacher promptiqa --threads 2
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+
+import numpy as np
+import psutil
+import torch
+from machine import describe
+from torch import nn
+
+from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.models.base import ModelCard, ModelKind, Scorer
+from dpiqa.models.networks import build_network
+from dpiqa.models.promptiqa.scorer import PromptIQAModel
+from dpiqa.models.torch_scorer import choose_device, memory_format, ready_scorer
+from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.types import Direction
+
+PAIRS = 10  # of PromptIQA's requirement: as its authors' demo
+
+
+def load(kind: ModelKind, device: torch.device) -> tuple[nn.Module, Scorer]:
+    """Build the network and its scorer."""
+    side = 224 if kind is ModelKind.PROMPTIQA else 512
+    card = ModelCard(
+        name=f"random-{kind}",
+        kind=kind,
+        sha256="0" * 64,
+        preprocessing=Preprocessing(width=side, height=side),
+        licence="none",
+    )
+    network = build_network(card).to_empty(device=device)
+    with torch.no_grad():
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            constant = name.endswith("running_var") or not tensor.is_floating_point()
+            tensor.fill_(1) if constant else tensor.normal_(std=0.02)
+    network = network.to(memory_format=memory_format(card)).eval().requires_grad_(requires_grad=False)
+    if kind is ModelKind.TEACHER:
+        network.prepare()
+    if kind is not ModelKind.PROMPTIQA:
+        return network, ready_scorer(card, network, device)
+    features = np.zeros((PAIRS, network.config.width), dtype=np.float32)
+    requirement = PreparedRequirement(
+        name="none", version=1, base_scorer_id=card.scorer_id, features=features, direction=Direction.HIGHER
+    )
+    return network, PromptIQAModel(card, network, device).scorer(requirement)
+
+
+def measure(kind: ModelKind, options: argparse.Namespace) -> dict[str, object]:
+    network, scorer = load(kind, choose_device(options.device))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    size = scorer.card.preprocessing
+    shape = (options.batch, size.height, size.width, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    clocks = {"wall": time.perf_counter, "processor": time.process_time}
+    times: dict[str, list[float]] = {clock: [] for clock in clocks}
+    for _ in range(options.repeats + 1):  # the first round warms up
+        started = {clock: read() for clock, read in clocks.items()}
+        scorer.score(pixels)
+        for clock, read in clocks.items():
+            times[clock].append((read() - started[clock]) * 1000 / options.batch)
+    return {
+        "kind": kind.value,
+        "million_parameters": round(parameters / 1e6, 1),
+        "batch": options.batch,
+        "resident_gib": round(psutil.Process().memory_info().rss / 2**30, 1),
+        **{
+            f"{clock}_ms_per_image": {
+                "median": round(statistics.median(spent[1:]), 1),
+                "range": [round(min(spent[1:]), 1), round(max(spent[1:]), 1)],
+            }
+            for clock, spent in times.items()
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = [ModelKind.STUDENT, ModelKind.TEACHER, ModelKind.PROMPTIQA]
+    parser.add_argument("--kinds", nargs="+", type=ModelKind, default=kinds)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    rows = [measure(kind, options) for kind in options.kinds]
+    report = {"machine": describe(), "threads": options.threads, "repeats": options.repeats, "rows": rows}
+    json.dump(report, sys.stdout, indent=2)
+
+
+if __name__ == "__main__":
+    main()
