@@ -16,7 +16,7 @@ def load_strictly(network: nn.Module, weights: Path, dtype: torch.dtype) -> None
     """Put the tensors of a safetensors file into a network that was built on the meta device.
 
     Floating-point tensors become `dtype` whatever the file holds. Raises `CheckpointError` naming the file and the
-    first tensor that is cut off, missing, unexpected or of another shape.
+    first tensor that is cut off, missing, unexpected, of another shape or of another kind of numbers.
     """
     found = load_tensors(weights)
     complaint = mismatch(network.state_dict(), found)
@@ -43,7 +43,7 @@ def write_weights(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
     Raises `CheckpointError` if the file cannot be written.
     """
-    owned = {name: _owned(tensor) for name, tensor in tensors.items()}
+    owned = _each_its_own(tensors)
     digests = {name: digest_of(tensor.reshape(-1).view(torch.uint8).numpy()) for name, tensor in owned.items()}
     try:
         save_file(owned, path, metadata=digests_entry(digests))
@@ -56,7 +56,7 @@ def mismatch(
     found: Mapping[str, torch.Tensor],
     called: Mapping[str, str] | None = None,
 ) -> str:
-    """Say the first difference in names and shapes, and how many there are; "" if there is none.
+    """Say the first difference in names, shapes and kinds of numbers, and how many there are; "" if there is none.
 
     `called`: other names by which the reader of the message knows some of the tensors.
     """
@@ -77,10 +77,19 @@ def _difference(expected: torch.Tensor | None, found: torch.Tensor | None) -> st
         return "is unexpected"
     if expected.shape != found.shape:
         return f"has shape {tuple(found.shape)}, expected {tuple(expected.shape)}"
+    if expected.is_floating_point() != found.is_floating_point():
+        return f"holds {found.dtype}, expected {expected.dtype}"
     return ""
 
 
-def _owned(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the tensor on the CPU, in a memory of its own: the format knows no views."""
-    found = tensor.detach().cpu().contiguous()
-    return found if found.untyped_storage().nbytes() == found.nbytes else found.clone()
+def _each_its_own(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors on the CPU, each in a memory of its own: the format knows neither views nor shared memory."""
+    owned: dict[str, torch.Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        found = tensor.detach().cpu().contiguous()
+        if found.untyped_storage().nbytes() != found.nbytes or found.data_ptr() in taken:
+            found = found.clone()
+        taken.add(found.data_ptr())
+        owned[name] = found
+    return owned

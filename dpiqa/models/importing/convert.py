@@ -41,13 +41,14 @@ def convert(file: Path, card: ModelCard, weights: Path, embeddings_file: Path | 
         renamed = rename(published.tensors | given, card.kind, network)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error.message}", cure=error.cure) from error
-    complaint = mismatch(network.state_dict(), renamed.tensors, renamed.called) or _not_finite(renamed)
+    tensors = {name: _single(tensor) for name, tensor in renamed.tensors.items()}
+    complaint = mismatch(network.state_dict(), tensors, renamed.called) or _not_finite(tensors, renamed.called)
     if complaint:
         raise CheckpointError(
             f"{file}: {complaint}",
             cure=f"the file is damaged, or no {card.kind} of these sizes (--kind, --architecture)",
         )
-    write_weights({name: _single(tensor) for name, tensor in renamed.tensors.items()}, weights)
+    write_weights(tensors, weights)
     return Converted(architecture, (*published.notes, *_left_out(renamed)))
 
 
@@ -93,16 +94,17 @@ def _text_sizes(embeddings: TextEmbeddings | None) -> dict[str, Any]:
     return {"prompt_count": len(embeddings.values), "text": embeddings.source.model_dump(mode="json")}
 
 
-def _not_finite(renamed: Renamed) -> str:
-    for name, tensor in renamed.tensors.items():
+def _not_finite(tensors: dict[str, torch.Tensor], called: dict[str, str]) -> str:
+    for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            return f"tensor {renamed.called.get(name, name)} holds values that are not finite numbers"
+            return f"tensor {called.get(name, name)} holds values that are not finite numbers"
     return ""
 
 
 def _single(tensor: torch.Tensor) -> torch.Tensor:
-    """No network here runs in double precision."""
-    return tensor.float() if tensor.dtype is torch.float64 else tensor
+    """No network here runs in double precision, or in anything more exotic than a GPU's two halves."""
+    kept = {torch.float32, torch.bfloat16, torch.float16}
+    return tensor.float() if tensor.is_floating_point() and tensor.dtype not in kept else tensor
 
 
 def _left_out(renamed: Renamed) -> list[str]:

@@ -7,6 +7,7 @@ otherwise, the names are translated one by one, never by their order: safetensor
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import nn
@@ -71,19 +72,27 @@ def _published_names(published: Mapping[str, torch.Tensor], student: nn.Module) 
     """
     if not any(name.startswith(_FEATURES) for name in published):
         return {}
-    from torchvision.models import get_model, list_models  # noqa: PLC0415 - a second, for published students only
-
     name = str(getattr(student.config, "backbone", ""))
-    if not name.startswith("efficientnet_b") or name not in list_models():
+    theirs = _torchvision_names(name)
+    if not theirs:
         raise CheckpointError(
             f"the tensors of the backbone are named as torchvision's, which has no {name}",
             cure="give an architecture whose backbone is efficientnet_b0 to efficientnet_b7",
         )
+    ours = [f"base_model.{name}" for name in student.get_submodule("base_model").state_dict()]
+    return dict(zip(ours, theirs, strict=True))
+
+
+@cache
+def _torchvision_names(backbone: str) -> tuple[str, ...]:
+    """Names of a backbone's tensors in the published files; () where torchvision has no such EfficientNet."""
+    from torchvision.models import get_model, list_models  # noqa: PLC0415 - a second, for published students only
+
+    if not backbone.startswith("efficientnet_b") or backbone not in list_models():
+        return ()
     with torch.device("meta"):
-        theirs = get_model(name, weights=None).state_dict()
-    backbone = student.get_submodule("base_model").state_dict()
-    features = [f"base_model.{name}" for name in theirs if name.startswith("features.")]
-    return dict(zip([f"base_model.{name}" for name in backbone], features, strict=True))
+        names = get_model(backbone, weights=None).state_dict()
+    return tuple(f"base_model.{name}" for name in names if name.startswith("features."))
 
 
 def _new_attention(name: str) -> str:

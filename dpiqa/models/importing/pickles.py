@@ -127,12 +127,18 @@ def _unwrapped(found: Any, file: Path) -> dict[str, torch.Tensor]:
     if not isinstance(found, Mapping) or not found:
         kind = "is empty" if isinstance(found, Mapping) else f"is a {type(found).__name__}"
         raise CheckpointError(f"{file} holds no state dict: what it holds {kind}", cure="give a file of named tensors")
-    odd = next((name for name, value in found.items() if not isinstance(value, torch.Tensor)), None)
+    odd = next((name for name, value in found.items() if not _is_plain(value)), None)
     if odd is not None:
         keys = ", ".join(sorted(map(str, found))[:5])
         raise CheckpointError(
-            f"{file}: {odd} is a {type(found[odd]).__name__}, not a tensor (it holds {keys}, …)",
+            f"{file}: {odd} is a {type(found[odd]).__name__}, not a tensor of plain numbers (it holds {keys}, …)",
             cure="give a state dict, or a dict with one at state_dict",
         )
     prefix = "module." if all(str(name).startswith("module.") for name in found) else ""
     return {str(name).removeprefix(prefix): value.detach() for name, value in found.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether this is a tensor of numbers that are all there: not sparse, not quantised, not on the meta device."""
+    is_tensor = isinstance(value, torch.Tensor)
+    return is_tensor and value.layout is torch.strided and not value.is_quantized and not value.is_meta

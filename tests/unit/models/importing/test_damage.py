@@ -57,6 +57,10 @@ CHANGES = {
         lambda tensors: tensors.update({FEATURE: torch.zeros(3)}),
         f"tensor {FEATURE} has shape (3,), expected",
     ),
+    "another kind of numbers": (
+        lambda tensors: tensors.update({"fc1.bias": torch.zeros(8, dtype=torch.int8)}),
+        "tensor fc1.bias holds torch.int8, expected torch.float32",
+    ),
     "not a number": (
         lambda tensors: tensors.update({"fc1.bias": torch.full_like(tensors["fc1.bias"], torch.nan)}),
         "tensor fc1.bias holds values that are not finite numbers",
@@ -175,7 +179,11 @@ def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path, models_dir, conten
     assert complaint in refusal(tmp_path / "file", models_dir)
 
 
-@pytest.mark.parametrize("content", [{"fc1.weight": "text"}, {"epoch": 3}, {}, [1, 2], torch.zeros(3)])
+SPARSE = {"fc1.weight": torch.zeros(2, 2).to_sparse()}
+META = {"fc1.weight": torch.zeros(2, 2, device="meta")}
+
+
+@pytest.mark.parametrize("content", [{"fc1.weight": "text"}, {"epoch": 3}, {}, [1, 2], torch.zeros(3), SPARSE, META])
 def test_a_pickle_without_a_state_dict_says_what_it_holds(tmp_path, models_dir, content):
     torch.save(content, tmp_path / "file")
     message = refusal(tmp_path / "file", models_dir)
