@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dpiqa.downloads import Patience, fetch
 from dpiqa.downloads.fetch import Progress
-from dpiqa.errors import CheckpointError, InvalidRequest
+from dpiqa.errors import CheckpointError, InvalidRequest, NotFound
 from dpiqa.models.base import ModelCard, ModelKind
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.catalogue.entries import Entry
@@ -68,6 +68,8 @@ def _check_beforehand(request: Pull) -> None:
             cure="make them once: dpiqa models pull clip-vit-l14, then dpiqa models embed-text; name the file with "
             "--text-embeddings (or only download with --no-import)",
         )
+    if request.text_embeddings is not None and not request.text_embeddings.is_file():
+        raise NotFound(f"there are no text embeddings at {request.text_embeddings}", cure="check the path")
     if request.entry.kind is not ModelKind.TEACHER and request.text_embeddings is not None:
         raise InvalidRequest(f"a {request.entry.kind} takes no text embeddings", cure="leave --text-embeddings out")
 

@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -122,7 +126,10 @@ def test_what_would_be_refused_after_the_download_is_refused_before(run, shelf, 
     assert without.exit_code == 2
     assert "--text-embeddings" in without.stderr
     assert run("models", "pull", MODEL, "--as", "bundled-student").exit_code == 2
-    assert run("models", "pull", MODEL, "--text-embeddings", tmp_path / "text.npy").exit_code == 2
+    words = ("--text-embeddings", tmp_path / "text.npy")
+    assert run("models", "pull", "dpiqa-teacher-koniq", *words).exit_code == 4
+    (tmp_path / "text.npy").write_bytes(b"")
+    assert run("models", "pull", MODEL, *words).exit_code == 2
     assert not shelf.asked
 
 
@@ -186,3 +193,18 @@ def test_a_damaged_record_is_named(run, shelf, models_dir):
     shown = run("models", "pull", MODEL, TERMS)
     assert shown.exit_code == 78
     assert "downloads.lock cannot be read" in shown.stderr
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 78)])
+def test_on_a_terminal_the_terms_are_asked_for(shelf, models_dir, answer, code):
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, f"{answer}\n".encode())
+        argv = [sys.executable, "-m", "dpiqa.cli", "models", "pull", MODEL]
+        shown = subprocess.run(argv, stdin=theirs, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert shown.returncode == code, shown.stderr
+    assert "Do you accept these terms?" in shown.stderr
+    assert bool(shelf.asked) == (answer == "y")
