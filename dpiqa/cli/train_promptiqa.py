@@ -3,7 +3,7 @@
 from dpiqa.cli import options, train_options
 
 
-def promptiqa(
+def promptiqa(  # noqa: PLR0913 - one parameter per option
     *,
     config: train_options.Config = None,
     preset: train_options.Preset = None,

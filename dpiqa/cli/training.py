@@ -4,6 +4,7 @@ import typer
 
 from dpiqa.cli import options, train_options
 from dpiqa.cli.app import command, new_group
+from dpiqa.cli.train_promptiqa import promptiqa
 
 _PANEL = "Making models"
 
@@ -12,8 +13,9 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = new_group(
         "train",
-        "Train models on labelled photographs: the autoencoder, then the teacher, then the student; or fine-tune one."
-        " Settings come from a preset, a TOML file and --set, later ones winning. A killed run goes on where it was.",
+        "Train models on labelled photographs: the autoencoder, then the teacher, then the student; or PromptIQA."
+        " Or fine-tune one. Settings come from a preset, a TOML file and --set, later ones winning."
+        " A killed run goes on where it was.",
         ["dpiqa train student --preset finetune-student --dataset csv --data labels.csv --out runs/mine --name mine"],
     )
     command(group, "vae", "dpiqa train vae --preset bundled-vae --dataset csv --data labels.csv")(vae)
@@ -29,6 +31,12 @@ def register(app: typer.Typer) -> None:
         "dpiqa train student --preset bundled-student-distilled --dataset csv --data labels.csv --set teacher=mine",
         "dpiqa train student --config run.toml --set plan.epochs=3 --set plan.rate=1e-4",
     )(student)
+    command(
+        group,
+        "promptiqa",
+        "dpiqa train promptiqa --preset finetune-promptiqa --set model.start=promptiqa --dataset csv --data labels.csv",
+        "dpiqa train promptiqa --preset paper-promptiqa --print-config",
+    )(promptiqa)
     app.add_typer(group, rich_help_panel=_PANEL)
 
 

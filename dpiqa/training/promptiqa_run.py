@@ -89,14 +89,15 @@ def _measure(card: ModelCard, data: Mixture, config: PromptIQARun) -> dict[str, 
     weights = config.output.folder / STAGED_NAME / str(card.weights)
     model = load_promptiqa(card, weights, device="auto", threads=None)
     return {
-        f"{named.name} {config.data.select_on}": _figures(model, one, config.validation_pairs)
+        f"{named.name} {config.data.select_on}": _figures(model, one, config)
         for one, named in zip(data.sets, config.data.sets, strict=True)
     }
 
 
-def _figures(model: PromptIQAModel, data: Labelled, count: int) -> Mapping[str, Any]:
-    pairs = spread_rows(data, count)
-    measured = evaluate(_by_pairs(model, data, pairs), data.chosen()).as_dict()
+def _figures(model: PromptIQAModel, data: Labelled, config: PromptIQARun) -> Mapping[str, Any]:
+    pairs = spread_rows(data, config.validation_pairs)
+    scorer = _by_pairs(model, data, pairs)
+    measured = evaluate(scorer, data.chosen(), draws=config.output.bootstrap_draws).as_dict()
     return measured | {
         "prompt": f"{len(pairs)} training images, evenly spread over their labels",
         "chosen_on": "these images: the best checkpoint was kept by them, which flatters the figures",
