@@ -30,6 +30,16 @@ def test_keys_and_values_of_the_text_are_computed_once_and_change_no_score(tiny_
     torch.testing.assert_close(quality_after, quality_before, atol=1e-5, rtol=0)
 
 
+@torch.inference_mode()
+def test_the_order_of_the_prompts_changes_no_score(tiny_teacher, images):
+    before, _ = tiny_teacher(images)
+    text = tiny_teacher.conditioning()[:, torch.randperm(90, generator=torch.Generator().manual_seed(0))]
+    tiny_teacher.conditioning = lambda: text
+    torch.testing.assert_close(tiny_teacher(images)[0], before, atol=1e-5, rtol=0)
+    tiny_teacher.conditioning = lambda: text * 3
+    assert (tiny_teacher(images)[0] - before).abs().max() > 1e-5
+
+
 def test_the_prompts_reach_the_score_through_attention(tiny_teacher, images):
     scores, _ = tiny_teacher(images)
     scores.sum().backward()
