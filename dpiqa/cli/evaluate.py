@@ -106,7 +106,7 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         else:
             scorer = scorers.load(settings, model, requirement)
             sets = list(zip(dataset or [], places, strict=True))
-            measured = _measure(settings, scorer, sets, split or Split.TEST, protocol, seed)
+            measured = _measure(settings, scorer, sets, (split or Split.TEST).value, protocol, seed)
             _deliver(scorer.card, measured, output, as_json=as_json)
             failed = sum(len(one.evaluation.failures) for one in measured)
     if failed:
@@ -144,7 +144,7 @@ def _measure(
     settings: "Settings",
     scorer: "Scorer",
     sets: Sequence[tuple[str, Path]],
-    split: Split,
+    split: str,
     protocol: Protocol,
     seed: int,
 ) -> "list[Measured]":

@@ -5,6 +5,7 @@ The usual curve is the four-parameter logistic of VQEG (FR-TV Phase II report, 2
 2006): f(s) = (b1 - b2) / (1 + exp(-(s - b3) / |b4|)) + b2.
 """
 
+import math
 import warnings
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +14,8 @@ import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.special import expit
 
-_EVALUATIONS = 4000  #: of the curve, before a fit counts as not converging
+_EVALUATIONS = 500  #: of the curve, before a fit counts as not converging; scipy's own bound for a known slope
+_AGAIN = 40  #: the same for a fit that begins at that of nearly the same points, thousands of times in a bootstrap
 _PARAMETERS = 4
 
 
@@ -48,24 +50,39 @@ def logistic(scores: np.ndarray, b1: float, b2: float, b3: float, b4: float) -> 
     return values
 
 
+def _slopes(scores: np.ndarray, b1: float, b2: float, b3: float, b4: float) -> np.ndarray:
+    """Return the derivatives of `logistic` by its four parameters, (N, 4)."""
+    width = max(abs(b4), np.finfo(np.float64).tiny)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = (scores - b3) / width
+        share = expit(steps)
+        bend = (b1 - b2) * share * (1 - share)
+        columns = [share, 1 - share, -bend / width, -bend * steps / width * math.copysign(1, b4)]
+    slopes: np.ndarray = np.nan_to_num(np.stack(columns, axis=1), posinf=0.0, neginf=0.0)
+    return slopes
+
+
 def fit_mapping(scores: np.ndarray, labels: np.ndarray, start: Mapping | None = None) -> Mapping | None:
     """Fit the logistic curve by least squares; both (N,) finite.
 
     Begins at the field's initial values, b1 = max(labels), b2 = min(labels), b3 = mean(scores) and
-    b4 = std(scores) / 4, or at `start`. Falls back to a straight line, and says why, when there are fewer than five
-    points or the fit does not converge. None when either side is constant: then no curve is defined.
+    b4 = std(scores) / 4, or at `start`, the mapping of nearly the same points: then a line stays a line. Falls back to
+    a straight line, and says why, when there are fewer than five points or the fit does not converge (points on a
+    line: their curve is infinitely wide). None when either side is constant: then no curve is defined.
     """
     if _constant(scores) or _constant(labels):
         return None
     if len(scores) <= _PARAMETERS:
         return _line(scores, labels, f"{len(scores)} points are too few for a logistic fit")
-    initial: tuple[float, ...] = (labels.max(), labels.min(), scores.mean(), scores.std() / 4)
-    if start is not None and start.curve is Curve.LOGISTIC:
-        initial = start.parameters
+    if start is not None and start.curve is Curve.LINEAR:
+        return _line(scores, labels, "the logistic fit of all points did not converge")
+    initial = start.parameters if start else (labels.max(), labels.min(), scores.mean(), scores.std() / 4)
+    evaluations = _AGAIN if start else _EVALUATIONS
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", OptimizeWarning)  # about the covariance, which is not used
-            fitted, _ = curve_fit(logistic, scores, labels, p0=initial, maxfev=_EVALUATIONS)
+        # What is silenced is about the covariance, which is not used.
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore", OptimizeWarning)
+            fitted, _ = curve_fit(logistic, scores, labels, p0=initial, jac=_slopes, maxfev=evaluations)
     except RuntimeError:
         return _line(scores, labels, "the logistic fit did not converge")
     if not np.isfinite(fitted).all() or _constant(logistic(scores, *fitted)):

@@ -1,35 +1,142 @@
-"""`dpiqa evaluate` goes through to the figures."""
+"""`dpiqa evaluate` and `dpiqa explain`, from the command line to the files."""
 
 import json
 
 import pytest
-from support.photos import png
+from PIL import Image
+from support.photos import jpeg, png
 
 
 @pytest.fixture
 def labels(tmp_path):
+    """Ten pictures whose label is nearly their brightness, the last one broken; every fifth is training."""
     lines = ["image,mos,split,near_duplicate_group"]
-    for number in range(6):
-        (tmp_path / f"{number}.png").write_bytes(png(number / 10))
-        lines.append(f"{number}.png,{number / 10},{'val' if number else 'train'},")
+    for number in range(10):
+        (tmp_path / f"{number}.png").write_bytes(png(number / 10) if number != 9 else b"words")
+        mos = number / 10 + (0.05 if number % 2 else 0)
+        lines.append(f"{number}.png,{mos:.2f},{'train' if number % 5 == 0 else 'val'},")
     file = tmp_path / "labels.csv"
     file.write_text("\n".join(lines) + "\n")
     return file
 
 
-@pytest.mark.filterwarnings("ignore:An input array is constant")  # five images make a poor bootstrap
-def test_figures(run, labels):
-    pytest.importorskip("torch")
-    shown = run("evaluate", "brightness", "--labels", labels, "--json")
+def evaluate(run, labels, *more):
+    return run("evaluate", "brightness", "--dataset", "csv", "--data", labels, *more)
+
+
+def test_figures_and_a_failure_that_is_not_dropped(run, labels):
+    shown = evaluate(run, labels, "--split", "val", "--json")
+    assert shown.exit_code == 1, shown.stderr
+    assert "1 images were not scored" in shown.stderr
+    document = json.loads(shown.stdout)
+    (found,) = document["results"]
+    assert (found["n"], found["failures"], found["failure_reasons"]) == (7, 1, {"not_an_image": 1})
+    assert found["srcc"] == pytest.approx(1)
+    assert found["plcc"] > 0.98
+    assert found["intervals_95"]["srcc"] == [pytest.approx(1), pytest.approx(1)]
+    assert document["scorer"].startswith("brightness:")
+
+
+def test_people_see_one_set_as_lines_and_several_as_a_table(run, labels):
+    one = evaluate(run, labels, "--split", "train")
+    assert one.exit_code == 0, one.stderr
+    assert "SRCC" in one.stdout
+    several = evaluate(run, labels, "--split", "train", "--dataset", "csv", "--data", labels)
+    assert several.stdout.count("train (published)") == 2
+
+
+def test_five_random_splits(run, labels):
+    shown = evaluate(run, labels, "--protocol", "five-splits", "--json")
+    (found,) = json.loads(shown.stdout)["results"]
+    assert len(found["five_splits"]["sides"]) == 5
+    assert found["split"] == "five-splits"
+
+
+def test_the_report_folder(run, labels, tmp_path):
+    evaluate(run, labels, "--split", "val", "--output", tmp_path / "report")
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert names == {"evaluation.md", "evaluation.json", "scores.csv", "csv-predicted.png", "csv-errors.png"}
+
+
+def test_distortions(run, tmp_path):
+    for number in range(2):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(0.3, seed=number))
+    words = ["evaluate", "brightness", "--distortions", "--data", tmp_path]
+    words += ["--kind", "underexposure", "--kind", "haze"]
+    shown = run(*words, "--json", "--output", tmp_path / "report")
     assert shown.exit_code == 0, shown.stderr
-    figures = json.loads(shown.stdout)
-    assert (figures["srcc"], figures["failures"]) == (pytest.approx(1), 0)
-    assert "srcc" in run("evaluate", "brightness", "--labels", labels).stdout
+    document = json.loads(shown.stdout)
+    assert (document["images"], document["falling"]) == (2, 1)
+    assert document["kinds"]["haze"]["rises_at"] == [1, 2, 3, 4, 5]
+    assert (tmp_path / "report/distortions.png").stat().st_size > 1000
+    shown = run(*words, "--limit", 1)
+    assert "falls with strength for 1 of 2 kinds, over 1 pictures" in shown.stderr
+    assert "rises at 1, 2, 3, 4, 5" in shown.stdout
 
 
-def test_mistakes_are_one_line(run, labels):
-    shown = run("evaluate", "nope", "--labels", labels)
-    assert (shown.exit_code, shown.stderr.count("\n")) == (4, 1)
-    labels.write_text("a,b\n1,2\n")
-    shown = run("evaluate", "brightness", "--labels", labels)
-    assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1), shown.stderr
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["nope", "--dataset", "csv", "--data", "labels.csv"], 4, "nope"),
+        (["brightness"], 2, "one --data for each"),
+        (["brightness", "--dataset", "csv"], 2, "one --data for each"),
+        (["brightness", "--dataset", "csv", "--data", "labels.csv"], 2, "no images of split 'test'"),
+        (["brightness", "--dataset", "koniq10k", "--data", "."], 2, "KonIQ"),
+        (["brightness", "--dataset", "kniq", "--data", "."], 4, "kniq"),
+        (["brightness", "--dataset", "csv", "--data", "labels.csv", "--kind", "jpeg"], 2, "belong to --distortions"),
+        (["brightness", "--distortions", "--data", ".", "--dataset", "csv"], 2, "one folder of pictures"),
+        (["brightness", "--distortions", "--data", ".", "--kind", "rust"], 2, "rust"),
+        (["brightness", "--distortions", "--data", "nowhere"], 4, "does not exist"),
+        (
+            ["brightness", "--dataset", "csv", "--data", "labels.csv", "--split", "val", "--protocol", "five-splits"],
+            2,
+            "makes its own splits",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(run, labels, words, code, says):
+    shown = run("evaluate", *words)
+    assert shown.exit_code == code, shown.stderr
+    assert says in shown.stderr
+    assert shown.stderr.count("\n") == 1
+
+
+def test_explain_writes_a_map(run, tmp_path):
+    picture = Image.new("L", (90, 60), 200)
+    picture.paste(30, (0, 30, 45, 60))
+    picture.save(tmp_path / "photo.png")
+    shown = run("explain", "photo.png", "--model", "brightness", "-o", "map.png", "--json")
+    assert shown.exit_code == 0, shown.stderr
+    document = json.loads(shown.stdout)
+    assert document["quadrants"][1][0] == min(value for row in document["quadrants"] for value in row) < 0
+    with Image.open(tmp_path / "map.png") as drawn:
+        assert drawn.format == "PNG"
+        assert drawn.width > drawn.height
+    assert "lower left" in run("explain", "photo.png", "-m", "brightness", "-o", "map.png").stdout
+
+
+def test_explain_reads_objects(run, system):
+    system.put("in/a.jpg", jpeg(0.5))
+    shown = run("explain", f"s3://{system.name}/in/a.jpg", "-m", "brightness", "-o", "map.png", "--json")
+    assert shown.exit_code == 0, shown.stderr
+    assert json.loads(shown.stdout)["score"] == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["a.png", "-o", "map.jpg"], 2, "end its name in .png"),
+        (["a.png", "-o", "nowhere/map.png"], 2, "does not exist"),
+        (["gone.png", "-o", "map.png"], 4, "gone.png is gone"),
+        (["broken.png", "-o", "map.png"], 1, "signature"),
+        (["a.png", "-o", "map.png", "--model", "nope"], 4, "nope"),
+    ],
+)
+def test_explains_mistakes_are_one_line(run, tmp_path, words, code, says):
+    (tmp_path / "a.png").write_bytes(png(0.5))
+    (tmp_path / "broken.png").write_bytes(b"words")
+    words = words if "--model" in words else [*words, "--model", "brightness"]
+    shown = run("explain", *words)
+    assert (shown.exit_code, says in shown.stderr) == (code, True), shown.stderr
+    assert shown.stderr.count("\n") == 1
+    assert not (tmp_path / "map.png").exists()

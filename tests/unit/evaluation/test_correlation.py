@@ -35,7 +35,7 @@ SIDES = st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 9)), min_size=3, m
 
 
 @given(SIDES)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_figures_are_scipys(pairs):
     scores, labels = (np.array(side, dtype=float) / 10 for side in zip(*pairs, strict=True))
     figures = agreement(scores, labels)
