@@ -43,7 +43,7 @@ class PromptIQA(nn.Module):
         )
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.score_block = nn.Sequential(
-            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(hidden, 1), nn.Sigmoid()
+            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(hidden, 1)
         )
 
     def forward(self, images: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
@@ -71,8 +71,8 @@ class PromptIQA(nn.Module):
         """Image vectors (B, D) among fused prompts, (N, D) for all or (B, N, D) one set each -> scores (B,)."""
         shared = prompts.expand(len(vectors), *prompts.shape[-2:])
         tokens = torch.cat([vectors[:, None], shared], dim=1)
-        scores: torch.Tensor = self.score_block(self.norm(self.blocks(tokens))[:, 0])
-        return scores.squeeze(1)
+        before_sigmoid: torch.Tensor = self.score_block(self.norm(self.blocks(tokens))[:, 0])
+        return before_sigmoid.squeeze(1).float().sigmoid()  # in half precision scores above 0.5 have two digits
 
     def image_vectors(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) in [-1, 1] -> (B, D)."""

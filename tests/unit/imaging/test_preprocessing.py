@@ -5,6 +5,7 @@ from support.images import encoded, photograph
 
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.pool import DecodePool
 from dpiqa.imaging.preprocessing import Preprocessing, ResizeFilter, prepare
 
 CUBIC = Preprocessing(width=224, height=224, filter=ResizeFilter.CUBIC_OPENCV)
@@ -51,3 +52,10 @@ def test_a_file_of_the_right_size_comes_through_unchanged():
 
 def test_grey_pictures_become_three_channels():
     assert prepare(Image.new("RGB", (30, 20), (9, 9, 9)), CUBIC).tolist() == np.full((224, 224, 3), 9).tolist()
+
+
+def test_decode_processes_resize_as_this_one_does():
+    data = encoded(photograph(640, 300), "PNG")
+    with DecodePool(1, Limits()) as pool:
+        found = pool.submit(data, CUBIC).result()
+    np.testing.assert_array_equal(found, decode_and_prepare(data, CUBIC, Limits()))
