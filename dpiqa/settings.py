@@ -107,9 +107,9 @@ class Settings(BaseSettings):
     device: str = "auto"
     #: torch threads of one worker; None: torch decides
     threads: int | None = Field(None, ge=1)
-    #: images per student batch
+    #: images per batch of a small network: kinds student, onnx, pixels
     batch_size: int = Field(16, ge=1)
-    #: images per teacher batch
+    #: images per batch of a large network: kinds teacher, promptiqa
     teacher_batch_size: int = Field(4, ge=1)
     #: threads that fetch objects, per worker
     fetch_threads: int = Field(8, ge=1)

@@ -18,6 +18,7 @@ from dpiqa.errors import BrokerUnavailable, ConfigurationError, DpiqaError, Stor
 from dpiqa.objects.faults import Fault, bucket_error, describe, fault_of
 from dpiqa.objects.s3 import make_client
 from dpiqa.pipeline.stores import s3_store
+from dpiqa.requirements.store import find
 from dpiqa.storage import queries, schema
 from dpiqa.types import Stage
 from dpiqa.urls import mask_url
@@ -45,6 +46,17 @@ def tables(settings: "Settings") -> Finding:
     if found == schema.head():
         return ok("tables", f"at {found}")
     return fail("tables", f"at {found or 'none'}, this version needs {schema.head()}", "run `dpiqa db upgrade`")
+
+
+def requirements(settings: "Settings") -> Finding:
+    """Whether the requirements that the profile scores by are ready."""
+    profile = context.profile(settings)
+    names = [choice.requirement for choice in profile.choices.values() if choice.requirement]
+    if not names:
+        return ok("requirements", f"profile {profile.id} needs none")
+    with context.connection(settings) as connection:
+        found = [find(connection, name) for name in names]
+    return ok("requirements", ", ".join(f"{one.id}: {one.direction}" for one in found))
 
 
 def broker(settings: "Settings") -> Finding:

@@ -55,6 +55,7 @@ def _checks() -> dict[str, Check]:
     return {
         "database": checks.database,
         "tables": checks.tables,
+        "requirements": checks.requirements,
         "broker": checks.broker,
         "S3": checks.s3,
         "event queue": checks.events,

@@ -59,7 +59,7 @@ class Scorer(Protocol):
         """What made the scores."""
 
     def score(self, pixels: np.ndarray) -> np.ndarray:
-        """`pixels` (B, H, W, 3) uint8 as `card.preprocessing` makes them -> (B,) float64 scores, MOS/100.
+        """`pixels` (B, H, W, 3) uint8 as `card.preprocessing` makes them -> (B,) float64 scores, on `card.score_scale`.
 
         Raises `DeviceMemoryError` when the batch does not fit on the device, `ValueError` quoting expected and
         given shape on a wrong shape.

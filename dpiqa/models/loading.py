@@ -1,8 +1,9 @@
 """From a choice of model to a scorer. Imports torch only for models that need it."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.models.base import ModelCard, ModelKind, Scorer
@@ -37,16 +38,24 @@ def load_scorer(
     verify(card, models_dir)
     weights = weights_path(card, models_dir)
     assert weights is not None  # noqa: S101 - only PIXELS cards have none, and they returned above
-    loaded = _loader(card)(card, weights, device=device, threads=threads)
     if card.kind is not ModelKind.PROMPTIQA:
-        return cast("Scorer", loaded)
+        scorer: Scorer = _loader(card)(card, weights, device=device, threads=threads)
+        return scorer
     if requirement is None:
         raise ValueError(f"{choice} was to be loaded without the features of its requirement")
-    return cast("PromptIQAModel", loaded).scorer(requirement)
+    return _promptiqa(card.model_dump_json(), weights, device, threads).scorer(requirement)
 
 
-def _loader(card: ModelCard) -> "Callable[..., Scorer | PromptIQAModel]":
-    """Import what runs models of this kind, and nothing else."""
+@lru_cache(maxsize=1)
+def _promptiqa(card_json: str, weights: Path, device: str, threads: int | None) -> "PromptIQAModel":
+    """Load a checkpoint, or return the last one: the published one fills 1.3 GB, and many requirements share it."""
+    card = ModelCard.model_validate_json(card_json)
+    loaded: PromptIQAModel = _loader(card)(card, weights, device=device, threads=threads)
+    return loaded
+
+
+def _loader(card: ModelCard) -> Callable[..., Any]:
+    """Import what loads models of this kind, and nothing else."""
     extra = {ModelKind.ONNX: "onnx", ModelKind.PROMPTIQA: "promptiqa"}.get(card.kind, "models")
     try:
         if card.kind is ModelKind.ONNX:

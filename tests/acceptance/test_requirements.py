@@ -1,9 +1,12 @@
 """A requirement submitted over HTTP's road: checked by a real worker that nobody rang, then scored by."""
 
+import pytest
 from support.photos import jpeg
 from support.promptiqa import write_tiny_promptiqa
 
 from dpiqa.messages import Queue
+from dpiqa.pipeline.local_run import score_objects
+from dpiqa.pipeline.stores import s3_store
 from dpiqa.requirements.pairs import Pair
 from dpiqa.requirements.request import RequirementRequest
 from dpiqa.requirements.use import profile_for
@@ -40,3 +43,8 @@ def test_checked_by_the_sweepers_ring_and_scored_by(make_system, tmp_path, s3):
     assert len(rows) == len(LEVELS)
     (scale,) = {row.card["score_scale"] for row in system.rows("SELECT card FROM scorers")}
     assert "lower is better" in scale
+    store = s3_store(system.settings)
+    refs = [ref for page in store.list(s3.name, "photos/") for ref in page]
+    here = score_objects(store, refs, choice=profile.student, settings=system.settings)
+    queued = dict(system.rows("SELECT key, score FROM results"))
+    assert queued == pytest.approx({one.ref.key: one.score for one in here}, abs=1e-3)

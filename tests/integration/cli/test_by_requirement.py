@@ -94,6 +94,20 @@ def score_as_a_worker_would(book, job_id, card):
     book.do(ledger.record, claims[0].stage, profile, scorer, scored)
 
 
+def test_doctor_knows_what_the_profile_scores_by(run, blur, monkeypatch, tmp_path):
+    monkeypatch.setenv("DPIQA_PROFILES_DIR", str(tmp_path))
+    for name, requirement in (("good", "blur@1"), ("bad", "blur@7")):
+        student = f'{{ model = "tiny", requirement = "{requirement}" }}'
+        (tmp_path / f"{name}.toml").write_text(f'name = "{name}"\nversion = 1\nstudent = {student}\n')
+    found = {}
+    for name in ("good", "bad"):
+        monkeypatch.setenv("DPIQA_PROFILE", name)
+        shown = json.loads(run("doctor", "--json").stdout)
+        found[name] = next(one for one in shown if one["name"] == "requirements")
+    assert (found["good"]["level"], found["good"]["message"]) == ("ok", "blur@1: lower is better")
+    assert (found["bad"]["level"], "blur@7" in found["bad"]["message"]) == ("fail", True)
+
+
 def test_what_cannot_be_scored_by_is_refused_with_a_cure(run, system, card, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(0.5))
     for words, code, said in (
