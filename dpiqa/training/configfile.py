@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.training.config import RunConfig
+from dpiqa.training.plan import Arithmetic
+from dpiqa.training.precision import fastest_precision
 
 PRESETS = Path(__file__).parent / "presets"
 R = TypeVar("R", bound=RunConfig)
@@ -36,9 +38,16 @@ def resolve(
     for override in overrides:
         document = merged(document, parse_override(override))
     try:
-        return schema.model_validate(document)
+        return _settled(schema.model_validate(document))
     except ValidationError as error:
         raise _explained(error, schema, f"{file}: " if file else "") from None
+
+
+def _settled(config: R) -> R:
+    """Say what `auto` means here: a run that goes on elsewhere must not change its arithmetic in silence."""
+    if config.plan.precision is not Arithmetic.AUTO:
+        return config
+    return config.model_copy(update={"plan": config.plan.model_copy(update={"precision": fastest_precision()})})
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,8 +23,9 @@ class Schedule(StrEnum):
 class Arithmetic(StrEnum):
     """What forward passes are computed in; weights and their updates stay in float32."""
 
+    AUTO = "auto"  #: bfloat16 where the hardware has it, else float32; settled when the configuration is read
     FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"  #: autocast; twice as fast on CPUs that know it
+    BFLOAT16 = "bfloat16"  #: autocast
     FLOAT16 = "float16"  #: autocast with loss scaling, for GPUs that know no bfloat16
 
 
@@ -47,7 +48,7 @@ class Plan(BaseModel):
     weight_decay: float = Field(0.02, ge=0)  #: of matrices and kernels; vectors do not decay
     clip: float = Field(1.0, ge=0)  #: longest gradient; 0: not cut
     ema: float = Field(0.998, ge=0, lt=1)  #: decay per update of the weights' moving average; 0: no average
-    precision: Arithmetic = Arithmetic.BFLOAT16
+    precision: Arithmetic = Arithmetic.AUTO
     crop: PositiveInt | None = None  #: pixels a side of random crops at native resolution; unset: whole pictures
     mirror: bool = True  #: half of the pictures are mirrored
     seed: int = Field(0, ge=0)  #: of weights, order, crops and dropout

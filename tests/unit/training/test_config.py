@@ -1,8 +1,10 @@
 """Presets, files and overrides make one configuration; what is wrong is named."""
 
 import pytest
+import torch
 
 from dpiqa.errors import InvalidRequest
+from dpiqa.training import precision
 from dpiqa.training.config import StudentRun, TeacherMode, TeacherRun, VaeRun
 from dpiqa.training.configfile import as_toml, merged, parse_override, preset_names, resolve
 
@@ -48,6 +50,14 @@ def test_later_ones_win(tmp_path):
     assert (config.plan.epochs, config.plan.rate, config.plan.batch) == (3, 5e-5, 32)
     assert (config.output.name, config.plan.crop) == ("mine", None)
     assert config.plan.slow["fc1.weight"] == 0.01
+
+
+def test_auto_is_settled_by_what_the_machine_computes(monkeypatch):
+    for capabilities, expected in (({"avx2": True}, "float32"), ({"avx512_bf16": True}, "bfloat16")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(precision, "_capabilities", lambda found=capabilities: found)
+        assert resolve(StudentRun, preset="bundled-student").plan.precision == expected
+        assert resolve(StudentRun, preset="paper-koniq-student").plan.precision == "float32"
 
 
 def test_values_are_toml_or_else_words():
