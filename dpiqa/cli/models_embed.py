@@ -23,7 +23,6 @@ def register(group: typer.Typer) -> None:
     command(
         group,
         "embed-text",
-        "dpiqa models pull clip-vit-l14 --accept-license",
         "dpiqa models embed-text --table published-1485 --output published-1485.safetensors",
         "dpiqa models embed-text --table mine.toml --encoder ~/clip-vit-large-patch14",
     )(embed_text)

@@ -64,6 +64,7 @@ def test_old_and_new_names_of_the_vae_give_the_same_scores(tmp_path, importing, 
     given = rename(published)
     assert (given.keys() == published.keys()) == (rename is dict)
     card = importing(given, embeddings)
+    assert not card.channels_last  # the memory format that the golden values were met in
     assert card.architecture["prompt_count"] == COUNT
     assert card.architecture["text"]["prompts"] == "published-1485"
     pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
