@@ -89,7 +89,7 @@ def error_by_subset(card: ModelCard, one: Measured) -> Figure:
 
 
 def score_against_strength(card: ModelCard, sweep: Sweep) -> Figure:
-    """Draw one small figure per kind: mean score against strength, with the middle two thirds of the pictures."""
+    """Draw one small figure per kind: mean score against strength, one standard deviation of the pictures about it."""
     columns = min(_COLUMNS, len(sweep.kinds))
     lines = math.ceil(len(sweep.kinds) / columns)
     figure = new_figure(max(2.1 * columns, 4.2), 1.75 * lines + 0.9)

@@ -26,7 +26,7 @@ NAMES = [" ".join(words) for words, _ in COMMANDS]
 
 def test_the_promised_commands_exist():
     promised = ["score", "submit", "watch", "jobs", "items", "scores", "doctor", "demo", "listen", "worker", "api"]
-    promised += ["evaluate", "lookup", "flower"]
+    promised += ["evaluate", "explain", "lookup", "flower"]
     promised += ["local up", "local status", "local down", "db upgrade", "db current", "config show", "train student"]
     promised += ["models list", "models show", "models verify", "profiles list", "profiles show"]
     promised += [f"requirements {name}" for name in ("create", "prepare", "list", "show")]
