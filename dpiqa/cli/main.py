@@ -29,9 +29,9 @@ from dpiqa.cli.exits import as_help
 
 HELP = """Blind image quality scores for very large image archives.
 
-A score is MOS/100: nominally 0 to 1, higher is better, never clamped. Results go to stdout, everything else to
-stderr; --json prints one JSON document. Commands find Postgres, the broker and S3 by themselves after
-`dpiqa local up`, or through DPIQA_... variables (`dpiqa config show`)."""
+A score is MOS/100: nominally 0 to 1, higher is better, never clamped; by a requirement, it is on the requirement's
+scale. Results go to stdout, everything else to stderr; --json prints one JSON document. Commands find Postgres, the
+broker and S3 by themselves after `dpiqa local up`, or through DPIQA_... variables (`dpiqa config show`)."""
 
 app = new_group(
     "dpiqa",
