@@ -71,6 +71,7 @@ class Teacher(nn.Module):
         self.unet = _build_unet(config)
         self.QFD = QualityFeatureDecoder(config.unet.channels, config.qfd)
         self._maps: list[torch.Tensor] = []
+        self._text: torch.Tensor | None = None  # the conditioning, once it is final
         for block in self.unet.up_blocks:
             block.register_forward_hook(self._keep_map)
 
@@ -101,10 +102,11 @@ class Teacher(nn.Module):
     def features(self, images: torch.Tensor, latents: torch.Tensor) -> list[torch.Tensor]:
         """Return the outputs of the U-Net's up blocks, finest first."""
         self._maps.clear()
+        text = self.conditioning() if self._text is None else self._text
         self.unet(
             latents,
             TIMESTEP,
-            encoder_hidden_states=self.conditioning().expand(len(images), -1, -1),
+            encoder_hidden_states=text.expand(len(images), -1, -1),
             down_intrablock_additional_residuals=self.img_adapter(images),
             return_dict=False,
         )
@@ -120,7 +122,9 @@ class Teacher(nn.Module):
 
     def prepare(self) -> None:
         """Compute once what no image changes, and drop what no score needs. For inference only: it cannot be undone."""
-        freeze_text(self.unet, self.conditioning())
+        with torch.no_grad():
+            self._text = self.conditioning()
+        freeze_text(self.unet, self._text)
         self.unet.conv_norm_out = None
         self.unet.conv_out = nn.Identity()
 

@@ -24,7 +24,6 @@ def test_keys_and_values_of_the_text_are_computed_once_and_change_no_score(tiny_
         before, quality_before = tiny_teacher(images)
         tiny_teacher.prepare()
         tiny_teacher.prompts.quality.fill_(float("nan"))  # no longer read
-        tiny_teacher.conditioning = lambda: torch.zeros(1, 90, 8)
         after, quality_after = tiny_teacher(images)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
     torch.testing.assert_close(quality_after, quality_before, atol=1e-5, rtol=0)
