@@ -27,4 +27,4 @@ def _capabilities() -> dict[str, Any]:
     """Ask torch; versions that cannot say everything know of AVX-512 at least."""
     if hasattr(torch.cpu, "get_capabilities"):
         return dict(torch.cpu.get_capabilities())
-    return {"avx512_bf16": torch.cpu._is_avx512_bf16_supported()}  # noqa: SLF001 - torch says it nowhere else
+    return {"avx512_bf16": torch.cpu._is_avx512_bf16_supported()}

@@ -1,0 +1,76 @@
+"""`dpiqa train`: what reaches the terminal."""
+
+import io
+import os
+import signal
+
+import pytest
+from rich.console import Console
+from support.training import STUDENT, make_set
+from typer.testing import CliRunner
+
+from dpiqa.cli import console, train_options, train_progress
+from dpiqa.cli.main import app
+from dpiqa.errors import InvalidRequest
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "models").mkdir()
+    environment = {"DPIQA_MODELS_DIR": str(tmp_path / "models"), "DPIQA_HOME": str(tmp_path / "home")}
+    environment |= {"DPIQA_THREADS": "1", "DPIQA_DEVICE": "cpu"}
+    return lambda *words: CliRunner().invoke(app, list(map(str, words)), env=environment)
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(run, tmp_path, monkeypatch):
+    (tmp_path / "run.toml").write_text(STUDENT)
+    words = ["train", "student", "--config", tmp_path / "run.toml", "--dataset", "csv", "--data"]
+    words += [make_set(tmp_path / "set"), "--out", tmp_path / "run", "--name", "mine"]
+    words += ["--set", f"data.cache={tmp_path / 'cache'}", "--set", "output.bootstrap_draws=5"]
+    stepped = train_progress.Bar.stepped
+
+    def ctrl_c(bar, *, step, loss):
+        stepped(bar, step=step, loss=loss)
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_progress.Bar, "stepped", ctrl_c)
+        stopped = run(*words)
+    assert (stopped.exit_code, stopped.stdout) == (130, "")
+    assert "stopped after update 5 of 12" in stopped.stderr
+    assert "the same command goes on from there" in stopped.stderr
+    finished = run(*words)
+    assert finished.exit_code == 0, finished.stderr
+    assert finished.stdout.startswith("mine:")
+    assert "going on after update 5 of 12" in finished.stderr
+    assert "update 6: srcc" in finished.stderr
+
+
+def test_the_bar_shows_rate_time_left_loss_and_srcc(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(
+        console, "stderr", lambda: Console(file=shown, force_terminal=True, width=200, color_system=None)
+    )
+    with train_progress.watching() as watch:
+        watch.started(step=0, steps=10)
+        for step in range(1, 6):
+            watch.stepped(step=step, loss=0.5 / step)
+        watch.validated(step=5, figures={"srcc": 0.71234, "plcc": 0.7, "rmse": 0.1}, best=True)
+        watch._progress.refresh()
+    text = shown.getvalue()
+    assert "update 5: srcc 0.7123 plcc 0.7000 rmse 0.1000 (best)" in text
+    last = text.split("training")[-1]
+    assert "5/10" in last
+    assert "loss 0.1" in last
+    assert "srcc 0.7123" in last
+    assert "/s" in last
+
+
+def test_data_sets_and_places_go_in_pairs(tmp_path):
+    path = tmp_path / 'a "quoted" name'
+    found = train_options.overrides(["plan.epochs=3"], ["csv"], [path], tmp_path, "mine")
+    assert found[0] == "plan.epochs=3"
+    assert r"a \"quoted\" name" in found[1]
+    with pytest.raises(InvalidRequest, match="2 data sets and 1 places"):
+        train_options.overrides(None, ["csv", "clive"], [path], None)
