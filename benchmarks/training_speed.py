@@ -21,6 +21,7 @@ from dpiqa.training.config import RunConfig, StudentRun, TeacherRun, VaeRun
 from dpiqa.training.configfile import resolve
 from dpiqa.training.labelled import Labelled
 from dpiqa.training.loop import fit
+from dpiqa.training.memory import keep_buffers
 from dpiqa.training.records import Nobody
 from dpiqa.training.student import StudentTask, new_student
 from dpiqa.training.task import Task
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], dest="overrides", help="settings, e.g. plan.precision=float32")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    keep_buffers()  # as `dpiqa train` does
     if options.threads:
         torch.set_num_threads(options.threads)
     rows = [measure(kind, options.updates, options.overrides) for kind in options.kinds]

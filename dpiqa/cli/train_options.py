@@ -73,7 +73,9 @@ def run(config: R, train: Callable[[R, "Surroundings"], Any], *, print_config: b
     settings = context.settings()
     with needing_torch(settings.threads), _stoppable():
         from dpiqa.training.commands import Surroundings
+        from dpiqa.training.memory import keep_buffers
 
+        keep_buffers()
         with watching() as watch:
             here = Surroundings(models_dir=settings.models_dir, device=settings.device, watch=watch)
             made = train(config, here)

@@ -1,5 +1,8 @@
 """Rates, groups, averages, losses, crops, heads."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -142,3 +145,12 @@ def test_the_decoders_normalisation_folds_away():
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(quality_after, quality_before, atol=1e-5, rtol=1e-4)
     assert set(decoder.state_dict()) == names
+
+
+def test_glibc_is_asked_to_keep_what_is_freed():
+    """In a process of its own: it cannot be taken back."""
+    code = (
+        "import platform; from dpiqa.training.memory import keep_buffers; print(platform.libc_ver()[0], keep_buffers())"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert said[-1] == str(said[0] == "glibc")
