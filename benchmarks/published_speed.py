@@ -36,6 +36,7 @@ def load(kind: ModelKind, device: torch.device) -> tuple[nn.Module, Scorer]:
         kind=kind,
         sha256="0" * 64,
         preprocessing=Preprocessing(width=side, height=side),
+        channels_last=kind is not ModelKind.TEACHER,  # as the importer makes cards
         licence="none",
     )
     network = build_network(card).to_empty(device=device)

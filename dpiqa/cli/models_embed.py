@@ -80,7 +80,7 @@ def embed_text(
         ) from error
     loaded = load_text_encoder(folder, chosen.pooling, device=choose_device(settings.device))
     with progress.counting("prompts", len(chosen.texts())) as advance:
-        made, path = cached_embeddings(chosen, table, loaded, settings.models_dir / CACHE, progress=advance)
+        made, path = cached_embeddings(chosen, Path(table).name, loaded, settings.models_dir / CACHE, progress=advance)
     if output is not None:
         write_embeddings(output, made)
     document = {"file": str(output or path), "shape": list(made.values.shape), **made.source.model_dump(mode="json")}

@@ -43,8 +43,9 @@ def test_the_texts_of_a_table_are_printed_in_the_order_of_their_embeddings(run):
 
 def test_a_table_of_ones_own_is_embedded_once_and_copied_to_the_output(run, models_dir, tmp_path):
     write_tiny_clip(tmp_path / "clip")
-    (tmp_path / "mine.toml").write_text(TABLE)
-    words = ("models", "embed-text", "--table", "mine.toml", "--encoder", "clip", "--device", "cpu", "--json")
+    table = tmp_path / "mine.toml"
+    table.write_text(TABLE)
+    words = ("models", "embed-text", "--table", table, "--encoder", "clip", "--device", "cpu", "--json")
     ended = run(*words, "--output", "text.safetensors")
     assert ended.exit_code == 0, ended.output
     said = json.loads(ended.stdout)
