@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from dpiqa.cli.main import app
 from dpiqa.training.records import read_log
 
+pytestmark = pytest.mark.timeout(900)  # a slow machine is no failure
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.timeout(900)  # a slow machine is no failure
 TESTS = Path(__file__).parents[2]
 
 
