@@ -46,8 +46,8 @@ def contamination(card: ModelCard, dataset: str, split: str, *, published: bool)
         return ""
     if dataset.partition(":")[0] == "csv":
         return ANY_CSV
-    if not card.trained_on.strip():
-        return UNKNOWN
+    if not any(_names(card.trained_on, known) for known in (dataset, *_ALIASES, *_WORDS)):
+        return UNKNOWN  # words that name no data set, such as "photographs of mine", prove nothing
     if not _names(card.trained_on, dataset):
         return ZERO_SHOT
     return _of_its_own_set(card, dataset, split, published=published)
