@@ -1,6 +1,7 @@
 """Published files into tensors. Nothing in a file is executed: pickles are read with `weights_only=True`."""
 
 import pickletools
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ _MISTAKEN = (
     (b"<", "it is a web page, not a checkpoint", "open the address in a browser and download the file by hand"),
     (b"{", "it is a JSON document, not a checkpoint", "name the file with the weights"),
 )
+#: How torch's unpickler says what it will not load.
+_FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)|Unsupported (operand \d+)")
 _PICKLE = (b"PK\x03\x04", b"\x80")
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 #: Figures that training scripts leave beside the weights: plain numbers, pickled through these. numpy renamed its core.
@@ -64,15 +67,16 @@ def _read_pickle(file: Path) -> Any:
         with torch.serialization.safe_globals(_SCALARS):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # damaged and hostile pickles raise anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "GLOBAL" in str(error) or "weights_only" in reason.lower():
-            wanted = next((line for line in str(error).splitlines() if "GLOBAL" in line), reason)
+        wanted = _FORBIDDEN.search(str(error))
+        if wanted:
             raise CheckpointError(
-                f"{file} was refused: it is a pickle that wants more than tensors: {wanted.strip()}",
+                f"{file} was refused: this pickle wants more than tensors and numbers: {wanted[1] or wanted[2]}",
                 cure="loading it might run its author's code; ask for a safetensors file",
             ) from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
+        size = file.stat().st_size
         raise CheckpointError(
-            f"{file} is damaged or cut off ({file.stat().st_size:,} bytes): {reason}", cure="download it again"
+            f"{file} is damaged or cut off ({size:,} bytes): {reason}", cure="get it again"
         ) from error
 
 
