@@ -11,8 +11,6 @@ from dpiqa.models.base import ModelCard, ModelKind
 #: How cards and papers call a data set, in small letters without punctuation.
 _ALIASES: dict[str, tuple[str, ...]] = {
     "koniq10k": ("koniq",),
-    "clive": ("clive", "livec", "livechallenge", "livewild", "liveinthewild"),
-    "flive": ("flive", "livefb", "livefacebook", "paq2piq"),
     "spaq": ("spaq",),
     "biq2021": ("biq2021",),
     "kadid10k": ("kadid",),
@@ -23,8 +21,13 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "uwiqa": ("uwiqa",),
     "aigciqa2023": ("aigciqa",),
 }
-#: Short names that would be found inside other words: looked for as whole words instead.
-_WORDS: dict[str, str] = {"live": r"\blive\b(?![ -]?(challenge|in|fb|facebook|c\b|wild))", "bid": r"\bbid\b"}
+#: Names that would be found inside other names ("LIVE, CSIQ" holds "livec"): looked for as words instead.
+_WORDS: dict[str, str] = {
+    "live": r"\blive\b(?![ -]?(challenge|in the wild|wild|fb|facebook|c\b))",
+    "clive": r"\b(clive|livec|live[ -]c|live[ -]?(challenge|wild|in the wild))\b",
+    "flive": r"\b(flive|live[ -]?fb|live[ -]?facebook|paq-?2-?piq)\b",
+    "bid": r"\bbid\b",
+}
 
 HELD_OUT = "held out, by the card; the same data set as the training images"
 CHOSEN = "chosen on this split, by the card: somewhat flattering"

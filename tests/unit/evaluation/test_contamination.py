@@ -20,6 +20,10 @@ def card(trained_on, figures=None):
         ("LIVE-FB (FLIVE)", "flive", "test", True, known.SPLIT_UNKNOWN),
         ("LIVE-FB (FLIVE)", "live", "all", False, known.ZERO_SHOT),
         ("LIVE in the Wild Challenge (CLIVE)", "clive", "test", True, known.SPLIT_UNKNOWN),
+        ("LIVE, CSIQ", "clive", "all", False, known.ZERO_SHOT),
+        ("LIVE-C", "clive", "test", True, known.SPLIT_UNKNOWN),
+        ("LIVEFB, split unknown", "flive", "test", True, known.SPLIT_UNKNOWN),
+        ("LIVEFB, split unknown", "clive", "test", True, known.ZERO_SHOT),
         ("CLIVE, LIVE, CSIQ", "live", "test", True, known.SPLIT_UNKNOWN),
         ("CSIQ; photographs for bidding", "bid", "all", False, known.ZERO_SHOT),
         ("12 mixed data sets, splits unknown", "koniq10k", "test", True, known.UNKNOWN),
@@ -49,6 +53,17 @@ def test_the_bundled_models_have_seen_their_training_split(name):
     assert contamination(bundled, "biq2021", "test", published=True) == known.HELD_OUT
     assert contamination(bundled, "biq2021", "test", published=False) == known.FAMILY
     assert contamination(bundled, "koniq10k", "test", published=True) == known.ZERO_SHOT
+
+
+def test_promptiqa_was_trained_on_twelve_sets():
+    promptiqa = card(
+        "LIVE, CSIQ, TID2013, KADID-10k, BID, SPAQ, CLIVE, KonIQ-10k, GFIQA-20k, AGIQA-3K, AIGCIQA2023 and UWIQA,"
+        " mixed; splits unknown"
+    )
+    sets = [spec.name for spec in (DATASETS.values() if isinstance(DATASETS, dict) else DATASETS) if spec.name != "csv"]
+    notes = {name: contamination(promptiqa, name, "test", published=True) for name in sets}
+    assert [name for name, note in notes.items() if note == known.ZERO_SHOT] == ["flive", "biq2021"]
+    assert set(notes.values()) == {known.ZERO_SHOT, known.SPLIT_UNKNOWN}
 
 
 def test_a_function_of_the_pixels_has_seen_nothing():
