@@ -18,7 +18,7 @@ import structlog
 from machine import describe
 from scipy.stats import spearmanr
 
-from dpiqa.datasets.csvfile import read_labels
+from dpiqa.datasets import load_dataset
 from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
@@ -77,7 +77,11 @@ def measure(name: str, images: list[LabelledImage], options: argparse.Namespace)
         if not rows:
             exact = scores
         mos = np.array([image.mos for image in images[::every]])
-        row = {"scorer": scorer.card.scorer_id, "precision": precision.value, "channels_last": channels_last}
+        row: dict[str, object] = {
+            "scorer": scorer.card.scorer_id,
+            "precision": precision.value,
+            "channels_last": channels_last,
+        }
         row |= compare(scores, exact[::every], mos)
         for place, clock in enumerate(("ms_per_image", "cpu_ms_per_image")):
             row[clock] = [round(float(value), 1) for value in np.quantile(times[:, place], [0.25, 0.5, 0.75])]
@@ -99,7 +103,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is the report's
-    images = [image for image in read_labels(options.data) if image.split == options.split]
+    images = [image for image in load_dataset("csv", options.data).images if image.split == options.split]
     rows = [row for name in options.models for row in measure(name, images, options)]
     report = {"machine": describe(), "command": " ".join(sys.argv), "split": options.split, "rows": rows}
     if options.json:

@@ -10,6 +10,7 @@ import json
 import statistics
 import sys
 import time
+from typing import cast
 
 import numpy as np
 import psutil
@@ -20,7 +21,9 @@ from torch import nn
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard, ModelKind, Scorer
 from dpiqa.models.networks import build_network
+from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import PromptIQAModel
+from dpiqa.models.teacher import Teacher
 from dpiqa.models.torch_scorer import choose_device, memory_format, ready_scorer
 from dpiqa.requirements.prepared import PreparedRequirement
 from dpiqa.types import Direction
@@ -46,14 +49,15 @@ def load(kind: ModelKind, device: torch.device) -> tuple[nn.Module, Scorer]:
             tensor.fill_(1) if constant else tensor.normal_(std=0.02)
     network = network.to(memory_format=memory_format(card)).eval().requires_grad_(requires_grad=False)
     if kind is ModelKind.TEACHER:
-        network.prepare()
+        cast("Teacher", network).prepare()
     if kind is not ModelKind.PROMPTIQA:
         return network, ready_scorer(card, network, device)
-    features = np.zeros((PAIRS, network.config.width), dtype=np.float32)
+    promptiqa = cast("PromptIQA", network)
+    features = np.zeros((PAIRS, promptiqa.config.width), dtype=np.float32)
     requirement = PreparedRequirement(
         name="none", version=1, base_scorer_id=card.scorer_id, features=features, direction=Direction.HIGHER
     )
-    return network, PromptIQAModel(card, network, device).scorer(requirement)
+    return network, PromptIQAModel(card, promptiqa, device).scorer(requirement)
 
 
 def measure(kind: ModelKind, options: argparse.Namespace) -> dict[str, object]:
