@@ -68,7 +68,6 @@ def task_of(kind: str, overrides: list[str]) -> tuple[Task, RunConfig]:
         return StudentTask(new_student(student.model.architecture, student.model.begin, 0.5), data, student), student
     teacher = resolve(TeacherRun, preset="bundled-teacher", overrides=overrides)
     assert teacher.model.architecture is not None  # the preset's
-    assert teacher.model.architecture is not None
     network = Teacher(teacher.model.architecture)
     prepare_teacher(network, teacher.model, 0.5)
     return TeacherTask(network, data, teacher), teacher
