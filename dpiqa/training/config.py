@@ -7,8 +7,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
+from dpiqa.imaging.distortions import KINDS
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.student import StudentConfig
 from dpiqa.models.teacher import TeacherConfig
@@ -73,14 +83,37 @@ class ScoreLoss(Part):
     margin: NonNegativeFloat = 0.25  #: of the batch's standard deviation of labels
 
 
-class StudentLoss(ScoreLoss):
+class SpoiledLoss(Part):
+    """Order of crops that are spoiled on the way; not in the paper. See `dpiqa.training.spoiled`."""
+
+    share: float = Field(0, ge=0, le=1)  #: of a batch's crops that are also shown spoiled, at two strengths each
+    weight: NonNegativeFloat = 1.0
+    margin: NonNegativeFloat = 0.05  #: by which each further strength must lower the score, in the loss's unit
+    kinds: tuple[str, ...] = ()  #: distortions to draw from; all if empty
+
+    @field_validator("kinds")
+    @classmethod
+    def _known(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [kind for kind in kinds if kind not in KINDS]
+        if unknown:
+            raise ValueError(f"no distortion is called {unknown[0]!r}; known: {', '.join(sorted(KINDS))}")
+        return kinds
+
+
+class PhotographLoss(ScoreLoss):
+    """What students and teachers have in common."""
+
+    spoiled: SpoiledLoss = SpoiledLoss()
+
+
+class StudentLoss(PhotographLoss):
     """What a student learns from its teacher besides."""
 
     teacher_map: NonNegativeFloat = 1.0  #: weight of the squared error against the teacher's quality map (equation 12)
     teacher_score: NonNegativeFloat = 0.0  #: weight of the squared error against its score; not in the paper
 
 
-class TeacherLoss(ScoreLoss):
+class TeacherLoss(PhotographLoss):
     """What a teacher learns."""
 
     guide_share: float = Field(0.5, ge=0, le=1)  #: of the guide's calibrated score in the targets

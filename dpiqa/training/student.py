@@ -1,7 +1,6 @@
 """The student: a CNN trained on the labels, and on the teacher's feature map and score where there is a teacher."""
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +10,12 @@ from torch import nn
 from dpiqa.errors import InvalidRequest
 from dpiqa.models.student import Student, StudentConfig
 from dpiqa.training.answers import Answers
-from dpiqa.training.config import Begin, StudentRun, Unit
+from dpiqa.training.config import Begin, ScoreLoss, StudentRun, Unit
 from dpiqa.training.crops import Crops, as_images, random_crops
 from dpiqa.training.heads import begin_as_pooling
 from dpiqa.training.labelled import Labelled, validate
 from dpiqa.training.losses import ranking_loss
+from dpiqa.training.spoiled import order_terms, spoil, with_spoiled
 from dpiqa.training.task import Validation, shuffled_batches
 
 #: Pixels per cell of a student's map before it is resized: stride 32, and a transposed convolution.
@@ -47,15 +47,20 @@ class StudentTask:
         return shuffled_batches(self.data.train, self.config.plan.batch, rng)
 
     def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Labels' error and order; with a teacher the error against its map, cut where the crop is cut, and score."""
+        """Labels' error and order; with a teacher the error against its map, cut where the crop is cut, and score.
+
+        Crops that are also shown spoiled must score below themselves.
+        """
         mirror, align = self.config.plan.mirror, math.lcm(STRIDE, self._cell)
         crops = random_crops(rows, self._extent, self._crop, align, rng, mirror=mirror)
-        images = as_images(crops.cut(self.data.pixels), _device(self.network))
-        scores, feature_map = network(images)
-        scores = scores.float() / self._unit
-        terms = score_terms(scores, self.data.labels[rows] / self._unit, self.config.loss)
+        pixels = crops.cut(self.data.pixels)
+        spoiled = spoil(pixels, self.config.loss.spoiled, rng)
+        scores, feature_map = network(as_images(with_spoiled(pixels, spoiled), _device(self.network)))
+        scores, own = scores.float() / self._unit, slice(len(rows))
+        terms = score_terms(scores[own], self.data.labels[rows] / self._unit, self.config.loss)
+        terms |= order_terms(scores, spoiled, self.config.loss.spoiled)
         if self._answers is not None:
-            terms |= self._distillation(self._answers, scores, feature_map.float(), crops)
+            terms |= self._distillation(self._answers, scores[own], feature_map[own].float(), crops)
         return terms
 
     def _distillation(
@@ -82,7 +87,7 @@ def new_student(config: StudentConfig, begin: Begin, centre: float) -> Student:
     return student
 
 
-def score_terms(scores: torch.Tensor, labels: np.ndarray, loss: Any) -> dict[str, torch.Tensor]:
+def score_terms(scores: torch.Tensor, labels: np.ndarray, loss: ScoreLoss) -> dict[str, torch.Tensor]:
     """Squared error and margin ranking of scores (B,) against labels (B,), both in the loss's unit."""
     wanted = torch.from_numpy(labels).to(scores.device).float()
     terms = {"squared": F.mse_loss(scores, wanted)}

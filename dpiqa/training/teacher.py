@@ -15,6 +15,7 @@ from dpiqa.training.crops import as_images, random_crops
 from dpiqa.training.heads import begin_as_pooling, fold, normalise
 from dpiqa.training.labelled import Labelled, validate
 from dpiqa.training.modes import apply_mode, merge_lora
+from dpiqa.training.spoiled import order_terms, spoil, with_spoiled
 from dpiqa.training.starts import fill, fill_from_diffusion, fill_vae, start_card, start_network, vae_scaling
 from dpiqa.training.student import check_crop, score_terms
 from dpiqa.training.task import Validation, shuffled_batches
@@ -38,14 +39,18 @@ class TeacherTask:
         return shuffled_batches(self.data.train, self.config.plan.batch, rng)
 
     def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Error and order of the targets."""
+        """Error and order of the targets; crops that are also shown spoiled must score below themselves."""
         mirror, device = self.config.plan.mirror, next(self.network.parameters()).device
         crops = random_crops(rows, self._extent, self._crop, self._align, rng, mirror=mirror)
-        images = as_images(crops.cut(self.data.pixels), device)
+        pixels = crops.cut(self.data.pixels)
+        spoiled = spoil(pixels, self.config.loss.spoiled, rng)
+        images = as_images(with_spoiled(pixels, spoiled), device)
         with torch.no_grad():
             latents = encode(self.network.vae, images, self._noise(images))
         scores, _ = network(images, latents)
-        return score_terms(scores.float() / self._unit, self._targets[rows] / self._unit, self.config.loss)
+        scores = scores.float() / self._unit
+        terms = score_terms(scores[: len(rows)], self._targets[rows] / self._unit, self.config.loss)
+        return terms | order_terms(scores, spoiled, self.config.loss.spoiled)
 
     def _noise(self, images: torch.Tensor) -> torch.Tensor | None:
         """Draw anew for every crop, where the teacher samples the posterior."""
