@@ -35,7 +35,7 @@ class ServingOrder(sorted_cycle):
 
 def make_celery(broker_url: str) -> Celery:
     """Make a Celery app with the settings of the design; without tasks."""
-    app = Celery("dpiqa", broker=broker_url, set_as_current=False)
+    app = Celery("dpiqa", broker=broker_url, task_cls="dpiqa.workers.request:DoorbellTask", set_as_current=False)
     app.conf.update(
         task_queues=[_doorbell(queue.value) for queue in Queue],
         task_ignore_result=True,

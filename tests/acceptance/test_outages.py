@@ -129,3 +129,21 @@ def test_a_polite_end_gives_leases_back_at_once(make_system, s3, s3_proxy):
     assert student.popen.returncode == 0
     assert system.value("SELECT max(crashes) FROM items") == 0
     assert system.value("SELECT count(*) FROM workers") == 0
+
+
+def test_a_worker_outlives_the_connection_that_brought_its_work(make_system, s3, s3_proxy, valkey_server):
+    system = make_system(s3_endpoint_url=s3_proxy.url, lease_seconds=60)
+    student, teacher = system.worker("student"), system.worker("teacher")
+    system.ready(2)
+    s3_proxy.hold()
+    fill(s3, 40)
+    system.listener()
+    system.wait(lambda: system.states().get("leased", 0) >= 16, "chunks in hand")
+    valkey_server.process.kill()
+    valkey_server.start()
+    system.wait(lambda: student.command.log.read_text().count("Connected to redis") == 2, "new connection")
+    s3_proxy.let_go()
+    system.wait(lambda: system.ended() == 40, "40 ended items")
+    assert_all_scored(system, 40)
+    assert student.alive
+    assert teacher.alive

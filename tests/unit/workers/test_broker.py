@@ -1,4 +1,8 @@
+from types import SimpleNamespace
+
+from celery.worker.request import create_request_cls
 from dpiqa.workers.broker import TRANSPORT_OPTIONS, make_celery
+from kombu.utils.imports import symbol_by_name
 from kombu.utils.scheduling import cycle_by_name
 
 from dpiqa.messages import Queue
@@ -10,6 +14,36 @@ def test_live_is_asked_before_bulk_whatever_the_order_of_consumption():
         cycle.update(queues)
         cycle.rotate("live")
         assert cycle.consume(3) == [Queue.LIVE, Queue.BULK, Queue.MAINTENANCE]
+
+
+def test_nothing_is_said_to_redis_about_a_message_in_hand():
+    """Neither before, nor after, nor instead of work: over a connection that was lost it would end the worker."""
+    app = make_celery("redis://127.0.0.1:1/0")
+
+    @app.task(name="ring")
+    def ring():
+        pass
+
+    said = []
+    header = {"id": "1", "task": "ring", "lang": "py", "argsrepr": "()", "kwargsrepr": "{}"}
+    message = SimpleNamespace(
+        headers=header, properties={}, delivery_info={}, body=b"[[], {}, {}]", content_type="application/json",
+        content_encoding="utf-8", payload=([], {}, {}),
+    )  # fmt: skip
+    request_class = create_request_cls(symbol_by_name(ring.Request), ring, Pool(), "here", None, app=app)
+    request = request_class(message, on_ack=lambda *_: said.append("ack"), app=app, task=ring, body=message.body)
+    request.execute_using_pool(Pool())
+    request.on_accepted(1, 0.0)
+    request.on_success((0, None, 0.0))
+    assert request.acknowledged
+    assert said == []
+
+
+class Pool:
+    """A pool that is given work and does nothing with it."""
+
+    def apply_async(self, *_, **__):
+        return self
 
 
 def test_a_message_is_a_doorbell_only():
