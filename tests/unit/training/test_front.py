@@ -1,7 +1,6 @@
 """`dpiqa train`: what reaches the terminal."""
 
 import io
-import os
 import signal
 
 import pytest
@@ -32,7 +31,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(run, tmp_path, monke
     def ctrl_c(bar, *, step, loss):
         stepped(bar, step=step, loss=loss)
         if step == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
         patch.setattr(train_progress.Bar, "stepped", ctrl_c)
