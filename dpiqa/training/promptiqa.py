@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dpiqa.errors import InvalidRequest
@@ -18,7 +19,6 @@ from dpiqa.training.crops import as_images, random_crops
 from dpiqa.training.labelled import Labelled, judged
 from dpiqa.training.plan import Arithmetic
 from dpiqa.training.promptiqa_config import PromptIQARun, PromptLoss
-from dpiqa.training.student import score_terms
 from dpiqa.training.task import Validation, shuffled_batches
 
 _DTYPES = {Arithmetic.BFLOAT16: torch.bfloat16, Arithmetic.FLOAT16: torch.float16}
@@ -47,9 +47,9 @@ def others(count: int) -> torch.Tensor:
 
 
 def as_requirement(labels: np.ndarray, how: PromptLoss, rng: np.random.Generator) -> np.ndarray:
-    """Labels (B,) in [0, 1] as another requirement might give them: scaled by one factor, turned, both or neither."""
-    if rng.random() < how.scaling:
-        labels = labels * rng.uniform(how.smallest_factor, 1)
+    """Labels (B,) in [0, 1] as another requirement might give them: the best made 1, turned, both or neither."""
+    if rng.random() < how.scaling and labels.max() > 0:
+        labels = labels / labels.max()
     return 1 - labels if rng.random() < how.flipping else labels
 
 
@@ -111,7 +111,7 @@ class PromptIQATask:
         device = next(self.network.parameters()).device
         labels = as_requirement(data.labels[own], self.config.loss, rng)
         scores = network(as_images(whole.cut(data.pixels), device), torch.from_numpy(labels).float().to(device))
-        return score_terms(scores.float(), labels, self.config.loss)
+        return {"absolute": F.l1_loss(scores.float(), torch.from_numpy(labels).to(scores.device).float())}
 
     def validate(self, network: nn.Module) -> Validation:
         """Measure every set by a prompt of its own training images; the mean SRCC over the sets decides."""

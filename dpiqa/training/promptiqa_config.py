@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from dpiqa.models.promptiqa.config import PromptIQAConfig
-from dpiqa.training.config import Part, RunConfig, ScoreLoss
+from dpiqa.training.config import Part, RunConfig
 
 
 class PromptIQAModel(Part):
@@ -25,12 +25,10 @@ class PromptIQAModel(Part):
         return self
 
 
-class PromptLoss(ScoreLoss):
-    """What every image is held to, its prompt being the rest of its batch, and how batches become requirements."""
+class PromptLoss(Part):
+    """How batches become requirements. Every image is held to its label by absolute error, as in the paper."""
 
-    ranking: float = Field(0.0, ge=0)  #: weight of the ranking term
-    scaling: float = Field(0.5, ge=0, le=1)  #: share of the batches whose labels are multiplied by one factor
-    smallest_factor: float = Field(0.5, gt=0, le=1)  #: factors are uniform from here to 1
+    scaling: float = Field(0.5, ge=0, le=1)  #: share of the batches whose labels are divided by their largest
     flipping: float = Field(0.1, ge=0, le=1)  #: share of the batches whose labels s become 1 - s
 
 
