@@ -19,14 +19,14 @@ from machine import describe
 from torch import nn
 
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.models.base import ModelCard, ModelKind, Scorer
+from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.networks import build_network
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import PromptIQAModel
 from dpiqa.models.teacher import Teacher
 from dpiqa.models.torch_scorer import choose_device, memory_format, ready_scorer
 from dpiqa.requirements.prepared import PreparedRequirement
-from dpiqa.types import Direction
+from dpiqa.types import Direction, ModelKind
 
 PAIRS = 10  # of PromptIQA's requirement: as its authors' demo
 

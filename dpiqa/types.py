@@ -140,3 +140,13 @@ class Removal:
     version_id: str | None = None
     occurred_at: datetime | None = None
     sequencer: str | None = None
+
+
+class ModelKind(StrEnum):
+    """What family a model belongs to."""
+
+    STUDENT = "student"  #: DP-IQA student: EfficientNet
+    TEACHER = "teacher"  #: DP-IQA teacher: Stable Diffusion prior
+    ONNX = "onnx"  #: the older published student
+    PROMPTIQA = "promptiqa"  #: scores by a requirement's image-score pairs
+    PIXELS = "pixels"  #: a known function of the pixels, for tests and smoke runs

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from dpiqa.cli import context
 from dpiqa.cli.findings import Finding, fail, ok, warn
-from dpiqa.models.base import ModelKind
+from dpiqa.types import ModelKind
 
 if TYPE_CHECKING:
     from dpiqa.settings import Settings

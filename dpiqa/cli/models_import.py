@@ -9,7 +9,7 @@ import typer
 from dpiqa.cli import console, context, options
 from dpiqa.cli.app import command
 from dpiqa.errors import InvalidRequest
-from dpiqa.models.base import ModelKind
+from dpiqa.types import ModelKind
 
 if TYPE_CHECKING:
     from dpiqa.models.base import ModelCard

@@ -6,7 +6,8 @@ card also says that these images were held out.
 
 import re
 
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
+from dpiqa.types import ModelKind
 
 #: How cards and papers call a data set, in small letters without punctuation.
 _ALIASES: dict[str, tuple[str, ...]] = {

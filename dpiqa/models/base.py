@@ -1,23 +1,12 @@
 """What a scorer is, and the card that travels with its weights. Free of torch."""
 
-from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.types import Precision
-
-
-class ModelKind(StrEnum):
-    """What family a model belongs to."""
-
-    STUDENT = "student"  #: DP-IQA student: EfficientNet
-    TEACHER = "teacher"  #: DP-IQA teacher: Stable Diffusion prior
-    ONNX = "onnx"  #: the older published student
-    PROMPTIQA = "promptiqa"  #: scores by a requirement's image-score pairs
-    PIXELS = "pixels"  #: a known function of the pixels, for tests and smoke runs
+from dpiqa.types import ModelKind, Precision
 
 
 class ModelCard(BaseModel):

@@ -5,7 +5,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from dpiqa.errors import CheckpointError
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
+from dpiqa.types import ModelKind
 
 
 def build_network(card: ModelCard) -> nn.Module:

@@ -6,7 +6,8 @@ import numpy as np
 
 from dpiqa.errors import CheckpointError
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
+from dpiqa.types import ModelKind
 
 BRIGHTNESS = ModelCard(
     name="brightness",

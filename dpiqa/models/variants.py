@@ -1,9 +1,9 @@
 """Which options a model has, and the card of the scorer that they make of it. Pure, and free of torch."""
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.models.choice import ModelChoice
-from dpiqa.types import Precision, Stage
+from dpiqa.types import ModelKind, Precision, Stage
 
 #: Kinds whose networks run in torch, in any precision and memory format.
 _TORCH = frozenset({ModelKind.STUDENT, ModelKind.TEACHER, ModelKind.PROMPTIQA})

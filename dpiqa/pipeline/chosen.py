@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from sqlalchemy import Connection
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.models.base import ModelCard, ModelKind, Scorer
+from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.cards import find_card
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
@@ -16,7 +16,7 @@ from dpiqa.requirements.prepared import PreparedRequirement
 from dpiqa.requirements.store import find
 from dpiqa.settings import Settings
 from dpiqa.storage.sessions import make_engine, transaction
-from dpiqa.types import Stage
+from dpiqa.types import ModelKind, Stage
 
 #: Opens a transaction; called only where a requirement is to be read.
 Transact = Callable[[], AbstractContextManager[Connection]]

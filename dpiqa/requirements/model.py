@@ -6,9 +6,10 @@ from typing import Protocol
 import numpy as np
 
 from dpiqa.errors import CheckpointError, ConfigurationError, InvalidRequest
-from dpiqa.models.base import ModelCard, ModelKind, Scorer
+from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.cards import find_card, verify, weights_path
 from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.types import ModelKind
 
 
 class PromptModel(Protocol):

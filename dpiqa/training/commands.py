@@ -10,7 +10,7 @@ from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.datasets.load import PUBLISHED, RANDOM, load_dataset
 from dpiqa.errors import InvalidRequest
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.student import StudentConfig
@@ -30,6 +30,7 @@ from dpiqa.training.student import StudentTask, new_student
 from dpiqa.training.task import Task
 from dpiqa.training.teacher import TeacherTask, finish_teacher, new_teacher, prepare_teacher
 from dpiqa.training.vae import Rebuilder, VaeTask, save_vae
+from dpiqa.types import ModelKind
 
 CONFIG_NAME = "config.toml"  #: the settings a run was begun with, all of them
 

@@ -8,7 +8,7 @@ import torch
 
 from dpiqa.evaluation.evaluate import evaluate
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.models.base import ModelCard, ModelKind, Scorer
+from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.promptiqa.config import SCORE_SCALE, PromptIQAConfig
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import PromptIQAModel, load_promptiqa
@@ -21,7 +21,7 @@ from dpiqa.training.labelled import Labelled, load_labelled
 from dpiqa.training.promptiqa import Mixture, PromptIQATask, spread_rows
 from dpiqa.training.promptiqa_config import PromptIQARun
 from dpiqa.training.starts import fill, read_tensors, start_card, start_network
-from dpiqa.types import Direction
+from dpiqa.types import Direction, ModelKind
 
 
 def train_promptiqa(config: PromptIQARun, here: Surroundings) -> ModelCard | None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dpiqa.errors import CheckpointError, ConfigurationError, InvalidRequest
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import find_card, verify, weights_path
 from dpiqa.models.checkpoint import load_strictly, mismatch
 from dpiqa.models.choice import ModelChoice
@@ -17,6 +17,7 @@ from dpiqa.models.loading import load_scorer
 from dpiqa.models.networks import build_network
 from dpiqa.models.student import Student
 from dpiqa.models.torch_scorer import TorchScorer
+from dpiqa.types import ModelKind
 
 
 def start_card(name: str, kind: ModelKind, models_dir: Path | None) -> ModelCard:

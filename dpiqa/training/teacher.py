@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
-from dpiqa.models.base import ModelKind
 from dpiqa.models.teacher import Teacher, TeacherConfig
 from dpiqa.models.vae import Posterior, encode
 from dpiqa.training.config import Begin, TeacherModel, TeacherRun, Unit
@@ -19,6 +18,7 @@ from dpiqa.training.spoiled import order_terms, spoil, with_spoiled
 from dpiqa.training.starts import fill, fill_from_diffusion, fill_vae, start_card, start_network, vae_scaling
 from dpiqa.training.student import check_crop, score_terms
 from dpiqa.training.task import Validation, shuffled_batches
+from dpiqa.types import ModelKind
 
 
 class TeacherTask:

@@ -6,11 +6,11 @@ from sqlalchemy import text
 
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.messages import Queue
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.profiles import Cutoff, Profile
 from dpiqa.storage import ledger, queries
 from dpiqa.storage.sessions import retrying, transaction
-from dpiqa.types import ImageRef, JobKind, Stage
+from dpiqa.types import ImageRef, JobKind, ModelKind, Stage
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 STUDENT = ModelCard(

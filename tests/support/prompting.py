@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
+from dpiqa.types import ModelKind
 
 CARD = ModelCard(
     name="line",

@@ -3,10 +3,11 @@
 import torch
 from safetensors.torch import save_file
 
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.promptiqa.config import SCORE_SCALE, PromptIQAConfig
 from dpiqa.models.promptiqa.network import PromptIQA
+from dpiqa.types import ModelKind
 
 TINY = PromptIQAConfig(
     image_size=32,

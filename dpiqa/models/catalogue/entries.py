@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
 
 from dpiqa.errors import NotFound
-from dpiqa.models.base import ModelKind
+from dpiqa.types import ModelKind
 
 _TABLE = Path(__file__).parent / "published.toml"
 #: A path inside a repository: no step up, no root.

@@ -9,7 +9,7 @@ from pathlib import Path
 from dpiqa.downloads import Patience, fetch
 from dpiqa.downloads.fetch import Progress
 from dpiqa.errors import CheckpointError, InvalidRequest, NotFound
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.catalogue.entries import Entry
 from dpiqa.models.catalogue.parts import PARTS, check_readable
@@ -17,6 +17,7 @@ from dpiqa.models.catalogue.places import Place
 from dpiqa.models.catalogue.record import check_known, read_record, remember
 from dpiqa.models.folder import check_new, unwritable
 from dpiqa.models.importing import import_checkpoint
+from dpiqa.types import ModelKind
 
 DOWNLOADS = "downloads"  #: folder within the models folder for files that wait for their import
 #: Gives, for the name of a file, what is told of its progress.

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from dpiqa.errors import CheckpointError, InvalidRequest
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.models.checkpoint import mismatch, write_weights
 from dpiqa.models.importing.naming import Renamed, rename
 from dpiqa.models.importing.pickles import read_checkpoint
 from dpiqa.models.networks import build_network
 from dpiqa.models.text.embeddings import TextEmbeddings, content_hash, read_embeddings
 from dpiqa.models.text.source import TextSource
+from dpiqa.types import ModelKind
 
 EMBEDDINGS = "prompts.embeddings"
 

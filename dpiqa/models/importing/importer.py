@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from dpiqa.errors import CheckpointError, ConfigurationError
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.folder import changing, check_new, publish, staging, unwritable
 from dpiqa.models.importing.proof import prove
 from dpiqa.models.importing.sizes import complete_sizes, preprocessing_of, scale_of
+from dpiqa.types import ModelKind
 
 Say = Callable[[str], None]
 _UNSAID = "not stated"

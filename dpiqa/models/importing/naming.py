@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dpiqa.errors import CheckpointError
-from dpiqa.models.base import ModelKind
+from dpiqa.types import ModelKind
 
 #: A part that only this kind has, to tell what a file is.
 MARKS = {ModelKind.STUDENT: "conv_transpose.", ModelKind.TEACHER: "QFD.", ModelKind.PROMPTIQA: "MALs."}

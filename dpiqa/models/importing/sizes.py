@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.models.promptiqa.config import SCORE_SCALE, PromptIQAConfig
+from dpiqa.types import ModelKind
 
 
 class OnnxConfig(BaseModel):

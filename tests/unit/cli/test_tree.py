@@ -75,15 +75,14 @@ def test_every_setting_and_command_has_its_words():
     assert all(f"\n## {name}\n" in text for name in NAMES)
 
 
-def test_starts_fast_and_imports_late():
+def test_help_waits_for_nothing_heavy():
     code = (
-        "import sys, time; start = time.process_time(); import dpiqa.cli.main; took = time.process_time() - start;"
-        "heavy = {'boto3', 'sqlalchemy', 'torch', 'pyarrow', 'celery', 'redis'} & set(sys.modules);"
-        "print(took); sys.exit(f'imported: {heavy}' if heavy else 0)"
+        "import sys, dpiqa.cli.main;"
+        "heavy = {'boto3', 'sqlalchemy', 'torch', 'pyarrow', 'celery', 'redis', 'numpy', 'PIL', 'scipy'};"
+        "found = heavy & set(sys.modules); sys.exit(f'imported: {found}' if found else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 0.5
 
 
 def test_version(run):

@@ -141,7 +141,7 @@ def test_the_folder_of_a_report(tmp_path):
 
 
 def test_a_set_without_published_figures_says_so():
-    found = measure(IMAGES, score, dataset="uwiqa", split="test", origin="", draws=5)
+    found = measure(IMAGES, score, dataset="kadid10k", split="test", origin="", draws=5)
     assert "no published figures" in report.markdown(BRIGHTNESS, [found])
 
 

@@ -4,9 +4,9 @@ import pytest
 from huggingface_hub import constants
 
 from dpiqa.errors import InvalidRequest, NotFound
-from dpiqa.models.base import ModelKind
 from dpiqa.models.catalogue import catalogue, find_entry
 from dpiqa.models.catalogue.places import Hosts, places_of
+from dpiqa.types import ModelKind
 
 HOSTS = Hosts("https://drive.example/", "https://hub.example")
 

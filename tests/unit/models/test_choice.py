@@ -4,12 +4,11 @@ import pytest
 from pydantic import ValidationError
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
-from dpiqa.models.base import ModelKind
 from dpiqa.models.cards import find_card
 from dpiqa.models.choice import ModelChoice, parse_choice
 from dpiqa.models.variants import chosen_card, require_role
 from dpiqa.profiles import Profile
-from dpiqa.types import Precision, Stage
+from dpiqa.types import ModelKind, Precision, Stage
 
 STUDENT = find_card("bundled-student")
 

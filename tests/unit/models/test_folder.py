@@ -6,10 +6,10 @@ import pytest
 from support.onnx_files import green_mean
 
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
-from dpiqa.models.base import ModelKind
 from dpiqa.models.cards import find_card, verify
 from dpiqa.models.folder import changing, publish, remove_model, staging
 from dpiqa.models.importing import import_checkpoint
+from dpiqa.types import ModelKind
 
 
 def importing(folder, name="older", **options):

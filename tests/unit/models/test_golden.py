@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from dpiqa.imaging.preprocessing import Preprocessing, prepare
-from dpiqa.models.base import ModelKind
 from dpiqa.models.importing.naming import rename
 from dpiqa.models.student import Student, StudentConfig
 from dpiqa.models.teacher import Teacher, TeacherConfig
+from dpiqa.types import ModelKind
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 _spec = importlib.util.spec_from_file_location("synthetic", GOLDEN / "synthetic.py")

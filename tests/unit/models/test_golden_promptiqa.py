@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from dpiqa.imaging.preprocessing import prepare
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.models.promptiqa.config import PromptIQAConfig
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import PromptIQAModel
 from dpiqa.requirements.prepared import PreparedRequirement
-from dpiqa.types import Direction
+from dpiqa.types import Direction, ModelKind
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 _spec = importlib.util.spec_from_file_location("synthetic", GOLDEN / "synthetic.py")

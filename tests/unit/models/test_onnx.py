@@ -8,11 +8,11 @@ from support.onnx_files import green_mean
 
 from dpiqa.errors import CheckpointError, ConfigurationError
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
-from dpiqa.types import Precision
+from dpiqa.types import ModelKind, Precision
 
 SIDE = 16
 

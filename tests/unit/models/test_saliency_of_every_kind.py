@@ -7,11 +7,12 @@ from support.promptiqa import write_tiny_promptiqa
 
 from dpiqa.evaluation.saliency import saliency
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.models.base import ModelCard, ModelKind
+from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
 from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.types import ModelKind
 
 
 def picture(scorer):

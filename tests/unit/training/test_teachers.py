@@ -6,7 +6,6 @@ import torch
 from support.training import STUDENT, TEACHER
 
 from dpiqa.errors import CheckpointError, ConfigurationError, InvalidRequest
-from dpiqa.models.base import ModelKind
 from dpiqa.models.loading import load_scorer
 from dpiqa.models.student import Student
 from dpiqa.models.teacher import Teacher
@@ -19,6 +18,7 @@ from dpiqa.training.export import export_model
 from dpiqa.training.modes import apply_mode, merge_lora
 from dpiqa.training.starts import fill_backbone, start_card, start_network
 from dpiqa.training.teacher import guided, new_teacher
+from dpiqa.types import ModelKind
 
 
 @pytest.fixture(scope="module")

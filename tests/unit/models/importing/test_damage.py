@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from support.published import STUDENT, student_state_dict, teacher_state_dict
 
 from dpiqa.errors import CheckpointError, ConfigurationError, InvalidRequest
-from dpiqa.models.base import ModelKind
 from dpiqa.models.cards import find_card, verify
 from dpiqa.models.importing import import_checkpoint
+from dpiqa.types import ModelKind
 
 
 @pytest.fixture(scope="module")

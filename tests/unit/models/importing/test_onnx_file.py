@@ -8,10 +8,10 @@ import pytest
 from support.onnx_files import green_mean
 
 from dpiqa.errors import CheckpointError
-from dpiqa.models.base import ModelKind
 from dpiqa.models.cards import find_card, verify
 from dpiqa.models.importing import import_checkpoint
 from dpiqa.models.loading import load_scorer
+from dpiqa.types import ModelKind
 
 
 def importing(file, models_dir, **options):
@@ -49,7 +49,7 @@ def test_it_needs_no_torch(tmp_path):
     (tmp_path / "student.onnx").write_bytes(green_mean(512))
     code = """
 import pathlib, sys
-from dpiqa.models.base import ModelKind
+from dpiqa.types import ModelKind
 from dpiqa.models.importing import import_checkpoint
 folder = pathlib.Path(sys.argv[1])
 import_checkpoint(folder / "student.onnx", kind=ModelKind.ONNX, name="older", models_dir=folder / "models", licence="x")

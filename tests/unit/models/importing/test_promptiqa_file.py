@@ -4,10 +4,10 @@ import torch
 from support.promptiqa import TINY, tiny_promptiqa
 from support.published import as_trained_in_parallel
 
-from dpiqa.models.base import ModelKind
 from dpiqa.models.cards import find_card, verify
 from dpiqa.models.checkpoint import load_tensors
 from dpiqa.models.importing import import_checkpoint
+from dpiqa.types import ModelKind
 
 
 def test_it_is_imported(tmp_path):

@@ -11,10 +11,10 @@ from support.published import STUDENT, as_trained_in_parallel, student_state_dic
 from torchvision.models import efficientnet_b0
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.models.base import ModelKind
 from dpiqa.models.cards import find_card, sha256_of, verify
 from dpiqa.models.importing import import_checkpoint
 from dpiqa.models.loading import load_scorer
+from dpiqa.types import ModelKind
 
 ABOUT = {"licence": "CC BY-NC-SA 4.0", "paper": "DP-IQA", "trained_on": "KonIQ-10k"}
 

@@ -7,12 +7,12 @@ from safetensors.torch import load_file, save_file
 from support.published import TEACHER, teacher_state_dict, with_old_attention
 
 from dpiqa.errors import CheckpointError, InvalidRequest
-from dpiqa.models.base import ModelKind
 from dpiqa.models.importing import import_checkpoint
 from dpiqa.models.loading import load_scorer
 from dpiqa.models.teacher import Teacher
 from dpiqa.models.text.embeddings import TextEmbeddings, content_hash, write_embeddings
 from dpiqa.models.text.source import TextSource
+from dpiqa.types import ModelKind
 
 COUNT = 6
 
