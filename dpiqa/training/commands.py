@@ -25,6 +25,7 @@ from dpiqa.training.heads import calibrate_on
 from dpiqa.training.labelled import Labelled, load_labelled
 from dpiqa.training.loop import Outcome, fit
 from dpiqa.training.records import Watch
+from dpiqa.training.reproduce import origins, reproducing_command
 from dpiqa.training.starts import fill_backbone, start_card, start_network, torch_scorer
 from dpiqa.training.student import StudentTask, new_student
 from dpiqa.training.task import Task
@@ -50,7 +51,9 @@ def train_vae(config: VaeRun, here: Surroundings) -> Path | None:
     torch.manual_seed(config.plan.seed)
     task = VaeTask(Rebuilder(config.model.architecture), data, config)
     outcome = fit_run(task, config, identity_of(config, data.digest), here)
-    return save_vae(task, config.output.folder) if outcome.main else None
+    if not outcome.main:
+        return None
+    return save_vae(task, config.output.folder, reproducing_command(config))
 
 
 def train_student(config: StudentRun, here: Surroundings) -> ModelCard | None:
@@ -67,13 +70,15 @@ def train_student(config: StudentRun, here: Surroundings) -> ModelCard | None:
     task = StudentTask(network, data, config, answers.found if answers else None)
     files = digests(config.model, "backbone_weights")
     identity = identity_of(
-        config, data.digest, start=start and start.sha256, teacher=answers and answers.scorer_id, files=files
+        config, data.digest, start=start and start.sha256, teacher=answers and answers.card.scorer_id, files=files
     )
     outcome = fit_run(task, config, identity, here)
     if not outcome.main:
         return None
     calibrate_on(config.model.calibrate_on, network, network.fc3, data, config.plan.precision)
-    return end_run(network, sizes, data, config, outcome, identity, target_of(config, here))
+    asked = answers.card if answers else None
+    made_from = origins({"start": start or None, "teacher": asked, "backbone_weights": config.model.backbone_weights})
+    return end_run(network, sizes, data, config, outcome, identity, made_from, target_of(config, here))
 
 
 def train_teacher(config: TeacherRun, here: Surroundings) -> ModelCard | None:
@@ -89,23 +94,27 @@ def train_teacher(config: TeacherRun, here: Surroundings) -> ModelCard | None:
     prepare_teacher(network, model, data.centre)
     task = TeacherTask(network, data, config, guide.found.scores if guide else None)
     files = digests(model, "vae", "embeddings")
-    if model.trunk_from:
-        files["trunk_from"] = start_card(model.trunk_from, ModelKind.STUDENT, here.models_dir).sha256
+    trunk = start_card(model.trunk_from, ModelKind.STUDENT, here.models_dir) if model.trunk_from else None
+    files |= {"trunk_from": trunk.sha256} if trunk else {}
     identity = identity_of(
-        config, data.digest, start=start and start.sha256, guide=guide and guide.scorer_id, files=files
+        config, data.digest, start=start and start.sha256, guide=guide and guide.card.scorer_id, files=files
     )
     outcome = fit_run(task, config, identity, here)
     if not outcome.main:
         return None
     finish_teacher(network, model)
     calibrate_on(model.calibrate_on, network, network.QFD.fc3, data, config.plan.precision)
-    return end_run(network, network.config, data, config, outcome, identity, target_of(config, here))
+    made_from = origins(
+        {"start": start or None, "guide": guide.card if guide else None, "trunk_from": trunk}
+        | {"vae": model.vae, "embeddings": model.embeddings}
+    )
+    return end_run(network, network.config, data, config, outcome, identity, made_from, target_of(config, here))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Answered:
     found: Answers
-    scorer_id: str
+    card: ModelCard  #: of who answered
 
 
 def _answers(choice: ModelChoice, kind: ModelKind, data: Labelled, config: DataConfig, here: Surroundings) -> _Answered:
@@ -119,7 +128,7 @@ def _answers(choice: ModelChoice, kind: ModelKind, data: Labelled, config: DataC
             cure="choose the same input_size for both",
         )
     found = collect_answers(scorer, data.pixels, data.sha256, data.train, config.cache)
-    return _Answered(found=found, scorer_id=scorer.card.scorer_id)
+    return _Answered(found=found, card=scorer.card)
 
 
 def _load(config: DataConfig, size: int) -> Labelled:

@@ -23,6 +23,11 @@ def preset_names(kind: str | None = None) -> list[str]:
     return [name for name, document in found if kind in (None, document["kind"])]
 
 
+def preset_document(name: str) -> dict[str, Any]:
+    """Return a preset as it stands in its file. `name`: one of `preset_names`."""
+    return _read(PRESETS / f"{name}.toml")
+
+
 def resolve(
     schema: type[R], *, preset: str | None = None, file: Path | None = None, overrides: Iterable[str] = ()
 ) -> R:
@@ -101,7 +106,7 @@ def _preset(schema: type[RunConfig], name: str) -> dict[str, Any]:
     known = preset_names(kind)
     if name not in known:
         raise InvalidRequest(f"no preset of kind {kind} is called {name!r}", cure=f"known: {', '.join(known)}")
-    return _read(PRESETS / f"{name}.toml")
+    return preset_document(name)
 
 
 def _explained(error: ValidationError, schema: type[BaseModel], where: str) -> InvalidRequest:

@@ -9,18 +9,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from dpiqa import __version__
 from dpiqa.evaluation.evaluate import evaluate
 from dpiqa.models.base import ModelCard
 from dpiqa.models.loading import load_scorer
 from dpiqa.models.student import StudentConfig
 from dpiqa.models.teacher import TeacherConfig
+from dpiqa.provenance import COMMAND, MACHINE, VERSION, WEIGHTS, shareable, stamp
 from dpiqa.training.config import RunConfig
 from dpiqa.training.export import export_model, publish, write_card
 from dpiqa.training.labelled import Labelled
 from dpiqa.training.loop import Outcome
+from dpiqa.training.reproduce import reproducing_command
 
 STAGED_NAME = "model"  #: folder of the run in which the model is made
+TRAINING = "training"  #: section of a card's figures
 
 
 def end_run(
@@ -30,9 +32,13 @@ def end_run(
     config: RunConfig,
     outcome: Outcome,
     identity: Mapping[str, Any],
+    made_from: Mapping[str, Any],
     models_dir: Path,
 ) -> ModelCard:
-    """Write the model, measure it through the production scorer on the images it was chosen on, and publish it."""
+    """Write the model, measure it through the production scorer on the images it was chosen on, and publish it.
+
+    `made_from`: other models and files that its weights came from, see `dpiqa.training.reproduce.origins`.
+    """
     output = config.output
     staged = output.folder / STAGED_NAME
     card = export_model(
@@ -49,14 +55,10 @@ def end_run(
     scorer = load_scorer(card.name, models_dir=staged, device="cpu" if not torch.cuda.is_available() else "auto")
     figures = evaluate(scorer, data.chosen(), draws=output.bootstrap_draws).as_dict()
     chosen = {"chosen_on": "these images: the best checkpoint was kept by them, which flatters the figures"}
-    card = card.model_copy(
-        update={
-            "figures": {
-                f"{names_of(config)} {config.data.select_on}": figures | chosen,
-                "training": history(config, outcome, identity),
-            }
-        }
-    )
+    made = history(config, outcome, identity, made_from, card)
+    measured = figures | chosen | {name: made[name] for name in (COMMAND, MACHINE, VERSION, WEIGHTS)}
+    section = f"{names_of(config)} {config.data.select_on}"
+    card = card.model_copy(update={"figures": {section: measured, TRAINING: made}})
     write_card(card, staged)
     publish(card, staged, models_dir)
     return card
@@ -68,18 +70,24 @@ def run_id(config: RunConfig, identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def history(config: RunConfig, outcome: Outcome, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a card says about how its weights were made."""
-    return {
+def history(
+    config: RunConfig,
+    outcome: Outcome,
+    identity: Mapping[str, Any],
+    made_from: Mapping[str, Any],
+    made: ModelCard,
+) -> dict[str, Any]:
+    """Return what the card of `made` says about how its weights came about, with the command that makes them again."""
+    return stamp(reproducing_command(config), {made.name: made.sha256}) | {
+        "torch": str(torch.__version__),
         "run": run_id(config, identity),
-        "identity": dict(identity),
+        "made_from": dict(made_from),
+        "identity": shareable(dict(identity)),
         "plan": config.plan.model_dump(mode="json"),
         "sets": [one.model_dump(mode="json", exclude={"path"}) for one in config.data.sets],
         "updates": outcome.steps,
         "best_update": outcome.best_step,
         "minutes": round(outcome.seconds / 60, 1),
-        "dpiqa": __version__,
-        "torch": str(torch.__version__),
     }
 
 

@@ -15,11 +15,12 @@ from dpiqa.models.promptiqa.scorer import PromptIQAModel, load_promptiqa
 from dpiqa.requirements.prepared import PreparedRequirement
 from dpiqa.training.commands import Surroundings, digests, fit_run, identity_of, load_images, target_of
 from dpiqa.training.config import DataConfig
-from dpiqa.training.ending import STAGED_NAME, described, history
+from dpiqa.training.ending import STAGED_NAME, TRAINING, described, history
 from dpiqa.training.export import export_model, publish, write_card
 from dpiqa.training.labelled import Labelled, load_labelled
 from dpiqa.training.promptiqa import Mixture, PromptIQATask, spread_rows
 from dpiqa.training.promptiqa_config import PromptIQARun
+from dpiqa.training.reproduce import origins
 from dpiqa.training.starts import fill, read_tensors, start_card, start_network
 from dpiqa.types import Direction, ModelKind
 
@@ -40,7 +41,8 @@ def train_promptiqa(config: PromptIQARun, here: Surroundings) -> ModelCard | Non
     if not outcome.main:
         return None
     card = _stage(task.network.promptiqa, sizes, data, config)
-    figures = _measure(card, data, config) | {"training": history(config, outcome, identity)}
+    made_from = origins({"start": start or None, "vit_weights": config.model.vit_weights})
+    figures = _measure(card, data, config) | {TRAINING: history(config, outcome, identity, made_from, card)}
     card = card.model_copy(update={"figures": figures})
     staged = config.output.folder / STAGED_NAME
     write_card(card, staged)

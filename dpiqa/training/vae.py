@@ -1,5 +1,6 @@
 """First step: an autoencoder whose latents the teacher reads. Learns to rebuild photographs, without any labels."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import nn
 
+from dpiqa.models.cards import sha256_of
 from dpiqa.models.vae import VaeConfig, build_autoencoder, encode
+from dpiqa.provenance import stamp
 from dpiqa.training.config import VaeRun
 from dpiqa.training.crops import as_images, random_crops
 from dpiqa.training.files import replace_file
@@ -90,12 +93,19 @@ def edge_error(rebuilt: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
 
 
-def save_vae(task: VaeTask, out: Path) -> Path:
-    """Write the encoder as `out`/vae.safetensors, with the scaling factor 1 / deviation of the latents as metadata."""
+def save_vae(task: VaeTask, out: Path, command: str) -> Path:
+    """Write the encoder as `out`/vae.safetensors, with the scaling factor 1 / deviation of the latents as metadata.
+
+    Beside it goes vae.json, with the command that made it and the file's sha256: a teacher's card repeats both. (In the
+    file itself a second entry of metadata would make equal weights unequal bytes, see `dpiqa.models.weights_file`.)
+    """
     kept = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in task.network.vae.state_dict().items()
         if name.startswith(("encoder.", "quant_conv."))
     }
     metadata = {"scaling_factor": f"{1 / task.latent_deviation():.5f}"}
-    return replace_file(out / FILE_NAME, lambda partial: save_file(kept, partial, metadata=metadata))
+    file = replace_file(out / FILE_NAME, lambda partial: save_file(kept, partial, metadata=metadata))
+    record = json.dumps({"sha256": sha256_of(file)} | stamp(command, {}), indent=1)
+    replace_file(file.with_suffix(".json"), lambda partial: partial.write_text(record + "\n", "utf-8"))
+    return file

@@ -1,12 +1,15 @@
 """From labelled pictures to a model that scores: autoencoder, teacher, student, evaluation, by `dpiqa`."""
 
 import json
+import shlex
+from pathlib import Path
 
 import pytest
 from support.training import STUDENT, TEACHER, VAE, make_set
 from typer.testing import CliRunner
 
 from dpiqa.cli.main import app
+from dpiqa.models.cards import sha256_of
 from dpiqa.training.records import read_log
 
 pytestmark = pytest.mark.timeout(900)  # a slow machine is no failure
@@ -102,6 +105,28 @@ def test_the_card_says_how_the_model_came_about(place, teacher, student):
     assert student["figures"]["csv val"]["n"] == 8
     assert student["trained_on"] == "csv: 16 images; their terms are not stated"
     assert history["run"] != teacher["figures"]["training"]["run"]
+
+
+def test_the_card_names_the_command_and_the_digests_of_all_it_was_made_from(place, vae, teacher, student):
+    made = student["figures"]["training"]
+    assert made["made_from"] == {"teacher": {"model": "tiny-teacher", "sha256": teacher["sha256"]}}
+    assert made["weights"] == student["figures"]["csv val"]["weights"] == {"tiny-student": student["sha256"]}
+    source = teacher["figures"]["training"]["made_from"]["vae"]
+    assert (source["file"], source["sha256"]) == ("vae.safetensors", sha256_of(Path(vae)))
+    assert source["command"].startswith("dpiqa train vae --dataset csv --data labels.csv --out vae ")
+    for card in (teacher, student):
+        assert str(place) not in json.dumps(card)  # nobody's folders
+
+
+def test_the_command_of_the_card_makes_the_same_weights(place, command, student, monkeypatch):
+    """In the folder that holds what the card calls by name alone, and under another name."""
+    words = shlex.split(student["figures"]["training"]["command"])
+    words[words.index("--name") + 1] = "twin"
+    words[words.index("--out") + 1] = str(place / "runs" / "twin")
+    monkeypatch.chdir(place / "set")
+    command(*words[1:], "--set", f"data.cache={place / 'cache'}", "--set", "output.bootstrap_draws=20")
+    twin = json.loads(command("models", "show", "twin", "--json").stdout)
+    assert twin["sha256"] == student["sha256"]
 
 
 def test_the_models_are_listed_evaluated_and_score_files(place, command, student):
