@@ -9,11 +9,19 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from dpiqa.types import ItemState, JobKind, JobState, Reason, ResultStatus, Route, Stage
+from dpiqa.types import Band, ItemState, JobKind, JobState, Reason, ResultStatus, Route, Stage
 
 MAX_KEYS = 1000  #: keys in one request
 MAX_LIMIT = 1000  #: rows in one page
 MAX_KEY_BYTES = 1024  #: of an object key, by S3
+PERCENTILE = (
+    "Share (0-100) of the scorer's reference population that is no better; 100 is best on every scale. Null where the "
+    "scorer has no reference."
+)
+BAND = (
+    "The score in a word, by shares of that population: worst 10 % bad, next 20 % poor, middle 40 % fair, next 20 % "
+    "good, best 10 % excellent."
+)
 
 
 def _fits(text: str) -> str:
@@ -128,6 +136,8 @@ class ScoreOut(BaseModel):
     current: bool = Field(description="Whether the store, as far as is known, still holds these bytes.")
     score: float = Field(description="On `scale`; MOS/100 unless a requirement was named. Not clamped.")
     scale: str = Field(description="What the score means: its range, and which end is better.")
+    percentile: float | None = Field(description=PERCENTILE)
+    band: Band | None = Field(description=BAND)
     profile: str
     model: str = Field(description="Scorer whose score this is: name, weights, preprocessing, precision, requirement.")
     stage: Stage
@@ -160,6 +170,8 @@ class StoredScoreOut(BaseModel):
 
     score: float = Field(description="On `scale`; MOS/100 unless a requirement was named. Not clamped.")
     scale: str = Field(description="What the score means: its range, and which end is better.")
+    percentile: float | None = Field(description=PERCENTILE)
+    band: Band | None = Field(description=BAND)
     model: str = Field(
         description="Scorer: name, weights, preprocessing, precision, requirement.", validation_alias="scorer_id"
     )
@@ -170,7 +182,9 @@ class StoredScoreOut(BaseModel):
     scored_at: datetime
     attempt: int = Field(description="How many times a worker had taken the image up, this time included.")
     job_id: UUID
-    card: dict[str, Any] = Field(description="Model card as it was when this scorer first spoke.")
+    card: dict[str, Any] = Field(
+        description="Model card as it was when this scorer first spoke, with its latest references."
+    )
 
 
 class ImageScores(BaseModel):

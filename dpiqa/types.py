@@ -110,6 +110,16 @@ class Direction(StrEnum):
     LOWER = "lower is better"
 
 
+class Band(StrEnum):
+    """A score in a plain word, from worst to best: shares of a reference population, see `dpiqa.meaning`."""
+
+    BAD = "bad"  #: the worst 10 %
+    POOR = "poor"  #: the next 20 %
+    FAIR = "fair"  #: the middle 40 %
+    GOOD = "good"  #: the next 20 %
+    EXCELLENT = "excellent"  #: the best 10 %
+
+
 class RequirementState(StrEnum):
     """Where one version of a requirement stands."""
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from dpiqa.errors import InvalidRequest
 from dpiqa.requirements.use import direction_of
 from dpiqa.storage import queries
-from dpiqa.types import Direction, ResultStatus
+from dpiqa.storage.references import ranges_of
+from dpiqa.types import Band, Direction, ResultStatus
 
 from ..deps import Services, ServicesDep
 from ..paging import CURSOR_CURE, link_next, pack, share_of, unpack
@@ -47,6 +48,10 @@ class Asked(BaseModel):
         None, description="Only scores of this scorer, or of any version of the model of this name."
     )
     status: ResultStatus | None = None
+    band: Annotated[list[Band] | None, Field(max_length=len(Band))] = Field(
+        None,
+        description="Only scores of this band; may be repeated. Scores of scorers without a reference are in none.",
+    )
     sort: Sort | None = Field(
         None,
         description="`score`: lowest first; `-score`: highest first; `updated`, `-updated`: by time. Worst first "
@@ -72,6 +77,8 @@ def scores(request: Request, response: Response, services: ServicesDep, asked: A
         raise InvalidRequest("the cursor belongs to another question", cure=CURSOR_CURE)
     with services.transaction() as connection:
         lowest = _wants_lowest(asked, direction_of(connection, str(chosen.profile)))
+        if asked.band:
+            chosen = replace(chosen, within=ranges_of(connection, str(chosen.profile), asked.band)[0])
         if share is not None and cursor is None:
             threshold = queries.percentile(connection, chosen, share, descending=not lowest)
         narrowed = _narrow(chosen, threshold, lowest=lowest)

@@ -58,6 +58,11 @@ def shown(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
+def percent(value: float | None) -> str | None:
+    """Write a percentile (0-100): whole, rounded down, so that what is below 10 % is not shown as 10 %."""
+    return None if value is None else f"{int(value)} %"
+
+
 def note(message: str) -> None:
     """One line for people, on stderr."""
     stderr().print(plain(message))

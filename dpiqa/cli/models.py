@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpiqa.cli import console, context, models_embed, models_import, models_pull, options
+from dpiqa.cli import console, context, models_embed, models_import, models_pull, models_reference, options
 from dpiqa.cli.app import command, new_group
 from dpiqa.cli.exits import ExitCode
 from dpiqa.errors import CheckpointError
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     models_import.register(group)
     models_pull.register(group)
     models_embed.register(group)
+    models_reference.register(group)
     app.add_typer(group)
 
 
@@ -56,6 +57,7 @@ def show(name: Name, as_json: options.Json = False) -> None:
         console.print_json(_document(card))
         return
     document = _document(card) | {"preprocessing": card.preprocessing.version}
+    document["references"] = "\n".join(map(models_reference.in_words, card.references))
     console.fields((key.replace("_", " "), _text(value)) for key, value in document.items() if value not in (None, ""))
 
 

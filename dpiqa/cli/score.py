@@ -39,6 +39,11 @@ ChannelsLast = Annotated[
     bool | None,
     typer.Option("--channels-last/--no-channels-last", help="Memory format of --model; its card's by default."),
 ]
+Worst = Annotated[
+    str | None,
+    typer.Option(help="Show only images as bad as the worst share of the reference population, e.g. 5%."),
+]
+Best = Annotated[str | None, typer.Option(help="Show only images as good as its best share, likewise.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; DPIQA_DEVICE by default.")]
 
 
@@ -51,6 +56,7 @@ def register(app: typer.Typer) -> None:
         "dpiqa score photo.jpg --model bundled-student --json",
         "dpiqa score ~/Pictures --model bundled-student --precision bfloat16",
         "dpiqa score ~/Pictures --requirement portraits",
+        "dpiqa score ~/Pictures --worst 5% --output worst.csv",
         "dpiqa score s3://photos/2024/ --profile default --output scores.csv",
     )(score)
 
@@ -63,6 +69,8 @@ def score(  # noqa: PLR0913 - one parameter per option
     precision: ChosenPrecision = None,
     channels_last: ChannelsLast = None,
     profile: options.ProfileName = None,
+    worst: Worst = None,
+    best: Best = None,
     limit: Limit = None,
     device: Device = None,
     as_json: options.Json = False,
@@ -72,8 +80,12 @@ def score(  # noqa: PLR0913 - one parameter per option
 
     With a profile (the default), its student scores every image and its teacher the borderline ones; with --model or
     --requirement (which is read from the database), that one scores all. Ends with 1 when an image was not scored.
+
+    Percentiles, bands and --worst compare with the reference population of the model's card (`dpiqa models show`), not
+    with the other images: 5% may be none or all of them. Images without a score are shown in any case.
     """
     from dpiqa.cli.export import check_output, write_rows
+    from dpiqa.cli.share import require_references, wanted_share
     from dpiqa.cli.summary import show_summary
 
     options_of_model = {"precision": precision, "channels_last": channels_last}
@@ -83,15 +95,19 @@ def score(  # noqa: PLR0913 - one parameter per option
     started = time.monotonic()
     settings = context.settings(profile=profile, device=device)
     choice = _choose(settings, model, requirement, options_of_model) if model or requirement else None
-    results = _run(settings, targets, choice or context.profile(settings), limit)
+    by = choice or context.profile(settings)
+    share = wanted_share(worst, best)
+    if share:
+        require_references(settings, by)
+    results = _run(settings, targets, by, limit)
     elapsed = time.monotonic() - started
+    shown = share.of(results) if share else results
     if output:
-        rows = [as_row(one) for one in results]
-        console.note(f"{write_rows(output, _columns(rows), rows)} rows in {output}")
+        console.note(f"{write_rows(output, _columns(as_row(results[0])), map(as_row, shown))} rows in {output}")
     if as_json:
-        console.print_json_array(map(as_row, results))
+        console.print_json_array(map(as_row, shown))
     else:
-        show_summary(results, elapsed, with_table=output is None)
+        show_summary(results, elapsed, shown=() if output else shown)
     if any(one.score is None for one in results):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
@@ -103,6 +119,8 @@ def as_row(one: "ScoredObject") -> dict[str, Any]:
         "state": one.state,
         "score": one.score,
         "scale": one.scale,
+        "percentile": one.percentile,
+        "band": one.band,
         "model": one.model,
         "scorer_id": one.scorer_id,
         "stage": one.stage,
@@ -112,8 +130,8 @@ def as_row(one: "ScoredObject") -> dict[str, Any]:
     }
 
 
-def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, type]:
-    return {name: float if name == "score" else str for name in rows[0]}
+def _columns(row: dict[str, Any]) -> dict[str, type]:
+    return {name: float if name in {"score", "percentile"} else str for name in row}
 
 
 def _check_options(model: str | None, requirement: str | None, profile: str | None, options: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """`dpiqa scores` and `dpiqa lookup`."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -9,17 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpiqa.cli import console, context, options
-from dpiqa.cli.addresses import parse_job_id, parse_percent
+from dpiqa.cli import console, context, options, score_filters
+from dpiqa.cli.addresses import parse_job_id
 from dpiqa.cli.app import command
-from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.cli.console import percent
 from dpiqa.objects.addresses import parse_s3
-from dpiqa.types import Direction, ResultStatus
+from dpiqa.types import Band, Direction, ResultStatus
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from dpiqa.settings import Settings
     from dpiqa.storage.queries import Page, ScoreFilter, ScoreRow
 
 COLUMNS: dict[str, type] = {
@@ -27,6 +25,8 @@ COLUMNS: dict[str, type] = {
     "key": str,
     "score": float,
     "scale": str,
+    "percentile": float,
+    "band": str,
     "model": str,
     "stage": str,
     "status": str,
@@ -59,6 +59,10 @@ Best = Annotated[str | None, typer.Option(help="Only the best share, likewise.")
 JobOption = Annotated[str | None, typer.Option("--job", help="Only images of this job.")]
 Model = Annotated[str | None, typer.Option("--model", "-m", help="Only scores of this model, or scorer id.")]
 Status = Annotated[ResultStatus | None, typer.Option(help="Only provisional or final scores.")]
+Bands = Annotated[
+    list[Band] | None,
+    typer.Option("--band", help="Only this band of the scorer's reference population. May be repeated."),
+]
 Sort = Annotated[
     Order | None, typer.Option(help="score: lowest first; -score: highest first; updated, -updated: by time.")
 ]
@@ -75,6 +79,7 @@ def register(app: typer.Typer) -> None:
         app,
         "scores",
         "dpiqa scores --worst 5%",
+        "dpiqa scores --band bad --band poor --limit 100",
         "dpiqa scores --bucket photos --prefix 2024/ --max 0.4 --output bad.csv",
         "dpiqa scores --job 0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f --sort -score --limit 10 --json",
     )(scores)
@@ -89,6 +94,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
     maximum: Max = None,
     worst: Worst = None,
     best: Best = None,
+    band: Bands = None,
     profile: options.ProfileName = None,
     requirement: Requirement = None,
     job: JobOption = None,
@@ -102,7 +108,8 @@ def scores(  # noqa: PLR0913 - one parameter per option
     """Show the scores that count: one for each image under a profile, worst first.
 
     A score is MOS/100, nominally 0 to 1, higher is better, or on the scale of a requirement: each row says which.
-    Tables show 20 rows unless --limit says otherwise; JSON and files hold all.
+    Percentile and band compare it with the scorer's reference population (`dpiqa models show`), --worst and --best with
+    what the other options choose. Tables show 20 rows unless --limit says otherwise; JSON and files hold all.
     """
     from dpiqa.cli.export import check_output
     from dpiqa.cli.rows import deliver, rows_wanted
@@ -110,7 +117,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
 
     if output:
         check_output(output)
-    _check_range(minimum, maximum)
+    score_filters.check_range(minimum, maximum)
     settings = context.settings()
     chosen = ScoreFilter(
         bucket=bucket,
@@ -122,9 +129,10 @@ def scores(  # noqa: PLR0913 - one parameter per option
         status=status,
     )
     with context.database(settings) as engine:
-        chosen = replace(chosen, profile=_profile_id(engine, settings, chosen, profile, requirement))
-        direction = _direction(engine, str(chosen.profile))
-        chosen = _share(engine, chosen, worst, best, direction)
+        chosen = replace(chosen, profile=score_filters.profile_id(engine, settings, chosen, profile, requirement))
+        direction = score_filters.direction(engine, str(chosen.profile))
+        chosen = score_filters.in_bands(engine, chosen, band or ())
+        chosen = score_filters.share(engine, chosen, worst, best, direction)
         highest_first = bool(best) is (direction is Direction.HIGHER)
         order = sort or (Order.HIGHEST_FIRST if highest_first else Order.LOWEST_FIRST)
         console.note(f"scores under {chosen.profile}: {direction}")
@@ -132,72 +140,14 @@ def scores(  # noqa: PLR0913 - one parameter per option
         deliver(rows, COLUMNS, as_json=as_json, output=output, limit=limit, line=(_NAMES, _cells))
 
 
-_NAMES = ("score", "image", "status", "by", "route", "student", "updated")
+_NAMES = ("score", "percentile", "band", "image", "status", "by", "route", "student", "updated")
 
 
 def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
     student = row["student_score"] if row["stage"] == "teacher" else None
     where = f"s3://{row['bucket']}/{row['key']}"
-    return row["score"], where, row["status"], row["stage"], row["route"], student, row["updated_at"]
-
-
-def _check_range(minimum: float | None, maximum: float | None) -> None:
-    if any(bound is not None and not math.isfinite(bound) for bound in (minimum, maximum)):
-        raise InvalidRequest("--min and --max must be finite numbers", cure="scores are nominally 0 to 1")
-    if minimum is not None and maximum is not None and minimum > maximum:
-        raise InvalidRequest("--min is above --max", cure="exchange them")
-
-
-def _profile_id(
-    engine: "Engine", settings: "Settings", chosen: "ScoreFilter", profile: str | None, requirement: str | None
-) -> str:
-    """Choose the profile: the named one, else the requirement's, else the job's, else the settings' own."""
-    from dpiqa.profiles import load_profile
-    from dpiqa.requirements.use import profile_for
-    from dpiqa.storage.ledger import read_job
-    from dpiqa.storage.sessions import transaction
-
-    if profile and requirement:
-        raise InvalidRequest("--profile and --requirement exclude each other", cure="give one of them")
-    if profile and "@" in profile:
-        return profile  # it may be older than those installed, or a requirement's: scores outlive files
-    if profile is None and (requirement or chosen.job):
-        with transaction(engine) as connection:
-            if requirement:
-                return profile_for(connection, requirement).id
-            return read_job(connection, str(chosen.job)).profile
-    return load_profile(profile or settings.profile, settings.profiles_dir).id
-
-
-def _direction(engine: "Engine", profile_id: str) -> Direction:
-    from dpiqa.requirements.use import direction_of
-    from dpiqa.storage.sessions import transaction
-
-    with transaction(engine) as connection:
-        return direction_of(connection, profile_id)
-
-
-def _share(
-    engine: "Engine", chosen: "ScoreFilter", worst: str | None, best: str | None, direction: Direction
-) -> "ScoreFilter":
-    """Turn a share into a bound on the score. Raises `NotFound` when there is nothing to take a share of."""
-    from dpiqa.storage import queries
-    from dpiqa.storage.sessions import transaction
-
-    if worst and best:
-        raise InvalidRequest("--worst and --best exclude each other", cure="ask for one, then for the other")
-    asked = worst or best
-    if asked is None:
-        return chosen
-    share = parse_percent(asked) / 100
-    lowest = bool(worst) is (direction is Direction.HIGHER)
-    with transaction(engine) as connection:
-        threshold = queries.percentile(connection, chosen, share, descending=not lowest)
-    if threshold is None:
-        raise NotFound("nothing is scored that fits", cure="ask with fewer options; `dpiqa jobs` shows what runs")
-    side = "at most" if lowest else "at least"
-    console.note(f"the {'worst' if worst else 'best'} {share * 100:g}%: scores of {side} {threshold:.4f}")
-    return replace(chosen, max=threshold) if lowest else replace(chosen, min=threshold)
+    meaning = percent(row["percentile"]), row["band"]
+    return row["score"], *meaning, where, row["status"], row["stage"], row["route"], student, row["updated_at"]
 
 
 def _rows(engine: "Engine", chosen: "ScoreFilter", order: Order, wanted: int | None) -> Iterator[dict[str, Any]]:
@@ -223,8 +173,12 @@ def lookup(address: Address, as_json: options.Json = False) -> None:
         return
     if found.deleted:
         console.note(f"{place} has been deleted")
-    results = [(one.profile, one.score, one.status, one.stage, one.route, one.current) for one in found.results]
-    console.table(("profile", "score", "status", "by", "route", "current"), results, title="what counts")
+    results = [
+        (o.profile, o.score, percent(o.percentile), o.band, o.status, o.stage, o.route, o.current)
+        for o in found.results
+    ]
+    names = ("profile", "score", "percentile", "band", "status", "by", "route", "current")
+    console.table(names, results, title="what counts")
     columns = ("score", "scale", "scorer", "etag", "current", "scored", "job")
     rows = [(o.score, o.scale, o.scorer_id, o.etag, o.current, o.scored_at, o.job_id) for o in found.scores]
     console.table(columns, rows, title="every score")

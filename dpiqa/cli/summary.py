@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dpiqa.cli import console
 from dpiqa.cli.progress import duration
+from dpiqa.types import Band
 
 if TYPE_CHECKING:
     from dpiqa.pipeline.local_run import ScoredObject
@@ -15,13 +16,14 @@ _ENDS = 8  # images shown of either end otherwise
 _PERCENTILES = (5, 25, 50, 75, 95)
 
 
-def show_summary(results: "Sequence[ScoredObject]", seconds: float, *, with_table: bool) -> None:
-    """Print tables on stdout and one line about the run on stderr."""
-    scored = worst_first([one for one in results if one.score is not None])
-    if with_table:
-        _show_scores(scored)
-        _show_spread(sorted(one.score for one in scored if one.score is not None))
-        _show_failures([one for one in results if one.score is None])
+def show_summary(results: "Sequence[ScoredObject]", seconds: float, *, shown: "Sequence[ScoredObject]") -> None:
+    """Print tables of what is `shown` on stdout and lines about the whole run on stderr."""
+    chosen = worst_first([one for one in shown if one.score is not None])
+    _show_scores(chosen)
+    _show_spread(sorted(one.score for one in chosen if one.score is not None))
+    _show_bands(chosen)
+    _show_failures([one for one in shown if one.score is None])
+    scored = [one for one in results if one.score is not None]
     models = ", ".join(f"{model} {count}" for model, count in Counter(one.model for one in scored).most_common())
     rate = f"{len(results) / seconds:.1f}/s" if seconds > 0 else ""
     console.note(
@@ -30,6 +32,10 @@ def show_summary(results: "Sequence[ScoredObject]", seconds: float, *, with_tabl
     )
     for scale in sorted({one.scale for one in scored if one.scale}):
         console.note(f"score: {scale}")
+    for population in sorted(
+        {f"{one.reference.n} images, {one.reference.population}" for one in scored if one.reference}
+    ):
+        console.note(f"percentile and band: by the reference population ({population}); 100 is best")
 
 
 def worst_first(scored: "Iterable[ScoredObject]") -> "list[ScoredObject]":
@@ -38,7 +44,7 @@ def worst_first(scored: "Iterable[ScoredObject]") -> "list[ScoredObject]":
 
 
 def _show_scores(scored: "Sequence[ScoredObject]") -> None:
-    columns = ("score", "image", "model", "route")
+    columns = ("score", "percentile", "band", "image", "model", "route")
     if not scored:
         return
     if len(scored) <= _ALL_BELOW:
@@ -48,8 +54,8 @@ def _show_scores(scored: "Sequence[ScoredObject]") -> None:
     console.table(columns, map(_line, scored[-_ENDS:]), title=f"the best {_ENDS}")
 
 
-def _line(one: "ScoredObject") -> tuple[float | None, str, str, str]:
-    return one.score, where(one), one.model or "", one.route or ""
+def _line(one: "ScoredObject") -> tuple[float | str | None, ...]:
+    return one.score, console.percent(one.percentile), one.band, where(one), one.model or "", one.route or ""
 
 
 def where(one: "ScoredObject") -> str:
@@ -61,6 +67,12 @@ def _show_spread(scores: Sequence[float]) -> None:
     if len(scores) > 2:
         columns = [f"{percent} %" for percent in _PERCENTILES]
         console.table(columns, [percentiles(scores)], title="share of images with a score below")
+
+
+def _show_bands(scored: "Sequence[ScoredObject]") -> None:
+    counts = Counter(one.band for one in scored if one.band)
+    if counts:
+        console.table([band.value for band in Band], [[counts[band] for band in Band]], title="images by band")
 
 
 def percentiles(ordered: Sequence[float]) -> list[float]:

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.meaning import Reference, find_reference
 from dpiqa.types import ModelKind, Precision
 
 
@@ -30,6 +31,7 @@ class ModelCard(BaseModel):
     trained_on: str = ""  #: data and its terms
     figures: dict[str, Any] = Field(default_factory=dict)  #: measured: data set -> metric -> value, with intervals
     notes: str = ""  #: where it fails, what to use instead
+    references: tuple[Reference, ...] = ()  #: how its scores are spread; several where it scores by requirements
 
     @property
     def scorer_id(self) -> str:
@@ -38,6 +40,11 @@ class ModelCard(BaseModel):
         arithmetic = self.precision.value + ("" if self.channels_last else "+nchw") + ("+sampled" if sampled else "")
         parts = [self.name, self.sha256[:12], self.preprocessing.version, arithmetic, self.requirement]
         return ":".join(part for part in parts if part is not None)
+
+    @property
+    def reference(self) -> Reference | None:
+        """What gives its scores percentiles and bands; None where nobody made one for these weights."""
+        return find_reference(self.references, self.scorer_id)
 
 
 class Scorer(Protocol):

@@ -8,14 +8,14 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.models.base import ModelCard
-from dpiqa.models.cards import BUNDLED, find_card, list_cards
+from dpiqa.models.cards import BUNDLED, find_card, list_cards, read_card
 from dpiqa.models.pixels import BUILT_IN
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -81,6 +81,54 @@ def publish(staged: Path, card: ModelCard, models_dir: Path) -> None:
         _flush(models_dir)
     except OSError as error:
         raise unwritable(models_dir, error) from error
+
+
+def replace_card(card: ModelCard, folder: Path) -> None:
+    """Put a changed card in place of the one that is there, whole or not at all, within `changing`.
+
+    Raises `ConfigurationError` if it cannot be written.
+    """
+    with staging(folder) as staged:
+        document = staged / f"{card.name}.json"
+        try:
+            document.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            _flush(document)
+            document.replace(folder / document.name)
+            _flush(folder)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+
+def require_card(name: str, folder: Path) -> None:
+    """Raise `InvalidRequest` unless the card of this model lies in the folder, so that it may be changed there."""
+    if (folder / f"{name}.json").is_file():
+        return
+    if (BUNDLED / f"{name}.json").is_file():
+        raise InvalidRequest(f"the card of {name} comes with dpiqa", cure=f"to change it there, say --folder {BUNDLED}")
+    raise InvalidRequest(f"the card of {name} is not in {folder}", cure="name the folder of the card with --folder")
+
+
+def update_card(name: str, folder: Path, change: Callable[[ModelCard], ModelCard], *, sha256: str) -> ModelCard:
+    """Put a changed card in the place of the card in `folder`, whole, and return it; its weights stay.
+
+    Raises `InvalidRequest` if there is none, or one of other weights than `sha256`, `ConfigurationError` if the folder
+    cannot be written.
+    """
+    require_card(name, folder)
+    with changing(folder), staging(folder) as staged:
+        there = read_card(folder / f"{name}.json")
+        if there.sha256 != sha256:
+            raise InvalidRequest(f"the card in {folder} is of other weights", cure="name the folder of the right one")
+        card = change(there)
+        document = staged / f"{name}.json"
+        try:
+            document.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            _flush(document)
+            document.replace(folder / document.name)
+            _flush(folder)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+    return card
 
 
 def remove_model(name: str, models_dir: Path) -> ModelCard:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from dpiqa.errors import ImageRejected, InvalidRequest, ObjectChanged, ObjectGone, Unavailable
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
+from dpiqa.meaning import Reference
 from dpiqa.models.choice import ModelChoice
 from dpiqa.pipeline.batches import first_line
 from dpiqa.pipeline.chosen import batch_size, database_of, load_chosen
@@ -20,7 +21,7 @@ from dpiqa.pipeline.prepare import Prepared, Preparer, Reader
 from dpiqa.profiles import Profile
 from dpiqa.routing import decide
 from dpiqa.settings import Settings
-from dpiqa.types import ImageRef, ItemState, Reason, Route, Stage
+from dpiqa.types import Band, ImageRef, ItemState, Reason, Route, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +37,19 @@ class ScoredObject:
     scorer_id: str | None = None
     scale: str | None = None  #: what the score means, in words: its range and which end is better
     lower_is_better: bool = False
+    reference: Reference | None = None  #: what the score is compared with, where its scorer has one
     stage: Stage | None = None  #: whose score it is, under a profile
     route: Route | None = None  #: why the teacher was (not) asked, under a profile
+
+    @property
+    def percentile(self) -> float | None:
+        """Share (0-100) of the reference population that is no better."""
+        return None if self.reference is None or self.score is None else self.reference.percentile(self.score)
+
+    @property
+    def band(self) -> Band | None:
+        """The score in a plain word, by the reference population."""
+        return None if self.reference is None or self.score is None else self.reference.band(self.score)
 
 
 def score_objects(
@@ -163,6 +175,7 @@ def _row(ref: ImageRef, outcome: "Future[float] | BaseException", model: Model) 
         scorer_id=model.scorer_id,
         scale=model.scorer.card.score_scale,
         lower_is_better=model.scorer.card.lower_is_better,
+        reference=model.scorer.card.reference,
     )
 
 

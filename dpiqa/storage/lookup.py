@@ -8,7 +8,9 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from dpiqa.errors import NotFound
-from dpiqa.storage.score_pages import ScoreRow, to_score_row
+from dpiqa.meaning import Reference, read_reference
+from dpiqa.storage.score_pages import ScoreRow, to_score_rows
+from dpiqa.types import Band
 
 _IMAGES = text(
     "SELECT * FROM images WHERE bucket = :bucket AND key = :key ORDER BY current DESC, news_at DESC, id DESC"
@@ -42,12 +44,26 @@ class StoredScore:
     scored_at: datetime
     attempt: int  #: the fence under which it was recorded
     job_id: UUID
-    card: dict[str, Any]  #: the model card as it was when the scorer first spoke
+    card: dict[str, Any]  #: the model card as it was when the scorer first spoke; with its latest references
 
     @property
     def scale(self) -> str:
         """What the scorer's scores mean: range, and which end is better."""
         return str(self.card["score_scale"])
+
+    @property
+    def percentile(self) -> float | None:
+        """Share (0-100) of the scorer's reference population that is no better; None where it has none."""
+        return None if (reference := self._reference) is None else reference.percentile(self.score)
+
+    @property
+    def band(self) -> Band | None:
+        """The score in a plain word, by that population."""
+        return None if (reference := self._reference) is None else reference.band(self.score)
+
+    @property
+    def _reference(self) -> Reference | None:
+        return read_reference(self.card.get("references"), self.scorer_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,5 +88,5 @@ def lookup(c: Connection, bucket: str, key: str) -> Lookup:
         key=key,
         deleted=not versions[0].current,
         scores=[StoredScore(**row._mapping) for row in c.execute(_SCORES, where)],
-        results=[to_score_row(row._mapping) for row in c.execute(_RESULTS, where)],
+        results=to_score_rows(c, c.execute(_RESULTS, where)),
     )

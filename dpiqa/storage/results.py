@@ -1,5 +1,6 @@
 """Scores and results. The caller holds the jobs, the images and the items."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from dpiqa.models.base import ModelCard
 
 _INSERT_SCORER = text("INSERT INTO scorers (id, card) VALUES (:id, CAST(:card AS jsonb)) ON CONFLICT DO NOTHING")
+#: A reference may be made, or made anew, after a scorer first spoke. The row is locked only where it changes.
+_UPDATE_REFERENCES = text(
+    """
+    UPDATE scorers SET card = jsonb_set(card, '{references}', CAST(:references AS jsonb))
+    WHERE id = :id AND card -> 'references' IS DISTINCT FROM CAST(:references AS jsonb)
+    """
+)
 _INSERT_SCORES = text(
     """
     INSERT INTO scores (image_id, scorer_id, score, etag, version_id, attempt, job_id)
@@ -175,7 +183,7 @@ def _store_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) 
     """Store what is new; return the score that counts per image: the first one ever stored."""
     if not scored:
         return {}
-    c.execute(_INSERT_SCORER, {"id": scorer.scorer_id, "card": scorer.model_dump_json()})
+    _store_scorer(c, scorer)
     claims = [outcome.claim for outcome in scored]
     c.execute(
         _INSERT_SCORES,
@@ -191,6 +199,14 @@ def _store_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) 
     )
     ids = [claim.image_id for claim in claims]
     return {row.image_id: row.score for row in c.execute(_SCORES, {"scorer_id": scorer.scorer_id, "ids": ids})}
+
+
+def _store_scorer(c: Connection, scorer: "ModelCard") -> None:
+    """Store the card of a scorer that speaks for the first time; of one that is known, its references alone."""
+    card = scorer.model_dump(mode="json")
+    c.execute(_INSERT_SCORER, {"id": scorer.scorer_id, "card": json.dumps(card)})
+    if scorer.reference is not None:
+        c.execute(_UPDATE_REFERENCES, {"id": scorer.scorer_id, "references": json.dumps(card["references"])})
 
 
 def _read_results(c: Connection, profile: Profile, scored: Iterable[Scored]) -> dict[int, _Result]:

@@ -1,20 +1,24 @@
 """The scores that count: filtered, paged by keyset, never by OFFSET."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, false, func, literal, or_, select, tuple_
 
 from dpiqa.errors import InvalidRequest
+from dpiqa.meaning import Reference, ScoreRange
 from dpiqa.storage.cursors import Page, Position, decode, encode
+from dpiqa.storage.references import read_references
 from dpiqa.storage.tables import items, results, scorers
-from dpiqa.types import ResultStatus, Route, Stage
+from dpiqa.types import Band, ResultStatus, Route, Stage
 
 Sort = Literal["score", "-score", "updated", "-updated"]
 
 MAX_LIMIT = 1000  #: rows in one page
+_MEANING = ("percentile", "band")  #: of a row: worked out, not stored
 _SCALE = (
     select(scorers.c.card["score_scale"].astext).where(scorers.c.id == results.c.scorer_id).scalar_subquery()
 ).label("scale")
@@ -32,6 +36,7 @@ class ScoreFilter:
     job: UUID | None = None  #: images of this job, whichever job scored them
     model: str | None = None  #: a scorer's id, or the name of its model
     status: ResultStatus | None = None
+    within: tuple[ScoreRange, ...] | None = None  #: any of these, see `dpiqa.storage.references.ranges_of`
     include_old: bool = False  #: replaced and deleted versions too
 
 
@@ -55,6 +60,8 @@ class ScoreRow:
     current: bool
     job_id: UUID
     updated_at: datetime
+    percentile: float | None = None  #: share (0-100) of the scorer's reference population that is no better
+    band: Band | None = None  #: the score in a plain word, by that population
 
     @property
     def model(self) -> str:
@@ -79,7 +86,7 @@ def scores(
     query = query.order_by(*(column.desc() if descending else column for column in columns)).limit(limit + 1)
     if cursor is not None:
         query = _after(query, columns, _position(chosen, sort, cursor), descending=descending)
-    found = [to_score_row(row._mapping) for row in c.execute(query)]
+    found = to_score_rows(c, c.execute(query))
     more = len(found) > limit
     return Page(found[:limit], encode((chosen, sort), _place(found[limit - 1], chosen, sort)) if more else None)
 
@@ -100,10 +107,18 @@ def count(c: Connection, chosen: ScoreFilter) -> int:
     return c.execute(select(func.count()).select_from(results).where(*_conditions(chosen))).scalar_one()
 
 
-def to_score_row(fields: Any) -> ScoreRow:
-    """Read a row of `results` with its scorer's scale."""
-    values = {name: fields[name] for name in ScoreRow.__dataclass_fields__}
+def to_score_rows(c: Connection, rows: Iterable[Row[Any]]) -> list[ScoreRow]:
+    """Read rows of `results` with their scorers' scale, and say what the scores mean by the scorers' references."""
+    found = [row._mapping for row in rows]
+    references = read_references(c, {row["scorer_id"] for row in found})
+    return [_to_score_row(row, references.get(row["scorer_id"])) for row in found]
+
+
+def _to_score_row(fields: Any, reference: Reference | None) -> ScoreRow:
+    values = {name: fields[name] for name in ScoreRow.__dataclass_fields__ if name not in _MEANING}
     values.update(stage=Stage(values["stage"]), status=ResultStatus(values["status"]), route=Route(values["route"]))
+    if reference is not None:
+        values.update(percentile=reference.percentile(fields["score"]), band=reference.band(fields["score"]))
     return ScoreRow(**values)
 
 
@@ -118,9 +133,35 @@ def _conditions(chosen: ScoreFilter) -> list[ColumnElement[bool]]:
         (chosen.job, exists().where(items.c.job_id == chosen.job, items.c.image_id == r.image_id)),
         (chosen.model, or_(r.scorer_id == chosen.model, func.split_part(r.scorer_id, ":", 1) == chosen.model)),
         (chosen.status, r.status == chosen.status),
+        (chosen.within, _within(chosen.within or ())),
         (None if chosen.include_old else True, r.current),
     ]
     return [condition for value, condition in wanted if value is not None]
+
+
+def _within(ranges: Sequence[ScoreRange]) -> ColumnElement[bool]:
+    """Any of the ranges; and, for the indices, all of them from end to end."""
+    score, type_ = results.c.score, results.c.score.type
+    lows = [one.low for one in ranges if one.low is not None]
+    highs = [one.high for one in ranges if one.high is not None]
+    wanted = [or_(false(), *map(_in_range, ranges))]
+    if ranges and len(lows) == len(ranges):
+        wanted.append(score >= literal(min(lows), type_))
+    if ranges and len(highs) == len(ranges):
+        wanted.append(score <= literal(max(highs), type_))
+    return and_(*wanted)
+
+
+def _in_range(one: ScoreRange) -> ColumnElement[bool]:
+    score, type_ = results.c.score, results.c.score.type
+    wanted = [results.c.scorer_id == one.scorer_id]
+    if one.low is not None:
+        low = literal(one.low, type_)
+        wanted.append(score >= low if one.low_included else score > low)
+    if one.high is not None:
+        high = literal(one.high, type_)
+        wanted.append(score < high if one.low_included else score <= high)
+    return and_(*wanted)
 
 
 def _after(query: Select[Any], columns: list[Any], position: list[Any], *, descending: bool) -> Select[Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dpiqa.evaluation.evaluate import evaluate
+from dpiqa.evaluation.reference import make_reference, with_reference
 from dpiqa.models.base import ModelCard
 from dpiqa.models.loading import load_scorer
 from dpiqa.models.student import StudentConfig
@@ -53,12 +54,13 @@ def end_run(
         notes=output.notes,
     )
     scorer = load_scorer(card.name, models_dir=staged, device="cpu" if not torch.cuda.is_available() else "auto")
-    figures = evaluate(scorer, data.chosen(), draws=output.bootstrap_draws).as_dict()
+    found = evaluate(scorer, data.chosen(), draws=output.bootstrap_draws)
     chosen = {"chosen_on": "these images: the best checkpoint was kept by them, which flatters the figures"}
     made = history(config, outcome, identity, made_from, card)
-    measured = figures | chosen | {name: made[name] for name in (COMMAND, MACHINE, VERSION, WEIGHTS)}
+    measured = found.as_dict() | chosen | {name: made[name] for name in (COMMAND, MACHINE, VERSION, WEIGHTS)}
     section = f"{names_of(config)} {config.data.select_on}"
     card = card.model_copy(update={"figures": {section: measured, TRAINING: made}})
+    card = with_reference(card, make_reference(card, found.scores, population=section, command=made[COMMAND]))
     write_card(card, staged)
     publish(card, staged, models_dir)
     return card

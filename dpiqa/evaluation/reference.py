@@ -1,0 +1,41 @@
+"""From scores of a population to the reference in a model card."""
+
+import numpy as np
+
+from dpiqa.errors import InvalidRequest
+from dpiqa.meaning import POINTS, Reference
+from dpiqa.models.base import ModelCard
+from dpiqa.types import Direction
+
+_FEWEST = 2  #: scores between which anything lies
+FEW = 100  #: images below which a percentile is finer than what it was made from
+
+
+def make_reference(card: ModelCard, scores: np.ndarray, *, population: str, command: str) -> Reference:
+    """Return the reference of the scorer of `card` from its `scores` (N,) of a population; NaN counts as not there.
+
+    Quantiles are interpolated linearly (Hyndman and Fan's type 7) and kept to six digits. Raises `InvalidRequest` for
+    fewer than two scores.
+    """
+    there = scores[np.isfinite(scores)]
+    if len(there) < _FEWEST:
+        raise InvalidRequest(f"{len(there)} of {len(scores)} images could be scored", cure="a reference needs more")
+    quantiles = np.quantile(there, np.linspace(0, 1, POINTS))
+    return Reference(
+        population=population,
+        n=len(there),
+        scorer_id=card.scorer_id,
+        command=command,
+        direction=Direction.LOWER if card.lower_is_better else Direction.HIGHER,
+        quantiles=tuple(np.maximum.accumulate([float(f"{value:.6g}") for value in quantiles]).tolist()),
+    )
+
+
+def with_reference(card: ModelCard, reference: Reference) -> ModelCard:
+    """Return the card with this reference instead of those it replaces: the same scorer's, and other weights'."""
+    kept = [one for one in card.references if not one.fits(reference.scorer_id) and _same_weights(one, reference)]
+    return card.model_copy(update={"references": (*kept, reference)})
+
+
+def _same_weights(one: Reference, other: Reference) -> bool:
+    return one.scorer_id.split(":")[1] == other.scorer_id.split(":")[1]

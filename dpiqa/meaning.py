@@ -1,0 +1,127 @@
+"""What a score means before there is an archive to compare it with: percentiles and words. Pure, free of numpy.
+
+A *reference* is the distribution of one scorer's scores over a stated population. It turns a score into the share of
+that population which scores worse, and into a plain word. Words are shares of the population, not fifths of the MOS
+scale: predicted scores crowd around the mean, so that fifths of the scale would leave the outer words empty.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from dpiqa.types import Band, Direction
+
+#: Percentile of the reference population at which each band but the worst begins: worst 10 % bad, next 20 % poor,
+#: middle 40 % fair, next 20 % good, best 10 % excellent.
+CUTS: tuple[float, ...] = (10, 30, 70, 90)
+POINTS = 101  #: quantiles of a reference: at 0, 1, ..., 100 %
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRange:
+    """Scores of one band of one scorer. None: no bound on that side."""
+
+    scorer_id: str
+    low: float | None
+    high: float | None
+    low_included: bool  #: the band's better end is open and its worse end closed; which is low depends on the scale
+
+
+class Reference(BaseModel):
+    """How one scorer's scores are spread over a population. Stored in the model card."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    population: Annotated[str, Field(min_length=1)]  #: which images, in words
+    n: Annotated[int, Field(ge=2)]  #: images that were scored
+    scorer_id: str  #: what scored them: weights, preprocessing, precision, requirement
+    command: str  #: what makes it again
+    direction: Direction = Direction.HIGHER
+    quantiles: tuple[_Finite, ...]  #: scores at 0, 1, ..., 100 % of the population, ascending
+
+    @field_validator("quantiles")
+    @classmethod
+    def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(values) != POINTS or any(low > high for low, high in pairwise(values)):
+            raise ValueError(f"must be {POINTS} scores in ascending order")
+        return values
+
+    @property
+    def requirement(self) -> str | None:
+        """What its PromptIQA scorer scored by, `name@version`; None for other scorers."""
+        return next(iter(self.scorer_id.split(":")[4:]), None)
+
+    def fits(self, scorer_id: str) -> bool:
+        """Whether it counts for a scorer: same weights, preprocessing and requirement.
+
+        Not so the arithmetic: it moves a score by far less than one percentile (the cards' precision figures).
+        """
+        return _without_arithmetic(self.scorer_id) == _without_arithmetic(scorer_id)
+
+    def percentile(self, score: float) -> float:
+        """Share of the population (0-100) that is no better than `score`; between quantiles linear, outside clamped."""
+        worst_first, own = self._worst_first(), self._oriented(score)
+        place = bisect_right(worst_first, own)
+        if place in (0, POINTS):
+            return 0.0 if place == 0 else 100.0
+        low, high = worst_first[place - 1], worst_first[place]
+        return place - 1 + (own - low) / (high - low)
+
+    def score_at(self, percentile: float) -> float:
+        """Score below which (above which, where lower is better) `percentile` (0-100) of the population lies."""
+        worst_first = self._worst_first()
+        low = min(int(percentile), POINTS - 2)
+        share = percentile - low
+        return self._oriented(worst_first[low] * (1 - share) + worst_first[low + 1] * share)
+
+    def band(self, score: float) -> Band:
+        """Return the plain word for a score. One exactly at a cut belongs to the better band."""
+        own = self._oriented(score)
+        return tuple(Band)[sum(self._oriented(self.score_at(cut)) <= own for cut in CUTS)]
+
+    def range_of(self, band: Band, scorer_id: str) -> ScoreRange:
+        """Return the scores that `band` covers, of a scorer that this reference fits."""
+        place = tuple(Band).index(band)
+        worse = self.score_at(CUTS[place - 1]) if place else None
+        better = self.score_at(CUTS[place]) if place < len(CUTS) else None
+        if self.direction is Direction.LOWER:
+            return ScoreRange(scorer_id=scorer_id, low=better, high=worse, low_included=False)
+        return ScoreRange(scorer_id=scorer_id, low=worse, high=better, low_included=True)
+
+    def among_worst(self, score: float, percent: float) -> bool:
+        """Whether a score is no better than the worst `percent` (0-100) of the population."""
+        return self._oriented(score) <= self._oriented(self.score_at(percent))
+
+    def among_best(self, score: float, percent: float) -> bool:
+        """Whether a score is no worse than the best `percent` (0-100) of the population."""
+        return self._oriented(score) >= self._oriented(self.score_at(100 - percent))
+
+    def _oriented(self, score: float) -> float:
+        """Return the score on a scale where higher is better; its own inverse."""
+        return -score if self.direction is Direction.LOWER else score
+
+    def _worst_first(self) -> list[float]:
+        ordered = [self._oriented(value) for value in self.quantiles]
+        return ordered[::-1] if self.direction is Direction.LOWER else ordered
+
+
+def find_reference(references: Iterable[Reference], scorer_id: str) -> Reference | None:
+    """Return the reference that counts for a scorer, if there is one."""
+    return next((one for one in references if one.fits(scorer_id)), None)
+
+
+def read_reference(references: Sequence[Any] | None, scorer_id: str) -> Reference | None:
+    """Do as `find_reference` for what a stored card has under `references`; None: the card is older than they are."""
+    return find_reference(map(Reference.model_validate, references or ()), scorer_id)
+
+
+def _without_arithmetic(scorer_id: str) -> tuple[str, ...]:
+    """Return weights, preprocessing and requirement of an id `name:weights:preprocessing:arithmetic[:requirement]`."""
+    parts = scorer_id.split(":")
+    return (*parts[1:3], *parts[4:])

@@ -1,0 +1,238 @@
+"""Percentiles and words: from the reference in a card to `dpiqa score` and, through the ledger, `dpiqa scores`."""
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from support.onnx_files import green_mean
+from support.photos import png
+
+from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.meaning import Reference
+from dpiqa.models.base import ModelCard
+from dpiqa.models.cards import read_card, sha256_of
+from dpiqa.models.pixels import BRIGHTNESS
+from dpiqa.storage import ledger
+from dpiqa.types import ImageRef, ModelKind, Stage
+
+LEVELS = range(0, 101, 4)  #: brightness of the population's pictures, in percent
+EVEN = Reference(
+    population="every brightness",
+    n=1000,
+    scorer_id=BRIGHTNESS.scorer_id,
+    command="none",
+    quantiles=tuple(n / 100 for n in range(101)),
+)
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """A folder with a model of one's own, `own`, whose score rises with brightness."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "own.onnx").write_bytes(green_mean(16))
+    card = ModelCard(
+        name="own",
+        kind=ModelKind.ONNX,
+        weights="own.onnx",
+        sha256=sha256_of(folder / "own.onnx"),
+        preprocessing=Preprocessing(width=16, height=16),
+        licence="none",
+    )
+    (folder / "own.json").write_text(card.model_dump_json())
+    monkeypatch.setenv("DPIQA_MODELS_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def labels(tmp_path):
+    """A population: pictures of every brightness as `val`, and a black one as `train`, which must not count."""
+    folder = tmp_path / "population"
+    folder.mkdir()
+    lines = ["image,mos,split"]
+    for level in LEVELS:
+        (folder / f"{level}.png").write_bytes(png(level / 100))
+        lines.append(f"{level}.png,0.5,val")
+    (folder / "black.png").write_bytes(png(0))
+    lines.append("black.png,0.5,train")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder / "labels.csv"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, level in {"black": 0, "dark": 0.2, "grey": 0.5, "light": 0.8, "white": 1}.items():
+        (folder / f"{name}.png").write_bytes(png(level))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+def make(run, labels, *more):
+    shown = run("models", "reference", "own", "--dataset", "csv", "--data", labels, "--split", "val", *more)
+    assert shown.exit_code == 0, shown.stderr
+    return shown
+
+
+def found(shown):
+    return {Path(row["path"]).stem: row for row in json.loads(shown.stdout)}
+
+
+def test_a_model_of_ones_own_gets_a_reference_and_images_get_words(run, models, labels, photos):
+    make(run, labels)
+    (kept,) = read_card(models / "own.json").references
+    assert (kept.n, kept.population) == (len(LEVELS), "labels.csv, val")
+    assert kept.command == "dpiqa models reference own --dataset csv --data labels.csv --split val"
+    rows = found(run("score", photos, "--model", "own", "--json"))
+    words = {name: row["band"] for name, row in rows.items()}
+    assert words == {
+        "black": "bad",
+        "dark": "poor",
+        "grey": "fair",
+        "light": "good",
+        "white": "excellent",
+        "broken": None,
+    }
+    assert [rows[name]["percentile"] for name in ("black", "grey", "broken")] == [
+        pytest.approx(4, abs=4),  # the darkest of the population is as black: it is no better
+        pytest.approx(50, abs=2),
+        None,
+    ]
+
+
+def test_the_table_counts_the_words_and_names_the_population(run, models, labels, photos):
+    make(run, labels)
+    shown = run("score", photos, "--model", "own")
+    assert "images by band" in shown.stdout
+    assert "labels.csv, val" in shown.stderr
+    assert "labels.csv, val" in run("models", "show", "own").stdout
+
+
+def test_shares_are_of_the_population_not_of_the_images(run, models, labels, photos):
+    make(run, labels)
+    worst = run("score", photos, "--model", "own", "--worst", "25%", "--json")
+    assert set(found(worst)) == {"black", "dark", "broken"}  # what has no score is never dropped
+    assert worst.exit_code == 1
+    assert "2 of 5 scored images are among the worst 25% of the reference population" in worst.stderr
+    best = run("score", photos / "white.png", photos / "grey.png", "--model", "own", "--best", "5%", "--json")
+    assert (best.exit_code, set(found(best))) == (0, {"white"})
+    none = run("score", photos / "grey.png", "--model", "own", "--worst", "5%", "--output", "none.csv")
+    assert none.exit_code == 0, none.stderr
+    with Path("none.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == []
+
+
+def test_files_have_the_columns(run, models, labels, photos):
+    make(run, labels)
+    run("score", photos / "white.png", "--model", "own", "-o", "f.parquet")
+    (row,) = pyarrow.parquet.read_table("f.parquet").to_pylist()
+    assert (row["percentile"], row["band"]) == (100, "excellent")
+
+
+def test_without_a_reference_there_are_scores_but_no_shares(run, models, photos):
+    rows = found(run("score", photos, "--model", "own", "--json"))
+    assert {row["band"] for row in rows.values()} == {None}
+    assert rows["white"]["score"] is not None
+    shown = run("score", photos, "--model", "own", "--worst", "5%")
+    assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)
+    assert "dpiqa models reference own" in shown.stderr
+
+
+def test_a_folder_of_photographs_and_a_second_reference_in_place_of_the_first(run, models, labels, photos):
+    make(run, labels)
+    shown = run("models", "reference", "own", "--data", photos, "--population", "five of ours", "--json")
+    assert shown.exit_code == 0, shown.stderr
+    assert json.loads(shown.stdout)["bands"].keys() == {"bad", "poor", "fair", "good", "excellent"}
+    assert "1 images were not scored" in shown.stderr
+    assert "few for a reference" in shown.stderr
+    (kept,) = read_card(models / "own.json").references
+    assert (kept.n, kept.population) == (5, "five of ours")
+
+
+def test_other_weights_under_the_name_have_no_meaning_yet(run, models, labels, photos):
+    make(run, labels)
+    (models / "own.onnx").write_bytes(green_mean(16, with_map=True))
+    card = read_card(models / "own.json").model_copy(update={"sha256": sha256_of(models / "own.onnx")})
+    (models / "own.json").write_text(card.model_dump_json())
+    rows = found(run("score", photos, "--model", "own", "--json"))
+    assert {row["band"] for row in rows.values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["bundled-student", "--data", "photos"], "--folder"),
+        (["brightness", "--data", "photos"], "name the folder"),
+        (["own", "--data", "photos", "--split", "val"], "--dataset"),
+        (["own", "--data", "population/labels.csv", "--dataset", "csv", "--split", "test"], "another --split"),
+        (["own", "--data", "photos/broken.jpg"], "a reference needs more"),
+    ],
+)
+def test_what_cannot_be(run, models, labels, photos, words, cure):
+    before = (models / "own.json").read_bytes()
+    shown = run("models", "reference", *words)
+    assert shown.exit_code == 2, shown.stderr
+    assert cure in shown.stderr
+    assert (models / "own.json").read_bytes() == before
+
+
+@pytest.fixture
+def scored(book, system):
+    """Twenty images scored 0.00 to 0.95 by a worker of `smoke@1`; those from 0.40 to 0.60 wait for the teacher."""
+    refs = [ImageRef(bucket=system.name, key=f"{n:02}.png", etag=f"e{n}") for n in range(20)]
+    _, ids = book.submit(refs, bucket=system.name)
+
+    def score(card):
+        claims = book.take(ids)
+        said = [ledger.Scored(claim, int(claim.ref.key[:2]) / 20, claim.ref.etag) for claim in claims]
+        book.do(ledger.record, Stage.STUDENT, book.profile, card, said)
+
+    return score
+
+
+def keys(shown):
+    assert shown.exit_code == 0, shown.stderr
+    return [row["key"] for row in json.loads(shown.stdout)]
+
+
+def test_scores_of_a_band(run, scored):
+    scored(BRIGHTNESS.model_copy(update={"references": (EVEN,)}))
+    assert keys(run("scores", "--band", "bad", "--json")) == ["00.png", "01.png"]
+    assert keys(run("scores", "--band", "bad", "--band", "excellent", "--json")) == [
+        "00.png",
+        "01.png",
+        "18.png",
+        "19.png",
+    ]
+    assert keys(run("scores", "--band", "good", "--best", "50%", "--json")) == ["17.png", "16.png"]
+    rows = {row["key"]: row for row in json.loads(run("scores", "--json").stdout)}
+    assert (rows["19.png"]["percentile"], rows["19.png"]["band"]) == (pytest.approx(95), "excellent")
+    assert run("scores", "-o", "all.csv").exit_code == 0
+    with Path("all.csv").open(newline="") as file:
+        assert next(row["band"] for row in csv.DictReader(file)) == "bad"
+    assert "fair" in run("scores").stdout
+
+
+def test_bands_of_a_scorer_without_a_reference(run, scored):
+    scored(BRIGHTNESS)
+    shown = run("scores", "--band", "bad")
+    assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)
+    assert "dpiqa models reference brightness" in shown.stderr
+    assert {row["band"] for row in json.loads(run("scores", "--json").stdout)} == {None}
+
+
+def test_a_reference_made_later_counts_for_scores_made_before(run, scored, book, system):
+    scored(BRIGHTNESS)
+
+    def one_more(key, card):
+        _, ids = book.submit([ImageRef(bucket=system.name, key=key, etag="e")], bucket=system.name)
+        (claim,) = book.take(ids)
+        book.do(ledger.record, Stage.STUDENT, book.profile, card, [ledger.Scored(claim, 0.99, "e")])
+
+    one_more("by-the-new-card.png", BRIGHTNESS.model_copy(update={"references": (EVEN,)}))
+    assert keys(run("scores", "--band", "bad", "--json")) == ["00.png", "01.png"]
+    one_more("by-the-old-card.png", BRIGHTNESS)  # a worker that has not seen the new card takes nothing away
+    assert keys(run("scores", "--band", "bad", "--json")) == ["00.png", "01.png"]
