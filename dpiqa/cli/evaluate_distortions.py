@@ -5,44 +5,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpiqa.cli import console, scorers, sources
+from dpiqa.cli.evaluate_request import Request, check_cards, write_cards
 
 if TYPE_CHECKING:
     from dpiqa.evaluation.sweep import Sweep
-    from dpiqa.settings import Settings
 
 _COLUMNS = ("distortion", "original", "1", "2", "3", "4", "5", "with strength the score")
 
 
-def run(
-    settings: "Settings",
-    model: str,
-    requirement: str | None,
-    folder: Path,
-    kinds: Sequence[str],
-    limit: int | None,
-    output: Path | None,
-    *,
-    as_json: bool,
-) -> int:
+def run(request: Request, model: str, folder: Path, kinds: Sequence[str], limit: int | None) -> int:
     """Measure and show; returns how many pictures were not scored. Raises `InvalidRequest`, `NotFound`."""
     from dpiqa.cli.progress import counting
+    from dpiqa.evaluation.sections import of_sweep
     from dpiqa.evaluation.sweep import check_kinds, sweep
     from dpiqa.imaging.limits import Limits
 
     check_kinds(kinds)
     files = [Path(ref.key) for ref in sources.local_refs(sources.find_places([str(folder)]))][:limit]
-    scorer = scorers.load(settings, model, requirement)
+    scorer = scorers.load(request.settings, model, request.requirement)
+    check_cards(request, [scorer.card])
     with counting("spoiling and scoring", len(files)) as advance:
-        found = sweep(scorer, files, kinds=kinds, limits=Limits.from_settings(settings), advance=advance)
-    if output:
+        found = sweep(scorer, files, kinds=kinds, limits=Limits.from_settings(request.settings), advance=advance)
+    if request.output:
         from dpiqa.evaluation.folder import write_sweep
 
-        written = write_sweep(output, scorer.card, found)
-        console.note(f"{len(written)} files in {output}, distortions.md among them")
-    if as_json:
+        written = write_sweep(request.output, scorer.card, found)
+        console.note(f"{len(written)} files in {request.output}, distortions.md among them")
+    if request.as_json:
         console.print_json({"model": scorer.card.name, **found.as_dict()})
     else:
         _show(found)
+    write_cards(request, [scorer.card], of_sweep(found), measured=[scorer.card])
     return len(found.failures)
 
 

@@ -49,13 +49,21 @@ def list_all(
 
 
 def show(name: Name, as_json: options.Json = False) -> None:
-    """Show a model card: architecture, data and its terms, measured figures, where it fails."""
-    from dpiqa.models.cards import find_card
+    """Show a model card: architecture, data and its terms, measured figures, where it fails.
 
-    card = find_card(name, context.settings().models_dir)
+    Figures that were measured with other weights than those of today are named.
+    """
+    from dpiqa.models.cards import find_card, list_cards
+    from dpiqa.models.figures import stale_sections
+
+    folder = context.settings().models_dir
+    card = find_card(name, folder)
+    stale = stale_sections(card, list_cards(folder))
     if as_json:
-        console.print_json(_document(card))
+        console.print_json(_document(card) | {"stale_figures": stale})
         return
+    if stale:
+        console.warn(f"measured with other weights than those of today: {'; '.join(stale)}")
     document = _document(card) | {"preprocessing": card.preprocessing.version}
     document["references"] = "\n".join(map(models_reference.in_words, card.references))
     console.fields((key.replace("_", " "), _text(value)) for key, value in document.items() if value not in (None, ""))

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.evaluation import plots, report
+from dpiqa.evaluation import comparison_report, model_plots, plots, report, routing_report
+from dpiqa.evaluation.comparison import Comparison
 from dpiqa.evaluation.protocol import Measured
+from dpiqa.evaluation.routing_trial import Trial
 from dpiqa.evaluation.sweep import Sweep
 from dpiqa.models.base import ModelCard
 
@@ -39,6 +41,30 @@ def write_sweep(folder: Path, card: ModelCard, found: Sweep) -> list[Path]:
         _write(folder / "distortions.md", lambda path: path.write_text(report.sweep_markdown(card, found), "utf-8")),
         _write(folder / "distortions.json", lambda path: report.write_json(path, document)),
         plots.write_png(plots.score_against_strength(card, found), folder / "distortions.png"),
+    ]
+
+
+def write_trial(folder: Path, trial: Trial, data: str, document: dict[str, Any]) -> list[Path]:
+    """Write routing.md, routing.json and routing.png. Raises as `write_evaluation` does."""
+    _make(folder)
+    text = routing_report.markdown(trial, data)
+    return [
+        _write(folder / "routing.md", lambda path: path.write_text(text, "utf-8")),
+        _write(folder / "routing.json", lambda path: report.write_json(path, document)),
+        plots.write_png(model_plots.routing(trial, data), folder / "routing.png"),
+    ]
+
+
+def write_comparison(
+    folder: Path, found: Comparison, data: str, document: dict[str, Any], *, seeds: bool
+) -> list[Path]:
+    """Write comparison.md, comparison.json and comparison.png. Raises as `write_evaluation` does."""
+    _make(folder)
+    text = comparison_report.markdown(found, data, seeds=seeds)
+    return [
+        _write(folder / "comparison.md", lambda path: path.write_text(text, "utf-8")),
+        _write(folder / "comparison.json", lambda path: report.write_json(path, document)),
+        plots.write_png(model_plots.comparison(found, data), folder / "comparison.png"),
     ]
 
 

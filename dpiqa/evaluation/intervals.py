@@ -1,7 +1,9 @@
 """How far a figure would move with other images: percentile bootstrap over images, seeded."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,24 @@ from dpiqa.evaluation.correlation import METRICS, Agreement, agreement, srcc
 #: Lower and upper bound; None where the figure is not defined in more than half of the draws.
 Interval = tuple[float, float] | None
 DRAWS, LEVEL = 1000, 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure and its interval. `value` NaN: not defined."""
+
+    value: float
+    interval: Interval
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return both for a card or a report, four places."""
+        return {"value": round(self.value, 4) if math.isfinite(self.value) else None, "95": rounded(self.interval)}
+
+    def __str__(self) -> str:
+        if not math.isfinite(self.value):
+            return "-"
+        bounds = f" [{self.interval[0]:.3f}, {self.interval[1]:.3f}]" if self.interval else ""
+        return f"{self.value:.3f}{bounds}"
 
 
 def intervals(
@@ -30,6 +50,20 @@ def srcc_interval(
 ) -> Interval:
     """Return the interval of the SRCC alone, of the same draws as `intervals`."""
     return percentile_interval(np.array([srcc(*one) for one in _draw(scores, labels, draws, seed)]), level)
+
+
+def bootstrap(
+    figures: Callable[[np.ndarray], Mapping[str, float]], n: int, *, draws: int = DRAWS, seed: int = 0
+) -> dict[str, Interval]:
+    """Return the 95 % interval of every figure of `n` images, by name.
+
+    `figures` takes the drawn images' rows, (n,) int, and computes all figures from the same draw: differences of two
+    models among them are paired, and tell more than two intervals that overlap.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [figures(rng.integers(0, n, n)) for _ in range(draws)]
+    names = drawn[0] if drawn else {}
+    return {name: percentile_interval(np.array([one[name] for one in drawn]), LEVEL) for name in names}
 
 
 def percentile_interval(values: np.ndarray, level: float) -> Interval:

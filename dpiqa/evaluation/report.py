@@ -57,17 +57,17 @@ def markdown(card: ModelCard, measured: Sequence[Measured]) -> str:
     parts = [
         f"# {card.name}",
         f"Scorer `{measured[0].evaluation.scorer_id}`. Scores: {card.score_scale}.",
-        _table(COLUMNS, rows(measured)),
+        table(COLUMNS, rows(measured)),
         *(_remarks(measured)),
     ]
     subsets = _subset_rows(measured)
     if subsets:
-        parts += ["## By subset", _table(_SUBSETS, subsets)]
+        parts += ["## By subset", table(_SUBSETS, subsets)]
     reported = [row for dataset in dict.fromkeys(one.dataset for one in measured) for row in published(dataset)]
     parts.append("## As published, not measured here")
     if reported:
         cells = [[p.dataset, p.model, p.trained_on, _number(p.srcc), _number(p.plcc), p.source] for p in reported]
-        parts.append(_table(_PUBLISHED, cells))
+        parts.append(table(_PUBLISHED, cells))
     else:
         parts.append("We know of no published figures for these data sets.")
     return "\n\n".join(parts) + "\n"
@@ -86,7 +86,7 @@ def sweep_markdown(card: ModelCard, sweep: Sweep) -> str:
             f"# {card.name}: score against distortion",
             f"Scorer `{sweep.scorer_id}`; means over {len(sweep.scores)} pictures{failed}.",
             f"The score falls with strength for {falling} of {len(sweep.kinds)} kinds (tolerance {sweep.tolerance:g}).",
-            _table(_KINDS, cells) + "\n",
+            table(_KINDS, cells) + "\n",
         ]
     )
 
@@ -149,6 +149,7 @@ def _subset_rows(measured: Sequence[Measured]) -> list[list[Any]]:
     return found
 
 
-def _table(columns: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
+def table(columns: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
+    """Write a Markdown table."""
     lines = [columns, ["---"] * len(columns), *cells]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

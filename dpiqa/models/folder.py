@@ -83,51 +83,31 @@ def publish(staged: Path, card: ModelCard, models_dir: Path) -> None:
         raise unwritable(models_dir, error) from error
 
 
-def replace_card(card: ModelCard, folder: Path) -> None:
-    """Put a changed card in place of the one that is there, whole or not at all, within `changing`.
-
-    Raises `ConfigurationError` if it cannot be written.
-    """
-    with staging(folder) as staged:
-        document = staged / f"{card.name}.json"
-        try:
-            document.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            _flush(document)
-            document.replace(folder / document.name)
-            _flush(folder)
-        except OSError as error:
-            raise unwritable(folder, error) from error
-
-
 def require_card(name: str, folder: Path) -> None:
-    """Raise `InvalidRequest` unless the card of this model lies in the folder, so that it may be changed there."""
+    """Raise unless the card of this model lies in the folder and may be changed there: asked before long work.
+
+    Raises `InvalidRequest` where it is not, `ConfigurationError` if the folder cannot be written.
+    """
     if (folder / f"{name}.json").is_file():
-        return
+        with changing(folder):
+            return
     if (BUNDLED / f"{name}.json").is_file():
-        raise InvalidRequest(f"the card of {name} comes with dpiqa", cure=f"to change it there, say --folder {BUNDLED}")
-    raise InvalidRequest(f"the card of {name} is not in {folder}", cure="name the folder of the card with --folder")
+        raise InvalidRequest(f"the card of {name} comes with dpiqa", cure=f"to change it there, say --card {BUNDLED}")
+    raise InvalidRequest(f"the card of {name} is not in {folder}", cure="name the folder of the card with --card")
 
 
 def update_card(name: str, folder: Path, change: Callable[[ModelCard], ModelCard], *, sha256: str) -> ModelCard:
-    """Put a changed card in the place of the card in `folder`, whole, and return it; its weights stay.
+    """Put a changed card in the place of the card in `folder` and return it; its weights stay.
 
-    Raises `InvalidRequest` if there is none, or one of other weights than `sha256`, `ConfigurationError` if the folder
-    cannot be written.
+    Raises as `require_card`, and `InvalidRequest` for a card of other weights than `sha256`.
     """
     require_card(name, folder)
-    with changing(folder), staging(folder) as staged:
+    with changing(folder):
         there = read_card(folder / f"{name}.json")
         if there.sha256 != sha256:
             raise InvalidRequest(f"the card in {folder} is of other weights", cure="name the folder of the right one")
         card = change(there)
-        document = staged / f"{name}.json"
-        try:
-            document.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            _flush(document)
-            document.replace(folder / document.name)
-            _flush(folder)
-        except OSError as error:
-            raise unwritable(folder, error) from error
+        replace_card(card, folder)
     return card
 
 
