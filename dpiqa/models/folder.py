@@ -83,6 +83,22 @@ def publish(staged: Path, card: ModelCard, models_dir: Path) -> None:
         raise unwritable(models_dir, error) from error
 
 
+def replace_card(card: ModelCard, folder: Path) -> None:
+    """Put a changed card in place of the one that is there, whole or not at all, within `changing`.
+
+    Raises `ConfigurationError` if it cannot be written.
+    """
+    with staging(folder) as staged:
+        document = staged / f"{card.name}.json"
+        try:
+            document.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            _flush(document)
+            document.replace(folder / document.name)
+            _flush(folder)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+
 def require_card(name: str, folder: Path) -> None:
     """Raise unless the card of this model lies in the folder and may be changed there: asked before long work.
 
