@@ -28,9 +28,14 @@ SplitOption = Annotated[Split | None, typer.Option(help="Images of the data set 
 Population = Annotated[
     str | None, typer.Option(help="Which images these are, in words for people; made of the other options by default.")
 ]
-Folder = Annotated[
+Card = Annotated[
     Path | None,
-    typer.Option("--folder", help="Folder of the card that is changed; DPIQA_MODELS_DIR by default.", file_okay=False),
+    typer.Option(
+        "--card",
+        help="Folder of the card that is changed; DPIQA_MODELS_DIR by default.",
+        metavar="FOLDER",
+        file_okay=False,
+    ),
 ]
 
 
@@ -53,7 +58,7 @@ def reference(  # noqa: PLR0913 - one parameter per option
     split: SplitOption = None,
     population: Population = None,
     requirement: scorers.Requirement = None,
-    folder: Folder = None,
+    card: Card = None,
     device: scorers.Device = None,
     as_json: options.Json = False,
 ) -> None:
@@ -71,7 +76,7 @@ def reference(  # noqa: PLR0913 - one parameter per option
         raise InvalidRequest("--split belongs to a data set", cure="name it with --dataset, or leave --split out")
     settings = context.settings(device=device)
     find_card(name, settings.models_dir)
-    place = (folder or settings.models_dir).expanduser()
+    place = (card or settings.models_dir).expanduser()
     require_card(name, place)
     with scorers.needing_extras():
         from dpiqa.evaluation.reference import FEW, with_reference
@@ -79,8 +84,8 @@ def reference(  # noqa: PLR0913 - one parameter per option
         images = _images(data, dataset, split or Split.VAL)
         scorer = scorers.load(settings, name, requirement)
         words = population or _population(data, dataset, split or Split.VAL)
-        made = _measure(settings, scorer, images, words, _command(name, data, dataset, split, requirement))
-    update_card(name, place, lambda card: with_reference(card, made), sha256=scorer.card.sha256)
+        made = _measure(settings, scorer, images, words, _command(name, data, dataset, split, requirement, population))
+    update_card(name, place, lambda found: with_reference(found, made), sha256=scorer.card.sha256)
     if made.n < FEW:
         console.warn(f"{made.n} images are few for a reference: a percentile stands for less than one of them")
     if made.n < len(images):
@@ -141,7 +146,9 @@ def _measure(
     return make_reference(scorer.card, scores, population=population, command=made_by)
 
 
-def _command(name: str, data: Path, dataset: str | None, split: Split | None, requirement: str | None) -> str:
+def _command(  # noqa: PLR0913, PLR0917 - one parameter per option
+    name: str, data: Path, dataset: str | None, split: Split | None, requirement: str | None, population: str | None
+) -> str:
     """Return the command that makes it again, as it may be shown to others."""
     from dpiqa.provenance import shareable_path
 
@@ -150,4 +157,5 @@ def _command(name: str, data: Path, dataset: str | None, split: Split | None, re
     words += ["--data", shareable_path(str(data))]
     words += ["--split", split.value] if split else []
     words += ["--requirement", requirement] if requirement else []
+    words += ["--population", population] if population else []
     return shlex.join(words)

@@ -164,7 +164,7 @@ def test_other_weights_under_the_name_have_no_meaning_yet(run, models, labels, p
 @pytest.mark.parametrize(
     ("words", "cure"),
     [
-        (["bundled-student", "--data", "photos"], "--folder"),
+        (["bundled-student", "--data", "photos"], "--card"),
         (["brightness", "--data", "photos"], "name the folder"),
         (["own", "--data", "photos", "--split", "val"], "--dataset"),
         (["own", "--data", "population/labels.csv", "--dataset", "csv", "--split", "test"], "another --split"),
