@@ -43,7 +43,7 @@ class Clock(Nobody):
         self.times.append(time.perf_counter())
 
 
-def random_data() -> Labelled:
+def random_data(folder: Path) -> Labelled:
     rng = np.random.default_rng(0)
     rows = np.arange(PICTURES)
     return Labelled(
@@ -53,12 +53,13 @@ def random_data() -> Labelled:
         val=rows[:2],
         sha256=("",) * PICTURES,
         images=tuple(LabelledImage(path=Path(), mos=0.5, split="train") for _ in rows),
+        folder=folder,
     )
 
 
-def task_of(kind: str, overrides: list[str]) -> tuple[Task, RunConfig]:
+def task_of(kind: str, overrides: list[str], folder: Path) -> tuple[Task, RunConfig]:
     """Return the bundled preset's task; a teacher's frozen parts stay random, which costs the same."""
-    data = random_data()
+    data = random_data(folder)
     if kind == "vae":
         vae = resolve(VaeRun, preset="bundled-vae", overrides=overrides)
         return VaeTask(Rebuilder(vae.model.architecture), data, vae), vae
@@ -74,12 +75,13 @@ def task_of(kind: str, overrides: list[str]) -> tuple[Task, RunConfig]:
 
 
 def measure(kind: str, updates: int, overrides: list[str]) -> dict[str, object]:
-    probe = task_of(kind, overrides)[1].plan
+    kinds: dict[str, type[RunConfig]] = {"vae": VaeRun, "student": StudentRun, "teacher": TeacherRun}
+    probe = resolve(kinds[kind], preset=f"bundled-{kind}", overrides=overrides).plan
     epochs = -(-(updates + WARM_UP) // (PICTURES // (probe.batch * probe.accumulation)))
     never = [f"plan.epochs={epochs}", "plan.validate_every_steps=100000"]
-    task, config = task_of(kind, [*overrides, *never])
     clock = Clock()
     with tempfile.TemporaryDirectory() as out:
+        task, config = task_of(kind, [*overrides, *never], Path(out))
         cadence = config.output.model_copy(update={"checkpoint_every_steps": 100000})
         fit(task, config.plan, Path(out), cadence=cadence, watch=clock)
     seconds = np.diff(clock.times)[WARM_UP - 1 : WARM_UP - 1 + updates].tolist()

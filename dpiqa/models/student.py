@@ -1,16 +1,21 @@
 """The DP-IQA student: EfficientNet features, a transposed convolution, and a regressor over an 8x64x64 feature map.
 
-Written from the paper (Fu et al., DP-IQA, section 3.4) and checked against the published checkpoints' outputs.
+Written from the paper (Fu et al., DP-IQA, section 3.4) and checked against the published checkpoints' outputs. What is
+ours, and off unless the sizes ask for it: channels of the map that come from scene statistics, a backbone that sees the
+picture smaller, and a regressor over the channels' moments.
 """
 
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 from torch import nn
 
 from dpiqa.models.backbone import build_backbone
+from dpiqa.models.regressor import MapReader, Pooling, resize_nearest
+from dpiqa.models.shrink import shrunk
+from dpiqa.models.statistics import StatisticsBranch, scene_statistics
 
 
 class StudentConfig(BaseModel):
@@ -23,9 +28,18 @@ class StudentConfig(BaseModel):
     batchnorm_eps: float = 1e-3
     input_size: int = 512  #: pixels a side
     view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
-    map_channels: int = 8
+    shrink: PositiveInt = 1  #: pixels a side that are averaged to one before the backbone sees the picture
+    map_channels: int = 8  #: of the feature map, from the backbone
+    statistics_channels: NonNegativeInt = 0  #: further ones, from `dpiqa.models.statistics` at the picture's own size
     map_size: int = 64  #: cells a side
+    pooling: Pooling = Pooling.CELLS
+    dropout: float = Field(0, ge=0, lt=1)  #: of what the regressor sees, and half of its hidden units; in training only
     hidden: int = 512
+
+    @property
+    def channels(self) -> int:
+        """Of the whole feature map."""
+        return self.map_channels + self.statistics_channels
 
 
 class Student(nn.Module):
@@ -39,29 +53,32 @@ class Student(nn.Module):
         self.conv_transpose = nn.ConvTranspose2d(
             features, config.map_channels, 3, stride=2, padding=1, output_padding=1
         )
-        self.fc1 = nn.Linear(config.map_channels * config.map_size**2, config.hidden)
+        self.statistics = StatisticsBranch(config.statistics_channels) if config.statistics_channels else None
+        self.reader = MapReader(config.channels, config.map_size, config.pooling, config.dropout)
+        self.fc1 = nn.Linear(self.reader.width, config.hidden)
         self.fc2 = nn.Linear(config.hidden, config.hidden)
         self.fc3 = nn.Linear(config.hidden, 1)
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, S, S) in [0, 1], not normalised -> scores (B,), feature map (B, map_channels, m, m).
+    def forward(
+        self, images: torch.Tensor, statistics: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 3, S, S) in [0, 1], not normalised -> scores (B,), feature map (B, channels, m, m).
 
-        `m` is `map_size` at the configured input size and shrinks with the input; the regressor always sees `map_size`.
+        `m` is `map_size` at the configured input size and shrinks with the input. `statistics`: those of `images`, if
+        they are known already.
         """
-        features = F.relu(self.conv_transpose(self.base_model(images)))
-        side = self.config.map_size * images.shape[-1] // self.config.input_size
+        config = self.config
+        features = F.relu(self.conv_transpose(self.base_model(shrunk(images, config.shrink))))
+        side = config.map_size * images.shape[-1] // config.input_size
         feature_map = resize_nearest(features, side)
+        if self.statistics is not None:
+            known = scene_statistics(images) if statistics is None else statistics
+            feature_map = torch.cat([feature_map, resize_nearest(self.statistics(known), side)], dim=1)
         return self.regress(feature_map), feature_map
 
     def regress(self, feature_map: torch.Tensor) -> torch.Tensor:
-        """Feature map (B, map_channels, m, m) -> scores (B,)."""
-        hidden = resize_nearest(feature_map, self.config.map_size).flatten(1)
-        hidden = F.relu(self.fc1(hidden))
-        hidden = F.relu(self.fc2(hidden))
+        """Feature map (B, channels, m, m) -> scores (B,)."""
+        hidden = F.relu(self.fc1(self.reader(feature_map)))
+        hidden = F.relu(self.fc2(F.dropout(hidden, self.config.dropout / 2, self.training)))
         score: torch.Tensor = self.fc3(hidden)
         return score.squeeze(1)
-
-
-def resize_nearest(features: torch.Tensor, side: int) -> torch.Tensor:
-    """(B, C, s, s) -> (B, C, side, side)."""
-    return features if features.shape[-1] == side else F.interpolate(features, size=(side, side), mode="nearest")

@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import nn
 
 from dpiqa.models.adapter import TrunkConfig, build_adapter
 from dpiqa.models.conditioning import GivenPrompts, LearnedPrompts, TextAdapter, freeze_text
 from dpiqa.models.prompts import prompt_table
 from dpiqa.models.qfd import QfdConfig, QualityFeatureDecoder
+from dpiqa.models.shrink import shrunk
+from dpiqa.models.statistics import scene_statistics
 from dpiqa.models.text.source import TextSource
 from dpiqa.models.vae import Posterior, VaeConfig, build_encoder, encode, noise_of
 
@@ -42,6 +44,7 @@ class TeacherConfig(BaseModel):
 
     input_size: int = 512  #: pixels a side
     view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
+    shrink: PositiveInt = 1  #: pixels a side that are averaged to one before VAE and adapter see the picture
     vae: VaeConfig = VaeConfig()
     unet: UnetConfig = UnetConfig()
     qfd: QfdConfig = QfdConfig()
@@ -76,18 +79,25 @@ class Teacher(nn.Module):
             block.register_forward_hook(self._keep_map)
 
     def forward(
-        self, images: torch.Tensor, latents: torch.Tensor | None = None, seeds: Sequence[int] | None = None
+        self,
+        images: torch.Tensor,
+        latents: torch.Tensor | None = None,
+        seeds: Sequence[int] | None = None,
+        statistics: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, S, S) in [0, 1], not normalised -> scores (B,), quality map (B, map_channels, m, m).
+        """(B, 3, S, S) in [0, 1], not normalised -> scores (B,), quality map (B, C, m, m).
 
-        `m` is `qfd.map_size` at the configured input size and shrinks with the input. `latents`: those of `images`, if
-        they are known already; `seeds`: one an image, see `dpiqa.models.seeds`. Raises `ValueError` without them if it
-        samples the posterior.
+        `m` is `qfd.map_size` at the configured input size and shrinks with the input. `latents`, `statistics`: those of
+        `images`, if they are known already; `seeds`: one an image, see `dpiqa.models.seeds`. Raises `ValueError`
+        without them if it samples the posterior.
         """
-        if latents is None:
-            latents = encode(self.vae, images, self._noise(images, seeds))
         side = self.config.qfd.map_size * images.shape[-1] // self.config.input_size
-        scores, quality = self.QFD(self.features(images, latents), side)
+        if self.config.qfd.statistics_channels and statistics is None:
+            statistics = scene_statistics(images)
+        seen = shrunk(images, self.config.shrink)
+        if latents is None:
+            latents = encode(self.vae, seen, self._noise(seen, seeds))
+        scores, quality = self.QFD(self.features(seen, latents), side, statistics)
         return scores, quality
 
     def _noise(self, images: torch.Tensor, seeds: Sequence[int] | None) -> torch.Tensor | None:

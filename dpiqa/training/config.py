@@ -84,9 +84,9 @@ class ScoreLoss(Part):
 
 
 class SpoiledLoss(Part):
-    """Order of crops that are spoiled on the way; not in the paper. See `dpiqa.training.spoiled`."""
+    """Order of pictures and their spoiled copies; not in the paper. See `dpiqa.training.spoiled`."""
 
-    share: float = Field(0, ge=0, le=1)  #: of a batch's crops that are also shown spoiled, at two strengths each
+    share: float = Field(0, ge=0, le=1)  #: of the training pictures that are also shown spoiled, at two strengths each
     weight: NonNegativeFloat = 1.0
     margin: NonNegativeFloat = 0.05  #: by which each further strength must lower the score, in the loss's unit
     kinds: tuple[str, ...] = ()  #: distortions to draw from; all if empty

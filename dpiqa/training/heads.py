@@ -30,6 +30,12 @@ def begin_as_pooling(first: nn.Linear, last: nn.Linear, cells: int, centre: floa
         last.bias.fill_(centre)
 
 
+def begin_at(last: nn.Linear, centre: float) -> None:
+    """Start a regressor that sees moments at the labels' mean."""
+    with torch.no_grad():
+        last.bias.fill_(centre)
+
+
 def normalise(decoder: QualityFeatureDecoder) -> None:
     """Put a batch normalisation behind the decoder's convolutions and its pooling layer, for training only.
 
@@ -57,7 +63,7 @@ def calibrate_on(count: int, model: nn.Module, last: nn.Linear, data: Labelled, 
     if count == 0:
         return
     sample = np.random.default_rng(0).permutation(data.train)[:count]
-    slope, offset = calibrate(last, predict(model, data.pixels, sample, precision), data.labels[sample])
+    slope, offset = calibrate(last, predict(model, data, sample, precision), data.labels[sample])
     log.info("calibrated", slope=round(slope, 4), offset=round(offset, 4), images=len(sample))
 
 

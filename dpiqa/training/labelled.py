@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from dpiqa.training.config import DataConfig
 from dpiqa.training.crops import as_images, seeing
 from dpiqa.training.pixels import PixelCache, prepare_pixels
 from dpiqa.training.plan import Arithmetic
+from dpiqa.training.statistics import as_maps, cached_statistics
 from dpiqa.training.task import Validation
 
 log = structlog.get_logger()
@@ -35,6 +38,17 @@ class Labelled:
     val: np.ndarray  #: row numbers that choose the best checkpoint
     sha256: tuple[str, ...]  #: of each picture's file
     images: tuple[LabelledImage, ...]
+    folder: Path  #: of the pixels in the cache
+    statistics: np.ndarray | None = None  #: (N, m, m, C) float16, for networks that want them: see `with_statistics`
+
+    def with_statistics(self) -> "Labelled":
+        """Return the same with the scene statistics of all pictures, which are computed unless they are cached."""
+        return replace(self, statistics=cached_statistics(self.pixels, self.folder))
+
+    @property
+    def extent(self) -> int:
+        """Pixels a side."""
+        return int(self.pixels.shape[1])
 
     @property
     def centre(self) -> float:
@@ -74,7 +88,13 @@ def load_labelled(images: Sequence[LabelledImage], preprocessing: Preprocessing,
     if not labels[train].std() > 0:
         raise InvalidRequest("all training images have the same label", cure="there is nothing to learn from it")
     return Labelled(
-        pixels=cached.pixels, labels=labels, train=train, val=val, sha256=cached.sha256, images=tuple(wanted)
+        pixels=cached.pixels,
+        labels=labels,
+        train=train,
+        val=val,
+        sha256=cached.sha256,
+        images=tuple(wanted),
+        folder=cached.folder,
     )
 
 
@@ -90,29 +110,27 @@ def _good_rows(images: Sequence[LabelledImage], cached: PixelCache, *, skip: boo
 
 
 def predict(
-    network: nn.Module,
-    pixels: np.ndarray,
-    rows: np.ndarray,
-    precision: Arithmetic,
-    *,
-    batch: int = 16,
+    network: nn.Module, data: Labelled, rows: np.ndarray, precision: Arithmetic, *, batch: int = 16
 ) -> np.ndarray:
     """Score whole pictures as their scorer will, but in the run's precision -> (len(rows),) float64."""
     config: Any = network.config
     device, dtype = next(network.parameters()).device, _DTYPES.get(precision)
+
+    def scores(some: np.ndarray) -> np.ndarray:
+        pixels = data.pixels[some]
+        call = seeing(network, pixels)
+        if data.statistics is not None and config.view_size is None:
+            call = partial(call, statistics=as_maps(data.statistics[some], device))
+        return score_in_views(call, as_images(pixels, device), config.view_size).double().cpu().numpy()
+
     with torch.inference_mode(), torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-        batches = (pixels[rows[i : i + batch]] for i in range(0, len(rows), batch))
-        parts = [
-            score_in_views(seeing(network, some), as_images(some, device), config.view_size).double().cpu().numpy()
-            for some in batches
-        ]
-    return np.concatenate(parts)
+        return np.concatenate([scores(rows[start : start + batch]) for start in range(0, len(rows), batch)])
 
 
 def validate(network: nn.Module, data: Labelled, precision: Arithmetic, most: int | None = None) -> Validation:
     """Measure the agreement on the validation rows, at most so many of them, evenly spread."""
     rows = data.val[np.linspace(0, len(data.val) - 1, min(most or len(data.val), len(data.val))).round().astype(int)]
-    return judged(predict(network, data.pixels, rows, precision), data.labels[rows])
+    return judged(predict(network, data, rows, precision), data.labels[rows])
 
 
 def judged(scores: np.ndarray, labels: np.ndarray) -> Validation:

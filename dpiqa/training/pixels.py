@@ -28,6 +28,7 @@ class PixelCache:
     pixels: np.ndarray  #: (N, H, W, 3) uint8, mapped from the disk; rows of rejected pictures are black
     sha256: tuple[str, ...]  #: of each picture's file, hex
     rejected: dict[int, str]  #: row -> why its file cannot be decoded
+    folder: Path  #: where the pixels are kept, and whatever else is made of them
 
 
 def prepare_pixels(paths: Sequence[Path], preprocessing: Preprocessing, cache: Path) -> PixelCache:
@@ -49,7 +50,7 @@ def prepare_pixels(paths: Sequence[Path], preprocessing: Preprocessing, cache: P
                 log.info("pixels_cached", images=notes.count, of=len(paths))
     mapped: np.ndarray = np.load(folder / "pixels.npy", mmap_mode="r")
     rejected = {row: reason for row, (_, reason) in enumerate(notes.lines) if reason}
-    return PixelCache(pixels=mapped, sha256=tuple(sha for sha, _ in notes.lines), rejected=rejected)
+    return PixelCache(pixels=mapped, sha256=tuple(sha for sha, _ in notes.lines), rejected=rejected, folder=folder)
 
 
 def _key(paths: Sequence[Path], preprocessing: Preprocessing) -> str:

@@ -1,10 +1,16 @@
-"""Known order without labels: crops of a batch spoiled at two strengths must score below themselves, the worse lower.
+"""Known order without labels: pictures spoiled at two strengths must score below themselves, the worse lower.
 
 The distortions are those of the demo and of evaluation (`dpiqa.imaging.distortions`). Labels of photographs teach
 little about noise or oversharpening, which few of them show; an order needs no label (Liu et al., RankIQA, ICCV 2017).
+The copies are made once and kept beside the pixels of the data set.
 """
 
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,49 +19,80 @@ from PIL import Image
 
 from dpiqa.imaging.distortions import KINDS, STRENGTHS, distort
 from dpiqa.training.config import SpoiledLoss
+from dpiqa.training.rows import filled_rows
+
+_VERSION = 1  #: of the copies: raise it when distortions change
 
 
 @dataclass(frozen=True, slots=True)
-class Spoiled:
-    """Some crops of a batch, each spoiled in its own way at two strengths."""
+class Copies:
+    """Some training pictures, each spoiled in its own way at two strengths."""
 
-    rows: np.ndarray  #: (K,) places in the batch
+    folder: Path  #: theirs on disk
+    rows: np.ndarray  #: (K,) row numbers in the data set, rising
     pixels: np.ndarray  #: (2K, S, S, 3) uint8: all at the weaker strength, then all at the stronger one
     weak: np.ndarray  #: (K,) strengths, 1-4
     strong: np.ndarray  #: (K,) strengths, above `weak`, up to 5
 
+    def among(self, rows: np.ndarray) -> "Spoiled":
+        """Find the copies of a batch's pictures."""
+        places = np.flatnonzero(np.isin(rows, self.rows))
+        found = np.searchsorted(self.rows, rows[places])
+        both = np.concatenate([found, found + len(self.rows)])
+        return Spoiled(places=places, copies=both, weak=self.weak[found], strong=self.strong[found])
 
-def spoil(pixels: np.ndarray, loss: SpoiledLoss, rng: np.random.Generator) -> Spoiled | None:
-    """Choose and spoil crops of `pixels` (B, S, S, 3) uint8; None if `loss` asks for none."""
-    count = round(loss.share * len(pixels))
+
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """Which pictures of a batch are also shown spoiled."""
+
+    places: np.ndarray  #: (K,) places in the batch
+    copies: np.ndarray  #: (2K,) rows of `Copies.pixels`: all at the weaker strength, then all at the stronger one
+    weak: np.ndarray  #: (K,)
+    strong: np.ndarray  #: (K,)
+
+
+def prepare_copies(
+    pixels: np.ndarray, sha256: Sequence[str], train: np.ndarray, loss: SpoiledLoss, cache: Path
+) -> Copies | None:
+    """Spoil a share of the training rows of `pixels` (N, S, S, 3); None if `loss` asks for none.
+
+    Which pictures, kinds and strengths follows from the data set and `loss`, not from a run's seed: runs share them.
+    """
+    count = round(loss.share * len(train))
     if not count:
         return None
-    rows = rng.choice(len(pixels), count, replace=False)
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.choice(train, count, replace=False))
     kinds = rng.choice(np.array(loss.kinds or sorted(KINDS)), count)
     strengths = np.sort([rng.choice(list(STRENGTHS), 2, replace=False) for _ in rows], axis=1)
     seeds = rng.integers(0, 2**31, count)
-    parts = [
-        np.asarray(distort(Image.fromarray(pixels[row]), str(kind), int(strength), int(seed)))
-        for column in strengths.T
-        for row, kind, strength, seed in zip(rows, kinds, column, seeds, strict=True)
-    ]
-    return Spoiled(rows=rows, pixels=np.stack(parts), weak=strengths[:, 0], strong=strengths[:, 1])
 
+    def spoilt(copy: int) -> np.ndarray:
+        strong, place = divmod(copy, count)
+        picture = Image.fromarray(pixels[rows[place]])
+        return np.asarray(distort(picture, str(kinds[place]), int(strengths[place, strong]), int(seeds[place])))
 
-def with_spoiled(pixels: np.ndarray, spoiled: Spoiled | None) -> np.ndarray:
-    """Return the batch (B, S, S, 3) with the spoiled crops behind it."""
-    return pixels if spoiled is None else np.concatenate([pixels, spoiled.pixels])
+    def make(copies: range) -> Iterator[np.ndarray]:
+        with ThreadPoolExecutor() as pool:
+            yield from pool.map(spoilt, copies)
+
+    recipe = [_VERSION, pixels.shape[1:], [sha256[row] for row in rows], kinds.tolist(), strengths.tolist()]
+    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
+    folder = cache / f"spoiled-{key}"
+    made = filled_rows(folder / "pixels" / "pixels.npy", (2 * count, *pixels.shape[1:]), np.uint8, make)
+    return Copies(folder=folder, rows=rows, pixels=made, weak=strengths[:, 0], strong=strengths[:, 1])
 
 
 def order_terms(scores: torch.Tensor, spoiled: Spoiled | None, loss: SpoiledLoss) -> dict[str, torch.Tensor]:
     """How far the order original > weak > strong falls short of `loss.margin` a strength; nothing if none was spoiled.
 
-    `scores`: (B + 2K,), those of the batch and then those of `spoiled.pixels`.
+    `scores`: (B + 2K,), those of the batch and then those of the copies, the weaker ones first.
     """
-    if spoiled is None:
+    if spoiled is None or not len(spoiled.places):
         return {}
-    weak, strong = scores[-2 * len(spoiled.rows) :].chunk(2)
-    original = scores[torch.from_numpy(spoiled.rows).to(scores.device)]
+    weak, strong = scores[-len(spoiled.copies) :].chunk(2)
+    original = scores[torch.from_numpy(spoiled.places).to(scores.device)]
     first = torch.from_numpy(spoiled.weak).to(scores) * loss.margin
     second = torch.from_numpy(spoiled.strong - spoiled.weak).to(scores) * loss.margin
     short = F.relu(weak - original + first).mean() + F.relu(strong - weak + second).mean()

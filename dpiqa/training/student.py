@@ -8,14 +8,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from dpiqa.errors import InvalidRequest
+from dpiqa.models.regressor import Pooling
+from dpiqa.models.statistics import CELL
 from dpiqa.models.student import Student, StudentConfig
 from dpiqa.training.answers import Answers
 from dpiqa.training.config import Begin, ScoreLoss, StudentRun, Unit
-from dpiqa.training.crops import Crops, as_images, random_crops
-from dpiqa.training.heads import begin_as_pooling
+from dpiqa.training.crops import Crops
+from dpiqa.training.heads import begin_as_pooling, begin_at
 from dpiqa.training.labelled import Labelled, validate
 from dpiqa.training.losses import ranking_loss
-from dpiqa.training.spoiled import order_terms, spoil, with_spoiled
+from dpiqa.training.shown import Shown
+from dpiqa.training.spoiled import order_terms
 from dpiqa.training.task import Validation, shuffled_batches
 
 #: Pixels per cell of a student's map before it is resized: stride 32, and a transposed convolution.
@@ -26,13 +29,15 @@ class StudentTask:
     """See `dpiqa.training.task.Task`. `network` comes with its first weights; `answers` are its teacher's."""
 
     def __init__(self, network: Student, data: Labelled, config: StudentRun, answers: Answers | None = None) -> None:
-        self.network, self.data, self.config, self._answers = network, data, config, answers
-        self._extent = data.pixels.shape[1]
-        self._crop = config.plan.crop or self._extent
         sizes = network.config
+        if sizes.statistics_channels and data.statistics is None:
+            data = data.with_statistics()
+        self.network, self.data, self.config, self._answers = network, data, config, answers
         self._cell = sizes.input_size // sizes.map_size
-        check_crop(self._crop, self._extent, math.lcm(STRIDE, self._cell))
-        wanted = (sizes.map_size, sizes.map_size, sizes.map_channels)
+        align = math.lcm(STRIDE * sizes.shrink, self._cell, CELL if sizes.statistics_channels else 1)
+        check_crop(config.plan.crop or data.extent, data.extent, align)
+        self._shown = Shown(data, config.plan, config.loss.spoiled, config.data.cache, align=align)
+        wanted = (sizes.map_size, sizes.map_size, sizes.channels)
         if answers is not None and answers.shape != wanted:
             raise InvalidRequest(
                 f"the teacher's quality map is {answers.shape}, the student's {wanted} (cells, cells, channels)",
@@ -49,18 +54,15 @@ class StudentTask:
     def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Labels' error and order; with a teacher the error against its map, cut where the crop is cut, and score.
 
-        Crops that are also shown spoiled must score below themselves.
+        Pictures that are also shown spoiled must score below themselves.
         """
-        mirror, align = self.config.plan.mirror, math.lcm(STRIDE, self._cell)
-        crops = random_crops(rows, self._extent, self._crop, align, rng, mirror=mirror)
-        pixels = crops.cut(self.data.pixels)
-        spoiled = spoil(pixels, self.config.loss.spoiled, rng)
-        scores, feature_map = network(as_images(with_spoiled(pixels, spoiled), _device(self.network)))
+        shown = self._shown.batch(rows, rng, _device(self.network))
+        scores, feature_map = network(shown.images, shown.statistics)
         scores, own = scores.float() / self._unit, slice(len(rows))
         terms = score_terms(scores[own], self.data.labels[rows] / self._unit, self.config.loss)
-        terms |= order_terms(scores, spoiled, self.config.loss.spoiled)
+        terms |= order_terms(scores, shown.spoiled, self.config.loss.spoiled)
         if self._answers is not None:
-            terms |= self._distillation(self._answers, scores[own], feature_map[own].float(), crops)
+            terms |= self._distillation(self._answers, scores[own], feature_map[own].float(), shown.crops)
         return terms
 
     def _distillation(
@@ -82,7 +84,9 @@ class StudentTask:
 def new_student(config: StudentConfig, begin: Begin, centre: float) -> Student:
     """Build a student with random weights. `centre`: mean of the labels."""
     student = Student(config)
-    if begin is Begin.POOLING:
+    if config.pooling is Pooling.MOMENTS:
+        begin_at(student.fc3, centre)
+    elif begin is Begin.POOLING:
         begin_as_pooling(student.fc1, student.fc3, config.map_size**2, centre)
     return student
 

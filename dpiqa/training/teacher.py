@@ -1,5 +1,6 @@
 """The teacher: the VAE's encoder stays as it is, what the mode says of the rest learns from the labels."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,17 @@ import torch
 from torch import nn
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.models.regressor import Pooling
+from dpiqa.models.shrink import shrunk
+from dpiqa.models.statistics import CELL
 from dpiqa.models.teacher import Teacher, TeacherConfig
 from dpiqa.models.vae import Posterior, encode
 from dpiqa.training.config import Begin, TeacherModel, TeacherRun, Unit
-from dpiqa.training.crops import as_images, random_crops
-from dpiqa.training.heads import begin_as_pooling, fold, normalise
+from dpiqa.training.heads import begin_as_pooling, begin_at, fold, normalise
 from dpiqa.training.labelled import Labelled, validate
 from dpiqa.training.modes import apply_mode, merge_lora
-from dpiqa.training.spoiled import order_terms, spoil, with_spoiled
+from dpiqa.training.shown import Shown
+from dpiqa.training.spoiled import order_terms
 from dpiqa.training.starts import fill, fill_from_diffusion, fill_vae, start_card, start_network, vae_scaling
 from dpiqa.training.student import check_crop, score_terms
 from dpiqa.training.task import Validation, shuffled_batches
@@ -25,12 +29,14 @@ class TeacherTask:
     """See `dpiqa.training.task.Task`. `guide`: another scorer's score of every row, NaN where it was not asked."""
 
     def __init__(self, network: Teacher, data: Labelled, config: TeacherRun, guide: np.ndarray | None = None) -> None:
+        sizes = network.config
+        if sizes.qfd.statistics_channels and data.statistics is None:
+            data = data.with_statistics()
         self.network, self.data, self.config = network, data, config
-        self._extent = data.pixels.shape[1]
-        self._crop = config.plan.crop or self._extent
-        levels = len(network.config.unet.channels)
-        self._align = network.config.vae.reduction * 2 ** (levels - 1)  # pixels per cell of the coarsest map
-        check_crop(self._crop, self._extent, self._align)
+        coarsest = sizes.shrink * sizes.vae.reduction * 2 ** (len(sizes.unet.channels) - 1)  # pixels per cell
+        align = math.lcm(coarsest, CELL if sizes.qfd.statistics_channels else 1)
+        check_crop(config.plan.crop or data.extent, data.extent, align)
+        self._shown = Shown(data, config.plan, config.loss.spoiled, config.data.cache, align=align)
         self._unit = data.spread if config.loss.unit is Unit.DEVIATION else 1.0
         self._targets = data.labels if guide is None else guided(data, guide, config.loss.guide_share)
 
@@ -39,18 +45,15 @@ class TeacherTask:
         return shuffled_batches(self.data.train, self.config.plan.batch, rng)
 
     def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Error and order of the targets; crops that are also shown spoiled must score below themselves."""
-        mirror, device = self.config.plan.mirror, next(self.network.parameters()).device
-        crops = random_crops(rows, self._extent, self._crop, self._align, rng, mirror=mirror)
-        pixels = crops.cut(self.data.pixels)
-        spoiled = spoil(pixels, self.config.loss.spoiled, rng)
-        images = as_images(with_spoiled(pixels, spoiled), device)
+        """Error and order of the targets; pictures that are also shown spoiled must score below themselves."""
+        shown = self._shown.batch(rows, rng, next(self.network.parameters()).device)
         with torch.no_grad():
-            latents = encode(self.network.vae, images, self._noise(images))
-        scores, _ = network(images, latents)
+            seen = shrunk(shown.images, self.network.config.shrink)
+            latents = encode(self.network.vae, seen, self._noise(seen))
+        scores, _ = network(shown.images, latents, statistics=shown.statistics)
         scores = scores.float() / self._unit
         terms = score_terms(scores[: len(rows)], self._targets[rows] / self._unit, self.config.loss)
-        return terms | order_terms(scores, spoiled, self.config.loss.spoiled)
+        return terms | order_terms(scores, shown.spoiled, self.config.loss.spoiled)
 
     def _noise(self, images: torch.Tensor) -> torch.Tensor | None:
         """Draw anew for every crop, where the teacher samples the posterior."""
@@ -77,7 +80,9 @@ def guided(data: Labelled, scores: np.ndarray, share: float) -> np.ndarray:
 def prepare_teacher(teacher: Teacher, model: TeacherModel, centre: float) -> None:
     """Bring a teacher into the shape in which the mode trains it. `centre`: mean of the labels."""
     fresh = model.start is None
-    if fresh and model.begin is Begin.POOLING:
+    if fresh and teacher.config.qfd.pooling is Pooling.MOMENTS:
+        begin_at(teacher.QFD.fc3, centre)
+    elif fresh and model.begin is Begin.POOLING:
         begin_as_pooling(teacher.QFD.fc1, teacher.QFD.fc3, teacher.config.qfd.map_size**2, centre)
     if model.normalise_decoder:
         normalise(teacher.QFD)

@@ -1,6 +1,7 @@
 """PromptIQA's batches, requirements and loss; and a whole run at a tiny size."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def labelled(count, seed, low=0.0):
         val=np.arange(count - 2, count),
         sha256=("0",) * count,
         images=(),
+        folder=Path(),
     )
 
 

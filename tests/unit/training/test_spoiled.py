@@ -1,4 +1,4 @@
-"""Crops spoiled on the way: which, how strongly, and what their order costs."""
+"""Spoiled copies of training pictures: which, how strongly, and what their order costs."""
 
 import tomllib
 
@@ -10,7 +10,8 @@ from support.training import STUDENT
 from dpiqa.imaging.distortions import KINDS
 from dpiqa.training.config import SpoiledLoss, StudentRun
 from dpiqa.training.labelled import Labelled
-from dpiqa.training.spoiled import Spoiled, order_terms, spoil, with_spoiled
+from dpiqa.training.shown import Shown
+from dpiqa.training.spoiled import Spoiled, order_terms, prepare_copies
 from dpiqa.training.student import StudentTask, new_student
 
 
@@ -22,34 +23,72 @@ def crops():
     return np.stack([np.repeat((128 + 50 * wave).astype(np.uint8)[..., None], 3, axis=2) for wave in waves])
 
 
-def test_a_share_of_the_crops_is_spoiled_at_two_strengths_by_the_generator_alone(crops):
-    loss = SpoiledLoss(share=0.5)
-    first, again = (spoil(crops, loss, np.random.default_rng(3)) for _ in range(2))
-    assert len(set(first.rows)) == 4
+def labelled(crops, folder):
+    rows, labels = np.arange(8), np.full(8, 0.5)
+    return Labelled(pixels=crops, labels=labels, train=rows, val=rows, sha256=NAMES, images=(), folder=folder)
+
+
+NAMES = tuple("abcdefgh")  #: stand for the pictures' sha256
+
+
+def copies_of(crops, cache, **loss):
+    return prepare_copies(crops, NAMES, np.arange(8), SpoiledLoss(**loss), cache)
+
+
+def test_a_share_of_the_pictures_is_spoiled_at_two_strengths(crops, tmp_path):
+    copies = copies_of(crops, tmp_path, share=0.5)
+    assert len(set(copies.rows)) == 4
+    assert copies.pixels.shape == (8, 64, 64, 3)
+    assert ((copies.weak >= 1) & (copies.weak < copies.strong) & (copies.strong <= 5)).all()
+
+
+def test_copies_are_made_once_and_again_after_a_loss_alike(crops, tmp_path):
+    first = copies_of(crops, tmp_path / "a", share=0.5)
+    again = copies_of(np.zeros_like(crops), tmp_path / "a", share=0.5)  # the names say that they are the same pictures
+    elsewhere = copies_of(crops, tmp_path / "b", share=0.5)
     assert np.array_equal(first.pixels, again.pixels)
-    assert ((first.weak >= 1) & (first.weak < first.strong) & (first.strong <= 5)).all()
-    assert with_spoiled(crops, first).shape == (16, 64, 64, 3)
-    assert np.array_equal(with_spoiled(crops, first)[:8], crops)
+    assert np.array_equal(first.pixels, elsewhere.pixels)
+    assert copies_of(crops, tmp_path / "a", share=0.25).folder != first.folder
 
 
-def test_the_stronger_copy_is_further_from_the_crop(crops):
-    spoiled = spoil(crops, SpoiledLoss(share=1, kinds=("gaussian_noise",)), np.random.default_rng(0))
-    weak, strong = np.abs(spoiled.pixels.reshape(2, 8, -1).astype(float) - crops[spoiled.rows].reshape(1, 8, -1)).mean(
-        2
-    )
-    assert (weak < strong).all()
+def test_the_stronger_copy_is_further_from_the_picture(crops, tmp_path):
+    copies = copies_of(crops, tmp_path, share=1, kinds=("gaussian_noise",))
+    far = np.abs(copies.pixels.reshape(2, 8, -1).astype(float) - crops.reshape(1, 8, -1)).mean(2)
+    assert (far[0] < far[1]).all()
 
 
-def test_without_a_share_nothing_is_spoiled(crops):
-    rng = np.random.default_rng(0)
-    assert spoil(crops, SpoiledLoss(), rng) is None
-    assert rng.random() == np.random.default_rng(0).random()  # nor drawn: earlier runs go on as they were
-    assert with_spoiled(crops, None) is crops
+def test_a_batch_finds_the_copies_of_its_own_pictures(crops, tmp_path):
+    copies = copies_of(crops, tmp_path, share=0.5)
+    rows = np.array([*copies.rows[[2, 0]], *np.setdiff1d(np.arange(8), copies.rows)[:1]])
+    found = copies.among(rows)
+    assert found.places.tolist() == [0, 1]
+    assert found.copies.tolist() == [2, 0, 6, 4]
+    assert found.strong.tolist() == copies.strong[[2, 0]].tolist()
+
+
+def test_copies_are_cut_where_their_originals_are(crops, tmp_path):
+    document = tomllib.loads(STUDENT)
+    document["plan"] |= {"crop": 32}
+    document["loss"] = {"spoiled": {"share": 1.0, "kinds": ["mean_shift"]}}
+    run = StudentRun.model_validate(document | {"data": {"cache": str(tmp_path)}})
+    data = labelled(crops, tmp_path).with_statistics()
+    shown = Shown(data, run.plan, run.loss.spoiled, tmp_path, align=32)
+    batch = shown.batch(np.arange(8), np.random.default_rng(0), torch.device("cpu"))
+    assert batch.images.shape == (24, 3, 32, 32)
+    assert batch.statistics.shape[:1] + batch.statistics.shape[2:] == (24, 1, 1)
+    for place in range(8):  # a shifted mean leaves the pattern as it was
+        own, weak = (batch.images[row].flatten() for row in (place, 8 + place))
+        assert torch.corrcoef(torch.stack([own, weak]))[0, 1] > 0.95
+
+
+def test_without_a_share_nothing_is_spoiled(crops, tmp_path):
+    assert copies_of(crops, tmp_path) is None
     assert order_terms(torch.zeros(8), None, SpoiledLoss()) == {}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_term_is_what_the_order_lacks():
-    spoiled = Spoiled(rows=np.array([1]), pixels=np.empty(0), weak=np.array([2]), strong=np.array([5]))
+    spoiled = Spoiled(places=np.array([1]), copies=np.array([0, 1]), weak=np.array([2]), strong=np.array([5]))
     loss = SpoiledLoss(share=1, margin=0.1, weight=2)
 
     def cost(original, weak, strong):
@@ -66,16 +105,14 @@ def test_an_unknown_kind_is_refused_by_name():
     assert SpoiledLoss(kinds=tuple(KINDS)).kinds == tuple(KINDS)
 
 
-def test_a_student_learns_an_order_that_its_labels_do_not_show(crops):
+def test_a_student_learns_an_order_that_its_labels_do_not_show(crops, tmp_path):
     document = tomllib.loads(STUDENT)
     document["loss"] = {"spoiled": {"share": 1.0, "kinds": ["gaussian_noise"], "margin": 0.05}}
-    run = StudentRun.model_validate(document)
+    run = StudentRun.model_validate(document | {"data": {"cache": str(tmp_path)}})
     torch.manual_seed(0)
     student = new_student(run.model.architecture, run.model.begin, 0.5)
     rows = np.arange(8)
-    labels = np.full(8, 0.5)
-    data = Labelled(pixels=crops, labels=labels, train=rows, val=rows, sha256=("",) * 8, images=())
-    task = StudentTask(student, data, run)
+    task = StudentTask(student, labelled(crops, tmp_path), run)
     optimiser = torch.optim.AdamW(student.parameters(), 3e-3)
     terms = []
     for step in range(30):

@@ -1,0 +1,45 @@
+"""An array on disk that is filled row by row, once: a killed process's work is kept."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import DTypeLike
+
+from dpiqa.training.files import alone_in, replace_file
+
+log = structlog.get_logger()
+_BLOCK = 64  #: rows between two notes of how far it is
+
+
+def filled_rows(
+    file: Path, shape: tuple[int, ...], dtype: DTypeLike, make: Callable[[range], Iterable[np.ndarray]]
+) -> np.ndarray:
+    """Return the array (N, ...) of `file`, mapped from the disk; `make` gives the rows that are not there yet.
+
+    The folder of `file` must be its own, and its name must say all that the rows depend on.
+    """
+    note = file.with_suffix(".rows")
+    with alone_in(file.parent, wait=True):
+        done = int(note.read_text("ascii")) if note.exists() else 0
+        array: np.memmap[Any, Any] = (
+            np.lib.format.open_memmap(file, mode="r+")
+            if done
+            else np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+        )
+        for start in range(done, shape[0], _BLOCK):
+            rows = range(start, min(start + _BLOCK, shape[0]))
+            for row, value in zip(rows, make(rows), strict=True):
+                array[row] = value
+            array.flush()
+            replace_file(note, partial(_write, str(rows.stop)))
+            log.info("rows_cached", file=file.stem, rows=rows.stop, of=shape[0])
+    mapped: np.ndarray = np.load(file, mmap_mode="r")
+    return mapped
+
+
+def _write(text: str, file: Path) -> None:
+    file.write_text(text, "ascii")

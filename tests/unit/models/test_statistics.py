@@ -1,0 +1,116 @@
+"""Scene statistics against their definition, and what the networks make of them."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import correlate1d
+
+from dpiqa.models.regressor import MapReader, Pooling
+from dpiqa.models.statistics import CELL, CHANNELS, StatisticsBranch, scene_statistics
+from dpiqa.models.student import Student, StudentConfig
+from dpiqa.models.teacher import Teacher
+
+PER_OCTAVE = CHANNELS // 3
+
+
+@pytest.fixture
+def images():
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def normalised(values):
+    """BRISQUE, equations 1 to 3, by scipy."""
+    window = np.exp(-(np.arange(-3, 4) ** 2) / (2 * (7 / 6) ** 2))
+    window /= window.sum()
+
+    def blurred(array):
+        return correlate1d(correlate1d(array, window, 0, mode="mirror"), window, 1, mode="mirror")
+
+    mean = blurred(values)
+    deviation = np.sqrt(np.maximum(blurred(values**2) - mean**2, 0))
+    return (values - mean) / (deviation + 1), deviation
+
+
+def test_the_first_octave_is_what_the_definition_says(images):
+    luminance = np.tensordot([0.299, 0.587, 0.114], images[0].double().numpy() * 255, axes=1)
+    values, deviation = normalised(luminance)
+    cell = (slice(0, CELL), slice(CELL, 2 * CELL))
+    found = scene_statistics(images)[0, :PER_OCTAVE:3, 0, 1].numpy()  # every third: the first colour
+    own = values[cell]
+    expected = [np.maximum(own, 0).mean(), np.maximum(-own, 0).mean()]
+    expected += [(np.maximum(own, 0) ** 2).mean(), (np.maximum(-own, 0) ** 2).mean()]
+    np.testing.assert_allclose(found[:4], np.log(np.array(expected) + 0.01), atol=1e-4)
+    below = own * values[1 : CELL + 1, CELL : 2 * CELL]
+    np.testing.assert_allclose(found[8], np.log(np.maximum(below, 0).mean() + 0.01), atol=1e-4)
+    np.testing.assert_allclose(found[20], np.log(deviation[cell].mean() + 0.1), atol=1e-4)
+    np.testing.assert_allclose(found[22], luminance[cell].mean() / 255, atol=1e-5)
+
+
+def test_there_is_a_value_for_every_cell_whatever_comes_in(images):
+    for given in (images, images.half(), torch.zeros_like(images), torch.ones_like(images)):
+        found = scene_statistics(given)
+        assert found.shape == (2, CHANNELS, 2, 2)
+        assert found.dtype == torch.float32
+        assert torch.isfinite(found).all()
+
+
+def test_the_batch_changes_no_value(images):
+    together, alone = scene_statistics(images), scene_statistics(images[1:])
+    torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=0)
+
+
+def test_noise_and_blur_move_them_apart(images):
+    rough, smooth = images[:1], torch.nn.functional.avg_pool2d(images[:1], 5, 1, 2)
+    deviation = slice(20 * 3, 21 * 3)
+    assert (scene_statistics(smooth)[:, deviation] < scene_statistics(rough)[:, deviation]).all()
+
+
+def test_moments_are_read_from_a_map_of_any_size():
+    reader = MapReader(4, 8, Pooling.MOMENTS, dropout=0.0).eval()
+    flat = torch.full((1, 4, 3, 5), 2.0)
+    torch.testing.assert_close(reader(flat), torch.tensor([[2.0] * 4 + [0.01] * 4]), atol=1e-4, rtol=0)
+    repeated = torch.rand(1, 4, 2, 2).repeat(1, 1, 4, 4)
+    torch.testing.assert_close(reader(repeated), reader(repeated[..., :2, :2]), atol=1e-6, rtol=1e-5)
+
+
+def test_published_sizes_get_no_tensors_that_published_weights_lack(tiny_student):
+    names = {name.split(".")[0] for name in tiny_student.state_dict()}
+    assert names == {"base_model", "conv_transpose", "fc1", "fc2", "fc3"}
+
+
+def test_a_student_reads_statistics_given_or_not_alike(images):
+    sizes = StudentConfig(
+        backbone="test_efficientnet",
+        input_size=64,
+        shrink=2,
+        map_channels=4,
+        statistics_channels=6,
+        map_size=2,
+        pooling=Pooling.MOMENTS,
+        hidden=8,
+    )
+    student = Student(sizes).eval()
+    with torch.inference_mode():
+        scores, feature_map = student(images)
+        given, _ = student(images, scene_statistics(images))
+    assert feature_map.shape == (2, 10, 2, 2)
+    assert torch.equal(scores, given)
+
+
+def test_a_teachers_statistics_reach_its_score(tiny_teacher, images):
+    sizes = tiny_teacher.config
+    qfd = sizes.qfd.model_copy(update={"statistics_channels": 6, "pooling": Pooling.MOMENTS})
+    teacher = Teacher(sizes.model_copy(update={"qfd": qfd})).eval()
+    statistics = scene_statistics(images).requires_grad_()
+    scores, quality = teacher(images, statistics=statistics)
+    scores.sum().backward()
+    assert quality.shape[1] == sizes.qfd.map_channels + 6
+    assert statistics.grad.abs().sum() > 0
+    torch.testing.assert_close(teacher(images)[0], scores)
+
+
+def test_a_black_cell_is_no_outlier_to_the_branch():
+    branch = StatisticsBranch(4).eval()
+    branch.standard.running_mean.fill_(0.0)
+    far = branch(torch.full((1, CHANNELS, 1, 1), 1e6))
+    assert torch.equal(far, branch(torch.full((1, CHANNELS, 1, 1), 6.1)))
