@@ -64,17 +64,19 @@ def _of_its_own_set(card: ModelCard, dataset: str, split: str, *, published: boo
         return SEEN
     if not published:
         return FAMILY  # sides drawn here share images with the published training split
-    return CHOSEN if split == "val" and _chosen_on(card, dataset) else HELD_OUT
+    return CHOSEN if _chosen_on(card, dataset, split) else HELD_OUT
 
 
 def _says_split(card: ModelCard) -> bool:
     return bool(re.search(r"train(ing)?[ -](split|part|side)", card.trained_on.lower()))
 
 
-def _chosen_on(card: ModelCard, dataset: str) -> bool:
-    """Whether the card's figures on this set's `val` say that the model was chosen by them."""
-    return any(
-        isinstance(figures, dict) and "chosen_on" in figures and _names(name, dataset) and "val" in name.split()
+def _chosen_on(card: ModelCard, dataset: str, split: str) -> bool:
+    """Whether the card says that the model was chosen by this split of the set: its training, or figures on it."""
+    training = card.figures.get("training")
+    identity = training.get("identity", {}) if isinstance(training, dict) else {}
+    return identity.get("select_on") == split or any(
+        isinstance(figures, dict) and "chosen_on" in figures and _names(name, dataset) and split in name.split()
         for name, figures in card.figures.items()
     )
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.models.base import ModelCard
-from dpiqa.models.cards import BUNDLED
-from dpiqa.models.folder import update_card
+from dpiqa.models.cards import read_card
+from dpiqa.models.folder import require_card, update_card
 from dpiqa.provenance import WEIGHTS
 
 #: What a section keeps when it is measured again: it says how the weights came about, which no measurement can tell.
@@ -41,20 +41,14 @@ def check_card(card: ModelCard, folder: Path) -> None:
     Raises `InvalidRequest` where there is no such card or one of other weights, `ConfigurationError` where the folder
     cannot be written, `CheckpointError` where the card cannot be read.
     """
-    _change(card, folder, {})  # the same content once more: whoever may do that may add to it
+    require_card(card.name, folder)
+    if read_card(folder / f"{card.name}.json").sha256 != card.sha256:
+        raise InvalidRequest(f"the card in {folder} is of other weights", cure="name the folder of the right one")
 
 
 def add_sections(card: ModelCard, folder: Path, sections: Mapping[str, Mapping[str, Any]]) -> ModelCard:
     """Merge sections into the card of that name in `folder`, durably; returns it. Raises as `check_card` does."""
-    return _change(card, folder, sections)
-
-
-def _change(card: ModelCard, folder: Path, sections: Mapping[str, Mapping[str, Any]]) -> ModelCard:
-    try:
-        return update_card(card.name, folder, lambda there: with_sections(there, sections), sha256=card.sha256)
-    except InvalidRequest as error:
-        cure = f"give --card the folder that holds {card.name}.json (for a bundled model: {BUNDLED})"
-        raise InvalidRequest(error.message, cure=cure) from error
+    return update_card(card.name, folder, lambda there: with_sections(there, sections), sha256=card.sha256)
 
 
 def _differs(section: Any, today: Mapping[str, str]) -> bool:

@@ -79,6 +79,13 @@ def test_distortions(run, tmp_path):
     [
         (["nope", "--dataset", "csv", "--data", "labels.csv"], 4, "nope"),
         (["brightness"], 2, "one --data for each"),
+        (["--dataset", "csv", "--data", "labels.csv"], 2, "no model is named"),
+        (["brightness", "--routing", "smoke", "--dataset", "csv", "--data", "labels.csv"], 2, "from the profile"),
+        (["--routing", "student-only", "--dataset", "csv", "--data", "labels.csv"], 2, "never asks a teacher"),
+        (["--routing", "nope", "--dataset", "csv", "--data", "labels.csv"], 4, "nope"),
+        (["brightness", "brightness", "--dataset", "csv", "--data", "labels.csv"], 2, "named twice"),
+        (["brightness", "--seeds", "--dataset", "csv", "--data", "labels.csv"], 2, "--seeds needs several"),
+        (["brightness", "--card", ".", "--dataset", "csv", "--data", "labels.csv"], 2, "card of brightness is not in"),
         (["brightness", "--dataset", "csv"], 2, "one --data for each"),
         (["brightness", "--dataset", "csv", "--data", "labels.csv"], 2, "no images of split 'test'"),
         (["brightness", "--dataset", "koniq10k", "--data", "."], 2, "KonIQ"),

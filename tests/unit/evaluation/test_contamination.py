@@ -46,6 +46,12 @@ def test_a_split_that_chose_the_model_is_no_test():
     assert contamination(chosen, "spaq", "test", published=True) == known.HELD_OUT
 
 
+def test_what_training_chose_its_checkpoint_by_is_chosen_whatever_the_figures_are_called():
+    trained = card("SPAQ, training split", {"csv val": {"n": 3}, "training": {"identity": {"select_on": "val"}}})
+    assert contamination(trained, "spaq", "val", published=True) == known.CHOSEN
+    assert contamination(trained, "spaq", "test", published=True) == known.HELD_OUT
+
+
 @pytest.mark.parametrize("name", ["bundled-student", "bundled-teacher"])
 def test_the_bundled_models_have_seen_their_training_split(name):
     bundled = find_card(name)

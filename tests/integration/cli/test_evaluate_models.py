@@ -1,0 +1,163 @@
+"""`dpiqa evaluate` of several models, of routing, and what --card leaves in cards: with tiny networks of chance."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from support.photos import jpeg, png
+
+from dpiqa.models.qfd import QfdConfig
+from dpiqa.models.student import Student, StudentConfig
+from dpiqa.models.teacher import Teacher, TeacherConfig, UnetConfig
+from dpiqa.models.vae import VaeConfig
+from dpiqa.training.export import export_model
+
+STUDENT = StudentConfig(
+    backbone="test_efficientnet",
+    backbone_args={"channel_multiplier": 0.5},
+    input_size=64,
+    map_channels=4,
+    map_size=8,
+    hidden=8,
+)
+TEACHER = TeacherConfig(
+    input_size=64,
+    vae=VaeConfig(channels=(4, 8), layers_per_block=1, norm_groups=2, middle_attention=False),
+    unet=UnetConfig(
+        channels=(8, 8, 16, 16),
+        layers_per_block=1,
+        heads=2,
+        text_width=8,
+        norm_groups=4,
+        self_attention=(False, False, True, True),
+    ),
+    qfd=QfdConfig(width=8, squeeze=2, score_widths=(8, 8), map_channels=4, map_size=8, hidden=8),
+    prompts="small-90",
+)
+PROFILE = """
+name = "near"
+version = 1
+student = "run-0"
+teacher = "judge"
+max_escalated_share = 0.5
+[[cutoffs]]
+at = 0.45
+margin = 5.0
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two students of different seeds and a teacher, in a folder."""
+    folder = tmp_path_factory.mktemp("made")
+    torch.set_num_threads(1)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        export_model(Student(STUDENT).eval(), STUDENT, f"run-{seed}", folder, licence="Apache-2.0")
+    export_model(Teacher(TEACHER).eval(), TEACHER, "judge", folder, licence="Apache-2.0")
+    return folder
+
+
+@pytest.fixture
+def place(made, tmp_path, monkeypatch):
+    """A folder with models, a profile and ten labelled pictures of two subsets."""
+    shutil.copytree(made, tmp_path / "models")
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "near.toml").write_text(PROFILE)
+    lines = ["image,mos,split,subset"]
+    for number in range(10):
+        (tmp_path / f"{number}.png").write_bytes(png(number / 10))
+        lines.append(f"{number}.png,{number / 10},val,{'odd' if number % 2 else 'even'}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    for name, value in {"MODELS_DIR": "models", "PROFILES_DIR": "profiles"}.items():
+        monkeypatch.setenv(f"DPIQA_{name}", str(tmp_path / value))
+    monkeypatch.setenv("DPIQA_THREADS", "1")
+    monkeypatch.setenv("DPIQA_DEVICE", "cpu")
+    return tmp_path
+
+
+def on_labels(place):
+    return ("--dataset", "csv", "--data", place / "labels.csv", "--split", "val")
+
+
+def figures(place, name):
+    return json.loads((place / "models" / f"{name}.json").read_text())["figures"]
+
+
+def digest(place, name):
+    return json.loads((place / "models" / f"{name}.json").read_text())["sha256"]
+
+
+def test_runs_with_other_seeds_have_a_mean_and_the_first_ones_card_says_so(run, place):
+    words = ("evaluate", "run-0", "run-1", "--seeds", *on_labels(place), "--called", "mine")
+    shown = run(*words, "--json", "--card", place / "models", "--output", place / "report")
+    assert shown.exit_code == 0, shown.stderr
+    document = json.loads(shown.stdout)
+    assert (document["data"], list(document["parts"])) == ("mine val", ["all", "even", "odd"])
+    pooled = document["parts"]["all"]
+    both = [pooled["figures"][name]["srcc"]["value"] for name in ("run-0", "run-1")]
+    assert pooled["spread"]["srcc"]["mean"] == pytest.approx(sum(both) / 2, abs=1e-3)
+    assert pooled["differences"]["run-1"]["srcc"]["value"] == pytest.approx(both[1] - both[0], abs=1e-3)
+    assert {file.name for file in (place / "report").iterdir()} == {
+        "comparison.md",
+        "comparison.json",
+        "comparison.png",
+    }
+    section = figures(place, "run-0")["seeds on mine val"]
+    assert section["parts"]["all"]["spread"] == pooled["spread"]
+    assert section["weights"] == {name: digest(place, name) for name in ("run-0", "run-1")}
+    expected = "dpiqa evaluate run-0 run-1 --dataset csv --data labels.csv --called mine --split val --seeds"
+    assert section["command"] == expected
+    assert figures(place, "run-1") == {}
+
+
+def test_two_models_are_compared_in_a_table(run, place):
+    shown = run("evaluate", "run-0", "judge", *on_labels(place))
+    assert shown.exit_code == 0, shown.stderr
+    assert "differences from run-0" in shown.stdout
+    assert "over the runs" not in shown.stdout
+
+
+def test_routing_ends_with_a_verdict_and_both_cards_hold_it(run, place):
+    words = ("evaluate", "--routing", "near", *on_labels(place))
+    shown = run(*words, "--card", place / "models", "--output", place / "report")
+    assert shown.exit_code == 0, shown.stderr
+    assert "Routing by near@1" in shown.stdout.splitlines()[-1]
+    assert {file.name for file in (place / "report").iterdir()} == {"routing.md", "routing.json", "routing.png"}
+    name = "routing on csv val, profile near@1"
+    section = figures(place, "run-0")[name]
+    assert section == figures(place, "judge")[name]
+    assert section["escalated_share"]["value"] == 0.5
+    assert section["n"] == 10
+    assert str(place) not in json.dumps(section)
+    assert json.loads(run(*words, "--json").stdout)["verdict"] == section["verdict"]
+
+
+def test_figures_of_other_weights_are_told_from_todays(run, place):
+    run("evaluate", "--routing", "near", *on_labels(place), "--card", place / "models")
+    run("evaluate", "run-0", *on_labels(place), "--card", place / "models")
+    assert json.loads(run("models", "show", "run-0", "--json").stdout)["stale_figures"] == []
+    card = json.loads((place / "models" / "judge.json").read_text()) | {"sha256": "0" * 64}
+    (place / "models" / "judge.json").write_text(json.dumps(card))
+    shown = run("models", "show", "run-0")
+    assert "measured with other weights than those of today: routing on csv val, profile near@1" in shown.stderr
+    assert "csv val" in figures(place, "run-0")
+
+
+def test_the_distortion_sweep_goes_into_the_card(run, place):
+    (place / "photos").mkdir()
+    (place / "photos" / "0.jpg").write_bytes(jpeg(0.3))
+    words = ("--distortions", "--data", place / "photos", "--kind", "haze", "--card", place / "models")
+    shown = run("evaluate", "run-0", *words)
+    assert shown.exit_code == 0, shown.stderr
+    section = figures(place, "run-0")["distortions"]
+    assert (section["kinds"], section["pictures"], len(section["means_by_strength"]["haze"])) == (1, 1, 6)
+    assert len([*section["falling"], *section["rising_at_strengths"], *section["flat"]]) == 1
+    assert section["command"] == "dpiqa evaluate run-0 --data photos --distortions --kind haze"
+
+
+def test_a_card_that_is_not_there_is_refused_before_anything_is_measured(run, place):
+    shown = run("evaluate", "run-0", *on_labels(place), "--card", place / "nowhere")
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert "the card of run-0 is not in" in shown.stderr
