@@ -11,6 +11,7 @@ import typer
 from dpiqa.cli import console, context, options, scorers, sources
 from dpiqa.cli.app import command
 from dpiqa.cli.evaluate import Split
+from dpiqa.cli.evaluate_request import scoring
 from dpiqa.errors import InvalidRequest
 from dpiqa.types import Band
 
@@ -142,11 +143,11 @@ def _measure(
 ) -> "Reference":
     from dpiqa.evaluation.reference import make_reference
 
-    scores = scorers.scoring(settings, scorer)(images).scores
+    scores = scoring(settings, scorer)(images).scores
     return make_reference(scorer.card, scores, population=population, command=made_by)
 
 
-def _command(  # noqa: PLR0913, PLR0917 - one parameter per option
+def _command(
     name: str, data: Path, dataset: str | None, split: Split | None, requirement: str | None, population: str | None
 ) -> str:
     """Return the command that makes it again, as it may be shown to others."""

@@ -1,6 +1,6 @@
 """One scorer for one command: the model a user names, with a requirement where it scores by one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +9,6 @@ import typer
 from dpiqa.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from dpiqa.evaluation.protocol import Score
     from dpiqa.models.base import Scorer
     from dpiqa.settings import Settings
 
@@ -28,28 +27,6 @@ def load(settings: "Settings", model: str, requirement: str | None) -> "Scorer":
 
     choice = parse_choice(model=model, requirement=requirement)
     return load_chosen(choice, settings, lambda: database_of(settings))
-
-
-def scoring(settings: "Settings", scorer: "Scorer") -> "Score":
-    """Return what scores labelled images as production does, with a progress bar."""
-    from dpiqa.cli.progress import counting
-    from dpiqa.datasets.labelled import LabelledImage
-    from dpiqa.evaluation.scoring import Scored, score_labelled
-    from dpiqa.imaging.limits import Limits
-    from dpiqa.pipeline.chosen import batch_size
-
-    def score(images: Sequence[LabelledImage]) -> Scored:
-        with counting("scoring", len(images)) as advance:
-            return score_labelled(
-                scorer,
-                images,
-                batch=batch_size(scorer.card, settings),
-                processes=settings.decode_processes,
-                limits=Limits.from_settings(settings),
-                advance=advance,
-            )
-
-    return score
 
 
 @contextmanager

@@ -103,6 +103,8 @@ def test_the_card_says_how_the_model_came_about(place, teacher, student):
     assert history["plan"]["epochs"] == 6
     assert history["updates"] == 12
     assert student["figures"]["csv val"]["n"] == 8
+    (reference,) = student["references"]  # what its scores mean: by the images it was chosen on
+    assert (reference["n"], reference["population"], reference["scorer_id"]) == (8, "csv val", student["scorer_id"])
     assert student["trained_on"] == "csv: 16 images; their terms are not stated"
     assert history["run"] != teacher["figures"]["training"]["run"]
 
