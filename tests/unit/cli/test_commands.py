@@ -27,7 +27,7 @@ def test_models(run):
 
 def test_a_damaged_model_is_found(run, tmp_path, monkeypatch):
     card = json.loads(run("models", "show", "brightness", "--json").stdout)
-    del card["scorer_id"]
+    del card["scorer_id"], card["stale_figures"]
     card |= {"name": "mine", "kind": "student", "weights": "mine.safetensors"}
     (tmp_path / "mine.json").write_text(json.dumps(card))
     (tmp_path / "mine.safetensors").write_bytes(b"other bytes")
