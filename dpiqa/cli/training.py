@@ -4,6 +4,7 @@ import typer
 
 from dpiqa.cli import options, train_options
 from dpiqa.cli.app import command, new_group
+from dpiqa.cli.train_diffusion import diffusion
 from dpiqa.cli.train_promptiqa import promptiqa
 
 _PANEL = "Making models"
@@ -13,12 +14,16 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = new_group(
         "train",
-        "Train models on labelled photographs: the autoencoder, then the teacher, then the student; or PromptIQA."
+        "Train models on labelled photographs: the autoencoder, a U-Net on its latents, the teacher, then the"
+        " student; or PromptIQA."
         " Or fine-tune one. Settings come from a preset, a TOML file and --set, later ones winning."
         " A killed run goes on where it was.",
         ["dpiqa train student --preset finetune-student --dataset csv --data labels.csv --out runs/mine --name mine"],
     )
     command(group, "vae", "dpiqa train vae --preset bundled-vae --dataset csv --data labels.csv")(vae)
+    command(group, "diffusion", "dpiqa train diffusion --preset bundled-diffusion --dataset csv --data labels.csv")(
+        diffusion
+    )
     command(
         group,
         "teacher",

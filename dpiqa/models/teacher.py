@@ -71,7 +71,7 @@ class Teacher(nn.Module):
         self.text_adapter = TextAdapter(width)
         self.vae = build_encoder(config.vae)
         self.img_adapter = build_adapter(config.trunk, config.unet.channels, config.vae.reduction)
-        self.unet = _build_unet(config)
+        self.unet = build_unet(config.unet, config.vae.latent_channels)
         self.QFD = QualityFeatureDecoder(config.unet.channels, config.qfd)
         self._maps: list[torch.Tensor] = []
         self._text: torch.Tensor | None = None  # the conditioning, once it is final
@@ -142,12 +142,11 @@ class Teacher(nn.Module):
         self._maps.append(output)
 
 
-def _build_unet(config: TeacherConfig) -> UNet2DConditionModel:
-    sizes = config.unet
+def build_unet(sizes: UnetConfig, latent_channels: int) -> UNet2DConditionModel:
+    """Build a U-Net for latents of any extent that its levels can halve, with random weights."""
     return UNet2DConditionModel(
-        sample_size=config.input_size // config.vae.reduction,
-        in_channels=config.vae.latent_channels,
-        out_channels=config.vae.latent_channels,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
         block_out_channels=sizes.channels,
         layers_per_block=sizes.layers_per_block,
         attention_head_dim=sizes.heads,

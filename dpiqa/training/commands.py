@@ -93,7 +93,7 @@ def train_teacher(config: TeacherRun, here: Surroundings) -> ModelCard | None:
     network = start_network(start, here.models_dir) if start else new_teacher(model, here.models_dir)
     prepare_teacher(network, model, data.centre)
     task = TeacherTask(network, data, config, guide.found.scores if guide else None)
-    files = digests(model, "vae", "embeddings")
+    files = digests(model, "vae", "unet", "embeddings")
     trunk = start_card(model.trunk_from, ModelKind.STUDENT, here.models_dir) if model.trunk_from else None
     files |= {"trunk_from": trunk.sha256} if trunk else {}
     identity = identity_of(
@@ -106,7 +106,7 @@ def train_teacher(config: TeacherRun, here: Surroundings) -> ModelCard | None:
     calibrate_on(model.calibrate_on, network, network.QFD.fc3, data, config.plan.precision)
     made_from = origins(
         {"start": start or None, "guide": guide.card if guide else None, "trunk_from": trunk}
-        | {"vae": model.vae, "embeddings": model.embeddings}
+        | {"vae": model.vae, "unet": model.unet, "embeddings": model.embeddings}
     )
     return end_run(network, network.config, data, config, outcome, identity, made_from, target_of(config, here))
 
@@ -162,7 +162,7 @@ def fit_run(task: Task, config: RunConfig, identity: dict[str, Any], here: Surro
     """Run the loop, after what would only be found wrong at its end, with the settings written beside its state."""
     out = config.output.folder
     out.mkdir(parents=True, exist_ok=True)
-    if not isinstance(config, VaeRun):
+    if config.makes_model:
         require_free_name(config.output.name, target_of(config, here), run_id(config, identity))
     replace_file(out / CONFIG_NAME, lambda partial: partial.write_text(as_toml(config), "utf-8"))
     return fit(

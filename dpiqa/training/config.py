@@ -5,7 +5,7 @@ Written as TOML; `dpiqa.training.configfile` reads it. Paths are relative to the
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -179,12 +179,13 @@ class TeacherModel(ScorerModel):
     diffusion: str | None = None  #: Stable Diffusion in diffusers' layout, folder or hub id: its VAE and U-Net
     embeddings: Path | None = None  #: embedded prompts, as `dpiqa models embed-text` writes them
     vae: Path | None = None  #: vae.safetensors of `dpiqa train vae`
+    unet: Path | None = None  #: unet.safetensors of `dpiqa train diffusion` on that VAE: U-Net and learned prompts
     trunk_from: str | None = None  #: student whose backbone stands under the image adapter
     normalise_decoder: bool = False  #: batch normalisation in the decoder while training, folded in afterwards
 
     @model_validator(mode="after")
     def _one(self) -> "TeacherModel":
-        parts = ("diffusion", "embeddings", "vae", "trunk_from")
+        parts = ("diffusion", "embeddings", "vae", "unet", "trunk_from")
         given = [name for name in parts if getattr(self, name) is not None]
         if self.start is not None and given:
             raise ValueError(f"{given[0]} belongs to a new architecture; {self.start} brings its own")
@@ -207,6 +208,7 @@ class VaeLoss(Part):
 class RunConfig(Part):
     """What all runs have in common."""
 
+    makes_model: ClassVar[bool] = True  #: with a name and a card; else a file for another run
     data: DataConfig = DataConfig()
     plan: Plan
     output: OutputConfig = OutputConfig()
@@ -215,6 +217,7 @@ class RunConfig(Part):
 class VaeRun(RunConfig):
     """`dpiqa train vae`."""
 
+    makes_model = False
     kind: Literal["vae"] = "vae"
     model: VaeModel = VaeModel()
     loss: VaeLoss = VaeLoss()
@@ -226,9 +229,8 @@ class TeacherRun(RunConfig):
 
     kind: Literal["teacher"] = "teacher"
     model: TeacherModel
-    guide: ModelChoice | None = (
-        None  #: a student whose scores are learned too: they hold less noise than thirty people's
-    )
+    #: a student whose scores are learned too: they hold less noise than thirty people's
+    guide: ModelChoice | None = None
     loss: TeacherLoss = TeacherLoss()
 
 

@@ -129,8 +129,15 @@ def predict(
 
 def validate(network: nn.Module, data: Labelled, precision: Arithmetic, most: int | None = None) -> Validation:
     """Measure the agreement on the validation rows, at most so many of them, evenly spread."""
-    rows = data.val[np.linspace(0, len(data.val) - 1, min(most or len(data.val), len(data.val))).round().astype(int)]
+    rows = evenly(data.val, most)
     return judged(predict(network, data, rows, precision), data.labels[rows])
+
+
+def evenly(rows: np.ndarray, most: int | None) -> np.ndarray:
+    """Return at most so many rows, evenly spread."""
+    count = min(most or len(rows), len(rows))
+    chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
+    return chosen
 
 
 def judged(scores: np.ndarray, labels: np.ndarray) -> Validation:

@@ -16,7 +16,7 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import to_network_range
 from dpiqa.training.crops import as_images, random_crops
-from dpiqa.training.labelled import Labelled, judged
+from dpiqa.training.labelled import Labelled, evenly, judged
 from dpiqa.training.plan import Arithmetic
 from dpiqa.training.promptiqa_config import PromptIQARun, PromptLoss
 from dpiqa.training.task import Validation, shuffled_batches
@@ -119,7 +119,7 @@ class PromptIQATask:
         found = {}
         for one, named in zip(self.data.sets, self.config.data.sets, strict=True):
             pairs = spread_rows(one, self.config.validation_pairs)
-            rows = _some(one.val, self.config.data.validation_images)
+            rows = evenly(one.val, self.config.data.validation_images)
             scores = score_by_pairs(core, one, pairs, rows, self.config.plan.precision)
             found[named.name] = judged(scores, one.labels[rows])
         return _mean(found)
@@ -128,7 +128,7 @@ class PromptIQATask:
 def spread_rows(data: Labelled, count: int) -> np.ndarray:
     """Choose training rows for a prompt: evenly spread over the order of their labels."""
     ordered = data.train[np.argsort(data.labels[data.train], kind="stable")]
-    return _some(ordered, count)
+    return evenly(ordered, count)
 
 
 def score_by_pairs(
@@ -152,13 +152,6 @@ def _vectors(network: PromptIQA, data: Labelled, rows: np.ndarray, device: torch
         network.image_vectors(to_network_range(as_images(data.pixels[rows[i : i + _SCORED_AT_ONCE]], device)))
         for i in range(0, len(rows), _SCORED_AT_ONCE)
     ]
-
-
-def _some(rows: np.ndarray, most: int | None) -> np.ndarray:
-    """At most so many rows, evenly spread."""
-    count = min(most or len(rows), len(rows))
-    chosen: np.ndarray = rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
-    return chosen
 
 
 def _mean(found: dict[str, Validation]) -> Validation:

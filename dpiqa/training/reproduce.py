@@ -15,7 +15,7 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
 from dpiqa.provenance import shareable, shareable_path
-from dpiqa.training.config import DataSet, RunConfig, VaeRun
+from dpiqa.training.config import DataSet, RunConfig
 from dpiqa.training.configfile import parse_override, preset_document, preset_names, resolve
 
 #: What changes neither the weights nor which of them are kept, or has options of its own on the command line.
@@ -38,7 +38,7 @@ def reproducing_command(config: RunConfig) -> str:
     else:
         settings = {"data.sets": [_as_given(one) for one in config.data.sets]} | settings
     words += ["--out", shareable_path(str(config.output.folder))]
-    words += [] if isinstance(config, VaeRun) else ["--name", config.output.name]
+    words += ["--name", config.output.name] if config.makes_model else []
     for key, value in ({"plan.seed": config.plan.seed} | settings).items():
         words += ["--set", f"{key}={_text(shareable(value))}"]
     return shlex.join(words)

@@ -22,6 +22,7 @@ from dpiqa.training.spoiled import order_terms
 from dpiqa.training.starts import fill, fill_from_diffusion, fill_vae, start_card, start_network, vae_scaling
 from dpiqa.training.student import check_crop, score_terms
 from dpiqa.training.task import Validation, shuffled_batches
+from dpiqa.training.unet_file import fill_unet
 from dpiqa.types import ModelKind
 
 
@@ -102,6 +103,8 @@ def new_teacher(model: TeacherModel, models_dir: Path | None) -> Teacher:
     assert config is not None  # noqa: S101 - the config's own check: `start` or `architecture`
     if model.vae is not None and model.diffusion is not None:
         raise InvalidRequest("model.vae and model.diffusion both bring a VAE", cure="give one of them")
+    if model.unet is not None and model.diffusion is not None:
+        raise InvalidRequest("model.unet and model.diffusion both bring a U-Net", cure="give one of them")
     if model.vae is not None:
         config = with_scaling(config, vae_scaling(model.vae))
     teacher = Teacher(config)
@@ -109,6 +112,8 @@ def new_teacher(model: TeacherModel, models_dir: Path | None) -> Teacher:
         fill_vae(teacher.vae, model.vae)
     if model.diffusion is not None:
         _fill_from_diffusion(teacher, model.diffusion)
+    if model.unet is not None:
+        fill_unet(teacher, model.unet, model.vae)
     _fill_prompts(teacher, config, model.embeddings)
     if config.trunk is not None and model.trunk_from is None:
         raise InvalidRequest("the image adapter stands on a trunk without weights", cure="set model.trunk_from")

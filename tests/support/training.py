@@ -42,6 +42,26 @@ rate = 3e-3
 ema = 0.0
 crop = 32
 """
+DIFFUSION = """
+kind = "diffusion"
+[model.architecture]
+input_size = 64
+prompts = "small-90"
+vae = { channels = [4, 8], layers_per_block = 1, norm_groups = 2, middle_attention = false }
+[model.architecture.unet]
+channels = [8, 8, 16, 16]
+layers_per_block = 1
+heads = 2
+text_width = 8
+norm_groups = 4
+self_attention = [false, false, true, true]
+[plan]
+epochs = 6
+batch = 8
+rate = 3e-3
+ema = 0.9
+precision = "float32"
+"""
 TEACHER = """
 kind = "teacher"
 [model]

@@ -7,8 +7,9 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.training import precision
 from dpiqa.training.config import StudentRun, TeacherMode, TeacherRun, VaeRun
 from dpiqa.training.configfile import as_toml, merged, parse_override, preset_names, resolve
+from dpiqa.training.diffusion_config import DiffusionRun
 
-SCHEMAS = {"student": StudentRun, "teacher": TeacherRun, "vae": VaeRun}
+SCHEMAS = {"student": StudentRun, "teacher": TeacherRun, "vae": VaeRun, "diffusion": DiffusionRun}
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)

@@ -9,6 +9,7 @@ from support.training import STUDENT, TEACHER, VAE
 from dpiqa.models.cards import find_card, sha256_of
 from dpiqa.training.config import StudentRun, TeacherRun, VaeRun
 from dpiqa.training.configfile import resolve
+from dpiqa.training.diffusion_config import DiffusionRun
 from dpiqa.training.promptiqa_config import PromptIQARun
 from dpiqa.training.reproduce import origin, origins, reproducing_command
 
@@ -47,6 +48,7 @@ def decisive(config):
         (StudentRun, "finetune-student", ["model.start=bundled-student", "plan.rate=1e-05"]),
         (TeacherRun, "bundled-teacher", ["model.vae=runs/vae/vae.safetensors", "plan.seed=2"]),
         (VaeRun, "bundled-vae", ["model.architecture.channels=[4, 8]"]),
+        (DiffusionRun, "bundled-diffusion", ["loss.near_share=0.5", "model.vae=mine/vae.safetensors"]),
         (PromptIQARun, "finetune-promptiqa", ["model.start=mine", "validation_pairs=4"]),
     ],
 )

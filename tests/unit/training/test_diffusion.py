@@ -1,0 +1,251 @@
+"""Denoising pre-training: what is learned, what is kept, and what a teacher makes of it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.training import DIFFUSION, TEACHER, make_set
+
+from dpiqa.errors import CheckpointError, InvalidRequest
+from dpiqa.models.cards import sha256_of
+from dpiqa.models.shrink import shrunk
+from dpiqa.models.teacher import TIMESTEP, Teacher
+from dpiqa.models.vae import VaeConfig, build_encoder, encode
+from dpiqa.training import latents
+from dpiqa.training.commands import Surroundings, train_teacher
+from dpiqa.training.config import TeacherRun
+from dpiqa.training.configfile import resolve
+from dpiqa.training.crops import as_images
+from dpiqa.training.diffusion import JUDGED_AT, NEAR, DiffusionTask, draw_timesteps, noise_schedule
+from dpiqa.training.diffusion_config import DiffusionRun
+from dpiqa.training.diffusion_run import train_diffusion
+from dpiqa.training.labelled import Labelled
+from dpiqa.training.latents import cached_latents
+from dpiqa.training.records import Nobody, read_log
+from dpiqa.training.teacher import new_teacher
+from dpiqa.training.unet_file import FILE_NAME
+
+SIZES = VaeConfig(channels=(4, 8), layers_per_block=1, norm_groups=2, middle_attention=False, scaling_factor=1.5)
+
+
+def make_vae(file, seed=0):
+    """Write an autoencoder as `dpiqa train vae` does; nothing here needs a trained one."""
+    torch.manual_seed(seed)
+    vae = build_encoder(SIZES)
+    save_file(vae.state_dict(), file, metadata={"scaling_factor": "1.5"})
+    return vae
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("diffusion")
+    (folder / "diffusion.toml").write_text(DIFFUSION)
+    (folder / "teacher.toml").write_text(TEACHER)
+    make_set(folder / "set")
+    make_vae(folder / "vae.safetensors")
+    make_vae(folder / "other.safetensors", seed=1)
+    return folder
+
+
+def settings(place, name):
+    data = f'data.sets=[{{name = "csv", path = "{place / "set" / "labels.csv"}"}}]'
+    return [data, f"data.cache={place / 'cache'}", f"model.vae={place / 'vae.safetensors'}", f"output.folder={name}"]
+
+
+def denoise(place, out, watch=None, *changes):
+    overrides = [*settings(place, out), "output.checkpoint_every_steps=3", "output.log_every_steps=2", *changes]
+    run = resolve(DiffusionRun, file=place / "diffusion.toml", overrides=overrides)
+    return train_diffusion(run, Surroundings(models_dir=place / "models", device="cpu", watch=watch))
+
+
+@pytest.fixture(scope="module")
+def unet(place):
+    return denoise(place, place / "whole")
+
+
+@pytest.fixture
+def teacher_run(place):
+    return lambda *changes: resolve(TeacherRun, file=place / "teacher.toml", overrides=changes)
+
+
+def test_the_error_falls_and_is_named_by_timestep(place, unet):
+    judged = [line for line in read_log(place / "whole") if "val_error" in line]
+    assert [line["step"] for line in judged] == [2, 4, 6, 8, 10, 12]
+    assert judged[-1]["val_error"] < judged[0]["val_error"]
+    for line in judged:
+        assert line["val_error"] == pytest.approx(np.mean([line[f"val_error_{t}"] for t in JUDGED_AT]), rel=1e-4)
+    course = [line["loss"] for line in read_log(place / "whole") if "loss" in line]
+    assert course[-1] < course[0]
+
+
+def test_a_run_that_broke_off_ends_with_the_same_bytes(place, unet):
+    class BreaksAt(Nobody):
+        def __init__(self, step):
+            self._step = step
+
+        def stepped(self, *, step, loss):
+            if step == self._step:
+                raise KeyboardInterrupt
+
+    for step in (2, 8):
+        with pytest.raises(KeyboardInterrupt):
+            denoise(place, place / "cut", BreaksAt(step))
+    assert denoise(place, place / "cut").read_bytes() == unet.read_bytes()
+
+
+def test_the_record_beside_the_file_says_how_it_was_made(place, unet):
+    record = json.loads(unet.with_suffix(".json").read_text())
+    assert (unet.name, record["sha256"]) == (FILE_NAME, sha256_of(unet))
+    assert record["command"].startswith("dpiqa train diffusion ")
+    assert "--dataset csv --data labels.csv --out whole --set " in record["command"]
+    assert record["made_from"]["vae"]["sha256"] == sha256_of(place / "vae.safetensors")
+    assert str(place) not in json.dumps(record)
+
+
+def test_latents_are_what_a_teacher_sees_and_are_made_once(tmp_path, monkeypatch):
+    vae = make_vae(tmp_path / "vae.safetensors")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    found = cached_latents(pixels, tmp_path, tmp_path / "vae.safetensors", SIZES, 2, "cpu")
+    assert (found.shape, found.dtype) == ((3, 2, 4, 8, 8), np.float16)
+    with torch.no_grad():
+        for side, images in enumerate((as_images(pixels), as_images(pixels[:, :, ::-1].copy()))):
+            seen = encode(vae, shrunk(images, 2)).numpy()
+            np.testing.assert_allclose(found[:, side], seen, atol=2e-3)
+    assert not np.array_equal(found[:, 0], found[:, 1, :, :, ::-1])  # a mirrored picture is no mirrored latent
+
+    def never(*_given):
+        raise AssertionError
+
+    monkeypatch.setattr(latents, "encode", never)
+    again = cached_latents(pixels, tmp_path, tmp_path / "vae.safetensors", SIZES, 2, "cpu")
+    np.testing.assert_array_equal(again, found)
+    make_vae(tmp_path / "other.safetensors", seed=1)
+    with pytest.raises(AssertionError):
+        cached_latents(pixels, tmp_path, tmp_path / "other.safetensors", SIZES, 2, "cpu")
+
+
+def test_the_schedule_is_stable_diffusions():
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    kept = np.cumprod(1 - betas)
+    np.testing.assert_allclose(noise_schedule().alphas_cumprod.numpy(), kept, rtol=1e-3)
+    assert (1 - kept[NEAR - 1]) ** 0.5 < 1 / 3
+    assert JUDGED_AT[0] == TIMESTEP
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_timesteps_is_near(share):
+    drawn = draw_timesteps(20_000, share, np.random.default_rng(0))
+    assert drawn.min() == 0
+    assert drawn.max() == (NEAR - 1 if share == 1 else 999)
+    assert np.mean(drawn < NEAR) == pytest.approx(share + (1 - share) * NEAR / 1000, abs=0.01)
+
+
+class Guess(torch.nn.Module):
+    """Finds no noise, whatever it sees; notes what that was."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.zeros(()))
+        self.config = config
+        self.seen = []
+
+    def forward(self, given, timesteps):
+        self.seen.append((given.clone(), timesteps.clone()))
+        return given * self.scale
+
+
+def task_of(latent, tmp_path, *changes):
+    count = len(latent)
+    run = resolve(DiffusionRun, preset="bundled-diffusion", overrides=changes)
+    data = Labelled(
+        pixels=np.zeros((count, 64, 64, 3), dtype=np.uint8),
+        labels=np.linspace(0, 1, count),
+        train=np.arange(count),
+        val=np.arange(count),
+        sha256=("",) * count,
+        images=(),
+        folder=tmp_path,
+    )
+    return DiffusionTask(Guess(run.model.architecture), data, latent, run)
+
+
+def test_who_finds_no_noise_has_error_one_each_time_the_same(tmp_path):
+    task = task_of(np.random.default_rng(0).standard_normal((40, 2, 4, 8, 8)).astype(np.float16), tmp_path)
+    with torch.no_grad():
+        first, second = task.validate(task.network), task.validate(task.network)
+    assert first == second
+    assert first.merit == -first.figures["error"]
+    assert list(first.figures.values()) == pytest.approx([1] * (1 + len(JUDGED_AT)), abs=0.05)
+    half = task_of(task._latents, tmp_path, "data.validation_images=10")
+    with torch.no_grad():
+        half.validate(half.network)
+    assert sum(len(given) for given, _ in half.network.seen) == 10 * len(JUDGED_AT)
+
+
+@pytest.mark.parametrize(("mirror", "sides"), [("true", {1.0, -1.0}), ("false", {1.0})])
+def test_half_of_the_pictures_are_mirrored(tmp_path, mirror, sides):
+    latent = np.ones((64, 2, 4, 8, 8), dtype=np.float16)
+    latent[:, 1] = -1
+    task = task_of(latent, tmp_path, f"plan.mirror={mirror}", "loss.near_share=1")
+    terms = task.loss(task.network, np.arange(64), np.random.default_rng(0))
+    assert float(terms["noise"]) == pytest.approx(1, abs=0.05)
+    ((given, timesteps),) = task.network.seen
+    assert int(timesteps.max()) < NEAR
+    assert set(given.mean(dim=(1, 2, 3)).sign().tolist()) == sides
+
+
+def test_latents_that_the_levels_cannot_halve_are_refused(tmp_path):
+    with pytest.raises(InvalidRequest, match="12x12 cells do not fit"):
+        task_of(np.zeros((2, 2, 4, 12, 12), dtype=np.float16), tmp_path)
+
+
+def test_crops_are_refused(place):
+    with pytest.raises(InvalidRequest, match="latents of whole pictures"):
+        denoise(place, place / "cropped", None, "plan.crop=32")
+
+
+def test_a_teacher_begins_with_it(place, unet, teacher_run):
+    torch.manual_seed(5)
+    made = new_teacher(teacher_run(f"model.vae={place / 'vae.safetensors'}", f"model.unet={unet}").model, None)
+    kept = load_file(unet)
+    for name in ("unet", "prompts"):
+        tensors = made.get_submodule(name).state_dict()
+        assert tensors
+        for key, value in tensors.items():
+            assert torch.equal(kept[f"{name}.{key}"], value), key
+    torch.manual_seed(5)
+    assert not torch.equal(Teacher(made.config).unet.conv_in.weight, made.unet.conv_in.weight)
+
+
+def test_the_card_of_the_teacher_names_it(place, unet, teacher_run):
+    changes = [*settings(place, place / "teacher"), f"model.unet={unet}", "plan.epochs=1", "output.bootstrap_draws=20"]
+    (place / "models").mkdir(exist_ok=True)
+    card = train_teacher(teacher_run(*changes), Surroundings(models_dir=place / "models", device="cpu"))
+    made = card.figures["training"]
+    assert made["made_from"]["unet"]["sha256"] == made["identity"]["sources"]["files"]["unet"] == sha256_of(unet)
+    assert made["made_from"]["unet"]["command"].startswith("dpiqa train diffusion ")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "complaint"),
+    [
+        ("model.vae={place}/other.safetensors", CheckpointError, "trained with vae.sha256 = "),
+        ("model.vae=", InvalidRequest, "knows the latents of one VAE only"),
+        ("model.architecture.unet.heads=4", CheckpointError, r"unet.heads = 2, the teacher has 4"),
+        ("model.architecture.unet.channels=[8,8,16,24]", CheckpointError, r"unet.channels = \[8, 8, 16, 16\]"),
+        ("model.architecture.prompts=published-1485", CheckpointError, 'prompts = "small-90"'),
+        ("model.unet={place}/vae.safetensors", CheckpointError, "not what `dpiqa train diffusion` writes"),
+        ("model.unet={place}/nowhere.safetensors", CheckpointError, "not what `dpiqa train diffusion` writes"),
+    ],
+)
+def test_what_does_not_fit_a_teacher_is_named(place, unet, teacher_run, change, error, complaint):
+    given = [f"model.vae={place / 'vae.safetensors'}", f"model.unet={unet}", change.format(place=place)]
+    with pytest.raises(error, match=complaint):
+        new_teacher(teacher_run(*given).model, None)
+
+
+def test_two_sources_of_a_unet_are_refused(unet, teacher_run):
+    with pytest.raises(InvalidRequest, match=r"both bring a U-Net"):
+        new_teacher(teacher_run(f"model.unet={unet}", "model.diffusion=somewhere").model, None)
