@@ -21,7 +21,7 @@ class QfdConfig(BaseModel):
     statistics_channels: NonNegativeInt = 0  #: further ones, from `dpiqa.models.statistics`; 0 as published
     map_size: int = 64  #: cells a side
     pooling: Pooling = Pooling.CELLS
-    dropout: float = Field(0, ge=0, lt=1)  #: of what the regressor sees, and half of its hidden units; in training only
+    dropout: float = Field(0, ge=0, lt=1)  #: of the first hidden units, and a third of it of what the regressor sees
     hidden: int = 512
 
 
@@ -61,7 +61,7 @@ class QualityFeatureDecoder(nn.Module):
         self.conv_score3 = nn.Conv2d(config.score_widths[1], config.map_channels, 1)
         self.statistics = StatisticsBranch(config.statistics_channels) if config.statistics_channels else None
         self.reader = MapReader(
-            config.map_channels + config.statistics_channels, config.map_size, config.pooling, config.dropout
+            config.map_channels + config.statistics_channels, config.map_size, config.pooling, config.dropout / 3
         )
         self.fc1 = nn.Linear(self.reader.width, config.hidden)
         self.fc2 = nn.Linear(config.hidden, config.hidden)
@@ -96,7 +96,7 @@ class QualityFeatureDecoder(nn.Module):
     def regress(self, quality: torch.Tensor) -> torch.Tensor:
         """Quality map (B, all channels, m, m) -> scores (B,)."""
         hidden = F.relu(self.fc1(self.reader(quality)))
-        hidden = F.relu(self.fc2(F.dropout(hidden, self.config.dropout / 2, self.training)))
+        hidden = F.relu(self.fc2(F.dropout(hidden, self.config.dropout, self.training)))
         score: torch.Tensor = self.fc3(hidden)
         return score.squeeze(1)
 

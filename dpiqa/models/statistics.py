@@ -30,14 +30,20 @@ def scene_statistics(images: torch.Tensor) -> torch.Tensor:
     value, 0-1. In float32 whatever comes in: differences of squares lose too much in less.
     """
     with torch.autocast(images.device.type, enabled=False):
-        opponents = torch.tensor(_OPPONENTS, device=images.device)
-        values = torch.einsum("oc,bchw->bohw", opponents, images.float().contiguous()) * _LEVELS
-        parts: list[torch.Tensor] = []
-        for octave in range(SCALES):
-            if octave:
-                values = F.avg_pool2d(values, 2)
-            parts += _octave(values, CELL >> octave)
-        return torch.cat(parts, dim=1)
+        if images.device.type == "cpu":  # one by one: a batch falls out of the cache, and takes thrice as long
+            return torch.cat([_all_octaves(one) for one in images.split(1)])
+        return _all_octaves(images)
+
+
+def _all_octaves(images: torch.Tensor) -> torch.Tensor:
+    opponents = torch.tensor(_OPPONENTS, device=images.device)
+    values = torch.einsum("oc,bchw->bohw", opponents, images.float().contiguous()) * _LEVELS
+    parts: list[torch.Tensor] = []
+    for octave in range(SCALES):
+        if octave:
+            values = F.avg_pool2d(values, 2)
+        parts += _octave(values, CELL >> octave)
+    return torch.cat(parts, dim=1)
 
 
 def _octave(values: torch.Tensor, cell: int) -> list[torch.Tensor]:

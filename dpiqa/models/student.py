@@ -33,7 +33,7 @@ class StudentConfig(BaseModel):
     statistics_channels: NonNegativeInt = 0  #: further ones, from `dpiqa.models.statistics` at the picture's own size
     map_size: int = 64  #: cells a side
     pooling: Pooling = Pooling.CELLS
-    dropout: float = Field(0, ge=0, lt=1)  #: of what the regressor sees, and half of its hidden units; in training only
+    dropout: float = Field(0, ge=0, lt=1)  #: of the first hidden units, and a third of it of what the regressor sees
     hidden: int = 512
 
     @property
@@ -54,7 +54,7 @@ class Student(nn.Module):
             features, config.map_channels, 3, stride=2, padding=1, output_padding=1
         )
         self.statistics = StatisticsBranch(config.statistics_channels) if config.statistics_channels else None
-        self.reader = MapReader(config.channels, config.map_size, config.pooling, config.dropout)
+        self.reader = MapReader(config.channels, config.map_size, config.pooling, config.dropout / 3)
         self.fc1 = nn.Linear(self.reader.width, config.hidden)
         self.fc2 = nn.Linear(config.hidden, config.hidden)
         self.fc3 = nn.Linear(config.hidden, 1)
@@ -79,6 +79,6 @@ class Student(nn.Module):
     def regress(self, feature_map: torch.Tensor) -> torch.Tensor:
         """Feature map (B, channels, m, m) -> scores (B,)."""
         hidden = F.relu(self.fc1(self.reader(feature_map)))
-        hidden = F.relu(self.fc2(F.dropout(hidden, self.config.dropout / 2, self.training)))
+        hidden = F.relu(self.fc2(F.dropout(hidden, self.config.dropout, self.training)))
         score: torch.Tensor = self.fc3(hidden)
         return score.squeeze(1)

@@ -56,4 +56,4 @@ def seeing(network: nn.Module, pixels: np.ndarray) -> Callable[..., tuple[torch.
 def as_images(pixels: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [0, 1] on the device, channels last."""
     batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device, non_blocking=True)
-    return batch.permute(0, 3, 1, 2).float() / 255
+    return batch.permute(0, 3, 1, 2).float().div_(255)

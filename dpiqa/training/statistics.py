@@ -23,7 +23,7 @@ def cached_statistics(pixels: np.ndarray, folder: Path) -> np.ndarray:
 
     @torch.inference_mode()
     def make(rows: range) -> Iterator[np.ndarray]:
-        for row in rows:  # one at a time: a batch falls out of a CPU's cache and takes three times as long
+        for row in rows:
             found = scene_statistics(as_images(pixels[row : row + 1]))
             yield found[0].permute(1, 2, 0).numpy()
 
