@@ -96,7 +96,7 @@ class DiffusionTask:
         clean = torch.from_numpy(latents.astype(np.float32)).to(device)
         noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)).to(device)
         steps = torch.from_numpy(timesteps).to(device)
-        noisy: torch.Tensor = self._schedule.add_noise(clean, noise, steps)  # type: ignore[arg-type]
+        noisy: torch.Tensor = self._schedule.add_noise(clean, noise, steps)
         return network(noisy.contiguous(memory_format=torch.channels_last), steps), noise
 
 
