@@ -19,6 +19,8 @@ from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.models.teacher import Teacher
 from dpiqa.training.config import RunConfig, StudentRun, TeacherRun, VaeRun
 from dpiqa.training.configfile import resolve
+from dpiqa.training.diffusion import Denoiser, DiffusionTask
+from dpiqa.training.diffusion_config import DiffusionRun
 from dpiqa.training.labelled import Labelled
 from dpiqa.training.loop import fit
 from dpiqa.training.memory import keep_buffers
@@ -57,12 +59,24 @@ def random_data(folder: Path) -> Labelled:
     )
 
 
+def random_latents(config: DiffusionRun) -> np.ndarray:
+    """Return latents as they lie in the cache, so that only the U-Net's work is measured."""
+    sizes = config.model.architecture
+    side = SIDE // sizes.shrink // sizes.vae.reduction
+    shape = (PICTURES, 2, sizes.vae.latent_channels, side, side)
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float16)
+
+
 def task_of(kind: str, overrides: list[str], folder: Path) -> tuple[Task, RunConfig]:
     """Return the bundled preset's task; a teacher's frozen parts stay random, which costs the same."""
     data = random_data(folder)
     if kind == "vae":
         vae = resolve(VaeRun, preset="bundled-vae", overrides=overrides)
         return VaeTask(Rebuilder(vae.model.architecture), data, vae), vae
+    if kind == "diffusion":
+        diffusion = resolve(DiffusionRun, preset="bundled-diffusion", overrides=overrides)
+        denoiser = Denoiser(diffusion.model.architecture)
+        return DiffusionTask(denoiser, data, random_latents(diffusion), diffusion), diffusion
     if kind == "student":
         student = resolve(StudentRun, preset="bundled-student", overrides=overrides)
         assert student.model.architecture is not None  # the preset's
@@ -75,7 +89,12 @@ def task_of(kind: str, overrides: list[str], folder: Path) -> tuple[Task, RunCon
 
 
 def measure(kind: str, updates: int, overrides: list[str]) -> dict[str, object]:
-    kinds: dict[str, type[RunConfig]] = {"vae": VaeRun, "student": StudentRun, "teacher": TeacherRun}
+    kinds: dict[str, type[RunConfig]] = {
+        "vae": VaeRun,
+        "diffusion": DiffusionRun,
+        "student": StudentRun,
+        "teacher": TeacherRun,
+    }
     probe = resolve(kinds[kind], preset=f"bundled-{kind}", overrides=overrides).plan
     epochs = -(-(updates + WARM_UP) // (PICTURES // (probe.batch * probe.accumulation)))
     never = [f"plan.epochs={epochs}", "plan.validate_every_steps=100000"]
@@ -100,7 +119,7 @@ def measure(kind: str, updates: int, overrides: list[str]) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", nargs="+", default=["vae", "student", "teacher"])
+    parser.add_argument("--kinds", nargs="+", default=["vae", "diffusion", "student", "teacher"])
     parser.add_argument("--updates", type=int, default=20)
     parser.add_argument("--threads", type=int, default=None, help="torch threads (default: torch decides)")
     parser.add_argument("--set", nargs="*", default=[], dest="overrides", help="settings, e.g. plan.precision=float32")
