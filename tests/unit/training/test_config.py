@@ -48,9 +48,9 @@ def test_later_ones_win(tmp_path):
     file = tmp_path / "run.toml"
     file.write_text('preset = "bundled-student"\n[plan]\nepochs = 3\nrate = 1e-4\n')
     config = resolve(StudentRun, file=file, overrides=["plan.rate=5e-5", "output.name=mine", "plan.crop="])
-    assert (config.plan.epochs, config.plan.rate, config.plan.batch) == (3, 5e-5, 32)
+    assert (config.plan.epochs, config.plan.rate, config.plan.batch) == (3, 5e-5, 64)
     assert (config.output.name, config.plan.crop) == ("mine", None)
-    assert config.plan.slow["fc1.weight"] == 0.01
+    assert config.plan.slow["base_model."] == 0.1
 
 
 def test_auto_is_settled_by_what_the_machine_computes(monkeypatch):
