@@ -59,6 +59,11 @@ class Student(nn.Module):
         self.fc2 = nn.Linear(config.hidden, config.hidden)
         self.fc3 = nn.Linear(config.hidden, 1)
 
+    @property
+    def wants_float32(self) -> bool:
+        """Whether pictures must come in float32, whatever the weights are in."""
+        return self.statistics is not None
+
     def forward(
         self, images: torch.Tensor, statistics: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,7 +73,8 @@ class Student(nn.Module):
         they are known already.
         """
         config = self.config
-        features = F.relu(self.conv_transpose(self.base_model(shrunk(images, config.shrink))))
+        seen = shrunk(images, config.shrink).to(self.conv_transpose.weight.dtype)
+        features = F.relu(self.conv_transpose(self.base_model(seen)))
         side = config.map_size * images.shape[-1] // config.input_size
         feature_map = resize_nearest(features, side)
         if self.statistics is not None:

@@ -78,6 +78,11 @@ class Teacher(nn.Module):
         for block in self.unet.up_blocks:
             block.register_forward_hook(self._keep_map)
 
+    @property
+    def wants_float32(self) -> bool:
+        """Whether pictures must come in float32, whatever the weights are in."""
+        return self.QFD.statistics is not None
+
     def forward(
         self,
         images: torch.Tensor,
@@ -94,7 +99,7 @@ class Teacher(nn.Module):
         side = self.config.qfd.map_size * images.shape[-1] // self.config.input_size
         if self.config.qfd.statistics_channels and statistics is None:
             statistics = scene_statistics(images)
-        seen = shrunk(images, self.config.shrink)
+        seen = shrunk(images, self.config.shrink).to(self.gamma.dtype)
         if latents is None:
             latents = encode(self.vae, seen, self._noise(seen, seeds))
         scores, quality = self.QFD(self.features(seen, latents), side, statistics)

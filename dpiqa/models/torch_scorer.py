@@ -32,6 +32,8 @@ class TorchScorer:
     def __init__(self, card: ModelCard, network: nn.Module, device: torch.device) -> None:
         self.card, self.network, self._device = card, network, device
         self._view_size: int | None = card.architecture.get("view_size")
+        exact = getattr(network, "wants_float32", False)  # networks that look at differences of neighbouring pixels
+        self._dtype = torch.float32 if exact else DTYPES[card.precision]
 
     @torch.inference_mode()
     def score(self, pixels: np.ndarray) -> np.ndarray:
@@ -39,7 +41,7 @@ class TorchScorer:
         require_shape(pixels, self.card)
         out_of_memory = False
         try:
-            images = image_tensor(pixels, self.card, self._device)
+            images = image_tensor(pixels, self.card, self._device, self._dtype)
             scores = score_in_views(self._seeded(pixels), images, self._view_size)
             return scores.double().cpu().numpy()
         except torch.cuda.OutOfMemoryError:
@@ -53,10 +55,10 @@ class TorchScorer:
         return partial(self.network, seeds=content_seeds(pixels))
 
 
-def image_tensor(pixels: np.ndarray, card: ModelCard, device: torch.device) -> torch.Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) in [0, 1] on the device, in the card's precision and memory format."""
+def image_tensor(pixels: np.ndarray, card: ModelCard, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) in [0, 1] on the device, in the card's memory format."""
     batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device, non_blocking=True)
-    return batch.permute(0, 3, 1, 2).to(DTYPES[card.precision], memory_format=memory_format(card)).div_(255)
+    return batch.permute(0, 3, 1, 2).to(dtype, memory_format=memory_format(card)).div_(255)
 
 
 def load_torch_scorer(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> Scorer:

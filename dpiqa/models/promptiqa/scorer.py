@@ -62,7 +62,7 @@ class PromptIQAModel:
 
     def _feature(self, pixels: np.ndarray, score: np.floating) -> torch.Tensor:
         """One at a time, so that many pairs need no more memory than one."""
-        images = image_tensor(pixels[None], self.card, self._device)
+        images = image_tensor(pixels[None], self.card, self._device, DTYPES[self.card.precision])
         said = torch.tensor([float(score)], device=self._device)
         return self.network.prompt_features(to_network_range(images), said)
 

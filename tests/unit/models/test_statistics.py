@@ -97,6 +97,18 @@ def test_a_student_reads_statistics_given_or_not_alike(images):
     assert torch.equal(scores, given)
 
 
+def test_in_half_precision_statistics_are_still_of_exact_pixels(images):
+    sizes = StudentConfig(
+        backbone="test_efficientnet", input_size=64, map_channels=4, statistics_channels=6, map_size=2, hidden=8
+    )
+    student = Student(sizes).eval().to(torch.bfloat16)
+    assert student.wants_float32
+    with torch.inference_mode():
+        exact, _ = student(images)
+        given, _ = student(images, scene_statistics(images))
+    assert torch.equal(exact, given)
+
+
 def test_a_teachers_statistics_reach_its_score(tiny_teacher, images):
     sizes = tiny_teacher.config
     qfd = sizes.qfd.model_copy(update={"statistics_channels": 6, "pooling": Pooling.MOMENTS})
