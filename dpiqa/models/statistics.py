@@ -31,7 +31,7 @@ def scene_statistics(images: torch.Tensor) -> torch.Tensor:
     """
     with torch.autocast(images.device.type, enabled=False):
         if images.device.type == "cpu":  # one by one: a batch falls out of the cache, and takes thrice as long
-            return torch.cat([_all_octaves(one) for one in images.split(1)])
+            return torch.cat([_all_octaves(images[row : row + 1]) for row in range(len(images))])
         return _all_octaves(images)
 
 
