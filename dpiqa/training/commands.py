@@ -75,7 +75,7 @@ def train_student(config: StudentRun, here: Surroundings) -> ModelCard | None:
     outcome = fit_run(task, config, identity, here)
     if not outcome.main:
         return None
-    calibrate_on(config.model.calibrate_on, network, network.fc3, task.data, config.plan.precision)
+    calibrate_on(config.model, network, network.fc3, task.data, config.plan.precision)
     asked = answers.card if answers else None
     made_from = origins({"start": start or None, "teacher": asked, "backbone_weights": config.model.backbone_weights})
     return end_run(network, sizes, data, config, outcome, identity, made_from, target_of(config, here))
@@ -103,7 +103,7 @@ def train_teacher(config: TeacherRun, here: Surroundings) -> ModelCard | None:
     if not outcome.main:
         return None
     finish_teacher(network, model)
-    calibrate_on(model.calibrate_on, network, network.QFD.fc3, task.data, config.plan.precision)
+    calibrate_on(model, network, network.QFD.fc3, task.data, config.plan.precision)
     made_from = origins(
         {"start": start or None, "guide": guide.card if guide else None, "trunk_from": trunk}
         | {"vae": model.vae, "unet": model.unet, "embeddings": model.embeddings}

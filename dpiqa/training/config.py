@@ -131,7 +131,8 @@ class ScorerModel(Part):
 
     start: str | None = None  #: name of a model whose weights and sizes are fine-tuned
     begin: Begin = Begin.RANDOM  #: the regressor of a new network
-    calibrate_on: NonNegativeInt = 0  #: training images for a last straight line from scores to labels; 0: none
+    calibrate_on: NonNegativeInt = 0  #: images for a last straight line from scores to labels, at most; 0: none
+    calibrate_side: Literal["train", "select"] = "train"  #: `select`: those it is chosen on, which it fits less closely
 
 
 _M = TypeVar("_M", bound=ScorerModel)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from dpiqa.models.qfd import QualityFeatureDecoder
+from dpiqa.training.config import ScorerModel
 from dpiqa.training.labelled import Labelled, predict
 from dpiqa.training.plan import Arithmetic
 
@@ -58,11 +59,16 @@ def fold(decoder: QualityFeatureDecoder) -> None:
     decoder.fc1 = fuse_linear_bn_eval(linear, pooled_norm)
 
 
-def calibrate_on(count: int, model: nn.Module, last: nn.Linear, data: Labelled, precision: Arithmetic) -> None:
-    """Calibrate a network whose last layer is `last` on a fixed sample of the training rows, as whole pictures."""
-    if count == 0:
+def calibrate_on(chosen: ScorerModel, model: nn.Module, last: nn.Linear, data: Labelled, precision: Arithmetic) -> None:
+    """Calibrate a network whose last layer is `last` on a fixed sample of the rows of a side, as whole pictures.
+
+    A network that fits its training pictures closely spreads its scores too far on others: for such a one the line is
+    better found on the pictures that the checkpoint is chosen on, two numbers more that are chosen there.
+    """
+    if chosen.calibrate_on == 0:
         return
-    sample = np.random.default_rng(0).permutation(data.train)[:count]
+    rows = data.train if chosen.calibrate_side == "train" else data.val
+    sample = np.random.default_rng(0).permutation(rows)[: chosen.calibrate_on]
     slope, offset = calibrate(last, predict(model, data, sample, precision), data.labels[sample])
     log.info("calibrated", slope=round(slope, 4), offset=round(offset, 4), images=len(sample))
 

@@ -1,10 +1,13 @@
 """What a network is shown of the training pictures: a batch of crops, their spoiled copies, their scene statistics."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from dpiqa.models.statistics import CELL
 from dpiqa.training.config import SpoiledLoss
@@ -16,13 +19,21 @@ from dpiqa.training.statistics import as_maps, cached_statistics
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """Crops of B pictures, then those of their 2K spoiled copies, cut at the same places."""
+class View:
+    """Crops as a network takes them."""
 
-    images: torch.Tensor  #: (B + 2K, 3, s, s) in [0, 1]
-    statistics: torch.Tensor | None  #: (B + 2K, C, s/CELL, s/CELL), where the network wants them
+    images: torch.Tensor  #: (B, 3, s, s) in [0, 1]
+    statistics: torch.Tensor | None  #: (B, C, s/CELL, s/CELL), where the network wants them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Crops of B pictures, and of the 2K spoiled copies of some of them, cut at the same places."""
+
+    own: View
     crops: Crops  #: of the B pictures
-    spoiled: Spoiled | None
+    spoiled: Spoiled | None = None  #: None where no picture of the batch has copies
+    copies: View | None = None  #: (2K, ...), all at the weaker strength first
 
 
 class Shown:
@@ -42,20 +53,34 @@ class Shown:
     def batch(self, rows: np.ndarray, rng: np.random.Generator, device: torch.device) -> Batch:
         """Cut random crops of the pictures `rows`."""
         crops = random_crops(rows, self._extent, self._size, self._align, rng, mirror=self._plan.mirror)
+        own = _view(crops, self._data.pixels, self._statistics, device)
         spoiled = self._copies.among(rows) if self._copies is not None else None
-        pixels = [crops.cut(self._data.pixels)]
-        statistics = [] if self._statistics is None else [_cells(crops, self._statistics)]
-        if self._copies is not None and spoiled is not None and len(spoiled.copies):
-            copied = _copied(crops, spoiled)
-            pixels.append(copied.cut(self._copies.pixels))
-            if self._copied_statistics is not None:
-                statistics.append(_cells(copied, self._copied_statistics))
-        return Batch(
-            images=as_images(np.concatenate(pixels), device),
-            statistics=as_maps(np.concatenate(statistics), device) if statistics else None,
-            crops=crops,
-            spoiled=spoiled,
-        )
+        if self._copies is None or spoiled is None or not len(spoiled.copies):
+            return Batch(own=own, crops=crops)
+        copies = _view(_copied(crops, spoiled), self._copies.pixels, self._copied_statistics, device)
+        return Batch(own=own, crops=crops, spoiled=spoiled, copies=copies)
+
+
+@contextmanager
+def as_when_scoring(network: nn.Module) -> Iterator[None]:
+    """Let batch normalisations use what they know of whole pictures, and learn nothing, while the block runs.
+
+    Spoiled copies are unlike the pictures that will be scored: in the batch's statistics they cost .02 of SRCC.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    training = [module.training for module in norms]
+    for module in norms:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, before in zip(norms, training, strict=True):
+            module.train(before)
+
+
+def _view(crops: Crops, pixels: np.ndarray, statistics: np.ndarray | None, device: torch.device) -> View:
+    cells = None if statistics is None else as_maps(_cells(crops, statistics), device)
+    return View(images=as_images(crops.cut(pixels), device), statistics=cells)
 
 
 def _cells(crops: Crops, statistics: np.ndarray) -> np.ndarray:

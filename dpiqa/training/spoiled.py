@@ -84,16 +84,14 @@ def prepare_copies(
     return Copies(folder=folder, rows=rows, pixels=made, weak=strengths[:, 0], strong=strengths[:, 1])
 
 
-def order_terms(scores: torch.Tensor, spoiled: Spoiled | None, loss: SpoiledLoss) -> dict[str, torch.Tensor]:
-    """How far the order original > weak > strong falls short of `loss.margin` a strength; nothing if none was spoiled.
+def order_term(scores: torch.Tensor, copies: torch.Tensor, spoiled: Spoiled, loss: SpoiledLoss) -> torch.Tensor:
+    """How far the order original > weak > strong falls short of `loss.margin` a strength, times `loss.weight`.
 
-    `scores`: (B + 2K,), those of the batch and then those of the copies, the weaker ones first.
+    `scores`: (B,), those of the batch; `copies`: (2K,), those of `spoiled`, the weaker ones first.
     """
-    if spoiled is None or not len(spoiled.places):
-        return {}
-    weak, strong = scores[-len(spoiled.copies) :].chunk(2)
+    weak, strong = copies.chunk(2)
     original = scores[torch.from_numpy(spoiled.places).to(scores.device)]
     first = torch.from_numpy(spoiled.weak).to(scores) * loss.margin
     second = torch.from_numpy(spoiled.strong - spoiled.weak).to(scores) * loss.margin
     short = F.relu(weak - original + first).mean() + F.relu(strong - weak + second).mean()
-    return {"spoiled": loss.weight * short}
+    return loss.weight * short

@@ -17,8 +17,8 @@ from dpiqa.training.crops import Crops
 from dpiqa.training.heads import begin_as_pooling, begin_at
 from dpiqa.training.labelled import Labelled, validate
 from dpiqa.training.losses import ranking_loss
-from dpiqa.training.shown import Shown
-from dpiqa.training.spoiled import order_terms
+from dpiqa.training.shown import Shown, as_when_scoring
+from dpiqa.training.spoiled import order_term
 from dpiqa.training.task import Validation, shuffled_batches
 
 #: Pixels per cell of a student's map before it is resized: stride 32, and a transposed convolution.
@@ -57,12 +57,15 @@ class StudentTask:
         Pictures that are also shown spoiled must score below themselves.
         """
         shown = self._shown.batch(rows, rng, _device(self.network))
-        scores, feature_map = network(shown.images, shown.statistics)
-        scores, own = scores.float() / self._unit, slice(len(rows))
-        terms = score_terms(scores[own], self.data.labels[rows] / self._unit, self.config.loss)
-        terms |= order_terms(scores, shown.spoiled, self.config.loss.spoiled)
+        scores, feature_map = network(shown.own.images, shown.own.statistics)
+        scores = scores.float() / self._unit
+        terms = score_terms(scores, self.data.labels[rows] / self._unit, self.config.loss)
         if self._answers is not None:
-            terms |= self._distillation(self._answers, scores[own], feature_map[own].float(), shown.crops)
+            terms |= self._distillation(self._answers, scores, feature_map.float(), shown.crops)
+        if shown.spoiled is not None and shown.copies is not None:
+            with as_when_scoring(self.network):
+                copies, _ = network(shown.copies.images, shown.copies.statistics)
+            terms["spoiled"] = order_term(scores, copies.float() / self._unit, shown.spoiled, self.config.loss.spoiled)
         return terms
 
     def _distillation(

@@ -17,8 +17,8 @@ from dpiqa.training.config import Begin, TeacherModel, TeacherRun, Unit
 from dpiqa.training.heads import begin_as_pooling, begin_at, fold, normalise
 from dpiqa.training.labelled import Labelled, validate
 from dpiqa.training.modes import apply_mode, merge_lora
-from dpiqa.training.shown import Shown
-from dpiqa.training.spoiled import order_terms
+from dpiqa.training.shown import Shown, View, as_when_scoring
+from dpiqa.training.spoiled import order_term
 from dpiqa.training.starts import fill, fill_from_diffusion, fill_vae, start_card, start_network, vae_scaling
 from dpiqa.training.student import check_crop, score_terms
 from dpiqa.training.task import Validation, shuffled_batches
@@ -48,13 +48,21 @@ class TeacherTask:
     def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Error and order of the targets; pictures that are also shown spoiled must score below themselves."""
         shown = self._shown.batch(rows, rng, next(self.network.parameters()).device)
+        scores = self._scores(network, shown.own)
+        terms = score_terms(scores, self._targets[rows] / self._unit, self.config.loss)
+        if shown.spoiled is not None and shown.copies is not None:
+            with as_when_scoring(self.network):
+                copies = self._scores(network, shown.copies)
+            terms["spoiled"] = order_term(scores, copies, shown.spoiled, self.config.loss.spoiled)
+        return terms
+
+    def _scores(self, network: nn.Module, view: View) -> torch.Tensor:
+        """-> (B,) in the loss's unit."""
         with torch.no_grad():
-            seen = shrunk(shown.images, self.network.config.shrink)
+            seen = shrunk(view.images, self.network.config.shrink)
             latents = encode(self.network.vae, seen, self._noise(seen))
-        scores, _ = network(shown.images, latents, statistics=shown.statistics)
-        scores = scores.float() / self._unit
-        terms = score_terms(scores[: len(rows)], self._targets[rows] / self._unit, self.config.loss)
-        return terms | order_terms(scores, shown.spoiled, self.config.loss.spoiled)
+        scores: torch.Tensor = network(view.images, latents, statistics=view.statistics)[0]
+        return scores.float() / self._unit
 
     def _noise(self, images: torch.Tensor) -> torch.Tensor | None:
         """Draw anew for every crop, where the teacher samples the posterior."""

@@ -8,10 +8,11 @@ import torch
 from support.training import STUDENT
 
 from dpiqa.imaging.distortions import KINDS
+from dpiqa.models.statistics import CHANNELS
 from dpiqa.training.config import SpoiledLoss, StudentRun
 from dpiqa.training.labelled import Labelled
-from dpiqa.training.shown import Shown
-from dpiqa.training.spoiled import Spoiled, order_terms, prepare_copies
+from dpiqa.training.shown import Shown, as_when_scoring
+from dpiqa.training.spoiled import Spoiled, order_term, prepare_copies
 from dpiqa.training.student import StudentTask, new_student
 
 
@@ -74,16 +75,26 @@ def test_copies_are_cut_where_their_originals_are(crops, tmp_path):
     data = labelled(crops, tmp_path).with_statistics()
     shown = Shown(data, run.plan, run.loss.spoiled, tmp_path, align=32)
     batch = shown.batch(np.arange(8), np.random.default_rng(0), torch.device("cpu"))
-    assert batch.images.shape == (24, 3, 32, 32)
-    assert batch.statistics.shape[:1] + batch.statistics.shape[2:] == (24, 1, 1)
+    assert (batch.own.images.shape, batch.copies.images.shape) == ((8, 3, 32, 32), (16, 3, 32, 32))
+    assert (batch.own.statistics.shape, batch.copies.statistics.shape) == ((8, CHANNELS, 1, 1), (16, CHANNELS, 1, 1))
     for place in range(8):  # a shifted mean leaves the pattern as it was
-        own, weak = (batch.images[row].flatten() for row in (place, 8 + place))
+        own, weak = batch.own.images[place].flatten(), batch.copies.images[place].flatten()
         assert torch.corrcoef(torch.stack([own, weak]))[0, 1] > 0.95
+
+
+def test_copies_leave_the_normalisation_as_it_is():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.Dropout(0.5)).train()
+    before = network[1].running_mean.clone()
+    with as_when_scoring(network):
+        network(torch.rand(4, 3, 8, 8))
+        assert network[2].training  # only normalisation stands still
+    assert torch.equal(network[1].running_mean, before)
+    network(torch.rand(4, 3, 8, 8))
+    assert not torch.equal(network[1].running_mean, before)
 
 
 def test_without_a_share_nothing_is_spoiled(crops, tmp_path):
     assert copies_of(crops, tmp_path) is None
-    assert order_terms(torch.zeros(8), None, SpoiledLoss()) == {}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -92,7 +103,7 @@ def test_the_term_is_what_the_order_lacks():
     loss = SpoiledLoss(share=1, margin=0.1, weight=2)
 
     def cost(original, weak, strong):
-        return float(order_terms(torch.tensor([9.0, original, weak, strong]), spoiled, loss)["spoiled"])
+        return float(order_term(torch.tensor([9.0, original]), torch.tensor([weak, strong]), spoiled, loss))
 
     assert cost(1.0, 0.8, 0.5) == pytest.approx(0, abs=1e-6)  # 0.1 a strength
     assert cost(1.0, 0.9, 0.5) == pytest.approx(2 * 0.1)
