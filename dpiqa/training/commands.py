@@ -95,7 +95,9 @@ def train_teacher(config: TeacherRun, here: Surroundings) -> ModelCard | None:
     task = TeacherTask(network, data, config, guide.found.scores if guide else None)
     files = digests(model, "vae", "unet", "embeddings")
     trunk = start_card(model.trunk_from, ModelKind.STUDENT, here.models_dir) if model.trunk_from else None
+    head = start_card(model.head_from, ModelKind.STUDENT, here.models_dir) if model.head_from else None
     files |= {"trunk_from": trunk.sha256} if trunk else {}
+    files |= {"head_from": head.sha256} if head else {}
     identity = identity_of(
         config, data.digest, start=start and start.sha256, guide=guide and guide.card.scorer_id, files=files
     )
@@ -105,7 +107,7 @@ def train_teacher(config: TeacherRun, here: Surroundings) -> ModelCard | None:
     finish_teacher(network, model)
     calibrate_on(model, network, network.QFD.fc3, task.data, config.plan.precision)
     made_from = origins(
-        {"start": start or None, "guide": guide.card if guide else None, "trunk_from": trunk}
+        {"start": start or None, "guide": guide.card if guide else None, "trunk_from": trunk, "head_from": head}
         | {"vae": model.vae, "unet": model.unet, "embeddings": model.embeddings}
     )
     return end_run(network, network.config, data, config, outcome, identity, made_from, target_of(config, here))

@@ -182,11 +182,12 @@ class TeacherModel(ScorerModel):
     vae: Path | None = None  #: vae.safetensors of `dpiqa train vae`
     unet: Path | None = None  #: unet.safetensors of `dpiqa train diffusion` on that VAE: U-Net and learned prompts
     trunk_from: str | None = None  #: student whose backbone stands under the image adapter
+    head_from: str | None = None  #: student whose statistics branch and regressor the decoder begins with
     normalise_decoder: bool = False  #: batch normalisation in the decoder while training, folded in afterwards
 
     @model_validator(mode="after")
     def _one(self) -> "TeacherModel":
-        parts = ("diffusion", "embeddings", "vae", "unet", "trunk_from")
+        parts = ("diffusion", "embeddings", "vae", "unet", "trunk_from", "head_from")
         given = [name for name in parts if getattr(self, name) is not None]
         if self.start is not None and given:
             raise ValueError(f"{given[0]} belongs to a new architecture; {self.start} brings its own")

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from dpiqa.models.qfd import QualityFeatureDecoder
+from dpiqa.models.regressor import Pooling
 from dpiqa.training.config import ScorerModel
 from dpiqa.training.labelled import Labelled, predict
 from dpiqa.training.plan import Arithmetic
@@ -46,7 +47,8 @@ def normalise(decoder: QualityFeatureDecoder) -> None:
     for name in decoder.convolutions():
         layer = cast("nn.Conv2d", decoder.get_submodule(name))
         setattr(decoder, name, nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)))
-    setattr(decoder, "fc1", nn.Sequential(decoder.fc1, nn.BatchNorm1d(decoder.fc1.out_features)))  # noqa: B010
+    if decoder.config.pooling is Pooling.CELLS:  # a reader of moments has a normalisation of its own
+        setattr(decoder, "fc1", nn.Sequential(decoder.fc1, nn.BatchNorm1d(decoder.fc1.out_features)))  # noqa: B010
 
 
 def fold(decoder: QualityFeatureDecoder) -> None:
@@ -55,8 +57,9 @@ def fold(decoder: QualityFeatureDecoder) -> None:
     for name in decoder.convolutions():
         convolution, norm = cast("tuple[nn.Conv2d, nn.BatchNorm2d]", tuple(decoder.get_submodule(name).children()))
         setattr(decoder, name, fuse_conv_bn_eval(convolution, norm))
-    linear, pooled_norm = cast("tuple[nn.Linear, nn.BatchNorm1d]", tuple(decoder.get_submodule("fc1").children()))
-    decoder.fc1 = fuse_linear_bn_eval(linear, pooled_norm)
+    if decoder.config.pooling is Pooling.CELLS:
+        linear, pooled_norm = cast("tuple[nn.Linear, nn.BatchNorm1d]", tuple(decoder.get_submodule("fc1").children()))
+        decoder.fc1 = fuse_linear_bn_eval(linear, pooled_norm)
 
 
 def calibrate_on(chosen: ScorerModel, model: nn.Module, last: nn.Linear, data: Labelled, precision: Arithmetic) -> None:

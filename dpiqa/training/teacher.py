@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.models.qfd import QualityFeatureDecoder
 from dpiqa.models.regressor import Pooling
 from dpiqa.models.shrink import shrunk
 from dpiqa.models.statistics import CELL
@@ -89,13 +90,18 @@ def guided(data: Labelled, scores: np.ndarray, share: float) -> np.ndarray:
 def prepare_teacher(teacher: Teacher, model: TeacherModel, centre: float) -> None:
     """Bring a teacher into the shape in which the mode trains it. `centre`: mean of the labels."""
     fresh = model.start is None
-    if fresh and teacher.config.qfd.pooling is Pooling.MOMENTS:
-        begin_at(teacher.QFD.fc3, centre)
-    elif fresh and model.begin is Begin.POOLING:
-        begin_as_pooling(teacher.QFD.fc1, teacher.QFD.fc3, teacher.config.qfd.map_size**2, centre)
+    if fresh and model.head_from is None:
+        _begin(teacher.QFD, model.begin, centre)
     if model.normalise_decoder:
         normalise(teacher.QFD)
     apply_mode(teacher, model.mode, lora_rank=model.lora_rank, fresh=fresh)
+
+
+def _begin(decoder: QualityFeatureDecoder, begin: Begin, centre: float) -> None:
+    if decoder.config.pooling is Pooling.MOMENTS:
+        begin_at(decoder.fc3, centre)
+    elif begin is Begin.POOLING:
+        begin_as_pooling(decoder.fc1, decoder.fc3, decoder.config.map_size**2, centre)
 
 
 def finish_teacher(teacher: Teacher, model: TeacherModel) -> None:
@@ -127,6 +133,8 @@ def new_teacher(model: TeacherModel, models_dir: Path | None) -> Teacher:
         raise InvalidRequest("the image adapter stands on a trunk without weights", cure="set model.trunk_from")
     if model.trunk_from is not None:
         _fill_trunk(teacher, model.trunk_from, models_dir)
+    if model.head_from is not None:
+        _fill_head(teacher, model.head_from, models_dir)
     return teacher
 
 
@@ -154,6 +162,17 @@ def _fill_prompts(teacher: Teacher, config: TeacherConfig, embeddings: Path | No
         from dpiqa.models.text.embeddings import read_embeddings  # noqa: PLC0415
 
         fill(teacher.prompts, {"embeddings": read_embeddings(embeddings).values}, embeddings)
+
+
+def _fill_head(teacher: Teacher, name: str, models_dir: Path | None) -> None:
+    """Let the decoder begin with what a student knows of scene statistics. Their maps must have the same channels."""
+    student = start_network(start_card(name, ModelKind.STUDENT, models_dir), models_dir)
+    parts = ("statistics.", "reader.", "fc1.", "fc2.", "fc3.")
+
+    def head(network: nn.Module) -> dict[str, torch.Tensor]:
+        return {key: value for key, value in network.state_dict().items() if key.startswith(parts)}
+
+    fill(teacher.QFD, teacher.QFD.state_dict() | head(student), name)
 
 
 def _fill_trunk(teacher: Teacher, name: str, models_dir: Path | None) -> None:

@@ -17,7 +17,7 @@ from dpiqa.training.configfile import resolve
 from dpiqa.training.export import export_model
 from dpiqa.training.modes import apply_mode, merge_lora
 from dpiqa.training.starts import fill_backbone, start_card, start_network
-from dpiqa.training.teacher import guided, new_teacher
+from dpiqa.training.teacher import guided, new_teacher, prepare_teacher
 from dpiqa.types import ModelKind
 
 
@@ -131,6 +131,26 @@ def test_stable_diffusion_from_a_folder(run, tmp_path):
 def test_a_part_that_is_missing_is_named(run, override, complaint):
     with pytest.raises(InvalidRequest, match=complaint):
         new_teacher(run(override).model, None)
+
+
+def test_a_decoder_begins_with_what_a_student_knows(run, folder, tmp_path):
+    sizes = ["statistics_channels=6", "pooling=moments"]
+    torch.manual_seed(3)
+    student = Student(
+        resolve(
+            StudentRun, file=folder / "student.toml", overrides=[f"model.architecture.{one}" for one in sizes]
+        ).model.architecture
+    )
+    export_model(student, student.config, "first", tmp_path, half=False)
+    wanted = [f"model.architecture.qfd.{one}" for one in sizes]
+    model = run("model.head_from=first", *wanted).model
+    teacher = new_teacher(model, tmp_path)
+    prepare_teacher(teacher, model, 0.5)
+    for part in ("statistics.mix", "fc1", "fc3"):
+        assert torch.equal(teacher.QFD.get_submodule(part).weight, student.get_submodule(part).weight)
+    assert torch.equal(teacher.QFD.fc3.bias, student.fc3.bias)  # not put at the labels' mean: it knows better
+    with pytest.raises(CheckpointError, match="does not fit the architecture"):
+        new_teacher(run("model.head_from=first", *wanted, "model.architecture.qfd.hidden=12").model, tmp_path)
 
 
 def test_a_guide_is_calibrated_before_it_is_mixed_in():
