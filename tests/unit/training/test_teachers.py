@@ -141,7 +141,7 @@ def test_a_decoder_begins_with_what_a_student_knows(run, folder, tmp_path):
             StudentRun, file=folder / "student.toml", overrides=[f"model.architecture.{one}" for one in sizes]
         ).model.architecture
     )
-    export_model(student, student.config, "first", tmp_path, half=False)
+    export_model(student, student.config, "first", tmp_path, half=False, licence="Apache-2.0")
     wanted = [f"model.architecture.qfd.{one}" for one in sizes]
     model = run("model.head_from=first", *wanted).model
     teacher = new_teacher(model, tmp_path)
