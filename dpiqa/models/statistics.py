@@ -86,6 +86,12 @@ def _blurred(values: torch.Tensor) -> torch.Tensor:
     return F.conv2d(rows, window.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
 
 
+def check_size(channels: int, input_size: int) -> None:
+    """Raise `ValueError` where a network has `channels` of statistics and cells do not fill its pictures."""
+    if channels and input_size % CELL:
+        raise ValueError(f"statistics_channels need an input_size that is a multiple of {CELL}, not {input_size}")
+
+
 class StatisticsBranch(nn.Module):
     """Channels of a quality map that are learned from the statistics of each cell."""
 

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from torch import nn
 
 from dpiqa.models.backbone import build_backbone
 from dpiqa.models.regressor import MapReader, Pooling, resize_nearest
 from dpiqa.models.shrink import shrunk
-from dpiqa.models.statistics import StatisticsBranch, scene_statistics
+from dpiqa.models.statistics import StatisticsBranch, check_size, scene_statistics
 
 
 class StudentConfig(BaseModel):
@@ -35,6 +35,11 @@ class StudentConfig(BaseModel):
     pooling: Pooling = Pooling.CELLS
     dropout: float = Field(0, ge=0, lt=1)  #: of the first hidden units, and a third of it of what the regressor sees
     hidden: int = 512
+
+    @model_validator(mode="after")
+    def _cells_fit(self) -> "StudentConfig":
+        check_size(self.statistics_channels, self.input_size)
+        return self
 
     @property
     def channels(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 from torch import nn
 
 from dpiqa.models.adapter import TrunkConfig, build_adapter
@@ -17,7 +17,7 @@ from dpiqa.models.conditioning import GivenPrompts, LearnedPrompts, TextAdapter,
 from dpiqa.models.prompts import prompt_table
 from dpiqa.models.qfd import QfdConfig, QualityFeatureDecoder
 from dpiqa.models.shrink import shrunk
-from dpiqa.models.statistics import scene_statistics
+from dpiqa.models.statistics import check_size, scene_statistics
 from dpiqa.models.text.source import TextSource
 from dpiqa.models.vae import Posterior, VaeConfig, build_encoder, encode, noise_of
 
@@ -53,6 +53,11 @@ class TeacherConfig(BaseModel):
     prompt_count: int = 1485  #: of given embeddings
     text: TextSource | None = None  #: what the given embeddings were made of, as far as it is known
     posterior: Posterior = Posterior.MEAN  #: what the U-Net gets of the VAE's; a sample's seed is the image's content
+
+    @model_validator(mode="after")
+    def _cells_fit(self) -> "TeacherConfig":
+        check_size(self.qfd.statistics_channels, self.input_size)
+        return self
 
 
 class Teacher(nn.Module):

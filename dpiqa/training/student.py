@@ -36,6 +36,7 @@ class StudentTask:
         self._cell = sizes.input_size // sizes.map_size
         align = math.lcm(STRIDE * sizes.shrink, self._cell, CELL if sizes.statistics_channels else 1)
         check_crop(config.plan.crop or data.extent, data.extent, align)
+        check_batch(config.plan.batch, sizes.pooling)
         self._shown = Shown(data, config.plan, config.loss.spoiled, config.data.cache, align=align)
         wanted = (sizes.map_size, sizes.map_size, sizes.channels)
         if answers is not None and answers.shape != wanted:
@@ -109,6 +110,15 @@ def check_crop(crop: int, extent: int, align: int) -> None:
         raise InvalidRequest(
             f"crops of {crop} pixels do not fit pictures of {extent} on a grid of {align}",
             cure=f"set plan.crop to a multiple of {align}, at most {extent}, or leave it out for whole pictures",
+        )
+
+
+def check_batch(batch: int, pooling: Pooling) -> None:
+    """Raise `InvalidRequest` for a batch of one where the regressor's input is standardised over the batch."""
+    if batch < 2 and pooling is Pooling.MOMENTS:
+        raise InvalidRequest(
+            'a regressor with pooling = "moments" learns from the spread of a batch, and plan.batch is 1',
+            cure="set plan.batch to 2 or more; plan.accumulation makes larger updates of small batches",
         )
 
 

@@ -21,7 +21,7 @@ from dpiqa.training.modes import apply_mode, merge_lora
 from dpiqa.training.shown import Shown, View, as_when_scoring
 from dpiqa.training.spoiled import order_term
 from dpiqa.training.starts import fill, fill_from_diffusion, fill_vae, start_card, start_network, vae_scaling
-from dpiqa.training.student import check_crop, score_terms
+from dpiqa.training.student import check_batch, check_crop, score_terms
 from dpiqa.training.task import Validation, shuffled_batches
 from dpiqa.training.unet_file import fill_unet
 from dpiqa.types import ModelKind
@@ -38,6 +38,7 @@ class TeacherTask:
         coarsest = sizes.shrink * sizes.vae.reduction * 2 ** (len(sizes.unet.channels) - 1)  # pixels per cell
         align = math.lcm(coarsest, CELL if sizes.qfd.statistics_channels else 1)
         check_crop(config.plan.crop or data.extent, data.extent, align)
+        check_batch(config.plan.batch, sizes.qfd.pooling)
         self._shown = Shown(data, config.plan, config.loss.spoiled, config.data.cache, align=align)
         self._unit = data.spread if config.loss.unit is Unit.DEVIATION else 1.0
         self._targets = data.labels if guide is None else guided(data, guide, config.loss.guide_share)

@@ -121,6 +121,12 @@ def test_a_teachers_statistics_reach_its_score(tiny_teacher, images):
     torch.testing.assert_close(teacher(images)[0], scores)
 
 
+def test_cells_that_do_not_fill_the_picture_are_refused_by_name():
+    with pytest.raises(ValueError, match="multiple of 32, not 500"):
+        StudentConfig(input_size=500, statistics_channels=6)
+    assert StudentConfig(input_size=500).statistics_channels == 0
+
+
 def test_a_black_cell_is_no_outlier_to_the_branch():
     branch = StatisticsBranch(4).eval()
     branch.standard.running_mean.fill_(0.0)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.training import STUDENT, TEACHER
 
+from dpiqa.errors import InvalidRequest
 from dpiqa.models.statistics import CHANNELS
 from dpiqa.training.config import StudentRun, TeacherRun
 from dpiqa.training.labelled import Labelled, predict
@@ -93,6 +94,15 @@ def test_a_student_learns_from_noise_what_statistics_alone_can_tell(data):
     task = StudentTask(student, data, run)
     assert task.data.statistics is not None
     assert falls(task, student)
+
+
+def test_a_batch_of_one_is_refused_before_training(data):
+    document = student_document()
+    document["plan"]["batch"] = 1
+    run = StudentRun.model_validate(document)
+    student = new_student(run.model.architecture, run.model.begin, 0.5)
+    with pytest.raises(InvalidRequest, match=r"plan\.batch is 1"):
+        StudentTask(student, data, run)
 
 
 def test_a_teacher_with_statistics_learns_and_ends_without_what_training_added(data):
