@@ -1,20 +1,17 @@
 """What every `dpiqa train ...` command shares: where its settings come from, and how it starts and ends."""
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from dpiqa.cli import console, context
 from dpiqa.cli.train_progress import watching
+from dpiqa.cli.train_runs import Loader
 from dpiqa.errors import ConfigurationError, InvalidRequest, TrainingInterrupted
-
-if TYPE_CHECKING:
-    from dpiqa.training.commands import Surroundings
-    from dpiqa.training.config import RunConfig
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="TOML file with the run's settings.", exists=True, dir_okay=False)
@@ -40,7 +37,6 @@ Name = Annotated[str | None, typer.Option(help="Name of the model (output.name).
 PrintConfig = Annotated[
     bool, typer.Option("--print-config", help="Print the settings that would hold, as TOML, and end.")
 ]
-R = TypeVar("R", bound="RunConfig")
 
 
 def overrides(
@@ -63,10 +59,13 @@ def overrides(
     return found + ([f"output.name={_quoted(name)}"] if name else [])
 
 
-def run(config: R, train: Callable[[R, "Surroundings"], Any], *, print_config: bool, as_json: bool) -> None:
-    """Train, or only print the settings; the result goes to stdout."""
-    from dpiqa.training.configfile import as_toml
+def run(load: Loader, given: Mapping[str, Any], *, print_config: bool, as_json: bool) -> None:
+    """Train by what was `given` (as `resolve` takes it), or only print the settings; the result goes to stdout."""
+    with needing_torch():
+        from dpiqa.training.configfile import as_toml, resolve
 
+        settings_class, train = load()
+    config = resolve(settings_class, **given)
     if print_config:
         typer.echo(as_toml(config), nl=False)
         return
