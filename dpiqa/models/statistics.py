@@ -93,18 +93,23 @@ def check_size(channels: int, input_size: int) -> None:
 
 
 class StatisticsBranch(nn.Module):
-    """Channels of a quality map that are learned from the statistics of each cell."""
+    """Channels of a quality map that are learned from the statistics of each cell, by two layers."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.standard = nn.BatchNorm2d(CHANNELS, affine=False)
-        self.mix = nn.Conv2d(CHANNELS, channels, 1)
-        self.norm = nn.BatchNorm2d(channels)
+        self.mix = _layer(CHANNELS, channels)
+        self.combine = _layer(channels, channels)
 
     def forward(self, statistics: torch.Tensor) -> torch.Tensor:
         """`scene_statistics` -> (B, channels, S/CELL, S/CELL), not negative."""
-        standard = self.standard(statistics.to(self.mix.weight.dtype)).clamp(-_FARTHEST, _FARTHEST)
-        return F.relu(self.norm(self.mix(standard)))
+        standard = self.standard(statistics.to(next(self.mix.parameters()).dtype)).clamp(-_FARTHEST, _FARTHEST)
+        channels: torch.Tensor = self.combine(self.mix(standard))
+        return channels
+
+
+def _layer(given: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(given, channels, 1), nn.BatchNorm2d(channels), nn.ReLU())
 
 
 _FARTHEST = 6.0  #: deviations from the mean; a black cell's logarithms lie much farther out

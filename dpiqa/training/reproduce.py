@@ -47,10 +47,12 @@ def reproducing_command(config: RunConfig) -> str:
 def origin(made: ModelCard | Path) -> dict[str, str]:
     """Say which model or file something was made from: name and sha256, and the command that made it where known.
 
-    A file's command stands in the record beside it (`vae.json`), which counts only if it is of these very bytes.
+    A model's command stands in its card; a file's in the record beside it (`vae.json`), which counts only if it is of
+    these very bytes.
     """
     if isinstance(made, ModelCard):
-        return {"model": made.name, "sha256": made.sha256}
+        command = made.figures.get("training", {}).get("command")
+        return {"model": made.name, "sha256": made.sha256} | ({"command": str(command)} if command else {})
     found = {"file": made.name, "sha256": sha256_of(made)}
     try:
         record = json.loads(made.with_suffix(".json").read_text("utf-8"))

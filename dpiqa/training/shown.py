@@ -33,7 +33,7 @@ class Batch:
     own: View
     crops: Crops  #: of the B pictures
     spoiled: Spoiled | None = None  #: None where no picture of the batch has copies
-    copies: View | None = None  #: (2K, ...), all at the weaker strength first
+    ordered: View | None = None  #: (3K, ...): the originals of these copies, then the weaker ones, then the stronger
 
 
 class Shown:
@@ -58,24 +58,23 @@ class Shown:
         if self._copies is None or spoiled is None or not len(spoiled.copies):
             return Batch(own=own, crops=crops)
         copies = _view(_copied(crops, spoiled), self._copies.pixels, self._copied_statistics, device)
-        return Batch(own=own, crops=crops, spoiled=spoiled, copies=copies)
+        return Batch(own=own, crops=crops, spoiled=spoiled, ordered=_joined(own, spoiled.places, copies))
 
 
 @contextmanager
 def as_when_scoring(network: nn.Module) -> Iterator[None]:
-    """Let batch normalisations use what they know of whole pictures, and learn nothing, while the block runs.
+    """Let the network compute as it will when it scores, while the block runs; gradients flow.
 
-    Spoiled copies are unlike the pictures that will be scored: in the batch's statistics they cost .02 of SRCC.
+    Spoiled copies are unlike the pictures that will be scored: let into the batch's normalisation they cost .02 of
+    SRCC. And an order must hold between scores of one kind: against those under dropout it drives originals up.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    training = [module.training for module in norms]
-    for module in norms:
-        module.eval()
+    training = [(module, module.training) for module in network.modules()]
+    network.eval()
     try:
         yield
     finally:
-        for module, before in zip(norms, training, strict=True):
-            module.train(before)
+        for module, before in training:
+            module.training = before  # not train(before), which would change all parts of a module too
 
 
 def _view(crops: Crops, pixels: np.ndarray, statistics: np.ndarray | None, device: torch.device) -> View:
@@ -92,3 +91,12 @@ def _copied(crops: Crops, spoiled: Spoiled) -> Crops:
     """Return the crops of the copies: at the places of their originals."""
     places = np.tile(spoiled.places, 2)
     return replace(crops, index=spoiled.copies, top=crops.top[places], left=crops.left[places], flip=crops.flip[places])
+
+
+def _joined(own: View, places: np.ndarray, copies: View) -> View:
+    """Return the pictures at `places` again, followed by the copies."""
+    chosen = torch.from_numpy(places).to(own.images.device)
+    statistics = None
+    if own.statistics is not None and copies.statistics is not None:
+        statistics = torch.cat([own.statistics[chosen], copies.statistics])
+    return View(images=torch.cat([own.images[chosen], copies.images]), statistics=statistics)

@@ -84,13 +84,12 @@ def prepare_copies(
     return Copies(folder=folder, rows=rows, pixels=made, weak=strengths[:, 0], strong=strengths[:, 1])
 
 
-def order_term(scores: torch.Tensor, copies: torch.Tensor, spoiled: Spoiled, loss: SpoiledLoss) -> torch.Tensor:
+def order_term(scores: torch.Tensor, spoiled: Spoiled, loss: SpoiledLoss) -> torch.Tensor:
     """How far the order original > weak > strong falls short of `loss.margin` a strength, times `loss.weight`.
 
-    `scores`: (B,), those of the batch; `copies`: (2K,), those of `spoiled`, the weaker ones first.
+    `scores`: (3K,), of the originals, the weaker and the stronger copies of `spoiled`, all computed in one way.
     """
-    weak, strong = copies.chunk(2)
-    original = scores[torch.from_numpy(spoiled.places).to(scores.device)]
+    original, weak, strong = scores.chunk(3)
     first = torch.from_numpy(spoiled.weak).to(scores) * loss.margin
     second = torch.from_numpy(spoiled.strong - spoiled.weak).to(scores) * loss.margin
     short = F.relu(weak - original + first).mean() + F.relu(strong - weak + second).mean()

@@ -63,10 +63,10 @@ class StudentTask:
         terms = score_terms(scores, self.data.labels[rows] / self._unit, self.config.loss)
         if self._answers is not None:
             terms |= self._distillation(self._answers, scores, feature_map.float(), shown.crops)
-        if shown.spoiled is not None and shown.copies is not None:
+        if shown.spoiled is not None and shown.ordered is not None:
             with as_when_scoring(self.network):
-                copies, _ = network(shown.copies.images, shown.copies.statistics)
-            terms["spoiled"] = order_term(scores, copies.float() / self._unit, shown.spoiled, self.config.loss.spoiled)
+                ordered, _ = network(shown.ordered.images, shown.ordered.statistics)
+            terms["spoiled"] = order_term(ordered.float() / self._unit, shown.spoiled, self.config.loss.spoiled)
         return terms
 
     def _distillation(

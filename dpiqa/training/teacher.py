@@ -52,10 +52,10 @@ class TeacherTask:
         shown = self._shown.batch(rows, rng, next(self.network.parameters()).device)
         scores = self._scores(network, shown.own)
         terms = score_terms(scores, self._targets[rows] / self._unit, self.config.loss)
-        if shown.spoiled is not None and shown.copies is not None:
+        if shown.spoiled is not None and shown.ordered is not None:
             with as_when_scoring(self.network):
-                copies = self._scores(network, shown.copies)
-            terms["spoiled"] = order_term(scores, copies, shown.spoiled, self.config.loss.spoiled)
+                ordered = self._scores(network, shown.ordered)
+            terms["spoiled"] = order_term(ordered, shown.spoiled, self.config.loss.spoiled)
         return terms
 
     def _scores(self, network: nn.Module, view: View) -> torch.Tensor:

@@ -112,7 +112,8 @@ def test_the_card_says_how_the_model_came_about(place, teacher, student):
 
 def test_the_card_names_the_command_and_the_digests_of_all_it_was_made_from(place, vae, teacher, student):
     made = student["figures"]["training"]
-    assert made["made_from"] == {"teacher": {"model": "tiny-teacher", "sha256": teacher["sha256"]}}
+    asked = {"model": "tiny-teacher", "sha256": teacher["sha256"], "command": teacher["figures"]["training"]["command"]}
+    assert made["made_from"] == {"teacher": asked}
     assert made["weights"] == student["figures"]["csv val"]["weights"] == {"tiny-student": student["sha256"]}
     source = teacher["figures"]["training"]["made_from"]["vae"]
     assert (source["file"], source["sha256"]) == ("vae.safetensors", sha256_of(Path(vae)))

@@ -68,9 +68,19 @@ def test_noise_and_blur_move_them_apart(images):
 def test_moments_are_read_from_a_map_of_any_size():
     reader = MapReader(4, 8, Pooling.MOMENTS, dropout=0.0).eval()
     flat = torch.full((1, 4, 3, 5), 2.0)
-    torch.testing.assert_close(reader(flat), torch.tensor([[2.0] * 4 + [0.01] * 4]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(reader(flat), torch.tensor([[2.0] * 4 + [0.01] * 4 + [2.0] * 4]), atol=1e-4, rtol=0)
     repeated = torch.rand(1, 4, 2, 2).repeat(1, 1, 4, 4)
-    torch.testing.assert_close(reader(repeated), reader(repeated[..., :2, :2]), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(reader(repeated), reader(repeated[..., :4, :4]), atol=1e-6, rtol=1e-5)
+    assert torch.isfinite(reader(torch.rand(1, 4, 1, 1))).all()
+
+
+def test_the_middle_of_a_map_counts_apart_from_the_rest():
+    reader = MapReader(1, 8, Pooling.MOMENTS, dropout=0.0).eval()
+    framed = torch.zeros(1, 1, 8, 8)
+    framed[..., 2:6, 2:6] = 1.0
+    torch.testing.assert_close(reader(framed)[0, ::2], torch.tensor([0.25, 1.0]), atol=1e-4, rtol=0)
+    corner = framed.roll((-2, -2), dims=(2, 3))  # the same values elsewhere
+    torch.testing.assert_close(reader(corner)[0, ::2], torch.tensor([0.25, 0.25]), atol=1e-4, rtol=0)
 
 
 def test_published_sizes_get_no_tensors_that_published_weights_lack(tiny_student):

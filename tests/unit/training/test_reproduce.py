@@ -92,7 +92,7 @@ def test_origins_are_names_and_digests(tmp_path):
     file.write_bytes(b"weights")
     digest = sha256_of(file)
     assert origins({"teacher": card, "vae": file, "guide": None}) == {
-        "teacher": {"model": card.name, "sha256": card.sha256},
+        "teacher": {"model": card.name, "sha256": card.sha256, "command": card.figures["training"]["command"]},
         "vae": {"file": "vae.safetensors", "sha256": digest},
     }
 

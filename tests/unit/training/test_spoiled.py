@@ -75,20 +75,24 @@ def test_copies_are_cut_where_their_originals_are(crops, tmp_path):
     data = labelled(crops, tmp_path).with_statistics()
     shown = Shown(data, run.plan, run.loss.spoiled, tmp_path, align=32)
     batch = shown.batch(np.arange(8), np.random.default_rng(0), torch.device("cpu"))
-    assert (batch.own.images.shape, batch.copies.images.shape) == ((8, 3, 32, 32), (16, 3, 32, 32))
-    assert (batch.own.statistics.shape, batch.copies.statistics.shape) == ((8, CHANNELS, 1, 1), (16, CHANNELS, 1, 1))
+    assert (batch.own.images.shape, batch.ordered.images.shape) == ((8, 3, 32, 32), (24, 3, 32, 32))
+    assert (batch.own.statistics.shape, batch.ordered.statistics.shape) == ((8, CHANNELS, 1, 1), (24, CHANNELS, 1, 1))
+    assert torch.equal(batch.own.images, batch.ordered.images[:8])
+    assert torch.equal(batch.own.statistics, batch.ordered.statistics[:8])
     for place in range(8):  # a shifted mean leaves the pattern as it was
-        own, weak = batch.own.images[place].flatten(), batch.copies.images[place].flatten()
+        own, weak = batch.own.images[place].flatten(), batch.ordered.images[8 + place].flatten()
         assert torch.corrcoef(torch.stack([own, weak]))[0, 1] > 0.95
 
 
-def test_copies_leave_the_normalisation_as_it_is():
+def test_copies_leave_the_normalisation_as_it_is_and_are_not_dropped_from():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.Dropout(0.5)).train()
+    network[0].eval()  # a part that is frozen stays so
     before = network[1].running_mean.clone()
     with as_when_scoring(network):
-        network(torch.rand(4, 3, 8, 8))
-        assert network[2].training  # only normalisation stands still
+        seen = torch.rand(4, 3, 8, 8)
+        assert torch.equal(network(seen), network(seen))
     assert torch.equal(network[1].running_mean, before)
+    assert [module.training for module in network.modules()] == [True, False, True, True]
     network(torch.rand(4, 3, 8, 8))
     assert not torch.equal(network[1].running_mean, before)
 
@@ -103,7 +107,7 @@ def test_the_term_is_what_the_order_lacks():
     loss = SpoiledLoss(share=1, margin=0.1, weight=2)
 
     def cost(original, weak, strong):
-        return float(order_term(torch.tensor([9.0, original]), torch.tensor([weak, strong]), spoiled, loss))
+        return float(order_term(torch.tensor([original, weak, strong]), spoiled, loss))
 
     assert cost(1.0, 0.8, 0.5) == pytest.approx(0, abs=1e-6)  # 0.1 a strength
     assert cost(1.0, 0.9, 0.5) == pytest.approx(2 * 0.1)

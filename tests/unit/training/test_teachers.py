@@ -146,7 +146,7 @@ def test_a_decoder_begins_with_what_a_student_knows(run, folder, tmp_path):
     model = run("model.head_from=first", *wanted).model
     teacher = new_teacher(model, tmp_path)
     prepare_teacher(teacher, model, 0.5)
-    for part in ("statistics.mix", "fc1", "fc3"):
+    for part in ("statistics.mix.0", "statistics.combine.0", "fc1", "fc3"):
         assert torch.equal(teacher.QFD.get_submodule(part).weight, student.get_submodule(part).weight)
     assert torch.equal(teacher.QFD.fc3.bias, student.fc3.bias)  # not put at the labels' mean: it knows better
     with pytest.raises(CheckpointError, match="does not fit the architecture"):
