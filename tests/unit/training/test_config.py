@@ -50,7 +50,7 @@ def test_later_ones_win(tmp_path):
     config = resolve(StudentRun, file=file, overrides=["plan.rate=5e-5", "output.name=mine", "plan.crop="])
     assert (config.plan.epochs, config.plan.rate, config.plan.batch) == (3, 5e-5, 64)
     assert (config.output.name, config.plan.crop) == ("mine", None)
-    assert config.plan.slow["base_model."] == 0.1
+    assert config.plan.slow["base_model."] == 0.01
 
 
 def test_auto_is_settled_by_what_the_machine_computes(monkeypatch):
