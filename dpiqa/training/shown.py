@@ -1,13 +1,10 @@
 """What a network is shown of the training pictures: a batch of crops, their spoiled copies, their scene statistics."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from dpiqa.models.statistics import CELL
 from dpiqa.training.config import SpoiledLoss
@@ -59,22 +56,6 @@ class Shown:
             return Batch(own=own, crops=crops)
         copies = _view(_copied(crops, spoiled), self._copies.pixels, self._copied_statistics, device)
         return Batch(own=own, crops=crops, spoiled=spoiled, ordered=_joined(own, spoiled.places, copies))
-
-
-@contextmanager
-def as_when_scoring(network: nn.Module) -> Iterator[None]:
-    """Let the network compute as it will when it scores, while the block runs; gradients flow.
-
-    Spoiled copies are unlike the pictures that will be scored: let into the batch's normalisation they cost .02 of
-    SRCC. And an order must hold between scores of one kind: against those under dropout it drives originals up.
-    """
-    training = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, before in training:
-            module.training = before  # not train(before), which would change all parts of a module too
 
 
 def _view(crops: Crops, pixels: np.ndarray, statistics: np.ndarray | None, device: torch.device) -> View:

@@ -17,7 +17,8 @@ from dpiqa.training.crops import Crops
 from dpiqa.training.heads import begin_as_pooling, begin_at
 from dpiqa.training.labelled import Labelled, validate
 from dpiqa.training.losses import ranking_loss
-from dpiqa.training.shown import Shown, as_when_scoring
+from dpiqa.training.norms import LastBatch
+from dpiqa.training.shown import Shown
 from dpiqa.training.spoiled import order_term
 from dpiqa.training.task import Validation, shuffled_batches
 
@@ -37,6 +38,7 @@ class StudentTask:
         align = math.lcm(STRIDE * sizes.shrink, self._cell, CELL if sizes.statistics_channels else 1)
         check_crop(config.plan.crop or data.extent, data.extent, align)
         check_batch(config.plan.batch, sizes.pooling)
+        self._last = LastBatch(network)
         self._shown = Shown(data, config.plan, config.loss.spoiled, config.data.cache, align=align)
         wanted = (sizes.map_size, sizes.map_size, sizes.channels)
         if answers is not None and answers.shape != wanted:
@@ -58,13 +60,14 @@ class StudentTask:
         Pictures that are also shown spoiled must score below themselves.
         """
         shown = self._shown.batch(rows, rng, _device(self.network))
-        scores, feature_map = network(shown.own.images, shown.own.statistics)
+        with self._last.watched():
+            scores, feature_map = network(shown.own.images, shown.own.statistics)
         scores = scores.float() / self._unit
         terms = score_terms(scores, self.data.labels[rows] / self._unit, self.config.loss)
         if self._answers is not None:
             terms |= self._distillation(self._answers, scores, feature_map.float(), shown.crops)
         if shown.spoiled is not None and shown.ordered is not None:
-            with as_when_scoring(self.network):
+            with self._last.scoring():
                 ordered, _ = network(shown.ordered.images, shown.ordered.statistics)
             terms["spoiled"] = order_term(ordered.float() / self._unit, shown.spoiled, self.config.loss.spoiled)
         return terms

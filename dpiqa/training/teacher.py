@@ -18,7 +18,8 @@ from dpiqa.training.config import Begin, TeacherModel, TeacherRun, Unit
 from dpiqa.training.heads import begin_as_pooling, begin_at, fold, normalise
 from dpiqa.training.labelled import Labelled, validate
 from dpiqa.training.modes import apply_mode, merge_lora
-from dpiqa.training.shown import Shown, View, as_when_scoring
+from dpiqa.training.norms import LastBatch
+from dpiqa.training.shown import Shown, View
 from dpiqa.training.spoiled import order_term
 from dpiqa.training.starts import fill, fill_from_diffusion, fill_vae, start_card, start_network, vae_scaling
 from dpiqa.training.student import check_batch, check_crop, score_terms
@@ -39,6 +40,7 @@ class TeacherTask:
         align = math.lcm(coarsest, CELL if sizes.qfd.statistics_channels else 1)
         check_crop(config.plan.crop or data.extent, data.extent, align)
         check_batch(config.plan.batch, sizes.qfd.pooling)
+        self._last = LastBatch(network)
         self._shown = Shown(data, config.plan, config.loss.spoiled, config.data.cache, align=align)
         self._unit = data.spread if config.loss.unit is Unit.DEVIATION else 1.0
         self._targets = data.labels if guide is None else guided(data, guide, config.loss.guide_share)
@@ -50,10 +52,11 @@ class TeacherTask:
     def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Error and order of the targets; pictures that are also shown spoiled must score below themselves."""
         shown = self._shown.batch(rows, rng, next(self.network.parameters()).device)
-        scores = self._scores(network, shown.own)
+        with self._last.watched():
+            scores = self._scores(network, shown.own)
         terms = score_terms(scores, self._targets[rows] / self._unit, self.config.loss)
         if shown.spoiled is not None and shown.ordered is not None:
-            with as_when_scoring(self.network):
+            with self._last.scoring():
                 ordered = self._scores(network, shown.ordered)
             terms["spoiled"] = order_term(ordered, shown.spoiled, self.config.loss.spoiled)
         return terms
