@@ -1,4 +1,6 @@
-"""`python -m support.together FOLDER`: two processes train one toy, as `accelerate launch` would start them.
+"""`python -m support.together FOLDER WHAT`: two processes train it, as `accelerate launch` would start them.
+
+WHAT: `toy`, or `student`, a small one that is also held to the order of spoiled copies.
 
 They meet through a file instead of a port, which another process could take. Prints what each ended with, as JSON.
 """
@@ -6,26 +8,52 @@ They meet through a file instead of a port, which another process could take. Pr
 import json
 import os
 import sys
+import tomllib
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from dpiqa.training.config import StudentRun
+from dpiqa.training.labelled import Labelled
 from dpiqa.training.loop import fit
 from dpiqa.training.plan import Cadence
+from dpiqa.training.student import StudentTask, new_student
 
-from .training import Toy, toy_plan
+from .training import STUDENT, Toy, toy_plan, waves
 
 
-def share(folder, index):
+def toy(_folder):
+    """Return the task and its plan."""
+    plan = toy_plan(accumulation=2, epochs=2)
+    return Toy(plan), plan
+
+
+def student(folder):
+    """Return the task and its plan: 16 pictures, all of them also shown spoiled."""
+    document = tomllib.loads(STUDENT)
+    document["loss"] = {"spoiled": {"share": 1.0, "kinds": ["gaussian_noise"]}}
+    document["plan"] |= {"batch": 4, "epochs": 2}
+    run = StudentRun.model_validate(document | {"data": {"cache": str(folder / "cache")}})
+    rows = np.arange(16)
+    names = tuple("abcdefghijklmnop")
+    data = Labelled(
+        pixels=waves(16), labels=rows / 16, train=rows, val=rows, sha256=names, images=(), folder=folder / "pixels"
+    )
+    torch.manual_seed(0)
+    return StudentTask(new_student(run.model.architecture, run.model.begin, 0.5), data, run), run.plan
+
+
+def share(folder, what, index):
     """Train as process `index` of two; writes the weights it ended with and the batches it saw."""
     os.environ |= {"RANK": str(index), "LOCAL_RANK": str(index), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "GLOO_SOCKET_IFNAME": "lo"}
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=index, world_size=2, timeout=timedelta(minutes=4)
     )
-    plan = toy_plan(accumulation=2, epochs=2)
-    task, seen = Toy(plan), []
+    task, plan = {"toy": toy, "student": student}[what](folder)
+    seen = []
     original = task.loss
 
     def spy(network, rows, rng):
@@ -41,14 +69,14 @@ def share(folder, index):
 
 
 def main():
-    folder = Path(sys.argv[1])
+    folder, what = Path(sys.argv[1]), sys.argv[2]
     torch.set_num_threads(1)
     children = []
     for index in range(2):
         child = os.fork()
         if child == 0:
             try:
-                share(folder, index)
+                share(folder, what, index)
             except BaseException as error:
                 sys.stderr.write(f"{index}: {error!r}\n")
                 os._exit(1)

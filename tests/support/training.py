@@ -105,6 +105,13 @@ def make_set(folder, count=24, size=64):
     return folder / "labels.csv"
 
 
+def waves(count):
+    """Give smooth pictures of 64 pixels, (count, 64, 64, 3) uint8."""
+    y, x = np.mgrid[0:64, 0:64]
+    found = [np.sin(x / (3 + number)) + np.cos(y / (4 + number)) for number in range(count)]
+    return np.stack([np.repeat((128 + 50 * wave).astype(np.uint8)[..., None], 3, axis=2) for wave in found])
+
+
 class Toy:
     """Learns a plane through noise, with dropout and batch statistics: whatever a resumed run could get wrong."""
 

@@ -5,7 +5,7 @@ import tomllib
 import numpy as np
 import pytest
 import torch
-from support.training import STUDENT
+from support.training import STUDENT, waves
 
 from dpiqa.imaging.distortions import KINDS
 from dpiqa.models.statistics import CHANNELS
@@ -18,10 +18,7 @@ from dpiqa.training.student import StudentTask, new_student
 
 @pytest.fixture
 def crops():
-    """Give eight smooth pictures of 64 pixels, (8, 64, 64, 3) uint8."""
-    y, x = np.mgrid[0:64, 0:64]
-    waves = [np.sin(x / (3 + number)) + np.cos(y / (4 + number)) for number in range(8)]
-    return np.stack([np.repeat((128 + 50 * wave).astype(np.uint8)[..., None], 3, axis=2) for wave in waves])
+    return waves(8)
 
 
 def labelled(crops, folder):
