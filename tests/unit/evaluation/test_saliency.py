@@ -79,7 +79,7 @@ def test_a_model_that_answers_nan_is_an_error_not_a_map():
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "quadrant"), [("astronaut", "gaussian_blur", 0), ("china", "low_resolution", 3)]
+    ("name", "kind", "quadrant"), [("astronaut", "gaussian_noise", 0), ("china", "low_resolution", 3)]
 )
 def test_the_bundled_students_map_points_at_the_spoiled_quadrant(name, kind, quadrant):
     pytest.importorskip("torch")
