@@ -11,12 +11,20 @@ def family(pid):
     return [process, *process.children(recursive=True)]
 
 
+def runs(process):
+    """Whether the process runs: not ended, between two looks at it either, and no orphan that nobody has reaped."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def still_running(processes, seconds=30):
     """Return those of the processes that do not end in time."""
     deadline = time.monotonic() + seconds
     left = processes
     while left and time.monotonic() < deadline:
-        left = [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        left = [p for p in left if runs(p)]
         time.sleep(0.05)
     return left
 

@@ -4,7 +4,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 
 import psutil
 import psycopg
@@ -12,6 +11,7 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from support.processes import still_running
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.local.postgres import FAST, Postgres
@@ -156,10 +156,7 @@ def test_servers_die_with_their_killed_parent(folder):
     family = servers + [child for server in servers for child in server.children(recursive=True)]
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    gone_by = time.monotonic() + 20
-    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family) and time.monotonic() < gone_by:
-        time.sleep(0.05)
-    assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+    assert still_running(family, 20) == []
     # and the next one starts on the same data at once
     server = Postgres(folder / "pg", folder / "pg.log")
     server.start()
