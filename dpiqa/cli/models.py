@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpiqa.cli import console, context, models_embed, models_import, models_pull, models_reference, options
+from dpiqa.cli import card_view, console, context, models_embed, models_import, models_pull, models_reference, options
 from dpiqa.cli.app import command, new_group
 from dpiqa.cli.exits import ExitCode
 from dpiqa.errors import CheckpointError
@@ -51,7 +51,8 @@ def list_all(
 def show(name: Name, as_json: options.Json = False) -> None:
     """Show a model card: architecture, data and its terms, measured figures, where it fails.
 
-    Figures that were measured with other weights than those of today are named.
+    Of the figures the most asked for; `--json` has all. Those that were measured with other weights than those of today
+    are named.
     """
     from dpiqa.models.cards import find_card, list_cards
     from dpiqa.models.figures import stale_sections
@@ -65,8 +66,8 @@ def show(name: Name, as_json: options.Json = False) -> None:
     if stale:
         console.warn(f"measured with other weights than those of today: {'; '.join(stale)}")
     document = _document(card) | {"preprocessing": card.preprocessing.version}
-    document["references"] = "\n".join(map(models_reference.in_words, card.references))
-    console.fields((key.replace("_", " "), _text(value)) for key, value in document.items() if value not in (None, ""))
+    document["references"] = list(map(models_reference.in_words, card.references))
+    console.fields(card_view.card_lines(document))
 
 
 def verify(
@@ -116,8 +117,3 @@ def _finding(name: str, message: str, check: Callable[[], None]) -> dict[str, An
 
 def _document(card: "ModelCard") -> dict[str, Any]:
     return {"scorer_id": card.scorer_id, **card.model_dump(mode="json")}
-
-
-def _text(value: Any) -> str:
-    """Nested values as indented lines."""
-    return value if isinstance(value, str) else console.to_json(value)

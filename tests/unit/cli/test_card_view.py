@@ -1,0 +1,72 @@
+"""A model card as people read it."""
+
+import json
+from importlib.resources import files
+
+import pytest
+
+from dpiqa.cli.card_view import card_lines
+
+
+def read(document):
+    return [f"{name}: {line}" for name, line in card_lines(document)]
+
+
+def test_plain_and_nested_values_are_lines_and_empty_ones_are_left_out():
+    document = {"name": "m", "file": None, "sizes": {"a": 1, "b": {"c": [1, 2]}}, "names": ["x", "y"]}
+    assert read(document) == ["name: m", "sizes: a: 1", ": b: c 1, 2", "names: x", ": y"]
+
+
+def test_every_kind_of_section_says_what_was_asked():
+    value, opposite = {"value": 0.98}, "on opposite sides of a cut-off 0.050 of the images"
+    figures = {
+        "set val": {
+            "n": 9,
+            "srcc": 0.5,
+            "intervals_95": {"srcc": [0.4, 0.6]},
+            "subsets": {"s": {"n": 4, "srcc": 0.25}},
+        },
+        "distortions": {
+            "pictures": 2,
+            "kinds": 3,
+            "falling": ["a"],
+            "rising_at_strengths": {"b": [1, 5]},
+            "flat": ["c"],
+        },
+        "seeds": {
+            "runs": ["x", "y"],
+            "parts": {"all": {"spread": {"srcc": {"mean": 0.5, "deviation": 0.1, "lowest": 0.4, "highest": 0.6}}}},
+        },
+        "routing": {
+            "verdict": "It pays.",
+            "teacher_against_student": {"srcc": value, "mean_absolute_difference": 0.01, "opposite_sides": 0.05},
+        },
+        "other": {"updates": 3, "made_from": {"vae": {"sha256": "ab"}}, "command": "dpiqa train"},
+        "prose": "measured once",
+    }
+    assert read({"figures": figures}) == [
+        "set val: 9 images: SRCC 0.500 [0.400, 0.600]",
+        ": s: 4 images, SRCC 0.250",
+        "distortions: the score falls with strength for 1 of 3 kinds (2 pictures)",
+        ": not for b (rises at 1, 5)",
+        ": does not move for c",
+        "seeds: all: SRCC of 2 runs 0.500, deviation 0.100 (0.400 to 0.600)",
+        "routing: It pays.",
+        f": teacher against student: SRCC 0.980, mean absolute difference 0.010, {opposite}",
+        "other: updates 3",
+        ": made from vae: sha256 ab",
+        ": $ dpiqa train",
+        "prose: measured once",
+    ]
+
+
+@pytest.mark.parametrize("name", ["bundled-student", "bundled-teacher"])
+def test_the_bundled_cards_say_how_good_their_models_are_and_where_they_fail(name):
+    document = json.loads((files("dpiqa.models.bundled") / f"{name}.json").read_text("utf-8"))
+    text = "\n".join(read(document))
+    assert "582 images: SRCC 0." in text
+    assert "not for " in text
+    assert "of 3 runs" in text
+    assert "Routing by default@1" in text
+    assert "$ dpiqa train " in text
+    assert not any("\n" in line or "{" in line for _, line in card_lines(document))
