@@ -36,7 +36,7 @@ def _section(section: Any) -> Iterator[str]:
         return
     known = [*_agreement(section), *_distortions(section), *_seeds(section), *_routing(section)]
     yield from known or [_flat({k: v for k, v in section.items() if isinstance(v, int | float | bool)})]
-    for role, origin in section.get("made_from", {}).items():
+    for role, origin in _parts(section.get("made_from")):
         yield f"made from {role.replace('_', ' ')}: {_flat(origin)}"
     for key in ("chosen_on", "remark"):
         if key in section:
@@ -49,35 +49,36 @@ def _agreement(section: Mapping[str, Any]) -> Iterator[str]:
     """Yield correlation with people's scores, pooled and by subset."""
     if not isinstance(section.get("srcc"), int | float):
         return
-    intervals = section.get("intervals_95", {})
+    intervals = dict(_parts(section.get("intervals_95")))
     parts = [
         f"{label} {_with_interval(section[key], intervals.get(key))}"
         for key, label in _FIGURES.items()
         if key in section
     ]
     yield f"{section.get('n', '?')} images: {', '.join(parts)}"
-    for name, subset in section.get("subsets", {}).items():
-        yield f"{name}: {subset.get('n', '?')} images, SRCC {_number(subset.get('srcc'))}"
+    for name, subset in _parts(section.get("subsets")):
+        known = dict(_parts(subset))
+        yield f"{name}: {known.get('n', '?')} images, SRCC {_number(known.get('srcc'))}"
 
 
 def _distortions(section: Mapping[str, Any]) -> Iterator[str]:
-    if "falling" not in section:
+    if not isinstance(section.get("falling"), list):
         return
     pictures, kinds = section.get("pictures", "?"), section.get("kinds", "?")
     yield f"the score falls with strength for {len(section['falling'])} of {kinds} kinds ({pictures} pictures)"
-    rising = section.get("rising_at_strengths", {})
+    rising = [f"{kind} (rises at {_flat(at)})" for kind, at in _parts(section.get("rising_at_strengths"))]
     if rising:
-        yield "not for " + ", ".join(f"{kind} (rises at {_flat(at)})" for kind, at in rising.items())
+        yield "not for " + ", ".join(rising)
     if section.get("flat"):
         yield f"does not move for {_flat(section['flat'])}"
 
 
 def _seeds(section: Mapping[str, Any]) -> Iterator[str]:
-    for name, part in section.get("parts", {}).items():
-        spread = part.get("spread", {}).get("srcc")
+    for name, part in _parts(section.get("parts")):
+        spread = dict(_parts(dict(_parts(dict(_parts(part)).get("spread"))).get("srcc")))
         if spread:
             mean, deviation, lowest, highest = (_number(spread.get(key)) for key in _SPREAD)
-            runs = len(section.get("runs", ()))
+            runs = len(list(section.get("runs") or ()))
             yield f"{name}: SRCC of {runs} runs {mean}, deviation {deviation} ({lowest} to {highest})"
 
 
@@ -95,8 +96,17 @@ def _routing(section: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    """Return names and values of a mapping, nothing of anything else: cards may be written by hand."""
+    return list(value.items()) if isinstance(value, Mapping) else []
+
+
 def _with_interval(value: Any, interval: Any) -> str:
-    ends = f" [{_number(interval[0])}, {_number(interval[1])}]" if isinstance(interval, list) else ""
+    ends = (
+        f" [{_number(interval[0])}, {_number(interval[1])}]"
+        if isinstance(interval, list) and len(interval) == 2
+        else ""
+    )
     return _number(value) + ends
 
 

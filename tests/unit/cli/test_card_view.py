@@ -60,6 +60,13 @@ def test_every_kind_of_section_says_what_was_asked():
     ]
 
 
+@pytest.mark.parametrize("odd", [None, 3, "text", ["a"], {"a": 1}, {"all": {"spread": 1}}])
+def test_a_card_written_by_hand_is_shown_whatever_it_says(odd):
+    keys = ("srcc", "intervals_95", "subsets", "falling", "rising_at_strengths", "parts", "verdict", "made_from")
+    sections = {key: {"srcc": 0.5, "falling": [], key: odd} for key in (*keys, "teacher_against_student", "command")}
+    assert dict(card_lines({"figures": sections | {"plain": odd}})).keys() >= set(sections)
+
+
 @pytest.mark.parametrize("name", ["bundled-student", "bundled-teacher"])
 def test_the_bundled_cards_say_how_good_their_models_are_and_where_they_fail(name):
     document = json.loads((files("dpiqa.models.bundled") / f"{name}.json").read_text("utf-8"))
