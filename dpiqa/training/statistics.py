@@ -10,7 +10,7 @@ from dpiqa.models.statistics import CELL, CHANNELS, scene_statistics
 from dpiqa.training.crops import as_images
 from dpiqa.training.rows import filled_rows
 
-VERSION = 1  #: of `scene_statistics`: raise it when its values change
+VERSION = 2  #: of `scene_statistics`: raise it when its values change
 
 
 def cached_statistics(pixels: np.ndarray, folder: Path) -> np.ndarray:
