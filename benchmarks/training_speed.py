@@ -16,6 +16,7 @@ import torch
 from machine import describe
 
 from dpiqa.datasets.labelled import LabelledImage
+from dpiqa.models.memory import keep_buffers
 from dpiqa.models.teacher import Teacher
 from dpiqa.training.config import RunConfig, StudentRun, TeacherRun, VaeRun
 from dpiqa.training.configfile import resolve
@@ -23,7 +24,6 @@ from dpiqa.training.diffusion import Denoiser, DiffusionTask
 from dpiqa.training.diffusion_config import DiffusionRun
 from dpiqa.training.labelled import Labelled
 from dpiqa.training.loop import fit
-from dpiqa.training.memory import keep_buffers
 from dpiqa.training.records import Nobody
 from dpiqa.training.student import StudentTask, new_student
 from dpiqa.training.task import Task

@@ -71,11 +71,12 @@ def run(load: Loader, given: Mapping[str, Any], *, print_config: bool, as_json: 
         return
     settings = context.settings()
     with needing_torch(settings.threads), _stoppable():
+        from dpiqa.models.memory import keep_buffers
         from dpiqa.training.commands import Surroundings
-        from dpiqa.training.memory import keep_buffers
+        from dpiqa.training.preparing import listening
 
         keep_buffers()
-        with watching() as watch:
+        with watching() as watch, listening(watch.prepared):
             here = Surroundings(models_dir=settings.models_dir, device=settings.device, watch=watch)
             made = train(config, here)
     if made is not None:  # another process of the same run says it
@@ -105,6 +106,9 @@ def _stoppable() -> Iterator[None]:
         yield
     except TrainingInterrupted as stopped:
         console.note(f"{stopped.message}; {stopped.cure}")
+        raise typer.Exit(130) from None
+    except KeyboardInterrupt:  # before the first update, or asked twice
+        console.note("stopped at once; what was done is kept; the same command goes on from there")
         raise typer.Exit(130) from None
 
 

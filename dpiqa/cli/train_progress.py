@@ -1,15 +1,15 @@
-"""How far a training run is: a bar on a terminal, a line for each validation elsewhere."""
+"""How far a training run is: a bar on a terminal, a line for each preparation and each validation elsewhere."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dpiqa.cli import console
+from dpiqa.cli.progress import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-    from dpiqa.training.records import Watch
 
 
 class Bar:
@@ -18,20 +18,28 @@ class Bar:
     def __init__(self, progress: "Progress") -> None:
         self._progress = progress
         self._task = progress.add_task("training", total=None, speed="", loss="", judged="")
-        self._begun = 0
+        self._preparing, self._since = "", 0.0
+
+    def prepared(self, what: str, done: int, total: int) -> None:
+        """Move the bar of what comes before the first update (`dpiqa.training.preparing.Listener`)."""
+        if what != self._preparing:
+            self._preparing, self._since = what, time.monotonic()
+            self._progress.reset(self._task, description=what, total=total, completed=done)
+            console.note(f"{what}: {done} of {total} are there")
+        self._move(done)
+        if done == total:
+            console.note(f"{what}: all {total} after {duration(time.monotonic() - self._since)}")
+            self._preparing = ""
 
     def started(self, *, step: int, steps: int) -> None:
         """Set the bar to where the run goes on."""
-        self._begun = step
-        self._progress.reset(self._task, total=steps, completed=step)
+        self._progress.reset(self._task, description="training", total=steps, completed=step)
         if step:
             console.note(f"going on after update {step} of {steps}")
 
     def stepped(self, *, step: int, loss: float) -> None:
         """Move the bar."""
-        task = self._progress.tasks[0]
-        speed = f"{task.speed:.2f}/s" if task.speed else ""
-        self._progress.update(self._task, completed=step, speed=speed, loss=f"loss {loss:.4g}")
+        self._move(step, loss=f"loss {loss:.4g}")
 
     def validated(self, *, step: int, figures: Mapping[str, float], best: bool) -> None:
         """Show the figures; in a log as a line of their own."""
@@ -39,9 +47,14 @@ class Bar:
         self._progress.update(self._task, judged=text.split(" rmse")[0])
         console.note(f"update {step}: {text}{' (best)' if best else ''}")
 
+    def _move(self, done: int, **fields: Any) -> None:
+        task = self._progress.tasks[0]
+        speed = f"{task.speed:.2f}/s" if task.speed else ""
+        self._progress.update(self._task, completed=done, speed=speed, **fields)
+
 
 @contextmanager
-def watching() -> "Iterator[Watch]":
+def watching() -> Iterator[Bar]:
     """Show a bar while the block runs."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -12,6 +12,7 @@ from torch import nn
 from dpiqa.errors import ConfigurationError
 from dpiqa.models.base import DeviceMemoryError, ModelCard, Scorer
 from dpiqa.models.checkpoint import load_strictly
+from dpiqa.models.memory import keep_buffers
 from dpiqa.models.networks import build_network
 from dpiqa.models.pixels import require_shape
 from dpiqa.models.seeds import content_seeds
@@ -79,6 +80,8 @@ def load_network(card: ModelCard, weights: Path, *, device: str, threads: int | 
     network = build_network(card)
     load_strictly(network, weights, DTYPES[card.precision])
     network = network.to(chosen).to(memory_format=memory_format(card)).eval()
+    if chosen.type == "cpu":
+        keep_buffers()
     log.info("model_loaded", scorer=card.scorer_id, device=str(chosen))
     return network, chosen
 

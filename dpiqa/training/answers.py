@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 import torch
 from safetensors.numpy import load_file, save_file
 
@@ -15,8 +14,7 @@ from dpiqa.models.torch_scorer import TorchScorer
 from dpiqa.models.views import view_corners
 from dpiqa.training.crops import as_images, seeing
 from dpiqa.training.files import alone_in, replace_file
-
-log = structlog.get_logger()
+from dpiqa.training.preparing import blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +59,11 @@ def collect_answers(
 
 def _ask_missing(scorer: TorchScorer, pixels: np.ndarray, files: Sequence[Path], rows: np.ndarray, batch: int) -> None:
     missing = [row for row in rows if not files[row].exists()]
-    for start in range(0, len(missing), batch):
-        chunk = missing[start : start + batch]
+    for some in blocks(f"answers of {scorer.card.name}", 0, len(missing), batch):
+        chunk = [missing[place] for place in some]
         scores, maps = ask(scorer, pixels[chunk])
         for row, score, quality in zip(chunk, scores, maps, strict=True):
             _keep(files[row], score, quality)
-        log.info("answers_collected", scorer=scorer.card.scorer_id, images=start + len(chunk), of=len(missing))
 
 
 @torch.inference_mode()

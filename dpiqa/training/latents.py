@@ -35,7 +35,11 @@ def cached_latents(
     key = hashlib.sha256(f"{VERSION} {sha256_of(file)} {sizes.model_dump_json()} {shrink}".encode()).hexdigest()[:16]
     target = folder / f"latents-{key}" / "latents.npy"
     shape = (len(pixels), 2, sizes.latent_channels, side, side)
-    return filled_rows(target, shape, np.float16, lambda rows: _encoded(vae, pixels, rows, shrink, device))
+
+    def make(rows: range) -> Iterator[np.ndarray]:
+        return _encoded(vae, pixels, rows, shrink, device)
+
+    return filled_rows(target, shape, np.float16, make, what="latents")
 
 
 @torch.no_grad()

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 
 from dpiqa.errors import ImageRejected, InvalidRequest
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.training.files import alone_in
+from dpiqa.training.preparing import blocks
 
-log = structlog.get_logger()
 _BLOCK = 64  #: pictures between two notes of how far the cache is
 
 
@@ -42,12 +41,10 @@ def prepare_pixels(paths: Sequence[Path], preprocessing: Preprocessing, cache: P
         notes = _Notes(folder / "files.jsonl")
         pixels = _open(folder / "pixels.npy", (len(paths), preprocessing.height, preprocessing.width, 3), notes)
         with ThreadPoolExecutor() as pool:  # decoders leave Python's lock alone
-            for start in range(notes.count, len(paths), _BLOCK):
-                rows = range(start, min(start + _BLOCK, len(paths)))
+            for rows in blocks("decoding pictures", notes.count, len(paths), _BLOCK):
                 done = list(pool.map(lambda row: _decode(paths[row], preprocessing, pixels[row]), rows))
                 pixels.flush()
                 notes.add(done)
-                log.info("pixels_cached", images=notes.count, of=len(paths))
     mapped: np.ndarray = np.load(folder / "pixels.npy", mmap_mode="r")
     rejected = {row: reason for row, (_, reason) in enumerate(notes.lines) if reason}
     return PixelCache(pixels=mapped, sha256=tuple(sha for sha, _ in notes.lines), rejected=rejected, folder=folder)

@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 from numpy.typing import DTypeLike
 
 from dpiqa.training.files import alone_in, replace_file
+from dpiqa.training.preparing import blocks
 
-log = structlog.get_logger()
 _BLOCK = 64  #: rows between two notes of how far it is
 
 
 def filled_rows(
-    file: Path, shape: tuple[int, ...], dtype: DTypeLike, make: Callable[[range], Iterable[np.ndarray]]
+    file: Path, shape: tuple[int, ...], dtype: DTypeLike, make: Callable[[range], Iterable[np.ndarray]], *, what: str
 ) -> np.ndarray:
     """Return the array (N, ...) of `file`, mapped from the disk; `make` gives the rows that are not there yet.
 
-    The folder of `file` must be its own, and its name must say all that the rows depend on.
+    The folder of `file` must be its own, and its name must say all that the rows depend on. `what` they are, for who
+    watches.
     """
     note = file.with_suffix(".rows")
     with alone_in(file.parent, wait=True):
@@ -30,13 +30,11 @@ def filled_rows(
             if done
             else np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
         )
-        for start in range(done, shape[0], _BLOCK):
-            rows = range(start, min(start + _BLOCK, shape[0]))
+        for rows in blocks(what, done, shape[0], _BLOCK):
             for row, value in zip(rows, make(rows), strict=True):
                 array[row] = value
             array.flush()
             replace_file(note, partial(_write, str(rows.stop)))
-            log.info("rows_cached", file=file.stem, rows=rows.stop, of=shape[0])
     mapped: np.ndarray = np.load(file, mmap_mode="r")
     return mapped
 

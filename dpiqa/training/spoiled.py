@@ -80,7 +80,8 @@ def prepare_copies(
     recipe = [_VERSION, pixels.shape[1:], [sha256[row] for row in rows], kinds.tolist(), strengths.tolist()]
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
     folder = cache / f"spoiled-{key}"
-    made = filled_rows(folder / "pixels" / "pixels.npy", (2 * count, *pixels.shape[1:]), np.uint8, make)
+    shape = (2 * count, *pixels.shape[1:])
+    made = filled_rows(folder / "pixels" / "pixels.npy", shape, np.uint8, make, what="spoiled copies")
     return Copies(folder=folder, rows=rows, pixels=made, weak=strengths[:, 0], strong=strengths[:, 1])
 
 

@@ -27,7 +27,9 @@ def cached_statistics(pixels: np.ndarray, folder: Path) -> np.ndarray:
             found = scene_statistics(as_images(pixels[row : row + 1]))
             yield found[0].permute(1, 2, 0).numpy()
 
-    return filled_rows(folder / f"statistics-{VERSION}" / "statistics.npy", shape, np.float16, make)
+    return filled_rows(
+        folder / f"statistics-{VERSION}" / "statistics.npy", shape, np.float16, make, what="scene statistics"
+    )
 
 
 def as_maps(statistics: np.ndarray, device: torch.device) -> torch.Tensor:

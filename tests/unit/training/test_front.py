@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from dpiqa.cli import console, train_options, train_progress
 from dpiqa.cli.main import app
 from dpiqa.errors import InvalidRequest
+from dpiqa.training.preparing import blocks, listening
 
 
 @pytest.fixture
@@ -44,6 +45,52 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(run, tmp_path, monke
     assert finished.stdout.startswith("mine:")
     assert "going on after update 5 of 12" in finished.stderr
     assert "update 6: srcc" in finished.stderr
+
+
+def test_ctrl_c_before_the_first_update_keeps_what_was_prepared(run, tmp_path, monkeypatch):
+    """Decoding and the rest take minutes with a large set: they are told from the start, and not done twice."""
+    (tmp_path / "run.toml").write_text(STUDENT)
+    words = ["train", "student", "--config", tmp_path / "run.toml", "--dataset", "csv", "--data"]
+    words += [make_set(tmp_path / "set"), "--out", tmp_path / "run", "--name", "mine"]
+    words += ["--set", f"data.cache={tmp_path / 'cache'}", "--set", "output.bootstrap_draws=5"]
+    prepared = train_progress.Bar.prepared
+
+    def ctrl_c(bar, what, done, total):
+        prepared(bar, what, done, total)
+        if done == total:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_progress.Bar, "prepared", ctrl_c)
+        stopped = run(*words)
+    assert (stopped.exit_code, stopped.stdout) == (130, "")
+    assert "decoding pictures: 0 of 24 are there" in stopped.stderr
+    assert "decoding pictures: all 24 after" in stopped.stderr
+    assert "what was done is kept; the same command goes on from there" in stopped.stderr
+    finished = run(*words)
+    assert finished.exit_code == 0, finished.stderr
+    assert "decoding pictures" not in finished.stderr
+
+
+def test_preparations_have_a_bar_each_and_training_comes_after(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(
+        console, "stderr", lambda: Console(file=shown, force_terminal=True, width=200, color_system=None)
+    )
+    with train_progress.watching() as watch, listening(watch.prepared):
+        for what, there in (("decoding pictures", 64), ("scene statistics", 0)):
+            for rows in blocks(what, there, 200, 64):
+                assert len(rows) in {64, 8}
+                watch._progress.refresh()
+        watch.started(step=0, steps=10)
+        watch.stepped(step=1, loss=0.5)
+        watch._progress.refresh()
+    text = shown.getvalue()
+    assert "decoding pictures: 64 of 200 are there" in text
+    assert "scene statistics: all 200 after 0s" in text
+    statistics = text.split("decoding pictures: all")[1]
+    assert "128/200" in statistics
+    assert "1/10" in text.split("training")[-1]
 
 
 def test_the_bar_shows_rate_time_left_loss_and_srcc(monkeypatch):

@@ -150,7 +150,7 @@ def test_the_decoders_normalisation_folds_away():
 def test_glibc_is_asked_to_keep_what_is_freed():
     """In a process of its own: it cannot be taken back."""
     code = (
-        "import platform; from dpiqa.training.memory import keep_buffers; print(platform.libc_ver()[0], keep_buffers())"
+        "import platform; from dpiqa.models.memory import keep_buffers; print(platform.libc_ver()[0], keep_buffers())"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert said[-1] == str(said[0] == "glibc")

@@ -48,11 +48,11 @@ def test_rows_go_on_where_a_killed_process_left_them(tmp_path):
 
     file = tmp_path / "rows" / "rows.npy"
     with pytest.raises(KeyboardInterrupt):
-        filled_rows(file, (150, 3), np.float32, lambda rows: make(rows, until=100))
-    again = filled_rows(file, (150, 3), np.float32, make)
+        filled_rows(file, (150, 3), np.float32, lambda rows: make(rows, until=100), what="rows")
+    again = filled_rows(file, (150, 3), np.float32, make, what="rows")
     assert np.array_equal(again, np.repeat(np.arange(150.0)[:, None], 3, axis=1))
     assert made == [*range(100), *range(64, 150)]  # a block that was not noted is made again, the one before it is not
-    filled_rows(file, (150, 3), np.float32, lambda rows: pytest.fail(f"{rows} are there already"))
+    filled_rows(file, (150, 3), np.float32, lambda rows: pytest.fail(f"{rows} are there already"), what="rows")
 
 
 def test_cached_statistics_are_those_of_the_network_to_a_float16(data):

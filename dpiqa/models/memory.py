@@ -1,4 +1,4 @@
-"""glibc hands large buffers back to the kernel after every update and asks for them anew; training keeps them."""
+"""glibc hands large buffers back to the kernel after every pass and asks for them anew; networks on a CPU keep them."""
 
 import ctypes
 import sys
@@ -9,8 +9,9 @@ _TRIM_AT, _PAD = 2**31 - 1, 256 * 2**20  #: bytes
 
 
 def keep_buffers() -> bool:
-    """Let this process keep what it frees: a student's update on a CPU takes two thirds of the time. False: no glibc.
+    """Let this process keep what it frees, up to 2 GiB of it. Returns whether it will: only glibc can be asked.
 
+    On a CPU a bundled student's picture and its update while training take about two thirds of the time.
     The same as `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_TOP_PAD_=268435456` in the environment.
     """
     if sys.platform != "linux":
