@@ -10,8 +10,6 @@ from dpiqa.models.statistics import CELL, CHANNELS, StatisticsBranch, scene_stat
 from dpiqa.models.student import Student, StudentConfig
 from dpiqa.models.teacher import Teacher
 
-PER_OCTAVE = CHANNELS // 3
-
 
 @pytest.fixture
 def images():
@@ -31,19 +29,35 @@ def normalised(values):
     return (values - mean) / (deviation + 1), deviation
 
 
-def test_the_first_octave_is_what_the_definition_says(images):
-    luminance = np.tensordot([0.299, 0.587, 0.114], images[0].double().numpy() * 255, axes=1)
-    values, deviation = normalised(luminance)
-    cell = (slice(0, CELL), slice(CELL, 2 * CELL))
-    found = scene_statistics(images)[0, :PER_OCTAVE:3, 0, 1].numpy()  # every third: the first colour
-    own = values[cell]
-    expected = [np.maximum(own, 0).mean(), np.maximum(-own, 0).mean()]
-    expected += [(np.maximum(own, 0) ** 2).mean(), (np.maximum(-own, 0) ** 2).mean()]
-    np.testing.assert_allclose(found[:4], np.log(np.array(expected) + 0.01), atol=1e-4)
-    below = own * values[1 : CELL + 1, CELL : 2 * CELL]
-    np.testing.assert_allclose(found[8], np.log(np.maximum(below, 0).mean() + 0.01), atol=1e-4)
-    np.testing.assert_allclose(found[20], np.log(deviation[cell].mean() + 0.1), atol=1e-4)
-    np.testing.assert_allclose(found[22], luminance[cell].mean() / 255, atol=1e-5)
+def octave(values, cell):
+    """All that is said of one colour at one octave: (23, cells, cells), from the definitions, in float64."""
+    own, deviation = normalised(values)
+    around = np.pad(own, 1, mode="edge")
+    height, width = own.shape
+    shifts = [(0, 1), (1, 0), (1, 1), (1, -1)]
+    neighbours = [around[1 + y : 1 + y + height, 1 + x : 1 + x + width] for y, x in shifts]
+
+    def cells(array):
+        return array.reshape(height // cell, cell, width // cell, cell).mean(axis=(1, 3))
+
+    found = []
+    for product in (own, *(own * other for other in neighbours)):
+        sides = np.maximum(product, 0), np.maximum(-product, 0)
+        found += [np.log(cells(side**power) + 0.01) for power in (1, 2) for side in sides]
+    found += [np.log(cells(deviation**power) + 0.1) for power in (1, 2)]
+    return np.array([*found, cells(values) / 255])
+
+
+OPPONENTS = np.array([[0.299, 0.587, 0.114], [0.3, 0.04, -0.35], [0.34, -0.6, 0.17]])
+
+
+def test_every_value_is_what_the_definition_says(images):
+    colours = np.tensordot(OPPONENTS, images[0].double().numpy() * 255, axes=1)
+    found = scene_statistics(images)[0].numpy().reshape(3, 23, 3, 2, 2)
+    for number in range(3):
+        expected = np.stack([octave(colour, CELL >> number) for colour in colours], axis=1)
+        np.testing.assert_allclose(found[number], expected, atol=2e-4)
+        colours = np.stack([colour.reshape(32 >> number, 2, 32 >> number, 2).mean(axis=(1, 3)) for colour in colours])
 
 
 def test_there_is_a_value_for_every_cell_whatever_comes_in(images):
