@@ -11,20 +11,22 @@ from dpiqa.cli.progress import duration
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+_BLANK: dict[str, Any] = {"speed": "", "loss": "", "judged": ""}
+
 
 class Bar:
     """`dpiqa.training.records.Watch` on stderr: updates, rate, time left, loss, and the last validation's figures."""
 
     def __init__(self, progress: "Progress") -> None:
         self._progress = progress
-        self._task = progress.add_task("training", total=None, speed="", loss="", judged="")
+        self._task = progress.add_task("loading", total=None, **_BLANK)
         self._preparing, self._since = "", 0.0
 
     def prepared(self, what: str, done: int, total: int) -> None:
         """Move the bar of what comes before the first update (`dpiqa.training.preparing.Listener`)."""
         if what != self._preparing:
             self._preparing, self._since = what, time.monotonic()
-            self._progress.reset(self._task, description=what, total=total, completed=done)
+            self._begin(what, done, total)
             console.note(f"{what}: {done} of {total} are there")
         self._move(done)
         if done == total:
@@ -33,7 +35,7 @@ class Bar:
 
     def started(self, *, step: int, steps: int) -> None:
         """Set the bar to where the run goes on."""
-        self._progress.reset(self._task, description="training", total=steps, completed=step)
+        self._begin("training", step, steps)
         if step:
             console.note(f"going on after update {step} of {steps}")
 
@@ -46,6 +48,9 @@ class Bar:
         text = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
         self._progress.update(self._task, judged=text.split(" rmse")[0])
         console.note(f"update {step}: {text}{' (best)' if best else ''}")
+
+    def _begin(self, what: str, done: int, total: int) -> None:
+        self._progress.reset(self._task, description=what, completed=done, total=total, **_BLANK)
 
     def _move(self, done: int, **fields: Any) -> None:
         task = self._progress.tasks[0]
