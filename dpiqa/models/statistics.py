@@ -72,14 +72,14 @@ def _moments(values: torch.Tensor, cell: int) -> list[torch.Tensor]:
 
 
 def _cells(values: torch.Tensor, cell: int) -> torch.Tensor:
-    """Mean over cells: whole rows first. On a CPU that is far faster than both sides at once or average pooling."""
+    """Mean over cells: whole rows first, on a CPU twice as fast as both sides at once; average pooling is slower."""
     batch, channels, height, width = values.shape
     rows = values.view(batch, channels, height // cell, cell, width).sum(dim=3)
     return rows.view(batch, channels, height // cell, width // cell, cell).sum(dim=4) / (cell * cell)
 
 
 def _halved(values: torch.Tensor) -> torch.Tensor:
-    """Mean of 2 x 2 pixels, by sums of slices: ten times as fast as average pooling on a CPU."""
+    """Mean of 2 x 2 pixels, by sums of slices: on a CPU several times as fast as average pooling."""
     rows = values[..., ::2, :] + values[..., 1::2, :]
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 
