@@ -1,5 +1,6 @@
 """What every `dpiqa train ...` command shares: where its settings come from, and how it starts and ends."""
 
+import signal
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from dpiqa.cli import console, context
 from dpiqa.cli.train_progress import watching
 from dpiqa.cli.train_runs import Loader
 from dpiqa.errors import ConfigurationError, InvalidRequest, TrainingInterrupted
+from dpiqa.signals import interrupted_by
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="TOML file with the run's settings.", exists=True, dir_okay=False)
@@ -101,9 +103,10 @@ def needing_torch(threads: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """End as Ctrl-C ends any command, after saying that nothing is lost."""
+    """End at Ctrl-C and SIGTERM as Ctrl-C ends any command, after saying that nothing is lost."""
     try:
-        yield
+        with interrupted_by(signal.SIGINT, signal.SIGTERM):  # the loop itself finishes its update first
+            yield
     except TrainingInterrupted as stopped:
         console.note(f"{stopped.message}; {stopped.cure}")
         raise typer.Exit(130) from None

@@ -17,7 +17,7 @@ from typing import Any
 from dpiqa.errors import ConfigurationError
 from dpiqa.local.connection import connection_path, local_dir, process_mark, write_connection, write_private
 from dpiqa.local.stack import Stack
-from dpiqa.local.supervisor import interruptible
+from dpiqa.signals import interrupted_by
 
 _TICK_SECONDS = 0.25
 
@@ -74,7 +74,7 @@ def opened(home: Path, **overrides: Any) -> Iterator[RunningStack]:
     To be used in the main thread. SIGTERM and SIGHUP end the block by `KeyboardInterrupt`, as Ctrl-C does.
     Raises `AlreadyRunningError`.
     """
-    with _locked(home), interruptible():
+    with _locked(home), interrupted_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         running = RunningStack(Stack(home, **overrides))
         try:
             yield running

@@ -3,14 +3,11 @@
 One thread. Call `tick` a few times a second from the thread that started the processes.
 """
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import structlog
 
@@ -156,19 +153,3 @@ class Supervisor:
     def _set(self, unit: Unit, state: UnitState) -> None:
         unit.state = state
         self.changed()
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, by `KeyboardInterrupt`."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, _interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

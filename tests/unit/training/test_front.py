@@ -47,7 +47,8 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(run, tmp_path, monke
     assert "update 6: srcc" in finished.stderr
 
 
-def test_ctrl_c_before_the_first_update_keeps_what_was_prepared(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_update_keeps_what_was_prepared(run, tmp_path, monkeypatch, number):
     """Decoding and the rest take minutes with a large set: they are told from the start, and not done twice."""
     (tmp_path / "run.toml").write_text(STUDENT)
     words = ["train", "student", "--config", tmp_path / "run.toml", "--dataset", "csv", "--data"]
@@ -55,13 +56,13 @@ def test_ctrl_c_before_the_first_update_keeps_what_was_prepared(run, tmp_path, m
     words += ["--set", f"data.cache={tmp_path / 'cache'}", "--set", "output.bootstrap_draws=5"]
     prepared = train_progress.Bar.prepared
 
-    def ctrl_c(bar, what, done, total):
+    def stop(bar, what, done, total):
         prepared(bar, what, done, total)
         if done == total:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_progress.Bar, "prepared", ctrl_c)
+        patch.setattr(train_progress.Bar, "prepared", stop)
         stopped = run(*words)
     assert (stopped.exit_code, stopped.stdout) == (130, "")
     assert "decoding pictures: 0 of 24 are there" in stopped.stderr
