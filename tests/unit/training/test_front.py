@@ -15,18 +15,19 @@ from dpiqa.training.preparing import blocks, listening
 
 
 @pytest.fixture
-def run(tmp_path):
+def train(tmp_path):
+    """Run a short training of a student: the same one, called again."""
     (tmp_path / "models").mkdir()
     environment = {"DPIQA_MODELS_DIR": str(tmp_path / "models"), "DPIQA_HOME": str(tmp_path / "home")}
     environment |= {"DPIQA_THREADS": "1", "DPIQA_DEVICE": "cpu"}
-    return lambda *words: CliRunner().invoke(app, list(map(str, words)), env=environment)
-
-
-def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(run, tmp_path, monkeypatch):
     (tmp_path / "run.toml").write_text(STUDENT)
     words = ["train", "student", "--config", tmp_path / "run.toml", "--dataset", "csv", "--data"]
     words += [make_set(tmp_path / "set"), "--out", tmp_path / "run", "--name", "mine"]
     words += ["--set", f"data.cache={tmp_path / 'cache'}", "--set", "output.bootstrap_draws=5"]
+    return lambda: CliRunner().invoke(app, list(map(str, words)), env=environment)
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(train, monkeypatch):
     stepped = train_progress.Bar.stepped
 
     def ctrl_c(bar, *, step, loss):
@@ -36,11 +37,11 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(run, tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(train_progress.Bar, "stepped", ctrl_c)
-        stopped = run(*words)
+        stopped = train()
     assert (stopped.exit_code, stopped.stdout) == (130, "")
     assert "stopped after update 5 of 12" in stopped.stderr
     assert "the same command goes on from there" in stopped.stderr
-    finished = run(*words)
+    finished = train()
     assert finished.exit_code == 0, finished.stderr
     assert finished.stdout.startswith("mine:")
     assert "going on after update 5 of 12" in finished.stderr
@@ -48,12 +49,8 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(run, tmp_path, monke
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_the_first_update_keeps_what_was_prepared(run, tmp_path, monkeypatch, number):
+def test_a_signal_before_the_first_update_keeps_what_was_prepared(train, monkeypatch, number):
     """Decoding and the rest take minutes with a large set: they are told from the start, and not done twice."""
-    (tmp_path / "run.toml").write_text(STUDENT)
-    words = ["train", "student", "--config", tmp_path / "run.toml", "--dataset", "csv", "--data"]
-    words += [make_set(tmp_path / "set"), "--out", tmp_path / "run", "--name", "mine"]
-    words += ["--set", f"data.cache={tmp_path / 'cache'}", "--set", "output.bootstrap_draws=5"]
     prepared = train_progress.Bar.prepared
 
     def stop(bar, what, done, total):
@@ -63,12 +60,12 @@ def test_a_signal_before_the_first_update_keeps_what_was_prepared(run, tmp_path,
 
     with monkeypatch.context() as patch:
         patch.setattr(train_progress.Bar, "prepared", stop)
-        stopped = run(*words)
+        stopped = train()
     assert (stopped.exit_code, stopped.stdout) == (130, "")
     assert "decoding pictures: 0 of 24 are there" in stopped.stderr
     assert "decoding pictures: all 24 after" in stopped.stderr
     assert "what was done is kept; the same command goes on from there" in stopped.stderr
-    finished = run(*words)
+    finished = train()
     assert finished.exit_code == 0, finished.stderr
     assert "decoding pictures" not in finished.stderr
 
