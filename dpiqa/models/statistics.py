@@ -31,10 +31,10 @@ def scene_statistics(images: torch.Tensor) -> torch.Tensor:
 
     For each octave and colour: the mean sizes and squares of the normalised values and of the products of neighbours,
     those above and those below zero apart, and the mean local deviation and its square, all as logarithms; and the mean
-    value, 0-1. In float32 whatever comes in: differences of squares lose too much in less.
+    value, 0-1. In float32 whatever comes in: differences of squares lose too much in less. Not to be differentiated.
     """
     with torch.autocast(images.device.type, enabled=False):
-        if images.device.type == "cpu":  # one by one: a batch falls out of the cache, and takes thrice as long
+        if images.device.type == "cpu":  # one by one: a batch falls out of the cache, which takes half as long again
             return torch.cat([_all_octaves(images[row : row + 1]) for row in range(len(images))])
         return _all_octaves(images)
 

@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import correlate1d
 
 from dpiqa.models.regressor import MapReader, Pooling
-from dpiqa.models.statistics import CELL, CHANNELS, StatisticsBranch, scene_statistics
+from dpiqa.models.statistics import CELL, CHANNELS, StatisticsBranch, _all_octaves, scene_statistics
 from dpiqa.models.student import Student, StudentConfig
 from dpiqa.models.teacher import Teacher
 
@@ -71,6 +71,8 @@ def test_there_is_a_value_for_every_cell_whatever_comes_in(images):
 def test_the_batch_changes_no_value(images):
     together, alone = scene_statistics(images), scene_statistics(images[1:])
     torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=0)
+    at_once = _all_octaves(images)  # as a GPU takes them
+    torch.testing.assert_close(at_once, together, atol=1e-4, rtol=0)
 
 
 def test_noise_and_blur_move_them_apart(images):
