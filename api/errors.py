@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from dpiqa import errors as e
+from dpiqa.text import shorten
 
 log = structlog.get_logger()
 
@@ -64,20 +65,14 @@ def kind_of(error: Exception) -> Kind:
     return next(kind for cls, kind in TABLE if isinstance(error, cls))
 
 
-def short(text: str, limit: int = MAX_TEXT) -> str:
-    """Cap text that a caller chose, and make its control characters visible."""
-    clean = "".join(ch if ch.isprintable() else repr(ch)[1:-1] for ch in text[: limit + 1])
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-
 def body(kind: Kind, *, detail: str, instance: str, cure: str = "", **more: Any) -> dict[str, Any]:
     """Build the members of RFC 9457, with our `code` and `cure`."""
     return {
         "type": f"urn:dpiqa:problem:{kind.code}",
         "title": HTTPStatus(kind.status).phrase,
         "status": kind.status,
-        "detail": short(detail, 2 * MAX_TEXT),
-        "instance": short(instance),
+        "detail": shorten(detail, 2 * MAX_TEXT),
+        "instance": shorten(instance, MAX_TEXT),
         "code": kind.code,
         "cure": cure or kind.cure,
         **more,
@@ -98,7 +93,12 @@ def on_error(request: Request, error: Exception) -> JSONResponse:
     headers = {"Retry-After": _RETRY_SECONDS} if kind.status == 503 else None
     own = isinstance(error, e.DpiqaError) and not kind.detail
     if not own:
-        log.warning("request_failed", path=short(request.url.path), code=kind.code, error=short(str(error)))
+        log.warning(
+            "request_failed",
+            path=shorten(request.url.path, MAX_TEXT),
+            code=kind.code,
+            error=shorten(str(error), MAX_TEXT),
+        )
     detail, cure = (error.message, error.cure) if own and isinstance(error, e.DpiqaError) else (kind.detail, kind.cure)
     return response(kind, detail=detail, cure=cure, instance=request.url.path, headers=headers)
 
@@ -117,14 +117,16 @@ def on_http_error(request: Request, error: Exception) -> JSONResponse:
 def on_invalid(request: Request, error: Exception) -> JSONResponse:
     """Answer fields that do not fit the schema: names each with what is wrong, never repeats its value."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
-    wrong = [{"field": _field(item["loc"]), "problem": short(str(item["msg"]))} for item in found[:_MAX_PROBLEMS]]
+    wrong = [
+        {"field": _field(item["loc"]), "problem": shorten(str(item["msg"]), MAX_TEXT)} for item in found[:_MAX_PROBLEMS]
+    ]
     detail = "; ".join(f"{item['field']}: {item['problem']}" for item in wrong[:3]) or "the request is not valid"
     kind = Kind(422, "invalid_request")
     return response(kind, detail=detail, cure=_FIELDS, instance=request.url.path, errors=wrong)
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    return short(".".join(str(part) for part in location), 100)
+    return shorten(".".join(str(part) for part in location), 100)
 
 
 def install(app: FastAPI) -> None:

@@ -7,7 +7,9 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import Kind, response, short
+from dpiqa.text import shorten
+
+from .errors import MAX_TEXT, Kind, response
 from .metrics import Metrics
 from .security import Access
 
@@ -74,13 +76,18 @@ class Recorder:
         self.metrics.seconds.labels(method, route).observe(seconds)
         if route not in _QUIET or status >= 400:
             client = (scope.get("client") or ("?",))[0]
-            asked = {"method": method, "path": short(scope["path"]), "query": _query(scope), "client": client}
+            asked = {
+                "method": method,
+                "path": shorten(scope["path"], MAX_TEXT),
+                "query": _query(scope),
+                "client": client,
+            }
             log.info("request", status=status, ms=round(seconds * 1000, 1), **asked)
 
 
 def _query(scope: Scope) -> dict[str, str]:
     given = QueryParams(scope.get("query_string", b"")).multi_items()[:20]
-    return {short(name, 32): short(value) if name in _LOGGED else "***" for name, value in given}
+    return {shorten(name, 32): shorten(value, MAX_TEXT) if name in _LOGGED else "***" for name, value in given}
 
 
 class Guard:

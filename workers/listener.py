@@ -18,11 +18,11 @@ from dpiqa.logs import configure_logging
 from dpiqa.messages import Doorbell
 from dpiqa.pipeline import metrics
 from dpiqa.pipeline.backoff import delay
-from dpiqa.pipeline.batches import first_line
 from dpiqa.pipeline.ingest import ingest
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import Settings, load_settings
 from dpiqa.storage.sessions import make_engine
+from dpiqa.text import first_line
 
 from .events_queue import EventsQueue, Message
 from .start import or_refuse, refuse, require_schema, serve_metrics, wait_for

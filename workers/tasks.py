@@ -7,10 +7,10 @@ import structlog
 from celery import Celery
 
 from dpiqa.messages import Task
-from dpiqa.pipeline.batches import first_line
 from dpiqa.pipeline.listing import expand
 from dpiqa.requirements.pending import prepare_pending
 from dpiqa.requirements.prepare import Workshop
+from dpiqa.text import first_line
 
 from .room import Room
 

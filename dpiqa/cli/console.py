@@ -6,11 +6,12 @@ rich is imported when something is shown, so that `dpiqa --help` of a script sta
 import dataclasses
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+from dpiqa.text import sanitise
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 #: Columns of a table that goes into a file or a pipe: keys must not be cut (S3 keys have up to 1,024 bytes).
 _PIPE_WIDTH = 2000
-_DANGEROUS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def stdout() -> "Console":
@@ -33,15 +33,6 @@ def stderr() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def sanitise(text: str) -> str:
-    r"""Return `text` with control, format and surrogate characters as escapes (`\x1b`): safe on a terminal."""
-    return "".join(_escaped(char) if unicodedata.category(char) in _DANGEROUS else char for char in text)
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def plain(value: Any, style: str = "") -> "Text":

@@ -8,6 +8,7 @@ import typer
 from dpiqa.cli import console, context, options, scorers
 from dpiqa.cli.app import command
 from dpiqa.errors import InvalidRequest
+from dpiqa.text import sanitise
 from dpiqa.types import ImageRef
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def explain(
         scorer = scorers.load(settings, model, requirement)
         image, pixels = _decoded(settings, data, scorer)
         found = saliency(scorer, pixels, batch=batch_size(scorer.card, settings))
-        title = f"{console.sanitise(Path(target).name)}: {scorer.card.name} says {found.score:.3f}"
+        title = f"{sanitise(Path(target).name)}: {scorer.card.name} says {found.score:.3f}"
         write_png(overlay(image, found, title=title), output)
     _show({"image": target, **_as_dict(scorer, found), "output": str(output)}, as_json=as_json)
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dpiqa.cli.console import sanitise, stderr
+from dpiqa.cli.console import stderr
+from dpiqa.text import sanitise
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -14,6 +14,7 @@ from dpiqa.cli.app import command
 from dpiqa.cli.exits import ExitCode
 from dpiqa.cli.progress import duration
 from dpiqa.errors import DatabaseUnavailable
+from dpiqa.text import sanitise
 from dpiqa.types import ItemState, JobState
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _display() -> "Iterator[Callable[[JobReport], None]]":
 
         def show(report: "JobReport") -> None:
             total = report.total if report.job.state is not JobState.LISTING else None
-            progress.update(task, completed=report.done, total=total, description=console.sanitise(pace(report)))
+            progress.update(task, completed=report.done, total=total, description=sanitise(pace(report)))
 
         yield show
 

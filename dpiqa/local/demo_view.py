@@ -11,10 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dpiqa.cli.console import sanitise
 from dpiqa.local.demo_photos import KINDS, ORIGINAL, parse_key
 from dpiqa.local.supervisor import Unit, UnitState
 from dpiqa.profiles import Profile
+from dpiqa.text import sanitise
 
 _ROWS = 6  #: of the best, the worst
 _ESCALATED_ROWS = 12

@@ -8,6 +8,7 @@ import numpy as np
 
 from dpiqa.errors import DpiqaError, ImageRejected
 from dpiqa.models.base import DeviceMemoryError, Scorer
+from dpiqa.text import first_line
 from dpiqa.types import Reason
 
 #: What CUDA, cuDNN, cuBLAS and HIP say when their context can no longer be used.
@@ -88,9 +89,3 @@ def is_broken(error: BaseException) -> bool:
     if isinstance(error, DeviceMemoryError | MemoryError):
         return False
     return type(error).__name__ == "AcceleratorError" or any(mark in str(error) for mark in _BROKEN)
-
-
-def first_line(error: BaseException) -> str:
-    """Type and first line of an error, short enough for a row."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''}"[:300]

@@ -9,12 +9,12 @@ from sqlalchemy import Engine
 
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.messages import Doorbell
-from dpiqa.pipeline.batches import first_line
 from dpiqa.pipeline.ringing import empty_queues, ring_all, ring_expand, ring_prepare
 from dpiqa.settings import Settings
 from dpiqa.storage import ledger
 from dpiqa.storage.requirements import unprepared
 from dpiqa.storage.sessions import transaction
+from dpiqa.text import first_line
 
 log = structlog.get_logger()
 

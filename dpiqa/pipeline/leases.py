@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from dpiqa.errors import DatabaseUnavailable
-from dpiqa.pipeline.batches import first_line
+from dpiqa.text import first_line
 
 log = structlog.get_logger()
 

@@ -13,7 +13,6 @@ from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.meaning import Reference
 from dpiqa.models.choice import ModelChoice
-from dpiqa.pipeline.batches import first_line
 from dpiqa.pipeline.chosen import batch_size, database_of, load_chosen
 from dpiqa.pipeline.device import Device, Model
 from dpiqa.pipeline.parts import RECORD_ITEMS, in_parts
@@ -21,6 +20,7 @@ from dpiqa.pipeline.prepare import Prepared, Preparer, Reader
 from dpiqa.profiles import Profile
 from dpiqa.routing import decide
 from dpiqa.settings import Settings
+from dpiqa.text import first_line
 from dpiqa.types import Band, ImageRef, ItemState, Reason, Route, Stage
 
 

@@ -12,7 +12,6 @@ from dpiqa.errors import DatabaseUnavailable
 from dpiqa.models.base import ModelCard
 from dpiqa.pipeline import metrics
 from dpiqa.pipeline.backoff import delay
-from dpiqa.pipeline.batches import first_line
 from dpiqa.pipeline.ringing import Ring
 from dpiqa.pipeline.shelf import ModelShelf
 from dpiqa.settings import Settings
@@ -20,6 +19,7 @@ from dpiqa.storage import ledger
 from dpiqa.storage.outcomes import Outcome, Rejected
 from dpiqa.storage.rows import Claim
 from dpiqa.storage.sessions import transaction
+from dpiqa.text import first_line
 from dpiqa.types import Stage
 
 log = structlog.get_logger()

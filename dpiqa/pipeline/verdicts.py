@@ -2,9 +2,9 @@
 
 from dpiqa.errors import ImageRejected, ObjectChanged, ObjectGone, Unavailable
 from dpiqa.pipeline.backoff import delay
-from dpiqa.pipeline.batches import first_line
 from dpiqa.storage.outcomes import Changed, Failed, Gone, Outcome, Postponed, Rejected
 from dpiqa.storage.rows import Claim
+from dpiqa.text import first_line
 
 
 def verdict(claim: Claim, error: BaseException) -> Outcome:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 from dpiqa.messages import Queue
 from dpiqa.storage.objects import HeldImage
 from dpiqa.storage.outcomes import Changed, Failed, Gone, Outcome, Postponed, Rejected
+from dpiqa.text import storable
 from dpiqa.types import ItemState, Reason, Route, Stage
 
 _WRITE = text(
@@ -66,11 +67,6 @@ def ending(outcome: Outcome, image: HeldImage) -> Ending:
         case Failed(_, detail, delay):
             return Ending(item_id=item_id, state=ItemState.QUEUED, detail=detail, errors=1, delay_seconds=float(delay))
     return Ending(item_id=item_id, state=ItemState.QUEUED)  # released, or gone and written again since
-
-
-def storable(words: str | None) -> str | None:
-    """Return what Postgres can hold of somebody else's words: no NUL, no halves of surrogate pairs."""
-    return None if words is None else words.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def write_endings(c: Connection, endings: Sequence[Ending], *, max_errors: int) -> list[int]:

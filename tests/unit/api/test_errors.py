@@ -1,5 +1,5 @@
 import pytest
-from dpiqa.api.errors import MEDIA_TYPE, body, install, kind_of, short
+from dpiqa.api.errors import MEDIA_TYPE, body, install, kind_of
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -15,6 +15,7 @@ from dpiqa.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from dpiqa.text import shorten
 
 CASES = [
     (NotFound, 404, "not_found"),
@@ -84,10 +85,10 @@ def test_wrong_fields_are_named_and_their_values_not_repeated():
 
 
 def test_text_of_callers_is_capped_and_visible():
-    assert short("abc") == "abc"
-    assert short("a\x1b[31m\n") == "a\\x1b[31m\\n"
-    assert len(short("x" * 10_000)) == 256
-    assert len(short("\x00" * 10_000)) == 256
-    assert short("é☃") == "é☃"
+    assert shorten("abc", 256) == "abc"
+    assert shorten("a\x1b[31m\n", 256) == "a\\x1b[31m\\n"
+    assert len(shorten("x" * 10_000, 256)) == 256
+    assert len(shorten("\x00" * 10_000, 256)) == 256
+    assert shorten("é☃", 256) == "é☃"
     kind = kind_of(NotFound("x"))
     assert len(body(kind, detail="d" * 9999, instance="/" + "i" * 9999)["instance"]) == 256

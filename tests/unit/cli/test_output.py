@@ -17,6 +17,7 @@ from dpiqa.cli.progress import duration
 from dpiqa.cli.summary import percentiles
 from dpiqa.errors import InvalidRequest
 from dpiqa.objects.addresses import parse_s3
+from dpiqa.text import sanitise
 from dpiqa.types import ItemState
 
 COLUMNS = {"key": str, "score": float, "current": bool, "at": datetime}
@@ -30,14 +31,14 @@ ROWS = [
 
 @given(st.text())
 def test_sanitised_text_has_no_control_characters(text):
-    shown = console.sanitise(text)
+    shown = sanitise(text)
     assert not {unicodedata.category(char) for char in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
     shown.encode("utf-8")  # no halves of surrogate pairs
 
 
 def test_sanitising_leaves_words_alone():
-    assert console.sanitise("Ångström/日本 1.jpg") == "Ångström/日本 1.jpg"
-    assert console.sanitise("a\x1b]0;owned\x07\u202eb") == "a\\x1b]0;owned\\x07\\u202eb"
+    assert sanitise("Ångström/日本 1.jpg") == "Ångström/日本 1.jpg"
+    assert sanitise("a\x1b]0;owned\x07\u202eb") == "a\\x1b]0;owned\\x07\\u202eb"
 
 
 def test_json_is_ascii_and_strict():
