@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROBE = """
 import sys
-import dpiqa.api.app, dpiqa.workers.app, dpiqa.workers.listener, dpiqa.cli.main, dpiqa.migrations
+import dpiqa.api.app, dpiqa.workers.app, dpiqa.pipeline.listener, dpiqa.cli.main, dpiqa.migrations
 from dpiqa.models.cards import list_cards, verify
 from dpiqa.profiles import list_profiles
 cards = {card.name: card for card in list_cards()}

@@ -4,8 +4,8 @@ import sys
 
 import uvicorn
 
-from dpiqa.cli.exits import exit_code
 from dpiqa.errors import DpiqaError
+from dpiqa.exit_codes import exit_code
 from dpiqa.logs import configure_logging
 from dpiqa.settings import load_settings
 

@@ -11,14 +11,13 @@ import structlog
 from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine
 
-from dpiqa.doorbell import load_doorbell
+from dpiqa.doorbell import Doorbell, Queue, load_doorbell
 from dpiqa.errors import BrokerUnavailable, ConfigurationError, InvalidRequest, NotFound, Unavailable
-from dpiqa.messages import Doorbell, Queue
 from dpiqa.profiles import Profile, load_profile
-from dpiqa.requirements.use import profile_for
 from dpiqa.settings import Settings
 from dpiqa.storage.counts import jobs_by_state, totals
-from dpiqa.storage.sessions import make_engine, transaction
+from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.profiles import profile_for
 
 from .metrics import Metrics, Snapshot
 

@@ -5,9 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dpiqa.requirements.pairs import MAX_PAIRS, MIN_PAIRS, Pair
-from dpiqa.requirements.request import NAME_PATTERN, RequirementRequest
-from dpiqa.storage.requirement_pages import CheckRow, PairRow, RequirementRow
+from dpiqa.requirement import MAX_PAIRS, MIN_PAIRS, NAME_PATTERN, Pair, RequirementRequest
+from dpiqa.storage.requirement_queries import CheckRow, PairRow, RequirementRow
 from dpiqa.types import Direction, RequirementState
 
 from .schemas import ModelName, Storable

@@ -18,9 +18,10 @@ from PIL import Image, ImageFilter
 
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
-from dpiqa.objects.folder import FolderStore
+from dpiqa.objects.files import LocalFiles
 from dpiqa.pipeline.local_run import score_objects
 from dpiqa.settings import load_settings
+from dpiqa.types import ImageRef
 
 
 def write_images(folder: Path, count: int, side: int) -> None:
@@ -36,12 +37,11 @@ def rounds(folder: Path, model: str, repeats: int) -> Iterator[float]:
     """Images per second of each round; the first one warms up and is left out."""
     settings = load_settings()
     for turn in range(repeats + 1):
-        store = FolderStore(folder)
-        refs = [ref for page in store.list("", "") for ref in page]
+        refs = [ImageRef(bucket="", key=str(path), etag="") for path in sorted(folder.glob("*.jpg"))]
         started = time.perf_counter()
         scored = sum(
             row.score is not None
-            for row in score_objects(store, refs, choice=ModelChoice(model=model), settings=settings)
+            for row in score_objects(LocalFiles(), refs, choice=ModelChoice(model=model), settings=settings)
         )
         if scored != len(refs):
             sys.exit(f"{len(refs) - scored} images were not scored")

@@ -25,7 +25,7 @@ from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import PromptIQAModel
 from dpiqa.models.teacher import Teacher
 from dpiqa.models.torch_scorer import choose_device, memory_format, ready_scorer
-from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Direction, ModelKind
 
 PAIRS = 10  # of PromptIQA's requirement: as its authors' demo

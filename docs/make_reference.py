@@ -12,10 +12,10 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
-from dpiqa.cli.exits import MEANINGS
 from dpiqa.cli.main import app
 from dpiqa.datasets import DATASETS
 from dpiqa.datasets.reading import DatasetSpec
+from dpiqa.exit_codes import MEANINGS
 from dpiqa.settings import AWS_NAMES, PREFIX, Settings
 
 HERE = Path(__file__).parent

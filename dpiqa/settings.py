@@ -20,8 +20,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from dpiqa.connection_file import read_live_connection
 from dpiqa.errors import ConfigurationError
-from dpiqa.local.connection import read_live_connection
 from dpiqa.urls import mask_url, normalise_database_url
 
 MIB = 1024 * 1024

@@ -111,7 +111,7 @@ class Direction(StrEnum):
 
 
 class Band(StrEnum):
-    """A score in a plain word, from worst to best: shares of a reference population, see `dpiqa.meaning`."""
+    """A score in a plain word, from worst to best: shares of a reference population, see `dpiqa.percentiles`."""
 
     BAD = "bad"  #: the worst 10 %
     POOR = "poor"  #: the next 20 %

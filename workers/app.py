@@ -18,12 +18,12 @@ from celery.worker import state
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.logs import configure_logging
+from dpiqa.pipeline.startup import or_refuse, serve_metrics, wait_for
+from dpiqa.pipeline.worker import Room, open_room
 from dpiqa.settings import Settings, load_settings
 from dpiqa.types import Stage
 
 from .broker import make_celery, require_no_eviction
-from .room import Room, open_room
-from .start import or_refuse, serve_metrics, wait_for
 from .tasks import register
 
 log = structlog.get_logger()

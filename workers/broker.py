@@ -4,12 +4,14 @@ from typing import Any, ClassVar
 
 import redis
 from celery import Celery
+from celery.app.task import Task
+from celery.worker.request import Request
 from kombu.entity import Exchange
 from kombu.entity import Queue as KombuQueue
 from kombu.utils.scheduling import sorted_cycle
 
+from dpiqa.doorbell import Queue
 from dpiqa.errors import BrokerUnavailable, ConfigurationError
-from dpiqa.messages import Queue
 
 #: Seconds. A silent half-open link stalls a worker for 150 s with the defaults, 21 s with these.
 TRANSPORT_OPTIONS: dict[str, Any] = {
@@ -35,7 +37,7 @@ class ServingOrder(sorted_cycle):
 
 def make_celery(broker_url: str) -> Celery:
     """Make a Celery app with the settings of the design; without tasks."""
-    app = Celery("dpiqa", broker=broker_url, task_cls="dpiqa.workers.request:DoorbellTask", set_as_current=False)
+    app = Celery("dpiqa", broker=broker_url, task_cls="dpiqa.workers.broker:DoorbellTask", set_as_current=False)
     app.conf.update(
         task_queues=[_doorbell(queue.value) for queue in Queue],
         task_ignore_result=True,
@@ -85,3 +87,21 @@ def require_no_eviction(broker_url: str) -> None:
             f"this Redis evicts queued messages when it is full (maxmemory-policy {policy})",
             cure="set maxmemory-policy noeviction, or use a Redis of its own",
         )
+
+
+class UnacknowledgedRequest(Request):  # type: ignore[misc]  # Celery has no types
+    """A message that left Redis when it was read, see `broker.make_celery`: there is nothing to acknowledge.
+
+    Celery acknowledges all the same, and kombu asks Redis to forget what it never kept. Over a connection that was lost
+    meanwhile this raises an `AttributeError`, which ends the worker.
+    """
+
+    def acknowledge(self) -> None:
+        """Count as acknowledged, without a word to Redis."""
+        self.acknowledged = True
+
+
+class DoorbellTask(Task):  # type: ignore[misc]
+    """The class of all tasks: each names the request class of its messages."""
+
+    Request = UnacknowledgedRequest

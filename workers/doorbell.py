@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import redis
 from kombu.exceptions import ChannelError, OperationalError
 
+from dpiqa.doorbell import Queue, Task
 from dpiqa.errors import BrokerUnavailable
-from dpiqa.messages import Queue, Task
 
 from .broker import TRANSPORT_OPTIONS, make_celery
 
@@ -22,7 +22,7 @@ _FAIL_SOON = {
 
 
 class CeleryDoorbell:
-    """See `dpiqa.messages.Doorbell`. Thread-safe; connects when it is first rung, and again after a loss."""
+    """See `dpiqa.doorbell.Doorbell`. Thread-safe; connects when it is first rung, and again after a loss."""
 
     def __init__(self, broker_url: str) -> None:
         self._app = make_celery(broker_url)

@@ -6,13 +6,12 @@ from collections.abc import Callable
 import structlog
 from celery import Celery
 
-from dpiqa.messages import Task
-from dpiqa.pipeline.listing import expand
+from dpiqa.doorbell import Task
+from dpiqa.pipeline.lister import expand
+from dpiqa.pipeline.worker import Room
+from dpiqa.requirements.builder import Workshop
 from dpiqa.requirements.pending import prepare_pending
-from dpiqa.requirements.prepare import Workshop
 from dpiqa.text import first_line
-
-from .room import Room
 
 log = structlog.get_logger()
 

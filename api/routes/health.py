@@ -7,8 +7,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from sqlalchemy import text
 
+from dpiqa.doorbell import Queue
 from dpiqa.errors import DpiqaError
-from dpiqa.messages import Queue
 from dpiqa.storage import schema
 
 from .. import errors

@@ -8,11 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Request, Response
 from sqlalchemy import Connection
 
-from dpiqa.messages import Queue
+from dpiqa.doorbell import Queue
 from dpiqa.profiles import Profile
-from dpiqa.storage import ledger, queries
-from dpiqa.storage.job_keys import add_keys
-from dpiqa.storage.rows import Job
+from dpiqa.storage import job_queries
+from dpiqa.storage.jobs import Job, add_keys, create_job, ensure_watch
 from dpiqa.types import ItemState, JobKind
 
 from ..deps import ServicesDep
@@ -55,10 +54,10 @@ def submit(
 
 def _create(connection: Connection, wanted: JobRequest, profile: Profile, key: str | None) -> Job:
     if isinstance(wanted, WatchJob):
-        return ledger.ensure_watch(connection, *wanted.place(), profile)
+        return ensure_watch(connection, *wanted.place(), profile)
     keys = wanted.keys if isinstance(wanted, ListJob) else []
     bucket, prefix = (wanted.bucket, "") if isinstance(wanted, ListJob) else wanted.place()
-    job = ledger.create_job(
+    job = create_job(
         connection,
         kind=JobKind(wanted.kind),
         bucket=bucket,
@@ -85,7 +84,7 @@ def list_jobs(
 ) -> Page[JobOut]:
     """List jobs, newest first."""
     with services.transaction() as connection:
-        page = queries.list_jobs(connection, limit=limit, cursor=cursor)
+        page = job_queries.list_jobs(connection, limit=limit, cursor=cursor)
     link_next(request, response, page.next_cursor)
     return Page[JobOut].model_validate({"items": page.rows, "next_cursor": page.next_cursor}, from_attributes=True)
 
@@ -94,7 +93,7 @@ def list_jobs(
 def get_job(job_id: UUID, services: ServicesDep) -> JobStatus:
     """Say how far a job is: counts by state, rate, time left, failures by reason, what it waits for."""
     with services.transaction() as connection:
-        report = queries.get_job(connection, job_id)
+        report = job_queries.get_job(connection, job_id)
     return JobStatus(
         **_fields(report.job),
         total=report.total,
@@ -120,7 +119,7 @@ def job_items(
 ) -> Page[ItemOut]:
     """List the images of a job, each with its state and, where it ended unscored, the reason."""
     with services.transaction() as connection:
-        page = queries.job_items(connection, job_id, state=state, limit=limit, cursor=cursor)
+        page = job_queries.job_items(connection, job_id, state=state, limit=limit, cursor=cursor)
     link_next(request, response, page.next_cursor)
     return Page[ItemOut].model_validate({"items": page.rows, "next_cursor": page.next_cursor}, from_attributes=True)
 

@@ -5,19 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy import Connection
 
-from dpiqa.requirements.request import RequirementRequest
-from dpiqa.storage.requirement_pages import RequirementRow, list_requirements, show_requirement
+from dpiqa.requirement import RequirementRequest
+from dpiqa.storage.requirement_queries import RequirementRow, list_requirements, show_requirement
 from dpiqa.storage.requirements import add_requirement, lock_requirement, same_request
 from dpiqa.types import RequirementState
 
 from ..deps import ServicesDep
 from ..paging import link_next
-from ..requirement_schemas import (
-    NewRequirement,
-    RequirementAccepted,
-    RequirementDetail,
-    RequirementOut,
-)
+from ..requirement_schemas import NewRequirement, RequirementAccepted, RequirementDetail, RequirementOut
 from ..schemas import Cursor, Limit, Page, RequirementId
 
 router = APIRouter(prefix="/v1/requirements", tags=["requirements"])

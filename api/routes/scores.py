@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.requirements.use import direction_of
-from dpiqa.storage import queries
+from dpiqa.storage import scores as storage_scores
+from dpiqa.storage.profiles import direction_of
 from dpiqa.storage.references import ranges_of
+from dpiqa.storage.scores import ScoreFilter, percentile
 from dpiqa.types import Band, Direction, ResultStatus
 
 from ..deps import Services, ServicesDep
@@ -80,9 +81,11 @@ def scores(request: Request, response: Response, services: ServicesDep, asked: A
         if asked.band:
             chosen = replace(chosen, within=ranges_of(connection, str(chosen.profile), asked.band)[0])
         if share is not None and cursor is None:
-            threshold = queries.percentile(connection, chosen, share, descending=not lowest)
+            threshold = percentile(connection, chosen, share, descending=not lowest)
         narrowed = _narrow(chosen, threshold, lowest=lowest)
-        page = queries.scores(connection, narrowed, sort=_sort(asked, lowest=lowest), limit=asked.limit, cursor=cursor)
+        page = storage_scores.scores(
+            connection, narrowed, sort=_sort(asked, lowest=lowest), limit=asked.limit, cursor=cursor
+        )
     next_cursor = pack(threshold, page.next_cursor)
     link_next(request, response, next_cursor)
     found = {"items": page.rows, "next_cursor": next_cursor, "threshold": threshold}
@@ -95,16 +98,16 @@ def scores(request: Request, response: Response, services: ServicesDep, asked: A
 def lookup(bucket: Annotated[Bucket, Query()], key: Annotated[Key, Query()], services: ServicesDep) -> ImageScores:
     """Tell everything known about one image: each model's score with its origin, and which score counts."""
     with services.transaction() as connection:
-        found = queries.lookup(connection, bucket, key)
+        found = storage_scores.lookup(connection, bucket, key)
     return ImageScores.model_validate(found, from_attributes=True)
 
 
-def _filter(asked: Asked, services: Services) -> queries.ScoreFilter:
+def _filter(asked: Asked, services: Services) -> ScoreFilter:
     if asked.worst and asked.best:
         raise InvalidRequest("`worst` and `best` exclude each other", cure="ask for one, then for the other")
     if asked.min is not None and asked.max is not None and asked.min > asked.max:
         raise InvalidRequest("`min` is above `max`", cure="exchange them")
-    return queries.ScoreFilter(
+    return ScoreFilter(
         bucket=asked.bucket,
         prefix=asked.prefix,
         min=asked.min,
@@ -121,14 +124,14 @@ def _wants_lowest(asked: Asked, direction: Direction) -> bool:
     return (asked.best is None) is (direction is Direction.HIGHER)
 
 
-def _narrow(chosen: queries.ScoreFilter, threshold: float | None, *, lowest: bool) -> queries.ScoreFilter:
+def _narrow(chosen: ScoreFilter, threshold: float | None, *, lowest: bool) -> ScoreFilter:
     """Leave the share. The threshold lies within `min` and `max`, because it was taken from what they leave."""
     if threshold is None:
         return chosen
     return replace(chosen, max=threshold) if lowest else replace(chosen, min=threshold)
 
 
-def _sort(asked: Asked, *, lowest: bool) -> queries.Sort:
+def _sort(asked: Asked, *, lowest: bool) -> storage_scores.Sort:
     """Return the order asked for; without one, the wanted end comes first."""
     if asked.sort is not None:
         return asked.sort.value

@@ -8,8 +8,8 @@ import typer
 from typer.core import TyperGroup
 
 from dpiqa.cli.console import show_error
-from dpiqa.cli.exits import exit_code
 from dpiqa.errors import DpiqaError
+from dpiqa.exit_codes import exit_code
 
 F = TypeVar("F", bound=Callable[..., Any])
 _CONTEXT = {"help_option_names": ["-h", "--help"]}

@@ -18,8 +18,10 @@ from dpiqa.errors import BrokerUnavailable, ConfigurationError, DpiqaError, Stor
 from dpiqa.objects.faults import Fault, bucket_error, describe, fault_of
 from dpiqa.objects.s3 import make_client
 from dpiqa.pipeline.stores import s3_store
-from dpiqa.requirements.store import find
-from dpiqa.storage import queries, schema
+from dpiqa.storage import schema
+from dpiqa.storage import workers as storage_workers
+from dpiqa.storage.job_queries import list_jobs
+from dpiqa.storage.requirements import find
 from dpiqa.types import Stage
 from dpiqa.urls import mask_url
 
@@ -102,7 +104,7 @@ def _known_buckets(settings: "Settings") -> list[str]:
     """Buckets of the latest jobs; none where the database cannot say: that is another check's finding."""
     try:
         with context.connection(settings) as connection:
-            return sorted({job.bucket for job in queries.list_jobs(connection, limit=20, cursor=None).rows})
+            return sorted({job.bucket for job in list_jobs(connection, limit=20, cursor=None).rows})
     except DpiqaError:
         return []
 
@@ -152,7 +154,7 @@ def events(settings: "Settings") -> Finding:
 def workers(settings: "Settings") -> Finding:
     """Whether both models of the profile are served."""
     with context.connection(settings) as connection:
-        alive = queries.workers(connection)
+        alive = storage_workers.workers(connection)
     needed = [Stage.STUDENT] + ([Stage.TEACHER] if context.profile(settings).teacher else [])
     missing = [stage.value for stage in needed if not any(worker.stage == stage for worker in alive)]
     if missing:

@@ -35,7 +35,7 @@ def profile(chosen: "Settings") -> "Profile":
 @contextmanager
 def database(chosen: "Settings | None" = None) -> "Iterator[Engine]":
     """Yield an engine on the configured database; its connections end with the block."""
-    from dpiqa.storage.sessions import make_engine
+    from dpiqa.storage.engine import make_engine
 
     url = (chosen or settings()).require_database_url()
     engine = make_engine(url, pool_size=1, application_name="dpiqa-cli")
@@ -48,7 +48,7 @@ def database(chosen: "Settings | None" = None) -> "Iterator[Engine]":
 @contextmanager
 def connection(chosen: "Settings | None" = None) -> "Iterator[Connection]":
     """Yield a connection within one transaction."""
-    from dpiqa.storage.sessions import transaction
+    from dpiqa.storage.engine import transaction
 
     with database(chosen) as engine, transaction(engine) as found:
         yield found

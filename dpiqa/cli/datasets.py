@@ -7,7 +7,7 @@ import typer
 
 from dpiqa.cli import console, options
 from dpiqa.cli.app import command, new_group
-from dpiqa.cli.exits import ExitCode
+from dpiqa.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from dpiqa.datasets.reading import DatasetSpec

@@ -6,7 +6,7 @@ import typer
 
 from dpiqa.cli import console, context, options
 from dpiqa.cli.app import command, new_group
-from dpiqa.cli.exits import ExitCode
+from dpiqa.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from dpiqa.settings import Settings

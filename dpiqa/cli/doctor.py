@@ -8,9 +8,9 @@ import typer
 
 from dpiqa.cli import console, context, options
 from dpiqa.cli.app import command
-from dpiqa.cli.exits import ExitCode
 from dpiqa.cli.findings import Finding, Level, fail, ok
 from dpiqa.errors import ConfigurationError, DpiqaError
+from dpiqa.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from dpiqa.settings import Settings

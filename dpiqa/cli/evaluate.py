@@ -11,7 +11,7 @@ from dpiqa.cli.app import command
 from dpiqa.cli.command_line import typed
 from dpiqa.cli.evaluate_request import Protocol, Request
 from dpiqa.cli.evaluate_usage import Form, Given, form_of
-from dpiqa.cli.exits import ExitCode
+from dpiqa.exit_codes import ExitCode
 
 
 class Split(StrEnum):

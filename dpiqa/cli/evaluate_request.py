@@ -60,7 +60,7 @@ def scoring(settings: "Settings", scorer: "Scorer") -> "Score":
     from dpiqa.cli.progress import counting
     from dpiqa.evaluation.scoring import score_labelled
     from dpiqa.imaging.limits import Limits
-    from dpiqa.pipeline.chosen import batch_size
+    from dpiqa.pipeline.scorer_loading import batch_size
 
     def score(images: "Sequence[LabelledImage]") -> "Scored":
         with counting(f"scoring with {scorer.card.name}", len(images)) as advance:
@@ -80,7 +80,7 @@ def scored_by(
     request: Request, choices: "Mapping[str, ModelChoice]", images: "Sequence[LabelledImage]"
 ) -> "dict[str, Scored]":
     """Score the images with one model after the other; only one is in memory at a time."""
-    from dpiqa.pipeline.chosen import database_of, load_chosen
+    from dpiqa.pipeline.scorer_loading import database_of, load_chosen
 
     settings = request.settings
     return {

@@ -18,7 +18,7 @@ def run(request: Request, profile_name: str) -> int:
     from dpiqa.evaluation.routing_trial import check_routes, try_routing
     from dpiqa.evaluation.sections import of_trial
     from dpiqa.models.cards import find_card
-    from dpiqa.pipeline.chosen import check_profile
+    from dpiqa.pipeline.scorer_loading import check_profile
     from dpiqa.profiles import load_profile
 
     settings = request.settings

@@ -58,7 +58,7 @@ def explain(
         from dpiqa.evaluation.overlay import overlay
         from dpiqa.evaluation.plots import write_png
         from dpiqa.evaluation.saliency import saliency
-        from dpiqa.pipeline.chosen import batch_size
+        from dpiqa.pipeline.scorer_loading import batch_size
 
         data = _fetch(settings, target)
         scorer = scorers.load(settings, model, requirement)
@@ -71,7 +71,7 @@ def explain(
 
 def _fetch(settings: "Settings", target: str) -> bytes:
     """Return the image's bytes. Raises `ImageRejected`, `ObjectGone`, `StoreUnavailable`."""
-    from dpiqa.objects.addresses import is_s3, parse_s3
+    from dpiqa.addresses import is_s3, parse_s3
     from dpiqa.objects.files import LocalFiles
     from dpiqa.pipeline.stores import s3_store
 

@@ -13,8 +13,9 @@ from dpiqa.types import ItemState
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from dpiqa.storage.queries import ItemRow, JobReport, Page
-    from dpiqa.storage.rows import Job
+    from dpiqa.storage.job_queries import ItemRow, JobReport
+    from dpiqa.storage.jobs import Job
+    from dpiqa.storage.pages import Page
 
 ITEM_COLUMNS: dict[str, type] = {
     "bucket": str,
@@ -49,16 +50,16 @@ def jobs(limit: options.Limit = None, as_json: options.Json = False) -> None:
     """List the jobs, newest first, and how far each is. `dpiqa watch JOB` follows one."""
     from dpiqa.cli.pages import walk
     from dpiqa.cli.rows import SHOWN
-    from dpiqa.storage import queries
-    from dpiqa.storage.sessions import transaction
+    from dpiqa.storage.engine import transaction
+    from dpiqa.storage.job_queries import get_job, list_jobs
 
     def ask(connection: "Connection", rows: int, cursor: str | None) -> "Page[Job]":
-        return queries.list_jobs(connection, limit=rows, cursor=cursor)
+        return list_jobs(connection, limit=rows, cursor=cursor)
 
     with context.database() as engine:
         found = list(walk(engine, ask, limit or SHOWN))
         with transaction(engine) as connection:
-            reports = [queries.get_job(connection, job.id) for job in found]
+            reports = [get_job(connection, job.id) for job in found]
     if as_json:
         console.print_json(reports)
     elif reports:
@@ -86,14 +87,14 @@ def items(
     from dpiqa.cli.export import as_rows, check_output
     from dpiqa.cli.pages import walk
     from dpiqa.cli.rows import deliver, rows_wanted
-    from dpiqa.storage import queries
+    from dpiqa.storage.job_queries import job_items
 
     if output:
         check_output(output)
     job_id = parse_job_id(job)
 
     def ask(connection: "Connection", rows: int, cursor: str | None) -> "Page[ItemRow]":
-        return queries.job_items(connection, job_id, state, limit=rows, cursor=cursor)
+        return job_items(connection, job_id, state, limit=rows, cursor=cursor)
 
     with context.database() as engine:
         found = walk(engine, ask, rows_wanted(as_json=as_json, output=output, limit=limit))

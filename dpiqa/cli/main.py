@@ -25,7 +25,7 @@ from dpiqa.cli import (
     watch,
 )
 from dpiqa.cli.app import ErrorLineGroup, new_group
-from dpiqa.cli.exits import as_help
+from dpiqa.exit_codes import as_help
 
 HELP = """Blind image quality scores for very large image archives.
 

@@ -7,8 +7,8 @@ import typer
 
 from dpiqa.cli import card_view, console, context, models_embed, models_import, models_pull, models_reference, options
 from dpiqa.cli.app import command, new_group
-from dpiqa.cli.exits import ExitCode
 from dpiqa.errors import CheckpointError
+from dpiqa.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from dpiqa.models.base import ModelCard

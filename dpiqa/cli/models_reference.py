@@ -17,8 +17,8 @@ from dpiqa.types import Band
 
 if TYPE_CHECKING:
     from dpiqa.datasets.labelled import LabelledImage
-    from dpiqa.meaning import Reference
     from dpiqa.models.base import Scorer
+    from dpiqa.percentiles import Reference
     from dpiqa.settings import Settings
 
 Data = Annotated[

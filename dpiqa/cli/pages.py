@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from dpiqa.storage.cursors import Page
+    from dpiqa.storage.pages import Page
 
 Row = TypeVar("Row")
 _PAGE = 1000  # rows; the largest page there is
@@ -16,7 +16,7 @@ def walk(
     engine: "Engine", ask: "Callable[[Connection, int, str | None], Page[Row]]", limit: int | None
 ) -> Iterator[Row]:
     """Yield rows page by page: all, or the first `limit`. `ask(connection, rows, cursor)` reads a page."""
-    from dpiqa.storage.sessions import retrying, transaction
+    from dpiqa.storage.engine import retrying, transaction
 
     left, cursor = limit, None
 

@@ -15,10 +15,10 @@ from dpiqa.types import Direction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dpiqa.requirements.images import PairReader
-    from dpiqa.requirements.prepare import Workshop
+    from dpiqa.requirements.builder import Workshop
+    from dpiqa.requirements.pair_images import PairReader
     from dpiqa.settings import Settings
-    from dpiqa.storage.requirement_pages import CheckRow, PairRow, RequirementRow
+    from dpiqa.storage.requirement_queries import CheckRow, PairRow, RequirementRow
 
 Name = Annotated[str, typer.Argument(help="Name; versions are numbered from 1.")]
 NameOrId = Annotated[str, typer.Argument(help="Name (the newest version that is ready) or id, such as portraits@1.")]
@@ -59,9 +59,8 @@ def create(
     Needs 5 to 200 pairs, about 10 serve well, whose scores span at least 0.2 of the scale. Pairs that contradict each
     other are refused unless forced. The same pairs again give the same version.
     """
-    from dpiqa.requirements.pairs import read_pairs
-    from dpiqa.requirements.prepare import create
-    from dpiqa.requirements.request import RequirementRequest
+    from dpiqa.requirement import RequirementRequest, read_pairs
+    from dpiqa.requirements.builder import create
 
     wanted = RequirementRequest(name=name, pairs=read_pairs(pairs), direction=direction, model=model, force=force)
     wanted.check()
@@ -84,7 +83,7 @@ def prepare(
 
     The images are read again and must be what they were.
     """
-    from dpiqa.requirements.prepare import prepare_again
+    from dpiqa.requirements.builder import prepare_again
 
     settings = context.settings()
     with _workshop(settings) as (shop, reader), counting("checking", None) as advance:
@@ -95,7 +94,7 @@ def prepare(
 def list_all(as_json: options.Json = False) -> None:
     """List all versions of all requirements, with the direction of their scores."""
     from dpiqa.cli.pages import walk
-    from dpiqa.storage.requirement_pages import list_requirements
+    from dpiqa.storage.requirement_queries import list_requirements
 
     with context.database() as engine:
         rows = list(walk(engine, lambda c, limit, cursor: list_requirements(c, limit=limit, cursor=cursor), None))
@@ -121,8 +120,8 @@ def _workshop(settings: "Settings") -> "Iterator[tuple[Workshop, PairReader]]":
     from dpiqa.imaging.pool import DecodePool
     from dpiqa.objects.files import LocalFiles
     from dpiqa.pipeline.stores import s3_store
-    from dpiqa.requirements.images import PairReader
-    from dpiqa.requirements.prepare import Workshop
+    from dpiqa.requirements.builder import Workshop
+    from dpiqa.requirements.pair_images import PairReader
 
     reader = PairReader(s3_store(settings), LocalFiles())
     limits = Limits.from_settings(settings)
@@ -131,7 +130,7 @@ def _workshop(settings: "Settings") -> "Iterator[tuple[Workshop, PairReader]]":
 
 
 def _show(settings: "Settings", name: str, *, as_json: bool) -> None:
-    from dpiqa.storage.requirement_pages import show_requirement
+    from dpiqa.storage.requirement_queries import show_requirement
 
     with context.connection(settings) as connection:
         row, pairs = show_requirement(connection, name)

@@ -10,14 +10,14 @@ import typer
 
 from dpiqa.cli import console, context, options
 from dpiqa.cli.app import command
-from dpiqa.cli.exits import ExitCode
 from dpiqa.errors import InvalidRequest
+from dpiqa.exit_codes import ExitCode
 from dpiqa.types import Precision
 
 if TYPE_CHECKING:
     from dpiqa.models.choice import ModelChoice
     from dpiqa.pipeline.local_run import ScoredObject
-    from dpiqa.pipeline.prepare import Reader
+    from dpiqa.pipeline.preparer import Reader
     from dpiqa.profiles import Profile
     from dpiqa.settings import Settings
     from dpiqa.types import ImageRef
@@ -148,8 +148,8 @@ def _check_options(model: str | None, requirement: str | None, profile: str | No
 def _choose(settings: "Settings", model: str | None, requirement: str | None, options: dict[str, Any]) -> "ModelChoice":
     """Return the choice that the options make; a requirement without --model brings its own."""
     from dpiqa.models.choice import parse_choice
-    from dpiqa.pipeline.chosen import database_of
-    from dpiqa.requirements.use import choose
+    from dpiqa.pipeline.scorer_loading import database_of
+    from dpiqa.storage.profiles import choose
 
     if requirement and not model:
         with database_of(settings) as connection:
@@ -164,8 +164,8 @@ def _run(
     """Score the targets by a profile or one model. Raises before any image is fetched for a model that cannot run."""
     from dpiqa.cli.progress import counting
     from dpiqa.models.choice import ModelChoice
-    from dpiqa.pipeline.chosen import check_choice, check_profile
     from dpiqa.pipeline.local_run import score_objects
+    from dpiqa.pipeline.scorer_loading import check_choice, check_profile
 
     profile, choice = (None, by) if isinstance(by, ModelChoice) else (by, None)
     if choice:

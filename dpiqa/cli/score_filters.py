@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from dpiqa.settings import Settings
-    from dpiqa.storage.queries import ScoreFilter
+    from dpiqa.storage.scores import ScoreFilter
 
 
 def check_range(minimum: float | None, maximum: float | None) -> None:
@@ -30,9 +30,9 @@ def profile_id(
 ) -> str:
     """Choose the profile: the named one, else the requirement's, else the job's, else the settings' own."""
     from dpiqa.profiles import load_profile
-    from dpiqa.requirements.use import profile_for
-    from dpiqa.storage.ledger import read_job
-    from dpiqa.storage.sessions import transaction
+    from dpiqa.storage.engine import transaction
+    from dpiqa.storage.jobs import read_job
+    from dpiqa.storage.profiles import profile_for
 
     if profile and requirement:
         raise InvalidRequest("--profile and --requirement exclude each other", cure="give one of them")
@@ -48,8 +48,8 @@ def profile_id(
 
 def direction(engine: "Engine", profile_id: str) -> Direction:
     """Say which end of a profile's scores is better."""
-    from dpiqa.requirements.use import direction_of
-    from dpiqa.storage.sessions import transaction
+    from dpiqa.storage.engine import transaction
+    from dpiqa.storage.profiles import direction_of
 
     with transaction(engine) as connection:
         return direction_of(connection, profile_id)
@@ -57,8 +57,8 @@ def direction(engine: "Engine", profile_id: str) -> Direction:
 
 def in_bands(engine: "Engine", chosen: "ScoreFilter", wanted: Sequence[Band]) -> "ScoreFilter":
     """Leave scores of these bands; says on stderr whose scores have none."""
+    from dpiqa.storage.engine import transaction
     from dpiqa.storage.references import ranges_of
-    from dpiqa.storage.sessions import transaction
 
     if not wanted:
         return chosen
@@ -73,8 +73,8 @@ def share(
     engine: "Engine", chosen: "ScoreFilter", worst: str | None, best: str | None, better: Direction
 ) -> "ScoreFilter":
     """Turn a share into a bound on the score. Raises `NotFound` when there is nothing to take a share of."""
-    from dpiqa.storage import queries
-    from dpiqa.storage.sessions import transaction
+    from dpiqa.storage.engine import transaction
+    from dpiqa.storage.scores import percentile
 
     if worst and best:
         raise InvalidRequest("--worst and --best exclude each other", cure="ask for one, then for the other")
@@ -84,7 +84,7 @@ def share(
     share = parse_percent(asked) / 100
     lowest = bool(worst) is (better is Direction.HIGHER)
     with transaction(engine) as connection:
-        threshold = queries.percentile(connection, chosen, share, descending=not lowest)
+        threshold = percentile(connection, chosen, share, descending=not lowest)
     if threshold is None:
         raise NotFound("nothing is scored that fits", cure="ask with fewer options; `dpiqa jobs` shows what runs")
     side = "at most" if lowest else "at least"

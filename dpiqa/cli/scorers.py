@@ -23,7 +23,7 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; DPI
 def load(settings: "Settings", model: str, requirement: str | None) -> "Scorer":
     """Return the scorer, in memory. Raises as `load_chosen`, and `InvalidRequest` for what is no requirement's name."""
     from dpiqa.models.choice import parse_choice
-    from dpiqa.pipeline.chosen import database_of, load_chosen
+    from dpiqa.pipeline.scorer_loading import database_of, load_chosen
 
     choice = parse_choice(model=model, requirement=requirement)
     return load_chosen(choice, settings, lambda: database_of(settings))

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dpiqa.addresses import parse_s3
 from dpiqa.cli import console, context, options, score_filters
 from dpiqa.cli.addresses import parse_job_id
 from dpiqa.cli.app import command
 from dpiqa.cli.console import percent
-from dpiqa.objects.addresses import parse_s3
 from dpiqa.types import Band, Direction, ResultStatus
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from dpiqa.storage.queries import Page, ScoreFilter, ScoreRow
+    from dpiqa.storage.pages import Page
+    from dpiqa.storage.scores import ScoreFilter, ScoreRow
 
 COLUMNS: dict[str, type] = {
     "bucket": str,
@@ -113,7 +114,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
     """
     from dpiqa.cli.export import check_output
     from dpiqa.cli.rows import deliver, rows_wanted
-    from dpiqa.storage.queries import ScoreFilter
+    from dpiqa.storage.scores import ScoreFilter
 
     if output:
         check_output(output)
@@ -153,21 +154,21 @@ def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
 def _rows(engine: "Engine", chosen: "ScoreFilter", order: Order, wanted: int | None) -> Iterator[dict[str, Any]]:
     from dpiqa.cli.export import as_rows
     from dpiqa.cli.pages import walk
-    from dpiqa.storage import queries
+    from dpiqa.storage import scores
 
     def ask(connection: "Connection", rows: int, cursor: str | None) -> "Page[ScoreRow]":
-        return queries.scores(connection, chosen, sort=order.value, limit=rows, cursor=cursor)
+        return scores.scores(connection, chosen, sort=order.value, limit=rows, cursor=cursor)
 
     return as_rows(list(COLUMNS), walk(engine, ask, wanted))
 
 
 def lookup(address: Address, as_json: options.Json = False) -> None:
     """Show every score of one image: by which model, of which bytes, when, and which of them counts."""
-    from dpiqa.storage import queries
+    from dpiqa.storage import scores
 
     place = parse_s3(address)
     with context.connection() as connection:
-        found = queries.lookup(connection, place.bucket, place.key)
+        found = scores.lookup(connection, place.bucket, place.key)
     if as_json:
         console.print_json(found)
         return

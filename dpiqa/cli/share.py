@@ -9,9 +9,9 @@ from dpiqa.cli.addresses import parse_percent
 from dpiqa.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from dpiqa.meaning import Reference
     from dpiqa.models.base import ModelCard
     from dpiqa.models.choice import ModelChoice
+    from dpiqa.percentiles import Reference
     from dpiqa.pipeline.local_run import ScoredObject
     from dpiqa.profiles import Profile
     from dpiqa.settings import Settings
@@ -59,8 +59,7 @@ def wanted_share(worst: str | None, best: str | None) -> Share | None:
 def require_references(settings: "Settings", by: "Profile | ModelChoice") -> None:
     """Raise `InvalidRequest` if a model that may score has no reference: before it scores, not after."""
     from dpiqa.models.cards import find_card
-    from dpiqa.models.choice import ModelChoice
-    from dpiqa.models.variants import chosen_card
+    from dpiqa.models.choice import ModelChoice, chosen_card
 
     for choice in [by] if isinstance(by, ModelChoice) else by.choices.values():
         card = chosen_card(find_card(choice.model, settings.models_dir), choice)

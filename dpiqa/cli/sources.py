@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpiqa.addresses import S3Address, is_s3, parse_s3
 from dpiqa.errors import ImageRejected, InvalidRequest, NotFound, ObjectGone
-from dpiqa.objects.addresses import S3Address, is_s3, parse_s3
 from dpiqa.objects.store import ObjectStore
 from dpiqa.types import ImageRef
 

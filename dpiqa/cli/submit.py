@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpiqa.addresses import S3Address, parse_s3
 from dpiqa.cli import console, context, options
 from dpiqa.cli.app import command
+from dpiqa.doorbell import Queue
 from dpiqa.errors import BrokerUnavailable, InvalidRequest, NotFound, StoreUnavailable
-from dpiqa.messages import Queue
-from dpiqa.objects.addresses import S3Address, parse_s3
 from dpiqa.types import JobKind
 
 if TYPE_CHECKING:
     from dpiqa.profiles import Profile
     from dpiqa.settings import Settings
-    from dpiqa.storage.rows import Job
+    from dpiqa.storage.jobs import Job
 
 Place = Annotated[str, typer.Argument(help="s3://bucket/prefix; a prefix, not a pattern.", metavar="S3_ADDRESS")]
 Watch = Annotated[
@@ -96,13 +96,13 @@ def _create(
     settings: "Settings", address: S3Address, requirement: str | None, *, watch: bool
 ) -> "tuple[Job, Job | None]":
     """Create the job, and before it the watch: no object may arrive between the two."""
-    from dpiqa.requirements.use import profile_for
-    from dpiqa.storage import ledger
+    from dpiqa.storage.jobs import create_job, ensure_watch
+    from dpiqa.storage.profiles import profile_for
 
     with context.connection(settings) as connection:
         chosen = profile_for(connection, requirement) if requirement else _suitable(settings)
-        standing = ledger.ensure_watch(connection, address.bucket, address.key, chosen) if watch else None
-        job = ledger.create_job(
+        standing = ensure_watch(connection, address.bucket, address.key, chosen) if watch else None
+        job = create_job(
             connection,
             kind=JobKind.PREFIX,
             bucket=address.bucket,
@@ -118,7 +118,7 @@ def _suitable(settings: "Settings") -> "Profile":
 
     A model that is not here may well be where the workers are.
     """
-    from dpiqa.pipeline.chosen import check_choice
+    from dpiqa.pipeline.scorer_loading import check_choice
 
     chosen = context.profile(settings)
     for stage, choice in chosen.choices.items():

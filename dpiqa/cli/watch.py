@@ -11,15 +11,15 @@ import typer
 from dpiqa.cli import console, context, options
 from dpiqa.cli.addresses import parse_job_id
 from dpiqa.cli.app import command
-from dpiqa.cli.exits import ExitCode
 from dpiqa.cli.progress import duration
 from dpiqa.errors import DatabaseUnavailable
+from dpiqa.exit_codes import ExitCode
 from dpiqa.text import sanitise
 from dpiqa.types import ItemState, JobState
 
 if TYPE_CHECKING:
     from dpiqa.settings import Settings
-    from dpiqa.storage.queries import JobReport
+    from dpiqa.storage.job_queries import JobReport
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 10.0  # between two lines where there is no terminal to draw on
@@ -62,11 +62,11 @@ def follow_job(settings: "Settings", job_id: UUID, *, as_json: bool, timeout: fl
 
 
 def _read(engine: Any, job_id: UUID) -> "JobReport":
-    from dpiqa.storage import queries
-    from dpiqa.storage.sessions import transaction
+    from dpiqa.storage.engine import transaction
+    from dpiqa.storage.job_queries import get_job
 
     with transaction(engine) as connection:
-        return queries.get_job(connection, job_id)
+        return get_job(connection, job_id)
 
 
 def _read_patiently(engine: Any, job_id: UUID, known: "JobReport") -> "JobReport":

@@ -3,8 +3,8 @@
 import numpy as np
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.meaning import POINTS, Reference
 from dpiqa.models.base import ModelCard
+from dpiqa.percentiles import POINTS, Reference
 from dpiqa.types import Direction
 
 _FEWEST = 2  #: scores between which anything lies

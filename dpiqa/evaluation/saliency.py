@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpiqa.models.base import Scorer
-from dpiqa.pipeline.batches import score_images
-from dpiqa.pipeline.parts import in_parts
+from dpiqa.pipeline.batches import in_parts, score_images
 
 GRID = 8  #: cells per side of the map
 SPAN = 4  #: cells per side of a region: half the picture

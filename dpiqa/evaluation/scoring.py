@@ -13,8 +13,7 @@ from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import Scorer
 from dpiqa.objects.files import LocalFiles
-from dpiqa.pipeline.batches import score_images
-from dpiqa.pipeline.parts import in_parts
+from dpiqa.pipeline.batches import in_parts, score_images
 from dpiqa.text import first_line
 from dpiqa.types import ImageRef, Reason
 

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from pydantic import SecretStr
 
+from dpiqa.doorbell import Queue
 from dpiqa.local.process import python
-from dpiqa.messages import Queue
 from dpiqa.settings import PREFIX, Settings
 from dpiqa.types import Stage
 
@@ -38,7 +38,7 @@ def worker_command(settings: Settings, stage: Stage | str, *, name: str | None =
 
 def listen_command(settings: Settings) -> Launch:
     """Return the command of the listener."""
-    return python("dpiqa.workers.listener"), settings_env(settings)
+    return python("dpiqa.pipeline.listener"), settings_env(settings)
 
 
 def api_command(settings: Settings) -> Launch:

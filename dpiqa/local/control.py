@@ -9,8 +9,8 @@ from typing import Any
 
 import psutil
 
+from dpiqa.connection_file import connection_path, is_alive, local_dir, read_live_connection
 from dpiqa.errors import ConfigurationError
-from dpiqa.local.connection import connection_path, is_alive, local_dir, read_live_connection
 from dpiqa.local.process import python, tail
 from dpiqa.local.running import AlreadyRunningError, read_state, supervise
 

@@ -18,7 +18,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from dpiqa.local.connection import write_private
+from dpiqa.connection_file import write_private
 from dpiqa.local.postgres_owner import find_programs, reachable_folder, server_owner
 from dpiqa.local.process import Command, failure, spawn
 from dpiqa.local.server import Server

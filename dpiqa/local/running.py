@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dpiqa.connection_file import connection_path, local_dir, process_mark, write_connection, write_private
 from dpiqa.errors import ConfigurationError
-from dpiqa.local.connection import connection_path, local_dir, process_mark, write_connection, write_private
 from dpiqa.local.stack import Stack
 from dpiqa.signals import interrupted_by
 

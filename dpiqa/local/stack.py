@@ -13,17 +13,18 @@ from urllib.parse import urlsplit
 import structlog
 from pydantic import SecretStr
 
+from dpiqa.connection_file import local_dir
 from dpiqa.local import commands, s3
 from dpiqa.local.commands import Launch
-from dpiqa.local.connection import local_dir
 from dpiqa.local.postgres import Postgres
 from dpiqa.local.process import Command, Process, free_port, owns_port, spawn, talks_to
 from dpiqa.local.server import Server
 from dpiqa.local.supervisor import Supervisor, Unit
 from dpiqa.local.valkey import Valkey
 from dpiqa.settings import Settings, load_settings
-from dpiqa.storage import queries, schema
-from dpiqa.storage.sessions import make_engine, transaction
+from dpiqa.storage import schema
+from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.workers import workers
 from dpiqa.types import Stage
 
 log = structlog.get_logger()
@@ -174,7 +175,7 @@ class Stack:
 
         def is_ready(process: Process) -> bool:
             with transaction(engine) as connection:
-                known = queries.workers(connection)
+                known = workers(connection)
             return any(worker.pid == process.pid and worker.stage == stage for worker in known)
 
         return is_ready

@@ -11,8 +11,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dpiqa.connection_file import write_private
 from dpiqa.errors import ConfigurationError
-from dpiqa.local.connection import write_private
 from dpiqa.local.process import Command
 from dpiqa.local.server import Server
 

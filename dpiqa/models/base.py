@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.meaning import Reference, find_reference
+from dpiqa.percentiles import Reference, find_reference
 from dpiqa.types import ModelKind, Precision
 
 

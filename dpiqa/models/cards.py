@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from dpiqa.errors import CheckpointError, ConfigurationError, NotFound
 from dpiqa.models.base import ModelCard
-from dpiqa.models.pixels import BUILT_IN
+from dpiqa.models.brightness import BUILT_IN
 from dpiqa.models.weights_file import find_damage
 from dpiqa.settings import default_models_dir
 

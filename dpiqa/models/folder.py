@@ -15,8 +15,8 @@ from tempfile import mkdtemp
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.models.base import ModelCard
+from dpiqa.models.brightness import BUILT_IN
 from dpiqa.models.cards import BUNDLED, find_card, list_cards, read_card
-from dpiqa.models.pixels import BUILT_IN
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _STAGING = ".unfinished-"

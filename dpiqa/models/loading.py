@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.models.base import ModelCard, Scorer
+from dpiqa.models.brightness import PixelScorer
 from dpiqa.models.cards import find_card, verify, weights_path
-from dpiqa.models.choice import ModelChoice
-from dpiqa.models.pixels import PixelScorer
-from dpiqa.models.variants import chosen_card
-from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.models.choice import ModelChoice, chosen_card
+from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import ModelKind
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from dpiqa.errors import CheckpointError, ConfigurationError
 from dpiqa.models.base import ModelCard, Scorer
-from dpiqa.models.pixels import require_shape
+from dpiqa.models.brightness import require_shape
 
 log = structlog.get_logger()
 UNREADABLE = (failures.InvalidProtobuf, failures.InvalidGraph, failures.NoSuchFile, failures.Fail)

@@ -15,7 +15,7 @@ from torch import nn
 from dpiqa.models.adapter import TrunkConfig, build_adapter
 from dpiqa.models.conditioning import GivenPrompts, LearnedPrompts, TextAdapter, freeze_text
 from dpiqa.models.prompts import prompt_table
-from dpiqa.models.qfd import QfdConfig, QualityFeatureDecoder
+from dpiqa.models.quality_decoder import QfdConfig, QualityFeatureDecoder
 from dpiqa.models.shrink import shrunk
 from dpiqa.models.statistics import check_size, scene_statistics
 from dpiqa.models.text.source import TextSource

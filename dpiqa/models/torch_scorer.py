@@ -11,10 +11,10 @@ from torch import nn
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.models.base import DeviceMemoryError, ModelCard, Scorer
+from dpiqa.models.brightness import require_shape
 from dpiqa.models.checkpoint import load_strictly
 from dpiqa.models.memory import keep_buffers
 from dpiqa.models.networks import build_network
-from dpiqa.models.pixels import require_shape
 from dpiqa.models.seeds import content_seeds
 from dpiqa.models.views import score_in_views
 from dpiqa.types import Precision

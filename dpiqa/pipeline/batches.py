@@ -1,8 +1,10 @@
 """Scores of one batch, one answer per image: what goes wrong with some images leaves the others alone. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -89,3 +91,15 @@ def is_broken(error: BaseException) -> bool:
     if isinstance(error, DeviceMemoryError | MemoryError):
         return False
     return type(error).__name__ == "AcceleratorError" or any(mark in str(error) for mark in _BROKEN)
+
+
+T = TypeVar("T")
+
+RECORD_ITEMS = 64  #: items per transaction, and so per routing decision, at most
+
+
+def in_parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of up to `size` values."""
+    iterator = iter(values)
+    while part := list(islice(iterator, size)):
+        yield part

@@ -8,11 +8,10 @@ from typing import Any
 
 from dpiqa.pipeline import metrics
 from dpiqa.pipeline.device import Device, Model
-from dpiqa.pipeline.prepare import Prepared, Preparer
-from dpiqa.pipeline.shelf import ModelShelf
-from dpiqa.pipeline.verdicts import verdict
-from dpiqa.storage.outcomes import Outcome, Release, Scored
-from dpiqa.storage.rows import Claim
+from dpiqa.pipeline.failures import verdict
+from dpiqa.pipeline.loaded_scorers import ModelShelf
+from dpiqa.pipeline.preparer import Prepared, Preparer
+from dpiqa.storage.outcomes import Claim, Outcome, Release, Scored
 
 
 @dataclass(frozen=True, slots=True)

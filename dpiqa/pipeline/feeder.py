@@ -7,13 +7,13 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy import Engine
 
+from dpiqa.doorbell import Doorbell, empty_queues, ring_all, ring_expand, ring_prepare
 from dpiqa.errors import DatabaseUnavailable
-from dpiqa.messages import Doorbell
-from dpiqa.pipeline.ringing import empty_queues, ring_all, ring_expand, ring_prepare
 from dpiqa.settings import Settings
-from dpiqa.storage import ledger
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.feed import feed
+from dpiqa.storage.listings import unlisted_jobs
 from dpiqa.storage.requirements import unprepared
-from dpiqa.storage.sessions import transaction
 from dpiqa.text import first_line
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ class Feeder:
         empty = empty_queues(self._doorbell) if sweep else set()
         settings = self._settings
         with transaction(self._engine) as c:
-            rings = ledger.feed(
+            rings = feed(
                 c,
                 window=settings.window_items,
                 rering_seconds=settings.rering_seconds,
@@ -63,7 +63,7 @@ class Feeder:
                 empty_queues=empty,
                 max_crashes=settings.max_crashes,
             )
-            jobs = ledger.unlisted_jobs(c) if sweep else []
+            jobs = unlisted_jobs(c) if sweep else []
             requirements = unprepared(c) if sweep else []
         ring_all(self._doorbell, rings)
         for job_id in jobs:

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine
 
+from dpiqa.doorbell import Doorbell, Ring, ring_all
 from dpiqa.events import Parsed
-from dpiqa.messages import Doorbell
-from dpiqa.pipeline.ringing import Ring, ring_all
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
-from dpiqa.storage import ledger
-from dpiqa.storage.sessions import transaction
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.feed import ring_now
+from dpiqa.storage.images import add_images, remove_objects
+from dpiqa.storage.jobs import Job, ensure_watch, find_watches
 from dpiqa.types import ImageRef
 
 
@@ -44,21 +45,21 @@ def ingest_within(c: Connection, parsed: Sequence[Parsed], settings: Settings, p
     refs = [ref for one in parsed for ref in one.images]
     removals = [removal for one in parsed for removal in one.removals]
     items, unwatched = _add(c, refs, settings, profile)
-    removed = ledger.remove_objects(c, removals) if removals else 0
-    rings = ledger.ring_now(c, items, window=settings.window_items, chunk=settings.chunk_items) if items else []
+    removed = remove_objects(c, removals) if removals else 0
+    rings = ring_now(c, items, window=settings.window_items, chunk=settings.chunk_items) if items else []
     return Ingested(items, removed, unwatched, rings)
 
 
 def _add(c: Connection, refs: Sequence[ImageRef], settings: Settings, profile: Profile) -> tuple[list[int], int]:
     """Add the images to every watch that owns them. Return the new items, and how many images nobody watches."""
-    by_job: dict[object, tuple[ledger.Job, list[ImageRef]]] = {}
+    by_job: dict[object, tuple[Job, list[ImageRef]]] = {}
     unwatched = 0
     for ref in refs:
-        jobs = ledger.find_watches(c, ref.bucket, ref.key)
+        jobs = find_watches(c, ref.bucket, ref.key)
         if not jobs and settings.auto_watch:
-            jobs = [ledger.ensure_watch(c, ref.bucket, "", profile)]
+            jobs = [ensure_watch(c, ref.bucket, "", profile)]
         unwatched += not jobs
         for job in jobs:
             by_job.setdefault(job.id, (job, []))[1].append(ref)
-    items = [item for job, owned in by_job.values() for item in ledger.add_images(c, job, owned)]
+    items = [item for job, owned in by_job.values() for item in add_images(c, job, owned)]
     return items, unwatched

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from dpiqa.errors import ImageRejected, InvalidRequest, ObjectChanged, ObjectGone, Unavailable
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
-from dpiqa.meaning import Reference
 from dpiqa.models.choice import ModelChoice
-from dpiqa.pipeline.chosen import batch_size, database_of, load_chosen
+from dpiqa.percentiles import Reference
+from dpiqa.pipeline.batches import RECORD_ITEMS, in_parts
 from dpiqa.pipeline.device import Device, Model
-from dpiqa.pipeline.parts import RECORD_ITEMS, in_parts
-from dpiqa.pipeline.prepare import Prepared, Preparer, Reader
+from dpiqa.pipeline.preparer import Prepared, Preparer, Reader
+from dpiqa.pipeline.scorer_loading import batch_size, database_of, load_chosen
 from dpiqa.profiles import Profile
 from dpiqa.routing import decide
 from dpiqa.settings import Settings

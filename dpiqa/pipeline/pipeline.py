@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable
 import structlog
 from sqlalchemy import Engine
 
+from dpiqa.doorbell import Doorbell, ring_all
 from dpiqa.errors import DatabaseUnavailable
-from dpiqa.messages import Doorbell
+from dpiqa.pipeline.batches import RECORD_ITEMS, in_parts
 from dpiqa.pipeline.chunk import Chunk, Machinery
 from dpiqa.pipeline.leases import LeaseKeeper
-from dpiqa.pipeline.parts import RECORD_ITEMS, in_parts
 from dpiqa.pipeline.recorder import Recorder
-from dpiqa.pipeline.ringing import ring_all
 from dpiqa.settings import Settings
-from dpiqa.storage import ledger
-from dpiqa.storage.rows import Claim
-from dpiqa.storage.sessions import transaction
+from dpiqa.storage import leases
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.leases import renew
+from dpiqa.storage.outcomes import Claim
 from dpiqa.types import Stage
 
 log = structlog.get_logger()
@@ -74,7 +74,7 @@ class Pipeline:
     def _claim(self, item_ids: list[int]) -> list[Claim]:
         try:
             with transaction(self._engine) as c:
-                return ledger.claim(
+                return leases.claim(
                     c,
                     item_ids,
                     stage=self._stage,
@@ -90,7 +90,7 @@ class Pipeline:
 
     def _renew(self, leases: Iterable[tuple[int, int]]) -> set[int]:
         with transaction(self._engine) as c:
-            return ledger.renew(c, list(leases), self._settings.lease_seconds)
+            return renew(c, list(leases), self._settings.lease_seconds)
 
     def _holds(self, claim: Claim) -> bool:
         return self._leases.holds(claim.item_id, claim.fence)

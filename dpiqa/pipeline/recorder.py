@@ -8,17 +8,17 @@ from typing import cast
 import structlog
 from sqlalchemy import Engine
 
+from dpiqa.doorbell import Ring
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.models.base import ModelCard
 from dpiqa.pipeline import metrics
-from dpiqa.pipeline.backoff import delay
-from dpiqa.pipeline.ringing import Ring
-from dpiqa.pipeline.shelf import ModelShelf
+from dpiqa.pipeline.failures import delay
+from dpiqa.pipeline.loaded_scorers import ModelShelf
 from dpiqa.settings import Settings
-from dpiqa.storage import ledger
-from dpiqa.storage.outcomes import Outcome, Rejected
-from dpiqa.storage.rows import Claim
-from dpiqa.storage.sessions import transaction
+from dpiqa.storage import record
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.feed import ring_now
+from dpiqa.storage.outcomes import Claim, Outcome, Rejected
 from dpiqa.text import first_line
 from dpiqa.types import Stage
 
@@ -71,8 +71,8 @@ class Recorder:
         profile = self._shelf.profile(profile_id)
         card = cast("ModelCard", self._shelf.card(profile_id))  # None only where the model did not load: nothing scored
         with metrics.stage("record"), transaction(self._engine) as c:
-            recorded = ledger.record(c, self._stage, profile, card, outcomes, max_errors=self._settings.max_errors)
-            rings = ledger.ring_now(
+            recorded = record.record(c, self._stage, profile, card, outcomes, max_errors=self._settings.max_errors)
+            rings = ring_now(
                 c, recorded.teacher_items, window=self._settings.window_items, chunk=self._settings.chunk_items
             )
         _count_stale(recorded.n_stale)

@@ -10,14 +10,12 @@ from sqlalchemy import Connection
 
 from dpiqa.errors import DpiqaError, InvalidRequest, Unavailable
 from dpiqa.pipeline.leases import LeaseKeeper
-from dpiqa.pipeline.prepare import Reader
-from dpiqa.requirements.images import PairImages, PairReader
-from dpiqa.requirements.prepare import Workshop, is_prepared
-from dpiqa.requirements.prepared import Preparation
-from dpiqa.requirements.request import RequirementRequest
+from dpiqa.pipeline.preparer import Reader
+from dpiqa.requirement import Preparation, RequirementRequest
+from dpiqa.requirements.builder import Workshop, is_prepared
+from dpiqa.requirements.pair_images import PairImages, PairReader
 from dpiqa.storage import requirements as rows
-from dpiqa.storage.requirement_features import save_preparation
-from dpiqa.storage.requirements import PreparationLost, Requirement
+from dpiqa.storage.requirements import PreparationLost, Requirement, save_preparation
 
 log = structlog.get_logger()
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from dpiqa.messages import Queue
+from dpiqa.doorbell import Queue
 from dpiqa.storage.counts import fold_counts
+from dpiqa.storage.engine import Lock, try_lock
 from dpiqa.storage.jobs import finish_jobs
-from dpiqa.storage.lease import expire
-from dpiqa.storage.locks import Lock, try_lock
-from dpiqa.storage.presence import forget_workers
+from dpiqa.storage.leases import expire
+from dpiqa.storage.workers import forget_workers
 
 Chunks = list[tuple[Queue, list[int]]]
 

@@ -1,16 +1,50 @@
-"""Jobs: created once per idempotency key, finished when their last item ends."""
+"""Jobs: created once per idempotency key, finished when their last item ends; their keys and watches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
-from dpiqa.errors import ConfigurationError, Conflict, NotFound
-from dpiqa.messages import Queue
+from dpiqa.doorbell import Queue
+from dpiqa.errors import Conflict, NotFound
 from dpiqa.profiles import Profile
-from dpiqa.storage.requirements import read_requirement
-from dpiqa.storage.rows import Job, to_job
-from dpiqa.types import Direction, JobKind, JobState, RequirementState
+from dpiqa.storage.profiles import remember_profile
+from dpiqa.types import JobKind, JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What somebody submitted. `listing_attempt` is the fence of whoever lists it."""
+
+    id: UUID
+    kind: JobKind
+    bucket: str
+    prefix: str
+    profile: str  #: id, e.g. `default@1`
+    state: JobState
+    queue: Queue  #: of its student items: live or bulk
+    created_at: datetime
+    listed_at: datetime | None
+    finished_at: datetime | None
+    cursor: str | None  #: the last key listed; listing resumes after it
+    listing_lease_until: datetime | None
+    listing_attempt: int
+    idempotency_key: str | None
+    request_hash: str | None
+    scored_by_student: int  #: of its images
+    escalated: int  #: of those
+    error: str | None  #: why it failed
+
+
+def to_job(row: Row[Any]) -> Job:
+    """Read a row of `jobs`."""
+    fields = {name: row._mapping[name] for name in Job.__dataclass_fields__}
+    fields.update(kind=JobKind(row.kind), state=JobState(row.state), queue=Queue(row.queue))
+    return Job(**fields)
+
 
 _INSERT = text(
     """
@@ -21,11 +55,6 @@ _INSERT = text(
 )
 _BY_KEY = text("SELECT * FROM jobs WHERE idempotency_key = :key")
 _BY_ID = text("SELECT * FROM jobs WHERE id = :id")
-_INSERT_PROFILE = text(
-    "INSERT INTO profiles (id, definition) VALUES (:id, CAST(:definition AS jsonb)) ON CONFLICT DO NOTHING"
-)
-_PROFILE = text("SELECT definition FROM profiles WHERE id = :id")
-_SAME_PROFILE = text("SELECT definition = CAST(:definition AS jsonb) FROM profiles WHERE id = :id")
 # ORDER BY as in the partial indexes: for an EXISTS the planner reads the whole table in hope of an early match.
 # SKIP LOCKED: a job that is just being recorded is finished by that transaction, or by the next sweep.
 _FINISH = text(
@@ -120,51 +149,50 @@ def finish_jobs(c: Connection, job_ids: Iterable[UUID] | None = None) -> list[UU
     return list(c.execute(_FINISH, {"ids": ids}).scalars())
 
 
-def read_profile(c: Connection, profile_id: str) -> Profile:
-    """Return the profile as it was when it was first used. Raises `NotFound`."""
-    definition = c.execute(_PROFILE, {"id": profile_id}).scalar_one_or_none()
-    if definition is None:
-        raise NotFound(f"no job used profile {profile_id}", cure="see `dpiqa jobs`")
-    return Profile.model_validate(definition)
+_FIND = text(
+    "SELECT * FROM jobs WHERE state = 'watching' AND bucket = :bucket AND starts_with(:key, prefix) "
+    "ORDER BY created_at, id"
+)
+_EXACT = text(
+    "SELECT * FROM jobs WHERE state = 'watching' AND bucket = :bucket AND prefix = :prefix AND profile = :profile"
+)
 
 
-def remember_profile(c: Connection, profile: Profile) -> None:
-    """Store the definition behind the profile's id.
-
-    Raises `ConfigurationError` if the id had another one, it needs a requirement that is not ready, or the scales of
-    its models run against each other.
-    """
-    _check_requirements(c, profile)
-    values = {"id": profile.id, "definition": profile.model_dump_json()}
-    c.execute(_INSERT_PROFILE, values)
-    if not c.execute(_SAME_PROFILE, values).scalar_one():
-        raise ConfigurationError(
-            f"profile {profile.id} is not what it was when it was first used",
-            cure="give the changed file a new version",
-        )
+def find_watches(c: Connection, bucket: str, key: str) -> list[Job]:
+    """Return the watches whose bucket and prefix fit the key, oldest first."""
+    return [to_job(row) for row in c.execute(_FIND, {"bucket": bucket, "key": key})]
 
 
-def _check_requirements(c: Connection, profile: Profile) -> None:
-    directions = {
-        stage: _direction(c, profile, choice.requirement) if choice.requirement else Direction.HIGHER
-        for stage, choice in profile.choices.items()
-    }
-    if len(set(directions.values())) > 1:
-        said = ", ".join(f"{stage}: {direction}" for stage, direction in directions.items())
-        raise ConfigurationError(
-            f"the scores of profile {profile.id} cannot be compared ({said})",
-            cure="choose models whose scales run the same way",
-        )
-
-
-def _direction(c: Connection, profile: Profile, name: str) -> Direction:
+def ensure_watch(c: Connection, bucket: str, prefix: str, profile: Profile) -> Job:
+    """Return the watch of exactly this bucket, prefix and profile; create it if there is none."""
+    exact = {"bucket": bucket, "prefix": prefix, "profile": profile.id}
+    row = c.execute(_EXACT, exact).one_or_none()
+    if row is not None:
+        return to_job(row)
     try:
-        requirement = read_requirement(c, name)
-    except NotFound as error:
-        raise ConfigurationError(f"profile {profile.id}: {error.message}", cure=error.cure) from None
-    if requirement.state is not RequirementState.READY:
-        raise ConfigurationError(
-            f"profile {profile.id}: requirement {requirement.id} is {requirement.state}",
-            cure=f"see `dpiqa requirements show {requirement.id}`",
-        )
-    return requirement.direction
+        return create_job(c, kind=JobKind.WATCH, bucket=bucket, prefix=prefix, profile=profile, queue=Queue.LIVE)
+    except Conflict:  # somebody else was faster
+        return to_job(c.execute(_EXACT, exact).one())
+
+
+_ADD = text(
+    """
+    INSERT INTO job_keys (job_id, position, key)
+    SELECT :job_id, position, key FROM unnest(CAST(:keys AS text[])) WITH ORDINALITY AS given (key, position)
+    ON CONFLICT DO NOTHING
+    """
+)
+_READ = text(
+    "SELECT position, key FROM job_keys WHERE job_id = :job_id AND position > :after ORDER BY position LIMIT :limit"
+)
+
+
+def add_keys(c: Connection, job_id: UUID, keys: Sequence[str]) -> None:
+    """Store the keys of a new job, each once. Asking again for the same job changes nothing."""
+    c.execute(_ADD, {"job_id": job_id, "keys": list(dict.fromkeys(keys))})
+
+
+def read_keys(c: Connection, job_id: UUID, *, after: int, limit: int) -> list[tuple[int, str]]:
+    """Return the next keys with their positions, from 1; `after` is the last position seen, at first 0."""
+    rows = c.execute(_READ, {"job_id": job_id, "after": after, "limit": limit})
+    return [(row.position, row.key) for row in rows]

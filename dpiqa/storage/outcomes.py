@@ -1,10 +1,35 @@
-"""What a worker may say about an item it holds."""
+"""Claims of items, and what a worker may report about an item that it holds."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
+from uuid import UUID
 
-from dpiqa.storage.rows import Claim
-from dpiqa.types import ImageRef, Reason
+from dpiqa.types import ImageRef, Reason, Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """An item in a worker's hands until its lease ends. Only who shows the fence may record it."""
+
+    item_id: int
+    job_id: UUID
+    image_id: int
+    stage: Stage
+    ref: ImageRef
+    fence: int
+    profile_id: str
+    crashes: int  #: workers that died while they held it
+    known_score: float | None  #: by the claiming scorer, for these bytes: nothing to compute
+    student_score: float | None  #: under the profile, where the student has spoken
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a batch of outcomes."""
+
+    n_recorded: int
+    n_stale: int  #: refused: somebody else holds or ended the item
+    teacher_items: list[int]  #: now wait for the teacher; ring after the commit
 
 
 @dataclass(frozen=True, slots=True)

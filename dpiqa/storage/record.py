@@ -12,16 +12,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from dpiqa.messages import Queue
+from dpiqa.doorbell import Queue
 from dpiqa.profiles import Profile
-from dpiqa.storage.endings import ending, write_endings
-from dpiqa.storage.ingest import put_images
-from dpiqa.storage.jobs import finish_jobs, lock_jobs
-from dpiqa.storage.objects import hold_images, lock_buckets, mark_gone
-from dpiqa.storage.outcomes import Changed, Failed, Gone, Outcome, Rejected, Scored
-from dpiqa.storage.results import store_student, store_teacher
-from dpiqa.storage.rows import Job, Recorded
-from dpiqa.storage.settle import settle_results
+from dpiqa.storage.images import hold_images, lock_buckets, mark_gone, put_images
+from dpiqa.storage.items import ending, write_endings
+from dpiqa.storage.jobs import Job, finish_jobs, lock_jobs
+from dpiqa.storage.outcomes import Changed, Failed, Gone, Outcome, Recorded, Rejected, Scored
+from dpiqa.storage.results import settle_results, store_student, store_teacher
 from dpiqa.types import Reason, Stage
 
 if TYPE_CHECKING:

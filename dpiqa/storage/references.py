@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from dpiqa.errors import InvalidRequest, NotFound
-from dpiqa.meaning import Reference, ScoreRange, read_reference
+from dpiqa.percentiles import Reference, ScoreRange, read_reference
 from dpiqa.profiles import Profile
-from dpiqa.storage.jobs import read_profile
+from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.tables import scorers
 from dpiqa.types import Band
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+import numpy as np
+from sqlalchemy import Connection, Row, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
 
-from dpiqa.errors import DpiqaError, NotFound
-from dpiqa.requirements.pairs import Pair
-from dpiqa.requirements.request import RequirementRequest
-from dpiqa.storage.locks import Lock, lock_names
+from dpiqa.errors import ConfigurationError, DpiqaError, NotFound
+from dpiqa.requirement import Pair, Preparation, PreparedRequirement, RequirementRequest, Stability, checkpoint_of
+from dpiqa.storage.engine import Lock, lock_names
 from dpiqa.types import Direction, RequirementState
 
 
@@ -221,3 +222,96 @@ def _fence(requirement: Requirement) -> dict[str, object]:
 def _held(row: object, requirement: Requirement) -> None:
     if row is None:
         raise PreparationLost(f"requirement {requirement.id} is prepared by somebody else")
+
+
+_SAVE = text(
+    """
+    INSERT INTO requirement_features
+        (requirement_id, scorer_id, features, width, loo_srcc, loo_mae, loo_scores, contradictions)
+    VALUES (:id, :scorer_id, :features, :width, :srcc, :mae, CAST(:scores AS double precision[]), :contradictions)
+    ON CONFLICT DO NOTHING
+    """
+).bindparams(bindparam("contradictions", type_=JSONB))
+_READ = text("SELECT * FROM requirement_features WHERE requirement_id = :id ORDER BY made_at DESC, scorer_id")
+_LITTLE_ENDIAN = np.dtype("<f4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredPreparation:
+    """A preparation, and when it was made."""
+
+    preparation: Preparation
+    made_at: datetime
+
+
+def save_preparation(c: Connection, requirement: Requirement, made: Preparation) -> None:
+    """Keep what a checkpoint makes of a requirement. What is kept already stays."""
+    values = {
+        "id": requirement.row_id,
+        "scorer_id": made.scorer_id,
+        "features": np.ascontiguousarray(made.features, dtype=_LITTLE_ENDIAN).tobytes(),
+        "width": made.features.shape[1],
+        "srcc": made.stability.srcc,
+        "mae": made.stability.mae,
+        "scores": list(made.stability.scores),
+        "contradictions": list(made.contradictions),
+    }
+    c.execute(_SAVE, values)
+
+
+def read_preparations(c: Connection, requirement: Requirement, scorer_id: str | None = None) -> list[StoredPreparation]:
+    """Return what checkpoints made of a requirement, the newest first; with `scorer_id` those with its weights."""
+    stored = [_to_stored(row) for row in c.execute(_READ, {"id": requirement.row_id})]
+    wanted = None if scorer_id is None else checkpoint_of(scorer_id)
+    return [one for one in stored if wanted in (None, checkpoint_of(one.preparation.scorer_id))]
+
+
+def _to_stored(row: Row[Any]) -> StoredPreparation:
+    features = np.frombuffer(row.features, dtype=_LITTLE_ENDIAN).reshape(-1, row.width).astype(np.float32)
+    made = Preparation(
+        scorer_id=row.scorer_id,
+        features=features,
+        stability=Stability(row.loo_srcc, row.loo_mae, tuple(row.loo_scores)),
+        contradictions=tuple(row.contradictions),
+    )
+    return StoredPreparation(preparation=made, made_at=row.made_at)
+
+
+def find(connection: Connection, name_or_id: str, *, scorer_id: str | None = None) -> PreparedRequirement:
+    """Return `name@version`, or the newest ready version of `name`, with the prompt features of a checkpoint.
+
+    `scorer_id`: of the checkpoint, in any precision; without it, the newest features count. Raises
+    `NotFound`, and `ConfigurationError` for a requirement that is not ready or has no features of this checkpoint.
+    """
+    requirement = read_requirement(connection, name_or_id)
+    _require_ready(requirement)
+    made = read_preparations(connection, requirement, scorer_id)
+    if not made:
+        raise ConfigurationError(
+            f"requirement {requirement.id} has no prompt features of {scorer_id or 'any model'}",
+            cure=f"make them: `dpiqa requirements prepare {requirement.id}{_option(scorer_id)}`",
+        )
+    newest = made[0].preparation
+    return PreparedRequirement(
+        name=requirement.name,
+        version=requirement.version,
+        base_scorer_id=newest.scorer_id,
+        features=newest.features,
+        direction=requirement.direction,
+    )
+
+
+def _option(scorer_id: str | None) -> str:
+    return f" --model {scorer_id.partition(':')[0]}" if scorer_id else ""
+
+
+def _require_ready(requirement: Requirement) -> None:
+    if requirement.state is RequirementState.REFUSED:
+        raise ConfigurationError(
+            f"requirement {requirement.id} was refused: {requirement.error}", cure="create it again with other pairs"
+        )
+    if requirement.state is RequirementState.PENDING:
+        raise ConfigurationError(
+            f"requirement {requirement.id} is not checked yet",
+            cure=f"`dpiqa requirements show {requirement.id}` says how it stands; it needs a worker",
+        )

@@ -8,13 +8,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from dpiqa.messages import Queue
+from dpiqa.doorbell import Queue
 from dpiqa.profiles import Profile
 from dpiqa.routing import decide
-from dpiqa.storage.endings import Ending
-from dpiqa.storage.objects import HeldImage
+from dpiqa.storage.images import HeldImage
+from dpiqa.storage.items import Ending
+from dpiqa.storage.jobs import Job
 from dpiqa.storage.outcomes import Scored
-from dpiqa.storage.rows import Job
 from dpiqa.types import ItemState, ResultStatus, Route, Stage
 
 if TYPE_CHECKING:
@@ -223,3 +223,23 @@ def _write_results(c: Connection, profile: Profile, results: Sequence[_Result]) 
     if results:
         columns = {field.name: [getattr(result, field.name) for result in results] for field in fields(_Result)}
         c.execute(_UPSERT, {**columns, "profile": profile.id})
+
+
+_SETTLE = text(
+    """
+    WITH held AS (
+        SELECT r.image_id, r.profile FROM items i
+        JOIN jobs j ON j.id = i.job_id
+        JOIN results r ON r.image_id = i.image_id AND r.profile = j.profile
+        WHERE i.id = ANY (CAST(:ids AS bigint[])) AND i.stage = 'teacher' AND r.status = 'provisional'
+        ORDER BY r.image_id, r.profile FOR NO KEY UPDATE OF r)
+    UPDATE results r SET status = 'final', updated_at = clock_timestamp()
+    FROM held WHERE r.image_id = held.image_id AND r.profile = held.profile
+    """
+)
+
+
+def settle_results(c: Connection, item_ids: Sequence[int]) -> None:
+    """Make the provisional results of these rejected or dead teacher items final."""
+    if item_ids:
+        c.execute(_SETTLE, {"ids": sorted(item_ids)})

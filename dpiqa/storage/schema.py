@@ -10,8 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
-from dpiqa.storage.locks import Lock
-from dpiqa.storage.sessions import make_engine, transaction, translated
+from dpiqa.storage.engine import Lock, make_engine, transaction, translated
 
 Step: TypeAlias = Callable[[Config], None]
 

@@ -117,7 +117,7 @@ Index(
     postgresql_where=text("state = 'watching'"),
 )
 
-#: The keys of a job of kind `list`; see `dpiqa.storage.job_keys`.
+#: The keys of a job of kind `list`; see `dpiqa.storage.jobs`.
 job_keys = Table(
     "job_keys",
     metadata,

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
+from dpiqa.files import alone_in, replace_file
 from dpiqa.models.torch_scorer import TorchScorer
 from dpiqa.models.views import view_corners
 from dpiqa.training.crops import as_images, seeing
-from dpiqa.training.files import alone_in, replace_file
 from dpiqa.training.preparing import blocks
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dpiqa.errors import CheckpointError, ConfigurationError
-from dpiqa.training.files import replace_file
+from dpiqa.files import replace_file
 from dpiqa.training.optimise import MovingAverage, learned_tensors
 
 LAST_NAME, BEST_NAME = "last.pt", "best.safetensors"

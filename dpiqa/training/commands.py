@@ -9,6 +9,7 @@ import torch
 from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.datasets.load import PUBLISHED, RANDOM, load_dataset
 from dpiqa.errors import InvalidRequest
+from dpiqa.files import replace_file
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
@@ -20,7 +21,6 @@ from dpiqa.training.config import DataConfig, DataSet, Part, RunConfig, StudentR
 from dpiqa.training.configfile import as_toml
 from dpiqa.training.ending import end_run, run_id
 from dpiqa.training.export import require_free_name
-from dpiqa.training.files import replace_file
 from dpiqa.training.heads import calibrate_on
 from dpiqa.training.labelled import Labelled, load_labelled
 from dpiqa.training.loop import Outcome, fit

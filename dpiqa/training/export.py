@@ -9,13 +9,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dpiqa.errors import Conflict
+from dpiqa.files import replace_file
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import list_cards, read_card, sha256_of
 from dpiqa.models.promptiqa.config import PromptIQAConfig
 from dpiqa.models.student import StudentConfig
 from dpiqa.models.teacher import TeacherConfig
-from dpiqa.training.files import replace_file
 from dpiqa.types import ModelKind
 
 Sizes = StudentConfig | TeacherConfig | PromptIQAConfig

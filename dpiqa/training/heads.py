@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from dpiqa.models.qfd import QualityFeatureDecoder
+from dpiqa.models.quality_decoder import QualityFeatureDecoder
 from dpiqa.models.regressor import Pooling
 from dpiqa.training.config import ScorerModel
 from dpiqa.training.labelled import Labelled, predict

@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from dpiqa.errors import InvalidRequest, TrainingDiverged, TrainingInterrupted
+from dpiqa.files import alone_in
 from dpiqa.training.checkpoints import Machinery, load_best, load_last, save_best, save_last
-from dpiqa.training.files import alone_in
 from dpiqa.training.optimise import MovingAverage, build_optimiser, learning_rate
 from dpiqa.training.place import Place
 from dpiqa.training.plan import Arithmetic, Cadence, Plan

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from dpiqa.errors import ImageRejected, InvalidRequest
+from dpiqa.files import alone_in
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.training.files import alone_in
 from dpiqa.training.preparing import blocks
 
 _BLOCK = 64  #: pictures between two notes of how far the cache is

@@ -12,7 +12,7 @@ from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.promptiqa.config import SCORE_SCALE, PromptIQAConfig
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import PromptIQAModel, load_promptiqa
-from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.requirement import PreparedRequirement
 from dpiqa.training.commands import Surroundings, digests, fit_run, identity_of, load_images, target_of
 from dpiqa.training.config import DataConfig
 from dpiqa.training.ending import STAGED_NAME, TRAINING, described, history

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.training.files import replace_file
+from dpiqa.files import replace_file
 
 LOG_NAME, TENSORBOARD_NAME = "log.jsonl", "tensorboard"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from dpiqa.training.files import alone_in, replace_file
+from dpiqa.files import alone_in, replace_file
 from dpiqa.training.preparing import blocks
 
 _BLOCK = 64  #: rows between two notes of how far it is

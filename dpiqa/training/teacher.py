@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
-from dpiqa.models.qfd import QualityFeatureDecoder
+from dpiqa.models.quality_decoder import QualityFeatureDecoder
 from dpiqa.models.regressor import Pooling
 from dpiqa.models.shrink import shrunk
 from dpiqa.models.statistics import CELL

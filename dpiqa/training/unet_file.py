@@ -7,6 +7,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from dpiqa.errors import CheckpointError, InvalidRequest
+from dpiqa.files import replace_file
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.checkpoint import load_tensors
 from dpiqa.models.teacher import Teacher, TeacherConfig
@@ -14,7 +15,6 @@ from dpiqa.models.weights_file import read_header
 from dpiqa.provenance import stamp
 from dpiqa.training.diffusion import Denoiser
 from dpiqa.training.diffusion_config import DenoiserConfig
-from dpiqa.training.files import replace_file
 from dpiqa.training.reproduce import origins
 from dpiqa.training.starts import fill
 

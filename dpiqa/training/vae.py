@@ -9,12 +9,12 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import nn
 
+from dpiqa.files import replace_file
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.vae import VaeConfig, build_autoencoder, encode
 from dpiqa.provenance import stamp
 from dpiqa.training.config import VaeRun
 from dpiqa.training.crops import as_images, random_crops
-from dpiqa.training.files import replace_file
 from dpiqa.training.labelled import Labelled
 from dpiqa.training.student import check_crop
 from dpiqa.training.task import Validation, shuffled_batches

@@ -4,15 +4,14 @@ import pytest
 from support.photos import jpeg
 from support.promptiqa import write_tiny_promptiqa
 
-from dpiqa.messages import Queue
+from dpiqa.doorbell import Queue
 from dpiqa.pipeline.local_run import score_objects
 from dpiqa.pipeline.stores import s3_store
-from dpiqa.requirements.pairs import Pair
-from dpiqa.requirements.request import RequirementRequest
-from dpiqa.requirements.use import profile_for
-from dpiqa.storage import ledger
+from dpiqa.requirement import Pair, RequirementRequest
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.jobs import create_job
+from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.requirements import add_requirement, read_requirement
-from dpiqa.storage.sessions import transaction
 from dpiqa.types import Direction, JobKind, RequirementState
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -35,7 +34,7 @@ def test_checked_by_the_sweepers_ring_and_scored_by(make_system, tmp_path, s3):
         checked = read_requirement(c, "bright")
         assert (checked.state, checked.error) == (RequirementState.READY, None)
         profile = profile_for(c, "bright")
-        ledger.create_job(c, kind=JobKind.PREFIX, bucket=s3.name, prefix="photos/", profile=profile, queue=Queue.BULK)
+        create_job(c, kind=JobKind.PREFIX, bucket=s3.name, prefix="photos/", profile=profile, queue=Queue.BULK)
     system.wait(lambda: system.ended() == len(LEVELS), "scored images")
     rows = system.rows("SELECT scorer_id, score, status FROM results")
     assert {(row.scorer_id, row.status) for row in rows} == {(f"{card.scorer_id}:bright@1", "final")}

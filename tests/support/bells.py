@@ -4,7 +4,7 @@ from dpiqa.errors import BrokerUnavailable
 
 
 class Bell:
-    """See `dpiqa.messages.Doorbell`."""
+    """See `dpiqa.doorbell.Doorbell`."""
 
     def __init__(self):
         self.rings = []  #: (queue, item ids)

@@ -4,12 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
+from dpiqa.doorbell import Queue
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.messages import Queue
 from dpiqa.models.base import ModelCard
 from dpiqa.profiles import Cutoff, Profile
-from dpiqa.storage import ledger, queries
-from dpiqa.storage.sessions import retrying, transaction
+from dpiqa.storage import feed, leases, record
+from dpiqa.storage.counts import read_counts
+from dpiqa.storage.engine import retrying, transaction
+from dpiqa.storage.images import add_images
+from dpiqa.storage.job_queries import get_job
+from dpiqa.storage.jobs import create_job, ensure_watch
+from dpiqa.storage.listings import finish_listing, start_listing
+from dpiqa.storage.outcomes import Scored
 from dpiqa.types import ImageRef, JobKind, ModelKind, Stage
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -73,7 +79,7 @@ class Ledger:
 
     def job(self, *, kind=JobKind.PREFIX, queue=Queue.BULK, prefix="", bucket="photos", profile=None, **more):
         return self.do(
-            ledger.create_job,
+            create_job,
             kind=kind,
             bucket=bucket,
             prefix=prefix,
@@ -83,21 +89,21 @@ class Ledger:
         )
 
     def watch(self):
-        return self.do(ledger.ensure_watch, "photos", "", self.profile)
+        return self.do(ensure_watch, "photos", "", self.profile)
 
     def add(self, job, images):
-        return self.do(ledger.add_images, job, images)
+        return self.do(add_images, job, images)
 
     def submit(self, images, **more):
         """A listed job of these images; returns it and the ids of its waiting items."""
-        job = self.do(ledger.start_listing, self.job(**more).id, 60)
+        job = self.do(start_listing, self.job(**more).id, 60)
         ids = self.add(job, images)
-        self.do(ledger.finish_listing, job)
+        self.do(finish_listing, job)
         return job, ids
 
     def feed(self, *, window=10_000, chunk=32, rering_seconds=60, empty_queues=(), max_crashes=3):
         return self.do(
-            ledger.feed,
+            feed.feed,
             window=window,
             chunk=chunk,
             rering_seconds=rering_seconds,
@@ -108,7 +114,7 @@ class Ledger:
     def claim(self, ids, *, stage=Stage.STUDENT, owner="w1", lease_seconds=60, max_crashes=3):
         card = STUDENT if stage is Stage.STUDENT else TEACHER
         return self.do(
-            ledger.claim,
+            leases.claim,
             ids,
             stage=stage,
             owner=owner,
@@ -119,12 +125,12 @@ class Ledger:
 
     def record(self, outcomes, *, stage=Stage.STUDENT, profile=None, max_errors=5):
         card = STUDENT if stage is Stage.STUDENT else TEACHER
-        return self.do(ledger.record, stage, profile or self.profile, card, outcomes, max_errors=max_errors)
+        return self.do(record.record, stage, profile or self.profile, card, outcomes, max_errors=max_errors)
 
     def score(self, ids, *, stage=Stage.STUDENT, value=0.9, profile=None):
         """Claim and record; `value` is a score or a function of the claim."""
         claims = self.claim(ids, stage=stage)
-        said = [ledger.Scored(c, value(c) if callable(value) else value, c.ref.etag) for c in claims]
+        said = [Scored(c, value(c) if callable(value) else value, c.ref.etag) for c in claims]
         return self.record(said, stage=stage, profile=profile)
 
     def expire(self, ids):
@@ -136,7 +142,7 @@ class Ledger:
         )
 
     def report(self, job):
-        return self.do(queries.get_job, job.id)
+        return self.do(get_job, job.id)
 
     def states(self, job):
         """Items by state as the report says, which must be what the items say."""
@@ -165,5 +171,5 @@ class Ledger:
         """The counts that triggers keep are those of a fresh GROUP BY, seen in one snapshot."""
         with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as c:
             counted = [tuple(row) for row in c.execute(_COUNTED, {"id": job.id})]
-            kept = [(k.stage, k.state, k.reason or "", k.n) for k in queries.read_counts(c, job.id)]
+            kept = [(k.stage, k.state, k.reason or "", k.n) for k in read_counts(c, job.id)]
         assert sorted(kept) == counted

@@ -3,7 +3,7 @@
 import torch
 from torchvision.models import efficientnet_b0
 
-from dpiqa.models.qfd import QfdConfig
+from dpiqa.models.quality_decoder import QfdConfig
 from dpiqa.models.student import StudentConfig
 from dpiqa.models.teacher import Teacher, TeacherConfig, UnetConfig
 from dpiqa.models.vae import VaeConfig, build_autoencoder

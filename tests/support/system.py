@@ -7,14 +7,14 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from dpiqa.doorbell import load_doorbell
+from dpiqa.doorbell import Queue, load_doorbell
 from dpiqa.local.commands import listen_command, worker_command
 from dpiqa.local.process import Command, Process, spawn
-from dpiqa.messages import Queue
 from dpiqa.profiles import load_profile
 from dpiqa.settings import load_settings
-from dpiqa.storage import ledger, queries
-from dpiqa.storage.sessions import make_engine, transaction
+from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.job_queries import get_job
+from dpiqa.storage.jobs import create_job
 from dpiqa.types import JobKind
 
 QUICK = {
@@ -60,7 +60,7 @@ class System:
     def submit(self, prefix=""):
         """Submit a job of everything under a prefix of the bucket; return it."""
         with transaction(self.engine) as c:
-            job = ledger.create_job(
+            job = create_job(
                 c,
                 kind=JobKind.PREFIX,
                 bucket=self.bucket.name,
@@ -74,7 +74,7 @@ class System:
     def report(self, job):
         """Return how the job stands."""
         with transaction(self.engine) as c:
-            return queries.get_job(c, job.id)
+            return get_job(c, job.id)
 
     def rows(self, query, **values):
         """Return rows of a question to the database."""

@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
+from dpiqa.doorbell import Queue
 from dpiqa.local.commands import api_command, flower_command, listen_command, settings_env, worker_command
-from dpiqa.messages import Queue
 from dpiqa.settings import load_settings
 from dpiqa.types import Stage
 

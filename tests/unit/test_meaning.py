@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dpiqa.meaning import CUTS, Reference, find_reference, read_reference
+from dpiqa.percentiles import CUTS, Reference, find_reference, read_reference
 from dpiqa.types import Band, Direction
 
 EVEN = tuple(n / 100 for n in range(101))

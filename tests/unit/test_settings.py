@@ -4,8 +4,8 @@ import stat
 
 import pytest
 
+from dpiqa.connection_file import connection_path, local_dir, write_connection
 from dpiqa.errors import ConfigurationError
-from dpiqa.local.connection import connection_path, local_dir, write_connection
 from dpiqa.settings import load_settings, masked
 from dpiqa.urls import mask_url, normalise_database_url
 

@@ -7,7 +7,7 @@ import numpy as np
 from dpiqa.errors import CheckpointError
 from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.loading import load_scorer
-from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Direction, ModelKind
 
 _PAIRS = 5  #: of the requirement that a PromptIQA checkpoint is tried with

@@ -15,10 +15,10 @@ from dpiqa.errors import CheckpointError
 from dpiqa.imaging.cubic import require_opencv
 from dpiqa.imaging.preprocessing import ResizeFilter
 from dpiqa.models.base import DeviceMemoryError, ModelCard, Scorer
-from dpiqa.models.pixels import require_shape
+from dpiqa.models.brightness import require_shape
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.torch_scorer import DTYPES, image_tensor, load_network, ready_scorer
-from dpiqa.requirements.prepared import PreparedRequirement, checkpoint_of
+from dpiqa.requirement import PreparedRequirement, checkpoint_of
 from dpiqa.types import Direction
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from support.ledger import STUDENT, Ledger, refs
 
-from dpiqa.requirements.pairs import Pair
-from dpiqa.requirements.prepared import Preparation, Stability
-from dpiqa.requirements.request import RequirementRequest
-from dpiqa.storage import ledger
-from dpiqa.storage.requirement_features import save_preparation
-from dpiqa.storage.requirements import add_requirement
+from dpiqa.requirement import Pair, Preparation, RequirementRequest, Stability
+from dpiqa.storage.listings import finish_listing, start_listing
+from dpiqa.storage.outcomes import Scored
+from dpiqa.storage.profiles import read_profile
+from dpiqa.storage.record import record
+from dpiqa.storage.requirements import add_requirement, save_preparation
 from dpiqa.types import Direction, Stage
 
 CARD = STUDENT.model_copy(
@@ -76,13 +76,13 @@ def test_what_is_not_ready_is_the_callers_error(client, book, blur, asked, said)
 
 def test_worst_is_the_high_end_where_lower_is_better(client, book, blur):
     job = client.post("/v1/jobs", json={"bucket": "photos", "requirement": "blur"}).json()
-    started = book.do(ledger.start_listing, job["id"], 60)
+    started = book.do(start_listing, job["id"], 60)
     ids = book.add(started, refs(10))
-    book.do(ledger.finish_listing, started)
+    book.do(finish_listing, started)
     claims = book.claim(ids)
-    scored = [ledger.Scored(claim, int(claim.ref.key[1:]) / 10, claim.ref.etag) for claim in claims]
-    profile = book.do(ledger.read_profile, job["profile"])
-    book.do(ledger.record, Stage.STUDENT, profile, CARD, scored)
+    scored = [Scored(claim, int(claim.ref.key[1:]) / 10, claim.ref.etag) for claim in claims]
+    profile = book.do(read_profile, job["profile"])
+    book.do(record, Stage.STUDENT, profile, CARD, scored)
 
     def scores(**query):
         page = client.get("/v1/scores", params={"profile": job["profile"]} | query).json()

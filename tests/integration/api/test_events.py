@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dpiqa.messages import Queue
+from dpiqa.doorbell import Queue
 
 
 def record(key="a.jpg", name="ObjectCreated:Put", **more):

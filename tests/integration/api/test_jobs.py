@@ -6,7 +6,7 @@ import pytest
 from dpiqa.api.app import create_app
 from fastapi.testclient import TestClient
 
-from dpiqa.messages import Queue
+from dpiqa.doorbell import Queue
 from dpiqa.settings import load_settings
 
 PREFIX = {"kind": "prefix", "bucket": "photos", "prefix": "2024/"}

@@ -3,8 +3,9 @@
 import pytest
 from support.ledger import BOTH, STUDENT, TEACHER, Ledger, refs
 
-from dpiqa.meaning import Reference
-from dpiqa.storage import ledger
+from dpiqa.percentiles import Reference
+from dpiqa.storage.outcomes import Scored
+from dpiqa.storage.record import record
 from dpiqa.types import Direction, Stage
 
 PROFILE = {"profile": BOTH.id}
@@ -31,10 +32,10 @@ def fill(book):
     def score(student, teacher):
         _, ids = book.submit(refs(100))
         claims = book.claim(ids)
-        said = [ledger.Scored(one, int(one.ref.key[1:]) / 100, one.ref.etag) for one in claims]
-        recorded = book.do(ledger.record, Stage.STUDENT, BOTH, student, said)
+        said = [Scored(one, int(one.ref.key[1:]) / 100, one.ref.etag) for one in claims]
+        recorded = book.do(record, Stage.STUDENT, BOTH, student, said)
         asked = book.claim(recorded.teacher_items[:2], stage=Stage.TEACHER)
-        book.do(ledger.record, Stage.TEACHER, BOTH, teacher, [ledger.Scored(one, 0.505, one.ref.etag) for one in asked])
+        book.do(record, Stage.TEACHER, BOTH, teacher, [Scored(one, 0.505, one.ref.etag) for one in asked])
 
     return score
 

@@ -8,15 +8,15 @@ from fastapi.testclient import TestClient
 from support.photos import png
 from support.prompting import CARD, write_line
 
+from dpiqa.doorbell import Queue
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
-from dpiqa.messages import Queue
 from dpiqa.pipeline.stores import s3_store
+from dpiqa.requirements.builder import Workshop
 from dpiqa.requirements.pending import prepare_pending
-from dpiqa.requirements.prepare import Workshop
 from dpiqa.settings import load_settings
+from dpiqa.storage.engine import transaction
 from dpiqa.storage.requirements import unprepared
-from dpiqa.storage.sessions import transaction
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 

@@ -3,10 +3,11 @@ from support.ledger import Ledger
 from typer.testing import CliRunner
 
 from dpiqa.cli.main import app
-from dpiqa.models.pixels import BRIGHTNESS
+from dpiqa.models.brightness import BRIGHTNESS
 from dpiqa.profiles import load_profile
-from dpiqa.storage import ledger
-from dpiqa.storage.sessions import make_engine
+from dpiqa.storage.engine import make_engine
+from dpiqa.storage.leases import claim
+from dpiqa.storage.record import record
 from dpiqa.types import Stage
 
 
@@ -43,10 +44,10 @@ class Book(Ledger):
     """A ledger in which a worker of `smoke@1` has been at work."""
 
     def say(self, stage, outcomes):
-        return self.do(ledger.record, stage, self.profile, CARDS[stage], outcomes)
+        return self.do(record, stage, self.profile, CARDS[stage], outcomes)
 
     def take(self, ids, stage=Stage.STUDENT):
-        return self.do(ledger.claim, ids, stage=stage, owner="w", lease_seconds=60, scorer_id=CARDS[stage].scorer_id)
+        return self.do(claim, ids, stage=stage, owner="w", lease_seconds=60, scorer_id=CARDS[stage].scorer_id)
 
 
 @pytest.fixture

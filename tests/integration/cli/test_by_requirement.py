@@ -8,7 +8,10 @@ from support.photos import jpeg
 from support.promptiqa import write_tiny_promptiqa
 
 from dpiqa.models.base import ModelCard
-from dpiqa.storage import ledger
+from dpiqa.storage.listings import finish_listing, start_listing
+from dpiqa.storage.outcomes import Scored
+from dpiqa.storage.profiles import read_profile
+from dpiqa.storage.record import record
 from dpiqa.types import ImageRef
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -84,14 +87,14 @@ def score_as_a_worker_would(book, job_id, card):
     scorer = ModelCard.model_validate(
         card.model_dump() | {"requirement": "blur@1", "score_scale": "0-1: lower is better", "lower_is_better": True}
     )
-    job = book.do(ledger.start_listing, job_id, 60)
+    job = book.do(start_listing, job_id, 60)
     refs = [ImageRef(bucket="photos", key=f"k{n}", etag=f"e{n}") for n in range(10)]
     ids = book.add(job, refs)
-    book.do(ledger.finish_listing, job)
+    book.do(finish_listing, job)
     claims = book.take(ids)
-    profile = book.do(ledger.read_profile, "blur-by-tiny@1")
-    scored = [ledger.Scored(claim, int(claim.ref.key[1:]) / 10, claim.ref.etag) for claim in claims]
-    book.do(ledger.record, claims[0].stage, profile, scorer, scored)
+    profile = book.do(read_profile, "blur-by-tiny@1")
+    scored = [Scored(claim, int(claim.ref.key[1:]) / 10, claim.ref.etag) for claim in claims]
+    book.do(record, claims[0].stage, profile, scorer, scored)
 
 
 def test_doctor_knows_what_the_profile_scores_by(run, blur, monkeypatch, tmp_path):

@@ -10,11 +10,12 @@ from support.onnx_files import green_mean
 from support.photos import png
 
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.meaning import Reference
 from dpiqa.models.base import ModelCard
+from dpiqa.models.brightness import BRIGHTNESS
 from dpiqa.models.cards import read_card, sha256_of
-from dpiqa.models.pixels import BRIGHTNESS
-from dpiqa.storage import ledger
+from dpiqa.percentiles import Reference
+from dpiqa.storage.outcomes import Scored
+from dpiqa.storage.record import record
 from dpiqa.types import ImageRef, ModelKind, Stage
 
 LEVELS = range(0, 101, 4)  #: brightness of the population's pictures, in percent
@@ -187,8 +188,8 @@ def scored(book, system):
 
     def score(card):
         claims = book.take(ids)
-        said = [ledger.Scored(claim, int(claim.ref.key[:2]) / 20, claim.ref.etag) for claim in claims]
-        book.do(ledger.record, Stage.STUDENT, book.profile, card, said)
+        said = [Scored(claim, int(claim.ref.key[:2]) / 20, claim.ref.etag) for claim in claims]
+        book.do(record, Stage.STUDENT, book.profile, card, said)
 
     return score
 
@@ -230,7 +231,7 @@ def test_a_reference_made_later_counts_for_scores_made_before(run, scored, book,
     def one_more(key, card):
         _, ids = book.submit([ImageRef(bucket=system.name, key=key, etag="e")], bucket=system.name)
         (claim,) = book.take(ids)
-        book.do(ledger.record, Stage.STUDENT, book.profile, card, [ledger.Scored(claim, 0.99, "e")])
+        book.do(record, Stage.STUDENT, book.profile, card, [Scored(claim, 0.99, "e")])
 
     one_more("by-the-new-card.png", BRIGHTNESS.model_copy(update={"references": (EVEN,)}))
     assert keys(run("scores", "--band", "bad", "--json")) == ["00.png", "01.png"]

@@ -8,10 +8,10 @@ import pyarrow.parquet
 import pytest
 from support.photos import png
 
-from dpiqa.doorbell import load_doorbell
-from dpiqa.messages import Queue
+from dpiqa.doorbell import Queue, load_doorbell
 from dpiqa.settings import load_settings
-from dpiqa.storage import ledger
+from dpiqa.storage.outcomes import Rejected, Scored
+from dpiqa.storage.workers import heartbeat
 from dpiqa.types import ImageRef, Reason, Stage
 
 
@@ -24,10 +24,10 @@ def scored(book, system):
     """A complete job: 1,100 images with scores 0.000 to 1.099, one rejected; those at 0.400-0.600 by the teacher."""
     job, ids = book.submit(refs(system.name, 1101), bucket=system.name, prefix="k/")
     claims = book.take(ids)
-    outcomes = [ledger.Scored(claim, n / 1000, claim.ref.etag) for n, claim in enumerate(claims[:-1])]
-    recorded = book.say(Stage.STUDENT, [*outcomes, ledger.Rejected(claims[-1], Reason.TRUNCATED, "ends early")])
+    outcomes = [Scored(claim, n / 1000, claim.ref.etag) for n, claim in enumerate(claims[:-1])]
+    recorded = book.say(Stage.STUDENT, [*outcomes, Rejected(claims[-1], Reason.TRUNCATED, "ends early")])
     asked = book.take(recorded.teacher_items, Stage.TEACHER)
-    book.say(Stage.TEACHER, [ledger.Scored(claim, 0.55, claim.ref.etag) for claim in asked])
+    book.say(Stage.TEACHER, [Scored(claim, 0.55, claim.ref.etag) for claim in asked])
     return job
 
 
@@ -92,7 +92,7 @@ def test_watch_reports_and_ends_with_one_for_a_rejected_image(run, scored):
 
 def test_watch_ends_with_zero_when_all_is_scored(run, book, system):
     job, ids = book.submit(refs(system.name, 1), bucket=system.name)
-    book.say(Stage.STUDENT, [ledger.Scored(claim, 0.9, claim.ref.etag) for claim in book.take(ids)])
+    book.say(Stage.STUDENT, [Scored(claim, 0.9, claim.ref.etag) for claim in book.take(ids)])
     assert run("watch", job.id).exit_code == 0
 
 
@@ -184,14 +184,14 @@ def test_tables_are_made_and_found(run, empty_database_url, monkeypatch):
 
 def test_doctor_finds_health_and_what_is_missing(run, system, sqs_queue, book, monkeypatch):
     monkeypatch.setenv("DPIQA_QUEUE_URL", sqs_queue)
-    book.do(ledger.heartbeat, "w1", Stage.STUDENT, "brightness:1")
+    book.do(heartbeat, "w1", Stage.STUDENT, "brightness:1")
     shown = run("doctor", "--json")
     found = {one["name"]: one for one in json.loads(shown.stdout)}
     assert {name for name, one in found.items() if one["level"] == "fail"} == set(), shown.stdout
     assert shown.exit_code == 0
     assert found["workers"]["level"] == "warn"
     assert found["workers"]["cure"] == "start `dpiqa worker teacher`"
-    book.do(ledger.heartbeat, "w2", Stage.TEACHER, "brightness:1")
+    book.do(heartbeat, "w2", Stage.TEACHER, "brightness:1")
     book.job(bucket=system.name)
     found = {one["name"]: one for one in json.loads(run("doctor", "--json").stdout)}
     assert (found["workers"]["level"], system.name in found["S3"]["message"]) == ("ok", True)

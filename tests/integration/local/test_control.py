@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from support.processes import family, still_running
 
+from dpiqa.connection_file import connection_path, is_alive, local_dir, process_mark
 from dpiqa.errors import ConfigurationError
 from dpiqa.local import control
-from dpiqa.local.connection import connection_path, is_alive, local_dir, process_mark
 from dpiqa.local.running import AlreadyRunningError, state_path, supervise
 from dpiqa.local.s3 import make_client
 from dpiqa.settings import load_settings

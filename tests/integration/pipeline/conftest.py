@@ -5,22 +5,24 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import text
 from support.bells import Bell
+from support.folder_store import FolderStore
 from support.photos import png
 
+from dpiqa.doorbell import Queue
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
-from dpiqa.messages import Queue
 from dpiqa.models.loading import load_scorer
-from dpiqa.objects.folder import FolderStore
 from dpiqa.pipeline.chunk import Machinery
 from dpiqa.pipeline.device import Device
+from dpiqa.pipeline.loaded_scorers import ModelShelf
 from dpiqa.pipeline.pipeline import Pipeline
-from dpiqa.pipeline.prepare import Preparer
-from dpiqa.pipeline.shelf import ModelShelf
+from dpiqa.pipeline.preparer import Preparer
 from dpiqa.profiles import load_profile
 from dpiqa.settings import load_settings
-from dpiqa.storage import ledger
-from dpiqa.storage.sessions import make_engine, transaction
+from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.images import add_images
+from dpiqa.storage.jobs import create_job
+from dpiqa.storage.profiles import read_profile
 from dpiqa.types import JobKind, Stage
 
 
@@ -86,17 +88,15 @@ class Work(SimpleNamespace):
             profile = load_profile(profile)
         refs = [ref for page in self.store.list("bucket", "") for ref in page]
         with transaction(self.engine) as c:
-            self.job = ledger.create_job(
-                c, kind=JobKind.WATCH, bucket="bucket", prefix="", profile=profile, queue=Queue.LIVE
-            )
-            return ledger.add_images(c, self.job, refs)
+            self.job = create_job(c, kind=JobKind.WATCH, bucket="bucket", prefix="", profile=profile, queue=Queue.LIVE)
+            return add_images(c, self.job, refs)
 
     def pipeline(self, stage=Stage.STUDENT, *, load=load_scorer, owner="worker", device=None):
         device = device or self.device()
 
         def find(profile_id):
             with transaction(self.engine) as c:
-                return ledger.read_profile(c, profile_id)
+                return read_profile(c, profile_id)
 
         pipeline = Pipeline(
             self.engine,

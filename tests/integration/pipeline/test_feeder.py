@@ -1,11 +1,11 @@
 import threading
 import time
 
-from dpiqa.messages import Queue
+from dpiqa.doorbell import Queue
 from dpiqa.pipeline.feeder import Feeder
 from dpiqa.profiles import load_profile
-from dpiqa.storage import ledger
-from dpiqa.storage.sessions import transaction
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.jobs import create_job
 from dpiqa.types import JobKind
 
 
@@ -42,9 +42,7 @@ def test_while_the_broker_is_away_items_wait_and_are_rung_later(work):
 
 def test_jobs_that_nobody_lists_are_rung(work):
     with transaction(work.engine) as c:
-        job = ledger.create_job(
-            c, kind=JobKind.PREFIX, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK
-        )
+        job = create_job(c, kind=JobKind.PREFIX, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK)
     Feeder(work.engine, work.bell, work.settings).look()
     assert work.bell.jobs == [str(job.id)]
 

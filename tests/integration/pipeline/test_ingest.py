@@ -1,11 +1,11 @@
 import pytest
 
+from dpiqa.doorbell import Queue
 from dpiqa.events import Parsed, parse
-from dpiqa.messages import Queue
 from dpiqa.pipeline.ingest import ingest
 from dpiqa.profiles import load_profile
-from dpiqa.storage import ledger
-from dpiqa.storage.sessions import transaction
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.jobs import create_job
 from dpiqa.types import ImageRef, JobKind, Removal
 
 SMOKE = load_profile("smoke")
@@ -35,7 +35,7 @@ def test_the_same_event_twice_is_one_item(work):
 def test_each_watch_that_fits_gets_the_image(work):
     with transaction(work.engine) as c:
         for prefix in ("in/", "in/here/", "out/"):
-            ledger.create_job(c, kind=JobKind.WATCH, bucket="photos", prefix=prefix, profile=SMOKE, queue=Queue.LIVE)
+            create_job(c, kind=JobKind.WATCH, bucket="photos", prefix=prefix, profile=SMOKE, queue=Queue.LIVE)
     take_in(work, created("in/here/a.jpg", "in/b.jpg"))
     rows = work.rows("SELECT j.prefix, count(*) FROM items i JOIN jobs j ON j.id = i.job_id GROUP BY 1 ORDER BY 1")
     assert rows == [("in/", 2), ("in/here/", 1)]

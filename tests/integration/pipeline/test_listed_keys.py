@@ -5,24 +5,22 @@ import threading
 import pytest
 from support.photos import png
 
+from dpiqa.doorbell import Queue
 from dpiqa.errors import StoreUnavailable
-from dpiqa.messages import Queue
-from dpiqa.pipeline import listed_keys
-from dpiqa.pipeline.listing import expand
+from dpiqa.pipeline import lister
+from dpiqa.pipeline.lister import expand
 from dpiqa.profiles import load_profile
-from dpiqa.storage import ledger
-from dpiqa.storage.job_keys import add_keys, read_keys
-from dpiqa.storage.sessions import transaction
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.jobs import add_keys, create_job, read_keys
+from dpiqa.storage.listings import unlisted_jobs
 from dpiqa.types import JobKind
 
 
 def submit(work, keys):
     with transaction(work.engine) as c:
-        job = ledger.create_job(
-            c, kind=JobKind.LIST, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK
-        )
+        job = create_job(c, kind=JobKind.LIST, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK)
         add_keys(c, job.id, keys)
-        assert job.id in ledger.unlisted_jobs(c)  # the sweeper finds it, should the bell fail
+        assert job.id in unlisted_jobs(c)  # the sweeper finds it, should the bell fail
     return job
 
 
@@ -64,7 +62,7 @@ class Failing:
 
 
 def test_a_listing_that_was_cut_off_goes_on_after_its_last_page(work, monkeypatch):
-    monkeypatch.setattr(listed_keys, "PAGE_KEYS", 4)
+    monkeypatch.setattr(lister, "PAGE_KEYS", 4)
     names = [f"{number:02}.png" for number in range(10)]
     for name in names:
         (work.folder / name).write_bytes(png(0.2))

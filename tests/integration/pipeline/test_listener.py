@@ -1,15 +1,15 @@
 import json
 
 import pytest
-from dpiqa.workers.events_queue import EventsQueue
-from dpiqa.workers.listener import MAX_RECEIVES, Listener
 from support.photos import png
 
+from dpiqa.doorbell import Queue
 from dpiqa.errors import ConfigurationError, DatabaseUnavailable
-from dpiqa.messages import Queue
+from dpiqa.objects.sqs import EventsQueue
+from dpiqa.pipeline.listener import MAX_RECEIVES, Listener
 from dpiqa.profiles import load_profile
 from dpiqa.settings import load_settings
-from dpiqa.storage.sessions import make_engine
+from dpiqa.storage.engine import make_engine
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@ import uuid
 
 import pytest
 
+from dpiqa.doorbell import Queue
 from dpiqa.errors import ConfigurationError, StoreUnavailable
-from dpiqa.messages import Queue
 from dpiqa.objects import folder as folder_module
-from dpiqa.pipeline.listing import expand
+from dpiqa.pipeline.lister import expand
 from dpiqa.profiles import load_profile
-from dpiqa.storage import ledger
-from dpiqa.storage.sessions import transaction
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.jobs import create_job
 from dpiqa.types import JobKind
 
 
@@ -22,7 +22,7 @@ def submit(work, monkeypatch):
 
     def submit():
         with transaction(work.engine) as c:
-            return ledger.create_job(
+            return create_job(
                 c, kind=JobKind.PREFIX, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK
             )
 

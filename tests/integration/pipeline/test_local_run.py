@@ -1,9 +1,9 @@
 import pytest
+from support.folder_store import FolderStore
 from support.photos import png
 
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.models.choice import ModelChoice
-from dpiqa.objects.folder import FolderStore
 from dpiqa.pipeline.local_run import score_objects
 from dpiqa.profiles import load_profile
 from dpiqa.settings import load_settings

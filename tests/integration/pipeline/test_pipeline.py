@@ -2,10 +2,10 @@ import pytest
 import sqlalchemy
 from support.bells import Bell
 
+from dpiqa.doorbell import Queue
 from dpiqa.errors import CheckpointError, StoreUnavailable
-from dpiqa.messages import Queue
+from dpiqa.models.brightness import BRIGHTNESS, PixelScorer
 from dpiqa.models.loading import load_scorer
-from dpiqa.models.pixels import BRIGHTNESS, PixelScorer
 from dpiqa.profiles import Profile
 from dpiqa.types import Stage
 

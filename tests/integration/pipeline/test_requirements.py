@@ -10,15 +10,14 @@ from support.prompting import CARD, write_line
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound, StoreUnavailable
 from dpiqa.objects.files import LocalFiles
 from dpiqa.pipeline.feeder import Feeder
-from dpiqa.requirements.images import PairReader
-from dpiqa.requirements.pairs import Pair
+from dpiqa.requirement import Pair, RequirementRequest
+from dpiqa.requirements.builder import Workshop, create, prepare_again
+from dpiqa.requirements.pair_images import PairReader
 from dpiqa.requirements.pending import prepare_pending
-from dpiqa.requirements.prepare import Workshop, create, prepare_again
-from dpiqa.requirements.request import RequirementRequest
-from dpiqa.requirements.store import find
 from dpiqa.storage import requirements as rows
-from dpiqa.storage.requirement_pages import show_requirement
-from dpiqa.storage.sessions import transaction
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.requirement_queries import show_requirement
+from dpiqa.storage.requirements import find
 from dpiqa.types import Direction, RequirementState
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)

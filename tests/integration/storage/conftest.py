@@ -1,7 +1,7 @@
 import pytest
 from support.ledger import BOTH, Ledger
 
-from dpiqa.storage.sessions import make_engine
+from dpiqa.storage.engine import make_engine
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from support.ledger import BOTH, refs
 
-from dpiqa.messages import Queue
-from dpiqa.storage import ledger
+from dpiqa.doorbell import Queue
 from dpiqa.storage.counts import fold_counts
-from dpiqa.storage.locks import Lock
-from dpiqa.storage.queries import workers
-from dpiqa.storage.sessions import transaction
+from dpiqa.storage.engine import Lock, transaction
+from dpiqa.storage.feed import feed, ring_now
+from dpiqa.storage.outcomes import Postponed, Release
+from dpiqa.storage.workers import heartbeat, leave, workers
 from dpiqa.types import JobState, Stage
 
 
@@ -35,10 +35,10 @@ def test_the_window_bounds_what_is_announced(book):
 
 def test_what_was_just_added_is_rung_at_once_within_the_window(book):
     ids = book.add(book.watch(), refs(50))
-    assert rung(book.do(ledger.ring_now, ids, window=30, chunk=8)) == ids[:30]
-    assert book.do(ledger.ring_now, ids, window=30, chunk=8) == []
-    assert rung(book.do(ledger.ring_now, ids, window=50, chunk=8)) == ids[30:]
-    assert book.do(ledger.ring_now, []) == []
+    assert rung(book.do(ring_now, ids, window=30, chunk=8)) == ids[:30]
+    assert book.do(ring_now, ids, window=30, chunk=8) == []
+    assert rung(book.do(ring_now, ids, window=50, chunk=8)) == ids[30:]
+    assert book.do(ring_now, []) == []
 
 
 def test_lost_doorbells_are_rung_again(book):
@@ -89,14 +89,14 @@ def test_chunks_are_of_one_queue_and_profile(book):
 def test_work_that_is_not_due_is_not_rung(book):
     _, ids = book.submit(refs(3))
     claims = book.claim(ids)
-    book.record([ledger.Postponed(claim, 60) for claim in claims[:2]] + [ledger.Release(claims[2])])
+    book.record([Postponed(claim, 60) for claim in claims[:2]] + [Release(claims[2])])
     assert rung(book.feed()) == ids[2:]
 
 
 def test_only_one_feeder_at_a_time(book):
     _, ids = book.submit(refs(5))
     with transaction(book.engine) as c:
-        held = ledger.feed(c, window=10, rering_seconds=60, chunk=2, empty_queues=set())
+        held = feed(c, window=10, rering_seconds=60, chunk=2, empty_queues=set())
         assert book.feed() == []
     assert rung(held) == ids
 
@@ -147,16 +147,16 @@ def test_the_rate_and_the_time_left_come_from_the_last_minute(book):
 
 
 def test_workers_are_known_while_they_say_so(book):
-    book.do(ledger.heartbeat, "w1", Stage.STUDENT, "s1")
-    book.do(ledger.heartbeat, "w1", Stage.STUDENT, "s2")
+    book.do(heartbeat, "w1", Stage.STUDENT, "s1")
+    book.do(heartbeat, "w1", Stage.STUDENT, "s2")
     assert [(w.id, w.scorer_id) for w in book.do(workers)] == [("w1", "s2")]
     book.sql("UPDATE workers SET seen_at = seen_at - interval '2 minutes'")
     assert book.do(workers) == []
     book.sql("UPDATE workers SET seen_at = seen_at - interval '1 day'")
     book.feed()
     assert book.one("SELECT count(*) FROM workers") == 0
-    book.do(ledger.heartbeat, "w1", Stage.STUDENT, "s2")
-    book.do(ledger.leave, "w1")
+    book.do(heartbeat, "w1", Stage.STUDENT, "s2")
+    book.do(leave, "w1")
     assert book.do(workers) == []
 
 

@@ -6,7 +6,10 @@ from datetime import timedelta
 import pytest
 from support.ledger import T0, ref, refs
 
-from dpiqa.storage import ledger
+from dpiqa.storage.images import add_images, remove_objects
+from dpiqa.storage.leases import renew
+from dpiqa.storage.listings import start_listing
+from dpiqa.storage.outcomes import Scored
 from dpiqa.types import JobState, Removal, Stage
 
 
@@ -100,8 +103,8 @@ def test_overwritten_back_and_forth_the_first_bytes_count_again(book):
 def test_deleted_before_it_was_scored(book):
     watch = book.watch()
     ids = book.add(watch, [ref("a", at=0), ref("b", at=0)])
-    assert book.do(ledger.remove_objects, [gone("a", at=5), gone("never-seen", at=5)]) == 1
-    assert book.do(ledger.remove_objects, [gone("a", at=5)]) == 0
+    assert book.do(remove_objects, [gone("a", at=5), gone("never-seen", at=5)]) == 1
+    assert book.do(remove_objects, [gone("a", at=5)]) == 0
     assert book.states(watch) == {"queued": 1, "deleted": 1}
     assert book.current("a") is None
     assert [claim.ref.key for claim in book.claim(ids)] == ["b"]
@@ -110,9 +113,9 @@ def test_deleted_before_it_was_scored(book):
 def test_deleted_while_a_worker_holds_it_is_not_scored(book):
     watch = book.watch()
     claims = book.claim(book.add(watch, [ref("a", at=0)]))
-    book.do(ledger.remove_objects, [gone("a", at=5)])
-    assert book.do(ledger.renew, [(c.item_id, c.fence) for c in claims], 60) == set()
-    recorded = book.record([ledger.Scored(c, 0.5, c.ref.etag) for c in claims])
+    book.do(remove_objects, [gone("a", at=5)])
+    assert book.do(renew, [(c.item_id, c.fence) for c in claims], 60) == set()
+    recorded = book.record([Scored(c, 0.5, c.ref.etag) for c in claims])
     assert (recorded.n_recorded, recorded.n_stale) == (0, 1)
     assert book.states(watch) == {"deleted": 1}
     assert book.one("SELECT count(*) FROM scores") == 0
@@ -121,7 +124,7 @@ def test_deleted_while_a_worker_holds_it_is_not_scored(book):
 def test_deleted_after_it_was_scored_stops_counting(book):
     watch = book.watch()
     book.score(book.add(watch, [ref("a", at=0)]))
-    book.do(ledger.remove_objects, [gone("a", at=5)])
+    book.do(remove_objects, [gone("a", at=5)])
     assert book.one("SELECT current FROM results") is False
     assert book.states(watch) == {"scored": 1}
 
@@ -132,7 +135,7 @@ def test_deleted_and_uploaded_again_with_the_same_bytes_is_current_again(book, s
     ids = book.add(watch, [ref("a", "e1", at=0)])
     if scored_first:
         book.score(ids)
-    book.do(ledger.remove_objects, [gone("a", at=5)])
+    book.do(remove_objects, [gone("a", at=5)])
     again = book.add(watch, [ref("a", "e1", at=9)])
     assert again == ([] if scored_first else ids)
     assert book.current("a") == "e1"
@@ -145,17 +148,17 @@ def test_deleted_and_uploaded_again_with_the_same_bytes_is_current_again(book, s
 def test_an_old_lease_cannot_record_an_item_that_was_opened_again(book):
     watch = book.watch()
     old = book.claim(book.add(watch, [ref("a", "e1", at=0)]))
-    book.do(ledger.remove_objects, [gone("a", at=5)])
+    book.do(remove_objects, [gone("a", at=5)])
     book.add(watch, [ref("a", "e1", at=9)])
     assert len(book.claim([old[0].item_id], owner="w2")) == 1
-    assert book.record([ledger.Scored(c, 0.5, c.ref.etag) for c in old]).n_stale == 1
+    assert book.record([Scored(c, 0.5, c.ref.etag) for c in old]).n_stale == 1
     assert book.states(watch) == {"leased": 1}
 
 
 def test_late_news_of_a_deleted_object_do_not_revive_it(book):
     watch = book.watch()
     book.add(watch, [ref("a", "e1", sequencer="05")])
-    book.do(ledger.remove_objects, [gone("a", sequencer="07")])
+    book.do(remove_objects, [gone("a", sequencer="07")])
     assert book.add(watch, [ref("a", "e1", sequencer="05"), ref("a", "e0", sequencer="03")]) == []
     assert book.states(watch) == {"deleted": 2}
     job, ids = book.submit([ref("a", "e1", sequencer="05")])  # a listing from before the removal
@@ -167,7 +170,7 @@ def test_late_news_of_a_deleted_object_do_not_revive_it(book):
 def test_an_older_removal_does_not_remove_what_was_written_since(book):
     watch = book.watch()
     (item,) = book.add(watch, [ref("a", "e2", at=9, sequencer="09")])
-    assert book.do(ledger.remove_objects, [gone("a", at=5, sequencer="05")]) == 0
+    assert book.do(remove_objects, [gone("a", at=5, sequencer="05")]) == 0
     assert book.current("a") == "e2"
     assert book.item("a").id == item
     assert book.states(watch) == {"queued": 1}
@@ -177,10 +180,10 @@ def test_removing_one_version_leaves_the_others(book):
     watch = book.watch()
     book.score(book.add(watch, [ref("a", "e1", at=0, version_id="v1")]))
     book.add(watch, [ref("a", "e2", at=5, version_id="v2")])
-    assert book.do(ledger.remove_objects, [gone("a", at=9, version_id="v1")]) == 1
+    assert book.do(remove_objects, [gone("a", at=9, version_id="v1")]) == 1
     assert book.current("a") == "e2"
     assert book.states(watch) == {"scored": 1, "queued": 1}
-    assert book.do(ledger.remove_objects, [gone("a", at=9, version_id="v2")]) == 1
+    assert book.do(remove_objects, [gone("a", at=9, version_id="v2")]) == 1
     assert book.current("a") is None
 
 
@@ -199,7 +202,7 @@ def test_a_second_submit_scores_nothing_twice(book_with_teacher):
     book.score(ids[4:])
     known = book.claim(again)
     assert [claim.known_score for claim in known] == [0.9] * 4  # of the student: nothing to compute
-    book.record([ledger.Scored(c, c.known_score, c.ref.etag) for c in known])
+    book.record([Scored(c, c.known_score, c.ref.etag) for c in known])
     teacher = [row.id for row in book.sql("SELECT id FROM items WHERE state = 'queued' ORDER BY id")]
     for stage_ids in (teacher[:2], teacher[2:]):
         book.score(stage_ids, stage=Stage.TEACHER, value=lambda c: 0.6 if c.known_score is None else c.known_score)
@@ -213,7 +216,7 @@ def test_a_second_submit_scores_nothing_twice(book_with_teacher):
 
 
 def test_two_jobs_add_the_same_images_at_the_same_time(book):
-    jobs = [book.do(ledger.start_listing, book.job().id, 60) for _ in range(8)]
+    jobs = [book.do(start_listing, book.job().id, 60) for _ in range(8)]
     images = refs(200)
     with ThreadPoolExecutor(8) as pool:
         added = list(pool.map(lambda pair: book.add(pair[1], images[:: 1 if pair[0] % 2 else -1]), enumerate(jobs)))
@@ -239,7 +242,7 @@ def test_images_without_an_etag_wait_for_the_reader_to_say_which(book):
     (item,) = book.add(watch, [ref("a", "", at=5)])
     assert book.current("a") == "e1"
     (claim,) = book.claim([item])
-    book.record([ledger.Scored(claim, 0.5, "e2")])  # these bytes are another image: it enters the job
+    book.record([Scored(claim, 0.5, "e2")])  # these bytes are another image: it enters the job
     assert book.current("a") == "e2"
     assert book.states(watch) == {"scored": 1, "superseded": 1, "queued": 1}
     assert book.add(watch, [ref("a", "", at=9)]) == [item]
@@ -252,10 +255,10 @@ def test_a_page_of_a_thousand_is_quick_and_whole(book):
 
 
 def test_an_aborted_transaction_leaves_no_trace(book):
-    job = book.do(ledger.start_listing, book.job().id, 60)
+    job = book.do(start_listing, book.job().id, 60)
 
     def fail(c):
-        ledger.add_images(c, job, refs(3))
+        add_images(c, job, refs(3))
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):

@@ -1,7 +1,9 @@
 import pytest
 from support.ledger import STUDENT, ref, refs
 
-from dpiqa.storage import ledger
+from dpiqa.storage import leases
+from dpiqa.storage.leases import renew
+from dpiqa.storage.outcomes import Changed, Failed, Gone, Postponed, Rejected, Release, Scored
 from dpiqa.types import Stage
 
 
@@ -23,16 +25,16 @@ def test_a_claim_keeps_to_its_stage_and_its_profiles(book):
     _, ids = book.submit(refs(2))
     assert book.claim(ids, stage=Stage.TEACHER) == []
     asked = {"stage": Stage.STUDENT, "owner": "w", "lease_seconds": 60}
-    assert book.do(ledger.claim, ids, **asked, scorer_id={"other@1": "x"}) == []
-    assert book.do(ledger.claim, ids, **asked, scorer_id={}) == []
-    assert len(book.do(ledger.claim, ids, **asked, scorer_id={"alone@1": STUDENT.scorer_id})) == 2
+    assert book.do(leases.claim, ids, **asked, scorer_id={"other@1": "x"}) == []
+    assert book.do(leases.claim, ids, **asked, scorer_id={}) == []
+    assert len(book.do(leases.claim, ids, **asked, scorer_id={"alone@1": STUDENT.scorer_id})) == 2
 
 
 def test_a_mapping_names_the_known_score_of_each_profile(book):
     book.score(book.submit(refs(1))[1], value=0.7)
     _, ids = book.submit(refs(1), profile=book.profile.model_copy(update={"version": 2}))
     claims = book.do(
-        ledger.claim, ids, stage=Stage.STUDENT, owner="w", lease_seconds=60, scorer_id={"alone@2": STUDENT.scorer_id}
+        leases.claim, ids, stage=Stage.STUDENT, owner="w", lease_seconds=60, scorer_id={"alone@2": STUDENT.scorer_id}
     )
     assert [claim.known_score for claim in claims] == [0.7]
 
@@ -40,7 +42,7 @@ def test_a_mapping_names_the_known_score_of_each_profile(book):
 def test_a_renewed_lease_outlives_its_first_end(book):
     _, ids = book.submit(refs(2))
     kept, dropped = book.claim(ids, lease_seconds=0.05)
-    assert book.do(ledger.renew, [(kept.item_id, kept.fence)], 60) == {kept.item_id}
+    assert book.do(renew, [(kept.item_id, kept.fence)], 60) == {kept.item_id}
     book.sql("SELECT pg_sleep(0.1)")
     again = book.claim([dropped.item_id], owner="w2") + book.claim([kept.item_id], owner="w2")
     assert [claim.item_id for claim in again] == [dropped.item_id]
@@ -52,21 +54,21 @@ def test_a_stale_fence_changes_nothing(book):
     book.expire([item])
     (new,) = book.claim([item], owner="w2")
     assert new.fence == old.fence + 1
-    assert book.do(ledger.renew, [(item, old.fence)], 60) == set()
+    assert book.do(renew, [(item, old.fence)], 60) == set()
     every = [
-        ledger.Scored(old, 0.1, old.ref.etag),
-        ledger.Rejected(old, "corrupt"),
-        ledger.Gone(old),
-        ledger.Changed(old, ref("k00000", "e9", at=99)),
-        ledger.Postponed(old, 5),
-        ledger.Failed(old, "x"),
-        ledger.Release(old),
+        Scored(old, 0.1, old.ref.etag),
+        Rejected(old, "corrupt"),
+        Gone(old),
+        Changed(old, ref("k00000", "e9", at=99)),
+        Postponed(old, 5),
+        Failed(old, "x"),
+        Release(old),
     ]
     for outcome in every:
         assert book.record([outcome]).n_stale == 1
     assert book.states(job) == {"leased": 1}
-    assert book.record([ledger.Scored(new, 0.8, new.ref.etag)]).n_recorded == 1
-    assert book.record([ledger.Scored(new, 0.8, new.ref.etag)]).n_stale == 1  # the answer to COMMIT was lost
+    assert book.record([Scored(new, 0.8, new.ref.etag)]).n_recorded == 1
+    assert book.record([Scored(new, 0.8, new.ref.etag)]).n_stale == 1  # the answer to COMMIT was lost
     assert book.one("SELECT score FROM scores") == 0.8
     assert book.one("SELECT count(*) FROM images") == 1
 
@@ -115,7 +117,7 @@ def test_what_was_refused_as_a_suspect_is_rung_again_at_once(book):
 def test_postponed_work_waits_its_time(book, delay):
     _, (item,) = book.submit(refs(1))
     (claim,) = book.claim([item])
-    book.record([ledger.Postponed(claim, delay, "S3 is down")])
+    book.record([Postponed(claim, delay, "S3 is down")])
     assert len(book.claim([item])) == (delay == 0)
     book.sql("SELECT pg_sleep(0.25)")
     assert len(book.claim([item])) == (delay > 0)

@@ -5,7 +5,8 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from support.ledger import BOTH, STUDENT, TEACHER, ref, refs
 
-from dpiqa.storage import ledger
+from dpiqa.storage.outcomes import Changed, Failed, Gone, Postponed, Rejected, Release, Scored
+from dpiqa.storage.workers import heartbeat
 from dpiqa.types import JobState, Reason, Route, Stage
 
 
@@ -34,13 +35,13 @@ def test_one_batch_of_every_outcome(book):
     new = ref(changed.ref.key, "etag-new", at=60)
     recorded = book.record(
         [
-            ledger.Release(released),
-            ledger.Failed(failed, "boom\x00 \udc80"),
-            ledger.Postponed(postponed, 60, "S3 is down"),
-            ledger.Changed(changed, new),
-            ledger.Gone(gone),
-            ledger.Rejected(rejected, Reason.TRUNCATED, "ends at byte 12"),
-            ledger.Scored(scored, 0.9, scored.ref.etag),
+            Release(released),
+            Failed(failed, "boom\x00 \udc80"),
+            Postponed(postponed, 60, "S3 is down"),
+            Changed(changed, new),
+            Gone(gone),
+            Rejected(rejected, Reason.TRUNCATED, "ends at byte 12"),
+            Scored(scored, 0.9, scored.ref.etag),
         ]
     )
     assert (recorded.n_recorded, recorded.n_stale) == (7, 0)
@@ -58,7 +59,7 @@ def test_a_changed_object_wins_even_where_its_clock_runs_behind(book):
     """A multipart upload carries the time of its start: what a worker reads now is newer, whatever it says."""
     watch = book.watch()
     (claim,) = book.claim(book.add(watch, [ref("a", "e1", at=60)]))
-    book.record([ledger.Changed(claim, ref("a", "e2", at=0))])
+    book.record([Changed(claim, ref("a", "e2", at=0))])
     assert book.current("a") == "e2"
     assert book.states(watch) == {"superseded": 1, "queued": 1}
 
@@ -67,7 +68,7 @@ def test_a_changed_object_does_not_win_over_what_was_heard_since(book):
     watch = book.watch()
     (claim,) = book.claim(book.add(watch, [ref("a", "e1", at=0)]))
     book.add(watch, [ref("a", "e3", at=9)])
-    book.record([ledger.Changed(claim, ref("a", "e2", at=5))])
+    book.record([Changed(claim, ref("a", "e2", at=5))])
     assert book.current("a") == "e3"
     assert book.states(watch) == {"superseded": 2, "queued": 1}
 
@@ -75,7 +76,7 @@ def test_a_changed_object_does_not_win_over_what_was_heard_since(book):
 def test_bytes_of_another_version_are_scored_as_that_version(book):
     watch = book.watch()
     (claim,) = book.claim(book.add(watch, [ref("a", "e1")]))
-    book.record([ledger.Scored(claim, 0.9, "e2", "v2")])
+    book.record([Scored(claim, 0.9, "e2", "v2")])
     assert book.one("SELECT count(*) FROM scores") == 0
     assert book.current("a") == "e2"
     assert book.item("a", etag="e1").state == "superseded"
@@ -88,7 +89,7 @@ def test_written_again_while_a_worker_found_nothing(book):
     watch = book.watch()
     (claim,) = book.claim(book.add(watch, [ref("a", "e1", at=0)]))
     book.add(watch, [ref("a", "e1", at=9)])
-    book.record([ledger.Gone(claim)])
+    book.record([Gone(claim)])
     assert book.current("a") == "e1"
     assert book.states(watch) == {"queued": 1}
 
@@ -97,7 +98,7 @@ def test_written_again_while_a_worker_found_nothing(book):
 def test_no_score_is_anything_but_a_number(book, value):
     job, (item,) = book.submit(refs(1))
     (claim,) = book.claim([item])
-    book.record([ledger.Scored(claim, value, claim.ref.etag)])
+    book.record([Scored(claim, value, claim.ref.etag)])
     assert book.item("k00000").reason == "non_finite_score"
     assert book.report(job).failures == {Reason.NON_FINITE_SCORE: 1}
     book.score(book.submit(refs(1, start=1))[1])
@@ -110,7 +111,7 @@ def test_one_outcome_the_database_refuses_undoes_its_batch(book):
     job, ids = book.submit(refs(2))
     claims = book.claim(ids)
     with pytest.raises(IntegrityError):
-        book.record([ledger.Scored(claims[0], 0.5, "etag-0"), ledger.Rejected(claims[1], "no such reason")])
+        book.record([Scored(claims[0], 0.5, "etag-0"), Rejected(claims[1], "no such reason")])
     assert book.states(job) == {"leased": 2}
     assert book.one("SELECT count(*) FROM scores") == 0
 
@@ -120,7 +121,7 @@ def test_errors_end_an_item_only_after_the_last_retry(book):
     for n in range(5):
         assert book.states(job) == {"queued": 1}, n
         (claim,) = book.claim([item])
-        book.record([ledger.Failed(claim, f"error {n}")])
+        book.record([Failed(claim, f"error {n}")])
     row = book.item("k00000")
     assert (row.state, row.reason, row.detail, row.errors) == ("dead", "repeated_errors", "error 4", 5)
     assert book.report(job).job.state is JobState.COMPLETE
@@ -129,8 +130,8 @@ def test_errors_end_an_item_only_after_the_last_retry(book):
 def test_two_jobs_record_the_same_image_and_the_first_score_stays(book):
     (first, (a,)), (second, (b,)) = book.submit(refs(1)), book.submit(refs(1))
     one, two = book.claim([a])[0], book.claim([b])[0]
-    book.record([ledger.Scored(one, 0.3, "etag-0")])
-    book.record([ledger.Scored(two, 0.8, "etag-0")])
+    book.record([Scored(one, 0.3, "etag-0")])
+    book.record([Scored(two, 0.8, "etag-0")])
     assert book.one("SELECT score FROM scores") == 0.3
     assert book.one("SELECT score FROM results") == 0.3
     assert [book.report(job).job.state for job in (first, second)] == ["complete", "complete"]
@@ -143,7 +144,7 @@ def test_two_jobs_record_the_same_images_at_the_same_time(book_with_teacher):
 
     def record(n):
         order = claims[n] if n % 2 else claims[n][::-1]
-        return book.record([ledger.Scored(c, 0.1 * n + 0.001 * i, c.ref.etag) for i, c in enumerate(order)])
+        return book.record([Scored(c, 0.1 * n + 0.001 * i, c.ref.etag) for i, c in enumerate(order)])
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(one.n_recorded for one in pool.map(record, range(6))) == 240
@@ -171,12 +172,12 @@ def test_borderline_images_go_on_to_the_teacher_with_a_provisional_result(book_w
     report = book.report(job)
     assert report.open_by_stage == {Stage.TEACHER: 2}
     assert report.waiting_for == "a teacher worker: 2 items"
-    book.do(ledger.heartbeat, "t1", Stage.TEACHER, TEACHER.scorer_id)
+    book.do(heartbeat, "t1", Stage.TEACHER, TEACHER.scorer_id)
     assert book.report(job).waiting_for is None
 
     claims = book.claim(recorded.teacher_items, stage=Stage.TEACHER)
     assert [claim.student_score for claim in claims] == [0.5, 0.45]
-    book.record([ledger.Scored(c, 0.77, c.ref.etag) for c in claims], stage=Stage.TEACHER)
+    book.record([Scored(c, 0.77, c.ref.etag) for c in claims], stage=Stage.TEACHER)
     (result, *_) = book.sql("SELECT * FROM results WHERE student_score = 0.5")
     assert (result.score, result.teacher_score, result.stage, result.status) == (0.77, 0.77, "teacher", "final")
     assert (result.scorer_id, result.route) == (TEACHER.scorer_id, "borderline")
@@ -188,8 +189,8 @@ def test_what_the_teacher_cannot_score_keeps_the_students_score_as_final(book_wi
     book = book_with_teacher
     job, ids = book.submit(refs(4))
     rejected, dead = book.claim(book.score(ids, value=0.5).teacher_items, stage=Stage.TEACHER)
-    book.record([ledger.Rejected(rejected, Reason.DEVICE_MEMORY)], stage=Stage.TEACHER)
-    book.record([ledger.Failed(dead, "x")], stage=Stage.TEACHER, max_errors=1)
+    book.record([Rejected(rejected, Reason.DEVICE_MEMORY)], stage=Stage.TEACHER)
+    book.record([Failed(dead, "x")], stage=Stage.TEACHER, max_errors=1)
     assert book.states(job) == {"scored": 2, "rejected": 1, "dead": 1}
     assert {(r.score, r.status) for r in book.sql("SELECT score, status FROM results")} == {(0.5, "final")}
 
@@ -241,7 +242,7 @@ def test_an_image_scored_while_another_took_its_place_does_not_count(book):
     watch = book.watch()
     (claim,) = book.claim(book.add(watch, [ref("a", "e1", at=0)]))
     book.add(watch, [ref("a", "e2", at=5)])
-    book.record([ledger.Scored(claim, 0.5, "e1")])  # it had read the old bytes before
+    book.record([Scored(claim, 0.5, "e1")])  # it had read the old bytes before
     assert book.states(watch) == {"scored": 1, "queued": 1}
     assert book.one("SELECT current FROM results WHERE etag = 'e1'") is False
 
@@ -250,4 +251,4 @@ def test_claims_of_another_profile_are_a_mistake(book):
     _, ids = book.submit(refs(1))
     claims = book.claim(ids)
     with pytest.raises(ValueError, match="both@1"):
-        book.record([ledger.Release(claim) for claim in claims], profile=BOTH)
+        book.record([Release(claim) for claim in claims], profile=BOTH)

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 
 from dpiqa.errors import ConfigurationError, NotFound
-from dpiqa.requirements.pairs import Pair
-from dpiqa.requirements.prepared import Preparation, Stability
-from dpiqa.requirements.request import RequirementRequest
-from dpiqa.requirements.store import find
+from dpiqa.requirement import Pair, Preparation, RequirementRequest, Stability
 from dpiqa.storage import requirements as rows
-from dpiqa.storage.requirement_features import read_preparations, save_preparation
-from dpiqa.storage.requirement_pages import list_requirements
+from dpiqa.storage.requirement_queries import list_requirements
+from dpiqa.storage.requirements import find, read_preparations, save_preparation
 from dpiqa.types import Direction, RequirementState
 
 DIGESTS = list("abcde")

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.storage import schema
-from dpiqa.storage.sessions import make_engine, transaction
+from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.tables import metadata
 
 _OBJECTS = text(

@@ -7,8 +7,8 @@ from sqlalchemy import event, text
 from support.ledger import ALONE, BOTH, STUDENT, TEACHER, Ledger, ref, refs
 
 from dpiqa.errors import InvalidRequest, NotFound
-from dpiqa.storage import queries
-from dpiqa.storage.queries import ScoreFilter
+from dpiqa.storage.job_queries import job_items, list_jobs
+from dpiqa.storage.scores import ScoreFilter, count, lookup, percentile, scores
 from dpiqa.types import ItemState, ResultStatus, Stage
 
 
@@ -16,7 +16,7 @@ def walk(book, chosen, *, limit=7, sort="score"):
     """Every row, page by page."""
     rows, cursor = [], None
     while True:
-        page = book.do(queries.scores, chosen, sort=sort, limit=limit, cursor=cursor)
+        page = book.do(scores, chosen, sort=sort, limit=limit, cursor=cursor)
         assert len(page.rows) <= limit
         rows += page.rows
         cursor = page.next_cursor
@@ -76,11 +76,11 @@ def test_old_versions_come_only_when_asked_for(book):
 
 def test_rows_that_change_meanwhile_do_not_disturb_the_rest(scored):
     chosen = ScoreFilter(profile=ALONE.id)
-    first = scored.do(queries.scores, chosen, limit=20)
+    first = scored.do(scores, chosen, limit=20)
     scored.score(scored.submit(refs(20, start=500))[1], value=0.0)
     rest, cursor = [], first.next_cursor
     while cursor:
-        page = scored.do(queries.scores, chosen, limit=20, cursor=cursor)
+        page = scored.do(scores, chosen, limit=20, cursor=cursor)
         rest, cursor = rest + page.rows, page.next_cursor
     seen = [row.image_id for row in first.rows + rest]
     assert len(seen) == len(set(seen))
@@ -92,31 +92,31 @@ def test_rows_that_change_meanwhile_do_not_disturb_the_rest(scored):
 )
 def test_cursors_that_are_not_ours_are_refused(book, cursor):
     with pytest.raises(InvalidRequest):
-        book.do(queries.scores, ScoreFilter(), cursor=cursor)
+        book.do(scores, ScoreFilter(), cursor=cursor)
     with pytest.raises(InvalidRequest):
-        book.do(queries.list_jobs, cursor=cursor)
+        book.do(list_jobs, cursor=cursor)
 
 
 def test_a_cursor_serves_only_its_own_question(scored):
-    cursor = scored.do(queries.scores, ScoreFilter(), limit=5).next_cursor
+    cursor = scored.do(scores, ScoreFilter(), limit=5).next_cursor
     for chosen, sort in ((ScoreFilter(bucket="photos"), "score"), (ScoreFilter(), "-score")):
         with pytest.raises(InvalidRequest, match="another question"):
-            scored.do(queries.scores, chosen, sort=sort, cursor=cursor)
+            scored.do(scores, chosen, sort=sort, cursor=cursor)
 
 
 @pytest.mark.parametrize("limit", [0, 1001, -1])
 def test_a_page_has_its_limits(book, limit):
     with pytest.raises(InvalidRequest):
-        book.do(queries.scores, ScoreFilter(), limit=limit)
+        book.do(scores, ScoreFilter(), limit=limit)
 
 
 def test_percentile_and_count(scored):
     chosen = ScoreFilter(profile=ALONE.id)
-    assert scored.do(queries.count, chosen) == 60
-    threshold = scored.do(queries.percentile, chosen, 0.05)
+    assert scored.do(count, chosen) == 60
+    threshold = scored.do(percentile, chosen, 0.05)
     assert threshold == 0.0
-    assert scored.do(queries.percentile, chosen, 1.0) == 0.5
-    assert scored.do(queries.percentile, ScoreFilter(bucket="none"), 0.05) is None
+    assert scored.do(percentile, chosen, 1.0) == 0.5
+    assert scored.do(percentile, ScoreFilter(bucket="none"), 0.05) is None
 
 
 def test_lookup_gives_every_score_with_its_provenance(engine):
@@ -125,7 +125,7 @@ def test_lookup_gives_every_score_with_its_provenance(engine):
     book.score(book.add(watch, [ref("a", "e1", at=0)]), value=0.9)
     teacher = book.score(book.add(watch, [ref("a", "e2", at=5)]), value=0.5).teacher_items
     book.score(teacher, stage=Stage.TEACHER, value=0.6)
-    found = book.do(queries.lookup, "photos", "a")
+    found = book.do(lookup, "photos", "a")
     assert not found.deleted
     assert {(s.etag, s.scorer_id, s.score, s.current) for s in found.scores} == {
         ("e2", STUDENT.scorer_id, 0.5, True),
@@ -136,25 +136,25 @@ def test_lookup_gives_every_score_with_its_provenance(engine):
     assert {s.card["name"] for s in found.scores} == {"student", "teacher"}
     assert [(r.etag, r.score, r.current) for r in found.results] == [("e2", 0.6, True), ("e1", 0.9, False)]
     with pytest.raises(NotFound):
-        book.do(queries.lookup, "photos", "b")
+        book.do(lookup, "photos", "b")
 
 
 def test_jobs_and_items_are_paged(book):
     jobs = [book.submit(refs(5))[0].id for _ in range(5)]
-    first = book.do(queries.list_jobs, limit=3)
-    second = book.do(queries.list_jobs, limit=3, cursor=first.next_cursor)
+    first = book.do(list_jobs, limit=3)
+    second = book.do(list_jobs, limit=3, cursor=first.next_cursor)
     assert [job.id for job in first.rows + second.rows] == jobs[::-1]
     assert second.next_cursor is None
-    ids = [row.id for row in book.do(queries.job_items, jobs[0], limit=1000).rows]
+    ids = [row.id for row in book.do(job_items, jobs[0], limit=1000).rows]
     book.score(ids[:2])
-    page = book.do(queries.job_items, jobs[0], ItemState.QUEUED, limit=2)
-    rest = book.do(queries.job_items, jobs[0], ItemState.QUEUED, limit=2, cursor=page.next_cursor)
+    page = book.do(job_items, jobs[0], ItemState.QUEUED, limit=2)
+    rest = book.do(job_items, jobs[0], ItemState.QUEUED, limit=2, cursor=page.next_cursor)
     assert [row.id for row in page.rows + rest.rows] == ids[2:]
-    assert book.do(queries.job_items, jobs[0], ItemState.DEAD).rows == []
+    assert book.do(job_items, jobs[0], ItemState.DEAD).rows == []
     with pytest.raises(InvalidRequest):
-        book.do(queries.job_items, jobs[0], limit=2, cursor=page.next_cursor)
+        book.do(job_items, jobs[0], limit=2, cursor=page.next_cursor)
     with pytest.raises(NotFound):
-        book.do(queries.job_items, uuid4())
+        book.do(job_items, uuid4())
 
 
 _MANY = text(
@@ -176,7 +176,7 @@ def explain(book, chosen, *, sort, cursor):
     heard = []
     with book.engine.connect() as c:
         event.listen(c, "before_cursor_execute", lambda *call: heard.append((call[2], call[3])))
-        queries.scores(c, chosen, sort=sort, limit=100, cursor=cursor)
+        scores(c, chosen, sort=sort, limit=100, cursor=cursor)
         statement, values = heard[0]
         return [row[0] for row in c.exec_driver_sql("EXPLAIN (ANALYZE, BUFFERS OFF) " + statement, values)]
 
@@ -194,7 +194,7 @@ def test_a_page_deep_inside_reads_little_by_the_index(book):
         (bucket, "-score", "results_by_bucket_score"),
         (whole, "updated", "results_by_time"),
     ):
-        cursor = book.do(queries.scores, chosen, sort=sort, limit=1000, cursor=None).next_cursor
+        cursor = book.do(scores, chosen, sort=sort, limit=1000, cursor=None).next_cursor
         plan = explain(book, chosen, sort=sort, cursor=cursor)
         words = "\n".join(plan)
         assert f"using {index} " in words, words

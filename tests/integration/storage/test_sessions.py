@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from dpiqa.errors import ConfigurationError, DatabaseUnavailable
-from dpiqa.storage.sessions import make_engine, retrying, transaction
+from dpiqa.storage.engine import make_engine, retrying, transaction
 
 
 def fails(url, **options):

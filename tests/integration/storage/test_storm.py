@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from support.ledger import T0, ref, refs
 
-from dpiqa.storage import ledger
+from dpiqa.storage.images import remove_objects
+from dpiqa.storage.outcomes import Scored
 from dpiqa.types import JobState, Removal, Stage
 
 WORKERS = 6
@@ -61,7 +62,7 @@ class Storm:
 
     def chunk(self, dice, n, ids, stage):
         claims = self.book.claim(ids, stage=stage, owner=f"w{n}", lease_seconds=LEASE, max_crashes=10_000)
-        said = [ledger.Scored(c, dice.uniform(0.3, 0.7), c.ref.etag) for c in claims]
+        said = [Scored(c, dice.uniform(0.3, 0.7), c.ref.etag) for c in claims]
         dice.shuffle(said)
         fate = dice.random()
         if fate < 0.15:  # killed
@@ -127,7 +128,7 @@ def test_overwrites_and_removals_in_the_storm_leave_the_newest_version_scored(bo
             i = dice.randrange(60)
             if dice.random() < 0.2:
                 when = T0.replace(minute=at // 60, second=at % 60)
-                book.do(ledger.remove_objects, [Removal(bucket="photos", key=f"k{i}", occurred_at=when)])
+                book.do(remove_objects, [Removal(bucket="photos", key=f"k{i}", occurred_at=when)])
             else:
                 late = dice.choice([0, 0, 0, 15])
                 book.add(watch, [ref(f"k{i}", f"k{i}-e{dice.randrange(4)}", at=at - late)])

@@ -8,11 +8,11 @@ import pytest
 from dpiqa.cli import checks, sources
 from dpiqa.cli.findings import Level
 from dpiqa.cli.watch import pace
+from dpiqa.doorbell import Queue
 from dpiqa.errors import ImageRejected, ObjectGone
-from dpiqa.messages import Queue
 from dpiqa.objects.files import LocalFiles
-from dpiqa.storage.queries import JobReport
-from dpiqa.storage.rows import Job
+from dpiqa.storage.job_queries import JobReport
+from dpiqa.storage.jobs import Job
 from dpiqa.types import ImageRef, JobKind, JobState, Reason
 
 
@@ -75,7 +75,7 @@ def executed(monkeypatch):
     [
         (["worker", "student"], "celery", {"DPIQA_WORKER_STAGE": "student"}),
         (["worker", "teacher"], "celery", {"DPIQA_WORKER_STAGE": "teacher"}),
-        (["listen"], "dpiqa.workers.listener", {"DPIQA_QUEUE_URL": "http://127.0.0.1:1/queue"}),
+        (["listen"], "dpiqa.pipeline.listener", {"DPIQA_QUEUE_URL": "http://127.0.0.1:1/queue"}),
         (["api", "--port", "8123"], "dpiqa.api", {"DPIQA_API_PORT": "8123"}),
         (["flower"], "celery", {"DPIQA_BROKER_URL": "redis://:hush@127.0.0.1:1/0"}),
     ],

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpiqa.addresses import parse_s3
 from dpiqa.cli import console, export
 from dpiqa.cli.addresses import parse_job_id, parse_percent
 from dpiqa.cli.progress import duration
 from dpiqa.cli.summary import percentiles
 from dpiqa.errors import InvalidRequest
-from dpiqa.objects.addresses import parse_s3
 from dpiqa.text import sanitise
 from dpiqa.types import ItemState
 

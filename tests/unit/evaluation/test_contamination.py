@@ -4,8 +4,8 @@ from dpiqa.datasets import DATASETS
 from dpiqa.evaluation import contamination as known
 from dpiqa.evaluation.contamination import contamination
 from dpiqa.evaluation.published import TABLE, published
+from dpiqa.models.brightness import BRIGHTNESS
 from dpiqa.models.cards import find_card
-from dpiqa.models.pixels import BRIGHTNESS
 
 
 def card(trained_on, figures=None):

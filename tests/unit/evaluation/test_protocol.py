@@ -15,7 +15,7 @@ from dpiqa.evaluation.correlation import agreement
 from dpiqa.evaluation.folder import write_evaluation
 from dpiqa.evaluation.protocol import choose, measure, measure_five
 from dpiqa.evaluation.scoring import Failure, Scored
-from dpiqa.models.pixels import BRIGHTNESS
+from dpiqa.models.brightness import BRIGHTNESS
 from dpiqa.types import Reason
 
 RNG = np.random.default_rng(1)

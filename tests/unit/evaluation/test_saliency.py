@@ -11,8 +11,8 @@ from dpiqa.evaluation.saliency import Saliency, saliency
 from dpiqa.imaging.distortions import distort
 from dpiqa.imaging.preprocessing import prepare
 from dpiqa.local import demo_photos
+from dpiqa.models.brightness import BRIGHTNESS, PixelScorer
 from dpiqa.models.loading import load_scorer
-from dpiqa.models.pixels import BRIGHTNESS, PixelScorer
 
 QUADRANTS = [(0, 0), (0, 1), (1, 0), (1, 1)]
 

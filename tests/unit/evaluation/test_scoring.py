@@ -9,8 +9,8 @@ from dpiqa.evaluation.evaluate import evaluate
 from dpiqa.evaluation.scoring import score_labelled
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
+from dpiqa.models.brightness import BRIGHTNESS, PixelScorer
 from dpiqa.models.loading import load_scorer
-from dpiqa.models.pixels import BRIGHTNESS, PixelScorer
 from dpiqa.types import Reason
 
 

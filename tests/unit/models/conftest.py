@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dpiqa.models.qfd import QfdConfig
+from dpiqa.models.quality_decoder import QfdConfig
 from dpiqa.models.student import Student, StudentConfig
 from dpiqa.models.teacher import Teacher, TeacherConfig, UnetConfig
 from dpiqa.models.vae import VaeConfig

@@ -5,8 +5,7 @@ from pydantic import ValidationError
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.models.cards import find_card
-from dpiqa.models.choice import ModelChoice, parse_choice
-from dpiqa.models.variants import chosen_card, require_role
+from dpiqa.models.choice import ModelChoice, chosen_card, parse_choice, require_role
 from dpiqa.profiles import Profile
 from dpiqa.types import ModelKind, Precision, Stage
 

@@ -14,7 +14,7 @@ from dpiqa.models.base import ModelCard
 from dpiqa.models.promptiqa.config import PromptIQAConfig
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import PromptIQAModel
-from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Direction, ModelKind
 
 GOLDEN = Path(__file__).parents[2] / "golden"

@@ -7,7 +7,7 @@ from support.promptiqa import write_tiny_promptiqa
 from dpiqa.errors import CheckpointError
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
-from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Direction
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)

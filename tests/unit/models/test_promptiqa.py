@@ -14,7 +14,7 @@ from dpiqa.models.base import Precision
 from dpiqa.models.promptiqa.attention import MultiViewAttention, TokenAttention
 from dpiqa.models.promptiqa.config import PromptIQAConfig
 from dpiqa.models.promptiqa.scorer import load_promptiqa
-from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Direction
 
 SCORES = np.linspace(0, 1, 6)

@@ -11,7 +11,7 @@ from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
-from dpiqa.requirements.prepared import PreparedRequirement
+from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import ModelKind
 
 

@@ -2,9 +2,9 @@ import os
 from dataclasses import replace
 
 import pytest
+from support.folder_store import FolderStore
 
 from dpiqa.errors import ConfigurationError, ImageRejected, ObjectChanged, ObjectGone
-from dpiqa.objects.folder import FolderStore
 from dpiqa.types import ImageRef, Reason
 
 

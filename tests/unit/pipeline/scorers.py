@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from dpiqa.models.base import DeviceMemoryError
-from dpiqa.models.pixels import BRIGHTNESS
+from dpiqa.models.brightness import BRIGHTNESS
 
 SIDE = 4
 NAN, POISON, BROKEN, HANG, NAN_IN_COMPANY = 251, 252, 253, 254, 250

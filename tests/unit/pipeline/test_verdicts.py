@@ -3,10 +3,8 @@ import uuid
 import pytest
 
 from dpiqa.errors import CheckpointError, ImageRejected, ObjectChanged, ObjectGone, StoreUnavailable, Unavailable
-from dpiqa.pipeline.backoff import delay
-from dpiqa.pipeline.verdicts import verdict
-from dpiqa.storage.outcomes import Changed, Failed, Gone, Postponed, Rejected
-from dpiqa.storage.rows import Claim
+from dpiqa.pipeline.failures import delay, verdict
+from dpiqa.storage.outcomes import Changed, Claim, Failed, Gone, Postponed, Rejected
 from dpiqa.types import ImageRef, Reason, Stage
 
 REF = ImageRef(bucket="b", key="k", etag="e")

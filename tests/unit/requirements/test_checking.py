@@ -5,11 +5,9 @@ import pytest
 from support.prompting import LineModel
 
 from dpiqa.errors import CheckpointError, InvalidRequest
-from dpiqa.requirements.checking import check
-from dpiqa.requirements.contradictions import ALIKE_DB, psnr
-from dpiqa.requirements.images import PairImages
-from dpiqa.requirements.pairs import Pair
-from dpiqa.requirements.prepared import Stability, checkpoint_of
+from dpiqa.requirement import Pair, Stability, checkpoint_of
+from dpiqa.requirements.checks import ALIKE_DB, check, psnr
+from dpiqa.requirements.pair_images import PairImages
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 

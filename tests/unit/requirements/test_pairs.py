@@ -3,8 +3,7 @@
 import pytest
 
 from dpiqa.errors import InvalidRequest, NotFound
-from dpiqa.requirements.pairs import MAX_PAIRS, Pair, check_pairs, is_far, read_pairs
-from dpiqa.requirements.request import RequirementRequest
+from dpiqa.requirement import MAX_PAIRS, Pair, RequirementRequest, check_pairs, is_far, read_pairs
 from dpiqa.types import Direction
 
 

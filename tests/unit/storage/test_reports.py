@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.ledger import T0
 
+from dpiqa.doorbell import Queue
 from dpiqa.errors import InvalidRequest
-from dpiqa.messages import Queue
 from dpiqa.storage.counts import Count
-from dpiqa.storage.cursors import decode, encode
-from dpiqa.storage.presence import Worker
-from dpiqa.storage.reports import report
-from dpiqa.storage.rows import Job
+from dpiqa.storage.job_queries import report
+from dpiqa.storage.jobs import Job
+from dpiqa.storage.pages import decode, encode
+from dpiqa.storage.workers import Worker
 from dpiqa.types import ItemState, JobKind, JobState, Reason, Stage
 
 JOB = Job(

@@ -8,8 +8,8 @@ import torch
 from support.training import Toy, toy_plan
 
 from dpiqa.errors import CheckpointError, ConfigurationError, InvalidRequest, TrainingDiverged, TrainingInterrupted
+from dpiqa.files import alone_in
 from dpiqa.training.checkpoints import BEST_NAME, LAST_NAME
-from dpiqa.training.files import alone_in
 from dpiqa.training.loop import fit
 from dpiqa.training.plan import Cadence
 from dpiqa.training.records import Nobody, read_log

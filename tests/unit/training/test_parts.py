@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.training import toy_plan
 
-from dpiqa.models.qfd import QfdConfig, QualityFeatureDecoder
+from dpiqa.models.quality_decoder import QfdConfig, QualityFeatureDecoder
 from dpiqa.training.crops import Crops, random_crops
 from dpiqa.training.heads import begin_as_pooling, calibrate, fold, normalise
 from dpiqa.training.labelled import judged

@@ -5,7 +5,7 @@ from dpiqa.workers.broker import TRANSPORT_OPTIONS, make_celery
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.scheduling import cycle_by_name
 
-from dpiqa.messages import Queue
+from dpiqa.doorbell import Queue
 
 
 def test_live_is_asked_before_bulk_whatever_the_order_of_consumption():

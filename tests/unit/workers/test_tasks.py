@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from celery import Celery
 from dpiqa.workers import tasks
 
-from dpiqa.messages import Task
+from dpiqa.doorbell import Task
 
 
 def test_a_process_prepares_one_requirement_at_a_time(monkeypatch):

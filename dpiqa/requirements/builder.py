@@ -2,31 +2,78 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
+import numpy as np
 from sqlalchemy import Connection, Engine
 
-from dpiqa.errors import InvalidRequest
-from dpiqa.pipeline.prepare import Decoder
-from dpiqa.requirements.images import PairImages, PairReader, read_images
-from dpiqa.requirements.model import PromptModel, find_prompt_card, load_prompt_model
-from dpiqa.requirements.pairs import Pair
-from dpiqa.requirements.prepared import Preparation
-from dpiqa.requirements.request import RequirementRequest
+from dpiqa.errors import CheckpointError, ConfigurationError, InvalidRequest
+from dpiqa.models.base import ModelCard, Scorer
+from dpiqa.models.cards import find_card, verify, weights_path
+from dpiqa.pipeline.preparer import Decoder
+from dpiqa.requirement import Pair, Preparation, PreparedRequirement, RequirementRequest
+from dpiqa.requirements.pair_images import PairImages, PairReader, read_images
 from dpiqa.settings import Settings
-from dpiqa.storage.requirement_features import read_preparations, save_preparation
+from dpiqa.storage.engine import retrying, transaction
 from dpiqa.storage.requirements import (
     Requirement,
     add_requirement,
     lock_requirement,
     read_pairs,
+    read_preparations,
     read_requirement,
     same_content,
+    save_preparation,
 )
-from dpiqa.storage.sessions import retrying, transaction
-from dpiqa.types import RequirementState
+from dpiqa.types import ModelKind, RequirementState
 
 Answer = TypeVar("Answer")
+
+
+class PromptModel(Protocol):
+    """What is needed of `dpiqa.models.promptiqa.scorer.PromptIQAModel`. One thread at a time."""
+
+    @property
+    def card(self) -> ModelCard:
+        """The checkpoint, without a requirement."""
+
+    def features(self, pixels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Pixels (N, H, W, 3) uint8 and scores (N,) in [0, 1] -> prompt features (N, D) float32, each pair's own."""
+
+    def scorer(self, requirement: PreparedRequirement) -> Scorer:
+        """Make the scorer by a requirement."""
+
+
+def find_prompt_card(name: str, models_dir: Path | None) -> ModelCard:
+    """Return the card of a PromptIQA model. Raises `NotFound`, and `InvalidRequest` for a model of another kind."""
+    card = find_card(name, models_dir)
+    if card.kind is not ModelKind.PROMPTIQA:
+        raise InvalidRequest(
+            f"{name} cannot score by a requirement: it is of kind {card.kind}",
+            cure="name a model of kind promptiqa (`dpiqa models list`)",
+        )
+    return card
+
+
+def load_prompt_model(name: str, *, device: str, models_dir: Path | None, threads: int | None) -> PromptModel:
+    """Load a PromptIQA checkpoint, its weights verified.
+
+    Raises `NotFound`, `InvalidRequest`, `CheckpointError`, and `ConfigurationError` where torch is not installed.
+    """
+    card = find_prompt_card(name, models_dir)
+    verify(card, models_dir)
+    weights = weights_path(card, models_dir)
+    if weights is None:
+        raise CheckpointError(f"the card of {name} names no weights", cure="import the checkpoint again")
+    try:
+        from dpiqa.models.promptiqa.scorer import load_promptiqa  # noqa: PLC0415 - torch only when needed
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{card.name} needs {error.name}, which is not installed", cure="pip install 'dpiqa[promptiqa]'"
+        ) from error
+    model: PromptModel = load_promptiqa(card, weights, device=device, threads=threads)
+    return model
 
 
 def load_by_settings(name: str, settings: Settings) -> PromptModel:
@@ -55,9 +102,9 @@ class Workshop:
     def make(
         self, wanted: RequirementRequest, images: PairImages, *, step: Callable[[], None] = lambda: None
     ) -> Preparation:
-        """Load the model and have it check the pairs. Raises as `load` and `dpiqa.requirements.checking.check`."""
+        """Load the model and have it check the pairs. Raises as `load` and `dpiqa.requirements.checks.check`."""
         model = self.load(wanted.model, self.settings)
-        from dpiqa.requirements.checking import check  # noqa: PLC0415 - SciPy, which comes with the models' extra
+        from dpiqa.requirements.checks import check  # noqa: PLC0415 - SciPy, which comes with the models' extra
 
         return check(wanted.pairs, images, model, force=wanted.force, step=step)
 

@@ -1,12 +1,12 @@
-"""How an outcome leaves its item: ended, or waiting again."""
+"""Updates of items: ended, or waiting again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from sqlalchemy import Connection, text
 
-from dpiqa.messages import Queue
-from dpiqa.storage.objects import HeldImage
+from dpiqa.doorbell import Queue
+from dpiqa.storage.images import HeldImage
 from dpiqa.storage.outcomes import Changed, Failed, Gone, Outcome, Postponed, Rejected
 from dpiqa.text import storable
 from dpiqa.types import ItemState, Reason, Route, Stage

@@ -1,9 +1,9 @@
-"""What becomes of an item when something goes wrong with its image. Pure but for the dice of the delays."""
+"""Outcomes of items whose fetch, decoding or scoring failed, and retry delays. Pure but for the jitter."""
+
+import random
 
 from dpiqa.errors import ImageRejected, ObjectChanged, ObjectGone, Unavailable
-from dpiqa.pipeline.backoff import delay
-from dpiqa.storage.outcomes import Changed, Failed, Gone, Outcome, Postponed, Rejected
-from dpiqa.storage.rows import Claim
+from dpiqa.storage.outcomes import Changed, Claim, Failed, Gone, Outcome, Postponed, Rejected
 from dpiqa.text import first_line
 
 
@@ -24,3 +24,12 @@ def verdict(claim: Claim, error: BaseException) -> Outcome:
             return Postponed(claim, delay(claim.fence), str(error))
         case _:
             return Failed(claim, first_line(error), delay(claim.fence))
+
+
+def delay(attempt: int, *, base: float = 2.0, cap: float = 300.0) -> float:
+    """Seconds before try `attempt + 1`: doubling from `base` up to `cap`, with half of it left to chance.
+
+    The dice spread the images of one outage, so that they do not all come back in the same second.
+    """
+    whole = min(cap, base * 2.0 ** min(max(attempt, 1) - 1, 30))
+    return whole * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

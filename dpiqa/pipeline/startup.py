@@ -11,7 +11,7 @@ from prometheus_client import start_http_server
 from sqlalchemy import Engine
 
 from dpiqa.errors import ConfigurationError, DpiqaError, NotFound, Unavailable
-from dpiqa.pipeline.backoff import delay
+from dpiqa.pipeline.failures import delay
 from dpiqa.storage import schema
 
 log = structlog.get_logger()

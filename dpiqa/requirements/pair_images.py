@@ -11,8 +11,8 @@ import numpy as np
 from dpiqa.errors import ImageRejected, InvalidRequest, ObjectGone
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.objects.store import Fetched
-from dpiqa.pipeline.prepare import Decoder, Prepared, Preparer, Reader
-from dpiqa.requirements.pairs import Pair
+from dpiqa.pipeline.preparer import Decoder, Prepared, Preparer, Reader
+from dpiqa.requirement import Pair
 from dpiqa.settings import Settings
 from dpiqa.types import ImageRef, Reason
 

@@ -8,14 +8,13 @@ from sqlalchemy import Connection
 from dpiqa.errors import ConfigurationError
 from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.cards import find_card
-from dpiqa.models.choice import ModelChoice
+from dpiqa.models.choice import ModelChoice, chosen_card, require_role
 from dpiqa.models.loading import load_scorer
-from dpiqa.models.variants import chosen_card, require_role
 from dpiqa.profiles import Profile
-from dpiqa.requirements.prepared import PreparedRequirement
-from dpiqa.requirements.store import find
+from dpiqa.requirement import PreparedRequirement
 from dpiqa.settings import Settings
-from dpiqa.storage.sessions import make_engine, transaction
+from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.requirements import find
 from dpiqa.types import ModelKind, Stage
 
 #: Opens a transaction; called only where a requirement is to be read.

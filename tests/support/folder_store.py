@@ -48,7 +48,7 @@ class FolderStore:
             raise ObjectChanged(f"{ref.key} was overwritten while it was read", current=after)
         return Fetched(data=data, etag=now.etag, version_id=None, last_modified=now.last_modified)
 
-    def head(self, bucket: str, key: str, version_id: str | None = None) -> ImageRef:  # noqa: ARG002 - no versions here
+    def head(self, bucket: str, key: str, version_id: str | None = None) -> ImageRef:
         """See `ObjectStore.head`."""
         ref = self._look(bucket, key)
         if ref is None:

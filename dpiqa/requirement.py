@@ -1,18 +1,19 @@
-"""Image-score pairs (ISPs): what a requirement is made of, and the list that people write them in. Pure but for a file.
-
-A list is a CSV with the columns `path` and `score`; others are for its author. Paths are relative to the CSV's folder,
-absolute, or `s3://bucket/key`; scores lie between 0 and 1.
-"""
+"""Requirements as values: image-score pairs, the request for a version, its prompt features. Free of torch."""
 
 import csv
+import hashlib
+import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from dpiqa.addresses import is_s3, parse_s3
 from dpiqa.errors import InvalidRequest, NotFound
-from dpiqa.objects.addresses import is_s3, parse_s3
-from dpiqa.types import ImageRef
+from dpiqa.types import Direction, ImageRef
 
 #: The issue's floor; PromptIQA's own demonstration uses 10.
 MIN_PAIRS = 5
@@ -113,3 +114,91 @@ def _score(text: str | None, where: str) -> float:
     if not 0 <= score <= 1:
         raise InvalidRequest(f"{where}: {text!r} is no score", cure="write a number from 0 to 1, such as 0.75")
     return score
+
+
+#: Part of scorer ids (`...:portraits@1`) and of profiles: one spelling, no `:` and no `@`.
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+_NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementRequest:
+    """The pairs of a new version, how they are to be read, and the model to check them with."""
+
+    name: str
+    pairs: tuple[Pair, ...]
+    direction: Direction
+    model: str  #: name of a PromptIQA model
+    force: bool = False  #: accept pairs that contradict each other
+
+    def check(self) -> None:
+        """Raise `InvalidRequest` for what can be told without a look at the images."""
+        if not _NAME.match(self.name):
+            raise InvalidRequest(
+                f"{self.name!r} is no name for a requirement",
+                cure="use up to 63 of a-z 0-9 . _ - beginning with a letter or digit; versions are numbered by dpiqa",
+            )
+        check_pairs(self.pairs)
+
+    @property
+    def hash(self) -> str:
+        """What two equal requests have in common, hex, before any image is read."""
+        pairs = [[pair.path, pair.score] for pair in self.pairs]
+        return _digest([self.direction, self.model, self.force, pairs])
+
+    def content_hash(self, digests: Sequence[str]) -> str:
+        """Return what two equal requirements have in common, hex: images by their bytes, scores, direction.
+
+        Not paths, and not the order of the pairs: the model sees neither. `digests`: sha256 of each image's bytes.
+        """
+        scores = [pair.score for pair in self.pairs]
+        return _digest([self.direction, sorted(zip(digests, scores, strict=True))])
+
+
+def _digest(said: list[object]) -> str:
+    return hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Stability:
+    """Leave-one-out agreement: each pair's image, scored by the prompt features of the other pairs alone."""
+
+    srcc: float | None  #: of the left-out scores with the given ones; None where the model scored all images alike
+    mae: float  #: mean absolute difference, in units of the scores (0-1)
+    scores: tuple[float, ...]  #: what the others say of each pair, in the pairs' order
+
+    @property
+    def is_contradictory(self) -> bool:
+        """Whether the others rank the left-out images no better than chance, or the wrong way round."""
+        return self.srcc is None or self.srcc <= 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Preparation:
+    """What one checkpoint makes of the pairs of a requirement."""
+
+    scorer_id: str  #: of the checkpoint, without a requirement
+    features: np.ndarray  #: (N, D) float32, in the pairs' order
+    stability: Stability
+    contradictions: tuple[str, ...]  #: a sentence each; empty unless the requirement was forced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedRequirement:
+    """The prompt features of one version of a requirement, and what they were made with."""
+
+    name: str
+    version: int  #: from 1
+    base_scorer_id: str  #: of the checkpoint that made the features, without a requirement's part
+    features: np.ndarray  #: (N, D) float32, one row per image-score pair
+    direction: Direction
+
+    @property
+    def id(self) -> str:
+        """How scorers and people name it, e.g. `portraits@1`."""
+        return f"{self.name}@{self.version}"
+
+
+def checkpoint_of(scorer_id: str) -> str:
+    """Return model, weights and preprocessing of a scorer: prompt features serve it in any precision."""
+    return ":".join(scorer_id.split(":")[:3])

@@ -9,29 +9,28 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import Engine
 
-from dpiqa.doorbell import load_doorbell
+from dpiqa.doorbell import Doorbell, load_doorbell
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
-from dpiqa.messages import Doorbell
 from dpiqa.models.base import Scorer
 from dpiqa.models.choice import ModelChoice
 from dpiqa.objects.store import ObjectStore
-from dpiqa.pipeline.chosen import batch_size, load_chosen
 from dpiqa.pipeline.chunk import Machinery
 from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.feeder import Feeder
+from dpiqa.pipeline.loaded_scorers import ModelShelf
 from dpiqa.pipeline.pipeline import Pipeline
-from dpiqa.pipeline.prepare import Preparer
-from dpiqa.pipeline.shelf import ModelShelf
+from dpiqa.pipeline.preparer import Preparer
+from dpiqa.pipeline.scorer_loading import batch_size, load_chosen
+from dpiqa.pipeline.startup import require_schema, wait_for
 from dpiqa.pipeline.stores import s3_store
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import Settings
-from dpiqa.storage import ledger
-from dpiqa.storage.sessions import make_engine, transaction
+from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.profiles import read_profile
+from dpiqa.storage.workers import heartbeat, leave
 from dpiqa.types import Stage
-
-from .start import require_schema, wait_for
 
 log = structlog.get_logger()
 
@@ -70,7 +69,7 @@ class Room:
     def _say_goodbye(self) -> None:
         try:
             with transaction(self.engine) as c:
-                ledger.leave(c, self.owner)
+                leave(c, self.owner)
         except DatabaseUnavailable as error:
             log.warning("not_signed_off", error=str(error))  # the heartbeat ends by itself
 
@@ -122,7 +121,7 @@ def _shelf(settings: Settings, stage: Stage, engine: Engine) -> ModelShelf:
 
     def find(profile_id: str) -> Profile:
         with transaction(engine) as c:
-            return ledger.read_profile(c, profile_id)
+            return read_profile(c, profile_id)
 
     return ModelShelf(stage, load=load, find=find, max_batch=lambda card: batch_size(card, settings))
 
@@ -138,4 +137,4 @@ def _load_default(settings: Settings, shelf: ModelShelf, stage: Stage) -> str:
 
 def _beat(engine: Engine, owner: str, stage: Stage, scorer_id: str) -> None:
     with transaction(engine) as c:
-        ledger.heartbeat(c, owner, stage, scorer_id)
+        heartbeat(c, owner, stage, scorer_id)

@@ -8,10 +8,10 @@ from datetime import datetime
 from sqlalchemy import Connection, literal, select, text, tuple_
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.requirements.prepared import Stability
-from dpiqa.storage.cursors import Page, decode, encode
+from dpiqa.requirement import Stability
+from dpiqa.storage.pages import Page, decode, encode
 from dpiqa.storage.requirements import Requirement, read_pairs, read_requirement, to_requirement
-from dpiqa.storage.score_pages import MAX_LIMIT
+from dpiqa.storage.scores import MAX_LIMIT
 from dpiqa.storage.tables import requirements
 
 _CHECKS = text(

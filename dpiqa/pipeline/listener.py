@@ -1,4 +1,4 @@
-"""`python -m dpiqa.workers.listener`: S3 events from an SQS queue into the ledger.
+"""`python -m dpiqa.pipeline.listener`: S3 events from an SQS queue into the ledger.
 
 A message is deleted only after its rows are committed. One that is no event is counted and left to the queue's
 dead-letter policy; where the queue has none, it is deleted after `MAX_RECEIVES` receives.
@@ -11,21 +11,19 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy import Engine
 
-from dpiqa.doorbell import load_doorbell
+from dpiqa.doorbell import Doorbell, load_doorbell
 from dpiqa.errors import ConfigurationError, DpiqaError, InvalidRequest, Unavailable
 from dpiqa.events import Parsed, parse
 from dpiqa.logs import configure_logging
-from dpiqa.messages import Doorbell
+from dpiqa.objects.sqs import EventsQueue, Message
 from dpiqa.pipeline import metrics
-from dpiqa.pipeline.backoff import delay
+from dpiqa.pipeline.failures import delay
 from dpiqa.pipeline.ingest import ingest
+from dpiqa.pipeline.startup import or_refuse, refuse, require_schema, serve_metrics, wait_for
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import Settings, load_settings
-from dpiqa.storage.sessions import make_engine
+from dpiqa.storage.engine import make_engine
 from dpiqa.text import first_line
-
-from .events_queue import EventsQueue, Message
-from .start import or_refuse, refuse, require_schema, serve_metrics, wait_for
 
 log = structlog.get_logger()
 

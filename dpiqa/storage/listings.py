@@ -5,8 +5,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from dpiqa.errors import DpiqaError
-from dpiqa.storage.jobs import finish_jobs, job_uuid
-from dpiqa.storage.rows import Job, to_job
+from dpiqa.storage.jobs import Job, finish_jobs, job_uuid, to_job
 
 
 class LeaseLost(DpiqaError):

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, text
 
-from dpiqa.storage.locks import Lock, lock_names
-from dpiqa.storage.objects import to_ref
-from dpiqa.storage.rows import Claim
-from dpiqa.storage.settle import settle_results
+from dpiqa.storage.engine import Lock, lock_names
+from dpiqa.storage.images import to_ref
+from dpiqa.storage.outcomes import Claim
+from dpiqa.storage.results import settle_results
 from dpiqa.types import ItemState, Stage
 
 _EXPIRE = text(

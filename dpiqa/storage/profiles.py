@@ -1,0 +1,96 @@
+"""Profiles as jobs used them, and the profile that a requirement stands for."""
+
+from sqlalchemy import Connection, text
+
+from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.models.choice import ModelChoice
+from dpiqa.profiles import Profile
+from dpiqa.storage.requirements import find, read_requirement
+from dpiqa.types import Direction, RequirementState
+
+_INSERT_PROFILE = text(
+    "INSERT INTO profiles (id, definition) VALUES (:id, CAST(:definition AS jsonb)) ON CONFLICT DO NOTHING"
+)
+_PROFILE = text("SELECT definition FROM profiles WHERE id = :id")
+_SAME_PROFILE = text("SELECT definition = CAST(:definition AS jsonb) FROM profiles WHERE id = :id")
+
+
+def read_profile(c: Connection, profile_id: str) -> Profile:
+    """Return the profile as it was when it was first used. Raises `NotFound`."""
+    definition = c.execute(_PROFILE, {"id": profile_id}).scalar_one_or_none()
+    if definition is None:
+        raise NotFound(f"no job used profile {profile_id}", cure="see `dpiqa jobs`")
+    return Profile.model_validate(definition)
+
+
+def remember_profile(c: Connection, profile: Profile) -> None:
+    """Store the definition behind the profile's id.
+
+    Raises `ConfigurationError` if the id had another one, it needs a requirement that is not ready, or the scales of
+    its models run against each other.
+    """
+    _check_requirements(c, profile)
+    values = {"id": profile.id, "definition": profile.model_dump_json()}
+    c.execute(_INSERT_PROFILE, values)
+    if not c.execute(_SAME_PROFILE, values).scalar_one():
+        raise ConfigurationError(
+            f"profile {profile.id} is not what it was when it was first used",
+            cure="give the changed file a new version",
+        )
+
+
+def _check_requirements(c: Connection, profile: Profile) -> None:
+    directions = {
+        stage: _direction(c, profile, choice.requirement) if choice.requirement else Direction.HIGHER
+        for stage, choice in profile.choices.items()
+    }
+    if len(set(directions.values())) > 1:
+        said = ", ".join(f"{stage}: {direction}" for stage, direction in directions.items())
+        raise ConfigurationError(
+            f"the scores of profile {profile.id} cannot be compared ({said})",
+            cure="choose models whose scales run the same way",
+        )
+
+
+def _direction(c: Connection, profile: Profile, name: str) -> Direction:
+    try:
+        requirement = read_requirement(c, name)
+    except NotFound as error:
+        raise ConfigurationError(f"profile {profile.id}: {error.message}", cure=error.cure) from None
+    if requirement.state is not RequirementState.READY:
+        raise ConfigurationError(
+            f"profile {profile.id}: requirement {requirement.id} is {requirement.state}",
+            cure=f"see `dpiqa requirements show {requirement.id}`",
+        )
+    return requirement.direction
+
+
+def choose(c: Connection, name_or_id: str) -> ModelChoice:
+    """Return the model that prepared the requirement last, with the requirement's version. Raises as `find`."""
+    prepared = find(c, name_or_id)
+    model = prepared.base_scorer_id.partition(":")[0]
+    return ModelChoice(model=model, requirement=prepared.id)
+
+
+def profile_for(c: Connection, name_or_id: str) -> Profile:
+    """Return the profile of jobs that name a requirement: every image is scored by it, and by nothing else.
+
+    Its version is the requirement's: `portraits-by-promptiqa-koniq@1`. Raises as `find`.
+    """
+    choice = choose(c, name_or_id)
+    name, _, version = str(choice.requirement).partition("@")
+    return Profile(
+        name=f"{name}-by-{choice.model.lower()}",
+        version=int(version),
+        description=f"Every image by the requirement {choice.requirement}.",
+        student=choice,
+    )
+
+
+def direction_of(c: Connection, profile_id: str) -> Direction:
+    """Say how the scores under a stored profile are to be read. One that no job used counts as MOS."""
+    try:
+        requirement = read_profile(c, profile_id).student.requirement
+    except NotFound:
+        return Direction.HIGHER
+    return Direction.HIGHER if requirement is None else read_requirement(c, requirement).direction
