@@ -19,7 +19,7 @@ DESCRIPTION = """Quality scores for image archives.
 Submit a prefix, a list of keys or a watch to `POST /v1/jobs`, follow it at `GET /v1/jobs/{id}`, and ask for scores at
 `GET /v1/scores`. A score is MOS/100: nominally 0 to 1, higher is better; that of a job which named a requirement is on
 the requirement's scale. Each says so in its `scale`. Errors are `application/problem+json`, with a `code` for programs
-and a `cure` for people."""
+and a `hint` for people."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

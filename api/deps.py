@@ -55,14 +55,14 @@ class Services:
         try:
             return load_profile(name or self.settings.profile, self.settings.profiles_dir)
         except NotFound as error:
-            raise InvalidRequest(error.message, cure=error.cure) from None
+            raise InvalidRequest(error.message, hint=error.hint) from None
 
     def requirement(self, connection: Connection, name_or_id: str) -> Profile:
         """Return the profile of jobs that name a requirement. Raises `InvalidRequest` where none is ready."""
         try:
             return profile_for(connection, name_or_id)
         except (NotFound, ConfigurationError) as error:
-            raise InvalidRequest(error.message, cure=error.cure) from None
+            raise InvalidRequest(error.message, hint=error.hint) from None
 
     def profile_id(self, name: str | None) -> str:
         """Return the id of a profile. One with its version may be older than those installed: scores outlive files."""

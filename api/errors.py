@@ -1,6 +1,6 @@
 """Every error as an `application/problem+json` body (RFC 9457): one table from our errors to statuses.
 
-Errors of the caller keep their own sentence and cure. Errors of the world or of ours get a fixed sentence: what
+Errors of the caller keep their own sentence and hint. Errors of the world or of ours get a fixed sentence: what
 really happened (host names, SQL, file names) is for the log, not for the caller.
 """
 
@@ -33,14 +33,14 @@ class Kind(NamedTuple):
     status: int
     code: str
     detail: str = ""  #: fixed sentence; empty: the error's own
-    cure: str = ""  #: used where the error names none
+    hint: str = ""  #: used where the error names none
 
 
 #: The one table; the first class that fits wins, so special ones stand before their bases.
 TABLE: tuple[tuple[type[Exception], Kind], ...] = (
     (e.NotFound, Kind(404, "not_found")),
-    (e.Conflict, Kind(409, "conflict", cure="send another Idempotency-Key, or the same request as before")),
-    (e.InvalidRequest, Kind(422, "invalid_request", cure=_FIELDS)),
+    (e.Conflict, Kind(409, "conflict", hint="send another Idempotency-Key, or the same request as before")),
+    (e.InvalidRequest, Kind(422, "invalid_request", hint=_FIELDS)),
     (DataError, Kind(422, "invalid_request", "a value is outside of what can be stored or compared", _FIELDS)),
     (e.DatabaseUnavailable, Kind(503, "database_unavailable", "the database does not answer", _LATER)),
     (e.BrokerUnavailable, Kind(503, "broker_unavailable", "the message broker does not answer", _LATER)),
@@ -65,8 +65,8 @@ def kind_of(error: Exception) -> Kind:
     return next(kind for cls, kind in TABLE if isinstance(error, cls))
 
 
-def body(kind: Kind, *, detail: str, instance: str, cure: str = "", **more: Any) -> dict[str, Any]:
-    """Build the members of RFC 9457, with our `code` and `cure`."""
+def body(kind: Kind, *, detail: str, instance: str, hint: str = "", **more: Any) -> dict[str, Any]:
+    """Build the members of RFC 9457, with our `code` and `hint`."""
     return {
         "type": f"urn:dpiqa:problem:{kind.code}",
         "title": HTTPStatus(kind.status).phrase,
@@ -74,16 +74,16 @@ def body(kind: Kind, *, detail: str, instance: str, cure: str = "", **more: Any)
         "detail": shorten(detail, 2 * MAX_TEXT),
         "instance": shorten(instance, MAX_TEXT),
         "code": kind.code,
-        "cure": cure or kind.cure,
+        "hint": hint or kind.hint,
         **more,
     }
 
 
 def response(
-    kind: Kind, *, detail: str, instance: str, cure: str = "", headers: dict[str, str] | None = None, **more: Any
+    kind: Kind, *, detail: str, instance: str, hint: str = "", headers: dict[str, str] | None = None, **more: Any
 ) -> JSONResponse:
     """Build a problem response; also used by the middleware, which stands outside the handlers."""
-    content = body(kind, detail=detail, instance=instance, cure=cure, **more)
+    content = body(kind, detail=detail, instance=instance, hint=hint, **more)
     return JSONResponse(content, kind.status, headers, media_type=MEDIA_TYPE)
 
 
@@ -99,8 +99,8 @@ def on_error(request: Request, error: Exception) -> JSONResponse:
             code=kind.code,
             error=shorten(str(error), MAX_TEXT),
         )
-    detail, cure = (error.message, error.cure) if own and isinstance(error, e.DpiqaError) else (kind.detail, kind.cure)
-    return response(kind, detail=detail, cure=cure, instance=request.url.path, headers=headers)
+    detail, hint = (error.message, error.hint) if own and isinstance(error, e.DpiqaError) else (kind.detail, kind.hint)
+    return response(kind, detail=detail, hint=hint, instance=request.url.path, headers=headers)
 
 
 def on_http_error(request: Request, error: Exception) -> JSONResponse:
@@ -108,10 +108,10 @@ def on_http_error(request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     phrase = HTTPStatus(status).phrase
     kind = Kind(status, phrase.lower().replace(" ", "_"))
-    cure = "see /docs for the paths, methods and fields" if status < 500 else ""
+    hint = "see /docs for the paths, methods and fields" if status < 500 else ""
     detail = error.detail if isinstance(error, HTTPException) and status < 500 else phrase
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    return response(kind, detail=str(detail), cure=cure, instance=request.url.path, headers=headers)
+    return response(kind, detail=str(detail), hint=hint, instance=request.url.path, headers=headers)
 
 
 def on_invalid(request: Request, error: Exception) -> JSONResponse:
@@ -122,7 +122,7 @@ def on_invalid(request: Request, error: Exception) -> JSONResponse:
     ]
     detail = "; ".join(f"{item['field']}: {item['problem']}" for item in wrong[:3]) or "the request is not valid"
     kind = Kind(422, "invalid_request")
-    return response(kind, detail=detail, cure=_FIELDS, instance=request.url.path, errors=wrong)
+    return response(kind, detail=detail, hint=_FIELDS, instance=request.url.path, errors=wrong)
 
 
 def _field(location: tuple[int | str, ...]) -> str:

@@ -105,8 +105,8 @@ class Guard:
         if refused is None:
             await self.app(scope, self._counted(receive), send)
             return
-        kind, detail, cure = refused
-        problem = response(kind, detail=detail, cure=cure, instance=scope["path"], headers=_HEADERS.get(kind))
+        kind, detail, hint = refused
+        problem = response(kind, detail=detail, hint=hint, instance=scope["path"], headers=_HEADERS.get(kind))
         await problem(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[Kind, str, str] | None:
@@ -115,8 +115,8 @@ class Guard:
         if scope["method"] not in _SAFE_METHODS and not self.access.admits_origin(headers):
             return _FOREIGN_ORIGIN, "a web page of another site sent this request", "send it from a program"
         if not self.access.admits_key(scope["path"], headers):
-            cure = "send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
-            return _UNAUTHORIZED, "the API key is missing or wrong", cure
+            hint = "send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+            return _UNAUTHORIZED, "the API key is missing or wrong", hint
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self.max_body:
             return _TOO_LARGE, self._limit(), "send less in one request"

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 
 from dpiqa.errors import InvalidRequest
 
-CURSOR_CURE = "leave `cursor` out to begin again; use each `next_cursor` with the filter it came from, unchanged"
+CURSOR_HINT = "leave `cursor` out to begin again; use each `next_cursor` with the filter it came from, unchanged"
 
 
 def link_next(request: Request, response: Response, next_cursor: str | None) -> None:
@@ -23,7 +23,7 @@ def share_of(text: str) -> float:
     """Turn `5%` into 0.05. Raises `InvalidRequest` outside 0-100 %."""
     share = float(text.removesuffix("%")) / 100
     if not 0 < share <= 1:
-        raise InvalidRequest(f"{text} is no share of the images", cure="give more than 0% and at most 100%")
+        raise InvalidRequest(f"{text} is no share of the images", hint="give more than 0% and at most 100%")
     return share
 
 
@@ -42,5 +42,5 @@ def unpack(text: str) -> tuple[float | None, str]:
         if not isinstance(cursor, str) or not (threshold is None or finite):
             raise ValueError(text)
     except (ValueError, TypeError, binascii.Error, RecursionError):
-        raise InvalidRequest("the cursor is not one of ours", cure=CURSOR_CURE) from None
+        raise InvalidRequest("the cursor is not one of ours", hint=CURSOR_HINT) from None
     return threshold, cursor

@@ -217,4 +217,4 @@ class Problem(BaseModel):
     detail: str
     instance: str
     code: str = Field(description="Stable name of the error.")
-    cure: str = Field(description="What to do about it.")
+    hint: str = Field(description="What to do about it.")

@@ -51,7 +51,7 @@ class Access:
         if not key and not loopback:
             raise ConfigurationError(
                 f"the API would listen on {host}, which other machines can reach, without an API key",
-                cure="set DPIQA_API_KEY, or bind it to 127.0.0.1",
+                hint="set DPIQA_API_KEY, or bind it to 127.0.0.1",
             )
         hosts = LOOPBACK_HOSTS | {name.lower() for name in extra_hosts} if not key else frozenset()
         return cls(loopback, _digest(key) if key else None, frozenset(hosts))

@@ -26,7 +26,7 @@ Made by `python docs/make_reference.py`; `dpiqa COMMAND --help` says the same.
 
 - A score is MOS/100: nominally 0 to 1, higher is better, never clamped; by a requirement, it is on the
   requirement's scale. `scale` says which.
-- Results go to stdout; progress, notes and errors to stderr. An error is one line: `error: ... / cure: ...`.
+- Results go to stdout; progress, notes and errors to stderr. An error is one line: `error: ... / hint: ...`.
 - `--json` prints one JSON document (ASCII) on stdout. Arrays are written row by row, so an export of any size streams.
 - `--output F` writes `.csv`, `.jsonl` or `.parquet` by the name's ending; the file appears when it is complete. Text
   cells of a CSV that begin with `= + - @` get a leading `'`, so that no spreadsheet takes an object key for a formula.

@@ -29,8 +29,8 @@ def is_s3(text: str) -> bool:
 def parse_s3(text: str) -> S3Address:
     """`s3://bucket`, `s3://bucket/prefix` -> address. The key is taken literally. Raises `InvalidRequest`."""
     if not is_s3(text):
-        raise InvalidRequest(f"{text!r} is no S3 address", cure="write s3://bucket/prefix")
+        raise InvalidRequest(f"{text!r} is no S3 address", hint="write s3://bucket/prefix")
     bucket, _, key = text[len(_SCHEME) :].partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise InvalidRequest(f"{bucket!r} is no bucket name", cure="write s3://bucket/prefix")
+        raise InvalidRequest(f"{bucket!r} is no bucket name", hint="write s3://bucket/prefix")
     return S3Address(bucket, key)

@@ -64,7 +64,7 @@ def load_doorbell(settings: Settings) -> Doorbell:
     found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
     if not found:
         raise ConfigurationError(
-            f"no doorbell is installed (entry point group {GROUP})", cure="install the package again: pip install dpiqa"
+            f"no doorbell is installed (entry point group {GROUP})", hint="install the package again: pip install dpiqa"
         )
     return cast("Doorbell", found[0].load()(broker_url))
 

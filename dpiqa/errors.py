@@ -17,7 +17,7 @@
     ├─ TrainingDiverged       the loss of a training run is no longer a number
     └─ TrainingInterrupted    a training run was asked to stop; it is saved and can go on
 
-Each message is one line that says what is wrong; `cure` says what to do about it.
+Each message is one line that says what is wrong; `hint` says what to do about it.
 Vendor errors (botocore, SQLAlchemy, redis, Pillow) become ours where they enter, nowhere else.
 """
 
@@ -27,13 +27,13 @@ from dpiqa.types import ImageRef, Reason
 class DpiqaError(Exception):
     """Base of all errors raised on purpose."""
 
-    def __init__(self, message: str, *, cure: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.cure = cure
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.cure})" if self.cure else self.message
+        return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
 class ImageRejected(DpiqaError):

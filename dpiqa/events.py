@@ -27,7 +27,7 @@ MAX_KEY = 1024  #: bytes of an object key in UTF-8, and of a version id
 MAX_NAME = 255  #: bytes of a bucket's name, an ETag, a sequencer
 MAX_SIZE = 2**63 - 1  #: bytes; what the ledger can hold
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
-_CURE = "send the body of an S3, MinIO, Ceph or EventBridge event unchanged"
+_HINT = "send the body of an S3, MinIO, Ceph or EventBridge event unchanged"
 _DECODED_SOURCES = ("ceph:s3",)
 _ENCODED_SOURCES = ("aws:s3", "minio:s3")
 _CREATED = "ObjectCreated:"
@@ -74,7 +74,7 @@ def parse(body: bytes | str | Mapping[str, Any]) -> Parsed:
         return _collect([event], _eventbridge)
     records = event.get("Records")
     if not isinstance(records, list):
-        raise InvalidRequest("the event has neither Records nor detail-type", cure=_CURE)
+        raise InvalidRequest("the event has neither Records nor detail-type", hint=_HINT)
     return _collect(records, _record)
 
 
@@ -93,13 +93,13 @@ def _load(body: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(body, Mapping):
         return body
     if len(body) > MAX_BODY_BYTES:
-        raise InvalidRequest(f"the event has {len(body)} bytes, at most {MAX_BODY_BYTES}", cure=_CURE)
+        raise InvalidRequest(f"the event has {len(body)} bytes, at most {MAX_BODY_BYTES}", hint=_HINT)
     try:
         event = json.loads(body)
     except (ValueError, RecursionError):
-        raise InvalidRequest("the event is not JSON", cure=_CURE) from None
+        raise InvalidRequest("the event is not JSON", hint=_HINT) from None
     if not isinstance(event, dict):
-        raise InvalidRequest("the event is not a JSON object", cure=_CURE)
+        raise InvalidRequest("the event is not a JSON object", hint=_HINT)
     return event
 
 

@@ -39,8 +39,8 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            cure = "wait for it, stop it, or choose another folder"
-            raise InvalidRequest(f"another process is at work in {folder}", cure=cure) from error
+            hint = "wait for it, stop it, or choose another folder"
+            raise InvalidRequest(f"another process is at work in {folder}", hint=hint) from error
         remove_partials(folder)
         yield
 

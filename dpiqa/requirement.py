@@ -47,11 +47,11 @@ def read_pairs(file: Path) -> tuple[Pair, ...]:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             return tuple(_rows(csv.DictReader(stream, strict=True), file))
     except FileNotFoundError:
-        raise NotFound(f"{file} does not exist", cure="name a CSV with the columns path and score") from None
+        raise NotFound(f"{file} does not exist", hint="name a CSV with the columns path and score") from None
     except OSError as error:
-        raise InvalidRequest(f"{file} cannot be read: {error.strerror}", cure="check its permissions") from error
+        raise InvalidRequest(f"{file} cannot be read: {error.strerror}", hint="check its permissions") from error
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{file} is no CSV in UTF-8: {error}", cure="save it as CSV, UTF-8") from error
+        raise InvalidRequest(f"{file} is no CSV in UTF-8: {error}", hint="save it as CSV, UTF-8") from error
 
 
 def check_pairs(pairs: Sequence[Pair]) -> None:
@@ -63,13 +63,13 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
     if not MIN_PAIRS <= len(pairs) <= MAX_PAIRS:
         raise InvalidRequest(
             f"a requirement has {MIN_PAIRS} to {MAX_PAIRS} image-score pairs, not {len(pairs)}",
-            cure="about 10 pairs over the whole scale serve well",
+            hint="about 10 pairs over the whole scale serve well",
         )
     scores = [pair.score for pair in pairs]
     if max(scores) - min(scores) < GRADE - _ROUNDING:
         raise InvalidRequest(
             f"the scores lie between {min(scores):g} and {max(scores):g}: too close to tell good from bad",
-            cure=f"give pairs whose scores span at least {GRADE:g} of the scale 0 to 1",
+            hint=f"give pairs whose scores span at least {GRADE:g} of the scale 0 to 1",
         )
 
 
@@ -83,26 +83,26 @@ def _rows(reader: "csv.DictReader[str]", file: Path) -> Iterator[Pair]:
     if missing:
         raise InvalidRequest(
             f"{file}, line 1: no column {' and no column '.join(missing)}",
-            cure="begin the file with the line path,score",
+            hint="begin the file with the line path,score",
         )
     for row in reader:
         where = f"{file}, line {reader.line_num}"
         if None in row:
-            raise InvalidRequest(f"{where}: more cells than the header has", cure='write paths with commas in "quotes"')
+            raise InvalidRequest(f"{where}: more cells than the header has", hint='write paths with commas in "quotes"')
         yield Pair(_path(row["path"], file.parent, where), _score(row["score"], where))
 
 
 def _path(text: str | None, folder: Path, where: str) -> str:
     if not text or "\x00" in text:
-        raise InvalidRequest(f"{where}: no path", cure="name an image file or s3://bucket/key")
+        raise InvalidRequest(f"{where}: no path", hint="name an image file or s3://bucket/key")
     if not is_s3(text):
         return str((folder / Path(text).expanduser()).absolute())
     try:
         address = parse_s3(text)
     except InvalidRequest as error:
-        raise InvalidRequest(f"{where}: {error.message}", cure=error.cure) from None
+        raise InvalidRequest(f"{where}: {error.message}", hint=error.hint) from None
     if not address.key:
-        raise InvalidRequest(f"{where}: {text} names a bucket, not an image", cure="write s3://bucket/key")
+        raise InvalidRequest(f"{where}: {text} names a bucket, not an image", hint="write s3://bucket/key")
     return str(address)
 
 
@@ -112,7 +112,7 @@ def _score(text: str | None, where: str) -> float:
     except ValueError:
         score = math.nan
     if not 0 <= score <= 1:
-        raise InvalidRequest(f"{where}: {text!r} is no score", cure="write a number from 0 to 1, such as 0.75")
+        raise InvalidRequest(f"{where}: {text!r} is no score", hint="write a number from 0 to 1, such as 0.75")
     return score
 
 
@@ -136,7 +136,7 @@ class RequirementRequest:
         if not _NAME.match(self.name):
             raise InvalidRequest(
                 f"{self.name!r} is no name for a requirement",
-                cure="use up to 63 of a-z 0-9 . _ - beginning with a letter or digit; versions are numbered by dpiqa",
+                hint="use up to 63 of a-z 0-9 . _ - beginning with a letter or digit; versions are numbered by dpiqa",
             )
         check_pairs(self.pairs)
 

@@ -198,18 +198,18 @@ class Settings(BaseSettings):
 
     def require_database_url(self) -> str:
         """Return the database URL, `postgresql+psycopg://…`. Raises `ConfigurationError` when there is none."""
-        cure = "run `dpiqa local up`, or set DPIQA_DATABASE_URL=postgresql://user:password@host/db"
-        return _required(self.database_url, "database", cure)
+        hint = "run `dpiqa local up`, or set DPIQA_DATABASE_URL=postgresql://user:password@host/db"
+        return _required(self.database_url, "database", hint)
 
     def require_broker_url(self) -> str:
         """Return the broker URL. Raises `ConfigurationError` when there is none."""
-        cure = "run `dpiqa local up`, or set DPIQA_BROKER_URL=redis://:password@host:6379/0"
-        return _required(self.broker_url, "broker", cure)
+        hint = "run `dpiqa local up`, or set DPIQA_BROKER_URL=redis://:password@host:6379/0"
+        return _required(self.broker_url, "broker", hint)
 
     def require_queue_url(self) -> str:
         """Return the SQS queue with the bucket's events. Raises `ConfigurationError` when there is none."""
-        cure = "run `dpiqa local up`, or set DPIQA_QUEUE_URL to the SQS queue that your bucket notifies"
-        return _required(SecretStr(self.queue_url) if self.queue_url else None, "event queue", cure)
+        hint = "run `dpiqa local up`, or set DPIQA_QUEUE_URL to the SQS queue that your bucket notifies"
+        return _required(SecretStr(self.queue_url) if self.queue_url else None, "event queue", hint)
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -222,7 +222,7 @@ def load_settings(**overrides: Any) -> Settings:
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigurationError(
             f"{PREFIX}{field.upper()} is wrong: {message[:1].lower()}{message[1:]}",
-            cure=f"correct {_names(field)} in the environment or in .env; `dpiqa config show` lists all settings",
+            hint=f"correct {_names(field)} in the environment or in .env; `dpiqa config show` lists all settings",
         ) from None
 
 
@@ -238,9 +238,9 @@ def _masked(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _required(value: SecretStr | None, what: str, cure: str) -> str:
+def _required(value: SecretStr | None, what: str, hint: str) -> str:
     if value is None:
-        raise ConfigurationError(f"no {what} is configured", cure=cure)
+        raise ConfigurationError(f"no {what} is configured", hint=hint)
     return value.get_secret_value()
 
 

@@ -69,7 +69,7 @@ def _stage() -> Stage:
         return Stage(name)
     except ValueError:
         raise ConfigurationError(
-            f"DPIQA_WORKER_STAGE is {name!r}", cure=f"set it to {' or '.join(Stage)}, or use `dpiqa worker`"
+            f"DPIQA_WORKER_STAGE is {name!r}", hint=f"set it to {' or '.join(Stage)}, or use `dpiqa worker`"
         ) from None
 
 
@@ -77,7 +77,7 @@ def _require_threads(worker: Any) -> None:
     """Raise `ConfigurationError` for a pool that forks: a device cannot be used in a fork."""
     pool = getattr(worker.pool_cls, "__module__", "")
     if not pool.endswith((".thread", ".solo")):
-        raise ConfigurationError(f"the pool {pool} does not suit this worker", cure="start it with -P threads")
+        raise ConfigurationError(f"the pool {pool} does not suit this worker", hint="start it with -P threads")
 
 
 @signals.worker_ready.connect

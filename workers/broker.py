@@ -76,16 +76,16 @@ def require_no_eviction(broker_url: str) -> None:
         with redis.Redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=5) as client:
             memory = client.info("memory")
     except redis.AuthenticationError as error:
-        raise ConfigurationError(f"the broker refused us: {error}", cure="correct DPIQA_BROKER_URL") from None
+        raise ConfigurationError(f"the broker refused us: {error}", hint="correct DPIQA_BROKER_URL") from None
     except (redis.RedisError, OSError) as error:
-        raise BrokerUnavailable(f"the broker does not answer: {error}", cure="start Redis or Valkey") from None
+        raise BrokerUnavailable(f"the broker does not answer: {error}", hint="start Redis or Valkey") from None
     except ValueError as error:
-        raise ConfigurationError(f"DPIQA_BROKER_URL is wrong: {error}", cure="correct it") from None
+        raise ConfigurationError(f"DPIQA_BROKER_URL is wrong: {error}", hint="correct it") from None
     policy = memory.get("maxmemory_policy", "noeviction")
     if memory.get("maxmemory", 0) and policy != "noeviction":
         raise ConfigurationError(
             f"this Redis evicts queued messages when it is full (maxmemory-policy {policy})",
-            cure="set maxmemory-policy noeviction, or use a Redis of its own",
+            hint="set maxmemory-policy noeviction, or use a Redis of its own",
         )
 
 

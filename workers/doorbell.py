@@ -63,4 +63,4 @@ def _mapped() -> Iterator[None]:
         yield
     except (OperationalError, redis.RedisError, OSError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BrokerUnavailable(f"the broker does not answer: {first}", cure="start Redis or Valkey") from error
+        raise BrokerUnavailable(f"the broker does not answer: {first}", hint="start Redis or Valkey") from error

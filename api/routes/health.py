@@ -16,7 +16,7 @@ from ..deps import Services, ServicesDep, answer
 
 router = APIRouter(tags=["health"])
 
-_NOT_READY = errors.Kind(503, "not_ready", cure="mend the parts named in `checks`; `dpiqa doctor` says more")
+_NOT_READY = errors.Kind(503, "not_ready", hint="mend the parts named in `checks`; `dpiqa doctor` says more")
 
 
 class Alive(BaseModel):
@@ -31,7 +31,7 @@ class Check(BaseModel):
     part: str
     ok: bool
     detail: str = ""
-    cure: str = ""
+    hint: str = ""
 
 
 class Ready(BaseModel):
@@ -70,7 +70,7 @@ def _checked(part: str, check: Callable[[], Check]) -> Check:
         return check()
     except DpiqaError as error:
         kind = errors.kind_of(error)
-        return Check(part=part, ok=False, detail=kind.detail or error.message, cure=kind.cure or error.cure)
+        return Check(part=part, ok=False, detail=kind.detail or error.message, hint=kind.hint or error.hint)
     except Exception as error:  # whatever it is, the part is not ready
         return Check(part=part, ok=False, detail=errors.kind_of(error).detail)
 
@@ -86,7 +86,7 @@ def _migrations(services: Services) -> Check:
     if at == wanted:
         return Check(part="migrations", ok=True, detail=f"revision {at}")
     detail = f"the database is at revision {at or 'none'}, this program needs {wanted}"
-    return Check(part="migrations", ok=False, detail=detail, cure="run `dpiqa db upgrade`")
+    return Check(part="migrations", ok=False, detail=detail, hint="run `dpiqa db upgrade`")
 
 
 def _broker(services: Services) -> Check:

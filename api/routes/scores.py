@@ -16,7 +16,7 @@ from dpiqa.storage.scores import ScoreFilter, percentile
 from dpiqa.types import Band, Direction, ResultStatus
 
 from ..deps import Services, ServicesDep
-from ..paging import CURSOR_CURE, link_next, pack, share_of, unpack
+from ..paging import CURSOR_HINT, link_next, pack, share_of, unpack
 from ..schemas import Bucket, Cursor, ImageScores, Key, Limit, ModelName, Prefix, ProfileName, ScorePage
 
 router = APIRouter(prefix="/v1/scores", tags=["scores"])
@@ -75,7 +75,7 @@ def scores(request: Request, response: Response, services: ServicesDep, asked: A
     wanted = asked.worst or asked.best
     share = None if wanted is None else share_of(wanted)
     if cursor is not None and (threshold is None) != (share is None):
-        raise InvalidRequest("the cursor belongs to another question", cure=CURSOR_CURE)
+        raise InvalidRequest("the cursor belongs to another question", hint=CURSOR_HINT)
     with services.transaction() as connection:
         lowest = _wants_lowest(asked, direction_of(connection, str(chosen.profile)))
         if asked.band:
@@ -104,9 +104,9 @@ def lookup(bucket: Annotated[Bucket, Query()], key: Annotated[Key, Query()], ser
 
 def _filter(asked: Asked, services: Services) -> ScoreFilter:
     if asked.worst and asked.best:
-        raise InvalidRequest("`worst` and `best` exclude each other", cure="ask for one, then for the other")
+        raise InvalidRequest("`worst` and `best` exclude each other", hint="ask for one, then for the other")
     if asked.min is not None and asked.max is not None and asked.min > asked.max:
-        raise InvalidRequest("`min` is above `max`", cure="exchange them")
+        raise InvalidRequest("`min` is above `max`", hint="exchange them")
     return ScoreFilter(
         bucket=asked.bucket,
         prefix=asked.prefix,

@@ -10,7 +10,7 @@ def parse_job_id(text: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise InvalidRequest(f"{text!r} is no job id", cure="`dpiqa jobs` lists them") from None
+        raise InvalidRequest(f"{text!r} is no job id", hint="`dpiqa jobs` lists them") from None
 
 
 def parse_percent(text: str) -> float:
@@ -20,5 +20,5 @@ def parse_percent(text: str) -> float:
     except ValueError:
         percent = float("nan")
     if not 0 < percent <= 100:
-        raise InvalidRequest(f"{text!r} is no share", cure="write for example 5% (above 0 and at most 100)")
+        raise InvalidRequest(f"{text!r} is no share", hint="write for example 5% (above 0 and at most 100)")
     return percent

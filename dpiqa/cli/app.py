@@ -23,7 +23,7 @@ class ErrorLineGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except DpiqaError as error:
-            show_error(error.message, error.cure)
+            show_error(error.message, error.hint)
             raise typer.Exit(exit_code(error)) from error
         except KeyboardInterrupt:
             raise typer.Exit(130) from None

@@ -70,12 +70,12 @@ def broker(settings: "Settings") -> Finding:
         with redis.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS) as client:
             answer: Any = client.info()
     except redis.AuthenticationError as error:
-        raise ConfigurationError(f"the broker refused us: {error}", cure="correct DPIQA_BROKER_URL") from error
+        raise ConfigurationError(f"the broker refused us: {error}", hint="correct DPIQA_BROKER_URL") from error
     except (redis.RedisError, OSError) as error:
-        cure = "start Redis or Valkey, or correct DPIQA_BROKER_URL"
-        raise BrokerUnavailable(f"the broker does not answer: {error}", cure=cure) from error
+        hint = "start Redis or Valkey, or correct DPIQA_BROKER_URL"
+        raise BrokerUnavailable(f"the broker does not answer: {error}", hint=hint) from error
     except ValueError as error:
-        raise ConfigurationError(f"DPIQA_BROKER_URL is wrong: {error}", cure="redis://:password@host:6379/0") from error
+        raise ConfigurationError(f"DPIQA_BROKER_URL is wrong: {error}", hint="redis://:password@host:6379/0") from error
     return _judge_broker(answer, mask_url(url))
 
 
@@ -123,18 +123,18 @@ def _any_s3(settings: "Settings", where: str) -> Finding:
         if fault_of(error) is Fault.DENIED:
             return ok("S3", f"{where} answers, and does not let us list all buckets, which is fine")
         if fault_of(error) is Fault.UNAVAILABLE:
-            cure = "check DPIQA_S3_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3) and the network"
-            raise StoreUnavailable(f"S3 does not answer: {describe(error)}", cure=cure) from error
-        cure = bucket_error(error, "").cure
-        raise ConfigurationError(f"S3 refuses us: {describe(error)}", cure=cure) from error
+            hint = "check DPIQA_S3_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3) and the network"
+            raise StoreUnavailable(f"S3 does not answer: {describe(error)}", hint=hint) from error
+        hint = bucket_error(error, "").hint
+        raise ConfigurationError(f"S3 refuses us: {describe(error)}", hint=hint) from error
     return ok("S3", f"{where} answers, {count} bucket(s)")
 
 
 def events(settings: "Settings") -> Finding:
     """Whether the SQS queue of the listener is there."""
     if not settings.queue_url:
-        cure = "set DPIQA_QUEUE_URL to score objects as they arrive; `dpiqa submit` works without"
-        return warn("event queue", "none is configured: nothing is scored on arrival", cure)
+        hint = "set DPIQA_QUEUE_URL to score objects as they arrive; `dpiqa submit` works without"
+        return warn("event queue", "none is configured: nothing is scored on arrival", hint)
     keys: dict[str, Any] = {}
     if settings.aws_access_key_id and settings.aws_secret_access_key:
         keys["aws_access_key_id"] = settings.aws_access_key_id.get_secret_value()
@@ -146,8 +146,8 @@ def events(settings: "Settings") -> Finding:
         asked = ["ApproximateNumberOfMessages"]
         waiting = client.get_queue_attributes(QueueUrl=settings.queue_url, AttributeNames=asked)["Attributes"][asked[0]]
     except (ClientError, BotoCoreError, OSError, ValueError) as error:
-        cure = "check DPIQA_QUEUE_URL, DPIQA_SQS_ENDPOINT_URL, the region and sqs:GetQueueAttributes"
-        raise StoreUnavailable(f"{settings.queue_url} does not answer: {describe(error)}", cure=cure) from error
+        hint = "check DPIQA_QUEUE_URL, DPIQA_SQS_ENDPOINT_URL, the region and sqs:GetQueueAttributes"
+        raise StoreUnavailable(f"{settings.queue_url} does not answer: {describe(error)}", hint=hint) from error
     return ok("event queue", f"{settings.queue_url}, about {waiting} message(s) waiting")
 
 
@@ -158,8 +158,8 @@ def workers(settings: "Settings") -> Finding:
     needed = [Stage.STUDENT] + ([Stage.TEACHER] if context.profile(settings).teacher else [])
     missing = [stage.value for stage in needed if not any(worker.stage == stage for worker in alive)]
     if missing:
-        cure = "start " + " and ".join(f"`dpiqa worker {stage}`" for stage in missing)
-        return warn("workers", f"no {' and no '.join(missing)} worker is alive: submitted work waits", cure)
+        hint = "start " + " and ".join(f"`dpiqa worker {stage}`" for stage in missing)
+        return warn("workers", f"no {' and no '.join(missing)} worker is alive: submitted work waits", hint)
     served = {worker.stage: worker.scorer_id for worker in alive}
     mixed = sorted({worker.stage.value for worker in alive if worker.scorer_id != served[worker.stage]})
     if mixed:

@@ -64,10 +64,10 @@ def warn(message: str) -> None:
     stderr().print(plain("warning: ", "bold yellow") + plain(message))
 
 
-def show_error(message: str, cure: str = "") -> None:
+def show_error(message: str, hint: str = "") -> None:
     """Print the one line that ends a failed command."""
     line = plain("error: ", "bold red") + plain(message)
-    stderr().print(line + plain(f" / cure: {cure}") if cure else line)
+    stderr().print(line + plain(f" / hint: {hint}") if hint else line)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:

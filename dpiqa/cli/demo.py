@@ -28,6 +28,6 @@ def demo(once: Once = False, photos: Photos = None, home: Keep = None) -> None:
         from dpiqa.local.demo import run
     except ImportError as error:
         raise ConfigurationError(
-            f"the demo needs {error.name}, which is not installed", cure="pip install 'dpiqa[demo]'"
+            f"the demo needs {error.name}, which is not installed", hint="pip install 'dpiqa[demo]'"
         ) from error
     raise typer.Exit(run(once=once, photos=photos, home=home))

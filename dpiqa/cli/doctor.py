@@ -31,8 +31,8 @@ def doctor(as_json: options.Json = False) -> None:
     if as_json:
         console.print_json(found)
     else:
-        rows = [(console.plain(one.level, _STYLES[one.level]), one.name, one.message, one.cure) for one in found]
-        console.table(("", "part", "finding", "cure"), rows)
+        rows = [(console.plain(one.level, _STYLES[one.level]), one.name, one.message, one.hint) for one in found]
+        console.table(("", "part", "finding", "hint"), rows)
     if any(one.level is Level.FAIL for one in found):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
@@ -42,7 +42,7 @@ def examine() -> list[Finding]:
     try:
         settings = context.settings()
     except ConfigurationError as error:
-        return [fail("settings", error.message, error.cure)]
+        return [fail("settings", error.message, error.hint)]
     checks = _checks()
     with ThreadPoolExecutor(len(checks)) as threads:
         found = threads.map(lambda name: _run(name, checks[name], settings), checks)
@@ -70,7 +70,7 @@ def _run(name: str, check: Check, settings: "Settings") -> Finding:
     try:
         return check(settings)
     except DpiqaError as error:
-        return fail(name, error.message, error.cure)
+        return fail(name, error.message, error.hint)
     except Exception as error:
         line = (str(error).splitlines() or [""])[0]
         return fail(name, f"{type(error).__name__}: {line}", "this is unexpected; please report it")

@@ -44,7 +44,7 @@ def _choices(profile: "Profile") -> "dict[str, ModelChoice]":
         if choice.requirement is not None:
             raise InvalidRequest(
                 f"{profile.id} scores by the requirement {choice.requirement}, which people's MOS says nothing about",
-                cure="choose a profile whose models predict MOS",
+                hint="choose a profile whose models predict MOS",
             )
     return chosen
 

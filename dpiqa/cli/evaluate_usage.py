@@ -38,7 +38,7 @@ def form_of(given: Given) -> Form:
     form = _form(given)
     complaint = next((words for is_wrong, *words in _rules(given, form) if is_wrong), None)
     if complaint is not None:
-        raise InvalidRequest(complaint[0], cure=complaint[1])
+        raise InvalidRequest(complaint[0], hint=complaint[1])
     return form
 
 
@@ -51,7 +51,7 @@ def _form(given: Given) -> Form:
 
 
 def _rules(given: Given, form: Form) -> tuple[tuple[bool, str, str], ...]:
-    """Whether each rule is broken, what is wrong then, and the cure."""
+    """Whether each rule is broken, what is wrong then, and the hint."""
     several = form in {Form.COMPARISON, Form.ROUTING}
     sets, models = len(given.names), len(given.models)
     labelled = form is not Form.DISTORTIONS

@@ -50,9 +50,9 @@ def explain(
     every kind of model. docs/evaluation.md says how far such a map is to be trusted.
     """
     if output.suffix.lower() != ".png":
-        raise InvalidRequest(f"cannot write {output.name}", cure="end its name in .png")
+        raise InvalidRequest(f"cannot write {output.name}", hint="end its name in .png")
     if not output.parent.is_dir():
-        raise InvalidRequest(f"the folder {output.parent} does not exist", cure="create it first")
+        raise InvalidRequest(f"the folder {output.parent} does not exist", hint="create it first")
     settings = context.settings(device=device)
     with scorers.needing_extras():
         from dpiqa.evaluation.overlay import overlay

@@ -21,9 +21,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def check_output(path: Path) -> None:
     """Raise `InvalidRequest` for a file that cannot be written, before any work is done for it."""
     if path.suffix.lower() not in _WRITERS:
-        raise InvalidRequest(f"cannot write {path.name}", cure=f"end its name in {', '.join(_WRITERS)}")
+        raise InvalidRequest(f"cannot write {path.name}", hint=f"end its name in {', '.join(_WRITERS)}")
     if not path.parent.is_dir():
-        raise InvalidRequest(f"the folder {path.parent} does not exist", cure="create it first")
+        raise InvalidRequest(f"the folder {path.parent} does not exist", hint="create it first")
     if path.suffix.lower() == ".parquet":
         _pyarrow()
 
@@ -42,7 +42,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:
-        raise InvalidRequest(f"cannot write {path}: {error.strerror}", cure="choose another --output") from error
+        raise InvalidRequest(f"cannot write {path}: {error.strerror}", hint="choose another --output") from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -106,7 +106,7 @@ def _pyarrow() -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise ConfigurationError(
-            "Parquet files need pyarrow, which is not installed", cure="pip install 'dpiqa[parquet]', or write .csv"
+            "Parquet files need pyarrow, which is not installed", hint="pip install 'dpiqa[parquet]', or write .csv"
         ) from error
     return pyarrow
 

@@ -19,7 +19,7 @@ class Finding:
     name: str
     level: Level
     message: str
-    cure: str = ""
+    hint: str = ""
 
 
 def ok(name: str, message: str) -> Finding:
@@ -27,11 +27,11 @@ def ok(name: str, message: str) -> Finding:
     return Finding(name, Level.OK, message)
 
 
-def warn(name: str, message: str, cure: str) -> Finding:
+def warn(name: str, message: str, hint: str) -> Finding:
     """Worth knowing."""
-    return Finding(name, Level.WARN, message, cure)
+    return Finding(name, Level.WARN, message, hint)
 
 
-def fail(name: str, message: str, cure: str) -> Finding:
+def fail(name: str, message: str, hint: str) -> Finding:
     """Must be mended."""
-    return Finding(name, Level.FAIL, message, cure)
+    return Finding(name, Level.FAIL, message, hint)

@@ -88,8 +88,8 @@ def verify(
     if as_json:
         console.print_json(findings)
     else:
-        rows = [("ok" if one["ok"] else "FAIL", one["model"], one["message"], one["cure"]) for one in findings]
-        console.table(("", "model", "finding", "cure"), rows)
+        rows = [("ok" if one["ok"] else "FAIL", one["model"], one["message"], one["hint"]) for one in findings]
+        console.table(("", "model", "finding", "hint"), rows)
     if not all(one["ok"] for one in findings):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
@@ -111,8 +111,8 @@ def _finding(name: str, message: str, check: Callable[[], None]) -> dict[str, An
     try:
         check()
     except CheckpointError as error:
-        return {"model": name, "ok": False, "message": error.message, "cure": error.cure}
-    return {"model": name, "ok": True, "message": message, "cure": ""}
+        return {"model": name, "ok": False, "message": error.message, "hint": error.hint}
+    return {"model": name, "ok": True, "message": message, "hint": ""}
 
 
 def _document(card: "ModelCard") -> dict[str, Any]:

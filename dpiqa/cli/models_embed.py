@@ -76,7 +76,7 @@ def embed_text(
         from dpiqa.models.torch_scorer import choose_device
     except ImportError as error:
         raise ConfigurationError(
-            f"embedding prompts needs {error.name}, which is not installed", cure="pip install 'dpiqa[models]'"
+            f"embedding prompts needs {error.name}, which is not installed", hint="pip install 'dpiqa[models]'"
         ) from error
     loaded = load_text_encoder(folder, chosen.pooling, device=choose_device(settings.device))
     with progress.counting("prompts", len(chosen.texts())) as advance:
@@ -108,7 +108,7 @@ def _encoder_folder(encoder: str | None, table: "PromptTable", models_dir: Path)
     folder = Path(encoder).expanduser()
     if not folder.is_dir():
         raise NotFound(
-            f"there is no folder {encoder}", cure=f"name the folder of a text encoder, or dpiqa models pull {usual}"
+            f"there is no folder {encoder}", hint=f"name the folder of a text encoder, or dpiqa models pull {usual}"
         )
     return folder
 

@@ -86,7 +86,7 @@ def remove(
     folder = context.settings().models_dir
     card = find_card(name, folder)
     if not yes and not agreed(f"delete {card.name} ({card.kind}, {card.licence})?"):
-        raise InvalidRequest(f"{name} was not removed: nobody agreed", cure="say --yes")
+        raise InvalidRequest(f"{name} was not removed: nobody agreed", hint="say --yes")
     removed = remove_model(name, folder)
     if as_json:
         console.print_json({"removed": removed.name, "scorer_id": removed.scorer_id})

@@ -130,6 +130,6 @@ def _settle_terms(entry: "Entry", settings: "Settings", *, accept: bool) -> None
     if not accept and not agreed("Do you accept these terms?"):
         raise ConfigurationError(
             f"the terms of {entry.name} were not accepted: {terms.licence}",
-            cure=f"read {terms.licence_url}, then say --accept-license",
+            hint=f"read {terms.licence_url}, then say --accept-license",
         )
     record.accept(terms.licence, settings.models_dir)

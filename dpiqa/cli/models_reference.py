@@ -74,7 +74,7 @@ def reference(  # noqa: PLR0913 - one parameter per option
     from dpiqa.models.folder import require_card, update_card
 
     if split and not dataset:
-        raise InvalidRequest("--split belongs to a data set", cure="name it with --dataset, or leave --split out")
+        raise InvalidRequest("--split belongs to a data set", hint="name it with --dataset, or leave --split out")
     settings = context.settings(device=device)
     find_card(name, settings.models_dir)
     place = (card or settings.models_dir).expanduser()
@@ -126,7 +126,7 @@ def _images(data: Path, dataset: str | None, split: Split) -> "Sequence[Labelled
     found = load_dataset(dataset, data)
     chosen = found.images if split is Split.ALL else found.of(split.value)
     if not chosen:
-        raise InvalidRequest(f"{dataset} at {data} has no images of split {split}", cure="choose another --split")
+        raise InvalidRequest(f"{dataset} at {data} has no images of split {split}", hint="choose another --split")
     return chosen
 
 

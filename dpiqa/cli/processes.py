@@ -77,7 +77,7 @@ def _flower_login(settings: "Settings") -> str:
     login = settings.flower_basic_auth.get_secret_value()
     user, _, password = login.partition(":")
     if not user or not password:
-        raise ConfigurationError("DPIQA_FLOWER_BASIC_AUTH is wrong", cure="write user:password")
+        raise ConfigurationError("DPIQA_FLOWER_BASIC_AUTH is wrong", hint="write user:password")
     return login
 
 

@@ -138,10 +138,10 @@ def _check_options(model: str | None, requirement: str | None, profile: str | No
     """Raise `InvalidRequest` for options that contradict each other."""
     one = "--model" if model else "--requirement"
     if profile and (model or requirement):
-        raise InvalidRequest(f"{one} and --profile exclude each other", cure="give one of them")
+        raise InvalidRequest(f"{one} and --profile exclude each other", hint="give one of them")
     if not (model or requirement) and any(value is not None for value in options.values()):
         raise InvalidRequest(
-            "--precision and --channels-last need --model", cure="name the model; profiles name theirs"
+            "--precision and --channels-last need --model", hint="name the model; profiles name theirs"
         )
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def check_range(minimum: float | None, maximum: float | None) -> None:
     """Raise `InvalidRequest` for bounds that leave nothing or are no numbers."""
     if any(bound is not None and not math.isfinite(bound) for bound in (minimum, maximum)):
-        raise InvalidRequest("--min and --max must be finite numbers", cure="scores are nominally 0 to 1")
+        raise InvalidRequest("--min and --max must be finite numbers", hint="scores are nominally 0 to 1")
     if minimum is not None and maximum is not None and minimum > maximum:
-        raise InvalidRequest("--min is above --max", cure="exchange them")
+        raise InvalidRequest("--min is above --max", hint="exchange them")
 
 
 def profile_id(
@@ -35,7 +35,7 @@ def profile_id(
     from dpiqa.storage.profiles import profile_for
 
     if profile and requirement:
-        raise InvalidRequest("--profile and --requirement exclude each other", cure="give one of them")
+        raise InvalidRequest("--profile and --requirement exclude each other", hint="give one of them")
     if profile and "@" in profile:
         return profile  # it may be older than those installed, or a requirement's: scores outlive files
     if profile is None and (requirement or chosen.job):
@@ -77,7 +77,7 @@ def share(
     from dpiqa.storage.scores import percentile
 
     if worst and best:
-        raise InvalidRequest("--worst and --best exclude each other", cure="ask for one, then for the other")
+        raise InvalidRequest("--worst and --best exclude each other", hint="ask for one, then for the other")
     asked = worst or best
     if asked is None:
         return chosen
@@ -86,7 +86,7 @@ def share(
     with transaction(engine) as connection:
         threshold = percentile(connection, chosen, share, descending=not lowest)
     if threshold is None:
-        raise NotFound("nothing is scored that fits", cure="ask with fewer options; `dpiqa jobs` shows what runs")
+        raise NotFound("nothing is scored that fits", hint="ask with fewer options; `dpiqa jobs` shows what runs")
     side = "at most" if lowest else "at least"
     console.note(f"the {'worst' if worst else 'best'} {share * 100:g}%: scores of {side} {threshold:.4f}")
     return replace(chosen, max=threshold) if lowest else replace(chosen, min=threshold)

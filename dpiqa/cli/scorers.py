@@ -35,5 +35,5 @@ def needing_extras() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        cure = "pip install 'dpiqa[train]'"
-        raise ConfigurationError(f"this needs {error.name}, which is not installed", cure=cure) from error
+        hint = "pip install 'dpiqa[train]'"
+        raise ConfigurationError(f"this needs {error.name}, which is not installed", hint=hint) from error

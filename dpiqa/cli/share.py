@@ -51,7 +51,7 @@ class Share:
 def wanted_share(worst: str | None, best: str | None) -> Share | None:
     """Read --worst and --best. Raises `InvalidRequest` for both, or for what is no share."""
     if worst and best:
-        raise InvalidRequest("--worst and --best exclude each other", cure="ask for one, then for the other")
+        raise InvalidRequest("--worst and --best exclude each other", hint="ask for one, then for the other")
     asked = worst or best
     return None if asked is None else Share(parse_percent(asked), worst=worst is not None)
 
@@ -66,7 +66,7 @@ def require_references(settings: "Settings", by: "Profile | ModelChoice") -> Non
         if not _has_reference(card, choice.requirement):
             raise InvalidRequest(
                 f"{choice} has no reference population, so nothing is known of shares",
-                cure=f"`dpiqa models reference {choice.model}` makes one; or sort the scores themselves",
+                hint=f"`dpiqa models reference {choice.model}` makes one; or sort the scores themselves",
             )
 
 

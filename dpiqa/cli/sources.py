@@ -27,7 +27,7 @@ class Place:
 def find_places(targets: Sequence[str]) -> list[Place]:
     """Say what each target is. Raises `NotFound` or `InvalidRequest` before any work is done."""
     if len({is_s3(target) for target in targets}) > 1:
-        raise InvalidRequest("files and S3 addresses cannot be mixed", cure="run the command once for each")
+        raise InvalidRequest("files and S3 addresses cannot be mixed", hint="run the command once for each")
     return [Place(address=parse_s3(target)) if is_s3(target) else Place(files=_files(target)) for target in targets]
 
 
@@ -36,12 +36,12 @@ def _files(target: str) -> tuple[Path, ...]:
     if path.is_dir():
         found = tuple(_walk(path))
         if not found:
-            raise NotFound(f"no images are in {path}", cure=f"known extensions: {' '.join(sorted(EXTENSIONS))}")
+            raise NotFound(f"no images are in {path}", hint=f"known extensions: {' '.join(sorted(EXTENSIONS))}")
         return found
     if not path.exists():
-        raise NotFound(f"{path} does not exist", cure="name a file, a folder or s3://bucket/prefix")
+        raise NotFound(f"{path} does not exist", hint="name a file, a folder or s3://bucket/prefix")
     if not path.is_file():
-        raise InvalidRequest(f"{path} is no regular file", cure="name a file, a folder or s3://bucket/prefix")
+        raise InvalidRequest(f"{path} is no regular file", hint="name a file, a folder or s3://bucket/prefix")
     return (path,)
 
 
@@ -80,4 +80,4 @@ def s3_refs(store: ObjectStore, address: S3Address) -> Iterator[ImageRef]:
             found = True
             yield ImageRef(bucket=ref.bucket, key=ref.key, etag="")
     if not found:
-        raise NotFound(f"no object is under {address}", cure="check bucket and prefix; keys are case-sensitive")
+        raise NotFound(f"no object is under {address}", hint="check bucket and prefix; keys are case-sensitive")

@@ -58,7 +58,7 @@ def submit(
     """
     address = parse_s3(place)
     if profile and requirement:
-        raise InvalidRequest("--profile and --requirement exclude each other", cure="give one of them")
+        raise InvalidRequest("--profile and --requirement exclude each other", hint="give one of them")
     settings = context.settings(profile=profile)
     settings.require_database_url()
     settings.require_broker_url()

@@ -51,8 +51,8 @@ def overrides(
     """Return all that the command line says as `KEY=VALUE`s; what has an option of its own comes last."""
     found = list(changes or ())
     if len(dataset or ()) != len(data or ()):
-        cure = "give one --data PATH for each --dataset NAME"
-        raise InvalidRequest(f"{len(dataset or ())} data sets and {len(data or ())} places", cure=cure)
+        hint = "give one --data PATH for each --dataset NAME"
+        raise InvalidRequest(f"{len(dataset or ())} data sets and {len(data or ())} places", hint=hint)
     if dataset and data:
         pairs = zip(dataset, data, strict=True)
         sets = ", ".join(f"{{name = {_quoted(one)}, path = {_quoted(str(path))}}}" for one, path in pairs)
@@ -97,8 +97,8 @@ def needing_torch(threads: int | None = None) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "dpiqa").startswith("dpiqa"):
             raise  # a fault of ours
-        cure = "pip install 'dpiqa[train]'"
-        raise ConfigurationError(f"this needs {error.name}, which is not installed", cure=cure) from error
+        hint = "pip install 'dpiqa[train]'"
+        raise ConfigurationError(f"this needs {error.name}, which is not installed", hint=hint) from error
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def _stoppable() -> Iterator[None]:
         with interrupted_by(signal.SIGINT, signal.SIGTERM):  # the loop itself finishes its update first
             yield
     except TrainingInterrupted as stopped:
-        console.note(f"{stopped.message}; {stopped.cure}")
+        console.note(f"{stopped.message}; {stopped.hint}")
         raise typer.Exit(130) from None
     except KeyboardInterrupt:  # before the first update, or asked twice
         console.note("stopped at once; what was done is kept; the same command goes on from there")
@@ -129,5 +129,5 @@ def _quoted(text: str) -> str:
     try:
         tomllib.loads(f"value = {quoted}")
     except tomllib.TOMLDecodeError as error:
-        raise InvalidRequest(f"{text!r} holds a character that no setting can", cure="rename it") from error
+        raise InvalidRequest(f"{text!r} holds a character that no setting can", hint="rename it") from error
     return quoted

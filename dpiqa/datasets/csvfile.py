@@ -47,7 +47,7 @@ def _columns(path: Path) -> dict[str, int]:
         if kind not in found:
             raise InvalidRequest(
                 f"{path} has no column {kind}",
-                cure=f"it needs {' and '.join(_NEEDED)}; split, subset, group may follow",
+                hint=f"it needs {' and '.join(_NEEDED)}; split, subset, group may follow",
             )
     return found
 
@@ -57,12 +57,12 @@ def _check(rows: list[Row], path: Path) -> None:
     seen: set[str] = set()
     for row in rows:
         if row.image in seen:
-            raise InvalidRequest(f"{path} lists {row.image} twice", cure="keep one row an image")
+            raise InvalidRequest(f"{path} lists {row.image} twice", hint="keep one row an image")
         seen.add(row.image)
         if bool(row.split) != bool(rows[0].split):
-            raise InvalidRequest(f"{path}: only some rows have a split", cure="fill the column, or leave it out")
+            raise InvalidRequest(f"{path}: only some rows have a split", hint="fill the column, or leave it out")
         if row.group and sides.setdefault(row.group, row.split) != row.split:
-            raise InvalidRequest(f"{path}: group {row.group} is in two splits", cure="keep a group on one side")
+            raise InvalidRequest(f"{path}: group {row.group} is in two splits", hint="keep a group on one side")
 
 
 CSV = DatasetSpec(

@@ -56,7 +56,7 @@ def load_dataset(
     tree, labels, reader = _open(spec, root)
     rows = list(reader.rows(labels))
     if not rows:
-        raise InvalidRequest(f"{labels} lists no images", cure=_expected(spec))
+        raise InvalidRequest(f"{labels} lists no images", hint=_expected(spec))
     folder = tree.find(*filter(None, reader.folders)) or (tree.root if "" in reader.folders else None)
     places = [tree.locate(folder or tree.root / reader.folders[0], row.image) for row in rows]
     missing = tuple(path for path, there in places if not there)
@@ -84,7 +84,7 @@ def _open(spec: DatasetSpec, root: Path) -> tuple[Tree, Path, Reader]:
     inside = tree.below(*names)
     raise InvalidRequest(
         f"{root} is no {spec.title}: it has no {names[0]}; it holds {tree.holds()}",
-        cure=f"name {inside} instead: it has the labels" if inside else _expected(spec),
+        hint=f"name {inside} instead: it has the labels" if inside else _expected(spec),
     )
 
 
@@ -92,7 +92,7 @@ def _no_images(spec: DatasetSpec, tree: Tree, labels: Path, missing: Sequence[Pa
     return InvalidRequest(
         f"none of the {len(missing)} images listed in {labels} is there; the first is expected at {missing[0]}; "
         f"{tree.root} holds {tree.holds()}",
-        cure=_expected(spec),
+        hint=_expected(spec),
     )
 
 
@@ -105,7 +105,7 @@ def _mos(row: Row, spec: DatasetSpec, labels: Path) -> float:
     if not -spec.slack <= mos <= 1 + spec.slack:  # NaN too
         scale = "its scale is named by csv:WORST..BEST" if spec.name == "csv" else "is it the published file?"
         raise InvalidRequest(
-            f"{labels}: {spec.label} {row.score} of {row.image} is outside {spec.worst:g} to {spec.best:g}", cure=scale
+            f"{labels}: {spec.label} {row.score} of {row.image} is outside {spec.worst:g} to {spec.best:g}", hint=scale
         )
     return min(1.0, max(0.0, mos))  # in this order: -0.0 becomes 0.0
 

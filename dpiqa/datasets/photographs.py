@@ -47,7 +47,7 @@ def _clive(path: Path) -> list[Row]:
     images = read_matlab(sibling(path, "AllImages_release.mat"), "AllImages_release")
     scores = read_matlab(path, "AllMOS_release")
     if len(images) != len(scores):
-        raise InvalidRequest(f"{path} has {len(scores)} scores for {len(images)} images", cure="unpack the set again")
+        raise InvalidRequest(f"{path} has {len(scores)} scores for {len(images)} images", hint="unpack the set again")
     rated = [(str(name), float(mos)) for name, mos in zip(images, scores, strict=True)]
     return [Row(name, mos) for name, mos in rated if not re.match(r"t\d+\.", name)]
 

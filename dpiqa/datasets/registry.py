@@ -39,9 +39,9 @@ def find_dataset(name: str) -> DatasetSpec:
     scale = re.fullmatch(rf"csv:({_NUMBER})\.\.({_NUMBER})", name)
     if scale is None:
         if name not in DATASETS:
-            raise NotFound(f"no data set {name!r}", cure=f"one of {', '.join(DATASETS)}; csv:WORST..BEST")
+            raise NotFound(f"no data set {name!r}", hint=f"one of {', '.join(DATASETS)}; csv:WORST..BEST")
         return DATASETS[name]
     worst, best = float(scale[1]), float(scale[2])
     if worst == best:
-        raise InvalidRequest(f"{name}: worst and best are the same", cure="csv:1..5, for instance")
+        raise InvalidRequest(f"{name}: worst and best are the same", hint="csv:1..5, for instance")
     return replace(CSV, worst=worst, best=best)

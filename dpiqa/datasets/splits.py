@@ -30,7 +30,7 @@ class Split:
 def split_name(text: str) -> str:
     """Return `train`, `val` or `test` for the words that sets use for them. Raises `InvalidRequest` for others."""
     if text.strip().lower() not in _WORDS:
-        raise InvalidRequest(f"{text!r} is no split", cure=f"one of {', '.join(SPLITS)}")
+        raise InvalidRequest(f"{text!r} is no split", hint=f"one of {', '.join(SPLITS)}")
     return _WORDS[text.strip().lower()]
 
 
@@ -75,7 +75,7 @@ def read_split_files(folder: Path) -> dict[str, str]:
     """
     if not folder.is_dir():
         raise NotFound(
-            f"{folder} is no folder", cure="published, random, or one split's folder, such as liqe_splits/BID/1"
+            f"{folder} is no folder", hint="published, random, or one split's folder, such as liqe_splits/BID/1"
         )
     found: dict[str, str] = {}
     for split in SPLITS:
@@ -84,11 +84,11 @@ def read_split_files(folder: Path) -> dict[str, str]:
                 image = line.split("\t")[0].strip()
                 if image and found.setdefault(image, split) != split:
                     raise InvalidRequest(
-                        f"{folder}: {image} is in {found[image]} and in {split}", cure="mend the files"
+                        f"{folder}: {image} is in {found[image]} and in {split}", hint="mend the files"
                     )
     if {"train", "test"} - set(found.values()):
         raise InvalidRequest(
-            f"{folder} has no *_train*.txt and *_test*.txt with images", cure="is it a split's folder?"
+            f"{folder} has no *_train*.txt and *_test*.txt with images", hint="is it a split's folder?"
         )
     return found
 
@@ -105,7 +105,7 @@ def assign(paths: Sequence[PurePath], published: dict[str, str]) -> list[str]:
     if unknown:
         raise InvalidRequest(
             f"the split files do not name {len(unknown)} of {len(paths)} images, such as {', '.join(unknown[:3])}",
-            cure="take the split files of this very set",
+            hint="take the split files of this very set",
         )
     return [wanted[_tail(path, depth)] for path in paths]
 

@@ -50,7 +50,7 @@ def _tid2013(path: Path) -> list[Row]:
             mos, name, reference, kind = match.groups()
             rows.append(Row(name, number(mos, path), "", f"distortion {kind}", f"i{reference}"))
         elif line.strip():
-            raise InvalidRequest(f"{path}: {line!r} is not a score and a name", cure="take the set's own file")
+            raise InvalidRequest(f"{path}: {line!r} is not a score and a name", hint="take the set's own file")
     return rows
 
 
@@ -80,7 +80,7 @@ def _live(path: Path) -> list[Row]:
     if {len(scores), len(references), len(names)} != {len(places)}:
         raise InvalidRequest(
             f"{path} has {len(scores)} scores and {len(names)} reference names, {len(places)} are expected",
-            cure="it is release 2 of the set that is read",
+            hint="it is release 2 of the set that is read",
         )
     return [
         Row(f"{kind}/img{number}.bmp", float(score), "", kind, Path(str(name)).stem.casefold())
@@ -123,7 +123,7 @@ def _csiq(path: Path) -> list[Row]:
         image = cell.removesuffix(".0")  # one image is called 1600, which Excel takes for a number
         if kind not in _CSIQ_KINDS:
             raise InvalidRequest(
-                f"{path}: {kind!r} is no distortion of the set", cure=f"one of {', '.join(_CSIQ_KINDS)}"
+                f"{path}: {kind!r} is no distortion of the set", hint=f"one of {', '.join(_CSIQ_KINDS)}"
             )
         folder, middle = _CSIQ_KINDS[kind]
         name = f"{folder}/{image}.{middle}.{int(number(level, path))}.png"
@@ -138,7 +138,7 @@ def _csiq_list(path: Path) -> list[Row]:
     for line in filter(str.strip, path.read_text("utf-8", "replace").splitlines()):
         match = re.fullmatch(r"\s*((\S+)\.(\w+)\.\d\.png)\s+(\S+)\s*", line, re.IGNORECASE)
         if not match or match[3].casefold() not in folders:
-            raise InvalidRequest(f"{path}: {line!r} is not a name and a score", cure="take csiq.DMOS.xlsx")
+            raise InvalidRequest(f"{path}: {line!r} is not a name and a score", hint="take csiq.DMOS.xlsx")
         folder = folders[match[3].casefold()]
         rows.append(Row(f"{folder}/{match[1]}", number(match[4], path), "", folder, match[2].casefold()))
     return rows

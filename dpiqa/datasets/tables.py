@@ -9,7 +9,7 @@ from dpiqa.errors import ConfigurationError, InvalidRequest
 
 Column = str | int  #: by its name in the header, or by its number where the header is not known
 _HEADER_WITHIN = 20  #: rows from the top; CSIQ's sheet begins with a title
-_CURE = "install dpiqa[train]"
+_HINT = "install dpiqa[train]"
 
 
 def read_columns(path: Path, columns: Sequence[Column], *, sheet: str = "") -> Iterator[tuple[str, ...]]:
@@ -40,7 +40,7 @@ def number(text: str, path: Path) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InvalidRequest(f"{path}: {text!r} is no score", cure="each image needs a number") from None
+        raise InvalidRequest(f"{path}: {text!r} is no score", hint="each image needs a number") from None
 
 
 def read_matlab(path: Path, name: str) -> list[Any]:
@@ -51,14 +51,14 @@ def read_matlab(path: Path, name: str) -> list[Any]:
     try:
         from scipy.io import loadmat  # noqa: PLC0415 - only data sets with MATLAB files need scipy
     except ImportError as error:
-        raise ConfigurationError(f"{path.name} needs scipy", cure=_CURE) from error
+        raise ConfigurationError(f"{path.name} needs scipy", hint=_HINT) from error
     try:
         variables = loadmat(path, simplify_cells=True)
     except Exception as error:  # scipy documents none
-        raise InvalidRequest(f"{path} cannot be read: {error}", cure="unpack the data set again") from error
+        raise InvalidRequest(f"{path} cannot be read: {error}", hint="unpack the data set again") from error
     if name not in variables:
         there = ", ".join(key for key in variables if not key.startswith("__"))
-        raise InvalidRequest(f"{path} has no variable {name}", cure=f"it has {there or 'none'}: is it the right file?")
+        raise InvalidRequest(f"{path} has no variable {name}", hint=f"it has {there or 'none'}: is it the right file?")
     flat = variables[name]
     return list(flat.ravel()) if hasattr(flat, "ravel") else [flat]
 
@@ -74,7 +74,7 @@ def _places(path: Path, rows: Iterator[list[str]], columns: Sequence[Column]) ->
         if index == _HEADER_WITHIN:
             break
     missing = next((column for column in named if column not in first), "rows")
-    raise InvalidRequest(f"{path} has no column {missing!r}", cure=f"it has {', '.join(filter(None, first)) or 'none'}")
+    raise InvalidRequest(f"{path} has no column {missing!r}", hint=f"it has {', '.join(filter(None, first)) or 'none'}")
 
 
 def _csv_rows(path: Path) -> Iterator[list[str]]:
@@ -82,14 +82,14 @@ def _csv_rows(path: Path) -> Iterator[list[str]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             yield from ([cell.strip() for cell in row] for row in csv.reader(file))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidRequest(f"{path} cannot be read as CSV: {error}", cure="save it as UTF-8") from error
+        raise InvalidRequest(f"{path} cannot be read as CSV: {error}", hint="save it as UTF-8") from error
 
 
 def _excel_rows(path: Path, sheet: str) -> Iterator[list[str]]:
     try:
         from openpyxl import load_workbook  # noqa: PLC0415 - only data sets with Excel files need it
     except ImportError as error:
-        raise ConfigurationError(f"{path.name} needs openpyxl", cure=_CURE) from error
+        raise ConfigurationError(f"{path.name} needs openpyxl", hint=_HINT) from error
     try:
         book = load_workbook(path, read_only=True, data_only=True)
         try:
@@ -99,4 +99,4 @@ def _excel_rows(path: Path, sheet: str) -> Iterator[list[str]]:
         finally:
             book.close()
     except Exception as error:  # openpyxl lets errors of zip, XML and its own through
-        raise InvalidRequest(f"{path} cannot be read: {error}", cure="unpack the data set again") from error
+        raise InvalidRequest(f"{path} cannot be read: {error}", hint="unpack the data set again") from error

@@ -14,7 +14,7 @@ class Tree:
     def __init__(self, root: Path) -> None:
         """Raise `NotFound` if `root` is no folder."""
         if not root.is_dir():
-            raise NotFound(f"{root} is no folder", cure="name the folder that the data set was unpacked to")
+            raise NotFound(f"{root} is no folder", hint="name the folder that the data set was unpacked to")
         self.root = root
         self._entries: dict[Path, dict[str, str]] = {}
 
@@ -65,5 +65,5 @@ def sibling(file: Path, *names: str) -> Path:
     """Return the first of `names` beside `file`. Raises `InvalidRequest` naming what is missing."""
     found = Tree(file.parent).find(*names)
     if found is None:
-        raise InvalidRequest(f"{file.parent} has {file.name} and no {' or '.join(names)}", cure="it belongs to the set")
+        raise InvalidRequest(f"{file.parent} has {file.name} and no {' or '.join(names)}", hint="it belongs to the set")
     return found

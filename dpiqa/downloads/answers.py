@@ -37,7 +37,7 @@ def read_answer(response: httpx.Response) -> Body:
     if status not in {200, 206}:
         raise _refusal(response)
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise SourceUnavailable(f"{_where(response)} sends the file encoded, though asked not to", cure=_BY_HAND)
+        raise SourceUnavailable(f"{_where(response)} sends the file encoded, though asked not to", hint=_BY_HAND)
     return _partial(response) if status == 206 else Body(0, _length(response), _validator(response))
 
 
@@ -79,25 +79,25 @@ def _page_error(response: httpx.Response) -> DpiqaError:
     where = _where(response)
     if "quota" in page.lower():
         return SourceUnavailable(
-            f"{where}: the file was downloaded too often lately (page: {title})", cure=f"wait a day, or {_BY_HAND}"
+            f"{where}: the file was downloaded too often lately (page: {title})", hint=f"wait a day, or {_BY_HAND}"
         )
     if "virus" in page.lower():
-        return SourceUnavailable(f"{where} asks about a virus scan first (page: {title})", cure=_BY_HAND)
+        return SourceUnavailable(f"{where} asks about a virus scan first (page: {title})", hint=_BY_HAND)
     if response.status_code in {404, 410}:
         return _refusal(response)
-    return SourceUnavailable(f"{where} sends a web page instead of the file: {title}", cure=_BY_HAND)
+    return SourceUnavailable(f"{where} sends a web page instead of the file: {title}", hint=_BY_HAND)
 
 
 def _refusal(response: httpx.Response) -> DpiqaError:
     where, status = _where(response), response.status_code
     if status in {404, 410}:
-        return NotFound(f"there is no file at {where}", cure="name another place with --source or --revision")
+        return NotFound(f"there is no file at {where}", hint="name another place with --source or --revision")
     if status in {401, 403}:
         return ConfigurationError(
             f"{where} refuses access ({status})",
-            cure="if the publisher asks for it, accept the terms on the model's page and set HF_TOKEN",
+            hint="if the publisher asks for it, accept the terms on the model's page and set HF_TOKEN",
         )
-    return SourceUnavailable(f"{where} answers {status}", cure="try later, or name another place with --source")
+    return SourceUnavailable(f"{where} answers {status}", hint="try later, or name another place with --source")
 
 
 def _where(response: httpx.Response) -> str:

@@ -63,10 +63,10 @@ class _Download:
             place = httpx.URL(self._url).copy_with(query=None)
             raise SourceUnavailable(
                 f"{place} could not be downloaded: {_reason(error)}; {self._part.have:,} bytes are here",
-                cure="try again: the download goes on where it stopped",
+                hint="try again: the download goes on where it stopped",
             ) from error
         except (httpx.RequestError, httpx.InvalidURL) as error:  # redirects without end, an address that is none
-            raise SourceUnavailable(f"{self._url}: {error}", cure="correct the source") from error
+            raise SourceUnavailable(f"{self._url}: {error}", hint="correct the source") from error
 
     def _try(self) -> None:
         with self._client.stream("GET", self._url, headers=self._part.headers) as response:

@@ -37,7 +37,7 @@ class Part:
         if not self._is_ours():
             self._file.close()
             raise ConfigurationError(
-                f"another process is downloading {self.target.name}", cure="wait until it has ended"
+                f"another process is downloading {self.target.name}", hint="wait until it has ended"
             )
         self._read_state()
         return self
@@ -147,12 +147,12 @@ class Part:
         if missing > free:
             raise ConfigurationError(
                 f"{self.target.name} needs {missing:,} bytes more, and {free:,} are free at {self.target.parent}",
-                cure="make room, or set DPIQA_MODELS_DIR to a folder on a larger disk",
+                hint="make room, or set DPIQA_MODELS_DIR to a folder on a larger disk",
             )
 
     def _trouble(self, error: OSError) -> ConfigurationError:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            cure = "make room, or set DPIQA_MODELS_DIR to a larger disk; what came is kept"
+            hint = "make room, or set DPIQA_MODELS_DIR to a larger disk; what came is kept"
         else:
-            cure = "give yourself the right to write there, or set DPIQA_MODELS_DIR to another folder"
-        return ConfigurationError(f"{self.target} cannot be written: {error.strerror or error}", cure=cure)
+            hint = "give yourself the right to write there, or set DPIQA_MODELS_DIR to another folder"
+        return ConfigurationError(f"{self.target} cannot be written: {error.strerror or error}", hint=hint)

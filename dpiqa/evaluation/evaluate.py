@@ -120,7 +120,7 @@ def _with_scores(scored: Scored) -> tuple[tuple[LabelledImage, ...], np.ndarray,
     if len(images) < _FEWEST:
         raise InvalidRequest(
             f"{len(images)} of {len(there)} images could be scored{_first_failure(scored)}",
-            cure="check the data set's folder",
+            hint="check the data set's folder",
         )
     return images, scored.scores[there], np.array([image.mos for image in images])
 

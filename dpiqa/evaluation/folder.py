@@ -72,7 +72,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidRequest(f"cannot make {folder}: {error.strerror}", cure="choose another --output") from error
+        raise InvalidRequest(f"cannot make {folder}: {error.strerror}", hint="choose another --output") from error
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> Path:
@@ -82,7 +82,7 @@ def _write(path: Path, write: Callable[[Path], object]) -> Path:
         write(part)
         part.replace(path)
     except OSError as error:
-        raise InvalidRequest(f"cannot write {path}: {error.strerror}", cure="choose another --output") from error
+        raise InvalidRequest(f"cannot write {path}: {error.strerror}", hint="choose another --output") from error
     finally:
         part.unlink(missing_ok=True)
     return path

@@ -53,7 +53,7 @@ def join(scored: Mapping[str, Scored]) -> Joint:
         failures = one.failures | failures
     if there.sum() < _FEWEST:
         raise InvalidRequest(
-            f"{int(there.sum())} of {len(there)} images were scored by all models", cure="check the data set's folder"
+            f"{int(there.sum())} of {len(there)} images were scored by all models", hint="check the data set's folder"
         )
     images = [image for image, is_there in zip(first.images, there, strict=True) if is_there]
     return Joint(

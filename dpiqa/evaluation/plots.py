@@ -37,7 +37,7 @@ def write_png(figure: Figure, path: Path) -> Path:
         figure.savefig(part, format="png")
         part.replace(path)
     except OSError as error:
-        raise InvalidRequest(f"cannot write {path}: {error.strerror}", cure="choose another --output") from error
+        raise InvalidRequest(f"cannot write {path}: {error.strerror}", hint="choose another --output") from error
     finally:
         part.unlink(missing_ok=True)
     return path

@@ -56,7 +56,7 @@ def choose(images: Sequence[LabelledImage], split: str, dataset: str) -> list[La
     chosen = [image for image in images if image.split == split]
     if not chosen:
         there = ", ".join(sorted({image.split for image in images})) or "none"
-        raise InvalidRequest(f"{dataset} has no images of split {split!r}; there are: {there}", cure="choose --split")
+        raise InvalidRequest(f"{dataset} has no images of split {split!r}; there are: {there}", hint="choose --split")
     return chosen
 
 

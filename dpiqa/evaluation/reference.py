@@ -19,7 +19,7 @@ def make_reference(card: ModelCard, scores: np.ndarray, *, population: str, comm
     """
     there = scores[np.isfinite(scores)]
     if len(there) < _FEWEST:
-        raise InvalidRequest(f"{len(there)} of {len(scores)} images could be scored", cure="a reference needs more")
+        raise InvalidRequest(f"{len(there)} of {len(scores)} images could be scored", hint="a reference needs more")
     quantiles = np.quantile(there, np.linspace(0, 1, POINTS))
     return Reference(
         population=population,

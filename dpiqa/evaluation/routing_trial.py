@@ -149,7 +149,7 @@ def check_routes(profile: Profile) -> None:
     if profile.teacher is None or not profile.cutoffs or not profile.max_escalated_share:
         raise InvalidRequest(
             f"the profile {profile.id} never asks a teacher",
-            cure="choose one with a teacher, cut-offs and a share (`dpiqa profiles show NAME`)",
+            hint="choose one with a teacher, cut-offs and a share (`dpiqa profiles show NAME`)",
         )
 
 

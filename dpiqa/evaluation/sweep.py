@@ -71,7 +71,7 @@ def check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
     """Return the kinds, all there are for none. Raises `InvalidRequest` naming one that does not exist."""
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise InvalidRequest(f"no distortion is called {unknown[0]!r}", cure=f"known: {', '.join(KINDS)}")
+        raise InvalidRequest(f"no distortion is called {unknown[0]!r}", hint=f"known: {', '.join(KINDS)}")
     return tuple(dict.fromkeys(kinds)) or tuple(KINDS)
 
 
@@ -100,7 +100,7 @@ def sweep(
         if advance:
             advance(1)
     if not rows:
-        raise InvalidRequest(f"none of {len(files)} pictures could be scored", cure="check the folder")
+        raise InvalidRequest(f"none of {len(files)} pictures could be scored", hint="check the folder")
     return Sweep(
         scorer_id=scorer.card.scorer_id, kinds=chosen, scores=np.stack(rows), failures=failures, tolerance=tolerance
     )

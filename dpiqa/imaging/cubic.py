@@ -34,5 +34,5 @@ def _opencv():  # type: ignore[no-untyped-def]  # noqa: ANN202 - a module
 def _missing() -> ConfigurationError:
     return ConfigurationError(
         "resizing by cubic-opencv, which PromptIQA models need, takes OpenCV, which is not installed",
-        cure="pip install 'dpiqa[promptiqa]'",
+        hint="pip install 'dpiqa[promptiqa]'",
     )

@@ -107,7 +107,7 @@ class DecodePool:
                 return decoder
         raise Unavailable(
             f"a decode process does not start, exit code {exit_code}",
-            cure=f"see what `{' '.join(self._command)}` says; DPIQA_DECODE_MEMORY_BYTES may be too small",
+            hint=f"see what `{' '.join(self._command)}` says; DPIQA_DECODE_MEMORY_BYTES may be too small",
         )
 
     def _started(self) -> "_Decoder":
@@ -159,7 +159,7 @@ class _Decoder:
             )
         except OSError as error:
             ours.close()
-            raise Unavailable(f"cannot start a decode process: {error.strerror}", cure="free memory") from None
+            raise Unavailable(f"cannot start a decode process: {error.strerror}", hint="free memory") from None
         finally:
             theirs.close()
         return cls(process, ours)

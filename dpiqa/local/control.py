@@ -101,12 +101,12 @@ def _await_ready(home: Path, starter: subprocess.Popen[bytes] | None) -> Status:
         if found.running and found.phase == "ready":
             return replace(found, already_running=starter is None or found.pid != starter.pid)
         if starter is None and not found.running:
-            raise ConfigurationError("the stack that was running has just stopped", cure="run `dpiqa local up` again")
+            raise ConfigurationError("the stack that was running has just stopped", hint="run `dpiqa local up` again")
         if starter is not None and starter.poll() is not None and not found.running:
             last = next(iter(reversed(tail(_supervisor_log(home), 5))), "no output")
-            raise ConfigurationError(f"the stack did not start: {last}", cure=f"see {_supervisor_log(home)}")
+            raise ConfigurationError(f"the stack did not start: {last}", hint=f"see {_supervisor_log(home)}")
         time.sleep(0.1)
-    raise ConfigurationError(f"the stack was not ready after {_READY_SECONDS} s", cure=f"see {_supervisor_log(home)}")
+    raise ConfigurationError(f"the stack was not ready after {_READY_SECONDS} s", hint=f"see {_supervisor_log(home)}")
 
 
 def _supervisor_log(home: Path) -> Path:

@@ -80,7 +80,7 @@ class Demo:
                 if now != last:
                     moved, last = time.monotonic(), now
                 if time.monotonic() - moved > _STALL_SECONDS:
-                    raise ConfigurationError(f"nothing has moved for {_STALL_SECONDS} s", cure=f"see {self._logs}")
+                    raise ConfigurationError(f"nothing has moved for {_STALL_SECONDS} s", hint=f"see {self._logs}")
                 time.sleep(_POLL_SECONDS)
 
     def announce(self) -> None:
@@ -154,7 +154,7 @@ class Demo:
                 self._begin()
             return
         if self._uploader.error is not None:
-            raise ConfigurationError(f"the upload failed: {self._uploader.error}", cure=f"see {self._logs}")
+            raise ConfigurationError(f"the upload failed: {self._uploader.error}", hint=f"see {self._logs}")
         with contextlib.suppress(Unavailable):  # it may be restarting; the last answer stands
             self.job = self.client.job(self.job_id)
 
@@ -197,8 +197,8 @@ def _stay(running: RunningStack, console: Console) -> None:
 
 def _require_embedded(stack: Stack) -> None:
     if "bucket" not in stack.values:
-        cure = "unset AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_SQS and their DPIQA_ names for the demo"
-        raise ConfigurationError("the demo uploads to its own S3 only, and the settings name another", cure=cure)
+        hint = "unset AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_SQS and their DPIQA_ names for the demo"
+        raise ConfigurationError("the demo uploads to its own S3 only, and the settings name another", hint=hint)
 
 
 def _share_processors() -> dict[str, int]:

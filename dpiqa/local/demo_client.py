@@ -61,4 +61,4 @@ def _refusal(answer: httpx.Response, question: str) -> DpiqaError:
     message = f"the API answers {answer.status_code} to {question}"
     if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
         return Unavailable(message)
-    return ConfigurationError(f"{message}: {answer.text[:200]}", cure="see api.log of the stack")
+    return ConfigurationError(f"{message}: {answer.text[:200]}", hint="see api.log of the stack")

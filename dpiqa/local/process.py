@@ -131,7 +131,7 @@ def spawn(command: Command) -> Process:
                 preexec_fn=death_pact(command.death_signal),  # noqa: PLW1509 - it only makes system calls
             )
     except OSError as error:
-        raise ConfigurationError(f"{command.name} cannot be started: {error}", cure="run `dpiqa doctor`") from None
+        raise ConfigurationError(f"{command.name} cannot be started: {error}", hint="run `dpiqa doctor`") from None
     return Process(command, popen)
 
 
@@ -149,7 +149,7 @@ def wait_ready(process: Process, ready: Callable[[], bool], seconds: float) -> N
 def failure(process: Process, how: str) -> ConfigurationError:
     """Return an error that quotes the last line of the process's log."""
     last = next(iter(reversed(tail(process.command.log, 20))), "no output")
-    return ConfigurationError(f"{process.command.name} {how}: {last}", cure=f"see {process.command.log}")
+    return ConfigurationError(f"{process.command.name} {how}: {last}", hint=f"see {process.command.log}")
 
 
 def tail(log: Path, lines: int) -> list[str]:
@@ -171,7 +171,7 @@ def free_port(preferred: int = 0) -> int:
             with contextlib.suppress(OSError):
                 sock.bind(("127.0.0.1", port))
                 return int(sock.getsockname()[1])
-    raise ConfigurationError("no TCP port is free on 127.0.0.1", cure="end some programs")
+    raise ConfigurationError("no TCP port is free on 127.0.0.1", hint="end some programs")
 
 
 def owns_port(pid: int, port: int) -> bool:

@@ -121,7 +121,7 @@ def _locked(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            cure = "`dpiqa local status` shows it, `dpiqa local down` stops it"
-            raise AlreadyRunningError(f"the stack of {home} is already running", cure=cure) from None
+            hint = "`dpiqa local status` shows it, `dpiqa local down` stops it"
+            raise AlreadyRunningError(f"the stack of {home} is already running", hint=hint) from None
         connection_path(home).unlink(missing_ok=True)  # of a killed predecessor
         yield

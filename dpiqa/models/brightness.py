@@ -27,7 +27,7 @@ class PixelScorer:
 
     def __init__(self, card: ModelCard) -> None:
         if card.name not in BUILT_IN:
-            raise CheckpointError(f"no pixel function is called {card.name}", cure=f"known: {', '.join(BUILT_IN)}")
+            raise CheckpointError(f"no pixel function is called {card.name}", hint=f"known: {', '.join(BUILT_IN)}")
         self.card = card
 
     def score(self, pixels: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ def find_card(name: str, models_dir: Path | None = None) -> ModelCard:
     cards = _found(models_dir)
     if name not in cards:
         where = "" if models_dir else "; your own are found with a models folder set"
-        raise NotFound(f"no model is called {name!r}", cure=f"known models: {', '.join(sorted(cards))}{where}")
+        raise NotFound(f"no model is called {name!r}", hint=f"known models: {', '.join(sorted(cards))}{where}")
     return cards[name]
 
 
@@ -46,7 +46,7 @@ def weights_path(card: ModelCard, models_dir: Path | None = None) -> Path | None
             return folder / card.weights
     raise CheckpointError(
         f"the weights {card.weights} of {card.name} are not in {', '.join(map(str, folders)) or 'any models folder'}",
-        cure="put the file beside its card, or install the model again",
+        hint="put the file beside its card, or install the model again",
     )
 
 
@@ -61,7 +61,7 @@ def verify(card: ModelCard, models_dir: Path | None = None) -> None:
         reasons = filter(None, (damage, f"expected sha256 {card.sha256}, found {found}"))
         raise CheckpointError(
             f"{path} is not what its card says: {'; '.join(reasons)}",
-            cure="the file is damaged or was exchanged: restore it, or make a card for the new weights",
+            hint="the file is damaged or was exchanged: restore it, or make a card for the new weights",
         )
 
 
@@ -78,11 +78,11 @@ def read_card(path: Path) -> ModelCard:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
-        raise CheckpointError(f"{path}: {field}: {first['msg']}", cure="mend or remove this model card") from error
+        raise CheckpointError(f"{path}: {field}: {first['msg']}", hint="mend or remove this model card") from error
     if card.name != path.stem:
-        raise CheckpointError(f"{path} names the model {card.name!r}", cure=f"call the file {card.name}.json")
+        raise CheckpointError(f"{path} names the model {card.name!r}", hint=f"call the file {card.name}.json")
     if card.weights is not None and card.weights != Path(card.weights).name:
-        raise CheckpointError(f"{path}: weights: {card.weights!r} is no file name", cure="put the file beside its card")
+        raise CheckpointError(f"{path}: weights: {card.weights!r} is no file name", hint="put the file beside its card")
     return card
 
 
@@ -91,7 +91,7 @@ def _found(models_dir: Path | None) -> dict[str, ModelCard]:
     for path in _card_files(models_dir):
         card = read_card(path)
         if card.name in cards:
-            raise ConfigurationError(f"two models are called {card.name}; one is {path}", cure="rename one of them")
+            raise ConfigurationError(f"two models are called {card.name}; one is {path}", hint="rename one of them")
         cards[card.name] = card
     return cards
 
@@ -107,5 +107,5 @@ def _folders(models_dir: Path | None) -> list[Path]:
     if not models_dir.is_dir():
         if models_dir == default_models_dir():
             return [BUNDLED]  # nothing was imported yet
-        raise ConfigurationError(f"the models folder {models_dir} does not exist", cure="create it or unset it")
+        raise ConfigurationError(f"the models folder {models_dir} does not exist", hint="create it or unset it")
     return [BUNDLED, models_dir]

@@ -22,7 +22,7 @@ def load_strictly(network: nn.Module, weights: Path, dtype: torch.dtype) -> None
     complaint = mismatch(network.state_dict(), found)
     if complaint:
         raise CheckpointError(
-            f"{weights}: {complaint}", cure="the weights are of another architecture than the card says"
+            f"{weights}: {complaint}", hint="the weights are of another architecture than the card says"
         )
     converted = {name: t.to(dtype) if t.is_floating_point() else t for name, t in found.items()}
     network.load_state_dict(converted, strict=True, assign=True)
@@ -35,7 +35,7 @@ def load_tensors(weights: Path) -> dict[str, torch.Tensor]:
         return load_file(weights)
     except (SafetensorError, OSError) as error:
         reason = find_damage(weights) or str(error)
-        raise CheckpointError(f"{weights} is not a safetensors file: {reason}", cure="restore the file") from error
+        raise CheckpointError(f"{weights} is not a safetensors file: {reason}", hint="restore the file") from error
 
 
 def write_weights(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -48,7 +48,7 @@ def write_weights(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     try:
         save_file(owned, path, metadata=digests_entry(digests))
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be written: {error}", cure="make room, or choose another disk") from error
+        raise CheckpointError(f"{path} cannot be written: {error}", hint="make room, or choose another disk") from error
 
 
 def mismatch(

@@ -88,7 +88,7 @@ def require_role(card: ModelCard, stage: Stage) -> None:
     if stage is Stage.TEACHER and card.kind not in _TEACHERS:
         raise ConfigurationError(
             f"{card.name} cannot be a teacher: it is of kind {card.kind}",
-            cure=f"choose a model of kind {', '.join(sorted(_TEACHERS))} or leave the teacher out",
+            hint=f"choose a model of kind {', '.join(sorted(_TEACHERS))} or leave the teacher out",
         )
 
 
@@ -97,13 +97,13 @@ def _check_requirement(card: ModelCard, choice: ModelChoice) -> None:
     if wanted and choice.requirement is None:
         raise ConfigurationError(
             f"{card.name} scores by a requirement, and none is named",
-            cure="make one with `dpiqa requirements create`; name it with --requirement, or in the profile as "
+            hint="make one with `dpiqa requirements create`; name it with --requirement, or in the profile as "
             f'{{ model = "{card.name}", requirement = "NAME@VERSION" }}',
         )
     if choice.requirement is not None and not wanted:
         raise ConfigurationError(
             f"{card.name} cannot score by a requirement: it is of kind {card.kind}",
-            cure="choose a model of kind promptiqa (`dpiqa models list`), or leave the requirement out",
+            hint="choose a model of kind promptiqa (`dpiqa models list`), or leave the requirement out",
         )
 
 
@@ -113,9 +113,9 @@ def _check_arithmetic(card: ModelCard) -> None:
     if card.precision is not Precision.FLOAT32:
         raise ConfigurationError(
             f"{card.name} cannot run in {card.precision}: models of kind {card.kind} run in float32 only",
-            cure="leave the precision out",
+            hint="leave the precision out",
         )
     if not card.channels_last:
         raise ConfigurationError(
-            f"{card.name} has no memory format to choose: it is of kind {card.kind}", cure="leave channels-last out"
+            f"{card.name} has no memory format to choose: it is of kind {card.kind}", hint="leave channels-last out"
         )

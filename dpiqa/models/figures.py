@@ -43,7 +43,7 @@ def check_card(card: ModelCard, folder: Path) -> None:
     """
     require_card(card.name, folder)
     if read_card(folder / f"{card.name}.json").sha256 != card.sha256:
-        raise InvalidRequest(f"the card in {folder} is of other weights", cure="name the folder of the right one")
+        raise InvalidRequest(f"the card in {folder} is of other weights", hint="name the folder of the right one")
 
 
 def add_sections(card: ModelCard, folder: Path, sections: Mapping[str, Mapping[str, Any]]) -> ModelCard:

@@ -61,11 +61,11 @@ def check_new(name: str, models_dir: Path) -> None:
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
             f"{name!r} is no name for a model",
-            cure="use up to 64 lower-case letters, digits, dots, hyphens and underscores",
+            hint="use up to 64 lower-case letters, digits, dots, hyphens and underscores",
         )
     if name in {card.name for card in list_cards(models_dir if models_dir.is_dir() else None)}:
         raise InvalidRequest(
-            f"a model is called {name} already", cure=f"choose another name, or `dpiqa models remove {name}` first"
+            f"a model is called {name} already", hint=f"choose another name, or `dpiqa models remove {name}` first"
         )
 
 
@@ -108,8 +108,8 @@ def require_card(name: str, folder: Path) -> None:
         with changing(folder):
             return
     if (BUNDLED / f"{name}.json").is_file():
-        raise InvalidRequest(f"the card of {name} comes with dpiqa", cure=f"to change it there, say --card {BUNDLED}")
-    raise InvalidRequest(f"the card of {name} is not in {folder}", cure="name the folder of the card with --card")
+        raise InvalidRequest(f"the card of {name} comes with dpiqa", hint=f"to change it there, say --card {BUNDLED}")
+    raise InvalidRequest(f"the card of {name} is not in {folder}", hint="name the folder of the card with --card")
 
 
 def update_card(name: str, folder: Path, change: Callable[[ModelCard], ModelCard], *, sha256: str) -> ModelCard:
@@ -121,7 +121,7 @@ def update_card(name: str, folder: Path, change: Callable[[ModelCard], ModelCard
     with changing(folder):
         there = read_card(folder / f"{name}.json")
         if there.sha256 != sha256:
-            raise InvalidRequest(f"the card in {folder} is of other weights", cure="name the folder of the right one")
+            raise InvalidRequest(f"the card in {folder} is of other weights", hint="name the folder of the right one")
         card = change(there)
         replace_card(card, folder)
     return card
@@ -134,7 +134,7 @@ def remove_model(name: str, models_dir: Path) -> ModelCard:
     """
     card = find_card(name, models_dir if models_dir.is_dir() else None)
     if name in BUILT_IN or (BUNDLED / f"{name}.json").is_file():
-        raise InvalidRequest(f"{name} comes with dpiqa and cannot be removed", cure="just do not name it in a profile")
+        raise InvalidRequest(f"{name} comes with dpiqa and cannot be removed", hint="just do not name it in a profile")
     with changing(models_dir):
         try:
             (models_dir / f"{name}.json").unlink(missing_ok=True)
@@ -149,7 +149,7 @@ def unwritable(folder: Path, error: OSError) -> ConfigurationError:
     """Say why a folder could not be changed, in our words."""
     return ConfigurationError(
         f"{folder} cannot be written: {error.strerror or error}",
-        cure="make room or give yourself the right to write there, or set DPIQA_MODELS_DIR to another folder",
+        hint="make room or give yourself the right to write there, or set DPIQA_MODELS_DIR to another folder",
     )
 
 

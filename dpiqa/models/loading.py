@@ -69,6 +69,6 @@ def _loader(card: ModelCard) -> Callable[..., Any]:
         from dpiqa.models.torch_scorer import load_torch_scorer  # noqa: PLC0415 - likewise
     except ImportError as error:
         raise ConfigurationError(
-            f"{card.name} needs {error.name}, which is not installed", cure=f"pip install 'dpiqa[{extra}]'"
+            f"{card.name} needs {error.name}, which is not installed", hint=f"pip install 'dpiqa[{extra}]'"
         ) from error
     return load_torch_scorer

@@ -18,7 +18,7 @@ def build_network(card: ModelCard) -> nn.Module:
     except (ValidationError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{card.name}: its architecture cannot be built: {reason}", cure="mend its card"
+            f"{card.name}: its architecture cannot be built: {reason}", hint="mend its card"
         ) from error
 
 

@@ -30,7 +30,7 @@ class OnnxScorer:
             given = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
             raise CheckpointError(
                 f"{card.name}: expected one float32 input of shape (B, 3, {wanted[1]}, {wanted[2]}), found {given}",
-                cure="the file is another model, or its card gives another input size",
+                hint="the file is another model, or its card gives another input size",
             )
         self._input = inputs[0].name
         self._one_by_one = inputs[0].shape[0] == 1
@@ -48,7 +48,7 @@ class OnnxScorer:
             if output.size == len(images):
                 return output.reshape(-1).astype(np.float64)
         shapes = ", ".join(str(output.shape) for output in outputs)
-        raise CheckpointError(f"{self.card.name}: no output has one value per image: {shapes}", cure="no IQA model?")
+        raise CheckpointError(f"{self.card.name}: no output has one value per image: {shapes}", hint="no IQA model?")
 
 
 def load_onnx_scorer(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> Scorer:
@@ -62,7 +62,7 @@ def load_onnx_scorer(card: ModelCard, weights: Path, *, device: str, threads: in
         session = onnxruntime.InferenceSession(weights, options, providers=providers)
     except UNREADABLE as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{weights} is not an ONNX model: {reason}", cure="restore the file") from error
+        raise CheckpointError(f"{weights} is not an ONNX model: {reason}", hint="restore the file") from error
     log.info("model_loaded", scorer=card.scorer_id, device=providers[0])
     return OnnxScorer(card, session)
 
@@ -74,7 +74,7 @@ def _providers(device: str) -> list[str]:
     if device in {"auto", "cuda"} and there:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
     raise ConfigurationError(
-        f"onnxruntime offers no device {device!r} here", cure="use auto or cpu, or install onnxruntime-gpu"
+        f"onnxruntime offers no device {device!r} here", hint="use auto or cpu, or install onnxruntime-gpu"
     )
 
 

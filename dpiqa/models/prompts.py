@@ -117,7 +117,7 @@ PROMPT_TABLES = {"small-90": SMALL, "published-1485": PUBLISHED, "paper-1925": P
 def prompt_table(name: str) -> PromptTable:
     """Return the table called `name`. Raises `CheckpointError` naming those there are."""
     if name not in PROMPT_TABLES:
-        raise CheckpointError(f"no prompt table is called {name!r}", cure=f"known: {', '.join(PROMPT_TABLES)}")
+        raise CheckpointError(f"no prompt table is called {name!r}", hint=f"known: {', '.join(PROMPT_TABLES)}")
     return PROMPT_TABLES[name]
 
 
@@ -129,8 +129,8 @@ def read_prompt_table(path: Path) -> PromptTable:
     try:
         return PromptTable.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidRequest(f"{path} cannot be read as a prompt table: {error}", cure="write TOML") from error
+        raise InvalidRequest(f"{path} cannot be read as a prompt table: {error}", hint="write TOML") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        raise InvalidRequest(f"{path}: {field}: {first['msg']}", cure="mend the prompt table") from error
+        raise InvalidRequest(f"{path}: {field}: {first['msg']}", hint="mend the prompt table") from error

@@ -105,7 +105,7 @@ def require_precision(device: torch.device, card: ModelCard) -> None:
     if emulated and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigurationError(
             f"{torch.cuda.get_device_name(device)} has no bfloat16, which {card.name} is to run in",
-            cure="choose float16 or float32",
+            hint="choose float16 or float32",
         )
 
 
@@ -119,7 +119,7 @@ def _try_out(scorer: TorchScorer, device: torch.device) -> None:
             raise
         raise ConfigurationError(
             f"{device} cannot run {scorer.card.name} in {scorer.card.precision}: {str(error).splitlines()[0]}",
-            cure="choose float32, or another device",
+            hint="choose float32, or another device",
         ) from error
 
 
@@ -130,7 +130,7 @@ def choose_device(device: str) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ConfigurationError(f"{device!r} is no device", cure="use auto, cpu, cuda or cuda:N") from error
+        raise ConfigurationError(f"{device!r} is no device", hint="use auto, cpu, cuda or cuda:N") from error
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigurationError(f"there is no {device} here", cure="use auto or cpu, or mend the GPU driver")
+        raise ConfigurationError(f"there is no {device} here", hint="use auto or cpu, or mend the GPU driver")
     return chosen

@@ -105,18 +105,18 @@ def object_error(error: Exception, bucket: str, key: str) -> DpiqaError:
         return ImageRejected(Reason.ACCESS_DENIED, f"the store refused to hand it out: {text}")
     if fault is Fault.ARCHIVED:
         return ImageRejected(Reason.ARCHIVED, "in an archive storage class; restore it first")
-    return StoreUnavailable(f"S3 does not hand out s3://{bucket}/{key}: {text}", cure=_CURES[fault])
+    return StoreUnavailable(f"S3 does not hand out s3://{bucket}/{key}: {text}", hint=_CURES[fault])
 
 
 def bucket_error(error: Exception, bucket: str) -> DpiqaError:
     """Say what an error met while listing a bucket means. Only an absent store is worth waiting for."""
     fault, text = fault_of(error), describe(error)
     if fault is Fault.UNAVAILABLE:
-        return StoreUnavailable(f"S3 does not list bucket {bucket}: {text}", cure=_CURES[fault])
+        return StoreUnavailable(f"S3 does not list bucket {bucket}: {text}", hint=_CURES[fault])
     if fault is Fault.GONE:
-        return ConfigurationError(f"there is no bucket {bucket}", cure="check its name and DPIQA_S3_ENDPOINT_URL")
-    cure = _CURES.get(fault, f"grant s3:ListBucket on bucket {bucket}")
-    return ConfigurationError(f"bucket {bucket} cannot be listed: {text}", cure=cure)
+        return ConfigurationError(f"there is no bucket {bucket}", hint="check its name and DPIQA_S3_ENDPOINT_URL")
+    hint = _CURES.get(fault, f"grant s3:ListBucket on bucket {bucket}")
+    return ConfigurationError(f"bucket {bucket} cannot be listed: {text}", hint=hint)
 
 
 def describe(error: Exception) -> str:

@@ -68,7 +68,7 @@ def make_client(
         return session.client("s3", endpoint_url=endpoint_url, config=config)
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(
-            f"no S3 client: {describe(error)}", cure="check DPIQA_S3_ENDPOINT_URL, AWS_REGION and AWS_PROFILE"
+            f"no S3 client: {describe(error)}", hint="check DPIQA_S3_ENDPOINT_URL, AWS_REGION and AWS_PROFILE"
         ) from None
 
 

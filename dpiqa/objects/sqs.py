@@ -88,7 +88,7 @@ def _make_client(settings: Settings) -> "SQSClient":
         return session.client("sqs", endpoint_url=settings.sqs_endpoint_url, config=config)
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(
-            f"no SQS client: {describe(error)}", cure="check DPIQA_SQS_ENDPOINT_URL, AWS_REGION and AWS_PROFILE"
+            f"no SQS client: {describe(error)}", hint="check DPIQA_SQS_ENDPOINT_URL, AWS_REGION and AWS_PROFILE"
         ) from None
 
 
@@ -99,10 +99,10 @@ def _mapped(url: str) -> Iterator[None]:
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code.endswith(_MISSING):
-            raise ConfigurationError(f"there is no queue {url}", cure="check DPIQA_QUEUE_URL") from None
+            raise ConfigurationError(f"there is no queue {url}", hint="check DPIQA_QUEUE_URL") from None
         if code in _DENIED:
-            cure = "check DPIQA_QUEUE_URL and that our keys may receive and delete its messages"
-            raise ConfigurationError(f"the queue refuses us: {describe(error)}", cure=cure) from None
+            hint = "check DPIQA_QUEUE_URL and that our keys may receive and delete its messages"
+            raise ConfigurationError(f"the queue refuses us: {describe(error)}", hint=hint) from None
         raise StoreUnavailable(f"SQS does not answer: {describe(error)}") from None
     except (BotoCoreError, OSError) as error:
-        raise StoreUnavailable(f"SQS does not answer: {describe(error)}", cure="check DPIQA_SQS_ENDPOINT_URL") from None
+        raise StoreUnavailable(f"SQS does not answer: {describe(error)}", hint="check DPIQA_SQS_ENDPOINT_URL") from None

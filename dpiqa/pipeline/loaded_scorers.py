@@ -54,7 +54,7 @@ class ModelShelf:
         """Do as `model` does, for a profile in hand."""
         choice = self._choice(profile)
         if choice is None:
-            raise ConfigurationError(f"profile {profile.id} has no {self._stage}", cure="give the job another profile")
+            raise ConfigurationError(f"profile {profile.id} has no {self._stage}", hint="give the job another profile")
         with self._lock:  # loading takes seconds: once is enough
             if choice not in self._models:
                 self._models[choice] = self._ready(choice)

@@ -46,7 +46,7 @@ def database_of(settings: Settings) -> Iterator[Connection]:
     if not settings.database_url:
         raise ConfigurationError(
             "requirements are kept in the database, and none is configured",
-            cure="set DPIQA_DATABASE_URL, or start one with `dpiqa local up`",
+            hint="set DPIQA_DATABASE_URL, or start one with `dpiqa local up`",
         )
     engine = make_engine(settings.require_database_url(), pool_size=1, application_name="dpiqa-score")
     try:

@@ -59,7 +59,7 @@ def require_schema(engine: Engine) -> None:
     wanted, found = schema.head(), schema.current(engine)
     if found != wanted:
         raise ConfigurationError(
-            f"the database is at schema {found or 'none'}, this version needs {wanted}", cure="run `dpiqa db upgrade`"
+            f"the database is at schema {found or 'none'}, this version needs {wanted}", hint="run `dpiqa db upgrade`"
         )
 
 
@@ -72,5 +72,5 @@ def serve_metrics() -> None:
         start_http_server(int(port))
     except (ValueError, OverflowError, OSError) as error:
         raise ConfigurationError(
-            f"metrics cannot be served on port {port}: {error}", cure="set DPIQA_METRICS_PORT to a free port"
+            f"metrics cannot be served on port {port}: {error}", hint="set DPIQA_METRICS_PORT to a free port"
         ) from None

@@ -69,7 +69,7 @@ def list_profiles(profiles_dir: Path | None = None) -> list[Profile]:
     for path in sorted(profiles_dir.glob("*.toml")) if profiles_dir else []:
         profile = _parse(path.name, path.read_text("utf-8"))
         if found.setdefault(profile.id, profile) != profile:
-            raise ConfigurationError(f"{path} defines {profile.id} again", cure="give it another name or version")
+            raise ConfigurationError(f"{path} defines {profile.id} again", hint="give it another name or version")
     return sorted(found.values(), key=lambda profile: (profile.name, profile.version))
 
 
@@ -78,7 +78,7 @@ def load_profile(name_or_id: str, profiles_dir: Path | None = None) -> Profile:
     known = list_profiles(profiles_dir)
     fitting = [profile for profile in known if name_or_id in (profile.name, profile.id)]
     if not fitting:
-        raise NotFound(f"no profile {name_or_id!r}", cure=f"known: {', '.join(profile.id for profile in known)}")
+        raise NotFound(f"no profile {name_or_id!r}", hint=f"known: {', '.join(profile.id for profile in known)}")
     return fitting[-1]
 
 

@@ -51,7 +51,7 @@ def find_prompt_card(name: str, models_dir: Path | None) -> ModelCard:
     if card.kind is not ModelKind.PROMPTIQA:
         raise InvalidRequest(
             f"{name} cannot score by a requirement: it is of kind {card.kind}",
-            cure="name a model of kind promptiqa (`dpiqa models list`)",
+            hint="name a model of kind promptiqa (`dpiqa models list`)",
         )
     return card
 
@@ -65,12 +65,12 @@ def load_prompt_model(name: str, *, device: str, models_dir: Path | None, thread
     verify(card, models_dir)
     weights = weights_path(card, models_dir)
     if weights is None:
-        raise CheckpointError(f"the card of {name} names no weights", cure="import the checkpoint again")
+        raise CheckpointError(f"the card of {name} names no weights", hint="import the checkpoint again")
     try:
         from dpiqa.models.promptiqa.scorer import load_promptiqa  # noqa: PLC0415 - torch only when needed
     except ImportError as error:
         raise ConfigurationError(
-            f"{card.name} needs {error.name}, which is not installed", cure="pip install 'dpiqa[promptiqa]'"
+            f"{card.name} needs {error.name}, which is not installed", hint="pip install 'dpiqa[promptiqa]'"
         ) from error
     model: PromptModel = load_promptiqa(card, weights, device=device, threads=threads)
     return model
@@ -178,7 +178,7 @@ def _stored(c: Connection, name_or_id: str) -> tuple[Requirement, list[tuple[Pai
     requirement = read_requirement(c, name_or_id)
     if requirement.state is not RequirementState.READY:
         raise InvalidRequest(
-            f"requirement {requirement.id} is {requirement.state}", cure="name a version that is ready"
+            f"requirement {requirement.id} is {requirement.state}", hint="name a version that is ready"
         )
     return requirement, read_pairs(c, requirement)
 
@@ -189,7 +189,7 @@ def _require_unchanged(requirement: Requirement, stored: Sequence[tuple[Pair, st
     if changed:
         raise InvalidRequest(
             f"of requirement {requirement.id} these images are not what they were: {', '.join(changed)}",
-            cure=f"put them back, or make a new version with `dpiqa requirements create {requirement.name}`",
+            hint=f"put them back, or make a new version with `dpiqa requirements create {requirement.name}`",
         )
 
 

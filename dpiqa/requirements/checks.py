@@ -38,7 +38,7 @@ def check(
     if found and not force:
         raise InvalidRequest(
             f"the pairs contradict each other: {'; '.join(found)}",
-            cure="look at these pairs again, or give more of them; --force (HTTP: `force`) accepts them as they are",
+            hint="look at these pairs again, or give more of them; --force (HTTP: `force`) accepts them as they are",
         )
     return Preparation(scorer_id=model.card.scorer_id, features=features, stability=stability, contradictions=found)
 
@@ -58,7 +58,7 @@ def refuse_copies(pairs: Sequence[Pair], digests: Sequence[str]) -> None:
             raise InvalidRequest(
                 f"pairs {first + 1} and {second + 1} are the same image with the same score:"
                 f" {pairs[first].path} and {pairs[second].path}",
-                cure="leave one of them out",
+                hint="leave one of them out",
             )
 
 
@@ -130,7 +130,7 @@ def stability(said: np.ndarray, given: np.ndarray, model: str) -> Stability:
     """Compare what the others say with what was given, both (N,). Raises `CheckpointError` unless all are finite."""
     if not np.isfinite(said).all():
         raise CheckpointError(
-            f"{model} gave no finite score", cure=f"`dpiqa models verify {model}`, or import it again"
+            f"{model} gave no finite score", hint=f"`dpiqa models verify {model}`, or import it again"
         )
     return Stability(
         srcc=srcc(said, given) if np.ptp(said) > _ALL_ALIKE else None,

@@ -69,7 +69,7 @@ def read_images(
         more = f"; and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
         raise InvalidRequest(
             f"{len(unread)} of {len(pairs)} images cannot be used: {'; '.join(unread[:_NAMED])}{more}",
-            cure="mend or replace them",
+            hint="mend or replace them",
         )
     pixels = [outcome.pixels for outcome in outcomes if isinstance(outcome, Prepared)]
     return PairImages(np.stack(pixels), tuple(reader.digests[pair.ref] for pair in pairs))

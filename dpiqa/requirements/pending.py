@@ -58,7 +58,7 @@ def _settle(shop: Workshop, held: Requirement, store: Reader, step: Callable[[],
     """Prepare a requirement that is held; end it or give it back by what comes of that. Raises `PreparationLost`."""
     try:
         if held.crashes >= shop.settings.max_crashes:
-            raise InvalidRequest(f"{held.crashes} workers died of it or failed at it", cure="the workers' logs say why")
+            raise InvalidRequest(f"{held.crashes} workers died of it or failed at it", hint="the workers' logs say why")
         _prepare(shop, held, store, step)
     except PreparationLost:
         raise
@@ -85,7 +85,7 @@ def _prepare(shop: Workshop, held: Requirement, store: Reader, step: Callable[[]
         made = shop.make(wanted, images, step=step)
         twin = shop.do(lambda c: _keep(c, held, images, content, made))
     if twin is not None:
-        raise InvalidRequest(f"the same images and scores are {twin.id} already", cure=f"score by {twin.id}")
+        raise InvalidRequest(f"the same images and scores are {twin.id} already", hint=f"score by {twin.id}")
 
 
 def _keep(c: Connection, held: Requirement, images: PairImages, content: str, made: Preparation) -> Requirement | None:

@@ -51,7 +51,7 @@ def make_engine(
             connect_args={"connect_timeout": connect_timeout, "application_name": application_name, "options": options},
         )
     except (ArgumentError, ValueError) as error:
-        raise ConfigurationError("the database URL cannot be read", cure=_CURE_URL) from error
+        raise ConfigurationError("the database URL cannot be read", hint=_CURE_URL) from error
 
 
 @contextmanager
@@ -98,15 +98,15 @@ def _why(state: object) -> BaseException | None:
 
 def _ours(error: DBAPIError | PoolTimeoutError) -> DpiqaError | None:
     if isinstance(error, PoolTimeoutError):
-        return DatabaseUnavailable("no database connection became free in time", cure="use fewer threads per process")
+        return DatabaseUnavailable("no database connection became free in time", hint="use fewer threads per process")
     sqlstate = getattr(error.orig, "sqlstate", None)
     words = next((line for line in reversed(str(error.orig).splitlines()) if line[:1].strip()), "no answer")
     if isinstance(error, ProgrammingError) and sqlstate in _MISSING:
-        return ConfigurationError(f"the database has not the tables of this version ({words})", cure=_CURE_SCHEMA)
+        return ConfigurationError(f"the database has not the tables of this version ({words})", hint=_CURE_SCHEMA)
     if isinstance(error, OperationalError) and sqlstate is None and any(refusal in words for refusal in _REFUSALS):
-        return ConfigurationError(f"the database refuses us: {words}", cure=f"check {_CURE_URL}")
+        return ConfigurationError(f"the database refuses us: {words}", hint=f"check {_CURE_URL}")
     if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-        return DatabaseUnavailable(f"the database does not answer: {words}", cure=_CURE_DOWN)
+        return DatabaseUnavailable(f"the database does not answer: {words}", hint=_CURE_DOWN)
     return None
 
 

@@ -261,7 +261,7 @@ def remove_objects(c: Connection, removals: Sequence[Removal]) -> int:
 def _require_open(c: Connection, job: Job) -> None:
     held = lock_jobs(c, [job.id]).get(job.id)
     if held is None or held.state not in _OPEN:
-        raise Conflict(f"job {job.id} has ended: nothing can be added", cure="submit a new job")
+        raise Conflict(f"job {job.id} has ended: nothing can be added", hint="submit a new job")
 
 
 def _store(c: Connection, objects: Mapping[Key, Object]) -> None:

@@ -110,11 +110,11 @@ def create_job(
         return to_job(row)
     first = c.execute(_BY_KEY, {"key": idempotency_key}).one_or_none()
     if first is None:
-        raise Conflict(f"s3://{bucket}/{prefix} is watched already under {profile.id}", cure="see `dpiqa jobs`")
+        raise Conflict(f"s3://{bucket}/{prefix} is watched already under {profile.id}", hint="see `dpiqa jobs`")
     if first.request_hash != request_hash:
         raise Conflict(
             f"the idempotency key {idempotency_key!r} came with another request before",
-            cure="use a new key for a new request",
+            hint="use a new key for a new request",
         )
     return to_job(first)
 
@@ -123,7 +123,7 @@ def read_job(c: Connection, job_id: UUID | str) -> Job:
     """Return one job. Raises `NotFound`."""
     row = c.execute(_BY_ID, {"id": job_uuid(job_id)}).one_or_none()
     if row is None:
-        raise NotFound(f"no job {job_id}", cure="see `dpiqa jobs`")
+        raise NotFound(f"no job {job_id}", hint="see `dpiqa jobs`")
     return to_job(row)
 
 
@@ -134,7 +134,7 @@ def job_uuid(job_id: UUID | str) -> UUID:
     try:
         return UUID(job_id)
     except ValueError:
-        raise NotFound(f"no job {job_id!r}", cure="a job id is a UUID; see `dpiqa jobs`") from None
+        raise NotFound(f"no job {job_id!r}", hint="a job id is a UUID; see `dpiqa jobs`") from None
 
 
 def lock_jobs(c: Connection, job_ids: Iterable[UUID]) -> dict[UUID, Job]:

@@ -12,7 +12,7 @@ from dpiqa.errors import InvalidRequest
 Row = TypeVar("Row")
 Position = list[str | int | float]  #: the sort columns of the last row
 
-_CURE = "leave the cursor out to begin again; use each cursor with the filter it came from, unchanged"
+_HINT = "leave the cursor out to begin again; use each cursor with the filter it came from, unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ def decode(question: object, cursor: str, kinds: list[type]) -> Position:
         digest, position = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         fits = len(position) == len(kinds) and all(type(v) is kind for v, kind in zip(position, kinds, strict=True))
     except (ValueError, TypeError, binascii.Error, RecursionError):
-        raise InvalidRequest("the cursor is not one of ours", cure=_CURE) from None
+        raise InvalidRequest("the cursor is not one of ours", hint=_HINT) from None
     if digest != _digest(question) or not fits:
-        raise InvalidRequest("the cursor belongs to another question", cure=_CURE)
+        raise InvalidRequest("the cursor belongs to another question", hint=_HINT)
     return list(position)
 
 

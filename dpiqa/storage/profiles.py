@@ -19,7 +19,7 @@ def read_profile(c: Connection, profile_id: str) -> Profile:
     """Return the profile as it was when it was first used. Raises `NotFound`."""
     definition = c.execute(_PROFILE, {"id": profile_id}).scalar_one_or_none()
     if definition is None:
-        raise NotFound(f"no job used profile {profile_id}", cure="see `dpiqa jobs`")
+        raise NotFound(f"no job used profile {profile_id}", hint="see `dpiqa jobs`")
     return Profile.model_validate(definition)
 
 
@@ -35,7 +35,7 @@ def remember_profile(c: Connection, profile: Profile) -> None:
     if not c.execute(_SAME_PROFILE, values).scalar_one():
         raise ConfigurationError(
             f"profile {profile.id} is not what it was when it was first used",
-            cure="give the changed file a new version",
+            hint="give the changed file a new version",
         )
 
 
@@ -48,7 +48,7 @@ def _check_requirements(c: Connection, profile: Profile) -> None:
         said = ", ".join(f"{stage}: {direction}" for stage, direction in directions.items())
         raise ConfigurationError(
             f"the scores of profile {profile.id} cannot be compared ({said})",
-            cure="choose models whose scales run the same way",
+            hint="choose models whose scales run the same way",
         )
 
 
@@ -56,11 +56,11 @@ def _direction(c: Connection, profile: Profile, name: str) -> Direction:
     try:
         requirement = read_requirement(c, name)
     except NotFound as error:
-        raise ConfigurationError(f"profile {profile.id}: {error.message}", cure=error.cure) from None
+        raise ConfigurationError(f"profile {profile.id}: {error.message}", hint=error.hint) from None
     if requirement.state is not RequirementState.READY:
         raise ConfigurationError(
             f"profile {profile.id}: requirement {requirement.id} is {requirement.state}",
-            cure=f"see `dpiqa requirements show {requirement.id}`",
+            hint=f"see `dpiqa requirements show {requirement.id}`",
         )
     return requirement.direction
 

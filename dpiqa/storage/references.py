@@ -28,7 +28,7 @@ def ranges_of(c: Connection, profile_id: str, bands: Sequence[Band]) -> tuple[tu
     if found and len(without) == len(found):
         raise InvalidRequest(
             f"scores under {profile_id} have no bands: {', '.join(without)} has no reference",
-            cure=f"`dpiqa models reference {without[0].partition(':')[0]}` makes one, which counts once a worker with "
+            hint=f"`dpiqa models reference {without[0].partition(':')[0]}` makes one, which counts once a worker with "
             "the new card has scored; or choose by score, or by share",
         )
     ranges = [

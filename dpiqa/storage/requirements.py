@@ -159,7 +159,7 @@ def read_requirement(c: Connection, name_or_id: str) -> Requirement:
         values = {"name": name, "version": number, "first": RequirementState.READY}
         row = c.execute(_FIND, values).one_or_none()
     if row is None:
-        raise NotFound(f"no requirement {name_or_id!r}", cure="see `dpiqa requirements list`")
+        raise NotFound(f"no requirement {name_or_id!r}", hint="see `dpiqa requirements list`")
     return to_requirement(row)
 
 
@@ -289,7 +289,7 @@ def find(connection: Connection, name_or_id: str, *, scorer_id: str | None = Non
     if not made:
         raise ConfigurationError(
             f"requirement {requirement.id} has no prompt features of {scorer_id or 'any model'}",
-            cure=f"make them: `dpiqa requirements prepare {requirement.id}{_option(scorer_id)}`",
+            hint=f"make them: `dpiqa requirements prepare {requirement.id}{_option(scorer_id)}`",
         )
     newest = made[0].preparation
     return PreparedRequirement(
@@ -308,10 +308,10 @@ def _option(scorer_id: str | None) -> str:
 def _require_ready(requirement: Requirement) -> None:
     if requirement.state is RequirementState.REFUSED:
         raise ConfigurationError(
-            f"requirement {requirement.id} was refused: {requirement.error}", cure="create it again with other pairs"
+            f"requirement {requirement.id} was refused: {requirement.error}", hint="create it again with other pairs"
         )
     if requirement.state is RequirementState.PENDING:
         raise ConfigurationError(
             f"requirement {requirement.id} is not checked yet",
-            cure=f"`dpiqa requirements show {requirement.id}` says how it stands; it needs a worker",
+            hint=f"`dpiqa requirements show {requirement.id}` says how it stands; it needs a worker",
         )

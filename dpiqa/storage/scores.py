@@ -273,7 +273,7 @@ def lookup(c: Connection, bucket: str, key: str) -> Lookup:
     where = {"bucket": bucket, "key": key}
     versions = c.execute(_IMAGES, where).all()
     if not versions:
-        raise NotFound(f"s3://{bucket}/{key} is not known", cure="submit it, or check the spelling of the key")
+        raise NotFound(f"s3://{bucket}/{key} is not known", hint="submit it, or check the spelling of the key")
     return Lookup(
         bucket=bucket,
         key=key,

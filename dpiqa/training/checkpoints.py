@@ -67,8 +67,8 @@ def load_last(out: Path, parts: Machinery, identity: Mapping[str, Any]) -> Progr
         state = torch.load(file, weights_only=True, map_location="cpu")
         found = json.loads(state["identity"])
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        cure = "restore the file, or remove it to begin anew"
-        raise CheckpointError(f"{file} cannot be read: {error}", cure=cure) from error
+        hint = "restore the file, or remove it to begin anew"
+        raise CheckpointError(f"{file} cannot be read: {error}", hint=hint) from error
     _require_same(json.loads(json.dumps(identity)), found, out)
     _fill(learned_tensors(parts.network), state["learned"])
     if parts.average is not None:
@@ -94,7 +94,7 @@ def load_best(out: Path, network: nn.Module) -> nn.Module:
 def _fill(targets: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
     if targets.keys() != values.keys():
         name = min(targets.keys() ^ values.keys())
-        raise CheckpointError(f"the checkpoint is of another network: tensor {name}", cure="train in another folder")
+        raise CheckpointError(f"the checkpoint is of another network: tensor {name}", hint="train in another folder")
     with torch.no_grad():
         for name, target in targets.items():
             target.copy_(values[name])
@@ -104,7 +104,7 @@ def _require_same(wanted: Any, found: Any, out: Path) -> None:
     for name, now, then in _differences(wanted, found):
         raise ConfigurationError(
             f"{out} holds a run with another {name}: {then!r}, now {now!r}",
-            cure="give the settings it was begun with, or another output folder",
+            hint="give the settings it was begun with, or another output folder",
         )
 
 

@@ -127,7 +127,7 @@ def _answers(choice: ModelChoice, kind: ModelKind, data: Labelled, config: DataC
         raise InvalidRequest(
             f"{choice.model} looks at pictures of {size.width}x{size.height} pixels, this model at "
             f"{data.pixels.shape[2]}x{data.pixels.shape[1]}",
-            cure="choose the same input_size for both",
+            hint="choose the same input_size for both",
         )
     found = collect_answers(scorer, data.pixels, data.sha256, data.train, config.cache)
     return _Answered(found=found, card=scorer.card)
@@ -140,7 +140,7 @@ def _load(config: DataConfig, size: int) -> Labelled:
 def load_images(config: DataConfig) -> list[LabelledImage]:
     """Return the images of all sets. Raises `InvalidRequest` if none is named, and what the readers raise."""
     if not config.sets:
-        raise InvalidRequest("no data set is named", cure="give --dataset NAME --data DIR, or data.sets in the file")
+        raise InvalidRequest("no data set is named", hint="give --dataset NAME --data DIR, or data.sets in the file")
     return [image for one in config.sets for image in _read(one, config)]
 
 

@@ -68,7 +68,7 @@ def parse_override(text: str) -> dict[str, Any]:
     """`plan.epochs=3` -> {"plan": {"epochs": 3}}. What is no TOML value is a string; `key=` takes a key away (null)."""
     key, sign, value = text.partition("=")
     if not sign or not all(key.split(".")):
-        raise InvalidRequest(f"{text!r} is no override", cure="write KEY=VALUE, for example plan.epochs=3")
+        raise InvalidRequest(f"{text!r} is no override", hint="write KEY=VALUE, for example plan.epochs=3")
     parsed: Any = _value(value)
     for name in reversed(key.strip().split(".")):
         parsed = {name: parsed}
@@ -96,16 +96,16 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise InvalidRequest(f"{file} cannot be read: {error.strerror}", cure="name a TOML file") from error
+        raise InvalidRequest(f"{file} cannot be read: {error.strerror}", hint="name a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{file} is no TOML: {error}", cure="mend that line") from error
+        raise InvalidRequest(f"{file} is no TOML: {error}", hint="mend that line") from error
 
 
 def _preset(schema: type[RunConfig], name: str) -> dict[str, Any]:
     kind = schema.model_fields["kind"].default
     known = preset_names(kind)
     if name not in known:
-        raise InvalidRequest(f"no preset of kind {kind} is called {name!r}", cure=f"known: {', '.join(known)}")
+        raise InvalidRequest(f"no preset of kind {kind} is called {name!r}", hint=f"known: {', '.join(known)}")
     return preset_document(name)
 
 
@@ -113,10 +113,10 @@ def _explained(error: ValidationError, schema: type[BaseModel], where: str) -> I
     first = error.errors(include_url=False, include_input=False)[0]
     key = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        return InvalidRequest(f"{where}unknown key {key}", cure=_nearest(schema, first["loc"]))
+        return InvalidRequest(f"{where}unknown key {key}", hint=_nearest(schema, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
-    cure = "`--print-config` shows every key with its value"
-    return InvalidRequest(f"{where}{key or 'the configuration'}: {message[:1].lower()}{message[1:]}", cure=cure)
+    hint = "`--print-config` shows every key with its value"
+    return InvalidRequest(f"{where}{key or 'the configuration'}: {message[:1].lower()}{message[1:]}", hint=hint)
 
 
 def _nearest(schema: type[BaseModel], location: tuple[int | str, ...]) -> str:

@@ -55,8 +55,8 @@ class DiffusionTask:
         self._latents, self._schedule = latents, noise_schedule()
         cells, coarsest = latents.shape[-1], 2 ** (len(network.config.unet.channels) - 1)
         if cells % coarsest or cells == 0:
-            cure = f"choose an input_size that shrink and VAE reduce to a multiple of {coarsest}"
-            raise InvalidRequest(f"latents of {cells}x{cells} cells do not fit the levels of the U-Net", cure=cure)
+            hint = f"choose an input_size that shrink and VAE reduce to a multiple of {coarsest}"
+            raise InvalidRequest(f"latents of {cells}x{cells} cells do not fit the levels of the U-Net", hint=hint)
 
     def batches(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Shuffle the training rows."""

@@ -80,7 +80,7 @@ def require_free_name(name: str, models_dir: Path, run: str) -> None:
         return
     known = list_cards(models_dir if models_dir.is_dir() else None)
     if any(card.name == name for card in known):
-        raise Conflict(f"there is a model called {name} already", cure="choose another name (output.name, --name)")
+        raise Conflict(f"there is a model called {name} already", hint="choose another name (output.name, --name)")
 
 
 def _stored(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -83,7 +83,7 @@ def calibrate(last: nn.Linear, scores: np.ndarray, labels: np.ndarray) -> tuple[
     """
     slope, offset = np.polyfit(scores, labels, 1) if np.ptp(scores) > 0 else (0.0, 0.0)
     if not 1 / STEEPEST < slope < STEEPEST:
-        log.warning("not_calibrated", slope=float(slope), cure="train for longer, or look at the data")
+        log.warning("not_calibrated", slope=float(slope), hint="train for longer, or look at the data")
         return 1.0, 0.0
     with torch.no_grad():
         last.weight.mul_(slope)

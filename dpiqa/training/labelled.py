@@ -82,11 +82,11 @@ def load_labelled(images: Sequence[LabelledImage], preprocessing: Preprocessing,
     if min(len(train), len(val)) < 2:
         raise InvalidRequest(
             f"the data has {len(train)} images to train on and {len(val)} of split {config.select_on!r} to choose on",
-            cure="it needs both: see data.select_on, and the split column of a CSV",
+            hint="it needs both: see data.select_on, and the split column of a CSV",
         )
     labels = np.array([image.mos for image in wanted])
     if not labels[train].std() > 0:
-        raise InvalidRequest("all training images have the same label", cure="there is nothing to learn from it")
+        raise InvalidRequest("all training images have the same label", hint="there is nothing to learn from it")
     return Labelled(
         pixels=cached.pixels,
         labels=labels,
@@ -104,7 +104,7 @@ def _good_rows(images: Sequence[LabelledImage], cached: PixelCache, *, skip: boo
         if not skip:
             raise InvalidRequest(
                 f"{images[row].path} cannot be decoded ({reason}); {len(cached.rejected)} such in all",
-                cure='restore it, or set data.unreadable = "skip"',
+                hint='restore it, or set data.unreadable = "skip"',
             )
     return np.setdiff1d(np.arange(len(images)), list(cached.rejected))
 

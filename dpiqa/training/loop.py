@@ -90,8 +90,8 @@ class _Run:
         self.share = plan.accumulation * place.processes  # batches to an update
         self.per_epoch = len(task.batches(order_generator(plan.seed, 0))) // self.share
         if self.per_epoch == 0:
-            cure = "lower plan.batch or plan.accumulation"
-            raise InvalidRequest(f"an epoch has fewer than {self.share} batches of {plan.batch} images", cure=cure)
+            hint = "lower plan.batch or plan.accumulation"
+            raise InvalidRequest(f"an epoch has fewer than {self.share} batches of {plan.batch} images", hint=hint)
         self.steps = plan.epochs * self.per_epoch
         self.identity = {"plan": plan.model_dump(mode="json"), "processes": place.processes, **identity}
         network = place.to_device(task.network)
@@ -116,7 +116,7 @@ class _Run:
                 self._save()
                 raise TrainingInterrupted(
                     f"stopped after update {self.progress.step} of {self.steps}, saved in {self.out}",
-                    cure="the same command goes on from there",
+                    hint="the same command goes on from there",
                 )
             started = time.monotonic()
             self._update()
@@ -169,7 +169,7 @@ class _Run:
         if not math.isfinite(value):
             raise TrainingDiverged(
                 f"the loss is {value} in update {self.progress.step + 1}",
-                cure="train into another folder with a lower plan.rate; what was best so far stays in best.safetensors",
+                hint="train into another folder with a lower plan.rate; what was best so far stays in best.safetensors",
             )
         self.parts.scaler.scale(loss / self.plan.accumulation).backward()  # type: ignore[no-untyped-call]
         for name, one in {"loss": value, **{n: float(t.detach()) for n, t in terms.items()}}.items():

@@ -58,7 +58,7 @@ def _stamp(path: Path) -> str:
     try:
         found = path.stat()
     except OSError as error:
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror}", cure="check the data set's folder") from error
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror}", hint="check the data set's folder") from error
     return f"{path.resolve()} {found.st_size} {found.st_mtime_ns}"
 
 

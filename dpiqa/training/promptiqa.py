@@ -87,15 +87,15 @@ class PromptIQATask:
         batch = config.plan.batch
         if batch < 3:
             raise InvalidRequest(
-                f"a batch of {batch} has no pairs to compare an image with", cure="set plan.batch to at least 3"
+                f"a batch of {batch} has no pairs to compare an image with", hint="set plan.batch to at least 3"
             )
         if config.plan.crop is not None:
-            raise InvalidRequest("PromptIQA learns from whole pictures", cure="leave plan.crop out")
+            raise InvalidRequest("PromptIQA learns from whole pictures", hint="leave plan.crop out")
         for one, named in zip(data.sets, config.data.sets, strict=True):
             if len(one.train) < batch:
                 raise InvalidRequest(
                     f"{named.name} has {len(one.train)} training images, fewer than a batch of {batch}",
-                    cure="lower plan.batch, or leave the set out",
+                    hint="lower plan.batch, or leave the set out",
                 )
 
     def batches(self, rng: np.random.Generator) -> list[np.ndarray]:

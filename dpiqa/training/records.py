@@ -92,6 +92,6 @@ def _tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow to import, seldom wanted
     except ImportError as error:
-        cure = "pip install 'dpiqa[train]', or leave output.tensorboard off"
-        raise ConfigurationError(f"TensorBoard's log needs {error.name}, which is not installed", cure=cure) from error
+        hint = "pip install 'dpiqa[train]', or leave output.tensorboard off"
+        raise ConfigurationError(f"TensorBoard's log needs {error.name}, which is not installed", hint=hint) from error
     return SummaryWriter(str(folder), purge_step=step + 1)

@@ -24,7 +24,7 @@ def start_card(name: str, kind: ModelKind, models_dir: Path | None) -> ModelCard
     """Find the card of a model to go on from. Raises `NotFound`, or `InvalidRequest` if it is of another kind."""
     card = find_card(name, models_dir)
     if card.kind is not kind:
-        raise InvalidRequest(f"{name} is of kind {card.kind}, not {kind}", cure="`dpiqa models list` shows kinds")
+        raise InvalidRequest(f"{name} is of kind {card.kind}, not {kind}", hint="`dpiqa models list` shows kinds")
     verify(card, models_dir)
     return card
 
@@ -42,8 +42,8 @@ def torch_scorer(choice: ModelChoice, kind: ModelKind, models_dir: Path | None, 
     """Load a model to ask. Raises `InvalidRequest` unless it is of that kind."""
     scorer = load_scorer(choice, models_dir=models_dir, device=device)
     if not isinstance(scorer, TorchScorer) or scorer.card.kind is not kind:
-        cure = f"name a model of kind {kind}"
-        raise InvalidRequest(f"{choice.model} is of kind {scorer.card.kind}, not {kind}", cure=cure)
+        hint = f"name a model of kind {kind}"
+        raise InvalidRequest(f"{choice.model} is of kind {scorer.card.kind}, not {kind}", hint=hint)
     return scorer
 
 
@@ -51,8 +51,8 @@ def fill(module: nn.Module, tensors: dict[str, torch.Tensor], source: object) ->
     """Put tensors into a module, all of them. Raises `CheckpointError` naming the first that does not fit."""
     complaint = mismatch(module.state_dict(), tensors)
     if complaint:
-        cure = "choose sizes (model.architecture) that fit it"
-        raise CheckpointError(f"{source} does not fit the architecture: {complaint}", cure=cure)
+        hint = "choose sizes (model.architecture) that fit it"
+        raise CheckpointError(f"{source} does not fit the architecture: {complaint}", hint=hint)
     module.load_state_dict(tensors)
 
 
@@ -62,7 +62,7 @@ def vae_scaling(file: Path) -> float:
         with safe_open(file, "pt") as opened:
             return float((opened.metadata() or {})["scaling_factor"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{file} is not what `dpiqa train vae` writes: {error!r}", cure="make it anew") from error
+        raise CheckpointError(f"{file} is not what `dpiqa train vae` writes: {error!r}", hint="make it anew") from error
 
 
 def fill_vae(vae: nn.Module, file: Path) -> None:
@@ -83,7 +83,7 @@ def fill_from_diffusion(unet: nn.Module, vae: nn.Module, source: str) -> float:
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"Stable Diffusion cannot be had from {source}: {str(error).splitlines()[0]}",
-            cure="set model.diffusion to a folder in diffusers' layout, or to a reachable hub id",
+            hint="set model.diffusion to a folder in diffusers' layout, or to a reachable hub id",
         ) from error
     fill(unet, given_unet.state_dict(), source)
     encoder = {k: v for k, v in given_vae.state_dict().items() if k.startswith(("encoder.", "quant_conv."))}
@@ -112,6 +112,6 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
         )
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{file} cannot be read: {error}", cure="give a state dict, .pth or .safetensors"
+            f"{file} cannot be read: {error}", hint="give a state dict, .pth or .safetensors"
         ) from error
     return found

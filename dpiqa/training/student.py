@@ -44,7 +44,7 @@ class StudentTask:
         if answers is not None and answers.shape != wanted:
             raise InvalidRequest(
                 f"the teacher's quality map is {answers.shape}, the student's {wanted} (cells, cells, channels)",
-                cure="set map_size and map_channels of model.architecture to the teacher's",
+                hint="set map_size and map_channels of model.architecture to the teacher's",
             )
         deviation = config.loss.unit is Unit.DEVIATION
         self._unit = data.spread if deviation else 1.0
@@ -112,7 +112,7 @@ def check_crop(crop: int, extent: int, align: int) -> None:
     if crop > extent or crop % align or extent % align:
         raise InvalidRequest(
             f"crops of {crop} pixels do not fit pictures of {extent} on a grid of {align}",
-            cure=f"set plan.crop to a multiple of {align}, at most {extent}, or leave it out for whole pictures",
+            hint=f"set plan.crop to a multiple of {align}, at most {extent}, or leave it out for whole pictures",
         )
 
 
@@ -121,7 +121,7 @@ def check_batch(batch: int, pooling: Pooling) -> None:
     if batch < 2 and pooling is Pooling.MOMENTS:
         raise InvalidRequest(
             'a regressor with pooling = "moments" learns from the spread of a batch, and plan.batch is 1',
-            cure="set plan.batch to 2 or more; plan.accumulation makes larger updates of small batches",
+            hint="set plan.batch to 2 or more; plan.accumulation makes larger updates of small batches",
         )
 
 

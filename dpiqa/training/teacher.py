@@ -120,9 +120,9 @@ def new_teacher(model: TeacherModel, models_dir: Path | None) -> Teacher:
     config = model.architecture
     assert config is not None  # noqa: S101 - the config's own check: `start` or `architecture`
     if model.vae is not None and model.diffusion is not None:
-        raise InvalidRequest("model.vae and model.diffusion both bring a VAE", cure="give one of them")
+        raise InvalidRequest("model.vae and model.diffusion both bring a VAE", hint="give one of them")
     if model.unet is not None and model.diffusion is not None:
-        raise InvalidRequest("model.unet and model.diffusion both bring a U-Net", cure="give one of them")
+        raise InvalidRequest("model.unet and model.diffusion both bring a U-Net", hint="give one of them")
     if model.vae is not None:
         config = with_scaling(config, vae_scaling(model.vae))
     teacher = Teacher(config)
@@ -134,7 +134,7 @@ def new_teacher(model: TeacherModel, models_dir: Path | None) -> Teacher:
         fill_unet(teacher, model.unet, model.vae)
     _fill_prompts(teacher, config, model.embeddings)
     if config.trunk is not None and model.trunk_from is None:
-        raise InvalidRequest("the image adapter stands on a trunk without weights", cure="set model.trunk_from")
+        raise InvalidRequest("the image adapter stands on a trunk without weights", hint="set model.trunk_from")
     if model.trunk_from is not None:
         _fill_trunk(teacher, model.trunk_from, models_dir)
     if model.head_from is not None:
@@ -152,16 +152,16 @@ def _fill_from_diffusion(teacher: Teacher, source: str) -> None:
     if abs(factor - teacher.config.vae.scaling_factor) > 1e-6:
         raise ConfigurationError(
             f"{source} scales latents by {factor}, the architecture by {teacher.config.vae.scaling_factor}",
-            cure=f"set model.architecture.vae.scaling_factor = {factor}",
+            hint=f"set model.architecture.vae.scaling_factor = {factor}",
         )
 
 
 def _fill_prompts(teacher: Teacher, config: TeacherConfig, embeddings: Path | None) -> None:
     if config.prompts is None and embeddings is None:
-        cure = (
+        hint = (
             "set model.embeddings to what `dpiqa models embed-text` wrote, or model.architecture.prompts to learn them"
         )
-        raise InvalidRequest("a teacher with given prompts needs their embeddings", cure=cure)
+        raise InvalidRequest("a teacher with given prompts needs their embeddings", hint=hint)
     if embeddings is not None:
         from dpiqa.models.text.embeddings import read_embeddings  # noqa: PLC0415
 
@@ -181,6 +181,6 @@ def _fill_head(teacher: Teacher, name: str, models_dir: Path | None) -> None:
 
 def _fill_trunk(teacher: Teacher, name: str, models_dir: Path | None) -> None:
     if teacher.config.trunk is None:
-        raise InvalidRequest("model.trunk_from without a trunk", cure="add model.architecture.trunk, or drop it")
+        raise InvalidRequest("model.trunk_from without a trunk", hint="add model.architecture.trunk, or drop it")
     student = start_network(start_card(name, ModelKind.STUDENT, models_dir), models_dir)
     fill(teacher.img_adapter.get_submodule("trunk"), student.base_model.state_dict(), name)

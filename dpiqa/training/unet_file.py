@@ -44,14 +44,14 @@ def fill_unet(teacher: Teacher, file: Path, vae: Path | None) -> None:
     Raises `InvalidRequest` without a `vae`, `CheckpointError` if the file is of other sizes, of another VAE, or none.
     """
     if vae is None:
-        cure = "set model.vae to the vae.safetensors that it was trained on"
-        raise InvalidRequest("model.unet knows the latents of one VAE only", cure=cure)
+        hint = "set model.vae to the vae.safetensors that it was trained on"
+        raise InvalidRequest("model.unet knows the latents of one VAE only", hint=hint)
     facts, wanted = _facts(file), _sizes(teacher.config) | {_VAE: sha256_of(vae)}
     for name, value in wanted.items():
         if facts.get(name) != value:
             raise CheckpointError(
                 f"{file} was trained with {name} = {json.dumps(facts.get(name))}, the teacher has {json.dumps(value)}",
-                cure="give model.vae and the sizes (model.architecture) that it was trained with, or train it anew",
+                hint="give model.vae and the sizes (model.architecture) that it was trained with, or train it anew",
             )
     tensors = load_tensors(file)
     for name in ("unet", "prompts"):
@@ -70,5 +70,5 @@ def _facts(file: Path) -> dict[str, Any]:
         facts = json.loads(read_header(file).metadata[METADATA])
         return dict(facts)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        cure = "name the unet.safetensors of a run"
-        raise CheckpointError(f"{file} is not what `dpiqa train diffusion` writes: {error!r}", cure=cure) from error
+        hint = "name the unet.safetensors of a run"
+        raise CheckpointError(f"{file} is not what `dpiqa train diffusion` writes: {error!r}", hint=hint) from error

@@ -26,7 +26,7 @@ class FolderStore:
     def list(self, bucket: str, prefix: str, start_after: str | None = None) -> Iterator[list[ImageRef]]:
         """See `ObjectStore.list`. Files that vanish meanwhile are left out."""
         if not self._root.is_dir():
-            raise ConfigurationError(f"{self._root} is not a folder", cure="check the path")
+            raise ConfigurationError(f"{self._root} is not a folder", hint="check the path")
         keys = sorted(key for key in self._keys() if key.startswith(prefix) and key > (start_after or ""))
         for start in range(0, len(keys), _PAGE):
             page = [self._look(bucket, key) for key in keys[start : start + _PAGE]]

@@ -178,10 +178,10 @@ def test_what_an_event_leaves_out_is_unknown():
     "body",
     [b"", b"hello", b"[]", b"null", b"7", b"{}", b'{"Records": {}}', b"\xff\xfe", "[" * 200_000, {"Event": "other"}],
 )
-def test_what_is_no_event_is_refused_with_a_cure(body):
+def test_what_is_no_event_is_refused_with_a_hint(body):
     with pytest.raises(InvalidRequest) as caught:
         parse(body)
-    assert caught.value.cure
+    assert caught.value.hint
     assert "\n" not in str(caught.value)
 
 

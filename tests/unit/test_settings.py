@@ -105,10 +105,10 @@ def test_a_wrong_value_gives_one_line_with_the_variable_and_without_secrets(monk
     assert name in text
     assert "\n" not in text
     assert "secret" not in text
-    assert caught.value.cure
+    assert caught.value.hint
 
 
-def test_missing_parts_name_their_cure():
+def test_missing_parts_name_their_hint():
     settings = load_settings()
     for require, name in [
         (settings.require_database_url, "DPIQA_DATABASE_URL"),

@@ -1,4 +1,4 @@
-"""Noise of sensors, transmission and their cures."""
+"""Noise of sensors and transmission, and what is left of it after denoising."""
 
 import numpy as np
 from PIL import Image, ImageFilter

@@ -61,7 +61,7 @@ def find_entry(name: str) -> Entry:
     """Return the entry called `name`. Raises `NotFound` naming those there are."""
     entries = catalogue()
     if name not in entries:
-        raise NotFound(f"nothing called {name!r} can be pulled", cure=f"there are: {', '.join(entries)}")
+        raise NotFound(f"nothing called {name!r} can be pulled", hint=f"there are: {', '.join(entries)}")
     return entries[name]
 
 

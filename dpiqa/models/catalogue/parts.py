@@ -18,7 +18,7 @@ def part_folder(name: str, models_dir: Path) -> Path:
     """
     folder = models_dir / PARTS / name
     if not folder.is_dir():
-        raise NotFound(f"{name} is not here", cure=f"dpiqa models pull {name}")
+        raise NotFound(f"{name} is not here", hint=f"dpiqa models pull {name}")
     verify_part(name, models_dir)
     return folder
 
@@ -34,7 +34,7 @@ def verify_part(name: str, models_dir: Path) -> None:
     for file in find_entry(name).files:
         path = models_dir / PARTS / name / file
         if not path.is_file() or f"{name}/{file}" not in record.files:
-            raise CheckpointError(f"{path} is missing or was never checked", cure=f"dpiqa models pull {name}")
+            raise CheckpointError(f"{path} is missing or was never checked", hint=f"dpiqa models pull {name}")
         check_known(f"{name}/{file}", sha256_of(path), record, models_dir)
 
 
@@ -42,4 +42,4 @@ def check_readable(path: Path) -> None:
     """Raise `CheckpointError` for a safetensors file that is cut off or none at all."""
     damage = find_damage(path) if path.suffix == ".safetensors" else ""
     if damage or not path.stat().st_size:
-        raise CheckpointError(f"{path}: {damage or 'it is empty'}", cure="pull it again")
+        raise CheckpointError(f"{path}: {damage or 'it is empty'}", hint="pull it again")

@@ -42,16 +42,16 @@ def places_of(entry: Entry, hosts: Hosts, *, source: str | None = None, revision
     Raises `InvalidRequest` or `NotFound` if the source is none.
     """
     if revision is not None and entry.hub is None:
-        raise InvalidRequest(f"{entry.name} has no revisions: it is not on the hub", cure="leave --revision out")
+        raise InvalidRequest(f"{entry.name} has no revisions: it is not on the hub", hint="leave --revision out")
     if source is not None and Path(source).expanduser().exists():
         return [_local(entry, name, Path(source).expanduser()) for name in entry.files]
     is_url = source is not None and source.startswith(("http://", "https://"))
     if entry.drive is not None:
         if source is not None and not is_url:
-            raise NotFound(f"there is no {source}", cure="name a file, a folder or an address")
+            raise NotFound(f"there is no {source}", hint="name a file, a folder or an address")
         return [Place(entry.files[0], url=source or _drive_url(entry.drive, hosts.drive))]
     if source is not None and not is_url and not _REPOSITORY.fullmatch(source):
-        raise NotFound(f"there is no {source}", cure="name a file, a folder, a mirror's address or OWNER/REPOSITORY")
+        raise NotFound(f"there is no {source}", hint="name a file, a folder, a mirror's address or OWNER/REPOSITORY")
     repository = entry.hub if source is None or is_url else source
     return _on_hub(entry, str(repository), revision or entry.revision, hosts, mirror=source if is_url else None)
 
@@ -59,9 +59,9 @@ def places_of(entry: Entry, hosts: Hosts, *, source: str | None = None, revision
 def _local(entry: Entry, name: str, source: Path) -> Place:
     path = source / name if source.is_dir() else source
     if source.is_file() and len(entry.files) > 1:
-        raise InvalidRequest(f"{entry.name} is {len(entry.files)} files, {source} is one", cure="name their folder")
+        raise InvalidRequest(f"{entry.name} is {len(entry.files)} files, {source} is one", hint="name their folder")
     if not path.is_file():
-        raise NotFound(f"there is no {path}", cure=f"{entry.name} consists of: {', '.join(entry.files)}")
+        raise NotFound(f"there is no {path}", hint=f"{entry.name} consists of: {', '.join(entry.files)}")
     return Place(name, path=path)
 
 
@@ -76,7 +76,7 @@ def _on_hub(entry: Entry, repository: str, revision: str, hosts: Hosts, *, mirro
     except ImportError as error:
         raise ConfigurationError(
             f"{entry.name} is on the Hugging Face hub, and huggingface_hub is not installed",
-            cure="pip install 'dpiqa[models]', or download it elsewhere and name the folder with --source",
+            hint="pip install 'dpiqa[models]', or download it elsewhere and name the folder with --source",
         ) from error
     host = mirror or hosts.hub
     base = host.rstrip("/") if host else None

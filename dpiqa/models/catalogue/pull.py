@@ -66,13 +66,13 @@ def _check_beforehand(request: Pull) -> None:
     if request.entry.kind is ModelKind.TEACHER and request.text_embeddings is None:
         raise InvalidRequest(
             "a published teacher does not hold the embeddings of its prompts",
-            cure="make them once: dpiqa models pull clip-vit-l14, then dpiqa models embed-text; name the file with "
+            hint="make them once: dpiqa models pull clip-vit-l14, then dpiqa models embed-text; name the file with "
             "--text-embeddings (or only download with --no-import)",
         )
     if request.text_embeddings is not None and not request.text_embeddings.is_file():
-        raise NotFound(f"there are no text embeddings at {request.text_embeddings}", cure="check the path")
+        raise NotFound(f"there are no text embeddings at {request.text_embeddings}", hint="check the path")
     if request.entry.kind is not ModelKind.TEACHER and request.text_embeddings is not None:
-        raise InvalidRequest(f"a {request.entry.kind} takes no text embeddings", cure="leave --text-embeddings out")
+        raise InvalidRequest(f"a {request.entry.kind} takes no text embeddings", hint="leave --text-embeddings out")
 
 
 def _obtain(request: Pull, place: Place, target: Path) -> str:

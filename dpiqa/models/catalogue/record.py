@@ -44,7 +44,7 @@ def read_record(models_dir: Path) -> Record:
         return Record()
     except (OSError, ValidationError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"{path} cannot be read: {reason}", cure="restore it from a copy") from error
+        raise ConfigurationError(f"{path} cannot be read: {reason}", hint="restore it from a copy") from error
 
 
 def accept(licence: str, models_dir: Path) -> None:
@@ -69,7 +69,7 @@ def check_known(name: str, sha256: str, record: Record, models_dir: Path) -> Non
         raise CheckpointError(
             f"{name} is not the file that was pulled on {known.first_used:%Y-%m-%d} from {known.source}: "
             f"expected sha256 {known.sha256}, found {sha256}",
-            cure=f"pull it from another place, or, if its publisher says it changed, take its entry out of "
+            hint=f"pull it from another place, or, if its publisher says it changed, take its entry out of "
             f"{models_dir / FILE}",
         )
 

@@ -41,13 +41,13 @@ def convert(file: Path, card: ModelCard, weights: Path, embeddings_file: Path | 
     try:
         renamed = rename(published.tensors | given, card.kind, network)
     except CheckpointError as error:
-        raise CheckpointError(f"{file}: {error.message}", cure=error.cure) from error
+        raise CheckpointError(f"{file}: {error.message}", hint=error.hint) from error
     tensors = {name: _single(tensor) for name, tensor in renamed.tensors.items()}
     complaint = mismatch(network.state_dict(), tensors, renamed.called) or _not_finite(tensors, renamed.called)
     if complaint:
         raise CheckpointError(
             f"{file}: {complaint}",
-            cure=f"the file is damaged, or no {card.kind} of these sizes (--kind, --architecture)",
+            hint=f"the file is damaged, or no {card.kind} of these sizes (--kind, --architecture)",
         )
     write_weights(tensors, weights)
     return Converted(architecture, (*published.notes, *_left_out(renamed)))
@@ -59,11 +59,11 @@ def _embeddings(card: ModelCard, file: Path | None, published: dict[str, torch.T
     if wanted and file is None:
         raise InvalidRequest(
             "a published teacher does not hold the embeddings of its prompts",
-            cure="make them once with `dpiqa models embed-text` and name the file with --text-embeddings",
+            hint="make them once with `dpiqa models embed-text` and name the file with --text-embeddings",
         )
     if file is not None and not wanted:
         raise InvalidRequest(
-            f"this {card.kind} takes no text embeddings from a file", cure="leave --text-embeddings out"
+            f"this {card.kind} takes no text embeddings from a file", hint="leave --text-embeddings out"
         )
     if file is None:
         return None
@@ -72,7 +72,7 @@ def _embeddings(card: ModelCard, file: Path | None, published: dict[str, torch.T
     if found.values.shape[1] != width:
         raise CheckpointError(
             f"{file}: embeddings of width {found.values.shape[1]}, this teacher takes {width}",
-            cure="make them with CLIP ViT-L/14",
+            hint="make them with CLIP ViT-L/14",
         )
     return found
 
@@ -81,10 +81,10 @@ def _read_numpy(file: Path) -> TextEmbeddings:
     try:
         values = torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{file} holds no array of numbers: {error}", cure="restore it") from error
+        raise CheckpointError(f"{file} holds no array of numbers: {error}", hint="restore it") from error
     if values.ndim != 2 or not bool(torch.isfinite(values).all()):
         raise CheckpointError(
-            f"{file}: expected finite numbers (N, width), found shape {tuple(values.shape)}", cure="give another file"
+            f"{file}: expected finite numbers (N, width), found shape {tuple(values.shape)}", hint="give another file"
         )
     return TextEmbeddings(values, TextSource(prompts=file.name, sha256=content_hash(values)))
 

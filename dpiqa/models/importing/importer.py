@@ -62,7 +62,7 @@ def import_checkpoint(
 def _first_card(file: Path, kind: ModelKind, name: str, architecture: dict[str, Any], about: About) -> ModelCard:
     """Make the card as far as it is known before the file is converted; its sha256 is the file's."""
     if not file.is_file():
-        raise CheckpointError(f"there is no file {file}", cure="check the path")
+        raise CheckpointError(f"there is no file {file}", hint="check the path")
     sizes = complete_sizes(kind, architecture)
     return ModelCard(
         name=name,
@@ -102,7 +102,7 @@ def _proved(file: Path, card: ModelCard, staged: Path) -> float:
         return prove(card, staged)
     except CheckpointError as error:
         reason = error.message.replace(str(staged / str(card.weights)), str(file))
-        raise CheckpointError(reason if str(file) in reason else f"{file}: {reason}", cure=error.cure) from error
+        raise CheckpointError(reason if str(file) in reason else f"{file}: {reason}", hint=error.hint) from error
 
 
 def _convert(file: Path, card: ModelCard, weights: Path, text_embeddings: Path | None) -> Any:
@@ -110,6 +110,6 @@ def _convert(file: Path, card: ModelCard, weights: Path, text_embeddings: Path |
         from dpiqa.models.importing.convert import convert  # noqa: PLC0415 - torch only when needed
     except ImportError as error:
         raise ConfigurationError(
-            f"importing a {card.kind} needs {error.name}, which is not installed", cure="pip install 'dpiqa[models]'"
+            f"importing a {card.kind} needs {error.name}, which is not installed", hint="pip install 'dpiqa[models]'"
         ) from error
     return convert(file, card, weights, text_embeddings)

@@ -61,7 +61,7 @@ def _check_kind(published: Mapping[str, torch.Tensor], kind: ModelKind) -> None:
         return
     mark = next(name for name in published if name.startswith(MARKS[found[0]]))
     raise CheckpointError(
-        f"the file holds a {found[0]}, not a {kind}: it has a tensor {mark}", cure=f"import it with --kind {found[0]}"
+        f"the file holds a {found[0]}, not a {kind}: it has a tensor {mark}", hint=f"import it with --kind {found[0]}"
     )
 
 
@@ -77,7 +77,7 @@ def _published_names(published: Mapping[str, torch.Tensor], student: nn.Module) 
     if not theirs:
         raise CheckpointError(
             f"the tensors of the backbone are named as torchvision's, which has no {name}",
-            cure="give an architecture whose backbone is efficientnet_b0 to efficientnet_b7",
+            hint="give an architecture whose backbone is efficientnet_b0 to efficientnet_b7",
         )
     ours = [f"base_model.{name}" for name in student.get_submodule("base_model").state_dict()]
     return dict(zip(ours, theirs, strict=True))

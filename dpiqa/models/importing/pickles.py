@@ -47,12 +47,12 @@ def read_checkpoint(file: Path) -> Published:
     that wants to run code.
     """
     if not file.is_file():
-        raise CheckpointError(f"there is no file {file}", cure="check the path")
+        raise CheckpointError(f"there is no file {file}", hint="check the path")
     with file.open("rb") as opened:
         start = opened.read(64)
-    for mark, reason, cure in _MISTAKEN:
+    for mark, reason, hint in _MISTAKEN:
         if start.lstrip().startswith(mark):
-            raise CheckpointError(f"{file}: {reason}", cure=cure)
+            raise CheckpointError(f"{file}: {reason}", hint=hint)
     if not start.startswith(_PICKLE):
         return Published(_unwrapped(load_tensors(file), file), ())
     note = f"{file.name} is a Python pickle, read as tensors and numbers only (weights_only); nothing in it was run"
@@ -71,12 +71,12 @@ def _read_pickle(file: Path) -> Any:
         if wanted:
             raise CheckpointError(
                 f"{file} was refused: this pickle wants more than tensors and numbers: {wanted[1] or wanted[2]}",
-                cure="loading it might run its author's code; ask for a safetensors file",
+                hint="loading it might run its author's code; ask for a safetensors file",
             ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
         size = file.stat().st_size
         raise CheckpointError(
-            f"{file} is damaged or cut off ({size:,} bytes): {reason}", cure="get it again"
+            f"{file} is damaged or cut off ({size:,} bytes): {reason}", hint="get it again"
         ) from error
 
 
@@ -90,7 +90,7 @@ def _check_records(file: Path) -> None:
         names = _tensor_names(archive)
     tensor = names.get(broken.rpartition("/")[2], "")
     what = f"tensor {tensor}" if tensor else f"its part {broken}"
-    raise CheckpointError(f"{file}: {what} is not what its checksum says", cure="download it again")
+    raise CheckpointError(f"{file}: {what} is not what its checksum says", hint="download it again")
 
 
 def _is_whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
@@ -130,13 +130,13 @@ def _unwrapped(found: Any, file: Path) -> dict[str, torch.Tensor]:
         found = found["state_dict"]
     if not isinstance(found, Mapping) or not found:
         kind = "is empty" if isinstance(found, Mapping) else f"is a {type(found).__name__}"
-        raise CheckpointError(f"{file} holds no state dict: what it holds {kind}", cure="give a file of named tensors")
+        raise CheckpointError(f"{file} holds no state dict: what it holds {kind}", hint="give a file of named tensors")
     odd = next((name for name, value in found.items() if not _is_plain(value)), None)
     if odd is not None:
         keys = ", ".join(sorted(map(str, found))[:5])
         raise CheckpointError(
             f"{file}: {odd} is a {type(found[odd]).__name__}, not a tensor of plain numbers (it holds {keys}, …)",
-            cure="give a state dict, or a dict with one at state_dict",
+            hint="give a state dict, or a dict with one at state_dict",
         )
     prefix = "module." if all(str(name).startswith("module.") for name in found) else ""
     return {str(name).removeprefix(prefix): value.detach() for name, value in found.items()}

@@ -23,7 +23,7 @@ def prove(card: ModelCard, folder: Path) -> float:
     score = float(scorer.score(images[:1])[0])
     if not np.isfinite(score):
         raise CheckpointError(
-            f"{card.name}: the score of a test image is {score}", cure="the weights are damaged, or of another model"
+            f"{card.name}: the score of a test image is {score}", hint="the weights are damaged, or of another model"
         )
     return score
 

@@ -30,11 +30,11 @@ def read_architecture(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise InvalidRequest(
-            f"{file} is not a JSON document: {error}", cure="give a card or its architecture"
+            f"{file} is not a JSON document: {error}", hint="give a card or its architecture"
         ) from error
     architecture = found.get("architecture", found) if isinstance(found, dict) else found
     if not isinstance(architecture, dict):
-        raise InvalidRequest(f"{file} holds no JSON object", cure="give a card or its architecture")
+        raise InvalidRequest(f"{file} holds no JSON object", hint="give a card or its architecture")
     return architecture
 
 
@@ -48,7 +48,7 @@ def complete_sizes(kind: ModelKind, given: dict[str, Any]) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the architecture"
-        raise InvalidRequest(f"{field}: {first['msg']}", cure=f"correct the architecture of this {kind}") from error
+        raise InvalidRequest(f"{field}: {first['msg']}", hint=f"correct the architecture of this {kind}") from error
 
 
 def preprocessing_of(kind: ModelKind, sizes: dict[str, Any]) -> Preprocessing:
@@ -79,4 +79,4 @@ def _config(kind: ModelKind) -> type[BaseModel]:
         case ModelKind.ONNX:
             return OnnxConfig
         case ModelKind.PIXELS:
-            raise InvalidRequest("models of kind pixels have no weights to import", cure="name another kind")
+            raise InvalidRequest("models of kind pixels have no weights to import", hint="name another kind")

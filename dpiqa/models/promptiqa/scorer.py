@@ -71,13 +71,13 @@ class PromptIQAModel:
         if made_with != here:
             raise CheckpointError(
                 f"the requirement {requirement.id} was made with {made_with}, this model is {here}",
-                cure=f"make its features: `dpiqa requirements prepare {requirement.id} --model {self.card.name}`",
+                hint=f"make its features: `dpiqa requirements prepare {requirement.id} --model {self.card.name}`",
             )
         width = self.network.config.width
         if requirement.features.ndim != 2 or requirement.features.shape[1] != width or not len(requirement.features):
             raise CheckpointError(
                 f"the features of {requirement.id} have shape {requirement.features.shape}, expected (N, {width})",
-                cure="make a new version of the requirement",
+                hint="make a new version of the requirement",
             )
 
 

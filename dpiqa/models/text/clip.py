@@ -40,7 +40,7 @@ class TextEncoder:
         for text, tokens in zip(texts, ids, strict=True):
             if len(tokens) > longest:
                 raise InvalidRequest(
-                    f"{text!r} has {len(tokens)} tokens; {self.name} reads {longest}", cure="shorten the prompt"
+                    f"{text!r} has {len(tokens)} tokens; {self.name} reads {longest}", hint="shorten the prompt"
                 )
         return ids
 
@@ -74,17 +74,17 @@ def load_text_encoder(folder: Path, pooling: Pooling, *, device: torch.device) -
     nested = (folder / "text_encoder").is_dir()
     weights, words = (folder / "text_encoder", folder / "tokenizer") if nested else (folder, folder)
     if not (weights / "config.json").is_file():
-        raise CheckpointError(f"{folder} holds no text encoder", cure="give a folder of CLIP or of Stable Diffusion")
+        raise CheckpointError(f"{folder} holds no text encoder", hint="give a folder of CLIP or of Stable Diffusion")
     try:
         network, found = _load_quietly(_MODELS[pooling], weights)
         tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CheckpointError(f"{folder} cannot be loaded as CLIP: {reason}", cure="restore the folder") from error
+        raise CheckpointError(f"{folder} cannot be loaded as CLIP: {reason}", hint="restore the folder") from error
     if found["missing_keys"]:
         raise CheckpointError(
             f"{folder} has no {sorted(found['missing_keys'])[0]}, which {pooling} embeddings need",
-            cure="give CLIP's own folder: the text encoder of Stable Diffusion is only good for token-mean",
+            hint="give CLIP's own folder: the text encoder of Stable Diffusion is only good for token-mean",
         )
     digest = _hash_weights(network.state_dict())
     return TextEncoder(

@@ -48,10 +48,10 @@ def read_embeddings(path: Path) -> TextEmbeddings:
     Raises `CheckpointError` naming the file: unreadable, no such tensor, not finite, or not what its metadata says.
     """
     if not path.is_file():
-        raise CheckpointError(f"there are no text embeddings at {path}", cure="make them: dpiqa models embed-text")
+        raise CheckpointError(f"there are no text embeddings at {path}", hint="make them: dpiqa models embed-text")
     found = _read_bare(path) if path.suffix in {".pt", ".pth"} else _read_ours(path)
     if not bool(torch.isfinite(found.values).all()):
-        raise CheckpointError(f"{path}: some embeddings are not finite numbers", cure="make the embeddings again")
+        raise CheckpointError(f"{path}: some embeddings are not finite numbers", hint="make the embeddings again")
     return found
 
 
@@ -62,17 +62,17 @@ def _read_ours(path: Path) -> TextEmbeddings:
             values = file.get_tensor(TENSOR) if names == [TENSOR] else None
         source = TextSource.model_validate(metadata)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}", cure="restore or make it again") from error
+        raise CheckpointError(f"{path} is not a safetensors file: {error}", hint="restore or make it again") from error
     except ValidationError as error:
         field = ".".join(map(str, error.errors()[0]["loc"]))
         raise CheckpointError(
-            f"{path} does not say its {field}", cure="make it with dpiqa models embed-text"
+            f"{path} does not say its {field}", hint="make it with dpiqa models embed-text"
         ) from error
     if values is None:
-        raise CheckpointError(f"{path} holds {', '.join(names)}, expected {TENSOR} alone", cure="give another file")
+        raise CheckpointError(f"{path} holds {', '.join(names)}, expected {TENSOR} alone", hint="give another file")
     values = _as_table(values, path)
     if content_hash(values) != source.sha256:
-        raise CheckpointError(f"{path}: the embeddings are not those its sha256 was made of", cure="make them again")
+        raise CheckpointError(f"{path}: the embeddings are not those its sha256 was made of", hint="make them again")
     return TextEmbeddings(values, source)
 
 
@@ -81,7 +81,7 @@ def _read_bare(path: Path) -> TextEmbeddings:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no pickle make the unpickler raise whatever they spell
         reason = next(iter(str(error).splitlines()), "the file is empty")
-        raise CheckpointError(f"{path} is not a tensor that torch.save wrote: {reason}", cure="restore it") from error
+        raise CheckpointError(f"{path} is not a tensor that torch.save wrote: {reason}", hint="restore it") from error
     values = _as_table(values, path)
     return TextEmbeddings(values, TextSource(prompts=path.name, sha256=content_hash(values)))
 
@@ -89,5 +89,5 @@ def _read_bare(path: Path) -> TextEmbeddings:
 def _as_table(values: object, path: Path) -> torch.Tensor:
     if not isinstance(values, torch.Tensor) or values.ndim != 2 or not values.is_floating_point():
         shape = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
-        raise CheckpointError(f"{path}: expected a float tensor (N, width), found {shape}", cure="give another file")
+        raise CheckpointError(f"{path}: expected a float tensor (N, width), found {shape}", hint="give another file")
     return values.float()

@@ -93,7 +93,7 @@ def test_a_question_that_takes_too_long(client):
 
     answer = client.get("/slow")
     assert (answer.status_code, answer.json()["code"]) == (503, "too_slow")
-    assert "narrow" in answer.json()["cure"]
+    assert "narrow" in answer.json()["hint"]
 
 
 def test_metrics(client):

@@ -93,7 +93,7 @@ def test_a_watch_is_one(client):
 def test_refused(client, body):
     answer = submit(client, body)
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
-    assert answer.json()["cure"]
+    assert answer.json()["hint"]
     assert client.get("/v1/jobs").json()["items"] == []
 
 

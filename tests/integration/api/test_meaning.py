@@ -85,7 +85,7 @@ def test_without_references(client, fill):
     assert {(row["percentile"], row["band"]) for row in ask(client)["items"]} == {(None, None)}
     answer = client.get("/v1/scores", params=PROFILE | {"band": "bad"})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-    assert "dpiqa models reference student" in answer.json()["cure"]
+    assert "dpiqa models reference student" in answer.json()["hint"]
 
 
 def test_nothing_scored_is_no_error(client):

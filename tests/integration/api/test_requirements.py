@@ -126,7 +126,7 @@ def test_without_a_broker_it_is_safe(database_url):
 def test_refused_at_once(client, changes):
     answer = submit(client, **changes)
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
-    assert answer.json()["cure"]
+    assert answer.json()["hint"]
     assert client.get("/v1/requirements").json()["items"] == []
 
 

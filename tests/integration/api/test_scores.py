@@ -134,7 +134,7 @@ def test_a_share_stays_put_while_scores_arrive(client, book, job):
 def test_wrong_questions(client, query):
     answer = client.get(f"/v1/scores?{query}")
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), answer.text
-    assert answer.json()["cure"]
+    assert answer.json()["hint"]
 
 
 def inner(cursor):

@@ -111,7 +111,7 @@ def test_doctor_knows_what_the_profile_scores_by(run, blur, monkeypatch, tmp_pat
     assert (found["bad"]["level"], "blur@7" in found["bad"]["message"]) == ("fail", True)
 
 
-def test_what_cannot_be_scored_by_is_refused_with_a_cure(run, system, card, tmp_path):
+def test_what_cannot_be_scored_by_is_refused_with_a_hint(run, system, card, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(0.5))
     for words, code, said in (
         (["score", "a.jpg", "--model", "tiny"], 78, "dpiqa requirements create"),

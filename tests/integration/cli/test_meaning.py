@@ -163,7 +163,7 @@ def test_other_weights_under_the_name_have_no_meaning_yet(run, models, labels, p
 
 
 @pytest.mark.parametrize(
-    ("words", "cure"),
+    ("words", "hint"),
     [
         (["bundled-student", "--data", "photos"], "--card"),
         (["brightness", "--data", "photos"], "name the folder"),
@@ -172,11 +172,11 @@ def test_other_weights_under_the_name_have_no_meaning_yet(run, models, labels, p
         (["own", "--data", "photos/broken.jpg"], "a reference needs more"),
     ],
 )
-def test_what_cannot_be(run, models, labels, photos, words, cure):
+def test_what_cannot_be(run, models, labels, photos, words, hint):
     before = (models / "own.json").read_bytes()
     shown = run("models", "reference", *words)
     assert shown.exit_code == 2, shown.stderr
-    assert cure in shown.stderr
+    assert hint in shown.stderr
     assert (models / "own.json").read_bytes() == before
 
 

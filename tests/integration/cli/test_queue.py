@@ -190,7 +190,7 @@ def test_doctor_finds_health_and_what_is_missing(run, system, sqs_queue, book, m
     assert {name for name, one in found.items() if one["level"] == "fail"} == set(), shown.stdout
     assert shown.exit_code == 0
     assert found["workers"]["level"] == "warn"
-    assert found["workers"]["cure"] == "start `dpiqa worker teacher`"
+    assert found["workers"]["hint"] == "start `dpiqa worker teacher`"
     book.do(heartbeat, "w2", Stage.TEACHER, "brightness:1")
     book.job(bucket=system.name)
     found = {one["name"]: one for one in json.loads(run("doctor", "--json").stdout)}

@@ -118,10 +118,10 @@ def test_contradictions_need_force(run, system, models, pairs):
         ("path,score\n" + "".join(f"{n}.jpg,{n / 9}\n" for n in range(6)), "5.jpg: there is no such file", 2),
     ],
 )
-def test_what_is_wrong_is_one_line_with_its_cure(run, system, models, pairs, change, says, code):
+def test_what_is_wrong_is_one_line_with_its_hint(run, system, models, pairs, change, says, code):
     pairs.write_text(change)
     shown = create(run)
-    assert (shown.exit_code, says in shown.stderr, "cure:" in shown.stderr) == (code, True, True), shown.stderr
+    assert (shown.exit_code, says in shown.stderr, "hint:" in shown.stderr) == (code, True, True), shown.stderr
 
 
 def test_other_models_and_names_are_refused(run, system, models, pairs):

@@ -122,7 +122,7 @@ def test_what_is_not_there(s3, store):
     for bucket in ("no-such-bucket-here", "No_Bucket!"):
         with pytest.raises(ConfigurationError, match="there is no bucket") as caught:
             listed(store, bucket)
-        assert caught.value.cure
+        assert caught.value.hint
     assert listed(store, s3.name) == []
 
 
@@ -215,7 +215,7 @@ def test_access_denied_is_the_images_in_a_get_and_the_deployments_in_a_listing()
         assert len(script.requests) == 1
         with pytest.raises(ConfigurationError, match="cannot be listed") as caught:
             listed(store, "bucket")
-    assert "s3:ListBucket" in caught.value.cure
+    assert "s3:ListBucket" in caught.value.hint
 
 
 def test_a_body_beyond_the_limit_is_not_read():
@@ -269,7 +269,7 @@ def test_no_server_at_all():
         port = closed.getsockname()[1]
     with pytest.raises(StoreUnavailable) as caught:
         listed(S3Store(client_of(f"http://127.0.0.1:{port}")), "bucket")
-    assert "DPIQA_S3_ENDPOINT_URL" in caught.value.cure
+    assert "DPIQA_S3_ENDPOINT_URL" in caught.value.hint
 
 
 def test_no_credentials_at_all():
@@ -279,11 +279,11 @@ def test_no_credentials_at_all():
             listed(store, "bucket")
         with pytest.raises(StoreUnavailable):
             store.get(REF, 100)
-    assert "AWS_ACCESS_KEY_ID" in caught.value.cure
+    assert "AWS_ACCESS_KEY_ID" in caught.value.hint
 
 
-def test_a_wrong_address_is_one_line_with_a_cure():
+def test_a_wrong_address_is_one_line_with_a_hint():
     with pytest.raises(ConfigurationError) as caught:
         make_client(endpoint_url="no address", region="us-east-1")
-    assert "DPIQA_S3_ENDPOINT_URL" in caught.value.cure
+    assert "DPIQA_S3_ENDPOINT_URL" in caught.value.hint
     assert "\n" not in str(caught.value)

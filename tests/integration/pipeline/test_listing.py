@@ -94,7 +94,7 @@ def test_an_absent_store_leaves_the_job_to_be_listed_later(work, submit):
 
 
 def test_a_bucket_that_cannot_be_listed_fails_the_job(work, submit):
-    list_it(work, submit(), Dying(work.store, 0, ConfigurationError("there is no bucket b", cure="check its name")))
+    list_it(work, submit(), Dying(work.store, 0, ConfigurationError("there is no bucket b", hint="check its name")))
     assert work.rows("SELECT state, error FROM jobs") == [("failed", "there is no bucket b (check its name)")]
 
 

@@ -55,7 +55,7 @@ def test_a_score_that_is_stored_already_is_not_computed_again(work):
 def test_a_model_that_cannot_be_loaded_harms_only_its_own_items(work):
     def load(choice):
         if choice.model == "broken":
-            raise CheckpointError("the weights are damaged", cure="restore them")
+            raise CheckpointError("the weights are damaged", hint="restore them")
         return load_scorer(choice)
 
     broken = work.add([0.1], profile=Profile(name="broken", version=1, student="broken"))

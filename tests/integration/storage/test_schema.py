@@ -89,7 +89,7 @@ def test_counts_of_items_from_before_the_triggers_are_taken_in(empty):
         assert c.execute(text("SELECT n FROM job_counts")).scalar_one() == 1
 
 
-def test_a_database_without_tables_names_the_cure(empty):
+def test_a_database_without_tables_names_the_hint(empty):
     _, engine = empty
     with pytest.raises(ConfigurationError, match="dpiqa db upgrade"), transaction(engine) as c:
         c.execute(text("SELECT * FROM items"))

@@ -30,7 +30,7 @@ CASES = [
     (DpiqaError, 500, "internal_error"),
     (ZeroDivisionError, 500, "internal_error"),
 ]
-MEMBERS = {"type", "title", "status", "detail", "instance", "code", "cure"}
+MEMBERS = {"type", "title", "status", "detail", "instance", "code", "hint"}
 
 
 def client_raising(error):
@@ -61,9 +61,9 @@ def test_table(cls, status, code):
 
 
 def test_the_cure_is_told():
-    problem = client_raising(NotFound("no profile `x`", cure="known: default")).get("/x").json()
-    assert (problem["detail"], problem["cure"]) == ("no profile `x`", "known: default")
-    assert client_raising(Conflict("other request")).get("/x").json()["cure"]
+    problem = client_raising(NotFound("no profile `x`", hint="known: default")).get("/x").json()
+    assert (problem["detail"], problem["hint"]) == ("no profile `x`", "known: default")
+    assert client_raising(Conflict("other request")).get("/x").json()["hint"]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_damaged_model_is_found(run, tmp_path, monkeypatch):
     assert shown.exit_code == 1
     (finding,) = json.loads(shown.stdout)
     assert (finding["ok"], "sha256" in finding["message"]) == (False, True)
-    assert finding["cure"]
+    assert finding["hint"]
 
 
 def test_profiles(run):
@@ -115,7 +115,7 @@ def test_doctor_where_nothing_is(run, monkeypatch):
         "S3",
         "workers",
     ]
-    assert all(one["cure"] for one in found.values() if one["level"] != "ok")
+    assert all(one["hint"] for one in found.values() if one["level"] != "ok")
     assert found["models"]["level"] == "ok"
 
 

@@ -1,4 +1,4 @@
-"""What a user did wrong ends in one line with a cure, and in a stable exit code."""
+"""What a user did wrong ends in one line with a hint, and in a stable exit code."""
 
 import pytest
 from typer.testing import CliRunner
@@ -38,13 +38,13 @@ def test_exit_codes(error, code):
 
 
 def test_one_line_with_the_cure_on_stderr():
-    shown = failing(errors.NotFound("no job 7", cure="see `dpiqa jobs`"))
-    assert shown.stderr == "error: no job 7 / cure: see `dpiqa jobs`\n"
+    shown = failing(errors.NotFound("no job 7", hint="see `dpiqa jobs`"))
+    assert shown.stderr == "error: no job 7 / hint: see `dpiqa jobs`\n"
     assert shown.stdout == ""
 
 
 def test_a_key_cannot_act_on_the_terminal():
-    shown = failing(errors.NotFound("no \x1b[31m[bold]key\r\n\x9b\u202e", cure=""))
+    shown = failing(errors.NotFound("no \x1b[31m[bold]key\r\n\x9b\u202e", hint=""))
     assert shown.stderr == "error: no \\x1b[31m[bold]key\\r\\n\\x9b\\u202e\n"
 
 
@@ -86,7 +86,7 @@ def test_mistakes(run, words, code, named):
     assert (shown.exit_code, shown.stderr.count("\n")) == (code, 1), shown.stderr
     assert shown.stderr.startswith("error: ")
     assert named in shown.stderr
-    assert " / cure: " in shown.stderr
+    assert " / hint: " in shown.stderr
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_the_papers_prompts_go_through_stable_diffusions_encoder_with_a_warning(
         (("--table", "published-1485", "--encoder", "models"), 78, "no text encoder"),
     ],
 )
-def test_what_is_missing_is_named_with_its_cure(run, models_dir, words, code, complaint):
+def test_what_is_missing_is_named_with_its_hint(run, models_dir, words, code, complaint):
     ended = run("models", "embed-text", *words)
     assert ended.exit_code == code
     assert complaint in " ".join(ended.stderr.split())

@@ -79,7 +79,7 @@ def test_what_is_wrong_is_said(write, text, complaint):
     with pytest.raises(InvalidRequest) as caught:
         load_dataset("csv", write(text))
     assert complaint in caught.value.message
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_another_encoding_is_said(tmp_path):

@@ -75,7 +75,7 @@ def test_a_wrong_layout_says_what_was_expected_and_what_is_there(name, tmp_path)
         load_dataset(name, tmp_path)
     first = DATASETS[name].readers[0].files[0]
     assert f"it has no {first}; it holds else.txt, something/" in caught.value.message
-    assert "is expected as" in caught.value.cure
+    assert "is expected as" in caught.value.hint
 
 
 @every

@@ -155,7 +155,7 @@ def test_a_page_is_not_taken_for_the_file(shelf, target, status, page, complaint
     shelf.plan = [(status, {"Content-Type": "text/html; charset=utf-8"}, page.encode())]
     with pytest.raises(SourceUnavailable, match=complaint) as raised:
         get(shelf, target)
-    assert "by hand" in raised.value.cure
+    assert "by hand" in raised.value.hint
     assert not target.exists()
 
 
@@ -210,7 +210,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told(shelf, target):
     target.with_name("model.bin.part").symlink_to("/dev/full")
     with pytest.raises(ConfigurationError, match="No space left on device") as raised:
         get(shelf, target)
-    assert "make room" in raised.value.cure
+    assert "make room" in raised.value.hint
 
 
 def test_a_folder_that_cannot_be_made_is_told(shelf, tmp_path):

@@ -64,7 +64,7 @@ def test_what_cannot_be_scored_is_counted(brightness, pictures, tmp_path):
 def test_an_unknown_kind_is_named(brightness, pictures):
     with pytest.raises(InvalidRequest, match="rust") as raised:
         sweep(brightness, pictures, kinds=["rust"])
-    assert "gaussian_blur" in raised.value.cure
+    assert "gaussian_blur" in raised.value.hint
 
 
 def test_the_report_says_where_it_is_not_monotone(brightness, pictures, tmp_path):

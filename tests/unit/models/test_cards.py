@@ -21,7 +21,7 @@ def test_models_of_the_user_are_found_beside_the_bundled_ones(models_dir):
 def test_an_unknown_name_says_which_there_are(models_dir):
     with pytest.raises(NotFound) as raised:
         find_card("smal-student", models_dir)
-    assert "small-student" in raised.value.cure
+    assert "small-student" in raised.value.hint
 
 
 def test_a_changed_file_is_refused_with_both_hashes(models_dir):
@@ -33,7 +33,7 @@ def test_a_changed_file_is_refused_with_both_hashes(models_dir):
         verify(card, models_dir)
     assert str(path) in raised.value.message
     assert card.sha256 in raised.value.message
-    assert raised.value.cure
+    assert raised.value.hint
 
 
 def test_missing_weights_are_named(models_dir):

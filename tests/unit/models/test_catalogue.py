@@ -29,7 +29,7 @@ def test_the_published_checkpoints_are_all_there():
 def test_an_unknown_name_says_which_there_are():
     with pytest.raises(NotFound) as raised:
         find_entry("koniq")
-    assert "dpiqa-student-koniq" in raised.value.cure
+    assert "dpiqa-student-koniq" in raised.value.hint
 
 
 def test_drive_and_hub_have_their_addresses():

@@ -58,13 +58,13 @@ def test_kinds_that_may_be_teachers(kind):
 def test_kinds_that_may_not(kind):
     with pytest.raises(ConfigurationError, match=f"mine cannot be a teacher: it is of kind {kind}") as caught:
         require_role(of_kind(kind), Stage.TEACHER)
-    assert "promptiqa" in caught.value.cure
+    assert "promptiqa" in caught.value.hint
 
 
 def test_promptiqa_needs_a_requirement_and_nothing_else_takes_one():
     with pytest.raises(ConfigurationError, match="mine scores by a requirement, and none is named") as caught:
         chosen_card(of_kind(ModelKind.PROMPTIQA), ModelChoice(model="mine"))
-    assert "dpiqa requirements create" in caught.value.cure
+    assert "dpiqa requirements create" in caught.value.hint
     for kind in set(ModelKind) - {ModelKind.PROMPTIQA}:
         with pytest.raises(ConfigurationError, match="cannot score by a requirement"):
             chosen_card(of_kind(kind), ModelChoice(model="mine", requirement="portraits"))

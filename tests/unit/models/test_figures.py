@@ -59,7 +59,7 @@ def test_what_could_not_be_written_is_refused_beforehand(models_dir, tmp_path, m
         check_card(card.model_copy(update={"sha256": "b" * 64}), models_dir)
     with pytest.raises(InvalidRequest) as raised:
         check_card(find_card("bundled-student"), models_dir)
-    assert "bundled" in raised.value.cure
+    assert "bundled" in raised.value.hint
 
     def full(*_args, **_kwargs):
         raise OSError(30, "Read-only file system")

@@ -87,7 +87,7 @@ def test_every_option_is_another_scorer_and_the_cards_own_are_not():
 def test_an_option_that_a_model_does_not_have_is_refused(choice, complaint):
     with pytest.raises(ConfigurationError, match=complaint) as caught:
         load_scorer(ModelChoice(**choice))
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_a_gpu_that_only_emulates_bfloat16_is_refused(monkeypatch):

@@ -169,7 +169,7 @@ for call in (require_opencv, lambda: resize_cubic(np.zeros((4, 4, 3), np.uint8),
     try:
         call()
     except ConfigurationError as error:
-        assert "dpiqa[promptiqa]" in error.cure
+        assert "dpiqa[promptiqa]" in error.hint
     else:
         raise AssertionError("no complaint")
 """

@@ -93,7 +93,7 @@ def test_each_code_means_something_for_an_object_and_for_a_bucket(code):
         assert type(about_object) is (ObjectGone if fault is Fault.GONE else StoreUnavailable)
     about_bucket = bucket_error(client_error(code), "bucket")
     assert type(about_bucket) is (StoreUnavailable if fault is Fault.UNAVAILABLE else ConfigurationError)
-    assert about_bucket.cure
+    assert about_bucket.hint
     assert "\n" not in str(about_bucket)
 
 

@@ -52,7 +52,7 @@ def test_pairs_that_deny_each_other_need_force():
     scores = (0.9, 0.1, 0.9, 0.1, 0.9)  # no line fits: each is scored by the others the wrong way round
     with pytest.raises(InvalidRequest, match="leave-one-out SRCC -") as caught:
         checked(scores)
-    assert "--force" in caught.value.cure
+    assert "--force" in caught.value.hint
     made = checked(scores, force=True)
     assert made.stability.srcc < 0
     assert len(made.contradictions) == 1
@@ -73,7 +73,7 @@ class Blind(LineModel):
 def test_an_image_listed_twice():
     with pytest.raises(InvalidRequest, match="pairs 2 and 3 are the same image with the same score") as caught:
         checked((0.1, 0.3, 0.3, 0.7, 0.9), levels=(0.1, 0.3, 0.3, 0.7, 0.9), digests="abbde", force=True)
-    assert caught.value.cure == "leave one of them out"
+    assert caught.value.hint == "leave one of them out"
 
 
 def test_the_same_bytes_with_two_scores_contradict():

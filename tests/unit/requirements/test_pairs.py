@@ -55,7 +55,7 @@ def test_spreadsheets_write_a_byte_order_mark(write):
 def test_the_line_and_the_cure_are_named(write, text, says):
     with pytest.raises(InvalidRequest, match=says) as caught:
         read_pairs(write(text))
-    assert caught.value.cure
+    assert caught.value.hint
 
 
 def test_other_encodings_and_absent_files(write, tmp_path):

@@ -68,7 +68,7 @@ def test_values_are_toml_or_else_words():
 
 
 @pytest.mark.parametrize(
-    ("override", "complaint", "cure"),
+    ("override", "complaint", "hint"),
     [
         ("plan.learning_rate=1", "unknown key plan.learning_rate", "known there: epochs, batch"),
         ("plan.epoch=1", "unknown key plan.epoch", "did you mean epochs?"),
@@ -80,11 +80,11 @@ def test_values_are_toml_or_else_words():
         ("epochs", "'epochs' is no override", "KEY=VALUE"),
     ],
 )
-def test_what_is_wrong_is_named(override, complaint, cure):
+def test_what_is_wrong_is_named(override, complaint, hint):
     with pytest.raises(InvalidRequest) as caught:
         resolve(StudentRun, preset="bundled-student", overrides=[override])
     assert complaint in caught.value.message
-    assert cure in caught.value.cure
+    assert hint in caught.value.hint
 
 
 def test_a_file_that_is_wrong_is_named(tmp_path):

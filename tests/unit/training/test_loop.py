@@ -131,7 +131,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     plan = toy_plan()
     with pytest.raises(TrainingDiverged, match="nan in update 9") as caught:
         fit(Toy(plan, spoil=9), plan, tmp_path)
-    assert "plan.rate" in caught.value.cure
+    assert "plan.rate" in caught.value.hint
 
 
 @pytest.mark.parametrize(

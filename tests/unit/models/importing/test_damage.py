@@ -35,7 +35,7 @@ def importing(file, models_dir, kind=ModelKind.STUDENT, **options):
 def refusal(file, models_dir, **options):
     with pytest.raises(CheckpointError) as raised:
         importing(file, models_dir, **options)
-    assert raised.value.cure
+    assert raised.value.hint
     assert str(file) in raised.value.message
     return raised.value.message
 

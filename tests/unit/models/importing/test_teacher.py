@@ -115,7 +115,7 @@ def test_a_pickled_array_of_objects_is_refused(tmp_path, importing, published):
 def test_a_teacher_without_embeddings_says_how_to_make_them(importing, published):
     with pytest.raises(InvalidRequest) as raised:
         importing(published, None)
-    assert "--text-embeddings" in raised.value.cure
+    assert "--text-embeddings" in raised.value.hint
 
 
 def test_embeddings_of_another_width_are_named(tmp_path, importing, published):
