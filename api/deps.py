@@ -1,6 +1,6 @@
 """What the routes share: settings, database, doorbell, metrics. Made once per application."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine
 
 from dpiqa.doorbell import Doorbell, Queue, load_doorbell
-from dpiqa.errors import BrokerUnavailable, ConfigurationError, InvalidRequest, NotFound, Unavailable
+from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound, Unavailable
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import Settings
 from dpiqa.storage.counts import jobs_by_state, totals
@@ -25,7 +25,6 @@ log = structlog.get_logger()
 
 STATEMENT_SECONDS = 5  #: a query that takes longer is cancelled by Postgres
 PROBE_SECONDS = 3.0  #: a part that has not answered by then counts as down
-LATE = "the message broker does not answer; the work is recorded and starts when the sweeper finds it"
 
 Answer = TypeVar("Answer")
 
@@ -84,31 +83,6 @@ class Services:
     def ask(self, question: Callable[[], Answer]) -> "Future[Answer]":
         """Ask something in a thread of its own; take the answer with `answer`."""
         return self.probes.submit(question)
-
-    def ring(self, chunks: Sequence[tuple[Queue, list[int]]]) -> str | None:
-        """Ring for items that are committed. Returns a warning when the broker does not answer."""
-
-        def ring() -> None:
-            for queue, item_ids in chunks:
-                self.doorbell.score(queue, item_ids)
-
-        return self._ring(ring)
-
-    def ring_listing(self, job_id: str) -> str | None:
-        """Ring for a job that waits to be listed. Returns a warning when the broker does not answer."""
-        return self._ring(lambda: self.doorbell.expand(job_id))
-
-    def ring_requirement(self, row_id: int) -> str | None:
-        """Ring for a requirement that waits to be checked. Returns a warning when the broker does not answer."""
-        return self._ring(lambda: self.doorbell.prepare(row_id))
-
-    def _ring(self, ring: Callable[[], None]) -> str | None:
-        try:
-            ring()
-        except BrokerUnavailable as error:
-            log.warning("ring_failed", error=str(error))
-            return LATE
-        return None
 
     def close(self) -> None:
         """Close what is held open."""

@@ -4,7 +4,7 @@ A message says "look at these item ids" and carries no state: losing, doubling o
 and never changes results (`docs/decisions/0001`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from importlib.metadata import entry_points
 from typing import Protocol, cast
@@ -13,6 +13,10 @@ import structlog
 
 from dpiqa.errors import BrokerUnavailable, ConfigurationError
 from dpiqa.settings import Settings
+
+log = structlog.get_logger()
+
+GROUP = "dpiqa.doorbell"  #: entry point group of the implementation
 
 
 class Queue(StrEnum):
@@ -40,69 +44,73 @@ class Doorbell(Protocol):
     """
 
     def score(self, queue: Queue, item_ids: list[int]) -> None:
-        """Say that these items wait. Raises `BrokerUnavailable`; nothing is lost by that."""
+        """Announce that these items wait. Raises `BrokerUnavailable`; no work is lost by that."""
 
     def expand(self, job_id: str) -> None:
-        """Say that a job waits to be listed. Raises `BrokerUnavailable`; nothing is lost by that."""
+        """Announce that a job waits to be listed. Raises `BrokerUnavailable`; no work is lost by that."""
 
     def prepare(self, requirement: int) -> None:
-        """Say that a requirement waits to be checked. Raises `BrokerUnavailable`; nothing is lost by that."""
+        """Announce that a requirement waits to be checked. Raises `BrokerUnavailable`; no work is lost by that."""
 
     def depth(self, queue: Queue) -> int:
         """Messages waiting in the queue. Raises `BrokerUnavailable`."""
 
 
-GROUP = "dpiqa.doorbell"
+#: One message of `Doorbell.score`: its queue and its items.
+Ring = tuple[Queue, list[int]]
 
 
 def load_doorbell(settings: Settings) -> Doorbell:
     """Return the installed doorbell for the settings' broker. It connects when it is first rung.
 
-    Raises `ConfigurationError` when no broker is configured or the workers' part of the package is not installed.
+    Raises `ConfigurationError` when no broker is configured or no doorbell is installed.
     """
     broker_url = settings.require_broker_url()
-    found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
-    if not found:
+    candidates = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    if not candidates:
         raise ConfigurationError(
             f"no doorbell is installed (entry point group {GROUP})", hint="install the package again: pip install dpiqa"
         )
-    return cast("Doorbell", found[0].load()(broker_url))
+    return cast("Doorbell", candidates[0].load()(broker_url))
 
 
-log = structlog.get_logger()
+def ring_score(doorbell: Doorbell, rings: Iterable[Ring]) -> str | None:
+    """Announce items, one message per ring. Returns a warning where the broker is unavailable.
 
-#: A queue and the items of one message for it.
-Ring = tuple[Queue, list[int]]
-
-
-def ring_all(doorbell: Doorbell, rings: Iterable[Ring]) -> None:
-    """Send one message per chunk. Where the broker is away the feeder rings again later."""
+    Call this and the functions below after the commit. They never raise for the broker: the feeder of any worker
+    rings again for what is committed.
+    """
     rings = list(rings)
-    try:
+
+    def send() -> None:
         for queue, item_ids in rings:
             doorbell.score(queue, item_ids)
-    except BrokerUnavailable as error:
-        log.warning("not_rung", messages=len(rings), error=str(error))
+
+    return _try_ring(send, "the work", messages=len(rings))
 
 
-def ring_expand(doorbell: Doorbell, job_id: str) -> None:
-    """Say that a job waits to be listed. Where the broker is away the feeder rings again later."""
+def ring_expand(doorbell: Doorbell, job_id: str) -> str | None:
+    """Announce a job that waits to be listed. Returns a warning where the broker is unavailable."""
+    return _try_ring(lambda: doorbell.expand(job_id), "the job", job=job_id)
+
+
+def ring_prepare(doorbell: Doorbell, requirement: int) -> str | None:
+    """Announce a requirement that waits to be checked. Returns a warning where the broker is unavailable."""
+    return _try_ring(lambda: doorbell.prepare(requirement), "the requirement", requirement=requirement)
+
+
+def _try_ring(send: Callable[[], None], subject: str, **context: object) -> str | None:
+    """Send, or return a warning. It does not name the cause, which contains hosts: API users see it. The log does."""
     try:
-        doorbell.expand(job_id)
+        send()
     except BrokerUnavailable as error:
-        log.warning("not_rung", job=job_id, error=str(error))
-
-
-def ring_prepare(doorbell: Doorbell, requirement: int) -> None:
-    """Say that a requirement waits to be checked. Where the broker is away the feeder rings again later."""
-    try:
-        doorbell.prepare(requirement)
-    except BrokerUnavailable as error:
-        log.warning("not_rung", requirement=requirement, error=str(error))
+        log.warning("not_rung", error=str(error), **context)
+        return f"the message broker does not answer; {subject} is recorded and starts when a worker finds it"
+    return None
 
 
 def empty_queues(doorbell: Doorbell) -> set[Queue]:
-    """Return the queues that hold no message; none while the broker is away."""
+    """Return the queues that hold no message; none while the broker is unavailable."""
     try:
         return {queue for queue in Queue if doorbell.depth(queue) == 0}
     except BrokerUnavailable as error:

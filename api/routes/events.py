@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
+from dpiqa.doorbell import ring_score
 from dpiqa.events import parse
 from dpiqa.pipeline.ingest import ingest_within
 
@@ -52,5 +53,5 @@ def receive(body: Annotated[bytes, Depends(_read)], services: ServicesDep) -> Ev
         queued=len(ingested.items),
         unwatched=ingested.unwatched,
         ignored=parsed.ignored,
-        warning=services.ring(ingested.rings),
+        warning=ring_score(services.doorbell, ingested.rings),
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Request, Response
 from sqlalchemy import Connection
 
-from dpiqa.doorbell import Queue
+from dpiqa.doorbell import Queue, ring_expand
 from dpiqa.profiles import Profile
 from dpiqa.storage import job_queries
 from dpiqa.storage.jobs import Job, add_keys, create_job, ensure_watch
@@ -46,7 +46,7 @@ def submit(
         named = wanted.requirement
         profile = services.requirement(connection, named) if named else services.profile(wanted.profile)
         job = _create(connection, wanted, profile, idempotency_key)
-    warning = None if job.kind is JobKind.WATCH else services.ring_listing(str(job.id))
+    warning = None if job.kind is JobKind.WATCH else ring_expand(services.doorbell, str(job.id))
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     accepted = JobAccepted.model_validate(job, from_attributes=True)
     return accepted.model_copy(update={"warning": warning})

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy import Connection
 
+from dpiqa.doorbell import ring_prepare
 from dpiqa.requirement import RequirementRequest
 from dpiqa.storage.requirement_queries import RequirementRow, list_requirements, show_requirement
 from dpiqa.storage.requirements import add_requirement, lock_requirement, same_request
@@ -27,7 +28,7 @@ def submit(wanted: NewRequirement, services: ServicesDep, response: Response) ->
     with services.transaction() as connection:
         row = _create(connection, wanted.request())
     waits = row.requirement.state is RequirementState.PENDING
-    warning = services.ring_requirement(row.requirement.row_id) if waits else None
+    warning = ring_prepare(services.doorbell, row.requirement.row_id) if waits else None
     response.headers["Location"] = f"/v1/requirements/{row.requirement.id}"
     return RequirementAccepted(**RequirementOut.of(row).model_dump(), warning=warning)
 

@@ -8,8 +8,8 @@ import typer
 from dpiqa.addresses import S3Address, parse_s3
 from dpiqa.cli import console, context, options
 from dpiqa.cli.app import command
-from dpiqa.doorbell import Queue
-from dpiqa.errors import BrokerUnavailable, InvalidRequest, NotFound, StoreUnavailable
+from dpiqa.doorbell import Queue, load_doorbell, ring_expand
+from dpiqa.errors import InvalidRequest, NotFound, StoreUnavailable
 from dpiqa.types import JobKind
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def submit(
     settings.require_broker_url()
     _look(settings, address)
     job, standing = _create(settings, address, requirement, watch=watch)
-    _ring(settings, job)
+    if warning := ring_expand(load_doorbell(settings), str(job.id)):
+        console.warn(warning)
     if standing:
         console.note(f"job {standing.id} watches {address} under {standing.profile}")
     if follow:
@@ -125,13 +126,3 @@ def _suitable(settings: "Settings") -> "Profile":
         with suppress(NotFound):
             check_choice(choice, settings, stage)
     return chosen
-
-
-def _ring(settings: "Settings", job: "Job") -> None:
-    """Tell the workers. What cannot be told is found by them."""
-    from dpiqa.doorbell import load_doorbell
-
-    try:
-        load_doorbell(settings).expand(str(job.id))
-    except BrokerUnavailable as error:
-        console.warn(f"{error.message}; the job is recorded, and starts when the workers find it")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy import Engine
 
-from dpiqa.doorbell import Doorbell, empty_queues, ring_all, ring_expand, ring_prepare
+from dpiqa.doorbell import Doorbell, empty_queues, ring_expand, ring_prepare, ring_score
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
@@ -65,7 +65,7 @@ class Feeder:
             )
             jobs = unlisted_jobs(c) if sweep else []
             requirements = unprepared(c) if sweep else []
-        ring_all(self._doorbell, rings)
+        ring_score(self._doorbell, rings)
         for job_id in jobs:
             ring_expand(self._doorbell, str(job_id))
         for requirement in requirements:

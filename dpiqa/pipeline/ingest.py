@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine
 
-from dpiqa.doorbell import Doorbell, Ring, ring_all
+from dpiqa.doorbell import Doorbell, Ring, ring_score
 from dpiqa.events import Parsed
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
@@ -36,7 +36,7 @@ def ingest(
     """
     with transaction(engine) as c:
         ingested = ingest_within(c, parsed, settings, profile)
-    ring_all(doorbell, ingested.rings)
+    ring_score(doorbell, ingested.rings)
     return ingested
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Engine
 
-from dpiqa.doorbell import Doorbell, Ring, ring_all
+from dpiqa.doorbell import Doorbell, Ring, ring_score
 from dpiqa.errors import ConfigurationError, DatabaseUnavailable, ImageRejected, ObjectGone, StoreUnavailable
 from dpiqa.objects.store import ObjectStore
 from dpiqa.settings import Settings
@@ -59,7 +59,7 @@ def _list(
         for cursor, page in _pages(engine, store, job, settings):
             if stopping.is_set():
                 return
-            ring_all(doorbell, retrying(partial(_add, engine, job, page, cursor, settings)))
+            ring_score(doorbell, retrying(partial(_add, engine, job, page, cursor, settings)))
     except ConfigurationError as error:
         log.warning("listing_failed", job=str(job.id), error=str(error))
         retrying(partial(_fail, engine, job, str(error)))

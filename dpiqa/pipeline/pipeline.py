@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import structlog
 from sqlalchemy import Engine
 
-from dpiqa.doorbell import Doorbell, ring_all
+from dpiqa.doorbell import Doorbell, ring_score
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.pipeline.batches import RECORD_ITEMS, in_parts
 from dpiqa.pipeline.chunk import Chunk, Machinery
@@ -56,7 +56,7 @@ class Pipeline:
         chunk = Chunk(self._machinery, stopping=self._stopping, holds=self._holds)
         try:
             for outcomes in in_parts(chunk.outcomes(claims), RECORD_ITEMS):
-                ring_all(self._doorbell, self._recorder.record(outcomes))
+                ring_score(self._doorbell, self._recorder.record(outcomes))
         finally:
             self._leases.drop(leases)
         if claims:
