@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from dpiqa.scorer_id import ScorerId
 from dpiqa.types import Band, Direction
 
 #: Percentile of the reference population at which each band but the worst begins: worst 10 % bad, next 20 % poor,
@@ -55,14 +56,19 @@ class Reference(BaseModel):
     @property
     def requirement(self) -> str | None:
         """What its PromptIQA scorer scored by, `name@version`; None for other scorers."""
-        return next(iter(self.scorer_id.split(":")[4:]), None)
+        return ScorerId.parse(self.scorer_id).requirement
 
     def fits(self, scorer_id: str) -> bool:
         """Whether it counts for a scorer: same weights, preprocessing and requirement.
 
         Not so the arithmetic: it moves a score by far less than one percentile (the cards' precision figures).
         """
-        return _without_arithmetic(self.scorer_id) == _without_arithmetic(scorer_id)
+        own, other = ScorerId.parse(self.scorer_id), ScorerId.parse(scorer_id)
+        return (own.weights, own.preprocessing, own.requirement) == (
+            other.weights,
+            other.preprocessing,
+            other.requirement,
+        )
 
     def percentile(self, score: float) -> float:
         """Share of the population (0-100) that is no better than `score`; between quantiles linear, outside clamped."""
@@ -119,9 +125,3 @@ def find_reference(references: Iterable[Reference], scorer_id: str) -> Reference
 def read_reference(references: Sequence[Any] | None, scorer_id: str) -> Reference | None:
     """Do as `find_reference` for what a stored card has under `references`; None: the card is older than they are."""
     return find_reference(map(Reference.model_validate, references or ()), scorer_id)
-
-
-def _without_arithmetic(scorer_id: str) -> tuple[str, ...]:
-    """Return weights, preprocessing and requirement of an id `name:weights:preprocessing:arithmetic[:requirement]`."""
-    parts = scorer_id.split(":")
-    return (*parts[1:3], *parts[4:])

@@ -197,8 +197,3 @@ class PreparedRequirement:
     def id(self) -> str:
         """How scorers and people name it, e.g. `portraits@1`."""
         return f"{self.name}@{self.version}"
-
-
-def checkpoint_of(scorer_id: str) -> str:
-    """Return model, weights and preprocessing of a scorer: prompt features serve it in any precision."""
-    return ":".join(scorer_id.split(":")[:3])

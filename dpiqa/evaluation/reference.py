@@ -5,6 +5,7 @@ import numpy as np
 from dpiqa.errors import InvalidRequest
 from dpiqa.models.base import ModelCard
 from dpiqa.percentiles import POINTS, Reference
+from dpiqa.scorer_id import ScorerId
 from dpiqa.types import Direction
 
 _FEWEST = 2  #: scores between which anything lies
@@ -33,9 +34,10 @@ def make_reference(card: ModelCard, scores: np.ndarray, *, population: str, comm
 
 def with_reference(card: ModelCard, reference: Reference) -> ModelCard:
     """Return the card with this reference instead of those it replaces: the same scorer's, and other weights'."""
-    kept = [one for one in card.references if not one.fits(reference.scorer_id) and _same_weights(one, reference)]
+    weights = ScorerId.parse(reference.scorer_id).weights
+    kept = [
+        earlier
+        for earlier in card.references
+        if not earlier.fits(reference.scorer_id) and ScorerId.parse(earlier.scorer_id).weights == weights
+    ]
     return card.model_copy(update={"references": (*kept, reference)})
-
-
-def _same_weights(one: Reference, other: Reference) -> bool:
-    return one.scorer_id.split(":")[1] == other.scorer_id.split(":")[1]

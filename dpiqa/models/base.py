@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.percentiles import Reference, find_reference
+from dpiqa.scorer_id import ScorerId
 from dpiqa.types import ModelKind, Precision
 
 
@@ -35,11 +36,17 @@ class ModelCard(BaseModel):
 
     @property
     def scorer_id(self) -> str:
-        """Identity of the scorer: any change of weights, preprocessing, arithmetic or requirement is a new one."""
-        sampled = self.architecture.get("posterior") == "sample"  # a teacher's, see `dpiqa.models.vae.Posterior`
-        arithmetic = self.precision.value + ("" if self.channels_last else "+nchw") + ("+sampled" if sampled else "")
-        parts = [self.name, self.sha256[:12], self.preprocessing.version, arithmetic, self.requirement]
-        return ":".join(part for part in parts if part is not None)
+        """Identity of the scorer, as scores are stored under it: see `ScorerId`."""
+        scorer_id = ScorerId(
+            model=self.name,
+            weights=self.sha256[:12],
+            preprocessing=self.preprocessing.version,
+            precision=self.precision,
+            channels_last=self.channels_last,
+            sampled=self.architecture.get("posterior") == "sample",  # a teacher's, see `dpiqa.models.vae.Posterior`
+            requirement=self.requirement,
+        )
+        return str(scorer_id)
 
     @property
     def reference(self) -> Reference | None:

@@ -5,6 +5,7 @@ from sqlalchemy import Connection, text
 from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.models.choice import ModelChoice
 from dpiqa.profiles import Profile
+from dpiqa.scorer_id import ScorerId
 from dpiqa.storage.requirements import find, read_requirement
 from dpiqa.types import Direction, RequirementState
 
@@ -68,7 +69,7 @@ def _direction(c: Connection, profile: Profile, name: str) -> Direction:
 def choose(c: Connection, name_or_id: str) -> ModelChoice:
     """Return the model that prepared the requirement last, with the requirement's version. Raises as `find`."""
     prepared = find(c, name_or_id)
-    model = prepared.base_scorer_id.partition(":")[0]
+    model = ScorerId.parse(prepared.base_scorer_id).model
     return ModelChoice(model=model, requirement=prepared.id)
 
 

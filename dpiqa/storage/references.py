@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.percentiles import Reference, ScoreRange, read_reference
 from dpiqa.profiles import Profile
+from dpiqa.scorer_id import ScorerId
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.tables import scorers
 from dpiqa.types import Band
@@ -28,13 +29,18 @@ def ranges_of(c: Connection, profile_id: str, bands: Sequence[Band]) -> tuple[tu
     if found and len(without) == len(found):
         raise InvalidRequest(
             f"scores under {profile_id} have no bands: {', '.join(without)} has no reference",
-            hint=f"`dpiqa models reference {without[0].partition(':')[0]}` makes one, which counts once a worker with "
-            "the new card has scored; or choose by score, or by share",
+            hint=f"`dpiqa models reference {ScorerId.parse(without[0]).model}` makes one, which counts once a worker "
+            "with the new card has scored; or choose by score, or by share",
         )
     ranges = [
         reference.range_of(band, scorer_id) for scorer_id, reference in found.items() if reference for band in bands
     ]
     return tuple(ranges), without
+
+
+def model_of(scorer_id: ColumnElement[str]) -> ColumnElement[str]:
+    """Return the SQL of `ScorerId.model`, for a column of scorer ids."""
+    return func.split_part(scorer_id, ":", 1)
 
 
 def _read_of_profile(c: Connection, profile_id: str) -> dict[str, Reference | None]:
@@ -44,15 +50,15 @@ def _read_of_profile(c: Connection, profile_id: str) -> dict[str, Reference | No
     except NotFound:
         return {}  # no job has used it: there are no scores to choose from
     names = {choice.model for choice in profile.choices.values()}
-    found = _read(c, func.split_part(scorers.c.id, ":", 1).in_(names))
+    found = _read(c, model_of(scorers.c.id).in_(names))
     return {scorer_id: reference for scorer_id, reference in found.items() if _speaks_for(profile, scorer_id)}
 
 
 def _speaks_for(profile: Profile, scorer_id: str) -> bool:
     """Whether one of the profile's choices makes this scorer: of a PromptIQA model, only that by its requirement."""
-    name, _, _, _, *rest = scorer_id.split(":")
-    requirement = rest[0] if rest else None
-    return any((choice.model, choice.requirement) == (name, requirement) for choice in profile.choices.values())
+    scorer = ScorerId.parse(scorer_id)
+    choices = ((choice.model, choice.requirement) for choice in profile.choices.values())
+    return (scorer.model, scorer.requirement) in choices
 
 
 def _read(c: Connection, which: ColumnElement[bool]) -> dict[str, Reference | None]:

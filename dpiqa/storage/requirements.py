@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Row, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from dpiqa.errors import ConfigurationError, DpiqaError, NotFound
-from dpiqa.requirement import Pair, Preparation, PreparedRequirement, RequirementRequest, Stability, checkpoint_of
+from dpiqa.requirement import Pair, Preparation, PreparedRequirement, RequirementRequest, Stability
+from dpiqa.scorer_id import ScorerId
 from dpiqa.storage.engine import Lock, lock_names
 from dpiqa.types import Direction, RequirementState
 
@@ -262,8 +263,10 @@ def save_preparation(c: Connection, requirement: Requirement, made: Preparation)
 def read_preparations(c: Connection, requirement: Requirement, scorer_id: str | None = None) -> list[StoredPreparation]:
     """Return what checkpoints made of a requirement, the newest first; with `scorer_id` those with its weights."""
     stored = [_to_stored(row) for row in c.execute(_READ, {"id": requirement.row_id})]
-    wanted = None if scorer_id is None else checkpoint_of(scorer_id)
-    return [one for one in stored if wanted in (None, checkpoint_of(one.preparation.scorer_id))]
+    if scorer_id is None:
+        return stored
+    scorer = ScorerId.parse(scorer_id)
+    return [row for row in stored if ScorerId.parse(row.preparation.scorer_id).same_checkpoint(scorer)]
 
 
 def _to_stored(row: Row[Any]) -> StoredPreparation:
@@ -302,7 +305,7 @@ def find(connection: Connection, name_or_id: str, *, scorer_id: str | None = Non
 
 
 def _option(scorer_id: str | None) -> str:
-    return f" --model {scorer_id.partition(':')[0]}" if scorer_id else ""
+    return f" --model {ScorerId.parse(scorer_id).model}" if scorer_id else ""
 
 
 def _require_ready(requirement: Requirement) -> None:

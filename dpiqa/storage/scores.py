@@ -25,7 +25,7 @@ from sqlalchemy import (
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.percentiles import Reference, ScoreRange, read_reference
 from dpiqa.storage.pages import Page, Position, decode, encode
-from dpiqa.storage.references import read_references
+from dpiqa.storage.references import model_of, read_references
 from dpiqa.storage.tables import items, results, scorers
 from dpiqa.types import Band, ResultStatus, Route, Stage
 
@@ -145,7 +145,7 @@ def _conditions(chosen: ScoreFilter) -> list[ColumnElement[bool]]:
         (chosen.max, r.score <= literal(chosen.max, r.score.type)),
         (chosen.profile, r.profile == chosen.profile),
         (chosen.job, exists().where(items.c.job_id == chosen.job, items.c.image_id == r.image_id)),
-        (chosen.model, or_(r.scorer_id == chosen.model, func.split_part(r.scorer_id, ":", 1) == chosen.model)),
+        (chosen.model, or_(r.scorer_id == chosen.model, model_of(r.scorer_id) == chosen.model)),
         (chosen.status, r.status == chosen.status),
         (chosen.within, _within(chosen.within or ())),
         (None if chosen.include_old else True, r.current),

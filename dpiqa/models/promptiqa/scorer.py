@@ -18,7 +18,8 @@ from dpiqa.models.base import DeviceMemoryError, ModelCard, Scorer
 from dpiqa.models.brightness import require_shape
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.torch_scorer import DTYPES, image_tensor, load_network, ready_scorer
-from dpiqa.requirement import PreparedRequirement, checkpoint_of
+from dpiqa.requirement import PreparedRequirement
+from dpiqa.scorer_id import ScorerId
 from dpiqa.types import Direction
 
 
@@ -67,10 +68,10 @@ class PromptIQAModel:
         return self.network.prompt_features(to_network_range(images), said)
 
     def _check(self, requirement: PreparedRequirement) -> None:
-        made_with, here = (checkpoint_of(name) for name in (requirement.base_scorer_id, self.card.scorer_id))
-        if made_with != here:
+        origin, own = ScorerId.parse(requirement.base_scorer_id), ScorerId.parse(self.card.scorer_id)
+        if not origin.same_checkpoint(own):
             raise CheckpointError(
-                f"the requirement {requirement.id} was made with {made_with}, this model is {here}",
+                f"the requirement {requirement.id} was made with {origin.checkpoint}, this model is {own.checkpoint}",
                 hint=f"make its features: `dpiqa requirements prepare {requirement.id} --model {self.card.name}`",
             )
         width = self.network.config.width

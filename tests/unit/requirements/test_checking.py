@@ -5,7 +5,7 @@ import pytest
 from support.prompting import LineModel
 
 from dpiqa.errors import CheckpointError, InvalidRequest
-from dpiqa.requirement import Pair, Stability, checkpoint_of
+from dpiqa.requirement import Pair, Stability
 from dpiqa.requirements.checks import ALIKE_DB, check, psnr
 from dpiqa.requirements.pair_images import PairImages
 
@@ -135,7 +135,3 @@ def test_it_can_be_stopped_between_images():
 @pytest.mark.parametrize(("srcc", "wrong"), [(None, True), (-0.1, True), (0.0, True), (0.01, False), (1.0, False)])
 def test_what_counts_as_contradictory(srcc, wrong):
     assert Stability(srcc, 0.1, ()).is_contradictory is wrong
-
-
-def test_features_serve_a_checkpoint_in_any_precision():
-    assert checkpoint_of("m:abc:p-v1:bfloat16") == checkpoint_of("m:abc:p-v1:float32+nchw") == "m:abc:p-v1"

@@ -1,0 +1,58 @@
+"""Scorer ids: the text under which scores are stored, and its parts. Standard library only."""
+
+from dataclasses import dataclass
+
+from dpiqa.types import Precision
+
+_NCHW, _SAMPLED = "nchw", "sampled"
+_OPTIONS: tuple[list[str], ...] = ([], [_NCHW], [_SAMPLED], [_NCHW, _SAMPLED])  # in the order of the text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerId:
+    """Identity of a scorer: a change of weights, preprocessing, arithmetic or requirement makes another scorer.
+
+    As text `model:weights:preprocessing:precision[+nchw][+sampled][:requirement]`.
+    """
+
+    model: str  #: name of the model, e.g. `bundled-student`
+    weights: str  #: first 12 hex digits of the weights file's sha256
+    preprocessing: str  #: version of the preprocessing, e.g. `squash-bilinear-512x512-v1`
+    precision: Precision
+    channels_last: bool = True  #: memory format of a torch network's maps; False: `nchw`
+    sampled: bool = False  #: whether a teacher's latents are a sample of the VAE's posterior instead of its mean
+    requirement: str | None = None  #: `name@version` of the requirement that a PromptIQA scorer scores by
+
+    @classmethod
+    def parse(cls, text: str) -> "ScorerId":
+        """Read the text that `str` writes. Raises `ValueError` if it is not a scorer id."""
+        parts = text.split(":")
+        precision, *options = parts[3].split("+") if len(parts) in (4, 5) else [""]
+        if precision not in tuple(Precision) or options not in _OPTIONS:
+            raise ValueError(f"{text!r} is not a scorer id: model:weights:preprocessing:precision[:requirement]")
+        return cls(
+            model=parts[0],
+            weights=parts[1],
+            preprocessing=parts[2],
+            precision=Precision(precision),
+            channels_last=_NCHW not in options,
+            sampled=_SAMPLED in options,
+            requirement=parts[4] if len(parts) == 5 else None,
+        )
+
+    def __str__(self) -> str:
+        options = ("" if self.channels_last else f"+{_NCHW}") + (f"+{_SAMPLED}" if self.sampled else "")
+        requirement = "" if self.requirement is None else f":{self.requirement}"
+        return f"{self.checkpoint}:{self.precision}{options}{requirement}"
+
+    @property
+    def checkpoint(self) -> str:
+        """Model, weights and preprocessing, as text: what all scorers of one checkpoint have in common."""
+        return f"{self.model}:{self.weights}:{self.preprocessing}"
+
+    def same_checkpoint(self, other: "ScorerId") -> bool:
+        """Whether both have the same model, weights and preprocessing: prompt features serve both.
+
+        Neither the arithmetic nor the requirement counts.
+        """
+        return self.checkpoint == other.checkpoint

@@ -1,0 +1,53 @@
+"""Scorer ids: text and parts."""
+
+from itertools import product
+
+import pytest
+
+from dpiqa.scorer_id import ScorerId
+from dpiqa.types import Precision
+
+
+def scorer_id(text="m:abc:p-v1:bfloat16"):
+    return ScorerId.parse(text)
+
+
+def test_the_parts_of_an_id():
+    assert scorer_id("m:abc:p-v1:float16+nchw+sampled:portraits@1") == ScorerId(
+        model="m",
+        weights="abc",
+        preprocessing="p-v1",
+        precision=Precision.FLOAT16,
+        channels_last=False,
+        sampled=True,
+        requirement="portraits@1",
+    )
+    assert scorer_id() == ScorerId(model="m", weights="abc", preprocessing="p-v1", precision=Precision.BFLOAT16)
+
+
+@pytest.mark.parametrize(
+    ("precision", "nchw", "sampled", "requirement"),
+    list(product(Precision, ("", "+nchw"), ("", "+sampled"), ("", ":portraits@1"))),
+)
+def test_an_id_is_written_as_it_was_read(precision, nchw, sampled, requirement):
+    text = f"m:abc:p-v1:{precision}{nchw}{sampled}{requirement}"
+    assert str(scorer_id(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "m", "m:abc:p-v1", "m:abc:p-v1:float32:r@1:more", "m:abc:p-v1:float64", "m:abc:p-v1:float32+sampled+nchw"],
+)
+def test_what_is_not_a_scorer_id(text):
+    with pytest.raises(ValueError, match="is not a scorer id"):
+        scorer_id(text)
+
+
+def test_features_serve_a_checkpoint_in_any_precision():
+    assert scorer_id().same_checkpoint(scorer_id("m:abc:p-v1:float32+nchw"))
+    assert scorer_id().checkpoint == scorer_id("m:abc:p-v1:float32+nchw").checkpoint == "m:abc:p-v1"
+
+
+@pytest.mark.parametrize("other", ["n:abc:p-v1:bfloat16", "m:abd:p-v1:bfloat16", "m:abc:p-v2:bfloat16"])
+def test_other_checkpoints(other):
+    assert not scorer_id().same_checkpoint(scorer_id(other))
