@@ -12,6 +12,7 @@
     ├─ NotFound               about the question; the API's 404, the CLI's exit code 4
     ├─ InvalidRequest         about the question; the API's 422, the CLI's exit code 2
     │  └─ Conflict            same idempotency key, other request; the API's 409
+    ├─ LeaseLost              another worker took this work over; stop, and let the transaction roll back
     ├─ ConfigurationError     about the deployment; a process refuses to start
     │  └─ CheckpointError     weights missing, damaged or of another architecture
     ├─ TrainingDiverged       the loss of a training run is no longer a number
@@ -89,6 +90,10 @@ class InvalidRequest(DpiqaError):
 
 class Conflict(InvalidRequest):
     """The same idempotency key came with another request."""
+
+
+class LeaseLost(DpiqaError):
+    """The lease ran out and another worker took this work over: stop, and let the transaction roll back."""
 
 
 class ConfigurationError(DpiqaError):

@@ -1,4 +1,8 @@
-"""Run by `dpiqa.storage.schema`, which hands over a connection under an advisory lock."""
+"""Alembic environment, run by `dpiqa.storage.schema`, which hands over a connection under an advisory lock.
+
+Timeouts are set here once, for every migration. One that needs more time says so in its own transaction:
+`op.execute("SET LOCAL statement_timeout = '2h'")`.
+"""
 
 from alembic import context
 from sqlalchemy import text
@@ -10,6 +14,8 @@ connection = context.config.attributes["connection"]
 connection.execute(text("SET lock_timeout = '10s'"))
 connection.execute(text("SET statement_timeout = '30min'"))
 connection.commit()
-context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
+context.configure(
+    connection=connection, target_metadata=metadata, transaction_per_migration=True, compare_server_default=True
+)
 with context.begin_transaction():
     context.run_migrations()

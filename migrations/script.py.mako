@@ -4,6 +4,13 @@ Revision ID: ${up_revision}
 Revises: ${down_revision | comma,n}
 """
 
+# Processes of the previous release are still running while this migration is applied, and for as long as a rollout
+# takes: the previous release must still run on the new schema. So, within one release:
+# - add columns that are nullable or have a server default, and tables; do not rename or drop what is in use;
+# - do not tighten a CHECK or add NOT NULL to a column that the previous release may leave empty;
+# - let a later release drop what no release uses any more.
+# An index on a large table is built CONCURRENTLY, in a migration of its own (`op.get_context().autocommit_block()`).
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -13,17 +20,10 @@ down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
 
-#: What may wait how long; raise it here for a migration that needs more.
-LOCK_TIMEOUT = "10s"
-STATEMENT_TIMEOUT = "30min"
-
 
 def upgrade() -> None:
-    op.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-    op.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    op.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     ${downgrades if downgrades else "pass"}

@@ -82,11 +82,10 @@ def _database(services: Services) -> Check:
 
 
 def _migrations(services: Services) -> Check:
-    at, wanted = schema.current(services.engine), schema.head()
-    if at == wanted:
-        return Check(part="migrations", ok=True, detail=f"revision {at}")
-    detail = f"the database is at revision {at or 'none'}, this program needs {wanted}"
-    return Check(part="migrations", ok=False, detail=detail, hint="run `dpiqa db upgrade`")
+    state = schema.state(services.engine)
+    if state.is_current:
+        return Check(part="migrations", ok=True, detail=f"revision {state.current}")
+    return Check(part="migrations", ok=False, detail=str(state), hint=state.hint)
 
 
 def _broker(services: Services) -> Check:

@@ -1,7 +1,5 @@
 """Jobs: submit, list, follow."""
 
-import hashlib
-import json
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,7 +9,7 @@ from sqlalchemy import Connection
 from dpiqa.doorbell import Queue, ring_expand
 from dpiqa.profiles import Profile
 from dpiqa.storage import job_queries
-from dpiqa.storage.jobs import Job, add_keys, create_job, ensure_watch
+from dpiqa.storage.jobs import Job, create_job, ensure_watch
 from dpiqa.types import ItemState, JobKind
 
 from ..deps import ServicesDep
@@ -57,25 +55,16 @@ def _create(connection: Connection, wanted: JobRequest, profile: Profile, key: s
         return ensure_watch(connection, *wanted.place(), profile)
     keys = wanted.keys if isinstance(wanted, ListJob) else []
     bucket, prefix = (wanted.bucket, "") if isinstance(wanted, ListJob) else wanted.place()
-    job = create_job(
+    return create_job(
         connection,
         kind=JobKind(wanted.kind),
         bucket=bucket,
         prefix=prefix,
         profile=profile,
         queue=Queue.BULK,
+        keys=keys,
         idempotency_key=key,
-        request_hash=request_hash(wanted.kind, bucket, prefix, keys, profile.id) if key else None,
     )
-    if keys:
-        add_keys(connection, job.id, keys)
-    return job
-
-
-def request_hash(kind: str, bucket: str, prefix: str, keys: list[str], profile: str) -> str:
-    """Return what two requests with one idempotency key must have in common: hex of 256 bits."""
-    said = json.dumps([kind, bucket, prefix, keys, profile], separators=(",", ":"))
-    return hashlib.sha256(said.encode()).hexdigest()
 
 
 @router.get("", summary="List jobs, newest first")

@@ -44,10 +44,8 @@ def database(settings: "Settings") -> Finding:
 def tables(settings: "Settings") -> Finding:
     """Whether the tables are those of this version."""
     with context.database(settings) as engine:
-        found = schema.current(engine)
-    if found == schema.head():
-        return ok("tables", f"at {found}")
-    return fail("tables", f"at {found or 'none'}, this version needs {schema.head()}", "run `dpiqa db upgrade`")
+        state = schema.state(engine)
+    return ok("tables", f"at {state.current}") if state.is_current else fail("tables", str(state), state.hint)
 
 
 def requirements(settings: "Settings") -> Finding:

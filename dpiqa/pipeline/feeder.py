@@ -12,7 +12,7 @@ from dpiqa.errors import DatabaseUnavailable
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.feed import feed
-from dpiqa.storage.listings import unlisted_jobs
+from dpiqa.storage.jobs import unlisted_jobs
 from dpiqa.storage.requirements import unprepared
 from dpiqa.text import first_line
 

@@ -10,14 +10,20 @@ import structlog
 from sqlalchemy import Engine
 
 from dpiqa.doorbell import Doorbell, Ring, ring_score
-from dpiqa.errors import ConfigurationError, DatabaseUnavailable, ImageRejected, ObjectGone, StoreUnavailable
+from dpiqa.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    ImageRejected,
+    LeaseLost,
+    ObjectGone,
+    StoreUnavailable,
+)
 from dpiqa.objects.store import ObjectStore
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import retrying, transaction
 from dpiqa.storage.feed import ring_now
 from dpiqa.storage.images import add_images
-from dpiqa.storage.jobs import Job, read_keys
-from dpiqa.storage.listings import LeaseLost, fail_listing, finish_listing, save_cursor, start_listing
+from dpiqa.storage.jobs import Job, fail_listing, finish_listing, read_keys, save_cursor, start_listing
 from dpiqa.types import ImageRef, JobKind
 
 log = structlog.get_logger()

@@ -8,6 +8,7 @@ from typing import cast
 import structlog
 from sqlalchemy import Engine
 
+from dpiqa import routing
 from dpiqa.doorbell import Ring
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.models.base import ModelCard
@@ -71,7 +72,15 @@ class Recorder:
         profile = self._shelf.profile(profile_id)
         card = cast("ModelCard", self._shelf.card(profile_id))  # None only where the model did not load: nothing scored
         with metrics.stage("record"), transaction(self._engine) as c:
-            recorded = record.record(c, self._stage, profile, card, outcomes, max_errors=self._settings.max_errors)
+            recorded = record.record(
+                c,
+                self._stage,
+                profile,
+                card,
+                outcomes,
+                decide=routing.decide,
+                max_errors=self._settings.max_errors,
+            )
             rings = ring_now(
                 c, recorded.teacher_items, window=self._settings.window_items, chunk=self._settings.chunk_items
             )

@@ -56,11 +56,9 @@ def _sleep(seconds: float, is_over: Callable[[], bool]) -> None:
 
 def require_schema(engine: Engine) -> None:
     """Raise `ConfigurationError` unless the database has the tables of this version, `DatabaseUnavailable` if away."""
-    wanted, found = schema.head(), schema.current(engine)
-    if found != wanted:
-        raise ConfigurationError(
-            f"the database is at schema {found or 'none'}, this version needs {wanted}", hint="run `dpiqa db upgrade`"
-        )
+    state = schema.state(engine)
+    if not state.is_current:
+        raise ConfigurationError(str(state), hint=state.hint)
 
 
 def serve_metrics() -> None:

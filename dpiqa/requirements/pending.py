@@ -8,14 +8,14 @@ from time import monotonic
 import structlog
 from sqlalchemy import Connection
 
-from dpiqa.errors import DpiqaError, InvalidRequest, Unavailable
+from dpiqa.errors import DpiqaError, InvalidRequest, LeaseLost, Unavailable
 from dpiqa.pipeline.leases import LeaseKeeper
 from dpiqa.pipeline.preparer import Reader
 from dpiqa.requirement import Preparation, RequirementRequest
 from dpiqa.requirements.builder import Workshop, is_prepared
 from dpiqa.requirements.pair_images import PairImages, PairReader
 from dpiqa.storage import requirements as rows
-from dpiqa.storage.requirements import PreparationLost, Requirement, save_preparation
+from dpiqa.storage.requirements import Requirement, save_preparation
 
 log = structlog.get_logger()
 
@@ -46,21 +46,21 @@ def prepare_pending(shop: Workshop, row_id: int, store: Reader, stopping: thread
             if stopping.is_set():
                 raise _Stopping("this worker ends")
             if not keeper.holds(held.row_id, held.attempt):
-                raise PreparationLost(f"the lease of requirement {held.id} is over")
+                raise LeaseLost(f"the lease of requirement {held.id} is over")
 
         try:
             _settle(shop, held, store, step)
-        except PreparationLost as error:
+        except LeaseLost as error:
             log.info("requirement_taken_over", requirement=held.id, error=str(error))
 
 
 def _settle(shop: Workshop, held: Requirement, store: Reader, step: Callable[[], None]) -> None:
-    """Prepare a requirement that is held; end it or give it back by what comes of that. Raises `PreparationLost`."""
+    """Prepare a requirement that is held; end it or give it back by what comes of that. Raises `LeaseLost`."""
     try:
         if held.crashes >= shop.settings.max_crashes:
             raise InvalidRequest(f"{held.crashes} workers died of it or failed at it", hint="the workers' logs say why")
         _prepare(shop, held, store, step)
-    except PreparationLost:
+    except LeaseLost:
         raise
     except (Unavailable, _Stopping) as error:
         log.warning("requirement_postponed", requirement=held.id, error=str(error))
@@ -72,7 +72,7 @@ def _settle(shop: Workshop, held: Requirement, store: Reader, step: Callable[[],
 
 
 def _prepare(shop: Workshop, held: Requirement, store: Reader, step: Callable[[], None]) -> None:
-    """Check the pairs and make the requirement ready. Raises `PreparationLost`, and what is wrong with it."""
+    """Check the pairs and make the requirement ready. Raises `LeaseLost`, and what is wrong with it."""
     pairs = [pair for pair, _ in shop.do(lambda c: rows.read_pairs(c, held))]
     wanted = RequirementRequest(
         name=held.name, pairs=tuple(pairs), direction=held.direction, model=held.model, force=held.force

@@ -18,9 +18,9 @@ from dpiqa.urls import normalise_database_url
 log = structlog.get_logger()
 T = TypeVar("T")
 
-_CURE_DOWN = "is Postgres running, and does DPIQA_DATABASE_URL point at it?"
-_CURE_URL = "DPIQA_DATABASE_URL=postgresql://user:password@host:5432/database"
-_CURE_SCHEMA = "run `dpiqa db upgrade`"
+_HINT_DOWN = "is Postgres running, and does DPIQA_DATABASE_URL point at it?"
+_HINT_URL = "DPIQA_DATABASE_URL=postgresql://user:password@host:5432/database"
+UPGRADE_HINT = "run `dpiqa db upgrade`"
 _MISSING = frozenset({"42P01", "42703", "42883"})  #: no such table, column, function
 #: Of a connection refused for good: no sqlstate reaches us then, only the server's words.
 _REFUSALS = ("password authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
@@ -51,7 +51,7 @@ def make_engine(
             connect_args={"connect_timeout": connect_timeout, "application_name": application_name, "options": options},
         )
     except (ArgumentError, ValueError) as error:
-        raise ConfigurationError("the database URL cannot be read", hint=_CURE_URL) from error
+        raise ConfigurationError("the database URL cannot be read", hint=_HINT_URL) from error
 
 
 @contextmanager
@@ -102,11 +102,11 @@ def _ours(error: DBAPIError | PoolTimeoutError) -> DpiqaError | None:
     sqlstate = getattr(error.orig, "sqlstate", None)
     words = next((line for line in reversed(str(error.orig).splitlines()) if line[:1].strip()), "no answer")
     if isinstance(error, ProgrammingError) and sqlstate in _MISSING:
-        return ConfigurationError(f"the database has not the tables of this version ({words})", hint=_CURE_SCHEMA)
+        return ConfigurationError(f"the database has not the tables of this version ({words})", hint=UPGRADE_HINT)
     if isinstance(error, OperationalError) and sqlstate is None and any(refusal in words for refusal in _REFUSALS):
-        return ConfigurationError(f"the database refuses us: {words}", hint=f"check {_CURE_URL}")
+        return ConfigurationError(f"the database refuses us: {words}", hint=f"check {_HINT_URL}")
     if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-        return DatabaseUnavailable(f"the database does not answer: {words}", hint=_CURE_DOWN)
+        return DatabaseUnavailable(f"the database does not answer: {words}", hint=_HINT_DOWN)
     return None
 
 

@@ -15,7 +15,7 @@ from dpiqa.storage.jobs import Job, job_uuid, read_job, to_job
 from dpiqa.storage.pages import Page, decode, encode
 from dpiqa.storage.scores import MAX_LIMIT
 from dpiqa.storage.tables import images, items, jobs
-from dpiqa.storage.workers import Worker, workers
+from dpiqa.storage.workers import LiveWorker, workers
 from dpiqa.types import REASONS_OF, TERMINAL_STATES, ItemState, JobState, Reason, Route, Stage
 
 # Spelt as in the index `items_unscored`: a partial index serves only what the planner can see to be within it.
@@ -135,7 +135,7 @@ def get_job(c: Connection, job_id: UUID | str) -> JobReport:
     return report(job, read_counts(c, job.id), read_rate(c, job.id), workers(c))
 
 
-def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[Worker]) -> JobReport:
+def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveWorker]) -> JobReport:
     """Put together what is known. Pure."""
     by_state: Counter[ItemState] = Counter()
     open_by_stage: Counter[Stage] = Counter()

@@ -1,5 +1,7 @@
-"""Jobs: created once per idempotency key, finished when their last item ends; their keys and watches."""
+"""Jobs: created once per idempotency key, finished when their last item ends; their keys, watches and listings."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +11,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row, text
 
 from dpiqa.doorbell import Queue
-from dpiqa.errors import Conflict, NotFound
+from dpiqa.errors import Conflict, LeaseLost, NotFound
 from dpiqa.profiles import Profile
 from dpiqa.storage.profiles import remember_profile
 from dpiqa.types import JobKind, JobState
@@ -83,15 +85,20 @@ def create_job(
     prefix: str,
     profile: Profile,
     queue: Queue,
+    keys: Sequence[str] = (),
     idempotency_key: str | None = None,
-    request_hash: str | None = None,
 ) -> Job:
     """Create a job, or return the one that the same idempotency key and request made before.
+
+    `keys`: of a job of kind `list`, each stored once, in their order.
 
     Raises `Conflict` for the same key with another request, `ConfigurationError` for a profile that was changed
     without a new version.
     """
     remember_profile(c, profile)
+    request_hash = None
+    if idempotency_key is not None:
+        request_hash = _digest([kind, bucket, prefix, list(keys), profile.id])
     row = c.execute(
         _INSERT,
         {
@@ -107,6 +114,8 @@ def create_job(
         },
     ).one_or_none()
     if row is not None:
+        if keys:
+            c.execute(_ADD, {"job_id": row.id, "keys": list(dict.fromkeys(keys))})
         return to_job(row)
     first = c.execute(_BY_KEY, {"key": idempotency_key}).one_or_none()
     if first is None:
@@ -117,6 +126,11 @@ def create_job(
             hint="use a new key for a new request",
         )
     return to_job(first)
+
+
+def _digest(request: list[object]) -> str:
+    """Return what two requests with one idempotency key must have in common: hex of 256 bits."""
+    return hashlib.sha256(json.dumps(request, separators=(",", ":")).encode()).hexdigest()
 
 
 def read_job(c: Connection, job_id: UUID | str) -> Job:
@@ -187,12 +201,75 @@ _READ = text(
 )
 
 
-def add_keys(c: Connection, job_id: UUID, keys: Sequence[str]) -> None:
-    """Store the keys of a new job, each once. Asking again for the same job changes nothing."""
-    c.execute(_ADD, {"job_id": job_id, "keys": list(dict.fromkeys(keys))})
-
-
 def read_keys(c: Connection, job_id: UUID, *, after: int, limit: int) -> list[tuple[int, str]]:
     """Return the next keys with their positions, from 1; `after` is the last position seen, at first 0."""
     rows = c.execute(_READ, {"job_id": job_id, "after": after, "limit": limit})
     return [(row.position, row.key) for row in rows]
+
+
+_START_LISTING = text(
+    """
+    UPDATE jobs SET listing_attempt = listing_attempt + 1,
+        listing_lease_until = clock_timestamp() + make_interval(secs => :seconds)
+    WHERE id = :id AND state = 'listing' AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp())
+    RETURNING *
+    """
+)
+_HELD = "WHERE id = :id AND state = 'listing' AND listing_attempt = :fence RETURNING id"
+_SAVE_CURSOR = text(
+    f"""
+    UPDATE jobs SET cursor = :cursor, listing_lease_until = clock_timestamp() + make_interval(secs => :seconds)
+    {_HELD}
+    """  # noqa: S608 (a constant)
+)
+_FINISH_LISTING = text(
+    f"UPDATE jobs SET state = 'running', listed_at = clock_timestamp(), listing_lease_until = NULL {_HELD}"  # noqa: S608
+)
+_FAIL_LISTING = text(
+    f"""
+    UPDATE jobs SET state = 'failed', error = :error, finished_at = clock_timestamp(), listing_lease_until = NULL
+    {_HELD}
+    """  # noqa: S608
+)
+_UNLISTED = text(
+    """
+    SELECT id FROM jobs WHERE state = 'listing'
+    AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp()) ORDER BY created_at, id
+    """
+)
+
+
+def start_listing(c: Connection, job_id: UUID | str, lease_seconds: float) -> Job | None:
+    """Take the job for listing. None if it is listed, or somebody is at it. Resume after `job.cursor`."""
+    row = c.execute(_START_LISTING, {"id": job_uuid(job_id), "seconds": lease_seconds}).one_or_none()
+    return None if row is None else to_job(row)
+
+
+def save_cursor(c: Connection, job: Job, cursor: str, lease_seconds: float = 60) -> None:
+    """Note the last key of a page, in the transaction that added it, and renew the lease. Raises `LeaseLost`."""
+    _held(c.execute(_SAVE_CURSOR, {**_fence(job), "cursor": cursor, "seconds": lease_seconds}).one_or_none(), job)
+
+
+def finish_listing(c: Connection, job: Job) -> None:
+    """Say that all items of the job are known. A job without open items is complete at once. Raises `LeaseLost`."""
+    _held(c.execute(_FINISH_LISTING, _fence(job)).one_or_none(), job)
+    finish_jobs(c, [job.id])
+
+
+def fail_listing(c: Connection, job: Job, error: str) -> None:
+    """End the job as failed: its objects cannot be listed, whoever tries. Raises `LeaseLost`."""
+    _held(c.execute(_FAIL_LISTING, {**_fence(job), "error": error}).one_or_none(), job)
+
+
+def unlisted_jobs(c: Connection) -> list[UUID]:
+    """Return the jobs that wait to be listed and that nobody is at."""
+    return list(c.execute(_UNLISTED).scalars())
+
+
+def _fence(job: Job) -> dict[str, object]:
+    return {"id": job.id, "fence": job.listing_attempt}
+
+
+def _held(row: object, job: Job) -> None:
+    if row is None:
+        raise LeaseLost(f"job {job.id} is listed by somebody else")

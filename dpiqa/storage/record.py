@@ -18,7 +18,7 @@ from dpiqa.storage.images import hold_images, lock_buckets, mark_gone, put_image
 from dpiqa.storage.items import ending, write_endings
 from dpiqa.storage.jobs import Job, finish_jobs, lock_jobs
 from dpiqa.storage.outcomes import Changed, Failed, Gone, Outcome, Recorded, Rejected, Scored
-from dpiqa.storage.results import settle_results, store_student, store_teacher
+from dpiqa.storage.results import Decide, settle_results, store_student, store_teacher
 from dpiqa.types import Reason, Stage
 
 if TYPE_CHECKING:
@@ -41,12 +41,14 @@ def record(
     scorer: "ModelCard",
     outcomes: Sequence[Outcome],
     *,
+    decide: Decide,
     max_errors: int = 5,
 ) -> Recorded:
     """Record what became of claims of one stage and profile. Outcomes whose fence is old change nothing.
 
     Student scores are routed with the job's counters: escalated items wait for the teacher with a provisional
-    result, the others get a final one. One score per image and scorer: a second one is dropped in favour of the first.
+    result, the others get a final one. `decide` routes within this transaction, so that the cap is exact. One score
+    per image and scorer: a second one is dropped in favour of the first.
     """
     told = sorted(map(_checked, outcomes), key=lambda outcome: outcome.claim.item_id)
     _require_profile(told, profile)
@@ -57,8 +59,11 @@ def record(
     ours = _hold_items(c, told)
     held = [outcome for outcome in told if outcome.claim.item_id in ours]
 
-    store = store_student if stage is Stage.STUDENT else store_teacher
-    endings = store(c, profile, scorer, [o for o in held if isinstance(o, Scored)], jobs=jobs, images=images)
+    scored = [outcome for outcome in held if isinstance(outcome, Scored)]
+    if stage is Stage.STUDENT:
+        endings = store_student(c, profile, scorer, scored, jobs=jobs, images=images, decide=decide)
+    else:
+        endings = store_teacher(c, profile, scorer, scored, images=images)
     endings += [ending(outcome, images[outcome.claim.image_id]) for outcome in held if not isinstance(outcome, Scored)]
     unscored = write_endings(c, endings, max_errors=max_errors)
     mark_gone(c, [o.claim.image_id for o in held if isinstance(o, Gone) and images[o.claim.image_id].is_still(o.claim)])

@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy import Connection, Row, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from dpiqa.errors import ConfigurationError, DpiqaError, NotFound
+from dpiqa.errors import ConfigurationError, LeaseLost, NotFound
 from dpiqa.requirement import Pair, Preparation, PreparedRequirement, RequirementRequest, Stability
 from dpiqa.scorer_id import ScorerId
 from dpiqa.storage.engine import Lock, lock_names
@@ -40,10 +40,6 @@ class Requirement:
     def id(self) -> str:
         """How scorers and people name it."""
         return f"{self.name}@{self.version}"
-
-
-class PreparationLost(DpiqaError):
-    """Somebody else prepares this requirement by now: stop, and let the transaction roll back."""
 
 
 _INSERT = text(
@@ -190,13 +186,13 @@ def release_preparing(c: Connection, requirement: Requirement) -> None:
 
 
 def accept(c: Connection, requirement: Requirement, *, digests: Sequence[str], content_hash: str) -> None:
-    """Make a requirement that is held ready. Raises `PreparationLost`."""
+    """Make a requirement that is held ready. Raises `LeaseLost`."""
     _held(c.execute(_ACCEPT, {**_fence(requirement), "content_hash": content_hash}).one_or_none(), requirement)
     c.execute(_SET_DIGESTS, {"id": requirement.row_id, "digests": list(digests)})
 
 
 def refuse(c: Connection, requirement: Requirement, error: str) -> None:
-    """End a requirement that is held: it cannot be prepared, whoever tries. Raises `PreparationLost`."""
+    """End a requirement that is held: it cannot be prepared, whoever tries. Raises `LeaseLost`."""
     _held(c.execute(_REFUSE, {**_fence(requirement), "error": error}).one_or_none(), requirement)
 
 
@@ -222,7 +218,7 @@ def _fence(requirement: Requirement) -> dict[str, object]:
 
 def _held(row: object, requirement: Requirement) -> None:
     if row is None:
-        raise PreparationLost(f"requirement {requirement.id} is prepared by somebody else")
+        raise LeaseLost(f"requirement {requirement.id} is prepared by somebody else")
 
 
 _SAVE = text(

@@ -3,14 +3,13 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from dpiqa.doorbell import Queue
 from dpiqa.profiles import Profile
-from dpiqa.routing import decide
 from dpiqa.storage.images import HeldImage
 from dpiqa.storage.items import Ending
 from dpiqa.storage.jobs import Job
@@ -69,6 +68,15 @@ _COUNT = text(
 )
 
 
+class Decide(Protocol):
+    """The routing policy, such as `dpiqa.routing.decide`."""
+
+    def __call__(
+        self, scores: Sequence[float], profile: Profile, *, scored_before: int, escalated_before: int
+    ) -> list[Route]:
+        """Return the route of each score, given how many images of the job were scored and escalated before."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Result:
     image_id: int
@@ -94,6 +102,7 @@ def store_student(
     *,
     jobs: Mapping[UUID, Job],
     images: Mapping[int, HeldImage],
+    decide: Decide,
 ) -> list[Ending]:
     """Store student scores and route them, job by job; return what the items become.
 
@@ -125,7 +134,6 @@ def store_teacher(
     scorer: "ModelCard",
     scored: Sequence[Scored],
     *,
-    jobs: Mapping[UUID, Job],  # noqa: ARG001 (the shape of store_student)
     images: Mapping[int, HeldImage],
 ) -> list[Ending]:
     """Store teacher scores as final results; return what the items become."""

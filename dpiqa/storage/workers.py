@@ -27,7 +27,7 @@ _FORGET = text("DELETE FROM workers WHERE seen_at < clock_timestamp() - interval
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class LiveWorker:
     """A worker process."""
 
     id: str
@@ -50,10 +50,10 @@ def leave(c: Connection, worker_id: str) -> None:
     c.execute(_LEAVE, {"id": worker_id})
 
 
-def workers(c: Connection, alive_seconds: float = ALIVE_SECONDS) -> list[Worker]:
+def workers(c: Connection, alive_seconds: float = ALIVE_SECONDS) -> list[LiveWorker]:
     """Return the workers heard of in the last `alive_seconds`."""
     return [
-        Worker(row.id, Stage(row.stage), row.host, row.pid, row.scorer_id, row.started_at, row.seen_at)
+        LiveWorker(row.id, Stage(row.stage), row.host, row.pid, row.scorer_id, row.started_at, row.seen_at)
         for row in c.execute(_ALIVE, {"seconds": alive_seconds})
     ]
 

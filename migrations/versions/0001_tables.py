@@ -13,8 +13,6 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-LOCK_TIMEOUT = "10s"
-
 #: Children first.
 TABLES = (
     "scores",
@@ -31,7 +29,6 @@ TABLES = (
 
 
 def upgrade() -> None:
-    op.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     op.create_table(
         "count_changes",
         sa.Column("job_id", sa.Uuid(), nullable=False),
@@ -299,6 +296,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     for table in TABLES:
         op.drop_table(table)

@@ -13,8 +13,6 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-LOCK_TIMEOUT = "10s"
-
 FUNCTION = """
 CREATE FUNCTION items_count_{event}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -34,7 +32,6 @@ EVENTS = {
 
 
 def upgrade() -> None:
-    op.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     for event, (rows, tables) in EVENTS.items():
         op.execute(FUNCTION.format(event=event, rows=rows))
         op.execute(
@@ -48,7 +45,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     for event in EVENTS:
         op.execute(f"DROP TRIGGER items_count_{event} ON items")
         op.execute(f"DROP FUNCTION items_count_{event}()")

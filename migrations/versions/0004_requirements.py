@@ -15,7 +15,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '10s'")
     _create_requirements()
     op.create_table(
         "requirement_pairs",
@@ -52,7 +51,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '10s'")
     for table in ("requirement_features", "requirement_pairs", "requirements"):
         op.drop_table(table)
 

@@ -8,13 +8,13 @@ from dpiqa.doorbell import Queue
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.profiles import Cutoff, Profile
+from dpiqa.routing import decide
 from dpiqa.storage import feed, leases, record
 from dpiqa.storage.counts import read_counts
 from dpiqa.storage.engine import retrying, transaction
 from dpiqa.storage.images import add_images
 from dpiqa.storage.job_queries import get_job
-from dpiqa.storage.jobs import create_job, ensure_watch
-from dpiqa.storage.listings import finish_listing, start_listing
+from dpiqa.storage.jobs import create_job, ensure_watch, finish_listing, start_listing
 from dpiqa.storage.outcomes import Scored
 from dpiqa.types import ImageRef, JobKind, ModelKind, Stage
 
@@ -125,7 +125,9 @@ class Ledger:
 
     def record(self, outcomes, *, stage=Stage.STUDENT, profile=None, max_errors=5):
         card = STUDENT if stage is Stage.STUDENT else TEACHER
-        return self.do(record.record, stage, profile or self.profile, card, outcomes, max_errors=max_errors)
+        return self.do(
+            record.record, stage, profile or self.profile, card, outcomes, decide=decide, max_errors=max_errors
+        )
 
     def score(self, ids, *, stage=Stage.STUDENT, value=0.9, profile=None):
         """Claim and record; `value` is a score or a function of the claim."""

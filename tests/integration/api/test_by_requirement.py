@@ -5,7 +5,8 @@ import pytest
 from support.ledger import STUDENT, Ledger, refs
 
 from dpiqa.requirement import Pair, Preparation, RequirementRequest, Stability
-from dpiqa.storage.listings import finish_listing, start_listing
+from dpiqa.routing import decide
+from dpiqa.storage.jobs import finish_listing, start_listing
 from dpiqa.storage.outcomes import Scored
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.record import record
@@ -82,7 +83,7 @@ def test_worst_is_the_high_end_where_lower_is_better(client, book, blur):
     claims = book.claim(ids)
     scored = [Scored(claim, int(claim.ref.key[1:]) / 10, claim.ref.etag) for claim in claims]
     profile = book.do(read_profile, job["profile"])
-    book.do(record, Stage.STUDENT, profile, CARD, scored)
+    book.do(record, Stage.STUDENT, profile, CARD, scored, decide=decide)
 
     def scores(**query):
         page = client.get("/v1/scores", params={"profile": job["profile"]} | query).json()

@@ -4,6 +4,7 @@ import pytest
 from support.ledger import BOTH, STUDENT, TEACHER, Ledger, refs
 
 from dpiqa.percentiles import Reference
+from dpiqa.routing import decide
 from dpiqa.storage.outcomes import Scored
 from dpiqa.storage.record import record
 from dpiqa.types import Direction, Stage
@@ -33,9 +34,11 @@ def fill(book):
         _, ids = book.submit(refs(100))
         claims = book.claim(ids)
         said = [Scored(one, int(one.ref.key[1:]) / 100, one.ref.etag) for one in claims]
-        recorded = book.do(record, Stage.STUDENT, BOTH, student, said)
+        recorded = book.do(record, Stage.STUDENT, BOTH, student, said, decide=decide)
         asked = book.claim(recorded.teacher_items[:2], stage=Stage.TEACHER)
-        book.do(record, Stage.TEACHER, BOTH, teacher, [Scored(one, 0.505, one.ref.etag) for one in asked])
+        book.do(
+            record, Stage.TEACHER, BOTH, teacher, [Scored(one, 0.505, one.ref.etag) for one in asked], decide=decide
+        )
 
     return score
 

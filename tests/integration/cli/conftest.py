@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 from dpiqa.cli.main import app
 from dpiqa.models.brightness import BRIGHTNESS
 from dpiqa.profiles import load_profile
+from dpiqa.routing import decide
 from dpiqa.storage.engine import make_engine
 from dpiqa.storage.leases import claim
 from dpiqa.storage.record import record
@@ -44,7 +45,7 @@ class Book(Ledger):
     """A ledger in which a worker of `smoke@1` has been at work."""
 
     def say(self, stage, outcomes):
-        return self.do(record, stage, self.profile, CARDS[stage], outcomes)
+        return self.do(record, stage, self.profile, CARDS[stage], outcomes, decide=decide)
 
     def take(self, ids, stage=Stage.STUDENT):
         return self.do(claim, ids, stage=stage, owner="w", lease_seconds=60, scorer_id=CARDS[stage].scorer_id)

@@ -8,7 +8,8 @@ from support.photos import jpeg
 from support.promptiqa import write_tiny_promptiqa
 
 from dpiqa.models.base import ModelCard
-from dpiqa.storage.listings import finish_listing, start_listing
+from dpiqa.routing import decide
+from dpiqa.storage.jobs import finish_listing, start_listing
 from dpiqa.storage.outcomes import Scored
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.record import record
@@ -94,7 +95,7 @@ def score_as_a_worker_would(book, job_id, card):
     claims = book.take(ids)
     profile = book.do(read_profile, "blur-by-tiny@1")
     scored = [Scored(claim, int(claim.ref.key[1:]) / 10, claim.ref.etag) for claim in claims]
-    book.do(record, claims[0].stage, profile, scorer, scored)
+    book.do(record, claims[0].stage, profile, scorer, scored, decide=decide)
 
 
 def test_doctor_knows_what_the_profile_scores_by(run, blur, monkeypatch, tmp_path):

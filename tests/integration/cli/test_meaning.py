@@ -14,6 +14,7 @@ from dpiqa.models.base import ModelCard
 from dpiqa.models.brightness import BRIGHTNESS
 from dpiqa.models.cards import read_card, sha256_of
 from dpiqa.percentiles import Reference
+from dpiqa.routing import decide
 from dpiqa.storage.outcomes import Scored
 from dpiqa.storage.record import record
 from dpiqa.types import ImageRef, ModelKind, Stage
@@ -189,7 +190,7 @@ def scored(book, system):
     def score(card):
         claims = book.take(ids)
         said = [Scored(claim, int(claim.ref.key[:2]) / 20, claim.ref.etag) for claim in claims]
-        book.do(record, Stage.STUDENT, book.profile, card, said)
+        book.do(record, Stage.STUDENT, book.profile, card, said, decide=decide)
 
     return score
 
@@ -231,7 +232,7 @@ def test_a_reference_made_later_counts_for_scores_made_before(run, scored, book,
     def one_more(key, card):
         _, ids = book.submit([ImageRef(bucket=system.name, key=key, etag="e")], bucket=system.name)
         (claim,) = book.take(ids)
-        book.do(record, Stage.STUDENT, book.profile, card, [Scored(claim, 0.99, "e")])
+        book.do(record, Stage.STUDENT, book.profile, card, [Scored(claim, 0.99, "e")], decide=decide)
 
     one_more("by-the-new-card.png", BRIGHTNESS.model_copy(update={"references": (EVEN,)}))
     assert keys(run("scores", "--band", "bad", "--json")) == ["00.png", "01.png"]

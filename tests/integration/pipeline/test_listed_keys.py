@@ -11,15 +11,26 @@ from dpiqa.pipeline import lister
 from dpiqa.pipeline.lister import expand
 from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
-from dpiqa.storage.jobs import add_keys, create_job, read_keys
-from dpiqa.storage.listings import unlisted_jobs
+from dpiqa.storage.jobs import create_job, read_keys, unlisted_jobs
 from dpiqa.types import JobKind
+
+
+def make_job(c, keys):
+    return create_job(
+        c,
+        kind=JobKind.LIST,
+        bucket="b",
+        prefix="",
+        profile=load_profile("smoke"),
+        queue=Queue.BULK,
+        keys=keys,
+        idempotency_key=" ".join(keys),
+    )
 
 
 def submit(work, keys):
     with transaction(work.engine) as c:
-        job = create_job(c, kind=JobKind.LIST, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK)
-        add_keys(c, job.id, keys)
+        job = make_job(c, keys)
         assert job.id in unlisted_jobs(c)  # the sweeper finds it, should the bell fail
     return job
 
@@ -82,5 +93,5 @@ def test_a_listing_that_was_cut_off_goes_on_after_its_last_page(work, monkeypatc
 def test_keys_keep_their_order_and_come_once(work, after, expected):
     job = submit(work, ["b", "a", "b", "c"])
     with transaction(work.engine) as c:
-        add_keys(c, job.id, ["b", "a", "b", "c"])  # a repeated request
+        assert make_job(c, ["b", "a", "b", "c"]).id == job.id  # a repeated request
         assert read_keys(c, job.id, after=after, limit=2) == expected

@@ -4,28 +4,36 @@ import pytest
 from support.ledger import ALONE, BOTH, refs
 
 from dpiqa.doorbell import Queue
-from dpiqa.errors import ConfigurationError, Conflict, NotFound
+from dpiqa.errors import ConfigurationError, Conflict, LeaseLost, NotFound
 from dpiqa.models.choice import ModelChoice
 from dpiqa.profiles import Profile
 from dpiqa.requirement import Pair, RequirementRequest
-from dpiqa.storage.jobs import ensure_watch, find_watches, read_job
-from dpiqa.storage.listings import LeaseLost, fail_listing, finish_listing, save_cursor, start_listing, unlisted_jobs
+from dpiqa.storage.jobs import (
+    ensure_watch,
+    fail_listing,
+    find_watches,
+    finish_listing,
+    read_job,
+    save_cursor,
+    start_listing,
+    unlisted_jobs,
+)
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.requirements import add_requirement
 from dpiqa.types import Direction, JobKind, JobState
 
 
 def test_the_same_key_and_request_give_the_same_job(book):
-    first = book.job(idempotency_key="k", request_hash="h")
-    assert book.job(idempotency_key="k", request_hash="h").id == first.id
-    assert book.job(idempotency_key="other", request_hash="h").id != first.id
+    first = book.job(idempotency_key="k")
+    assert book.job(idempotency_key="k").id == first.id
+    assert book.job(idempotency_key="other").id != first.id
     with pytest.raises(Conflict):
-        book.job(idempotency_key="k", request_hash="another")
+        book.job(idempotency_key="k", prefix="another/")
 
 
 def test_ten_at_once_with_one_key_make_one_job(book):
     with ThreadPoolExecutor(10) as pool:
-        made = list(pool.map(lambda _: book.job(idempotency_key="k", request_hash="h").id, range(10)))
+        made = list(pool.map(lambda _: book.job(idempotency_key="k").id, range(10)))
     assert len(set(made)) == 1
     assert book.one("SELECT count(*) FROM jobs") == 1
 

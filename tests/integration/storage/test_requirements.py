@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.errors import ConfigurationError, LeaseLost, NotFound
 from dpiqa.requirement import Pair, Preparation, RequirementRequest, Stability
 from dpiqa.storage import requirements as rows
 from dpiqa.storage.requirement_queries import list_requirements
@@ -122,7 +122,7 @@ def test_who_lost_the_lease_writes_nothing(book):
         lambda: book.do(rows.accept, slow, digests=DIGESTS, content_hash="x"),
         lambda: book.do(rows.refuse, slow, "late"),
     ):
-        with pytest.raises(rows.PreparationLost):
+        with pytest.raises(LeaseLost):
             write()
     assert book.do(rows.unprepared) == []
     book.do(rows.accept, quick, digests=DIGESTS, content_hash="y")

@@ -1,4 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from shutil import copytree, ignore_patterns
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -93,3 +95,23 @@ def test_a_database_without_tables_names_the_hint(empty):
     _, engine = empty
     with pytest.raises(ConfigurationError, match="dpiqa db upgrade"), transaction(engine) as c:
         c.execute(text("SELECT * FROM items"))
+
+
+def test_a_new_revision_is_numbered_and_follows_the_template(engine, database_url, tmp_path):
+    folder = tmp_path / "migrations"
+    copytree(files("dpiqa.migrations"), folder, ignore=ignore_patterns("__pycache__"))
+    file = schema.new_revision(database_url, "A column for the camera", location=folder)
+    assert file.parent == folder / "versions"
+    assert file.name == f"{int(schema.head()) + 1:04}_a_column_for_the_camera.py"
+    text_of_file = file.read_text("utf-8")
+    assert "the previous release must still run" in text_of_file
+    assert text_of_file.count("    pass\n") == 2  # the tables are those of the database
+    assert schema.current(engine) == schema.head()
+
+
+def test_a_new_revision_needs_a_database_at_the_newest_one(empty, tmp_path):
+    url, _ = empty
+    folder = tmp_path / "migrations"
+    copytree(files("dpiqa.migrations"), folder, ignore=ignore_patterns("__pycache__"))
+    with pytest.raises(ConfigurationError, match="db upgrade"):
+        schema.new_revision(url, "too early", location=folder)

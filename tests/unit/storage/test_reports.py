@@ -12,7 +12,7 @@ from dpiqa.storage.counts import Count
 from dpiqa.storage.job_queries import report
 from dpiqa.storage.jobs import Job
 from dpiqa.storage.pages import decode, encode
-from dpiqa.storage.workers import Worker
+from dpiqa.storage.workers import LiveWorker
 from dpiqa.types import ItemState, JobKind, JobState, Reason, Stage
 
 JOB = Job(
@@ -44,7 +44,7 @@ COUNTS = [
     Count(Stage.STUDENT, ItemState.REJECTED, Reason.CORRUPT, 2),
     Count(Stage.TEACHER, ItemState.REJECTED, Reason.CORRUPT, 1),
 ]
-STUDENT = Worker("w", Stage.STUDENT, "h", 1, "s", T0, T0)
+STUDENT = LiveWorker("w", Stage.STUDENT, "h", 1, "s", T0, T0)
 
 
 def test_a_report_adds_up():
