@@ -1,4 +1,4 @@
-"""The connection file: how other commands find the embedded stack. Standard library and psutil only.
+"""The connection file: how other commands find the embedded stack. Free of torch.
 
 `<home>/local/connection.json`, mode 0600 (it holds passwords), is written when the stack is ready and removed when it
 stops. It names its supervisor by process id and start time, so a file that a killed supervisor left is known as stale.
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from dpiqa.files import replace_text
 
 
 def local_dir(home: Path) -> Path:
@@ -56,17 +58,7 @@ def read_live_connection(home: Path) -> dict[str, Any]:
     return content if is_alive(content.get("supervisor")) else {}
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, at once or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    partial.replace(path)
-
-
 def write_connection(home: Path, values: dict[str, Any]) -> None:
     """Write the connection file for the stack of this process."""
     content = {**values, "supervisor": process_mark(os.getpid())}
-    write_private(connection_path(home), json.dumps(content, indent=1) + "\n")
+    replace_text(connection_path(home), json.dumps(content, indent=1) + "\n", private=True)

@@ -1,18 +1,26 @@
-"""Files that are whole or not there, and a folder that only one process trains in."""
+"""Atomic file replacement, and locks between processes."""
 
-import fcntl
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dpiqa.errors import InvalidRequest
+from dpiqa.errors import DpiqaError, InvalidRequest
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a file beside `path`, then put it in its place: whoever is killed leaves the old one whole."""
+def replace_file(path: Path, write: Callable[[Path], object], *, private: bool = False) -> Path:
+    """Replace `path` by a file that `write` fills: readers see the old file or the new one, never a part.
+
+    `write` gets the path of a new file in the same folder. Its bytes are on the disk before it takes the place of
+    `path`, so that a crash of the machine leaves a whole file, too. `private`: only the owner may read it (mode 0600).
+    Returns `path`. Raises `OSError`, and whatever `write` raises; then the old file stays.
+    """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
+        if private:  # `write` opens a file that exists, which keeps its mode
+            partial.unlink(missing_ok=True)
+            os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         write(partial)
         _sync(partial)
         partial.replace(path)
@@ -22,33 +30,55 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def remove_partials(folder: Path) -> None:
-    """Remove what killed processes left behind in a folder that is ours alone."""
-    for path in folder.glob("*.partial-*"):
-        path.unlink(missing_ok=True)
+def replace_text(path: Path, text: str, *, private: bool = False) -> Path:
+    """Replace `path` by a file with this text in UTF-8. Parameters and errors as of `replace_file`."""
+    return replace_file(path, lambda partial: partial.write_text(text, "utf-8"), private=private)
 
 
 @contextmanager
-def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Make the folder ours while the block runs; a process that dies lets go of it.
+def locked(path: Path, *, wait: bool = True, busy: DpiqaError | None = None, remove: bool = False) -> Iterator[None]:
+    """Hold the lock file `path` during the block. The kernel frees the lock of a process that dies.
 
-    Where another living process has it: `wait` for that, else raise `InvalidRequest`.
+    Where another process holds it: wait without end, or, with `wait=False`, raise `busy` (by default an
+    `InvalidRequest`). `remove`: delete the file at the end; otherwise it stays, which is harmless. A missing folder is
+    created. Raises `OSError` if the file cannot be opened for writing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            hint = "wait for it, stop it, or choose another folder"
-            raise InvalidRequest(f"another process is at work in {folder}", hint=hint) from error
-        remove_partials(folder)
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - 30 ms that a command without locks does not need
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout as error:
+        hint = "wait for it, stop it, or choose another folder"
+        raise busy or InvalidRequest(f"another process is at work in {path.parent}", hint=hint) from error
+    try:
+        yield
+    finally:
+        if remove:
+            path.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def locked_folder(folder: Path, *, wait: bool = True, name: str = "lock") -> Iterator[None]:
+    """Hold the lock file `name` in `folder` during the block, and remove unfinished files of killed processes first.
+
+    Waits, or raises, as `locked` does.
+    """
+    with locked(folder / name, wait=wait):
+        for path in folder.glob("*.partial-*"):
+            path.unlink(missing_ok=True)
         yield
 
 
 def _sync(path: Path) -> None:
-    """Bring a file or folder to the disk before anything builds on it."""
+    """Flush a file or folder to the disk before anything builds on it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:  # some network file systems do not flush folders
+        if not (path.is_dir() and error.errno in {errno.EINVAL, errno.EBADF}):
+            raise
     finally:
         os.close(descriptor)

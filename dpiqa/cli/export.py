@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from dpiqa.cli.console import shown, to_json
 from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.files import replace_file
 
 Row = Mapping[str, Any]
 #: Name -> type (`str`, `float`, `bool` or `datetime`) of the columns of an export.
@@ -31,20 +31,17 @@ def check_output(path: Path) -> None:
 def write_rows(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
     """Write `rows` to `path` in the format its name ends in; returns how many. An error leaves no half file."""
     check_output(path)
-    with _replacing(path) as part:
-        return _WRITERS[path.suffix.lower()](part, columns, rows)
+    write, count = _WRITERS[path.suffix.lower()], 0
 
+    def fill(partial: Path) -> None:
+        nonlocal count
+        count = write(partial, columns, rows)
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    part = path.with_name(f".{path.name}.part")
     try:
-        yield part
-        part.replace(path)
+        replace_file(path, fill)
     except OSError as error:
         raise InvalidRequest(f"cannot write {path}: {error.strerror}", hint="choose another --output") from error
-    finally:
-        part.unlink(missing_ok=True)
+    return count
 
 
 def guarded(value: Any) -> Any:

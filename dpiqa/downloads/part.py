@@ -1,10 +1,11 @@
 """The part of a file that has come so far, and what is known of the whole."""
 
 import errno
-import fcntl
 import json
 import os
 import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Self
 from dpiqa.downloads.answers import Body
 from dpiqa.downloads.errors import Interrupted
 from dpiqa.errors import ConfigurationError
+from dpiqa.files import locked
 
 #: Bytes fetched again when going on: they must be those that came before, or the file is another now.
 OVERLAP = 64 * 1024
@@ -27,25 +29,25 @@ class Part:
     total: int | None = None
     validator: str = ""
     _file: FileIO = field(init=False)
+    _close: Callable[[], None] = field(init=False)
 
     def __enter__(self) -> Self:
-        try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a+b", buffering=0)
-        except OSError as error:
-            raise self._trouble(error) from error
-        if not self._is_ours():
-            self._file.close()
-            raise ConfigurationError(
-                f"another process is downloading {self.target.name}", hint="wait until it has ended"
-            )
-        self._read_state()
+        busy = ConfigurationError(f"another process is downloading {self.target.name}", hint="wait until it has ended")
+        lock = self.target.with_name(self.target.name + ".part.lock")
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(lock, wait=False, busy=busy, remove=True))
+                self._file = stack.enter_context(self._path.open("a+b", buffering=0))
+            except OSError as error:
+                raise self._trouble(error) from error
+            self._read_state()
+            self._close = stack.pop_all().close
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._close()
 
     @property
     def have(self) -> int:
@@ -124,14 +126,6 @@ class Part:
     @property
     def _state(self) -> Path:
         return self.target.with_name(self.target.name + ".part.json")
-
-    def _is_ours(self) -> bool:
-        """Whether nobody else writes it. One that was put in its place meanwhile is no part any more."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
-        except (BlockingIOError, FileNotFoundError):
-            return False
 
     def _read_state(self) -> None:
         """Without a state that can be read, what is here cannot be trusted to be of the same file."""

@@ -11,6 +11,7 @@ from dpiqa.evaluation.comparison import Comparison
 from dpiqa.evaluation.protocol import Measured
 from dpiqa.evaluation.routing_trial import Trial
 from dpiqa.evaluation.sweep import Sweep
+from dpiqa.files import replace_file
 from dpiqa.models.base import ModelCard
 
 
@@ -76,13 +77,7 @@ def _make(folder: Path) -> None:
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> Path:
-    """Write beside the place, then put it there: nobody reads half a report."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        write(part)
-        part.replace(path)
+        return replace_file(path, write)
     except OSError as error:
         raise InvalidRequest(f"cannot write {path}: {error.strerror}", hint="choose another --output") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return path

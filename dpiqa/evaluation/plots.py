@@ -15,6 +15,7 @@ from dpiqa.evaluation.mapping import Curve
 from dpiqa.evaluation.monotone import Course
 from dpiqa.evaluation.protocol import Measured
 from dpiqa.evaluation.sweep import Sweep
+from dpiqa.files import replace_file
 from dpiqa.models.base import ModelCard
 
 # Okabe and Ito's colours: told apart by colour-blind readers.
@@ -32,15 +33,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 def write_png(figure: Figure, path: Path) -> Path:
     """Write the figure; a reader never sees half of it. Raises `InvalidRequest` when the place cannot be written."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        figure.savefig(part, format="png")
-        part.replace(path)
+        return replace_file(path, lambda partial: figure.savefig(partial, format="png"))
     except OSError as error:
         raise InvalidRequest(f"cannot write {path}: {error.strerror}", hint="choose another --output") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 def predicted_against_mos(card: ModelCard, one: Measured) -> Figure:

@@ -18,7 +18,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from dpiqa.connection_file import write_private
+from dpiqa.files import replace_text
 from dpiqa.local.postgres_owner import find_programs, reachable_folder, server_owner
 from dpiqa.local.process import Command, failure, spawn
 from dpiqa.local.server import Server
@@ -54,7 +54,7 @@ class Postgres(Server):
         """The password of the user `dpiqa`; made on first use."""
         path = self.folder / "password"
         if not path.exists():
-            write_private(path, secrets.token_urlsafe(24))
+            replace_text(path, secrets.token_urlsafe(24), private=True)
             self.owner.take(path)
         return path.read_text("utf-8").strip()
 

@@ -4,7 +4,6 @@
 `<home>/local/state.json` says what is supervised.
 """
 
-import fcntl
 import json
 import os
 import signal
@@ -14,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dpiqa.connection_file import connection_path, local_dir, process_mark, write_connection, write_private
+from dpiqa.connection_file import connection_path, local_dir, process_mark, write_connection
 from dpiqa.errors import ConfigurationError
+from dpiqa.files import locked, replace_text
 from dpiqa.local.stack import Stack
 from dpiqa.signals import interrupted_by
 
@@ -64,7 +64,7 @@ class RunningStack:
             "phase": self.phase,
             "processes": [unit.describe() for unit in self.stack.supervisor.units],
         }
-        write_private(state_path(self.stack.home), json.dumps(content, indent=1) + "\n")
+        replace_text(state_path(self.stack.home), json.dumps(content, indent=1) + "\n", private=True)
 
 
 @contextmanager
@@ -117,11 +117,8 @@ def _locked(home: Path) -> Iterator[None]:
     """Hold this home's lock; the stack's processes do not inherit it."""
     folder = local_dir(home)
     folder.mkdir(parents=True, exist_ok=True, mode=0o711)  # Postgres of root passes through as `nobody`
-    with (folder / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            hint = "`dpiqa local status` shows it, `dpiqa local down` stops it"
-            raise AlreadyRunningError(f"the stack of {home} is already running", hint=hint) from None
+    hint = "`dpiqa local status` shows it, `dpiqa local down` stops it"
+    busy = AlreadyRunningError(f"the stack of {home} is already running", hint=hint)
+    with locked(folder / "lock", wait=False, busy=busy):
         connection_path(home).unlink(missing_ok=True)  # of a killed predecessor
         yield

@@ -11,8 +11,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from dpiqa.connection_file import write_private
 from dpiqa.errors import ConfigurationError
+from dpiqa.files import replace_text
 from dpiqa.local.process import Command
 from dpiqa.local.server import Server
 
@@ -49,7 +49,7 @@ class Valkey(Server):
             "appendonly no",
             "maxmemory-policy noeviction",
         ]
-        write_private(configuration, "\n".join(lines) + "\n")
+        replace_text(configuration, "\n".join(lines) + "\n", private=True)
         return Command(
             name=self.name,
             argv=[str(self.program), str(configuration)],

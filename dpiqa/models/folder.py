@@ -4,16 +4,15 @@ A model counts from the moment its card is there. So cards come last and go firs
 folder beside, which a killed process may leave behind and the next change clears away.
 """
 
-import fcntl
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.files import locked_folder, replace_file, replace_text
 from dpiqa.models.base import ModelCard
 from dpiqa.models.brightness import BUILT_IN
 from dpiqa.models.cards import BUNDLED, find_card, list_cards, read_card
@@ -29,18 +28,14 @@ def changing(models_dir: Path) -> Iterator[None]:
 
     Raises `ConfigurationError` if the folder cannot be written.
     """
-    try:
-        models_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(models_dir / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise unwritable(models_dir, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked_folder(models_dir, name=_LOCK))
+        except OSError as error:
+            raise unwritable(models_dir, error) from error
         for left in models_dir.glob(f"{_STAGING}*"):
             shutil.rmtree(left, ignore_errors=True)
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -72,13 +67,10 @@ def check_new(name: str, models_dir: Path) -> None:
 def publish(staged: Path, card: ModelCard, models_dir: Path) -> None:
     """Move weights and card from a staging folder into place, durably. Raises `ConfigurationError`."""
     assert card.weights is not None  # noqa: S101 - only the built-in model has none
-    document = staged / f"{card.name}.json"
+    weights = staged / card.weights
     try:
-        document.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        for name in (card.weights, document.name):
-            _flush(staged / name)
-            (staged / name).replace(models_dir / name)
-        _flush(models_dir)
+        replace_file(models_dir / card.weights, weights.replace)
+        replace_text(models_dir / f"{card.name}.json", card.model_dump_json(indent=1) + "\n")
     except OSError as error:
         raise unwritable(models_dir, error) from error
 
@@ -88,15 +80,10 @@ def replace_card(card: ModelCard, folder: Path) -> None:
 
     Raises `ConfigurationError` if it cannot be written.
     """
-    with staging(folder) as staged:
-        document = staged / f"{card.name}.json"
-        try:
-            document.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            _flush(document)
-            document.replace(folder / document.name)
-            _flush(folder)
-        except OSError as error:
-            raise unwritable(folder, error) from error
+    try:
+        replace_text(folder / f"{card.name}.json", card.model_dump_json(indent=1) + "\n")
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 def require_card(name: str, folder: Path) -> None:
@@ -151,12 +138,3 @@ def unwritable(folder: Path, error: OSError) -> ConfigurationError:
         f"{folder} cannot be written: {error.strerror or error}",
         hint="make room or give yourself the right to write there, or set DPIQA_MODELS_DIR to another folder",
     )
-
-
-def _flush(path: Path) -> None:
-    """Wait until the disk has it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from dpiqa.files import alone_in, replace_file
+from dpiqa.files import locked_folder, replace_file
 from dpiqa.models.torch_scorer import TorchScorer
 from dpiqa.models.views import view_corners
 from dpiqa.training.crops import as_images, seeing
@@ -46,7 +46,7 @@ def collect_answers(
     """
     folder = cache / "answers" / scorer.card.scorer_id.replace(":", "_")
     files = [folder / sha[:2] / f"{sha}.safetensors" for sha in sha256]
-    with alone_in(folder, wait=True):
+    with locked_folder(folder):
         _ask_missing(scorer, pixels, files, rows, batch)
     answers = np.full(len(files), np.nan, dtype=np.float32)
     powers = []

@@ -9,7 +9,7 @@ import torch
 from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.datasets.load import PUBLISHED, RANDOM, load_dataset
 from dpiqa.errors import InvalidRequest
-from dpiqa.files import replace_file
+from dpiqa.files import replace_text
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
@@ -166,7 +166,7 @@ def fit_run(task: Task, config: RunConfig, identity: dict[str, Any], here: Surro
     out.mkdir(parents=True, exist_ok=True)
     if config.makes_model:
         require_free_name(config.output.name, target_of(config, here), run_id(config, identity))
-    replace_file(out / CONFIG_NAME, lambda partial: partial.write_text(as_toml(config), "utf-8"))
+    replace_text(out / CONFIG_NAME, as_toml(config))
     return fit(
         task, config.plan, out, identity=identity, cadence=config.output, watch=here.watch, cpu=here.device == "cpu"
     )

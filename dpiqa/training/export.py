@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dpiqa.errors import Conflict
-from dpiqa.files import replace_file
+from dpiqa.files import replace_file, replace_text
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import list_cards, read_card, sha256_of
@@ -59,7 +59,7 @@ def export_model(
 def write_card(card: ModelCard, folder: Path) -> None:
     """Write, or write anew, a model's card."""
     text = card.model_dump_json(indent=1) + "\n"
-    replace_file(folder / f"{card.name}.json", lambda partial: partial.write_text(text, "utf-8"))
+    replace_text(folder / f"{card.name}.json", text)
 
 
 def publish(card: ModelCard, staged: Path, models_dir: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from dpiqa.errors import InvalidRequest, TrainingDiverged, TrainingInterrupted
-from dpiqa.files import alone_in
+from dpiqa.files import locked_folder
 from dpiqa.training.checkpoints import Machinery, load_best, load_last, save_best, save_last
 from dpiqa.training.optimise import MovingAverage, build_optimiser, learning_rate
 from dpiqa.training.place import Place
@@ -64,7 +64,7 @@ def fit(
     in `out`.
     """
     place = Place(cpu=cpu)
-    with alone_in(out) if place.main else nullcontext(), stop_requests() as stop:
+    with locked_folder(out, wait=False) if place.main else nullcontext(), stop_requests() as stop:
         run = _Run(task, plan, out, place, dict(identity or {}), cadence or Cadence(), watch or Nobody())
         try:
             run.go(stop)

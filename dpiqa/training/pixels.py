@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dpiqa.errors import ImageRejected, InvalidRequest
-from dpiqa.files import alone_in
+from dpiqa.files import locked_folder
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.preprocessing import Preprocessing
@@ -37,7 +37,7 @@ def prepare_pixels(paths: Sequence[Path], preprocessing: Preprocessing, cache: P
     naming a file that cannot be read.
     """
     folder = cache / f"pixels-{_key(paths, preprocessing)}"
-    with alone_in(folder, wait=True):
+    with locked_folder(folder):
         notes = _Notes(folder / "files.jsonl")
         pixels = _open(folder / "pixels.npy", (len(paths), preprocessing.height, preprocessing.width, 3), notes)
         with ThreadPoolExecutor() as pool:  # decoders leave Python's lock alone

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.files import replace_file
+from dpiqa.files import replace_text
 
 LOG_NAME, TENSORBOARD_NAME = "log.jsonl", "tensorboard"
 
@@ -66,7 +66,7 @@ def forget_after(log: Path, step: int) -> None:
     """Drop the lines of later updates than `step`, and a line that a killed process left unfinished."""
     if log.exists():
         kept = "".join(line for line in log.read_text("utf-8").splitlines(keepends=True) if _step(line) <= step)
-        replace_file(log, lambda partial: partial.write_text(kept, "utf-8"))
+        replace_text(log, kept)
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:

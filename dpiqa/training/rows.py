@@ -1,14 +1,13 @@
 """An array on disk that is filled row by row, once: a killed process's work is kept."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from dpiqa.files import alone_in, replace_file
+from dpiqa.files import locked_folder, replace_text
 from dpiqa.training.preparing import blocks
 
 _BLOCK = 64  #: rows between two notes of how far it is
@@ -23,7 +22,7 @@ def filled_rows(
     watches.
     """
     note = file.with_suffix(".rows")
-    with alone_in(file.parent, wait=True):
+    with locked_folder(file.parent):
         done = int(note.read_text("ascii")) if note.exists() else 0
         array: np.memmap[Any, Any] = (
             np.lib.format.open_memmap(file, mode="r+")
@@ -34,10 +33,6 @@ def filled_rows(
             for row, value in zip(rows, make(rows), strict=True):
                 array[row] = value
             array.flush()
-            replace_file(note, partial(_write, str(rows.stop)))
+            replace_text(note, str(rows.stop))
     mapped: np.ndarray = np.load(file, mmap_mode="r")
     return mapped
-
-
-def _write(text: str, file: Path) -> None:
-    file.write_text(text, "ascii")

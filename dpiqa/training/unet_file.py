@@ -7,7 +7,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from dpiqa.errors import CheckpointError, InvalidRequest
-from dpiqa.files import replace_file
+from dpiqa.files import replace_file, replace_text
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.checkpoint import load_tensors
 from dpiqa.models.teacher import Teacher, TeacherConfig
@@ -34,7 +34,7 @@ def save_unet(network: Denoiser, vae: Path, out: Path, command: str) -> Path:
     file = replace_file(out / FILE_NAME, lambda partial: save_file(kept, partial, metadata=metadata))
     record = {"sha256": sha256_of(file)} | stamp(command, {}) | {"made_from": origins({"vae": vae})}
     text = json.dumps(record, indent=1) + "\n"
-    replace_file(file.with_suffix(".json"), lambda partial: partial.write_text(text, "utf-8"))
+    replace_text(file.with_suffix(".json"), text)
     return file
 
 

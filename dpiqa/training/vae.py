@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import nn
 
-from dpiqa.files import replace_file
+from dpiqa.files import replace_file, replace_text
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.vae import VaeConfig, build_autoencoder, encode
 from dpiqa.provenance import stamp
@@ -107,5 +107,5 @@ def save_vae(task: VaeTask, out: Path, command: str) -> Path:
     metadata = {"scaling_factor": f"{1 / task.latent_deviation():.5f}"}
     file = replace_file(out / FILE_NAME, lambda partial: save_file(kept, partial, metadata=metadata))
     record = json.dumps({"sha256": sha256_of(file)} | stamp(command, {}), indent=1)
-    replace_file(file.with_suffix(".json"), lambda partial: partial.write_text(record + "\n", "utf-8"))
+    replace_text(file.with_suffix(".json"), record + "\n")
     return file

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dpiqa.errors import CheckpointError, ConfigurationError
+from dpiqa.files import replace_text
 from dpiqa.models.folder import changing, unwritable
 
 FILE = "downloads.lock"
@@ -76,11 +77,8 @@ def check_known(name: str, sha256: str, record: Record, models_dir: Path) -> Non
 
 def _write(record: Record, models_dir: Path) -> None:
     """Replace the file at once. Called within `changing`."""
-    path = models_dir / FILE
-    unfinished = path.with_name(f".{FILE}.part")
     try:
-        unfinished.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(path)
+        replace_text(models_dir / FILE, record.model_dump_json(indent=1) + "\n")
     except OSError as error:
         raise unwritable(models_dir, error) from error
 

@@ -1,7 +1,6 @@
 """Files of text embeddings: one safetensors tensor `embeddings` (N, width), its source as metadata."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dpiqa.errors import CheckpointError
+from dpiqa.files import replace_file
 from dpiqa.models.text.source import TextSource
 
 TENSOR = "embeddings"
@@ -34,12 +34,8 @@ def write_embeddings(path: Path, embeddings: TextEmbeddings) -> None:
     """Write the file; it appears complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {key: str(value) for key, value in embeddings.source.model_dump(mode="json", exclude_none=True).items()}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file({TENSOR: embeddings.values.contiguous()}, unfinished, metadata=metadata)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    tensors = {TENSOR: embeddings.values.contiguous()}
+    replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))
 
 
 def read_embeddings(path: Path) -> TextEmbeddings:

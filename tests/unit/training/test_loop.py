@@ -8,7 +8,7 @@ import torch
 from support.training import Toy, toy_plan
 
 from dpiqa.errors import CheckpointError, ConfigurationError, InvalidRequest, TrainingDiverged, TrainingInterrupted
-from dpiqa.files import alone_in
+from dpiqa.files import locked_folder
 from dpiqa.training.checkpoints import BEST_NAME, LAST_NAME
 from dpiqa.training.loop import fit
 from dpiqa.training.plan import Cadence
@@ -153,7 +153,7 @@ def test_a_damaged_state_says_so(tmp_path):
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
-    with alone_in(tmp_path), pytest.raises(InvalidRequest, match="another process"):
+    with locked_folder(tmp_path), pytest.raises(InvalidRequest, match="another process"):
         fit(Toy(toy_plan()), toy_plan(), tmp_path)
 
 
