@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpiqa.cli import console, options
-from dpiqa.cli.app import command, new_group
+from dpiqa.cli.support import console, options
+from dpiqa.cli.support.groups import command, new_group
 from dpiqa.exit_codes import ExitCode
 
 if TYPE_CHECKING:

@@ -4,27 +4,14 @@ from typing import Annotated
 
 import typer
 
-from dpiqa.cli import (
-    config,
-    datasets,
-    db,
-    demo,
-    doctor,
-    evaluate,
-    explain,
-    jobs,
-    local,
-    models,
-    processes,
-    profiles,
-    requirements,
-    score,
-    scores,
-    submit,
-    training,
-    watch,
-)
-from dpiqa.cli.app import ErrorLineGroup, new_group
+from dpiqa.cli import datasets, profiles, requirements
+from dpiqa.cli.evaluate import evaluate
+from dpiqa.cli.jobs import follow, jobs, submit
+from dpiqa.cli.models import cards
+from dpiqa.cli.scores import explain, score, scores
+from dpiqa.cli.support.groups import ErrorLineGroup, new_group
+from dpiqa.cli.system import config, db, demo, doctor, local, processes
+from dpiqa.cli.train import commands
 from dpiqa.exit_codes import as_help
 
 HELP = """Blind image quality scores for very large image archives.
@@ -71,18 +58,18 @@ for module in (
     demo,
     local,
     submit,
-    watch,
+    follow,
     jobs,
     scores,
     doctor,
-    models,
+    cards,
     profiles,
     requirements,
     db,
     config,
     datasets,
     processes,
-    training,
+    commands,
     evaluate,
 ):
     module.register(app)

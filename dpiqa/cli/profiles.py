@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpiqa.cli import console, context, options
-from dpiqa.cli.app import command, new_group
+from dpiqa.cli.support import console, context, options
+from dpiqa.cli.support.groups import command, new_group
 
 if TYPE_CHECKING:
     from dpiqa.profiles import Profile

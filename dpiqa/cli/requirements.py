@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpiqa.cli import console, context, options
-from dpiqa.cli.app import command, new_group
-from dpiqa.cli.progress import counting
+from dpiqa.cli.support import console, context, options
+from dpiqa.cli.support.groups import command, new_group
+from dpiqa.cli.support.progress import counting
 from dpiqa.types import Direction
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def prepare(
 
 def list_all(as_json: options.Json = False) -> None:
     """List all versions of all requirements, with the direction of their scores."""
-    from dpiqa.cli.pages import walk
+    from dpiqa.cli.support.output import walk
     from dpiqa.storage.requirement_queries import list_requirements
 
     with context.database() as engine:

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-from dpiqa.cli.card_view import card_lines
+from dpiqa.cli.models.card_view import card_lines
 
 
 def read(document):

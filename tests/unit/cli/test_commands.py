@@ -5,9 +5,10 @@ import os
 
 import pytest
 
-from dpiqa.cli import checks, sources
-from dpiqa.cli.findings import Level
-from dpiqa.cli.watch import pace
+from dpiqa.cli.jobs.follow import pace
+from dpiqa.cli.support import targets
+from dpiqa.cli.system import checks
+from dpiqa.cli.system.findings import Level
 from dpiqa.doorbell import Queue
 from dpiqa.errors import ImageRejected, ObjectGone
 from dpiqa.objects.files import LocalFiles
@@ -151,8 +152,8 @@ def test_folders_are_searched_for_images(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "b" / "circle").symlink_to(tmp_path)
     (tmp_path / "b" / "gone.jpg").symlink_to(tmp_path / "nowhere")
-    places = sources.find_places([str(tmp_path), str(tmp_path / "notes.txt"), str(tmp_path / "a.webp")])
-    names = [ref.key.removeprefix(f"{tmp_path}/") for ref in sources.local_refs(places)]
+    places = targets.find_places([str(tmp_path), str(tmp_path / "notes.txt"), str(tmp_path / "a.webp")])
+    names = [ref.key.removeprefix(f"{tmp_path}/") for ref in targets.local_refs(places)]
     assert names == ["a.webp", "b/1.png", "b/2.JPG", "notes.txt"]
 
 

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dpiqa import errors
-from dpiqa.cli.app import ErrorLineGroup, new_group
+from dpiqa.cli.support.groups import ErrorLineGroup, new_group
 
 CODES = [
     (errors.StoreUnavailable("x"), 3),

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpiqa.addresses import parse_s3
-from dpiqa.cli import console, export
-from dpiqa.cli.addresses import parse_job_id, parse_percent
-from dpiqa.cli.progress import duration
-from dpiqa.cli.summary import percentiles
+from dpiqa.cli.scores.summary import percentiles
+from dpiqa.cli.support import console, output
+from dpiqa.cli.support.options import parse_job_id, parse_percent
+from dpiqa.cli.support.progress import duration
 from dpiqa.errors import InvalidRequest
 from dpiqa.text import sanitise
 from dpiqa.types import ItemState
@@ -67,7 +67,7 @@ def test_long_keys_are_not_cut_in_pipes(capsys):
 
 
 def test_csv_round_trip(tmp_path):
-    assert export.write_rows(tmp_path / "f.csv", COLUMNS, iter(ROWS)) == 3
+    assert output.write_rows(tmp_path / "f.csv", COLUMNS, iter(ROWS)) == 3
     with (tmp_path / "f.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert rows[0] == {"key": "'=1+1", "score": "0.1", "current": "True", "at": "2026-01-02T03:04:05+00:00"}
@@ -77,18 +77,18 @@ def test_csv_round_trip(tmp_path):
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_csv_cells_are_no_formulas(start):
-    assert export.guarded(f"{start}cmd") == f"'{start}cmd"
+    assert output.guarded(f"{start}cmd") == f"'{start}cmd"
 
 
 def test_jsonl(tmp_path):
-    export.write_rows(tmp_path / "f.jsonl", COLUMNS, ROWS)
+    output.write_rows(tmp_path / "f.jsonl", COLUMNS, ROWS)
     lines = [json.loads(line) for line in (tmp_path / "f.jsonl").read_text().splitlines()]
     assert [line["key"] for line in lines] == [row["key"] for row in ROWS]
 
 
 def test_parquet(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "_ROW_GROUP", 2)
-    export.write_rows(tmp_path / "f.parquet", COLUMNS, ROWS)
+    monkeypatch.setattr(output, "_ROW_GROUP", 2)
+    output.write_rows(tmp_path / "f.parquet", COLUMNS, ROWS)
     table = pyarrow.parquet.read_table(tmp_path / "f.parquet")
     assert table.column("score").to_pylist() == [0.1, None, -0.5]
     assert table.column("at").to_pylist() == [AT, None, AT]
@@ -96,9 +96,9 @@ def test_parquet(tmp_path, monkeypatch):
 
 
 def test_an_export_without_rows_has_its_columns(tmp_path):
-    export.write_rows(tmp_path / "f.parquet", COLUMNS, [])
+    output.write_rows(tmp_path / "f.parquet", COLUMNS, [])
     assert pyarrow.parquet.read_table(tmp_path / "f.parquet").column_names == list(COLUMNS)
-    export.write_rows(tmp_path / "f.csv", COLUMNS, [])
+    output.write_rows(tmp_path / "f.csv", COLUMNS, [])
     assert (tmp_path / "f.csv").read_text().strip() == "key,score,current,at"
 
 
@@ -111,7 +111,7 @@ def test_a_broken_export_leaves_the_old_file(tmp_path):
         raise InvalidRequest("the database went away")
 
     with pytest.raises(InvalidRequest):
-        export.write_rows(file, COLUMNS, rows())
+        output.write_rows(file, COLUMNS, rows())
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
 

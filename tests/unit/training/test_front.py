@@ -8,8 +8,10 @@ from rich.console import Console
 from support.training import STUDENT, make_set
 from typer.testing import CliRunner
 
-from dpiqa.cli import console, train_options, train_progress
 from dpiqa.cli.main import app
+from dpiqa.cli.support import console
+from dpiqa.cli.train import options as train_options
+from dpiqa.cli.train import progress as train_progress
 from dpiqa.errors import InvalidRequest
 from dpiqa.training.preparing import blocks, listening
 

@@ -1,0 +1,184 @@
+"""`dpiqa scores` and `dpiqa lookup`."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dpiqa.addresses import parse_s3
+from dpiqa.cli.scores import filters
+from dpiqa.cli.support import console, context, options
+from dpiqa.cli.support.console import percent
+from dpiqa.cli.support.groups import command
+from dpiqa.cli.support.options import parse_job_id
+from dpiqa.types import Band, Direction, ResultStatus
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from dpiqa.storage.pages import Page
+    from dpiqa.storage.scores import ScoreFilter, ScoreRow
+
+COLUMNS: dict[str, type] = {
+    "bucket": str,
+    "key": str,
+    "score": float,
+    "scale": str,
+    "percentile": float,
+    "band": str,
+    "model": str,
+    "stage": str,
+    "status": str,
+    "route": str,
+    "student_score": float,
+    "teacher_score": float,
+    "profile": str,
+    "etag": str,
+    "current": bool,
+    "job_id": str,
+    "updated_at": datetime,
+}
+
+
+class Order(StrEnum):
+    """Orders that have an index."""
+
+    LOWEST_FIRST = "score"
+    HIGHEST_FIRST = "-score"
+    OLDEST_FIRST = "updated"
+    NEWEST_FIRST = "-updated"
+
+
+Bucket = Annotated[str | None, typer.Option(help="Only this bucket.")]
+Prefix = Annotated[str | None, typer.Option(help="Only keys that begin with this.")]
+Min = Annotated[float | None, typer.Option("--min", help="Lowest score, itself included.")]
+Max = Annotated[float | None, typer.Option("--max", help="Highest score, itself included.")]
+Worst = Annotated[str | None, typer.Option(help="Only the worst share of what the other options choose, e.g. 5%.")]
+Best = Annotated[str | None, typer.Option(help="Only the best share, likewise.")]
+JobOption = Annotated[str | None, typer.Option("--job", help="Only images of this job.")]
+Model = Annotated[str | None, typer.Option("--model", "-m", help="Only scores of this model, or scorer id.")]
+Status = Annotated[ResultStatus | None, typer.Option(help="Only provisional or final scores.")]
+Bands = Annotated[
+    list[Band] | None,
+    typer.Option("--band", help="Only this band of the scorer's reference population. May be repeated."),
+]
+Sort = Annotated[
+    Order | None, typer.Option(help="score: lowest first; -score: highest first; updated, -updated: by time.")
+]
+Requirement = Annotated[
+    str | None,
+    typer.Option("--requirement", "-r", help="Only scores of jobs submitted with this requirement: NAME[@VERSION]."),
+]
+Address = Annotated[str, typer.Argument(help="s3://bucket/key", metavar="S3_ADDRESS", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(
+        app,
+        "scores",
+        "dpiqa scores --worst 5%",
+        "dpiqa scores --band bad --band poor --limit 100",
+        "dpiqa scores --bucket photos --prefix 2024/ --max 0.4 --output bad.csv",
+        "dpiqa scores --job 0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f --sort -score --limit 10 --json",
+    )(scores)
+    command(app, "lookup", "dpiqa lookup s3://photos/2024/001.jpg")(lookup)
+
+
+def scores(  # noqa: PLR0913 - one parameter per option
+    *,
+    bucket: Bucket = None,
+    prefix: Prefix = None,
+    minimum: Min = None,
+    maximum: Max = None,
+    worst: Worst = None,
+    best: Best = None,
+    band: Bands = None,
+    profile: options.ProfileName = None,
+    requirement: Requirement = None,
+    job: JobOption = None,
+    model: Model = None,
+    status: Status = None,
+    sort: Sort = None,
+    limit: options.Limit = None,
+    as_json: options.Json = False,
+    output: options.Output = None,
+) -> None:
+    """Show the scores that count: one for each image under a profile, worst first.
+
+    A score is MOS/100, nominally 0 to 1, higher is better, or on the scale of a requirement: each row says which.
+    Percentile and band compare it with the scorer's reference population (`dpiqa models show`), --worst and --best with
+    what the other options choose. Tables show 20 rows unless --limit says otherwise; JSON and files hold all.
+    """
+    from dpiqa.cli.support.output import check_output, deliver, rows_wanted
+    from dpiqa.storage.scores import ScoreFilter
+
+    if output:
+        check_output(output)
+    filters.check_range(minimum, maximum)
+    settings = context.settings()
+    chosen = ScoreFilter(
+        bucket=bucket,
+        prefix=prefix,
+        min=minimum,
+        max=maximum,
+        job=None if job is None else parse_job_id(job),
+        model=model,
+        status=status,
+    )
+    with context.database(settings) as engine:
+        chosen = replace(chosen, profile=filters.profile_id(engine, settings, chosen, profile, requirement))
+        direction = filters.direction(engine, str(chosen.profile))
+        chosen = filters.in_bands(engine, chosen, band or ())
+        chosen = filters.share(engine, chosen, worst, best, direction)
+        highest_first = bool(best) is (direction is Direction.HIGHER)
+        order = sort or (Order.HIGHEST_FIRST if highest_first else Order.LOWEST_FIRST)
+        console.note(f"scores under {chosen.profile}: {direction}")
+        rows = _rows(engine, chosen, order, rows_wanted(as_json=as_json, output=output, limit=limit))
+        deliver(rows, COLUMNS, as_json=as_json, output=output, limit=limit, line=(_NAMES, _cells))
+
+
+_NAMES = ("score", "percentile", "band", "image", "status", "by", "route", "student", "updated")
+
+
+def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
+    student = row["student_score"] if row["stage"] == "teacher" else None
+    where = f"s3://{row['bucket']}/{row['key']}"
+    meaning = percent(row["percentile"]), row["band"]
+    return row["score"], *meaning, where, row["status"], row["stage"], row["route"], student, row["updated_at"]
+
+
+def _rows(engine: "Engine", chosen: "ScoreFilter", order: Order, wanted: int | None) -> Iterator[dict[str, Any]]:
+    from dpiqa.cli.support.output import as_rows, walk
+    from dpiqa.storage import scores
+
+    def ask(connection: "Connection", rows: int, cursor: str | None) -> "Page[ScoreRow]":
+        return scores.scores(connection, chosen, sort=order.value, limit=rows, cursor=cursor)
+
+    return as_rows(list(COLUMNS), walk(engine, ask, wanted))
+
+
+def lookup(address: Address, as_json: options.Json = False) -> None:
+    """Show every score of one image: by which model, of which bytes, when, and which of them counts."""
+    from dpiqa.storage import scores
+
+    place = parse_s3(address)
+    with context.connection() as connection:
+        found = scores.lookup(connection, place.bucket, place.key)
+    if as_json:
+        console.print_json(found)
+        return
+    if found.deleted:
+        console.note(f"{place} has been deleted")
+    results = [
+        (o.profile, o.score, percent(o.percentile), o.band, o.status, o.stage, o.route, o.current)
+        for o in found.results
+    ]
+    names = ("profile", "score", "percentile", "band", "status", "by", "route", "current")
+    console.table(names, results, title="what counts")
+    columns = ("score", "scale", "scorer", "etag", "current", "scored", "job")
+    rows = [(o.score, o.scale, o.scorer_id, o.etag, o.current, o.scored_at, o.job_id) for o in found.scores]
+    console.table(columns, rows, title="every score")

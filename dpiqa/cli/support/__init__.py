@@ -1,0 +1,1 @@
+"""What the commands share: groups, options, terminal, output, progress, settings."""

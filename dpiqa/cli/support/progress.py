@@ -1,0 +1,70 @@
+"""Live progress on stderr, only on a terminal: in logs it would be noise."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dpiqa.cli.support.console import stderr
+from dpiqa.text import sanitise
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+def duration(seconds: float | None) -> str:
+    """`75` -> `1m 15s`; None -> `?`."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24}d {hours % 24}h"
+    if hours:
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
+
+
+@contextmanager
+def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show how many are done, the rate and the time left; yields `advance(done)`."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    console = stderr()
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        progress.add_task(what, total=total, rate="")
+        yield lambda done: _advance(progress, done)
+
+
+def _advance(progress: "Progress", done: int) -> None:
+    task = progress.tasks[0]
+    progress.update(task.id, advance=done, rate=f"{task.speed:.1f}/s" if task.speed else "")
+
+
+@contextmanager
+def downloading(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show bytes, rate and time left of one file; yields `update(done, total)`."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = stderr()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        shown = progress.add_task(sanitise(what), total=None)
+        yield lambda done, total: progress.update(shown, completed=done, total=total)

@@ -1,0 +1,70 @@
+"""`dpiqa db`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpiqa.cli.support import console, context, options
+from dpiqa.cli.support.groups import command, new_group
+from dpiqa.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from dpiqa.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = new_group("db", "The tables in Postgres.", ["dpiqa db upgrade"])
+    command(group, "upgrade", "dpiqa db upgrade")(upgrade)
+    command(group, "current", "dpiqa db current", "dpiqa db current --json")(current)
+    command(group, "revision", 'dpiqa db revision "A column for the camera"')(revision)
+    app.add_typer(group)
+
+
+def upgrade(as_json: options.Json = False) -> None:
+    """Create the tables, or bring them to this version. Idempotent; processes that start together take turns."""
+    from dpiqa.storage import schema
+
+    settings = context.settings()
+    before = _revision(settings)
+    schema.upgrade(settings.require_database_url())
+    after = _revision(settings)
+    if as_json:
+        console.print_json({"before": before, "now": after})
+    else:
+        console.note(
+            f"the tables are at {after}" + (", as before" if before == after else f" (were: {before or 'none'})")
+        )
+
+
+def current(as_json: options.Json = False) -> None:
+    """Show which version the tables have, and which this program needs. Ends with 1 when they differ."""
+    from dpiqa.storage import schema
+
+    with context.database(context.settings()) as engine:
+        state = schema.state(engine)
+    if as_json:
+        console.print_json({"current": state.current, "needed": state.needed})
+    else:
+        console.fields([("current", state.current or "none"), ("needed", state.needed)])
+    if not state.is_current:
+        console.warn("the tables are not those of this version: run `dpiqa db upgrade`")
+        raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def revision(message: Annotated[str, typer.Argument(help="What changes, in a few words.")]) -> None:
+    """Write the next migration (for developers): what differs between the program's tables and this database.
+
+    The database must be at the newest revision. Read the file and correct it by hand.
+    """
+    from dpiqa.storage import schema
+
+    file = schema.new_revision(context.settings().require_database_url(), message)
+    console.note(f"wrote {file}")
+
+
+def _revision(settings: "Settings") -> str | None:
+    from dpiqa.storage import schema
+
+    with context.database(settings) as engine:
+        return schema.current(engine)
