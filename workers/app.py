@@ -16,6 +16,7 @@ from celery import signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
 
+from dpiqa.broker import is_redis, require_no_eviction
 from dpiqa.errors import ConfigurationError
 from dpiqa.logs import configure_logging
 from dpiqa.pipeline.startup import or_refuse, serve_metrics, wait_for
@@ -23,7 +24,7 @@ from dpiqa.pipeline.worker import Room, open_room
 from dpiqa.settings import Settings, load_settings
 from dpiqa.types import Stage
 
-from .broker import make_celery, require_no_eviction
+from .broker import make_celery
 from .tasks import register
 
 log = structlog.get_logger()
@@ -58,7 +59,9 @@ def _prepare(sender: Any, **_: Any) -> None:
 
 def _opened(worker: Any) -> Room:
     _require_threads(worker)
-    wait_for(lambda: require_no_eviction(settings.require_broker_url()))
+    broker_url = settings.require_broker_url()
+    if is_redis(broker_url):
+        wait_for(lambda: require_no_eviction(broker_url))
     serve_metrics()
     return open_room(settings, _stage())
 

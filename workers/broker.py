@@ -1,8 +1,7 @@
-"""The broker's side of Celery: one set of connection settings for workers and doorbells; what Redis must be like."""
+"""Celery over Redis: one set of connection settings for workers and doorbells."""
 
 from typing import Any, ClassVar
 
-import redis
 from celery import Celery
 from celery.app.task import Task
 from celery.worker.request import Request
@@ -11,7 +10,6 @@ from kombu.entity import Queue as KombuQueue
 from kombu.utils.scheduling import sorted_cycle
 
 from dpiqa.doorbell import Queue
-from dpiqa.errors import BrokerUnavailable, ConfigurationError
 
 #: Seconds. A silent half-open link stalls a worker for 150 s with the defaults, 21 s with these.
 TRANSPORT_OPTIONS: dict[str, Any] = {
@@ -66,27 +64,6 @@ def _doorbell(name: str) -> KombuQueue:
     """
     exchange = Exchange(name)  # type: ignore[no-untyped-call]
     return KombuQueue(name, exchange, routing_key=name, no_ack=True)  # type: ignore[no-untyped-call]
-
-
-def require_no_eviction(broker_url: str) -> None:
-    """Raise `ConfigurationError` when this Redis may drop queued messages, `BrokerUnavailable` when it is away."""
-    if not broker_url.startswith(("redis://", "rediss://")):
-        return
-    try:
-        with redis.Redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=5) as client:
-            memory = client.info("memory")
-    except redis.AuthenticationError as error:
-        raise ConfigurationError(f"the broker refused us: {error}", hint="correct DPIQA_BROKER_URL") from None
-    except (redis.RedisError, OSError) as error:
-        raise BrokerUnavailable(f"the broker does not answer: {error}", hint="start Redis or Valkey") from None
-    except ValueError as error:
-        raise ConfigurationError(f"DPIQA_BROKER_URL is wrong: {error}", hint="correct it") from None
-    policy = memory.get("maxmemory_policy", "noeviction")
-    if memory.get("maxmemory", 0) and policy != "noeviction":
-        raise ConfigurationError(
-            f"this Redis evicts queued messages when it is full (maxmemory-policy {policy})",
-            hint="set maxmemory-policy noeviction, or use a Redis of its own",
-        )
 
 
 class UnacknowledgedRequest(Request):  # type: ignore[misc]  # Celery has no types

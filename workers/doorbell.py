@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import redis
 from kombu.exceptions import ChannelError, OperationalError
 
+from dpiqa.broker import broker_unavailable
 from dpiqa.doorbell import Queue, Task
-from dpiqa.errors import BrokerUnavailable
 
 from .broker import TRANSPORT_OPTIONS, make_celery
 
@@ -62,5 +62,4 @@ def _mapped() -> Iterator[None]:
     try:
         yield
     except (OperationalError, redis.RedisError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BrokerUnavailable(f"the broker does not answer: {first}", hint="start Redis or Valkey") from error
+        raise broker_unavailable(error) from error

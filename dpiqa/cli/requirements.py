@@ -119,11 +119,11 @@ def _workshop(settings: "Settings") -> "Iterator[tuple[Workshop, PairReader]]":
     from dpiqa.imaging.limits import Limits
     from dpiqa.imaging.pool import DecodePool
     from dpiqa.objects.files import LocalFiles
-    from dpiqa.pipeline.stores import s3_store
+    from dpiqa.objects.s3 import S3Store
     from dpiqa.requirements.builder import Workshop
     from dpiqa.requirements.pair_images import PairReader
 
-    reader = PairReader(s3_store(settings), LocalFiles())
+    reader = PairReader(S3Store.from_settings(settings), LocalFiles())
     limits = Limits.from_settings(settings)
     with context.database(settings) as engine, DecodePool(settings.decode_processes, limits) as decoder:
         yield Workshop(engine, decoder, settings), reader

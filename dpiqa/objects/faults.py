@@ -1,5 +1,11 @@
-"""One table: what each S3 error code means for us. Vendor errors become ours here and nowhere else."""
+"""One table of the error codes of S3 and SQS. Vendor errors become ours here and nowhere else.
 
+To add a code, add it to `FAULT_OF_CODE`. A `Fault` says what went wrong; `object_error`, `bucket_error` and
+`queue_error` say what follows from it for an object, a bucket and a queue.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Any
 
@@ -12,20 +18,25 @@ from botocore.exceptions import (
     ProfileNotFound,
     TokenRetrievalError,
 )
+from urllib3.exceptions import HTTPError
 
 from dpiqa.errors import ConfigurationError, DpiqaError, ImageRejected, ObjectGone, StoreUnavailable
 from dpiqa.types import Reason
 
+#: Every error that boto3 raises for a request: its own, and those of the connection and of a body that is read.
+VENDOR_ERRORS = (ClientError, BotoCoreError, HTTPError, OSError)
+
 
 class Fault(Enum):
-    """Whose fault it is, and so what happens next."""
+    """What went wrong."""
 
-    GONE = auto()  #: the object, version or bucket does not exist
-    DENIED = auto()  #: the store will not hand out this object
-    ARCHIVED = auto()  #: it must be restored first
-    CREDENTIALS = auto()  #: our keys are wrong: no image's fault, so images wait
-    REGION = auto()  #: we ask in the wrong place
-    UNAVAILABLE = auto()  #: the store is overloaded or away
+    GONE = auto()  #: the object, version, bucket or queue does not exist
+    DENIED = auto()  #: the service refuses this object, bucket or queue to us
+    ARCHIVED = auto()  #: the object must be restored first
+    CREDENTIALS = auto()  #: our keys are wrong; not the fault of an image, so images wait
+    EXPIRED = auto()  #: our keys are not valid at this moment; AWS's chain may fetch new ones
+    REGION = auto()  #: the request went to the wrong endpoint or region
+    UNAVAILABLE = auto()  #: the service is overloaded or unreachable, or failed in a way that we do not know
 
 
 FAULT_OF_CODE: dict[str, Fault] = {
@@ -44,15 +55,15 @@ FAULT_OF_CODE: dict[str, Fault] = {
     "KMS.DisabledException": Fault.DENIED,
     "KMS.NotFoundException": Fault.DENIED,
     "KMS.KMSInvalidStateException": Fault.DENIED,
-    "InvalidRequest": Fault.DENIED,  # encrypted with a key of the customer's that we do not have
+    "InvalidRequest": Fault.DENIED,  # encrypted with a customer's key that we do not have
     "InvalidObjectState": Fault.ARCHIVED,
     "InvalidAccessKeyId": Fault.CREDENTIALS,
     "SignatureDoesNotMatch": Fault.CREDENTIALS,
-    "ExpiredToken": Fault.CREDENTIALS,
+    "ExpiredToken": Fault.EXPIRED,
     "InvalidToken": Fault.CREDENTIALS,
-    "TokenRefreshRequired": Fault.CREDENTIALS,
-    "RequestTimeTooSkewed": Fault.CREDENTIALS,
-    "RequestExpired": Fault.CREDENTIALS,
+    "TokenRefreshRequired": Fault.EXPIRED,
+    "RequestTimeTooSkewed": Fault.EXPIRED,
+    "RequestExpired": Fault.EXPIRED,
     "AccountProblem": Fault.CREDENTIALS,
     "NotSignedUp": Fault.CREDENTIALS,
     "InvalidPayer": Fault.CREDENTIALS,
@@ -73,31 +84,78 @@ FAULT_OF_CODE: dict[str, Fault] = {
     "502": Fault.UNAVAILABLE,
     "503": Fault.UNAVAILABLE,
     "504": Fault.UNAVAILABLE,
+    # SQS
+    "AWS.SimpleQueueService.NonExistentQueue": Fault.GONE,
+    "QueueDoesNotExist": Fault.GONE,
+    "AccessDeniedException": Fault.DENIED,
+    "InvalidSecurity": Fault.DENIED,  # not over HTTPS, or not signed as the queue demands
+    "KmsAccessDenied": Fault.DENIED,
+    "KmsDisabled": Fault.DENIED,
+    "KmsInvalidKeyUsage": Fault.DENIED,
+    "KmsInvalidState": Fault.DENIED,
+    "KmsNotFound": Fault.DENIED,
+    "KmsOptInRequired": Fault.DENIED,
+    "InvalidClientTokenId": Fault.CREDENTIALS,
+    "InvalidAddress": Fault.REGION,  # the queue's URL is not of this endpoint
+    "KmsThrottled": Fault.UNAVAILABLE,
+    "OverLimit": Fault.UNAVAILABLE,  # too many messages in flight; they come back
+    "RequestThrottled": Fault.UNAVAILABLE,
+    "UnsupportedOperation": Fault.UNAVAILABLE,
+    # SQS refuses requests that this program never makes
+    "BatchEntryIdsNotDistinct": Fault.UNAVAILABLE,
+    "EmptyBatchRequest": Fault.UNAVAILABLE,
+    "InvalidAttributeName": Fault.UNAVAILABLE,
+    "InvalidBatchEntryId": Fault.UNAVAILABLE,
+    "TooManyEntriesInBatchRequest": Fault.UNAVAILABLE,
+    # overload, in the words of other AWS services: botocore's own list
+    "EC2ThrottledException": Fault.UNAVAILABLE,
+    "LimitExceededException": Fault.UNAVAILABLE,
+    "PriorRequestNotComplete": Fault.UNAVAILABLE,
+    "ProvisionedThroughputExceededException": Fault.UNAVAILABLE,
+    "RequestThrottledException": Fault.UNAVAILABLE,
+    "RequestTimeoutException": Fault.UNAVAILABLE,
+    "ThrottledException": Fault.UNAVAILABLE,
+    "TooManyRequestsException": Fault.UNAVAILABLE,
+    "TransactionInProgressException": Fault.UNAVAILABLE,
 }
-#: For codes that the table does not know. Any other status counts as the store's fault: to wait is always mendable,
-#: to reject an archive because of one odd gateway is not.
+#: For codes that the table does not know. Any other status counts as unavailable: waiting can always be undone,
+#: rejecting an archive because of one odd gateway cannot.
 _FAULT_OF_STATUS = {403: Fault.DENIED, 404: Fault.GONE}
-_CREDENTIAL_ERRORS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound, TokenRetrievalError)
-_CURES = {
-    Fault.CREDENTIALS: "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and the clock",
+#: Errors that botocore raises without an answer; all others of its errors count as unavailable.
+FAULT_OF_CLASS: dict[type[Exception], Fault] = {
+    NoCredentialsError: Fault.CREDENTIALS,
+    PartialCredentialsError: Fault.CREDENTIALS,
+    ProfileNotFound: Fault.CREDENTIALS,
+    TokenRetrievalError: Fault.CREDENTIALS,
+    ParamValidationError: Fault.GONE,  # a name that no bucket, or a key that no object can have
+}
+_CREDENTIALS_HINT = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and the clock"
+_HINTS = {
+    Fault.CREDENTIALS: _CREDENTIALS_HINT,
+    Fault.EXPIRED: _CREDENTIALS_HINT,
     Fault.REGION: "set AWS_REGION to the region of the bucket",
     Fault.UNAVAILABLE: "check DPIQA_S3_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3) and the network",
 }
 
 
+@contextmanager
+def translated(to_ours: Callable[[Exception], DpiqaError]) -> Iterator[None]:
+    """Raise `to_ours(error)` for every vendor error of the block. Other errors pass."""
+    try:
+        yield
+    except VENDOR_ERRORS as error:
+        raise to_ours(error) from None
+
+
 def fault_of(error: Exception) -> Fault:
-    """Classify a boto3 error, or any error of the connection."""
+    """Classify an error of boto3 or of its connection."""
     if isinstance(error, ClientError):
-        response: Any = error.response
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return FAULT_OF_CODE.get(_code(error)) or _FAULT_OF_STATUS.get(status, Fault.UNAVAILABLE)
-    if isinstance(error, ParamValidationError):
-        return Fault.GONE  # no bucket has such a name, no object such a key
-    return Fault.CREDENTIALS if isinstance(error, _CREDENTIAL_ERRORS) else Fault.UNAVAILABLE
+        return FAULT_OF_CODE.get(_code(error)) or _FAULT_OF_STATUS.get(_status(error), Fault.UNAVAILABLE)
+    return next((fault for kind, fault in FAULT_OF_CLASS.items() if isinstance(error, kind)), Fault.UNAVAILABLE)
 
 
 def object_error(error: Exception, bucket: str, key: str) -> DpiqaError:
-    """Say what an error met while reading one object means for that object."""
+    """Return our error for one that was raised while an object was read."""
     fault, text = fault_of(error), describe(error)
     if fault is Fault.GONE:
         return ObjectGone(f"s3://{bucket}/{key} is gone: {text}")
@@ -105,22 +163,46 @@ def object_error(error: Exception, bucket: str, key: str) -> DpiqaError:
         return ImageRejected(Reason.ACCESS_DENIED, f"the store refused to hand it out: {text}")
     if fault is Fault.ARCHIVED:
         return ImageRejected(Reason.ARCHIVED, "in an archive storage class; restore it first")
-    return StoreUnavailable(f"S3 does not hand out s3://{bucket}/{key}: {text}", hint=_CURES[fault])
+    return StoreUnavailable(f"S3 does not hand out s3://{bucket}/{key}: {text}", hint=_HINTS[fault])
 
 
 def bucket_error(error: Exception, bucket: str) -> DpiqaError:
-    """Say what an error met while listing a bucket means. Only an absent store is worth waiting for."""
+    """Return our error for one that was raised while a bucket was listed. Only an unavailable store is waited for."""
     fault, text = fault_of(error), describe(error)
     if fault is Fault.UNAVAILABLE:
-        return StoreUnavailable(f"S3 does not list bucket {bucket}: {text}", hint=_CURES[fault])
+        return StoreUnavailable(f"S3 does not list bucket {bucket}: {text}", hint=_HINTS[fault])
     if fault is Fault.GONE:
         return ConfigurationError(f"there is no bucket {bucket}", hint="check its name and DPIQA_S3_ENDPOINT_URL")
-    hint = _CURES.get(fault, f"grant s3:ListBucket on bucket {bucket}")
+    hint = _HINTS.get(fault, f"grant s3:ListBucket on bucket {bucket}")
     return ConfigurationError(f"bucket {bucket} cannot be listed: {text}", hint=hint)
 
 
+def account_error(error: Exception) -> DpiqaError:
+    """Return our error for one that was raised while all buckets of an account were listed."""
+    fault, text = fault_of(error), describe(error)
+    if fault is Fault.UNAVAILABLE:
+        return StoreUnavailable(f"S3 does not answer: {text}", hint=_HINTS[fault])
+    return ConfigurationError(f"S3 refuses our requests: {text}", hint=_HINTS.get(fault, "grant s3:ListAllMyBuckets"))
+
+
+def queue_error(error: Exception, url: str) -> DpiqaError:
+    """Return our error for one that was raised by a request to an SQS queue.
+
+    Only a refusal by SQS itself is a wrong configuration. What the connection, a gateway (an answer without a code of
+    its own) or AWS's credentials chain says is waited for.
+    """
+    by_sqs = isinstance(error, ClientError) and not _code(error).isdigit()
+    fault = FAULT_OF_CODE.get(_code(error), Fault.UNAVAILABLE) if by_sqs else Fault.UNAVAILABLE
+    if fault is Fault.GONE:
+        return ConfigurationError(f"there is no queue {url}", hint="check DPIQA_QUEUE_URL")
+    if fault in (Fault.DENIED, Fault.CREDENTIALS, Fault.REGION):
+        hint = "check DPIQA_QUEUE_URL and that our keys may receive and delete its messages"
+        return ConfigurationError(f"the queue refuses our requests: {describe(error)}", hint=hint)
+    return StoreUnavailable(f"SQS does not answer: {describe(error)}", hint="check DPIQA_SQS_ENDPOINT_URL")
+
+
 def describe(error: Exception) -> str:
-    """One line, without the request and its secrets."""
+    """Describe an error in one line of at most 300 characters, without the request and its secrets."""
     if isinstance(error, ClientError):
         response: Any = error.response
         text = f"{_code(error)} {response.get('Error', {}).get('Message', '')}"
@@ -129,6 +211,12 @@ def describe(error: Exception) -> str:
     return " ".join(text.split())[:300]
 
 
-def _code(error: ClientError) -> str:
+def _code(error: Exception) -> str:
+    """Return the code of a `ClientError`, without the namespace that some servers put before it."""
+    response: Any = getattr(error, "response", {})
+    return str(response.get("Error", {}).get("Code", "")).rpartition("#")[2]
+
+
+def _status(error: ClientError) -> int:
     response: Any = error.response
-    return str(response.get("Error", {}).get("Code", ""))
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

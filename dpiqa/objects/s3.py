@@ -1,132 +1,125 @@
-"""S3, and what speaks its language (Ceph, MinIO, moto), by boto3."""
+"""S3 and the servers that speak its protocol (Ceph, MinIO, moto), by boto3."""
 
 import contextlib
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
-import boto3
-import tenacity
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import SecretStr
-from urllib3.exceptions import HTTPError
 
-from dpiqa.errors import ConfigurationError, ImageRejected, ObjectChanged, StoreUnavailable
-from dpiqa.objects.faults import bucket_error, describe, object_error
+from dpiqa.errors import ImageRejected, ObjectChanged, StoreUnavailable
+from dpiqa.objects.aws import make_client
+from dpiqa.objects.faults import VENDOR_ERRORS, Fault, account_error, bucket_error, fault_of, object_error, translated
 from dpiqa.objects.store import Fetched
+from dpiqa.retries import OBJECT_REQUEST
+from dpiqa.settings import Settings
 from dpiqa.types import ImageRef, Reason
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from urllib3 import HTTPResponse
 
-_VENDOR_ERRORS = (ClientError, BotoCoreError, HTTPError, OSError)
 _PAGE = 1000  #: objects; S3's own maximum
-_Page = tuple[list[ImageRef], str | None]  #: objects, and the key to go on after; None at the end
-_CONNECT_SECONDS, _READ_SECONDS, _TOTAL_SECONDS = 5, 10, 60
-#: The largest image there may be (64 MB) in this time is half a megabyte a second; less counts as a store that hangs.
+_Page = tuple[list[ImageRef], str | None]  #: objects, and the key to start after for the next page; None at the end
+_CONNECT_SECONDS, _READ_SECONDS = 5, 10
+#: The largest image that is accepted (64 MB) in this time is half a megabyte a second; less counts as a store that
+#: hangs.
 _BODY_SECONDS = 120.0
-_RETRYING = tenacity.Retrying(
-    retry=tenacity.retry_if_exception_type(StoreUnavailable),
-    stop=tenacity.stop_after_attempt(3) | tenacity.stop_after_delay(_TOTAL_SECONDS),
-    wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
-    reraise=True,
-)
-
-
-def make_client(
-    *,
-    endpoint_url: str | None = None,
-    region: str | None = None,
-    access_key_id: SecretStr | None = None,
-    secret_access_key: SecretStr | None = None,
-    connections: int = 16,
-) -> "S3Client":
-    """Make a thread-safe client. Without keys, AWS's own chain finds them; `connections` bounds open sockets.
-
-    boto3 retries nothing itself: its retries do not cover reading the body, so `S3Store` retries both together.
-    Raises `ConfigurationError`.
-    """
-    config = Config(
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": 1},
-        max_pool_connections=connections,
-        s3={"addressing_style": "path" if endpoint_url else "auto"},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    keys: dict[str, Any] = {}
-    if access_key_id and secret_access_key:
-        keys = {
-            "aws_access_key_id": access_key_id.get_secret_value(),
-            "aws_secret_access_key": secret_access_key.get_secret_value(),
-        }
-    try:
-        session = boto3.session.Session(region_name=region, **keys)
-        return session.client("s3", endpoint_url=endpoint_url, config=config)
-    except (BotoCoreError, ValueError) as error:
-        raise ConfigurationError(
-            f"no S3 client: {describe(error)}", hint="check DPIQA_S3_ENDPOINT_URL, AWS_REGION and AWS_PROFILE"
-        ) from None
 
 
 class S3Store:
-    """The `ObjectStore` on S3. `body_seconds`: how long one object's bytes may take."""
+    """The `ObjectStore` on S3. `body_seconds`: limit for reading the bytes of one object."""
 
     def __init__(self, client: "S3Client", body_seconds: float = _BODY_SECONDS) -> None:
         self._client, self._body_seconds = client, body_seconds
+
+    @classmethod
+    def from_settings(cls, settings: Settings, body_seconds: float = _BODY_SECONDS) -> Self:
+        """Return the store of all buckets, with a socket per fetch thread. Raises `ConfigurationError`."""
+        config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            # boto3 retries nothing: its retries do not cover reading the body, so `OBJECT_REQUEST` covers both.
+            retries={"mode": "standard", "total_max_attempts": 1},
+            max_pool_connections=settings.fetch_threads + 4,  # listings beside the fetches
+            s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        return cls(make_client("s3", settings, config), body_seconds)
 
     def list(self, bucket: str, prefix: str, start_after: str | None = None) -> Iterator[list[ImageRef]]:
         """See `ObjectStore.list`."""
         after: str | None = start_after or ""
         while after is not None:
-            page, after = _RETRYING(self._page, bucket, prefix, after)
+            page, after = OBJECT_REQUEST(self._page, bucket, prefix, after)
             if page:
                 yield page
 
     def get(self, ref: ImageRef, max_bytes: int) -> Fetched:
-        """See `ObjectStore.get`. Reading a body that breaks off is retried as a whole."""
-        return _RETRYING(self._get, ref, max_bytes)
+        """See `ObjectStore.get`. A body that breaks off is read again as a whole."""
+        return OBJECT_REQUEST(self._get, ref, max_bytes)
 
     def head(self, bucket: str, key: str, version_id: str | None = None) -> ImageRef:
         """See `ObjectStore.head`."""
-        return _RETRYING(self._head, bucket, key, version_id)
+        return OBJECT_REQUEST(self._head, bucket, key, version_id)
+
+    def bucket_names(self) -> Sequence[str] | None:
+        """Return the names of all buckets; None where the credentials may not list them.
+
+        Raises `StoreUnavailable`, `ConfigurationError`.
+        """
+        try:
+            response = self._client.list_buckets()
+        except VENDOR_ERRORS as error:
+            if fault_of(error) is Fault.DENIED:
+                return None
+            raise account_error(error) from None
+        return [bucket["Name"] for bucket in response.get("Buckets", [])]
 
     def _page(self, bucket: str, prefix: str, after: str) -> _Page:
-        try:
-            answer = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=after, MaxKeys=_PAGE)
-        except _VENDOR_ERRORS as error:
-            raise bucket_error(error, bucket) from None
-        found = answer.get("Contents", [])
-        page = [_listed(bucket, item) for item in found if not _is_folder_marker(item)]
-        return page, found[-1]["Key"] if found and answer.get("IsTruncated") else None
+        with translated(partial(bucket_error, bucket=bucket)):
+            response = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=after, MaxKeys=_PAGE)
+        entries: Any = response.get("Contents", [])
+        page = [
+            ImageRef(
+                bucket=bucket,
+                key=entry["Key"],
+                etag=entry["ETag"].strip('"'),
+                size=entry["Size"],
+                last_modified=entry.get("LastModified"),
+            )
+            for entry in entries
+            if entry["Size"] or not entry["Key"].endswith("/")  # consoles create empty objects named like folders
+        ]
+        return page, entries[-1]["Key"] if entries and response.get("IsTruncated") else None
 
     def _head(self, bucket: str, key: str, version_id: str | None) -> ImageRef:
-        try:
-            answer: Any = self._client.head_object(Bucket=bucket, Key=key, **_version(version_id))
-        except _VENDOR_ERRORS as error:
-            raise object_error(error, bucket, key) from None
-        return _described(bucket, key, answer)
+        with translated(partial(object_error, bucket=bucket, key=key)):
+            response: Any = self._client.head_object(Bucket=bucket, Key=key, **_version(version_id))
+        return _to_ref(bucket, key, response)
 
     def _get(self, ref: ImageRef, max_bytes: int) -> Fetched:
-        try:
-            answer: Any = self._client.get_object(Bucket=ref.bucket, Key=ref.key, **_version(ref.version_id))
-            with answer["Body"] as body:
-                now = _described(ref.bucket, ref.key, answer)
-                _check_header(ref, now, max_bytes)
+        with translated(partial(object_error, bucket=ref.bucket, key=ref.key)):
+            response: Any = self._client.get_object(Bucket=ref.bucket, Key=ref.key, **_version(ref.version_id))
+            with response["Body"] as body:
+                current = _to_ref(ref.bucket, ref.key, response)
+                _check_header(ref, current, max_bytes)
                 data = _read(body, self._body_seconds)
-        except _VENDOR_ERRORS as error:
-            raise object_error(error, ref.bucket, ref.key) from None
-        if len(data) != now.size:
-            raise StoreUnavailable(f"S3 sent {len(data)} of {now.size} bytes of s3://{ref.bucket}/{ref.key}")
-        return Fetched(data=data, etag=now.etag, version_id=now.version_id, last_modified=now.last_modified)
+        if len(data) != current.size:
+            raise StoreUnavailable(f"S3 sent {len(data)} of {current.size} bytes of s3://{ref.bucket}/{ref.key}")
+        return Fetched(data=data, etag=current.etag, version_id=current.version_id, last_modified=current.last_modified)
 
 
 def _read(body: "HTTPResponse", seconds: float) -> bytes:
-    """Read a body whole. One that trickles never meets the socket's time-out: it is cut off after `seconds`."""
-    timer = threading.Timer(seconds, _cut_off, (body,))
+    """Read a whole body. One that trickles never reaches the socket's time-out: it is cut off after `seconds`."""
+
+    def cut_off() -> None:
+        with contextlib.suppress(ValueError, RuntimeError):  # the body was read to its end at this very moment
+            body.shutdown()
+
+    timer = threading.Timer(seconds, cut_off)
     timer.daemon = True
     timer.start()
     try:
@@ -136,46 +129,27 @@ def _read(body: "HTTPResponse", seconds: float) -> bytes:
         timer.cancel()
 
 
-def _cut_off(body: "HTTPResponse") -> None:
-    with contextlib.suppress(ValueError, RuntimeError):  # read to its end in this very moment
-        body.shutdown()
-
-
-def _check_header(asked: ImageRef, now: ImageRef, max_bytes: int) -> None:
+def _check_header(requested: ImageRef, current: ImageRef, max_bytes: int) -> None:
     """Decide before the body is read. Raises `ObjectChanged`, `ImageRejected`."""
-    if asked.etag and asked.etag != now.etag:
-        raise ObjectChanged(f"s3://{asked.bucket}/{asked.key} was overwritten", current=now)
-    if not now.size:
+    if requested.etag and requested.etag != current.etag:
+        raise ObjectChanged(f"s3://{requested.bucket}/{requested.key} was overwritten", current=current)
+    if not current.size:
         raise ImageRejected(Reason.EMPTY, "the object has no bytes")
-    if now.size > max_bytes:
-        raise ImageRejected(Reason.TOO_MANY_BYTES, f"{now.size} bytes, at most {max_bytes}")
+    if current.size > max_bytes:
+        raise ImageRejected(Reason.TOO_MANY_BYTES, f"{current.size} bytes, at most {max_bytes}")
 
 
-def _described(bucket: str, key: str, answer: Any) -> ImageRef:
-    version_id = answer.get("VersionId")
+def _to_ref(bucket: str, key: str, response: Any) -> ImageRef:
+    """Return the ref of an object from the response to HeadObject or GetObject."""
+    version_id = response.get("VersionId")
     return ImageRef(
         bucket=bucket,
         key=key,
-        etag=answer["ETag"].strip('"'),
+        etag=response["ETag"].strip('"'),
         version_id=version_id if version_id != "null" else None,
-        size=answer["ContentLength"],
-        last_modified=answer.get("LastModified"),
+        size=response["ContentLength"],
+        last_modified=response.get("LastModified"),
     )
-
-
-def _listed(bucket: str, item: Any) -> ImageRef:
-    return ImageRef(
-        bucket=bucket,
-        key=item["Key"],
-        etag=item["ETag"].strip('"'),
-        size=item["Size"],
-        last_modified=item.get("LastModified"),
-    )
-
-
-def _is_folder_marker(item: Any) -> bool:
-    """Consoles create empty objects named like folders."""
-    return bool(item["Key"].endswith("/") and not item["Size"])
 
 
 def _version(version_id: str | None) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from dpiqa.errors import (
     StoreUnavailable,
 )
 from dpiqa.objects.store import ObjectStore
+from dpiqa.retries import retry_transaction
 from dpiqa.settings import Settings
-from dpiqa.storage.engine import retrying, transaction
+from dpiqa.storage.engine import transaction
 from dpiqa.storage.feed import ring_now
 from dpiqa.storage.images import add_images
 from dpiqa.storage.jobs import Job, fail_listing, finish_listing, read_keys, save_cursor, start_listing
@@ -38,7 +39,7 @@ def expand(
     ends, and the feeder rings again.
     """
     try:
-        job = retrying(lambda: _start(engine, job_id, settings))
+        job = retry_transaction(lambda: _start(engine, job_id, settings))
         if job is not None:
             _list(engine, store, doorbell, job, settings, stopping)
     except (DatabaseUnavailable, StoreUnavailable) as error:
@@ -65,12 +66,12 @@ def _list(
         for cursor, page in _pages(engine, store, job, settings):
             if stopping.is_set():
                 return
-            ring_score(doorbell, retrying(partial(_add, engine, job, page, cursor, settings)))
+            ring_score(doorbell, retry_transaction(partial(_add, engine, job, page, cursor, settings)))
     except ConfigurationError as error:
         log.warning("listing_failed", job=str(job.id), error=str(error))
-        retrying(partial(_fail, engine, job, str(error)))
+        retry_transaction(partial(_fail, engine, job, str(error)))
         return
-    retrying(partial(_finish, engine, job))
+    retry_transaction(partial(_finish, engine, job))
 
 
 def _pages(engine: Engine, store: ObjectStore, job: Job, settings: Settings) -> Iterator[tuple[str, list[ImageRef]]]:
@@ -109,7 +110,7 @@ def listed_pages(engine: Engine, store: ObjectStore, job: Job, threads: int) -> 
     """
     after = int(job.cursor or 0)
     with ThreadPoolExecutor(threads, thread_name_prefix="head") as pool:
-        while page := retrying(partial(_read, engine, job, after)):
+        while page := retry_transaction(partial(_read, engine, job, after)):
             after = page[-1][0]
             yield str(after), list(pool.map(partial(look_up, store, job.bucket), [key for _, key in page]))
 

@@ -15,6 +15,7 @@ from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import Scorer
 from dpiqa.models.choice import ModelChoice
+from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.store import ObjectStore
 from dpiqa.pipeline.chunk import Machinery
 from dpiqa.pipeline.device import Device
@@ -24,7 +25,6 @@ from dpiqa.pipeline.pipeline import Pipeline
 from dpiqa.pipeline.preparer import Preparer
 from dpiqa.pipeline.scorer_loading import batch_size, load_chosen
 from dpiqa.pipeline.startup import require_schema, wait_for
-from dpiqa.pipeline.stores import s3_store
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import make_engine, transaction
@@ -84,7 +84,7 @@ def open_room(settings: Settings, stage: Stage) -> Room:
     shelf = _shelf(settings, stage, engine)
     scorer_id = _load_default(settings, shelf, stage)
     doorbell = load_doorbell(settings)
-    store = s3_store(settings)
+    store = S3Store.from_settings(settings)
     decoder = DecodePool(settings.decode_processes, Limits.from_settings(settings))
     preparer = Preparer(
         store,

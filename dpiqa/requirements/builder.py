@@ -14,8 +14,9 @@ from dpiqa.models.cards import find_card, verify, weights_path
 from dpiqa.pipeline.preparer import Decoder
 from dpiqa.requirement import Pair, Preparation, PreparedRequirement, RequirementRequest
 from dpiqa.requirements.pair_images import PairImages, PairReader, read_images
+from dpiqa.retries import retry_transaction
 from dpiqa.settings import Settings
-from dpiqa.storage.engine import retrying, transaction
+from dpiqa.storage.engine import transaction
 from dpiqa.storage.requirements import (
     Requirement,
     add_requirement,
@@ -115,7 +116,7 @@ class Workshop:
             with transaction(self.engine) as c:
                 return ask(c)
 
-        return retrying(once)
+        return retry_transaction(once)
 
 
 def create(

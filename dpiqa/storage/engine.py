@@ -1,22 +1,15 @@
 """Database engine, transactions, advisory locks, and the one place where SQLAlchemy's errors become ours."""
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import TypeVar
 
-import structlog
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_never, wait_random_exponential
 
 from dpiqa.errors import ConfigurationError, DatabaseUnavailable, DpiqaError
 from dpiqa.urls import normalise_database_url
-
-log = structlog.get_logger()
-T = TypeVar("T")
 
 _HINT_DOWN = "is Postgres running, and does DPIQA_DATABASE_URL point at it?"
 _HINT_URL = "DPIQA_DATABASE_URL=postgresql://user:password@host:5432/database"
@@ -74,26 +67,6 @@ def translated() -> Iterator[None]:
         if ours is None:
             raise
         raise ours from error
-
-
-def retrying(fn: Callable[[], T], *, attempts: int | None = 5, wait_seconds: float = 10.0) -> T:
-    """Call `fn` again while the database is unavailable or picked it as a deadlock's victim.
-
-    `fn` must hold a whole transaction. `attempts=None` tries for ever; waits are random and grow up to `wait_seconds`.
-    """
-    policy = Retrying(
-        retry=retry_if_exception_type(DatabaseUnavailable),
-        stop=stop_never if attempts is None else stop_after_attempt(attempts),
-        wait=wait_random_exponential(multiplier=0.05, max=wait_seconds),
-        before_sleep=lambda state: log.warning("database_retry", attempt=state.attempt_number, why=str(_why(state))),
-        reraise=True,
-    )
-    return policy(fn)
-
-
-def _why(state: object) -> BaseException | None:
-    outcome = getattr(state, "outcome", None)
-    return outcome.exception() if outcome is not None else sys.exc_info()[1]
 
 
 def _ours(error: DBAPIError | PoolTimeoutError) -> DpiqaError | None:

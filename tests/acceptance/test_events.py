@@ -4,8 +4,8 @@ import pytest
 from support.photos import jpeg, png
 
 from dpiqa.models.choice import ModelChoice
+from dpiqa.objects.s3 import S3Store
 from dpiqa.pipeline.local_run import score_objects
-from dpiqa.pipeline.stores import s3_store
 
 
 def test_events_become_scores(system, s3):
@@ -27,7 +27,7 @@ def test_the_queue_and_this_process_give_the_same_scores(system, s3):
     system.worker("student")
     system.worker("teacher")
     system.wait(lambda: system.ended() == 12, "12 ended items")
-    store = s3_store(system.settings)
+    store = S3Store.from_settings(system.settings)
     refs = [ref for page in store.list(s3.name, "") for ref in page]
     rows = score_objects(store, refs, choice=ModelChoice(model="brightness"), settings=system.settings)
     here = {row.ref.key: row.score for row in rows}

@@ -5,8 +5,8 @@ from support.photos import jpeg
 from support.promptiqa import write_tiny_promptiqa
 
 from dpiqa.doorbell import Queue
+from dpiqa.objects.s3 import S3Store
 from dpiqa.pipeline.local_run import score_objects
-from dpiqa.pipeline.stores import s3_store
 from dpiqa.requirement import Pair, RequirementRequest
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import create_job
@@ -42,7 +42,7 @@ def test_checked_by_the_sweepers_ring_and_scored_by(make_system, tmp_path, s3):
     assert len(rows) == len(LEVELS)
     (scale,) = {row.card["score_scale"] for row in system.rows("SELECT card FROM scorers")}
     assert "lower is better" in scale
-    store = s3_store(system.settings)
+    store = S3Store.from_settings(system.settings)
     refs = [ref for page in store.list(s3.name, "photos/") for ref in page]
     here = score_objects(store, refs, choice=profile.student, settings=system.settings)
     queued = dict(system.rows("SELECT key, score FROM results"))

@@ -1,4 +1,4 @@
-"""A folder of the local disk as an object store: `dpiqa score PATH` takes the same road as S3."""
+"""A folder of the local disk as an object store, for tests of the pipeline that need no S3."""
 
 import os
 import stat

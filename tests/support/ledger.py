@@ -8,10 +8,11 @@ from dpiqa.doorbell import Queue
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.profiles import Cutoff, Profile
+from dpiqa.retries import retry_transaction
 from dpiqa.routing import decide
 from dpiqa.storage import feed, leases, record
 from dpiqa.storage.counts import read_counts
-from dpiqa.storage.engine import retrying, transaction
+from dpiqa.storage.engine import transaction
 from dpiqa.storage.images import add_images
 from dpiqa.storage.job_queries import get_job
 from dpiqa.storage.jobs import create_job, ensure_watch, finish_listing, start_listing
@@ -67,7 +68,7 @@ class Ledger:
             with transaction(self.engine) as c:
                 return function(c, *args, **kwargs)
 
-        return retrying(once, attempts=20)
+        return retry_transaction(once, attempts=20)
 
     def sql(self, statement, **values):
         with transaction(self.engine) as c:

@@ -82,10 +82,10 @@ def submit(
 
 def _look(settings: "Settings", address: S3Address) -> None:
     """Raise `ConfigurationError` for a bucket that is not there. An S3 that does not answer is a warning only."""
-    from dpiqa.pipeline.stores import s3_store
+    from dpiqa.objects.s3 import S3Store
 
     try:
-        found = next(iter(s3_store(settings).list(address.bucket, address.key)), None)
+        found = next(iter(S3Store.from_settings(settings).list(address.bucket, address.key)), None)
     except StoreUnavailable as error:
         console.warn(f"{error.message}; the job waits until the workers reach S3")
         return

@@ -73,12 +73,12 @@ def _fetch(settings: "Settings", target: str) -> bytes:
     """Return the image's bytes. Raises `ImageRejected`, `ObjectGone`, `StoreUnavailable`."""
     from dpiqa.addresses import is_s3, parse_s3
     from dpiqa.objects.files import LocalFiles
-    from dpiqa.pipeline.stores import s3_store
+    from dpiqa.objects.s3 import S3Store
 
     if is_s3(target):
         address = parse_s3(target)
         ref = ImageRef(bucket=address.bucket, key=address.key, etag="")
-        return s3_store(settings).get(ref, settings.max_image_bytes).data
+        return S3Store.from_settings(settings).get(ref, settings.max_image_bytes).data
     ref = ImageRef(bucket="", key=str(Path(target).expanduser()), etag="")
     return LocalFiles().get(ref, settings.max_image_bytes).data
 

@@ -191,13 +191,13 @@ class _Work:
 def _find_work(settings: "Settings", targets: Sequence[str], limit: int | None) -> _Work:
     from dpiqa.cli.support import targets as sources_
     from dpiqa.objects.files import LocalFiles
-    from dpiqa.pipeline.stores import s3_store
+    from dpiqa.objects.s3 import S3Store
 
     places = sources_.find_places(targets)
     addresses = [place.address for place in places if place.address]
     if not addresses:
         found = sources_.local_refs(places)[:limit]
         return _Work(found, len(found), LocalFiles())
-    store = s3_store(settings)
+    store = S3Store.from_settings(settings)
     refs = (ref for address in addresses for ref in sources_.s3_refs(store, address))
     return _Work(islice(refs, limit), limit, store)

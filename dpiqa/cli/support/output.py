@@ -179,7 +179,8 @@ _PAGE = 1000  # rows; the largest page there is
 
 def walk(engine: "Engine", ask: "Callable[[Connection, int, str | None], Page[T]]", limit: int | None) -> Iterator[T]:
     """Yield rows page by page: all, or the first `limit`. `ask(connection, rows, cursor)` reads a page."""
-    from dpiqa.storage.engine import retrying, transaction
+    from dpiqa.retries import retry_transaction
+    from dpiqa.storage.engine import transaction
 
     left, cursor = limit, None
 
@@ -188,7 +189,7 @@ def walk(engine: "Engine", ask: "Callable[[Connection, int, str | None], Page[T]
             return ask(connection, _PAGE if left is None else min(left, _PAGE), cursor)
 
     while left is None or left > 0:
-        page = retrying(read, attempts=1 if cursor is None else 5)  # what never worked is reported at once
+        page = retry_transaction(read, attempts=1 if cursor is None else 5)  # what never worked is reported at once
         yield from page.rows
         cursor = page.next_cursor
         if cursor is None:

@@ -5,20 +5,16 @@ they need is imported here at once: two threads that import one package at the s
 """
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import redis
-from boto3.session import Session
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from sqlalchemy import text
 
+from dpiqa.broker import is_redis, require_no_eviction
 from dpiqa.cli.support import context
 from dpiqa.cli.system.findings import Finding, fail, ok, warn
-from dpiqa.errors import BrokerUnavailable, ConfigurationError, DpiqaError, StoreUnavailable
-from dpiqa.objects.faults import Fault, bucket_error, describe, fault_of
-from dpiqa.objects.s3 import make_client
-from dpiqa.pipeline.stores import s3_store
+from dpiqa.errors import DpiqaError
+from dpiqa.objects.s3 import S3Store
+from dpiqa.objects.sqs import EventsQueue
 from dpiqa.storage import schema
 from dpiqa.storage import workers as storage_workers
 from dpiqa.storage.job_queries import list_jobs
@@ -28,9 +24,6 @@ from dpiqa.urls import mask_url
 
 if TYPE_CHECKING:
     from dpiqa.settings import Settings
-
-
-_SECONDS = 5  # for a server to answer
 
 
 def database(settings: "Settings") -> Finding:
@@ -64,40 +57,25 @@ def requirements(settings: "Settings") -> Finding:
 def broker(settings: "Settings") -> Finding:
     """Whether Redis answers, and keeps what it is given."""
     url = settings.require_broker_url()
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        return warn("broker", f"{mask_url(url)} is no Redis: not checked", "see that it answers")
-    try:
-        with redis.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS) as client:
-            answer: Any = client.info()
-    except redis.AuthenticationError as error:
-        raise ConfigurationError(f"the broker refused us: {error}", hint="correct DPIQA_BROKER_URL") from error
-    except (redis.RedisError, OSError) as error:
-        hint = "start Redis or Valkey, or correct DPIQA_BROKER_URL"
-        raise BrokerUnavailable(f"the broker does not answer: {error}", hint=hint) from error
-    except ValueError as error:
-        raise ConfigurationError(f"DPIQA_BROKER_URL is wrong: {error}", hint="redis://:password@host:6379/0") from error
-    return _judge_broker(answer, mask_url(url))
-
-
-def _judge_broker(info: dict[str, Any], where: str) -> Finding:
-    policy = info.get("maxmemory_policy", "noeviction")
-    if info.get("maxmemory", 0) and policy != "noeviction":
-        message = f"it drops queued messages when full (maxmemory-policy {policy})"
-        return fail("broker", message, "set maxmemory-policy noeviction, or use a Redis of its own")
-    version = info.get("valkey_version") or info.get("redis_version", "?")
-    return ok("broker", f"{'Valkey' if 'valkey_version' in info else 'Redis'} {version} at {where}, policy {policy}")
+    if not is_redis(url):
+        return warn("broker", f"{mask_url(url)} is not a Redis: not checked", "check that it answers")
+    info = require_no_eviction(url)
+    return ok("broker", f"{info.product} {info.version} at {mask_url(url)}, policy {info.eviction_policy}")
 
 
 def s3(settings: "Settings") -> Finding:
     """Whether S3 answers, and lists the buckets of the latest jobs."""
     where = settings.s3_endpoint_url or f"AWS, {settings.aws_region}"
+    store = S3Store.from_settings(settings)
     buckets = _known_buckets(settings)
-    if not buckets:
-        return _any_s3(settings, where)
-    store = s3_store(settings)
-    for bucket in buckets:
-        next(iter(store.list(bucket, "")), None)
-    return ok("S3", f"{where} lists {', '.join(buckets)}")
+    if buckets:
+        for bucket in buckets:
+            next(iter(store.list(bucket, "")), None)
+        return ok("S3", f"{where} lists {', '.join(buckets)}")
+    names = store.bucket_names()
+    if names is None:
+        return ok("S3", f"{where} answers, and does not let us list all buckets, which is fine")
+    return ok("S3", f"{where} answers, {len(names)} bucket(s)")
 
 
 def _known_buckets(settings: "Settings") -> list[str]:
@@ -109,45 +87,12 @@ def _known_buckets(settings: "Settings") -> list[str]:
         return []
 
 
-def _any_s3(settings: "Settings", where: str) -> Finding:
-
-    client = make_client(
-        endpoint_url=settings.s3_endpoint_url,
-        region=settings.aws_region,
-        access_key_id=settings.aws_access_key_id,
-        secret_access_key=settings.aws_secret_access_key,
-    )
-    try:
-        count = len(client.list_buckets().get("Buckets", []))
-    except (ClientError, BotoCoreError, OSError) as error:
-        if fault_of(error) is Fault.DENIED:
-            return ok("S3", f"{where} answers, and does not let us list all buckets, which is fine")
-        if fault_of(error) is Fault.UNAVAILABLE:
-            hint = "check DPIQA_S3_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3) and the network"
-            raise StoreUnavailable(f"S3 does not answer: {describe(error)}", hint=hint) from error
-        hint = bucket_error(error, "").hint
-        raise ConfigurationError(f"S3 refuses us: {describe(error)}", hint=hint) from error
-    return ok("S3", f"{where} answers, {count} bucket(s)")
-
-
 def events(settings: "Settings") -> Finding:
     """Whether the SQS queue of the listener is there."""
     if not settings.queue_url:
         hint = "set DPIQA_QUEUE_URL to score objects as they arrive; `dpiqa submit` works without"
         return warn("event queue", "none is configured: nothing is scored on arrival", hint)
-    keys: dict[str, Any] = {}
-    if settings.aws_access_key_id and settings.aws_secret_access_key:
-        keys["aws_access_key_id"] = settings.aws_access_key_id.get_secret_value()
-        keys["aws_secret_access_key"] = settings.aws_secret_access_key.get_secret_value()
-    config = Config(connect_timeout=_SECONDS, read_timeout=_SECONDS, retries={"total_max_attempts": 2})
-    try:
-        session = Session(region_name=settings.aws_region, **keys)
-        client: Any = session.client("sqs", endpoint_url=settings.sqs_endpoint_url, config=config)
-        asked = ["ApproximateNumberOfMessages"]
-        waiting = client.get_queue_attributes(QueueUrl=settings.queue_url, AttributeNames=asked)["Attributes"][asked[0]]
-    except (ClientError, BotoCoreError, OSError, ValueError) as error:
-        hint = "check DPIQA_QUEUE_URL, DPIQA_SQS_ENDPOINT_URL, the region and sqs:GetQueueAttributes"
-        raise StoreUnavailable(f"{settings.queue_url} does not answer: {describe(error)}", hint=hint) from error
+    waiting = EventsQueue(settings).depth()
     return ok("event queue", f"{settings.queue_url}, about {waiting} message(s) waiting")
 
 

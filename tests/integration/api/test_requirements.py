@@ -11,7 +11,7 @@ from support.prompting import CARD, write_line
 from dpiqa.doorbell import Queue
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
-from dpiqa.pipeline.stores import s3_store
+from dpiqa.objects.s3 import S3Store
 from dpiqa.requirements.builder import Workshop
 from dpiqa.requirements.pending import prepare_pending
 from dpiqa.settings import load_settings
@@ -45,7 +45,7 @@ def work(client, s3, tmp_path):
         with DecodePool(1, Limits()) as decoder:
             shop = Workshop(engine, decoder, settings, load=lambda name, settings: model)
             for row_id in waiting:
-                prepare_pending(shop, row_id, s3_store(settings), threading.Event())
+                prepare_pending(shop, row_id, S3Store.from_settings(settings), threading.Event())
 
     return work
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from pydantic import SecretStr
 
 from dpiqa.errors import ConfigurationError, ImageRejected, ObjectChanged, ObjectGone, StoreUnavailable
 from dpiqa.objects import s3 as s3_module
-from dpiqa.objects.s3 import S3Store, make_client
+from dpiqa.objects.s3 import S3Store
+from dpiqa.settings import load_settings
 from dpiqa.types import ImageRef, Reason
 
 KEYS = [
@@ -18,14 +18,16 @@ KEYS = [
 ]  # fmt: skip
 
 
-def client_of(endpoint):
-    keys = {"access_key_id": SecretStr("test"), "secret_access_key": SecretStr("canary")}
-    return make_client(endpoint_url=endpoint, region="us-east-1", **keys)
+KEYS_OF_AWS = {"aws_access_key_id": "test", "aws_secret_access_key": "canary"}
+
+
+def store_at(endpoint, **settings):
+    return S3Store.from_settings(load_settings(s3_endpoint_url=endpoint, **settings))
 
 
 @pytest.fixture
 def store(s3):
-    return S3Store(client_of(s3.endpoint))
+    return store_at(s3.endpoint, **KEYS_OF_AWS)
 
 
 def listed(store, bucket, prefix="", start_after=None):
@@ -150,7 +152,7 @@ class Script:
 
     def __enter__(self):
         self.thread.start()
-        return self, S3Store(client_of(f"http://127.0.0.1:{self.server.server_port}"))
+        return self, store_at(f"http://127.0.0.1:{self.server.server_port}", **KEYS_OF_AWS)
 
     def __exit__(self, *_):
         self.server.shutdown()
@@ -238,7 +240,7 @@ def test_a_body_beyond_the_limit_is_not_read():
 def test_a_silent_server_is_given_up(monkeypatch):
     monkeypatch.setattr(s3_module, "_READ_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        store = S3Store(client_of(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        store = store_at(f"http://127.0.0.1:{silent.getsockname()[1]}", **KEYS_OF_AWS)
         start = time.monotonic()
         with pytest.raises(StoreUnavailable):
             store.get(REF, 100)
@@ -268,13 +270,13 @@ def test_no_server_at_all():
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(StoreUnavailable) as caught:
-        listed(S3Store(client_of(f"http://127.0.0.1:{port}")), "bucket")
+        listed(store_at(f"http://127.0.0.1:{port}", **KEYS_OF_AWS), "bucket")
     assert "DPIQA_S3_ENDPOINT_URL" in caught.value.hint
 
 
 def test_no_credentials_at_all():
     with Script(WHOLE) as (script, _):
-        store = S3Store(make_client(endpoint_url=f"http://127.0.0.1:{script.server.server_port}", region="us-east-1"))
+        store = store_at(f"http://127.0.0.1:{script.server.server_port}")
         with pytest.raises(ConfigurationError) as caught:
             listed(store, "bucket")
         with pytest.raises(StoreUnavailable):
@@ -284,6 +286,6 @@ def test_no_credentials_at_all():
 
 def test_a_wrong_address_is_one_line_with_a_hint():
     with pytest.raises(ConfigurationError) as caught:
-        make_client(endpoint_url="no address", region="us-east-1")
+        store_at("no address")
     assert "DPIQA_S3_ENDPOINT_URL" in caught.value.hint
     assert "\n" not in str(caught.value)

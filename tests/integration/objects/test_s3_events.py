@@ -2,10 +2,9 @@
 
 import time
 
-from pydantic import SecretStr
-
 from dpiqa.events import Parsed, parse
-from dpiqa.objects.s3 import S3Store, make_client
+from dpiqa.objects.s3 import S3Store
+from dpiqa.settings import load_settings
 
 PART = bytes(5 * 1024 * 1024)
 
@@ -30,14 +29,7 @@ def test_events_name_the_objects_that_can_be_read(s3, sqs_queue):
     for key in keys:
         s3.client.put_object(Bucket=s3.name, Key=key, Body=key.encode())
     seen = drain(s3, sqs_queue, lambda seen: len(seen.images) >= len(keys))
-    store = S3Store(
-        make_client(
-            endpoint_url=s3.endpoint,
-            region="us-east-1",
-            access_key_id=SecretStr("x"),
-            secret_access_key=SecretStr("x"),
-        )
-    )
+    store = S3Store.from_settings(load_settings(**s3.settings))
     assert sorted(image.key for image in seen.images) == sorted(keys)
     for image in seen.images:
         assert image.bucket == s3.name

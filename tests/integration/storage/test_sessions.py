@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from dpiqa.errors import ConfigurationError, DatabaseUnavailable
-from dpiqa.storage.engine import make_engine, retrying, transaction
+from dpiqa.retries import retry_transaction
+from dpiqa.storage.engine import make_engine, transaction
 
 
 def fails(url, **options):
@@ -79,7 +80,7 @@ def test_the_victim_of_a_deadlock_tries_again(engine):
                     if name == first and tries.count(first) == 1:
                         both.wait(10)
 
-        retrying(once)
+        retry_transaction(once)
 
     threads = [threading.Thread(target=cross, args=pair) for pair in (("a", "b"), ("b", "a"))]
     for thread in threads:
@@ -98,5 +99,5 @@ def test_retrying_gives_up_after_its_attempts():
         raise DatabaseUnavailable("down")
 
     with pytest.raises(DatabaseUnavailable):
-        retrying(down, attempts=3, wait_seconds=0.01)
+        retry_transaction(down, attempts=3, max_wait=0.01)
     assert len(calls) == 3

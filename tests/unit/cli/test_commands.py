@@ -7,8 +7,6 @@ import pytest
 
 from dpiqa.cli.jobs.follow import pace
 from dpiqa.cli.support import targets
-from dpiqa.cli.system import checks
-from dpiqa.cli.system.findings import Level
 from dpiqa.doorbell import Queue
 from dpiqa.errors import ImageRejected, ObjectGone
 from dpiqa.objects.files import LocalFiles
@@ -126,18 +124,6 @@ def test_doctor_names_a_wrong_setting(run, monkeypatch):
     (finding,) = json.loads(shown.stdout)
     assert (shown.exit_code, finding["level"]) == (1, "fail")
     assert "DPIQA_API_PORT" in finding["message"]
-
-
-@pytest.mark.parametrize(
-    ("info", "level"),
-    [
-        ({"maxmemory": 0, "maxmemory_policy": "allkeys-lru"}, Level.OK),
-        ({"maxmemory": 10, "maxmemory_policy": "noeviction"}, Level.OK),
-        ({"maxmemory": 10, "maxmemory_policy": "allkeys-lru"}, Level.FAIL),
-    ],
-)
-def test_a_broker_that_forgets(info, level):
-    assert checks._judge_broker(info, "here").level is level
 
 
 def test_local_status_where_nothing_runs(run):

@@ -1,6 +1,8 @@
 import ast
 import inspect
 
+import botocore.exceptions
+import botocore.session
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -11,20 +13,32 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from botocore.retries import standard
 from urllib3.exceptions import ProtocolError
 
-from dpiqa.errors import ConfigurationError, ImageRejected, ObjectGone, StoreUnavailable
+from dpiqa.errors import ConfigurationError, DpiqaError, ImageRejected, ObjectGone, StoreUnavailable
 from dpiqa.objects import faults
-from dpiqa.objects.faults import FAULT_OF_CODE, Fault, bucket_error, fault_of, object_error
+from dpiqa.objects.faults import (
+    FAULT_OF_CODE,
+    VENDOR_ERRORS,
+    Fault,
+    account_error,
+    bucket_error,
+    fault_of,
+    object_error,
+    queue_error,
+    translated,
+)
 from dpiqa.types import Reason
 
-#: What S3 may answer to GetObject, HeadObject and ListObjectsV2, from its error reference.
+#: Errors of GetObject, HeadObject and ListObjectsV2 from the reference of S3, and of SQS.
 EXPECTED = {
     Fault.GONE: ["NoSuchKey", "NoSuchVersion", "NoSuchBucket", "MethodNotAllowed", "404", "405", "KeyTooLongError"],
     Fault.DENIED: ["AccessDenied", "AllAccessDisabled", "403", "KMS.DisabledException", "InvalidRequest"],
     Fault.ARCHIVED: ["InvalidObjectState"],
-    Fault.CREDENTIALS: ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "RequestTimeTooSkewed"],
-    Fault.REGION: ["PermanentRedirect", "AuthorizationHeaderMalformed", "301"],
+    Fault.CREDENTIALS: ["InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId"],
+    Fault.EXPIRED: ["ExpiredToken", "RequestTimeTooSkewed"],
+    Fault.REGION: ["PermanentRedirect", "AuthorizationHeaderMalformed", "301", "InvalidAddress"],
     Fault.UNAVAILABLE: ["InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "500", "502", "503"],
 }
 
@@ -95,6 +109,75 @@ def test_each_code_means_something_for_an_object_and_for_a_bucket(code):
     assert type(about_bucket) is (StoreUnavailable if fault is Fault.UNAVAILABLE else ConfigurationError)
     assert about_bucket.hint
     assert "\n" not in str(about_bucket)
+
+
+#: The requests that this program makes.
+OPERATIONS = {
+    "s3": ["GetObject", "HeadObject", "ListObjectsV2", "ListBuckets"],
+    "sqs": ["ReceiveMessage", "DeleteMessageBatch", "GetQueueAttributes"],
+}
+
+
+@pytest.mark.parametrize(("service", "operation"), [(name, op) for name, ops in OPERATIONS.items() for op in ops])
+def test_every_error_that_aws_documents_for_our_requests_is_in_the_table(service, operation):
+    model = botocore.session.get_session().get_service_model(service).operation_model(operation)
+    assert {shape.error_code for shape in model.error_shapes} <= set(FAULT_OF_CODE)
+
+
+def test_every_code_that_botocore_takes_for_an_overload_is_one():
+    codes = {
+        *standard.TransientRetryableChecker._TRANSIENT_ERROR_CODES,
+        *standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES,
+    }
+    assert {code: FAULT_OF_CODE.get(code) for code in codes} == dict.fromkeys(codes, Fault.UNAVAILABLE)
+
+
+#: About botocore's own description of a service, which it ships: faults of botocore, not of a request.
+FAULTS_OF_BOTOCORE = {"MissingServiceIdError", "UndefinedModelAttributeError"}
+
+
+def vendor_classes():
+    classes = {error for _, error in inspect.getmembers(botocore.exceptions, inspect.isclass)}
+    raised = [error for error in classes if issubclass(error, Exception) and not issubclass(error, Warning)]
+    return sorted(
+        {error for error in raised if error.__name__ not in FAULTS_OF_BOTOCORE}, key=lambda error: error.__name__
+    )
+
+
+@pytest.mark.parametrize("error_class", vendor_classes())
+def test_every_exception_class_of_botocore_becomes_one_of_ours(error_class):
+    error = error_class.__new__(error_class)
+    error.response = {}
+    assert isinstance(fault_of(error), Fault)
+    for ours in (
+        object_error(error, "bucket", "key"),
+        bucket_error(error, "bucket"),
+        account_error(error),
+        queue_error(error, "http://queue"),
+    ):
+        assert isinstance(ours, DpiqaError)
+    with pytest.raises(DpiqaError), translated(lambda error: bucket_error(error, "bucket")):
+        raise error
+    assert issubclass(error_class, VENDOR_ERRORS)
+
+
+@pytest.mark.parametrize("code", FAULT_OF_CODE)
+def test_a_queue_is_given_up_only_for_what_sqs_itself_refuses(code):
+    ours = queue_error(client_error(code), "http://queue")
+    is_final = FAULT_OF_CODE[code] in {Fault.GONE, Fault.DENIED, Fault.CREDENTIALS, Fault.REGION}
+    by_gateway = code.isdigit()
+    assert type(ours) is (ConfigurationError if is_final and not by_gateway else StoreUnavailable)
+    assert ours.hint
+
+
+@pytest.mark.parametrize("error", [NoCredentialsError(), client_error("SomethingNew", 403), ConnectionResetError()])
+def test_a_queue_is_waited_for_while_others_than_sqs_fail(error):
+    assert type(queue_error(error, "http://queue")) is StoreUnavailable
+
+
+def test_a_code_with_a_namespace_is_known():
+    ours = queue_error(client_error("com.amazonaws.sqs#QueueDoesNotExist"), "http://queue")
+    assert "there is no queue" in str(ours)
 
 
 def test_messages_are_one_bounded_line():
