@@ -1,0 +1,100 @@
+"""The base install is the client and the library; whatever else is imported belongs to an extra."""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dpiqa import extras
+from dpiqa.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+#: Distributions whose module has another name, and modules that come with another distribution.
+DISTRIBUTION_OF_MODULE = {
+    "botocore": "boto3",
+    "cv2": "opencv-python-headless",
+    "kombu": "celery",
+    "PIL": "pillow",
+    "pydantic_core": "pydantic",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "starlette": "fastapi",
+    "werkzeug": "flask",
+}
+
+FOR_TYPES_ONLY = {"mypy_boto3_s3", "mypy_boto3_sqs"}
+
+
+def distribution_of(module: str) -> str:
+    return DISTRIBUTION_OF_MODULE.get(module, module.replace("_", "-"))
+
+
+def distributions(requirements: list[str]) -> set[str]:
+    """Names of the distributions, those of the extras of ours included."""
+    names = set()
+    for requirement in requirements:
+        name, _, extra_names = re.match(r"([\w.-]+)(\[([\w,-]+)\])?", requirement).groups()
+        if name == "dpiqa":
+            for extra in extra_names.split(","):
+                names |= distributions(PROJECT["optional-dependencies"][extra])
+        else:
+            names.add(name.lower())
+    return names
+
+
+def imported_modules() -> dict[str, str]:
+    """Third-party top-level modules that the product imports, with one file that does."""
+    modules = {}
+    for folder in ("dpiqa", "api", "workers", "migrations"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                    names = [node.module]
+                else:
+                    continue
+                modules |= {name.partition(".")[0]: str(file.relative_to(ROOT)) for name in names}
+    known = {"dpiqa", *FOR_TYPES_ONLY, *sys.stdlib_module_names}
+    return {name: file for name, file in modules.items() if name not in known}
+
+
+def test_every_import_is_of_the_base_install_or_of_a_known_extra():
+    base = distributions(PROJECT["dependencies"])
+    unknown = {
+        module: file
+        for module, file in imported_modules().items()
+        if distribution_of(module) not in base and module not in extras.EXTRA_OF_MODULE
+    }
+    assert not unknown, "add them to pyproject.toml, and to dpiqa.extras unless they are base dependencies"
+
+
+@pytest.mark.parametrize(("module", "extra"), extras.EXTRA_OF_MODULE.items())
+def test_each_extra_installs_its_modules_and_the_base_install_does_not(module, extra):
+    assert distribution_of(module) in distributions(PROJECT["optional-dependencies"][extra])
+    assert distribution_of(module) not in distributions(PROJECT["dependencies"])
+
+
+def test_a_missing_library_is_one_line_that_names_the_install():
+    with pytest.raises(ConfigurationError) as caught, extras.required_for("dpiqa api"):
+        raise ModuleNotFoundError("No module named 'uvicorn.config'", name="uvicorn.config")
+    assert str(caught.value) == "dpiqa api needs uvicorn, which is not installed (pip install 'dpiqa[api]')"
+
+
+def test_the_caller_may_name_a_larger_extra():
+    error = extras.missing_library(ModuleNotFoundError(name="torch"), "training", extra="train")
+    assert error.hint == "pip install 'dpiqa[train]'"
+
+
+def test_a_library_that_is_installed_but_broken_says_why():
+    error = extras.missing_library(ImportError("libcudart.so.12: cannot open shared object file"), "scoring", "models")
+    assert "libcudart" in error.message
+
+
+def test_a_missing_module_of_ours_is_a_bug():
+    with pytest.raises(ModuleNotFoundError), extras.required_for("anything"):
+        raise ModuleNotFoundError(name="dpiqa.nowhere")
