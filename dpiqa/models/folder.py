@@ -1,7 +1,7 @@
-"""Changing a models folder: one process at a time, and never half. Free of torch.
+"""Changes of a models folder: one process at a time, and each is complete or not made. Free of torch.
 
-A model counts from the moment its card is there. So cards come last and go first, and everything is made in a hidden
-folder beside, which a killed process may leave behind and the next change clears away.
+A model exists from the moment its card does. So cards are written last and deleted first, and everything is made in a
+hidden folder on the same disk, which a killed process may leave behind and the next change deletes.
 """
 
 import re
@@ -24,7 +24,7 @@ _LOCK = ".lock"
 
 @contextmanager
 def changing(models_dir: Path) -> Iterator[None]:
-    """Hold the folder's lock, making the folder first if need be; waits for another process that holds it.
+    """Hold the folder's lock, and create the folder if it is missing; waits for another process that holds the lock.
 
     Raises `ConfigurationError` if the folder cannot be written.
     """
@@ -33,14 +33,14 @@ def changing(models_dir: Path) -> Iterator[None]:
             stack.enter_context(locked_folder(models_dir, name=_LOCK))
         except OSError as error:
             raise unwritable(models_dir, error) from error
-        for left in models_dir.glob(f"{_STAGING}*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for unfinished in models_dir.glob(f"{_STAGING}*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
         yield
 
 
 @contextmanager
 def staging(models_dir: Path) -> Iterator[Path]:
-    """Yield an empty folder on the same disk, within `changing`; it is gone afterwards, whatever happened."""
+    """Yield an empty folder on the same disk, within `changing`; it is deleted afterwards, also after an error."""
     try:
         folder = Path(mkdtemp(prefix=_STAGING, dir=models_dir))
     except OSError as error:
@@ -52,31 +52,36 @@ def staging(models_dir: Path) -> Iterator[Path]:
 
 
 def check_new(name: str, models_dir: Path) -> None:
-    """Raise `InvalidRequest` unless a model may be called so and none is."""
+    """Raise `InvalidRequest` unless `name` is valid and free."""
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{name!r} is no name for a model",
+            f"{name!r} is not a valid model name",
             hint="use up to 64 lower-case letters, digits, dots, hyphens and underscores",
         )
     if name in {card.name for card in list_cards(models_dir if models_dir.is_dir() else None)}:
         raise InvalidRequest(
-            f"a model is called {name} already", hint=f"choose another name, or `dpiqa models remove {name}` first"
+            f"there is already a model called {name}",
+            hint=f"choose another name, or `dpiqa models remove {name}` first",
         )
 
 
-def publish(staged: Path, card: ModelCard, models_dir: Path) -> None:
-    """Move weights and card from a staging folder into place, durably. Raises `ConfigurationError`."""
-    assert card.weights is not None  # noqa: S101 - only the built-in model has none
-    weights = staged / card.weights
-    try:
-        replace_file(models_dir / card.weights, weights.replace)
-        replace_text(models_dir / f"{card.name}.json", card.model_dump_json(indent=1) + "\n")
-    except OSError as error:
-        raise unwritable(models_dir, error) from error
+def publish(card: ModelCard, folder: Path, models_dir: Path) -> None:
+    """Copy a finished model from `folder` into a models folder, under its lock: weights first, then the card.
+
+    Each file appears whole; a process that is killed in between leaves weights without a card, which are no model. A
+    model of this name is replaced: see `check_new`. Raises `ConfigurationError` if the folder cannot be written.
+    """
+    with changing(models_dir):
+        _place(card, models_dir, lambda target: shutil.copyfile(folder / str(card.weights), target))
 
 
-def replace_card(card: ModelCard, folder: Path) -> None:
-    """Put a changed card in place of the one that is there, whole or not at all, within `changing`.
+def publish_staged(card: ModelCard, staged: Path, models_dir: Path) -> None:
+    """Do as `publish` within `changing`, for a model that was made in `staging`: its weights are moved, not copied."""
+    _place(card, models_dir, (staged / str(card.weights)).replace)
+
+
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write `NAME.json` with the card; an earlier one is replaced at once or not at all.
 
     Raises `ConfigurationError` if it cannot be written.
     """
@@ -86,8 +91,17 @@ def replace_card(card: ModelCard, folder: Path) -> None:
         raise unwritable(folder, error) from error
 
 
+def _place(card: ModelCard, models_dir: Path, write_weights: Callable[[Path], object]) -> None:
+    assert card.weights is not None  # noqa: S101 - only the built-in model has none
+    try:
+        replace_file(models_dir / card.weights, write_weights)
+    except OSError as error:
+        raise unwritable(models_dir, error) from error
+    write_card(card, models_dir)
+
+
 def require_card(name: str, folder: Path) -> None:
-    """Raise unless the card of this model lies in the folder and may be changed there: asked before long work.
+    """Raise unless the model's card is in the folder and may be changed there: checked before long work.
 
     Raises `InvalidRequest` where it is not, `ConfigurationError` if the folder cannot be written.
     """
@@ -100,28 +114,32 @@ def require_card(name: str, folder: Path) -> None:
 
 
 def update_card(name: str, folder: Path, change: Callable[[ModelCard], ModelCard], *, sha256: str) -> ModelCard:
-    """Put a changed card in the place of the card in `folder` and return it; its weights stay.
+    """Replace the card in `folder` by what `change` makes of it, and return that; the weights stay.
 
     Raises as `require_card`, and `InvalidRequest` for a card of other weights than `sha256`.
     """
     require_card(name, folder)
     with changing(folder):
-        there = read_card(folder / f"{name}.json")
-        if there.sha256 != sha256:
-            raise InvalidRequest(f"the card in {folder} is of other weights", hint="name the folder of the right one")
-        card = change(there)
-        replace_card(card, folder)
+        earlier = read_card(folder / f"{name}.json")
+        if earlier.sha256 != sha256:
+            raise InvalidRequest(
+                f"the card in {folder} is of other weights", hint="name the folder of the model's own card"
+            )
+        card = change(earlier)
+        write_card(card, folder)
     return card
 
 
 def remove_model(name: str, models_dir: Path) -> ModelCard:
-    """Delete a model of the user's: card first, then weights. Returns what its card said.
+    """Delete a model of the user's: card first, then weights. Returns its card.
 
     Raises `NotFound`, `InvalidRequest` for a model that comes with dpiqa, `ConfigurationError` if it cannot be deleted.
     """
     card = find_card(name, models_dir if models_dir.is_dir() else None)
     if name in BUILT_IN or (BUNDLED / f"{name}.json").is_file():
-        raise InvalidRequest(f"{name} comes with dpiqa and cannot be removed", hint="just do not name it in a profile")
+        raise InvalidRequest(
+            f"{name} comes with dpiqa and cannot be removed", hint="remove it from your profiles instead"
+        )
     with changing(models_dir):
         try:
             (models_dir / f"{name}.json").unlink(missing_ok=True)
@@ -133,8 +151,8 @@ def remove_model(name: str, models_dir: Path) -> ModelCard:
 
 
 def unwritable(folder: Path, error: OSError) -> ConfigurationError:
-    """Say why a folder could not be changed, in our words."""
+    """Return the error for a folder that could not be changed."""
     return ConfigurationError(
         f"{folder} cannot be written: {error.strerror or error}",
-        hint="make room or give yourself the right to write there, or set DPIQA_MODELS_DIR to another folder",
+        hint="check the folder's permissions and the free space, or set DPIQA_MODELS_DIR to another folder",
     )

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 from dpiqa.errors import CheckpointError, ConfigurationError
 from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
-from dpiqa.models.folder import changing, check_new, publish, staging, unwritable
+from dpiqa.models.folder import changing, check_new, publish_staged, staging, unwritable
 from dpiqa.models.importing.proof import prove
 from dpiqa.models.importing.sizes import complete_sizes, preprocessing_of, scale_of
 from dpiqa.types import ModelKind
@@ -54,7 +54,7 @@ def import_checkpoint(
         card = _converted(file, card, staged, text_embeddings, say)
         (staged / f"{name}.json").write_text(card.model_dump_json(), encoding="utf-8")
         score = _proved(file, card, staged)
-        publish(staged, card, models_dir)
+        publish_staged(card, staged, models_dir)
     say(f"a test image scored {score:.4f}")
     return card
 

@@ -64,6 +64,6 @@ def test_what_could_not_be_written_is_refused_beforehand(models_dir, tmp_path, m
     def full(*_args, **_kwargs):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(folders.os, "open", full)
+    monkeypatch.setattr(folders, "locked_folder", full)
     with pytest.raises(ConfigurationError, match="cannot be written: Read-only file system"):
         check_card(card, models_dir)

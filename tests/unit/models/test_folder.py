@@ -7,7 +7,7 @@ from support.onnx_files import green_mean
 
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
 from dpiqa.models.cards import find_card, verify
-from dpiqa.models.folder import changing, publish, remove_model, staging
+from dpiqa.models.folder import changing, publish, publish_staged, remove_model, staging
 from dpiqa.models.importing import import_checkpoint
 from dpiqa.types import ModelKind
 
@@ -27,8 +27,8 @@ def test_of_two_imports_under_one_name_one_wins(tmp_path):
         with changing(models_dir), staging(models_dir) as staged:
             second = pool.submit(importing, tmp_path)
             (staged / elsewhere.weights).write_bytes((tmp_path / "elsewhere" / elsewhere.weights).read_bytes())
-            publish(staged, elsewhere, models_dir)
-        with pytest.raises(InvalidRequest, match="a model is called older already"):
+            publish_staged(elsewhere, staged, models_dir)
+        with pytest.raises(InvalidRequest, match="there is already a model called older"):
             second.result(60)
     verify(find_card("older", models_dir), models_dir)
     assert not list(models_dir.glob(".unfinished-*"))
@@ -72,3 +72,23 @@ def test_a_card_may_not_name_a_file_elsewhere(tmp_path):
     with pytest.raises(ConfigurationError, match="weights"):
         remove_model("older", tmp_path / "models")
     assert (tmp_path / "precious.onnx").exists()
+
+
+def test_a_finished_model_is_copied_in_and_its_folder_left_as_it_was(tmp_path):
+    card = importing(tmp_path, models_dir=tmp_path / "run")
+    publish(card, tmp_path / "run", tmp_path / "models")
+    verify(find_card("older", tmp_path / "models"), tmp_path / "models")
+    verify(find_card("older", tmp_path / "run"), tmp_path / "run")
+
+
+def test_a_model_is_not_published_while_another_process_changes_the_folder(tmp_path):
+    card = importing(tmp_path, models_dir=tmp_path / "run")
+    models_dir = tmp_path / "models"
+    with ThreadPoolExecutor(1) as pool:
+        with changing(models_dir):
+            published = pool.submit(publish, card, tmp_path / "run", models_dir)
+            with pytest.raises(TimeoutError):
+                published.result(0.5)
+            assert not (models_dir / "older.json").exists()
+        published.result(60)
+    assert find_card("older", models_dir) == card

@@ -133,7 +133,7 @@ def test_double_precision_becomes_single(tmp_path, models_dir, published):
 @pytest.mark.parametrize("name", ["", "A", "../up", ".hidden", "a b", "x" * 65])
 def test_a_name_that_is_no_file_name_is_refused(tmp_path, models_dir, published, name):
     write_pth(published, tmp_path / "a.pth")
-    with pytest.raises(InvalidRequest, match="is no name for a model"):
+    with pytest.raises(InvalidRequest, match="is not a valid model name"):
         importing(tmp_path / "a.pth", models_dir, name=name)
 
 
@@ -142,6 +142,6 @@ def test_a_name_is_given_once(tmp_path, models_dir, published, name):
     write_pth(published, tmp_path / "a.pth")
     importing(tmp_path / "a.pth", models_dir)
     before = sorted((path.name, path.stat().st_mtime_ns) for path in models_dir.iterdir())
-    with pytest.raises(InvalidRequest, match=f"a model is called {name} already"):
+    with pytest.raises(InvalidRequest, match=f"there is already a model called {name}"):
         importing(tmp_path / "a.pth", models_dir, name=name)
     assert before == sorted((path.name, path.stat().st_mtime_ns) for path in models_dir.iterdir())
