@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from dpiqa.connection_file import read_live_connection
 from dpiqa.errors import ConfigurationError
+from dpiqa.text import first_field_error
 from dpiqa.urls import mask_url, normalise_database_url
 
 MIB = 1024 * 1024
@@ -217,12 +218,10 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = str(first["loc"][0]) if first["loc"] else ""
-        message = first["msg"].removeprefix("Value error, ")
+        wrong = first_field_error(error)
         raise ConfigurationError(
-            f"{PREFIX}{field.upper()} is wrong: {message[:1].lower()}{message[1:]}",
-            hint=f"correct {_names(field)} in the environment or in .env; `dpiqa config show` lists all settings",
+            f"{PREFIX}{wrong.field.upper()} is wrong: {wrong.message}",
+            hint=f"correct {_names(wrong.field)} in the environment or in .env; `dpiqa config show` lists all settings",
         ) from None
 
 

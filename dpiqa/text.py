@@ -1,6 +1,10 @@
 """Text from elsewhere (object keys, error messages) made safe to show, to log and to store."""
 
 import unicodedata
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -30,3 +34,26 @@ def first_line(error: BaseException) -> str:
 def storable(text: str | None) -> str | None:
     """Return `text` as Postgres can store it: without NUL and without halves of surrogate pairs."""
     return None if text is None else text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+class FieldError(NamedTuple):
+    """The first error of a validation; as a string one line, `plan.epochs: input should be greater than 0`."""
+
+    location: tuple[int | str, ...]  #: of the field, from the outermost table inwards; empty: the whole value
+    field: str  #: the location with dots, or the name of the whole value
+    message: str  #: begins in lower case
+    kind: str  #: pydantic's name of the error, e.g. `extra_forbidden`
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+def first_field_error(error: "ValidationError", whole: str = "value") -> FieldError:
+    """Return the first thing that a validation found wrong, without the value itself, which may be a secret.
+
+    `whole`: name of the value that was checked, for an error that is not of one of its fields.
+    """
+    first = error.errors(include_url=False, include_input=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    field = ".".join(map(str, first["loc"])) or whole
+    return FieldError(first["loc"], field, message[:1].lower() + message[1:], first["type"])

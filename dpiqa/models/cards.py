@@ -14,6 +14,7 @@ from dpiqa.models.base import ModelCard
 from dpiqa.models.brightness import BUILT_IN
 from dpiqa.models.weights_file import find_damage
 from dpiqa.settings import default_models_dir
+from dpiqa.text import first_field_error
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -76,9 +77,8 @@ def read_card(path: Path) -> ModelCard:
     try:
         card = ModelCard.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        raise CheckpointError(f"{path}: {field}: {first['msg']}", hint="mend or remove this model card") from error
+        wrong = first_field_error(error, "the file")
+        raise CheckpointError(f"{path}: {wrong}", hint="correct or remove this model card") from error
     if card.name != path.stem:
         raise CheckpointError(f"{path} names the model {card.name!r}", hint=f"call the file {card.name}.json")
     if card.weights is not None and card.weights != Path(card.weights).name:

@@ -15,6 +15,7 @@ from pydantic import (
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.models.base import ModelCard
+from dpiqa.text import first_field_error
 from dpiqa.types import ModelKind, Precision, Stage
 
 #: `portraits` (the newest version) or `portraits@2`.
@@ -26,8 +27,8 @@ def parse_choice(**given: Any) -> "ModelChoice":
     try:
         return ModelChoice.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidRequest(f"{first['loc'][0]} {first['input']!r}: {first['msg']}") from error
+        wrong = first_field_error(error)
+        raise InvalidRequest(f"{wrong.field} {given.get(wrong.field)!r}: {wrong.message}") from error
 
 
 class ModelChoice(BaseModel):

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dpiqa.errors import CheckpointError, InvalidRequest
+from dpiqa.text import first_field_error
 
 Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 FIELDS = {"quality", "scene", "distortion"}
@@ -131,6 +132,5 @@ def read_prompt_table(path: Path) -> PromptTable:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidRequest(f"{path} cannot be read as a prompt table: {error}", hint="write TOML") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise InvalidRequest(f"{path}: {field}: {first['msg']}", hint="mend the prompt table") from error
+        wrong = first_field_error(error, "the file")
+        raise InvalidRequest(f"{path}: {wrong}", hint="correct the prompt table") from error

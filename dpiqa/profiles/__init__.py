@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.models.choice import ModelChoice
+from dpiqa.text import first_field_error
 from dpiqa.types import Stage
 
 
@@ -92,8 +93,6 @@ def _parse(file_name: str, text: str) -> Profile:
     try:
         return Profile.model_validate(tomllib.loads(text))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"profile {file_name}: {where}: {first['msg']}") from error
+        raise ConfigurationError(f"profile {file_name}: {first_field_error(error, 'the file')}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"profile {file_name} is not TOML: {error}") from error

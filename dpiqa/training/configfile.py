@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from dpiqa.errors import InvalidRequest
+from dpiqa.text import first_field_error
 from dpiqa.training.config import RunConfig
 from dpiqa.training.plan import Arithmetic
 from dpiqa.training.precision import fastest_precision
@@ -110,13 +111,10 @@ def _preset(schema: type[RunConfig], name: str) -> dict[str, Any]:
 
 
 def _explained(error: ValidationError, schema: type[BaseModel], where: str) -> InvalidRequest:
-    first = error.errors(include_url=False, include_input=False)[0]
-    key = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        return InvalidRequest(f"{where}unknown key {key}", hint=_nearest(schema, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    hint = "`--print-config` shows every key with its value"
-    return InvalidRequest(f"{where}{key or 'the configuration'}: {message[:1].lower()}{message[1:]}", hint=hint)
+    wrong = first_field_error(error, "the configuration")
+    if wrong.kind == "extra_forbidden":
+        return InvalidRequest(f"{where}unknown key {wrong.field}", hint=_nearest(schema, wrong.location))
+    return InvalidRequest(f"{where}{wrong}", hint="`--print-config` shows every key with its value")
 
 
 def _nearest(schema: type[BaseModel], location: tuple[int | str, ...]) -> str:

@@ -10,6 +10,7 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.models.promptiqa.config import SCORE_SCALE, PromptIQAConfig
+from dpiqa.text import first_field_error
 from dpiqa.types import ModelKind
 
 
@@ -46,9 +47,8 @@ def complete_sizes(kind: ModelKind, given: dict[str, Any]) -> dict[str, Any]:
     try:
         return _config(kind).model_validate(given).model_dump(mode="json")
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the architecture"
-        raise InvalidRequest(f"{field}: {first['msg']}", hint=f"correct the architecture of this {kind}") from error
+        wrong = first_field_error(error, "the architecture")
+        raise InvalidRequest(str(wrong), hint=f"correct the architecture of this {kind}") from error
 
 
 def preprocessing_of(kind: ModelKind, sizes: dict[str, Any]) -> Preprocessing:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from dpiqa.errors import CheckpointError
 from dpiqa.files import replace_file
 from dpiqa.models.text.source import TextSource
+from dpiqa.text import first_field_error
 
 TENSOR = "embeddings"
 
@@ -60,7 +61,7 @@ def _read_ours(path: Path) -> TextEmbeddings:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}", hint="restore or make it again") from error
     except ValidationError as error:
-        field = ".".join(map(str, error.errors()[0]["loc"]))
+        field = first_field_error(error).field
         raise CheckpointError(
             f"{path} does not say its {field}", hint="make it with dpiqa models embed-text"
         ) from error
