@@ -2,14 +2,11 @@
 
 import sys
 
-import uvicorn
-
 from dpiqa.errors import DpiqaError
 from dpiqa.exit_codes import exit_code
+from dpiqa.extras import required_for
 from dpiqa.logs import configure_logging
 from dpiqa.settings import load_settings
-
-from .app import create_app
 
 _SHUTDOWN_SECONDS = 10  #: requests still running after that are cut off
 
@@ -17,6 +14,10 @@ _SHUTDOWN_SECONDS = 10  #: requests still running after that are cut off
 def main() -> int:
     """Serve until a signal. Returns the exit code."""
     try:
+        with required_for("the API", "api"):
+            import uvicorn  # noqa: PLC0415 - an extra
+
+            from .app import create_app  # noqa: PLC0415 - likewise
         settings = load_settings()
         configure_logging(settings)
         app = create_app(settings)

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import structlog
 
 from dpiqa.errors import BrokerUnavailable, ConfigurationError
+from dpiqa.extras import required_for
 from dpiqa.settings import Settings
 
 log = structlog.get_logger()
@@ -63,15 +64,15 @@ Ring = tuple[Queue, list[int]]
 def load_doorbell(settings: Settings) -> Doorbell:
     """Return the installed doorbell for the settings' broker. It connects when it is first rung.
 
-    Raises `ConfigurationError` when no broker is configured or no doorbell is installed.
+    Raises `ConfigurationError` when no broker is configured, or Celery is not installed.
     """
     broker_url = settings.require_broker_url()
     candidates = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
     if not candidates:
-        raise ConfigurationError(
-            f"no doorbell is installed (entry point group {GROUP})", hint="install the package again: pip install dpiqa"
-        )
-    return cast("Doorbell", candidates[0].load()(broker_url))
+        raise ConfigurationError(f"no doorbell is installed (entry point group {GROUP})", hint="install dpiqa again")
+    with required_for("telling the workers"):
+        make_doorbell = candidates[0].load()
+    return cast("Doorbell", make_doorbell(broker_url))
 
 
 def ring_score(doorbell: Doorbell, rings: Iterable[Ring]) -> str | None:

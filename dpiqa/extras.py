@@ -4,6 +4,7 @@ The base install is the client and the library (docs/decisions/0010). Everything
 inside `required_for`, so that a missing library ends in one line that names the `pip install`.
 """
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -64,6 +65,12 @@ def missing_library(error: ImportError, purpose: str, extra: str | None = None) 
     return ConfigurationError(
         f"{purpose} needs {library}", hint=f"pip install 'dpiqa[{extra}]'" if extra else "install dpiqa again"
     )
+
+
+def require(module: str, purpose: str, extra: str | None = None) -> None:
+    """Check that a module is installed, without importing it. Raises `ConfigurationError`: see `missing_library`."""
+    if importlib.util.find_spec(module) is None:
+        raise missing_library(ModuleNotFoundError(name=module), purpose, extra)
 
 
 @contextmanager

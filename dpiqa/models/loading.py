@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpiqa.errors import ConfigurationError
+from dpiqa.extras import required_for
 from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.brightness import PixelScorer
 from dpiqa.models.cards import find_card, verify, weights_path
@@ -57,7 +57,7 @@ def _promptiqa(card_json: str, weights: Path, device: str, threads: int | None) 
 def _loader(card: ModelCard) -> Callable[..., Any]:
     """Import what loads models of this kind, and nothing else."""
     extra = {ModelKind.ONNX: "onnx", ModelKind.PROMPTIQA: "promptiqa"}.get(card.kind, "models")
-    try:
+    with required_for(card.name, extra):
         if card.kind is ModelKind.ONNX:
             from dpiqa.models.onnx_scorer import load_onnx_scorer  # noqa: PLC0415 - an extra
 
@@ -67,8 +67,4 @@ def _loader(card: ModelCard) -> Callable[..., Any]:
 
             return load_promptiqa
         from dpiqa.models.torch_scorer import load_torch_scorer  # noqa: PLC0415 - likewise
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{card.name} needs {error.name}, which is not installed", hint=f"pip install 'dpiqa[{extra}]'"
-        ) from error
     return load_torch_scorer

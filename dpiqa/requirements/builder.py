@@ -8,7 +8,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from sqlalchemy import Connection, Engine
 
-from dpiqa.errors import CheckpointError, ConfigurationError, InvalidRequest
+from dpiqa.errors import CheckpointError, InvalidRequest
+from dpiqa.extras import required_for
 from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.cards import find_card, verify, weights_path
 from dpiqa.pipeline.preparer import Decoder
@@ -67,12 +68,8 @@ def load_prompt_model(name: str, *, device: str, models_dir: Path | None, thread
     weights = weights_path(card, models_dir)
     if weights is None:
         raise CheckpointError(f"the card of {name} names no weights", hint="import the checkpoint again")
-    try:
+    with required_for(card.name, "promptiqa"):
         from dpiqa.models.promptiqa.scorer import load_promptiqa  # noqa: PLC0415 - torch only when needed
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{card.name} needs {error.name}, which is not installed", hint="pip install 'dpiqa[promptiqa]'"
-        ) from error
     model: PromptModel = load_promptiqa(card, weights, device=device, threads=threads)
     return model
 

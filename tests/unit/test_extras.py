@@ -85,6 +85,14 @@ def test_a_missing_library_is_one_line_that_names_the_install():
     assert str(caught.value) == "dpiqa api needs uvicorn, which is not installed (pip install 'dpiqa[api]')"
 
 
+def test_a_module_can_be_required_without_importing_it(monkeypatch):
+    extras.require("sqlite3", "anything")
+    monkeypatch.setitem(sys.modules, "flower", None)
+    with pytest.raises(ConfigurationError) as caught:
+        extras.require("flower", "dpiqa flower")
+    assert caught.value.hint == "pip install 'dpiqa[worker]'"
+
+
 def test_the_caller_may_name_a_larger_extra():
     error = extras.missing_library(ModuleNotFoundError(name="torch"), "training", extra="train")
     assert error.hint == "pip install 'dpiqa[train]'"

@@ -61,10 +61,10 @@ def submit(
         raise InvalidRequest("--profile and --requirement exclude each other", hint="give one of them")
     settings = context.settings(profile=profile)
     settings.require_database_url()
-    settings.require_broker_url()
+    doorbell = load_doorbell(settings)
     _look(settings, address)
     job, standing = _create(settings, address, requirement, watch=watch)
-    if warning := ring_expand(load_doorbell(settings), str(job.id)):
+    if warning := ring_expand(doorbell, str(job.id)):
         console.warn(warning)
     if standing:
         console.note(f"job {standing.id} watches {address} under {standing.profile}")

@@ -11,6 +11,7 @@ import typer
 from dpiqa.cli.support import console, context
 from dpiqa.cli.support.groups import command
 from dpiqa.errors import ConfigurationError
+from dpiqa.extras import require
 from dpiqa.types import Stage
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def worker(stage: Annotated[Stage, typer.Argument(help="Which model this worker 
     """Score queued images with the students or the teachers of the profiles. Ctrl-C ends it after its batch."""
     from dpiqa.local.commands import worker_command
 
+    require("celery", "a worker")
     _become(*worker_command(context.settings(), stage))
 
 
@@ -37,6 +39,7 @@ def listen() -> None:
     """Read the S3 events of DPIQA_QUEUE_URL (SQS) and queue the images they name."""
     from dpiqa.local.commands import listen_command
 
+    require("celery", "the listener")
     settings = context.settings()
     settings.require_queue_url()
     _become(*listen_command(settings))
@@ -62,6 +65,7 @@ def flower(
     """
     from dpiqa.local.commands import flower_command
 
+    require("flower", "Flower")
     settings = context.settings(flower_host=host, flower_port=port)
     settings.require_broker_url()
     argv, environment = flower_command(settings, port=settings.flower_port)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from dpiqa.errors import CheckpointError, ConfigurationError
+from dpiqa.errors import CheckpointError
+from dpiqa.extras import required_for
 from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.folder import changing, check_new, publish_staged, staging, unwritable
@@ -106,10 +107,6 @@ def _proved(file: Path, card: ModelCard, staged: Path) -> float:
 
 
 def _convert(file: Path, card: ModelCard, weights: Path, text_embeddings: Path | None) -> Any:
-    try:
+    with required_for(f"importing a {card.kind}", "models"):
         from dpiqa.models.importing.convert import convert  # noqa: PLC0415 - torch only when needed
-    except ImportError as error:
-        raise ConfigurationError(
-            f"importing a {card.kind} needs {error.name}, which is not installed", hint="pip install 'dpiqa[models]'"
-        ) from error
     return convert(file, card, weights, text_embeddings)
