@@ -63,10 +63,6 @@ class Services:
         except (NotFound, ConfigurationError) as error:
             raise InvalidRequest(error.message, hint=error.hint) from None
 
-    def profile_id(self, name: str | None) -> str:
-        """Return the id of a profile. One with its version may be older than those installed: scores outlive files."""
-        return name if name and "@" in name else self.profile(name).id
-
     def snapshot(self) -> Snapshot:
         """Ask database and broker for what /metrics shows; a part that does not answer in time is left out."""
         items, queues = self.ask(self._items), self.ask(self._queues)

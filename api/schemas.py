@@ -9,10 +9,10 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from dpiqa.storage.pages import MAX_LIMIT
 from dpiqa.types import Band, ItemState, JobKind, JobState, Reason, ResultStatus, Route, Stage
 
 MAX_KEYS = 1000  #: keys in one request
-MAX_LIMIT = 1000  #: rows in one page
 MAX_KEY_BYTES = 1024  #: of an object key, by S3
 PERCENTILE = (
     "Share (0-100) of the scorer's reference population that is no better; 100 is best on every scale. Null where the "

@@ -1,10 +1,11 @@
-"""What a score means before there is an archive to compare it with: percentiles and words. Pure, free of numpy.
+"""References, percentiles, bands and shares: the meaning of a score without an archive. Pure, free of numpy.
 
-A *reference* is the distribution of one scorer's scores over a stated population. It turns a score into the share of
-that population which scores worse, and into a plain word. Words are shares of the population, not fifths of the MOS
-scale: predicted scores crowd around the mean, so that fifths of the scale would leave the outer words empty.
+A *reference* is the distribution of one scorer's scores over a stated population. It turns a score into a percentile,
+the share of that population that scores worse, and into a *band*, a word. Bands are shares of the population, not
+fifths of the MOS scale: predicted scores crowd around the mean, so that fifths would leave the outer bands empty.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from dpiqa.errors import InvalidRequest
 from dpiqa.scorer_id import ScorerId
 from dpiqa.types import Band, Direction
 
@@ -34,15 +36,45 @@ class ScoreRange:
     low_included: bool  #: the band's better end is open and its worse end closed; which is low depends on the scale
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One end of a population of scores, e.g. the worst 5 %."""
+
+    percent: float  #: above 0, at most 100
+    worst: bool  #: the worst end, not the best
+
+
+def parse_share(worst: str | None, best: str | None, *, field: str = "`{}`") -> Share | None:
+    """Read the share that a user wrote as `worst` or as `best`, e.g. `5%`, `5` or `0.5%`; None where there is neither.
+
+    `field`: how the caller's users write the name of a field, e.g. `--{}`. Raises `InvalidRequest`.
+    """
+    if worst is not None and best is not None:
+        raise InvalidRequest(
+            f"{field.format('worst')} and {field.format('best')} exclude each other",
+            hint="ask for one, then for the other",
+        )
+    text = best if worst is None else worst
+    if text is None:
+        return None
+    try:
+        percent = float(text.strip().removesuffix("%"))
+    except ValueError:
+        percent = math.nan
+    if not 0 < percent <= 100:
+        raise InvalidRequest(f"{text!r} is not a valid share", hint="write for example 5% (above 0 and at most 100)")
+    return Share(percent, worst=worst is not None)
+
+
 class Reference(BaseModel):
-    """How one scorer's scores are spread over a population. Stored in the model card."""
+    """The distribution of one scorer's scores over a population. Stored in the model card."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     population: Annotated[str, Field(min_length=1)]  #: which images, in words
     n: Annotated[int, Field(ge=2)]  #: images that were scored
-    scorer_id: str  #: what scored them: weights, preprocessing, precision, requirement
-    command: str  #: what makes it again
+    scorer_id: str  #: of their scores: weights, preprocessing, precision, requirement
+    command: str  #: makes the reference again
     direction: Direction = Direction.HIGHER
     quantiles: tuple[_Finite, ...]  #: scores at 0, 1, ..., 100 % of the population, ascending
 
@@ -55,13 +87,13 @@ class Reference(BaseModel):
 
     @property
     def requirement(self) -> str | None:
-        """What its PromptIQA scorer scored by, `name@version`; None for other scorers."""
+        """The requirement of its PromptIQA scorer, `name@version`; None for other scorers."""
         return ScorerId.parse(self.scorer_id).requirement
 
     def fits(self, scorer_id: str) -> bool:
-        """Whether it counts for a scorer: same weights, preprocessing and requirement.
+        """Say whether the reference counts for a scorer: same weights, preprocessing and requirement.
 
-        Not so the arithmetic: it moves a score by far less than one percentile (the cards' precision figures).
+        The arithmetic may differ: it moves a score by far less than one percentile (the cards' precision figures).
         """
         own, other = ScorerId.parse(self.scorer_id), ScorerId.parse(scorer_id)
         return (own.weights, own.preprocessing, own.requirement) == (
@@ -72,12 +104,12 @@ class Reference(BaseModel):
 
     def percentile(self, score: float) -> float:
         """Share of the population (0-100) that is no better than `score`; between quantiles linear, outside clamped."""
-        worst_first, own = self._worst_first(), self._oriented(score)
-        place = bisect_right(worst_first, own)
-        if place in (0, POINTS):
-            return 0.0 if place == 0 else 100.0
-        low, high = worst_first[place - 1], worst_first[place]
-        return place - 1 + (own - low) / (high - low)
+        worst_first, oriented = self._worst_first(), self._oriented(score)
+        index = bisect_right(worst_first, oriented)
+        if index in (0, POINTS):
+            return 0.0 if index == 0 else 100.0
+        low, high = worst_first[index - 1], worst_first[index]
+        return index - 1 + (oriented - low) / (high - low)
 
     def score_at(self, percentile: float) -> float:
         """Score below which (above which, where lower is better) `percentile` (0-100) of the population lies."""
@@ -87,26 +119,24 @@ class Reference(BaseModel):
         return self._oriented(worst_first[low] * (1 - share) + worst_first[low + 1] * share)
 
     def band(self, score: float) -> Band:
-        """Return the plain word for a score. One exactly at a cut belongs to the better band."""
-        own = self._oriented(score)
-        return tuple(Band)[sum(self._oriented(self.score_at(cut)) <= own for cut in CUTS)]
+        """Return the band of a score. A score exactly at a cut belongs to the better band."""
+        oriented = self._oriented(score)
+        return tuple(Band)[sum(self._oriented(self.score_at(cut)) <= oriented for cut in CUTS)]
 
     def range_of(self, band: Band, scorer_id: str) -> ScoreRange:
         """Return the scores that `band` covers, of a scorer that this reference fits."""
-        place = tuple(Band).index(band)
-        worse = self.score_at(CUTS[place - 1]) if place else None
-        better = self.score_at(CUTS[place]) if place < len(CUTS) else None
+        index = tuple(Band).index(band)
+        worse = self.score_at(CUTS[index - 1]) if index else None
+        better = self.score_at(CUTS[index]) if index < len(CUTS) else None
         if self.direction is Direction.LOWER:
             return ScoreRange(scorer_id=scorer_id, low=better, high=worse, low_included=False)
         return ScoreRange(scorer_id=scorer_id, low=worse, high=better, low_included=True)
 
-    def among_worst(self, score: float, percent: float) -> bool:
-        """Whether a score is no better than the worst `percent` (0-100) of the population."""
-        return self._oriented(score) <= self._oriented(self.score_at(percent))
-
-    def among_best(self, score: float, percent: float) -> bool:
-        """Whether a score is no worse than the best `percent` (0-100) of the population."""
-        return self._oriented(score) >= self._oriented(self.score_at(100 - percent))
+    def among(self, score: float, share: Share) -> bool:
+        """Say whether a score is no better than the worst, or no worse than the best, share of the population."""
+        if share.worst:
+            return self._oriented(score) <= self._oriented(self.score_at(share.percent))
+        return self._oriented(score) >= self._oriented(self.score_at(100 - share.percent))
 
     def _oriented(self, score: float) -> float:
         """Return the score on a scale where higher is better; its own inverse."""
@@ -119,9 +149,9 @@ class Reference(BaseModel):
 
 def find_reference(references: Iterable[Reference], scorer_id: str) -> Reference | None:
     """Return the reference that counts for a scorer, if there is one."""
-    return next((one for one in references if one.fits(scorer_id)), None)
+    return next((reference for reference in references if reference.fits(scorer_id)), None)
 
 
 def read_reference(references: Sequence[Any] | None, scorer_id: str) -> Reference | None:
-    """Do as `find_reference` for what a stored card has under `references`; None: the card is older than they are."""
+    """Find the reference of a scorer in the `references` of a stored card; None: the card is older than they are."""
     return find_reference(map(Reference.model_validate, references or ()), scorer_id)

@@ -103,6 +103,25 @@ class Route(StrEnum):
     NO_TEACHER = "no_teacher"  #: the profile has no teacher
 
 
+class ScoreOrder(StrEnum):
+    """ScoreOrders that have an index."""
+
+    LOWEST_FIRST = "score"
+    HIGHEST_FIRST = "-score"
+    OLDEST_FIRST = "updated"
+    NEWEST_FIRST = "-updated"
+
+    @property
+    def by_time(self) -> bool:
+        """Whether rows are ordered by the time of their last change instead of by score."""
+        return self in (ScoreOrder.OLDEST_FIRST, ScoreOrder.NEWEST_FIRST)
+
+    @property
+    def descending(self) -> bool:
+        """Whether the largest value comes first."""
+        return self in (ScoreOrder.HIGHEST_FIRST, ScoreOrder.NEWEST_FIRST)
+
+
 class Direction(StrEnum):
     """How the scores of a requirement are to be read. PromptIQA gives back the scale of its pairs, whichever it is."""
 

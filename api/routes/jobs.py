@@ -75,7 +75,7 @@ def list_jobs(
     with services.transaction() as connection:
         page = job_queries.list_jobs(connection, limit=limit, cursor=cursor)
     link_next(request, response, page.next_cursor)
-    return Page[JobOut].model_validate({"items": page.rows, "next_cursor": page.next_cursor}, from_attributes=True)
+    return Page[JobOut].model_validate(page, from_attributes=True)
 
 
 @router.get("/{job_id}", summary="How far a job is", responses={404: {"description": "No such job."}})
@@ -110,7 +110,7 @@ def job_items(
     with services.transaction() as connection:
         page = job_queries.job_items(connection, job_id, state=state, limit=limit, cursor=cursor)
     link_next(request, response, page.next_cursor)
-    return Page[ItemOut].model_validate({"items": page.rows, "next_cursor": page.next_cursor}, from_attributes=True)
+    return Page[ItemOut].model_validate(page, from_attributes=True)
 
 
 def _fields(job: Job) -> dict[str, Any]:

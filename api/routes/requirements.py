@@ -48,7 +48,7 @@ def list_all(
     with services.transaction() as connection:
         page = list_requirements(connection, limit=limit, cursor=cursor)
     link_next(request, response, page.next_cursor)
-    return Page[RequirementOut](items=[RequirementOut.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    return Page[RequirementOut](items=[RequirementOut.of(row) for row in page.items], next_cursor=page.next_cursor)
 
 
 @router.get(

@@ -9,11 +9,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, literal, select, text, tuple_
 
-from dpiqa.errors import InvalidRequest
 from dpiqa.storage.counts import Count, read_counts, read_rate
 from dpiqa.storage.jobs import Job, job_uuid, read_job, to_job
-from dpiqa.storage.pages import Page, decode, encode
-from dpiqa.storage.scores import MAX_LIMIT
+from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.tables import images, items, jobs
 from dpiqa.storage.workers import LiveWorker, workers
 from dpiqa.types import REASONS_OF, TERMINAL_STATES, ItemState, JobState, Reason, Route, Stage
@@ -48,16 +46,13 @@ class ItemRow:
 
 def list_jobs(c: Connection, *, limit: int = 100, cursor: str | None = None) -> Page[Job]:
     """Return jobs, newest first. Raises `InvalidRequest` for a bad cursor or a limit outside 1-1000."""
-    query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(_checked(limit) + 1)
+    query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(check_limit(limit) + 1)
     if cursor is not None:
         created_at, job_id = _job_position(cursor)
         there = tuple_(literal(created_at, jobs.c.created_at.type), literal(job_id, jobs.c.id.type))
         query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < there)
-    found = [to_job(row) for row in c.execute(query)]
-    if len(found) <= limit:
-        return Page(found, None)
-    last = found[limit - 1]
-    return Page(found[:limit], encode("jobs", [last.created_at.isoformat(), str(last.id)]))
+    rows = [to_job(row) for row in c.execute(query)]
+    return Page.cut(rows, limit, lambda job: encode("jobs", [job.created_at.isoformat(), str(job.id)]))
 
 
 def job_items(
@@ -76,7 +71,7 @@ def job_items(
         .join(images, images.c.id == items.c.image_id)
         .where(items.c.job_id == job.id)
         .order_by(items.c.image_id)
-        .limit(_checked(limit) + 1)
+        .limit(check_limit(limit) + 1)
     )
     if state is not None:
         query = query.where(items.c.state == state)
@@ -84,9 +79,8 @@ def job_items(
         query = query.where(_UNSCORED)
     if cursor is not None:
         query = query.where(items.c.image_id > decode(question, cursor, [int])[0])
-    found = [_to_item(row._mapping) for row in c.execute(query)]
-    more = len(found) > limit
-    return Page(found[:limit], encode(question, [found[limit - 1].image_id]) if more else None)
+    rows = [_to_item(row._mapping) for row in c.execute(query)]
+    return Page.cut(rows, limit, lambda item: encode(question, [item.image_id]))
 
 
 def _to_item(fields: Any) -> ItemRow:
@@ -100,18 +94,12 @@ def _to_item(fields: Any) -> ItemRow:
     return ItemRow(**values)
 
 
-def _checked(limit: int) -> int:
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidRequest(f"a page has 1 to {MAX_LIMIT} rows, not {limit}")
-    return limit
-
-
 def _job_position(cursor: str) -> tuple[datetime, UUID]:
     created_at, job_id = decode("jobs", cursor, [str, str])
     try:
         return datetime.fromisoformat(str(created_at)), UUID(str(job_id))
     except ValueError:
-        raise InvalidRequest("the cursor is not one of ours") from None
+        raise malformed_cursor() from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,16 @@
-"""Keyset cursors: opaque, and good only for the question they came from. Pure."""
+"""Keyset pages and their cursors: opaque, and valid only for the query they came from. Pure."""
 
 import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dpiqa.errors import InvalidRequest
+
+MAX_LIMIT = 1000  #: rows in one page
 
 Row = TypeVar("Row")
 Position = list[str | int | float]  #: the sort columns of the last row
@@ -17,29 +20,65 @@ _HINT = "leave the cursor out to begin again; use each cursor with the filter it
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """Some rows, and where the next ones are; no cursor: this is the last page."""
+    """Some rows, and where the next ones are."""
 
-    rows: list[Row]
-    next_cursor: str | None
+    items: list[Row]
+    next_cursor: str | None  #: None: this is the last page
+
+    @classmethod
+    def cut(cls, rows: Sequence[Row], limit: int, cursor_of: Callable[[Row], str]) -> "Page[Row]":
+        """Make a page of `limit` rows. `rows`: one more was read if there are more; `cursor_of`: of the last row."""
+        if len(rows) <= limit:
+            return cls(list(rows), None)
+        return cls(list(rows[:limit]), cursor_of(rows[limit - 1]))
 
 
-def encode(question: object, position: Position) -> str:
-    """Make a cursor. `question`: all that the rows and their order depend on; its `repr` must be stable."""
-    return base64.urlsafe_b64encode(json.dumps([_digest(question), position]).encode()).decode().rstrip("=")
+def check_limit(limit: int) -> int:
+    """Return `limit`. Raises `InvalidRequest` outside 1-1000."""
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidRequest(f"a page has 1 to {MAX_LIMIT} rows, not {limit}")
+    return limit
 
 
-def decode(question: object, cursor: str, kinds: list[type]) -> Position:
-    """Return the position in a cursor, whose values are of `kinds`. Raises `InvalidRequest` for any other text."""
+def encode(query: object, position: Position) -> str:
+    """Make a cursor. `query`: all that the rows and their order depend on; its `repr` must be stable."""
+    return pack([_digest(query), position])
+
+
+def decode(query: object, cursor: str, types: list[type]) -> Position:
+    """Return the position in a cursor, whose values are of `types`. Raises `InvalidRequest` for any other text."""
     try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        digest, position = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        fits = len(position) == len(kinds) and all(type(v) is kind for v, kind in zip(position, kinds, strict=True))
-    except (ValueError, TypeError, binascii.Error, RecursionError):
-        raise InvalidRequest("the cursor is not one of ours", hint=_HINT) from None
-    if digest != _digest(question) or not fits:
-        raise InvalidRequest("the cursor belongs to another question", hint=_HINT)
+        digest, position = unpack(cursor)
+        fits = len(position) == len(types) and all(type(v) is cls for v, cls in zip(position, types, strict=True))
+    except (ValueError, TypeError):
+        raise malformed_cursor() from None
+    if digest != _digest(query) or not fits:
+        raise foreign_cursor()
     return list(position)
 
 
-def _digest(question: object) -> str:
-    return hashlib.sha256(repr(question).encode("utf-8", "replace")).hexdigest()[:16]
+def pack(values: list[Any]) -> str:
+    """Write JSON values as text that needs no escaping in a URL."""
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+
+
+def unpack(text: str) -> Any:
+    """Read what `pack` wrote. Raises `InvalidRequest` for any other text; the values may still be anything."""
+    try:
+        return json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error, RecursionError):
+        raise malformed_cursor() from None
+
+
+def malformed_cursor() -> InvalidRequest:
+    """Make the error for text that is not a cursor."""
+    return InvalidRequest("the cursor is not one of ours", hint=_HINT)
+
+
+def foreign_cursor() -> InvalidRequest:
+    """Make the error for a cursor that another query returned."""
+    return InvalidRequest("the cursor belongs to another question", hint=_HINT)
+
+
+def _digest(query: object) -> str:
+    return hashlib.sha256(repr(query).encode("utf-8", "replace")).hexdigest()[:16]

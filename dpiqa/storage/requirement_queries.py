@@ -7,11 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, literal, select, text, tuple_
 
-from dpiqa.errors import InvalidRequest
 from dpiqa.requirement import Stability
-from dpiqa.storage.pages import Page, decode, encode
+from dpiqa.storage.pages import Page, check_limit, decode, encode
 from dpiqa.storage.requirements import Requirement, read_pairs, read_requirement, to_requirement
-from dpiqa.storage.scores import MAX_LIMIT
 from dpiqa.storage.tables import requirements
 
 _CHECKS = text(
@@ -56,20 +54,18 @@ class PairRow:
 
 def list_requirements(c: Connection, *, limit: int = 100, cursor: str | None = None) -> Page[RequirementRow]:
     """Return all versions by name. Raises `InvalidRequest` for a bad cursor or a limit outside 1-1000."""
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidRequest(f"a page has 1 to {MAX_LIMIT} rows, not {limit}")
     columns = requirements.c
-    query = select(requirements).order_by(columns.name, columns.version).limit(limit + 1)
+    query = select(requirements).order_by(columns.name, columns.version).limit(check_limit(limit) + 1)
     if cursor is not None:
         name, version = decode("requirements", cursor, [str, int])
         there = tuple_(literal(name, columns.name.type), literal(version, columns.version.type))
         query = query.where(tuple_(columns.name, columns.version) > there)
-    found = [to_requirement(row) for row in c.execute(query)]
-    rows = _with_checks(c, found[:limit])
-    if len(found) <= limit:
-        return Page(rows, None)
-    last = found[limit - 1]
-    return Page(rows, encode("requirements", [last.name, last.version]))
+    page = Page.cut(
+        [to_requirement(row) for row in c.execute(query)],
+        limit,
+        lambda requirement: encode("requirements", [requirement.name, requirement.version]),
+    )
+    return Page(_with_checks(c, page.items), page.next_cursor)
 
 
 def show_requirement(c: Connection, name_or_id: str) -> tuple[RequirementRow, list[PairRow]]:

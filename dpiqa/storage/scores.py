@@ -1,16 +1,16 @@
 """Scores: filtered pages of the scores that count, and everything stored about one object."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
-    Select,
     and_,
     exists,
     false,
@@ -18,21 +18,17 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    text,
     tuple_,
 )
 
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.percentiles import Reference, ScoreRange, read_reference
-from dpiqa.storage.pages import Page, Position, decode, encode
+from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.references import model_of, read_references
-from dpiqa.storage.tables import items, results, scorers
-from dpiqa.types import Band, ResultStatus, Route, Stage
+from dpiqa.storage.tables import images, items, results, scorers
+from dpiqa.storage.tables import scores as stored_scores
+from dpiqa.types import Band, ResultStatus, Route, ScoreOrder, Stage
 
-Sort = Literal["score", "-score", "updated", "-updated"]
-
-MAX_LIMIT = 1000  #: rows in one page
-_MEANING = ("percentile", "band")  #: of a row: worked out, not stored
 _SCALE = (
     select(scorers.c.card["score_scale"].astext).where(scorers.c.id == results.c.scorer_id).scalar_subquery()
 ).label("scale")
@@ -40,7 +36,7 @@ _SCALE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreFilter:
-    """Which results. `None` means any. Give a profile: pages without one sort what they find."""
+    """Conditions on results. `None` means any. Give a profile: Postgres has to sort pages without one."""
 
     bucket: str | None = None
     prefix: str | None = None
@@ -53,6 +49,17 @@ class ScoreFilter:
     within: tuple[ScoreRange, ...] | None = None  #: any of these, see `dpiqa.storage.references.ranges_of`
     include_old: bool = False  #: replaced and deleted versions too
 
+    def check_range(self, field: str = "`{}`") -> None:
+        """Raise `InvalidRequest` for bounds that are not finite or that exclude every score.
+
+        `field`: how the caller's users write the name of a field, e.g. `--{}`.
+        """
+        low, high = field.format("min"), field.format("max")
+        if any(bound is not None and not math.isfinite(bound) for bound in (self.min, self.max)):
+            raise InvalidRequest(f"{low} and {high} must be finite numbers", hint="scores are nominally 0 to 1")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise InvalidRequest(f"{low} is above {high}", hint="swap them")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRow:
@@ -62,7 +69,7 @@ class ScoreRow:
     profile: str
     score: float  #: on `scale`
     scorer_id: str
-    scale: str  #: what the scorer's scores mean: range, and which end is better
+    scale: str  #: the meaning of the scorer's scores: range, and which end is better
     stage: Stage
     status: ResultStatus
     route: Route
@@ -75,7 +82,31 @@ class ScoreRow:
     job_id: UUID
     updated_at: datetime
     percentile: float | None = None  #: share (0-100) of the scorer's reference population that is no better
-    band: Band | None = None  #: the score in a plain word, by that population
+    band: Band | None = None  #: the word for the score by that population
+
+    @classmethod
+    def from_row(cls, row: Row[Any], reference: Reference | None) -> "ScoreRow":
+        """Read a row of `results` with the scale of its scorer. `reference`: the scorer's, if it has one."""
+        return cls(
+            image_id=row.image_id,
+            profile=row.profile,
+            score=row.score,
+            scorer_id=row.scorer_id,
+            scale=row.scale,
+            stage=Stage(row.stage),
+            status=ResultStatus(row.status),
+            route=Route(row.route),
+            student_score=row.student_score,
+            teacher_score=row.teacher_score,
+            bucket=row.bucket,
+            key=row.key,
+            etag=row.etag,
+            current=row.current,
+            job_id=row.job_id,
+            updated_at=row.updated_at,
+            percentile=None if reference is None else reference.percentile(row.score),
+            band=None if reference is None else reference.band(row.score),
+        )
 
     @property
     def model(self) -> str:
@@ -83,163 +114,138 @@ class ScoreRow:
         return self.scorer_id
 
 
-def scores(
-    c: Connection, chosen: ScoreFilter, *, sort: Sort = "score", limit: int = 100, cursor: str | None = None
+def list_scores(
+    c: Connection,
+    conditions: ScoreFilter,
+    *,
+    order: ScoreOrder = ScoreOrder.LOWEST_FIRST,
+    limit: int = 100,
+    cursor: str | None = None,
 ) -> Page[ScoreRow]:
-    """Return a page of results in the order of `sort` (`-` for descending) and after `cursor`.
+    """Return a page of results in an order, after `cursor`.
 
-    Raises `InvalidRequest` for a cursor of another question or a limit outside 1-1000.
+    Raises `InvalidRequest` for a cursor of another query or a limit outside 1-1000.
     """
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidRequest(f"a page has 1 to {MAX_LIMIT} rows, not {limit}")
-    columns = [results.c.updated_at if sort.endswith("updated") else results.c.score, results.c.image_id]
-    if chosen.profile is None:
+    columns: list[Any] = [results.c.updated_at if order.by_time else results.c.score, results.c.image_id]
+    if conditions.profile is None:
         columns.append(results.c.profile)
-    descending = sort.startswith("-")
-    query = select(results, _SCALE).where(*_conditions(chosen))
-    query = query.order_by(*(column.desc() if descending else column for column in columns)).limit(limit + 1)
+    query = (
+        select(results, _SCALE)
+        .where(*_conditions(conditions))
+        .order_by(*(column.desc() if order.descending else column for column in columns))
+        .limit(check_limit(limit) + 1)
+    )
     if cursor is not None:
-        query = _after(query, columns, _position(chosen, sort, cursor), descending=descending)
-    found = to_score_rows(c, c.execute(query))
-    more = len(found) > limit
-    return Page(found[:limit], encode((chosen, sort), _place(found[limit - 1], chosen, sort)) if more else None)
+        # Whole rows are compared: Postgres then walks the index to the position, which it does not with OR.
+        position = _read_cursor(conditions, order, cursor)
+        last = tuple_(*(literal(value, column.type) for value, column in zip(position, columns, strict=True)))
+        query = query.where(tuple_(*columns) < last if order.descending else tuple_(*columns) > last)
+    rows = read_score_rows(c, c.execute(query))
+    return Page.cut(rows, limit, lambda row: _cursor_of(row, conditions, order))
 
 
-def percentile(c: Connection, chosen: ScoreFilter, p: float, *, descending: bool = False) -> float | None:
-    """Return the score at or below which the share `p` (0-1) of the chosen results lies; None if there are none.
+def percentile(c: Connection, conditions: ScoreFilter, share: float, *, descending: bool = False) -> float | None:
+    """Return the score at or below which `share` (0-1) of the results lies; None if there are none.
 
     `descending`: at or above which.
     """
-    order = results.c.score.desc() if descending else results.c.score
-    threshold = func.percentile_disc(p).within_group(order)
-    found = c.execute(select(threshold).where(*_conditions(chosen))).scalar_one()
-    return None if found is None else float(found)
+    column = results.c.score.desc() if descending else results.c.score
+    threshold = func.percentile_disc(share).within_group(column)
+    score = c.execute(select(threshold).where(*_conditions(conditions))).scalar_one()
+    return None if score is None else float(score)
 
 
-def count(c: Connection, chosen: ScoreFilter) -> int:
-    """Return how many results are chosen. Reads them all: not for every page."""
-    return c.execute(select(func.count()).select_from(results).where(*_conditions(chosen))).scalar_one()
+def count(c: Connection, conditions: ScoreFilter) -> int:
+    """Return how many results fit. Reads them all: not for every page."""
+    return c.execute(select(func.count()).select_from(results).where(*_conditions(conditions))).scalar_one()
 
 
-def to_score_rows(c: Connection, rows: Iterable[Row[Any]]) -> list[ScoreRow]:
-    """Read rows of `results` with their scorers' scale, and say what the scores mean by the scorers' references."""
-    found = [row._mapping for row in rows]
-    references = read_references(c, {row["scorer_id"] for row in found})
-    return [_to_score_row(row, references.get(row["scorer_id"])) for row in found]
+def read_score_rows(c: Connection, rows: Iterable[Row[Any]]) -> list[ScoreRow]:
+    """Read rows of `results` with their scorers' scale; percentiles and bands come from the scorers' references."""
+    rows = list(rows)
+    references = read_references(c, {row.scorer_id for row in rows})
+    return [ScoreRow.from_row(row, references.get(row.scorer_id)) for row in rows]
 
 
-def _to_score_row(fields: Any, reference: Reference | None) -> ScoreRow:
-    values = {name: fields[name] for name in ScoreRow.__dataclass_fields__ if name not in _MEANING}
-    values.update(stage=Stage(values["stage"]), status=ResultStatus(values["status"]), route=Route(values["route"]))
-    if reference is not None:
-        values.update(percentile=reference.percentile(fields["score"]), band=reference.band(fields["score"]))
-    return ScoreRow(**values)
-
-
-def _conditions(chosen: ScoreFilter) -> list[ColumnElement[bool]]:
+def _conditions(fields: ScoreFilter) -> list[ColumnElement[bool]]:
     r = results.c
-    wanted: list[tuple[object, ColumnElement[bool]]] = [
-        (chosen.bucket, r.bucket == chosen.bucket),
-        (chosen.prefix or None, r.key.startswith(chosen.prefix or "", autoescape=True)),
-        (chosen.min, r.score >= literal(chosen.min, r.score.type)),
-        (chosen.max, r.score <= literal(chosen.max, r.score.type)),
-        (chosen.profile, r.profile == chosen.profile),
-        (chosen.job, exists().where(items.c.job_id == chosen.job, items.c.image_id == r.image_id)),
-        (chosen.model, or_(r.scorer_id == chosen.model, model_of(r.scorer_id) == chosen.model)),
-        (chosen.status, r.status == chosen.status),
-        (chosen.within, _within(chosen.within or ())),
-        (None if chosen.include_old else True, r.current),
+    conditions: list[tuple[object, ColumnElement[bool]]] = [
+        (fields.bucket, r.bucket == fields.bucket),
+        (fields.prefix or None, r.key.startswith(fields.prefix or "", autoescape=True)),
+        (fields.min, r.score >= literal(fields.min, r.score.type)),
+        (fields.max, r.score <= literal(fields.max, r.score.type)),
+        (fields.profile, r.profile == fields.profile),
+        (fields.job, exists().where(items.c.job_id == fields.job, items.c.image_id == r.image_id)),
+        (fields.model, or_(r.scorer_id == fields.model, model_of(r.scorer_id) == fields.model)),
+        (fields.status, r.status == fields.status),
+        (fields.within, _within(fields.within or ())),
+        (None if fields.include_old else True, r.current),
     ]
-    return [condition for value, condition in wanted if value is not None]
+    return [condition for value, condition in conditions if value is not None]
 
 
 def _within(ranges: Sequence[ScoreRange]) -> ColumnElement[bool]:
-    """Any of the ranges; and, for the indices, all of them from end to end."""
+    """Build "in any of the ranges" and, for the indices, "between the ends of all ranges"."""
     score, type_ = results.c.score, results.c.score.type
-    lows = [one.low for one in ranges if one.low is not None]
-    highs = [one.high for one in ranges if one.high is not None]
-    wanted = [or_(false(), *map(_in_range, ranges))]
+    lows = [bounds.low for bounds in ranges if bounds.low is not None]
+    highs = [bounds.high for bounds in ranges if bounds.high is not None]
+    conditions = [or_(false(), *map(_in_range, ranges))]
     if ranges and len(lows) == len(ranges):
-        wanted.append(score >= literal(min(lows), type_))
+        conditions.append(score >= literal(min(lows), type_))
     if ranges and len(highs) == len(ranges):
-        wanted.append(score <= literal(max(highs), type_))
-    return and_(*wanted)
+        conditions.append(score <= literal(max(highs), type_))
+    return and_(*conditions)
 
 
-def _in_range(one: ScoreRange) -> ColumnElement[bool]:
+def _in_range(bounds: ScoreRange) -> ColumnElement[bool]:
     score, type_ = results.c.score, results.c.score.type
-    wanted = [results.c.scorer_id == one.scorer_id]
-    if one.low is not None:
-        low = literal(one.low, type_)
-        wanted.append(score >= low if one.low_included else score > low)
-    if one.high is not None:
-        high = literal(one.high, type_)
-        wanted.append(score < high if one.low_included else score <= high)
-    return and_(*wanted)
+    conditions = [results.c.scorer_id == bounds.scorer_id]
+    if bounds.low is not None:
+        low = literal(bounds.low, type_)
+        conditions.append(score >= low if bounds.low_included else score > low)
+    if bounds.high is not None:
+        high = literal(bounds.high, type_)
+        conditions.append(score < high if bounds.low_included else score <= high)
+    return and_(*conditions)
 
 
-def _after(query: Select[Any], columns: list[Any], position: list[Any], *, descending: bool) -> Select[Any]:
-    """Compare whole rows: Postgres walks the index to the place, as it does not for the same thing spelt with OR."""
-    here = tuple_(*columns)
-    there = tuple_(*(literal(value, column.type) for value, column in zip(position, columns, strict=True)))
-    return query.where(here < there if descending else here > there)
+def _cursor_of(row: ScoreRow, conditions: ScoreFilter, order: ScoreOrder) -> str:
+    value: str | float = row.updated_at.isoformat() if order.by_time else row.score
+    position = [value, row.image_id] if conditions.profile is not None else [value, row.image_id, row.profile]
+    return encode((conditions, order.value), position)
 
 
-def _place(row: ScoreRow, chosen: ScoreFilter, sort: Sort) -> Position:
-    first: str | float = row.updated_at.isoformat() if sort.endswith("updated") else row.score
-    return [first, row.image_id] if chosen.profile is not None else [first, row.image_id, row.profile]
-
-
-def _position(chosen: ScoreFilter, sort: Sort, cursor: str) -> list[Any]:
-    by_time = sort.endswith("updated")
-    kinds: list[type] = [str if by_time else float, int]
-    kinds += [] if chosen.profile is not None else [str]
-    position: list[Any] = decode((chosen, sort), cursor, kinds)
-    if by_time:
+def _read_cursor(conditions: ScoreFilter, order: ScoreOrder, cursor: str) -> list[Any]:
+    """Return the values of the sort columns in the last row."""
+    types: list[type] = [str if order.by_time else float, int]
+    types += [] if conditions.profile is not None else [str]
+    position: list[Any] = decode((conditions, order.value), cursor, types)
+    if order.by_time:
         try:
             position[0] = datetime.fromisoformat(position[0])
         except ValueError:
-            raise InvalidRequest("the cursor is not one of ours") from None
+            raise malformed_cursor() from None
     return position
-
-
-_IMAGES = text(
-    "SELECT * FROM images WHERE bucket = :bucket AND key = :key ORDER BY current DESC, news_at DESC, id DESC"
-)
-_SCORES = text(
-    """
-    SELECT i.etag, i.current, i.last_modified, s.score, s.scorer_id, s.version_id, s.scored_at, s.attempt, s.job_id,
-        w.card
-    FROM images i JOIN scores s ON s.image_id = i.id JOIN scorers w ON w.id = s.scorer_id
-    WHERE i.bucket = :bucket AND i.key = :key ORDER BY i.current DESC, s.scored_at DESC, s.scorer_id
-    """
-)
-_RESULTS = text(
-    """
-    SELECT r.*, w.card ->> 'score_scale' AS scale FROM results r JOIN scorers w ON w.id = r.scorer_id
-    WHERE r.bucket = :bucket AND r.key = :key ORDER BY r.current DESC, r.updated_at DESC, r.profile
-    """
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredScore:
-    """One model's number for one version of the object, and where it comes from."""
+    """The score of one model for one version of the object, with its origin."""
 
     score: float  #: on `scale`
     scorer_id: str
     etag: str  #: of the bytes that were scored
     version_id: str | None
-    current: bool  #: whether these bytes are, as far as is known, what the store holds
+    current: bool  #: whether the store, as far as is known, still holds these bytes
     last_modified: datetime | None
     scored_at: datetime
     attempt: int  #: the fence under which it was recorded
     job_id: UUID
-    card: dict[str, Any]  #: the model card as it was when the scorer first spoke; with its latest references
+    card: dict[str, Any]  #: the model card at the scorer's first score, with its latest references
 
     @property
     def scale(self) -> str:
-        """What the scorer's scores mean: range, and which end is better."""
+        """The meaning of the scorer's scores: range, and which end is better."""
         return str(self.card["score_scale"])
 
     @property
@@ -249,7 +255,7 @@ class StoredScore:
 
     @property
     def band(self) -> Band | None:
-        """The score in a plain word, by that population."""
+        """The word for the score by that population; None where there is none."""
         return None if (reference := self._reference) is None else reference.band(self.score)
 
     @property
@@ -259,25 +265,44 @@ class StoredScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
-    """Everything known about one object, the current version first."""
+    """All scores and results of one object, the current version first."""
 
     bucket: str
     key: str
     deleted: bool  #: no version is current
     scores: list[StoredScore]
-    results: list[ScoreRow]  #: what counts, by profile
+    results: list[ScoreRow]  #: the scores that count, by profile
 
 
 def lookup(c: Connection, bucket: str, key: str) -> Lookup:
-    """Return every score of one object with its provenance. Raises `NotFound` for an object never heard of."""
-    where = {"bucket": bucket, "key": key}
-    versions = c.execute(_IMAGES, where).all()
-    if not versions:
+    """Return every score of one object with its provenance. Raises `NotFound` for an unknown object."""
+    current = c.execute(
+        select(func.bool_or(images.c.current)).where(images.c.bucket == bucket, images.c.key == key)
+    ).scalar_one()
+    if current is None:
         raise NotFound(f"s3://{bucket}/{key} is not known", hint="submit it, or check the spelling of the key")
+    by_scorer = (
+        select(
+            images.c.etag,
+            images.c.current,
+            images.c.last_modified,
+            *(stored_scores.c[name] for name in ("score", "scorer_id", "version_id", "scored_at", "attempt", "job_id")),
+            scorers.c.card,
+        )
+        .join(stored_scores, stored_scores.c.image_id == images.c.id)
+        .join(scorers, scorers.c.id == stored_scores.c.scorer_id)
+        .where(images.c.bucket == bucket, images.c.key == key)
+        .order_by(images.c.current.desc(), stored_scores.c.scored_at.desc(), stored_scores.c.scorer_id)
+    )
+    by_profile = (
+        select(results, _SCALE)
+        .where(results.c.bucket == bucket, results.c.key == key)
+        .order_by(results.c.current.desc(), results.c.updated_at.desc(), results.c.profile)
+    )
     return Lookup(
         bucket=bucket,
         key=key,
-        deleted=not versions[0].current,
-        scores=[StoredScore(**row._mapping) for row in c.execute(_SCORES, where)],
-        results=to_score_rows(c, c.execute(_RESULTS, where)),
+        deleted=not current,
+        scores=[StoredScore(**row._mapping) for row in c.execute(by_scorer)],
+        results=read_score_rows(c, c.execute(by_profile)),
     )

@@ -84,9 +84,10 @@ def score(  # noqa: PLR0913 - one parameter per option
     Percentiles, bands and --worst compare with the reference population of the model's card (`dpiqa models show`), not
     with the other images: 5% may be none or all of them. Images without a score are shown in any case.
     """
-    from dpiqa.cli.scores.share import require_references, wanted_share
+    from dpiqa.cli.scores.share import images_in, require_references
     from dpiqa.cli.scores.summary import show_summary
     from dpiqa.cli.support.output import check_output, write_rows
+    from dpiqa.percentiles import parse_share
 
     options_of_model = {"precision": precision, "channels_last": channels_last}
     _check_options(model, requirement, profile, options_of_model)
@@ -96,12 +97,12 @@ def score(  # noqa: PLR0913 - one parameter per option
     settings = context.settings(profile=profile, device=device)
     choice = _choose(settings, model, requirement, options_of_model) if model or requirement else None
     by = choice or context.profile(settings)
-    share = wanted_share(worst, best)
+    share = parse_share(worst, best, field="--{}")
     if share:
         require_references(settings, by)
     results = _run(settings, targets, by, limit)
     elapsed = time.monotonic() - started
-    shown = share.of(results) if share else results
+    shown = images_in(share, results) if share else results
     if output:
         console.note(f"{write_rows(output, _columns(as_row(results[0])), map(as_row, shown))} rows in {output}")
     if as_json:

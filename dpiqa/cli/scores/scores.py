@@ -3,24 +3,25 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dpiqa.addresses import parse_s3
-from dpiqa.cli.scores import filters
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.console import percent
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.options import parse_job_id
-from dpiqa.types import Band, Direction, ResultStatus
+from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.types import Band, ResultStatus, ScoreOrder
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+    from dpiqa.settings import Settings
     from dpiqa.storage.pages import Page
-    from dpiqa.storage.scores import ScoreFilter, ScoreRow
+    from dpiqa.storage.score_query import ResolvedQuery, ScoreQuery
+    from dpiqa.storage.scores import ScoreRow
 
 COLUMNS: dict[str, type] = {
     "bucket": str,
@@ -43,15 +44,6 @@ COLUMNS: dict[str, type] = {
 }
 
 
-class Order(StrEnum):
-    """Orders that have an index."""
-
-    LOWEST_FIRST = "score"
-    HIGHEST_FIRST = "-score"
-    OLDEST_FIRST = "updated"
-    NEWEST_FIRST = "-updated"
-
-
 Bucket = Annotated[str | None, typer.Option(help="Only this bucket.")]
 Prefix = Annotated[str | None, typer.Option(help="Only keys that begin with this.")]
 Min = Annotated[float | None, typer.Option("--min", help="Lowest score, itself included.")]
@@ -66,7 +58,7 @@ Bands = Annotated[
     typer.Option("--band", help="Only this band of the scorer's reference population. May be repeated."),
 ]
 Sort = Annotated[
-    Order | None, typer.Option(help="score: lowest first; -score: highest first; updated, -updated: by time.")
+    ScoreOrder | None, typer.Option(help="score: lowest first; -score: highest first; updated, -updated: by time.")
 ]
 Requirement = Annotated[
     str | None,
@@ -114,13 +106,13 @@ def scores(  # noqa: PLR0913 - one parameter per option
     what the other options choose. Tables show 20 rows unless --limit says otherwise; JSON and files hold all.
     """
     from dpiqa.cli.support.output import check_output, deliver, rows_wanted
+    from dpiqa.percentiles import parse_share
+    from dpiqa.storage.score_query import ScoreQuery
     from dpiqa.storage.scores import ScoreFilter
 
     if output:
         check_output(output)
-    filters.check_range(minimum, maximum)
-    settings = context.settings()
-    chosen = ScoreFilter(
+    conditions = ScoreFilter(
         bucket=bucket,
         prefix=prefix,
         min=minimum,
@@ -129,16 +121,41 @@ def scores(  # noqa: PLR0913 - one parameter per option
         model=model,
         status=status,
     )
+    conditions.check_range("--{}")
+    if profile and requirement:
+        raise InvalidRequest("--profile and --requirement exclude each other", hint="give one of them")
+    share = parse_share(worst, best, field="--{}")
+    query = ScoreQuery(conditions=conditions, bands=tuple(band or ()), share=share, order=sort)
+    settings = context.settings()
     with context.database(settings) as engine:
-        chosen = replace(chosen, profile=filters.profile_id(engine, settings, chosen, profile, requirement))
-        direction = filters.direction(engine, str(chosen.profile))
-        chosen = filters.in_bands(engine, chosen, band or ())
-        chosen = filters.share(engine, chosen, worst, best, direction)
-        highest_first = bool(best) is (direction is Direction.HIGHER)
-        order = sort or (Order.HIGHEST_FIRST if highest_first else Order.LOWEST_FIRST)
-        console.note(f"scores under {chosen.profile}: {direction}")
-        rows = _rows(engine, chosen, order, rows_wanted(as_json=as_json, output=output, limit=limit))
+        resolved = _resolve(engine, settings, query, profile, requirement)
+        rows = _rows(engine, resolved, rows_wanted(as_json=as_json, output=output, limit=limit))
         deliver(rows, COLUMNS, as_json=as_json, output=output, limit=limit, line=(_NAMES, _cells))
+
+
+def _resolve(
+    engine: "Engine", settings: "Settings", query: "ScoreQuery", profile: str | None, requirement: str | None
+) -> "ResolvedQuery":
+    """Resolve the query and describe it on stderr. Raises `NotFound` where there is nothing to take a share of."""
+    from dpiqa.storage.engine import transaction
+    from dpiqa.storage.score_query import find_profile
+
+    with transaction(engine) as connection:
+        job = query.conditions.job
+        profile_id = find_profile(connection, settings, profile, requirement=requirement, job=job)
+        query = replace(query, conditions=replace(query.conditions, profile=profile_id))
+        resolved = query.resolve(connection)
+    if resolved.without_bands:
+        scorers = ", ".join(resolved.without_bands)
+        console.warn(f"scores of {scorers} are left out: they have no bands, for want of a reference")
+    if query.share is not None:
+        if resolved.threshold is None:
+            raise NotFound("nothing is scored that fits", hint="ask with fewer options; `dpiqa jobs` shows what runs")
+        end = "worst" if query.share.worst else "best"
+        side = "at most" if resolved.lowest else "at least"
+        console.note(f"the {end} {query.share.percent:g}%: scores of {side} {resolved.threshold:.4f}")
+    console.note(f"scores under {profile_id}: {resolved.direction}")
+    return resolved
 
 
 _NAMES = ("score", "percentile", "band", "image", "status", "by", "route", "student", "updated")
@@ -151,34 +168,33 @@ def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["score"], *meaning, where, row["status"], row["stage"], row["route"], student, row["updated_at"]
 
 
-def _rows(engine: "Engine", chosen: "ScoreFilter", order: Order, wanted: int | None) -> Iterator[dict[str, Any]]:
+def _rows(engine: "Engine", query: "ResolvedQuery", limit: int | None) -> Iterator[dict[str, Any]]:
     from dpiqa.cli.support.output import as_rows, walk
-    from dpiqa.storage import scores
 
-    def ask(connection: "Connection", rows: int, cursor: str | None) -> "Page[ScoreRow]":
-        return scores.scores(connection, chosen, sort=order.value, limit=rows, cursor=cursor)
+    def read_page(connection: "Connection", rows: int, cursor: str | None) -> "Page[ScoreRow]":
+        return query.page(connection, limit=rows, cursor=cursor)
 
-    return as_rows(list(COLUMNS), walk(engine, ask, wanted))
+    return as_rows(list(COLUMNS), walk(engine, read_page, limit))
 
 
 def lookup(address: Address, as_json: options.Json = False) -> None:
     """Show every score of one image: by which model, of which bytes, when, and which of them counts."""
     from dpiqa.storage import scores
 
-    place = parse_s3(address)
+    object_address = parse_s3(address)
     with context.connection() as connection:
-        found = scores.lookup(connection, place.bucket, place.key)
+        stored = scores.lookup(connection, object_address.bucket, object_address.key)
     if as_json:
-        console.print_json(found)
+        console.print_json(stored)
         return
-    if found.deleted:
-        console.note(f"{place} has been deleted")
+    if stored.deleted:
+        console.note(f"{object_address} has been deleted")
     results = [
-        (o.profile, o.score, percent(o.percentile), o.band, o.status, o.stage, o.route, o.current)
-        for o in found.results
+        (r.profile, r.score, percent(r.percentile), r.band, r.status, r.stage, r.route, r.current)
+        for r in stored.results
     ]
     names = ("profile", "score", "percentile", "band", "status", "by", "route", "current")
     console.table(names, results, title="what counts")
     columns = ("score", "scale", "scorer", "etag", "current", "scored", "job")
-    rows = [(o.score, o.scale, o.scorer_id, o.etag, o.current, o.scored_at, o.job_id) for o in found.scores]
+    rows = [(s.score, s.scale, s.scorer_id, s.etag, s.current, s.scored_at, s.job_id) for s in stored.scores]
     console.table(columns, rows, title="every score")

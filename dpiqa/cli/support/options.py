@@ -33,17 +33,6 @@ def parse_job_id(text: str) -> uuid.UUID:
         raise InvalidRequest(f"{text!r} is no job id", hint="`dpiqa jobs` lists them") from None
 
 
-def parse_percent(text: str) -> float:
-    """`5%`, `5` or `0.5%` -> percent, above 0 and at most 100. Raises `InvalidRequest`."""
-    try:
-        percent = float(text.strip().removesuffix("%"))
-    except ValueError:
-        percent = float("nan")
-    if not 0 < percent <= 100:
-        raise InvalidRequest(f"{text!r} is no share", hint="write for example 5% (above 0 and at most 100)")
-    return percent
-
-
 def typed(context: typer.Context, *, without: frozenset[str]) -> str:
     """Return the running command with the arguments and options that were given, in shell's words and --help's order.
 

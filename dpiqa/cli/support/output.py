@@ -174,24 +174,24 @@ def _show(
 
 
 T = TypeVar("T")
-_PAGE = 1000  # rows; the largest page there is
 
 
 def walk(engine: "Engine", ask: "Callable[[Connection, int, str | None], Page[T]]", limit: int | None) -> Iterator[T]:
     """Yield rows page by page: all, or the first `limit`. `ask(connection, rows, cursor)` reads a page."""
     from dpiqa.retries import retry_transaction
     from dpiqa.storage.engine import transaction
+    from dpiqa.storage.pages import MAX_LIMIT
 
     left, cursor = limit, None
 
     def read() -> "Page[T]":
         with transaction(engine) as connection:
-            return ask(connection, _PAGE if left is None else min(left, _PAGE), cursor)
+            return ask(connection, MAX_LIMIT if left is None else min(left, MAX_LIMIT), cursor)
 
     while left is None or left > 0:
         page = retry_transaction(read, attempts=1 if cursor is None else 5)  # what never worked is reported at once
-        yield from page.rows
+        yield from page.items
         cursor = page.next_cursor
         if cursor is None:
             return
-        left = None if left is None else left - len(page.rows)
+        left = None if left is None else left - len(page.items)

@@ -82,7 +82,7 @@ def _known_buckets(settings: "Settings") -> list[str]:
     """Buckets of the latest jobs; none where the database cannot say: that is another check's finding."""
     try:
         with context.connection(settings) as connection:
-            return sorted({job.bucket for job in list_jobs(connection, limit=20, cursor=None).rows})
+            return sorted({job.bucket for job in list_jobs(connection, limit=20, cursor=None).items})
     except DpiqaError:
         return []
 

@@ -70,7 +70,7 @@ def test_a_fault_of_the_program_is_not_hidden():
         (["jobs"], 78, "dpiqa local up"),
         (["watch", "17"], 2, "`dpiqa jobs` lists them"),
         (["scores", "--worst", "5"], 78, "DPIQA_DATABASE_URL"),
-        (["scores", "--min", "0.5", "--max", "0.1"], 2, "exchange them"),
+        (["scores", "--min", "0.5", "--max", "0.1"], 2, "swap them"),
         (["scores", "--min", "nan"], 2, "finite"),
         (["db", "upgrade"], 78, "DPIQA_DATABASE_URL"),
         (["models", "show", "nope"], 4, "known models"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dpiqa.addresses import parse_s3
 from dpiqa.cli.scores.summary import percentiles
 from dpiqa.cli.support import console, output
-from dpiqa.cli.support.options import parse_job_id, parse_percent
+from dpiqa.cli.support.options import parse_job_id
 from dpiqa.cli.support.progress import duration
 from dpiqa.errors import InvalidRequest
 from dpiqa.text import sanitise
@@ -129,17 +129,6 @@ def test_addresses(text, bucket, key):
 def test_no_addresses(text):
     with pytest.raises(InvalidRequest, match="s3://bucket/prefix"):
         parse_s3(text)
-
-
-@pytest.mark.parametrize(("text", "percent"), [("5%", 5), ("5", 5), (" 0.5% ", 0.5), ("100%", 100)])
-def test_shares(text, percent):
-    assert parse_percent(text) == percent
-
-
-@pytest.mark.parametrize("text", ["0", "-1%", "101%", "nan", "five", ""])
-def test_no_shares(text):
-    with pytest.raises(InvalidRequest):
-        parse_percent(text)
 
 
 def test_job_ids():

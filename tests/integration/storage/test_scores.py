@@ -8,17 +8,17 @@ from support.ledger import ALONE, BOTH, STUDENT, TEACHER, Ledger, ref, refs
 
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.storage.job_queries import job_items, list_jobs
-from dpiqa.storage.scores import ScoreFilter, count, lookup, percentile, scores
-from dpiqa.types import ItemState, ResultStatus, Stage
+from dpiqa.storage.scores import ScoreFilter, count, list_scores, lookup, percentile
+from dpiqa.types import ItemState, ResultStatus, ScoreOrder, Stage
 
 
-def walk(book, chosen, *, limit=7, sort="score"):
+def walk(book, conditions, *, limit=7, order=ScoreOrder.LOWEST_FIRST):
     """Every row, page by page."""
     rows, cursor = [], None
     while True:
-        page = book.do(scores, chosen, sort=sort, limit=limit, cursor=cursor)
-        assert len(page.rows) <= limit
-        rows += page.rows
+        page = book.do(list_scores, conditions, order=order, limit=limit, cursor=cursor)
+        assert len(page.items) <= limit
+        rows += page.items
         cursor = page.next_cursor
         if cursor is None:
             return rows
@@ -35,20 +35,20 @@ def scored(book):
     return book
 
 
-@pytest.mark.parametrize("sort", ["score", "-score", "updated", "-updated"])
+@pytest.mark.parametrize("order", ScoreOrder)
 @pytest.mark.parametrize("limit", [1, 7, 60, 1000])
 @pytest.mark.parametrize("profile", [ALONE.id, None])
-def test_pages_are_complete_and_without_duplicates_under_equal_scores(scored, sort, limit, profile):
-    rows = walk(scored, ScoreFilter(profile=profile), sort=sort, limit=limit)
+def test_pages_are_complete_and_without_duplicates_under_equal_scores(scored, order, limit, profile):
+    rows = walk(scored, ScoreFilter(profile=profile), order=order, limit=limit)
     assert len(rows) == len({row.image_id for row in rows}) == 60
-    field = "updated_at" if sort.endswith("updated") else "score"
+    field = "updated_at" if order.by_time else "score"
     values = [getattr(row, field) for row in rows]
-    assert values == sorted(values, reverse=sort.startswith("-"))
+    assert values == sorted(values, reverse=order.descending)
 
 
 def test_filters_choose_what_they_say(scored):
-    def keys(**chosen):
-        return {row.key for row in walk(scored, ScoreFilter(**chosen))}
+    def keys(**fields):
+        return {row.key for row in walk(scored, ScoreFilter(**fields))}
 
     values = scored.values
     assert keys(bucket="other") == {key for key in values if key.startswith("2024/")}
@@ -75,16 +75,16 @@ def test_old_versions_come_only_when_asked_for(book):
 
 
 def test_rows_that_change_meanwhile_do_not_disturb_the_rest(scored):
-    chosen = ScoreFilter(profile=ALONE.id)
-    first = scored.do(scores, chosen, limit=20)
+    conditions = ScoreFilter(profile=ALONE.id)
+    first = scored.do(list_scores, conditions, limit=20)
     scored.score(scored.submit(refs(20, start=500))[1], value=0.0)
     rest, cursor = [], first.next_cursor
     while cursor:
-        page = scored.do(scores, chosen, limit=20, cursor=cursor)
-        rest, cursor = rest + page.rows, page.next_cursor
-    seen = [row.image_id for row in first.rows + rest]
+        page = scored.do(list_scores, conditions, limit=20, cursor=cursor)
+        rest, cursor = rest + page.items, page.next_cursor
+    seen = [row.image_id for row in first.items + rest]
     assert len(seen) == len(set(seen))
-    assert set(scored.values) <= {row.key for row in first.rows + rest}
+    assert set(scored.values) <= {row.key for row in first.items + rest}
 
 
 @pytest.mark.parametrize(
@@ -92,30 +92,33 @@ def test_rows_that_change_meanwhile_do_not_disturb_the_rest(scored):
 )
 def test_cursors_that_are_not_ours_are_refused(book, cursor):
     with pytest.raises(InvalidRequest):
-        book.do(scores, ScoreFilter(), cursor=cursor)
+        book.do(list_scores, ScoreFilter(), cursor=cursor)
     with pytest.raises(InvalidRequest):
         book.do(list_jobs, cursor=cursor)
 
 
 def test_a_cursor_serves_only_its_own_question(scored):
-    cursor = scored.do(scores, ScoreFilter(), limit=5).next_cursor
-    for chosen, sort in ((ScoreFilter(bucket="photos"), "score"), (ScoreFilter(), "-score")):
+    cursor = scored.do(list_scores, ScoreFilter(), limit=5).next_cursor
+    for conditions, order in (
+        (ScoreFilter(bucket="photos"), ScoreOrder.LOWEST_FIRST),
+        (ScoreFilter(), ScoreOrder.HIGHEST_FIRST),
+    ):
         with pytest.raises(InvalidRequest, match="another question"):
-            scored.do(scores, chosen, sort=sort, cursor=cursor)
+            scored.do(list_scores, conditions, order=order, cursor=cursor)
 
 
 @pytest.mark.parametrize("limit", [0, 1001, -1])
 def test_a_page_has_its_limits(book, limit):
     with pytest.raises(InvalidRequest):
-        book.do(scores, ScoreFilter(), limit=limit)
+        book.do(list_scores, ScoreFilter(), limit=limit)
 
 
 def test_percentile_and_count(scored):
-    chosen = ScoreFilter(profile=ALONE.id)
-    assert scored.do(count, chosen) == 60
-    threshold = scored.do(percentile, chosen, 0.05)
+    conditions = ScoreFilter(profile=ALONE.id)
+    assert scored.do(count, conditions) == 60
+    threshold = scored.do(percentile, conditions, 0.05)
     assert threshold == 0.0
-    assert scored.do(percentile, chosen, 1.0) == 0.5
+    assert scored.do(percentile, conditions, 1.0) == 0.5
     assert scored.do(percentile, ScoreFilter(bucket="none"), 0.05) is None
 
 
@@ -125,16 +128,16 @@ def test_lookup_gives_every_score_with_its_provenance(engine):
     book.score(book.add(watch, [ref("a", "e1", at=0)]), value=0.9)
     teacher = book.score(book.add(watch, [ref("a", "e2", at=5)]), value=0.5).teacher_items
     book.score(teacher, stage=Stage.TEACHER, value=0.6)
-    found = book.do(lookup, "photos", "a")
-    assert not found.deleted
-    assert {(s.etag, s.scorer_id, s.score, s.current) for s in found.scores} == {
+    stored = book.do(lookup, "photos", "a")
+    assert not stored.deleted
+    assert {(s.etag, s.scorer_id, s.score, s.current) for s in stored.scores} == {
         ("e2", STUDENT.scorer_id, 0.5, True),
         ("e2", TEACHER.scorer_id, 0.6, True),
         ("e1", STUDENT.scorer_id, 0.9, False),
     }
-    assert found.scores[0].current
-    assert {s.card["name"] for s in found.scores} == {"student", "teacher"}
-    assert [(r.etag, r.score, r.current) for r in found.results] == [("e2", 0.6, True), ("e1", 0.9, False)]
+    assert stored.scores[0].current
+    assert {s.card["name"] for s in stored.scores} == {"student", "teacher"}
+    assert [(r.etag, r.score, r.current) for r in stored.results] == [("e2", 0.6, True), ("e1", 0.9, False)]
     with pytest.raises(NotFound):
         book.do(lookup, "photos", "b")
 
@@ -143,14 +146,14 @@ def test_jobs_and_items_are_paged(book):
     jobs = [book.submit(refs(5))[0].id for _ in range(5)]
     first = book.do(list_jobs, limit=3)
     second = book.do(list_jobs, limit=3, cursor=first.next_cursor)
-    assert [job.id for job in first.rows + second.rows] == jobs[::-1]
+    assert [job.id for job in first.items + second.items] == jobs[::-1]
     assert second.next_cursor is None
-    ids = [row.id for row in book.do(job_items, jobs[0], limit=1000).rows]
+    ids = [row.id for row in book.do(job_items, jobs[0], limit=1000).items]
     book.score(ids[:2])
     page = book.do(job_items, jobs[0], ItemState.QUEUED, limit=2)
     rest = book.do(job_items, jobs[0], ItemState.QUEUED, limit=2, cursor=page.next_cursor)
-    assert [row.id for row in page.rows + rest.rows] == ids[2:]
-    assert book.do(job_items, jobs[0], ItemState.DEAD).rows == []
+    assert [row.id for row in page.items + rest.items] == ids[2:]
+    assert book.do(job_items, jobs[0], ItemState.DEAD).items == []
     with pytest.raises(InvalidRequest):
         book.do(job_items, jobs[0], limit=2, cursor=page.next_cursor)
     with pytest.raises(NotFound):
@@ -172,12 +175,12 @@ _MANY = text(
 )
 
 
-def explain(book, chosen, *, sort, cursor):
-    heard = []
+def explain(book, conditions, *, order, cursor):
+    statements = []
     with book.engine.connect() as c:
-        event.listen(c, "before_cursor_execute", lambda *call: heard.append((call[2], call[3])))
-        scores(c, chosen, sort=sort, limit=100, cursor=cursor)
-        statement, values = heard[0]
+        event.listen(c, "before_cursor_execute", lambda *call: statements.append((call[2], call[3])))
+        list_scores(c, conditions, order=order, limit=100, cursor=cursor)
+        statement, values = statements[0]
         return [row[0] for row in c.exec_driver_sql("EXPLAIN (ANALYZE, BUFFERS OFF) " + statement, values)]
 
 
@@ -188,14 +191,14 @@ def test_a_page_deep_inside_reads_little_by_the_index(book):
         c.execute(_MANY, {"scorer": STUDENT.scorer_id, "job": job.id})
         c.execute(text("ANALYZE"))
     whole, bucket = ScoreFilter(profile="alone@1"), ScoreFilter(profile="alone@1", bucket="photos", min=0.1)
-    for chosen, sort, index in (
-        (whole, "score", "results_by_score"),
-        (whole, "-score", "results_by_score"),
-        (bucket, "-score", "results_by_bucket_score"),
-        (whole, "updated", "results_by_time"),
+    for conditions, order, index in (
+        (whole, ScoreOrder.LOWEST_FIRST, "results_by_score"),
+        (whole, ScoreOrder.HIGHEST_FIRST, "results_by_score"),
+        (bucket, ScoreOrder.HIGHEST_FIRST, "results_by_bucket_score"),
+        (whole, ScoreOrder.OLDEST_FIRST, "results_by_time"),
     ):
-        cursor = book.do(scores, chosen, sort=sort, limit=1000, cursor=None).next_cursor
-        plan = explain(book, chosen, sort=sort, cursor=cursor)
+        cursor = book.do(list_scores, conditions, order=order, limit=1000, cursor=None).next_cursor
+        plan = explain(book, conditions, order=order, cursor=cursor)
         words = "\n".join(plan)
         assert f"using {index} " in words, words
         assert "ROW(" in next(line for line in plan if "Index Cond" in line), words

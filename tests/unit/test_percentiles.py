@@ -1,4 +1,4 @@
-"""Scores as percentiles and words."""
+"""Percentiles, bands and shares."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dpiqa.percentiles import CUTS, Reference, find_reference, read_reference
+from dpiqa.errors import InvalidRequest
+from dpiqa.percentiles import CUTS, Reference, Share, find_reference, parse_share, read_reference
 from dpiqa.types import Band, Direction
 
 EVEN = tuple(n / 100 for n in range(101))
@@ -19,6 +20,14 @@ directions = st.sampled_from(Direction)
 def reference(quantiles=EVEN, direction=Direction.HIGHER, scorer_id=ID):
     ascending = tuple(sorted(quantiles))  # interpolation may be one unit in the last place off
     return Reference(population="p", n=100, scorer_id=scorer_id, command="c", direction=direction, quantiles=ascending)
+
+
+def worst(percent):
+    return Share(percent, worst=True)
+
+
+def best(percent):
+    return Share(percent, worst=False)
 
 
 @pytest.mark.parametrize(
@@ -47,10 +56,10 @@ def test_where_lower_is_better_the_lowest_are_excellent():
     assert lower.percentile(0.05) == pytest.approx(95)
     assert (lower.band(0.05), lower.band(0.95)) == (Band.EXCELLENT, Band.BAD)
     assert lower.score_at(5) == pytest.approx(0.95)
-    assert lower.among_worst(0.96, 5)
-    assert not lower.among_worst(0.94, 5)
-    assert lower.among_best(0.04, 5)
-    assert not lower.among_best(0.06, 5)
+    assert lower.among(0.96, worst(5))
+    assert not lower.among(0.94, worst(5))
+    assert lower.among(0.04, best(5))
+    assert not lower.among(0.06, best(5))
 
 
 def test_shares_are_those_of_the_population():
@@ -63,8 +72,8 @@ def test_shares_are_those_of_the_population():
         Band.GOOD: pytest.approx(0.2, abs=1e-3),
         Band.EXCELLENT: pytest.approx(0.1, abs=1e-3),
     }
-    assert [score for score in (0.04, 0.06, 0.94, 0.96) if reference().among_worst(score, 5)] == [0.04]
-    assert [score for score in (0.04, 0.06, 0.94, 0.96) if reference().among_best(score, 5)] == [0.96]
+    assert [score for score in (0.04, 0.06, 0.94, 0.96) if reference().among(score, worst(5))] == [0.04]
+    assert [score for score in (0.04, 0.06, 0.94, 0.96) if reference().among(score, best(5))] == [0.96]
 
 
 @given(populations, directions, finite)
@@ -86,8 +95,8 @@ def test_a_better_score_never_gets_less(quantiles, direction, one, other):
 def test_there_and_back(quantiles, direction, percent):
     made = reference(quantiles, direction)
     assert made.percentile(made.score_at(percent)) >= percent  # more where many images have the same score
-    assert made.among_worst(made.score_at(percent), percent)
-    assert made.among_best(made.score_at(percent), 100 - percent)
+    assert made.among(made.score_at(percent), worst(percent))
+    assert made.among(made.score_at(percent), best(100 - percent))
 
 
 def test_a_population_of_equals():
@@ -126,3 +135,21 @@ def within(scores, score):
 
 def test_the_words_are_as_many_as_the_cuts_make():
     assert len(Band) == len(CUTS) + 1
+
+
+@pytest.mark.parametrize(("text", "percent"), [("5%", 5), ("5", 5), (" 0.5% ", 0.5), ("100%", 100)])
+def test_shares_are_read(text, percent):
+    assert parse_share(text, None) == Share(percent, worst=True)
+    assert parse_share(None, text) == Share(percent, worst=False)
+
+
+@pytest.mark.parametrize("text", ["0", "-1%", "101%", "nan", "five", ""])
+def test_other_texts_are_not_shares(text):
+    with pytest.raises(InvalidRequest, match="not a valid share"):
+        parse_share(text, None)
+
+
+def test_a_query_has_one_share_at_most():
+    assert parse_share(None, None) is None
+    with pytest.raises(InvalidRequest, match="--worst and --best exclude each other"):
+        parse_share("5%", "5%", field="--{}")
