@@ -7,7 +7,14 @@ Timeouts are set here once, for every migration. One that needs more time says s
 from alembic import context
 from sqlalchemy import text
 
+from dpiqa.storage.columns import TextEnum
 from dpiqa.storage.tables import metadata
+
+
+def render_item(kind, item, _context):
+    """Write an enum-typed column into a new migration as what it is in the database: text."""
+    return "sa.Text()" if kind == "type" and isinstance(item, TextEnum) else False
+
 
 connection = context.config.attributes["connection"]
 # A migration must not queue behind a long transaction and stop every worker behind itself.
@@ -15,7 +22,11 @@ connection.execute(text("SET lock_timeout = '10s'"))
 connection.execute(text("SET statement_timeout = '30min'"))
 connection.commit()
 context.configure(
-    connection=connection, target_metadata=metadata, transaction_per_migration=True, compare_server_default=True
+    connection=connection,
+    target_metadata=metadata,
+    transaction_per_migration=True,
+    compare_server_default=True,
+    render_item=render_item,
 )
 with context.begin_transaction():
     context.run_migrations()

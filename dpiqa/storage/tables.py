@@ -1,18 +1,15 @@
-"""The tables of the ledger, as Alembic compares them with the database. Triggers live in the migrations.
+r"""Tables of the ledger, as Alembic compares them with the database. Triggers live in the migrations.
 
-`jobs`, `images` and `items` say what is to be done and what became of it, `scores` what each model said,
-`results` which score counts. Lock order of every transaction: bucket (advisory), jobs, images, items, results,
-scores; rows by id. Nothing else takes two of them.
+`jobs`, `images` and `items` say what is to be done and how it ended, `scores` what each model returned, `results`
+which score counts. Lock order of every transaction: bucket (advisory), jobs, images, items, results, scores; rows by
+id. Nothing else takes two of them. The meaning of each column is its comment, which the database has, too (`\d+`).
 """
-
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     Double,
     ForeignKey,
     Identity,
@@ -24,12 +21,23 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
-    func,
-    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from dpiqa.types import REASONS_OF, ItemState
+from dpiqa.doorbell import Queue
+from dpiqa.storage.columns import counter_column, enum_column, finite, time_column
+from dpiqa.types import (
+    REASONS_OF,
+    Direction,
+    ItemState,
+    JobKind,
+    JobState,
+    Reason,
+    RequirementState,
+    ResultStatus,
+    Route,
+    Stage,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -40,200 +48,197 @@ metadata = MetaData(
     }
 )
 
-_NOW = func.clock_timestamp()
+OPEN_JOB_STATES = (JobState.LISTING, JobState.RUNNING, JobState.WATCHING)
+OPEN_ITEM_STATES = (ItemState.QUEUED, ItemState.LEASED)
+UNSCORED_STATES = (ItemState.REJECTED, ItemState.SUPERSEDED, ItemState.DELETED, ItemState.DEAD)
 
 
-def _time(name: str, *, now: bool = False) -> Column[Any]:
-    return Column(name, DateTime(timezone=True), nullable=not now, server_default=_NOW if now else None)
-
-
-def _count(name: str) -> Column[Any]:
-    return Column(name, BigInteger, nullable=False, server_default=text("0"))
-
-
-def _finite(column: str) -> CheckConstraint:
-    """NaN is equal to itself and larger than everything in Postgres: it would lead every descending page."""
-    return CheckConstraint(f"{column} > '-Infinity' AND {column} < 'Infinity'", name=f"{column}_finite")
-
-
-def _reasons_belong() -> str:
-    ends = [
+def _reason_rule() -> str:
+    """Return the condition that an item has a reason if and only if it ended unscored, and one of its state's."""
+    ended = [
         f"state = '{state}' AND reason IN ({', '.join(repr(str(reason)) for reason in sorted(reasons))})"
         for state, reasons in REASONS_OF.items()
     ]
     bare = ", ".join(repr(str(state)) for state in (ItemState.QUEUED, ItemState.LEASED, ItemState.SCORED))
-    return " OR ".join([f"state IN ({bare}) AND reason IS NULL", *sorted(ends)])
+    return " OR ".join([f"state IN ({bare}) AND reason IS NULL", *sorted(ended)])
 
 
 profiles = Table(
     "profiles",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("definition", JSONB, nullable=False),
-    _time("first_seen_at", now=True),
+    Column("id", Text, primary_key=True, comment="name@version, e.g. default@1"),
+    Column("definition", JSONB, nullable=False, comment="the profile as it was when a job first used it"),
+    time_column("first_seen_at", "when a job first used it", now=True),
+    comment="profiles that jobs used; never changed",
 )
 
 scorers = Table(
     "scorers",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("card", JSONB, nullable=False),
-    _time("first_seen_at", now=True),
+    Column("id", Text, primary_key=True, comment="model, weights, preprocessing, precision, and requirement if any"),
+    Column("card", JSONB, nullable=False, comment="model card when it first scored; its references are kept current"),
+    time_column("first_seen_at", "when its first score was recorded", now=True),
+    comment="scorers that have scored",
 )
 
 jobs = Table(
     "jobs",
     metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("kind", Text, nullable=False),
-    Column("bucket", Text, nullable=False),
-    Column("prefix", Text, nullable=False),
-    Column("profile", Text, ForeignKey("profiles.id"), nullable=False),
-    Column("state", Text, nullable=False),
-    Column("queue", Text, nullable=False),
-    _time("created_at", now=True),
-    _time("listed_at"),
-    _time("finished_at"),
-    Column("cursor", Text),
-    _time("listing_lease_until"),
-    Column("listing_attempt", Integer, nullable=False, server_default=text("0")),
-    Column("idempotency_key", Text, unique=True),
-    Column("request_hash", Text),
-    _count("scored_by_student"),
-    _count("escalated"),
-    Column("error", Text),
-    CheckConstraint("queue IN ('live', 'bulk')", name="queue"),
-    CheckConstraint("state IN ('listing', 'running', 'watching', 'complete', 'failed')", name="state"),
+    Column("id", Uuid, primary_key=True, comment="random, made when the job is submitted"),
+    enum_column("kind", JobKind, "where its items come from: prefix (listed once), list (named keys), watch (events)"),
+    Column("bucket", Text, nullable=False, comment="bucket of all its images"),
+    Column("prefix", Text, nullable=False, comment="keys begin with it; empty for the whole bucket and for a list"),
+    Column("profile", Text, ForeignKey("profiles.id"), nullable=False, comment="its images are scored under this one"),
+    enum_column("state", JobState, "written by listing, by the last record and by the sweeper", check=True),
+    enum_column("queue", Queue, "of its student items: live or bulk"),
+    time_column("created_at", "when it was submitted", now=True),
+    time_column("listed_at", "when all its items were known; NULL before, and for a watch"),
+    time_column("finished_at", "when it completed or failed; NULL before"),
+    Column("cursor", Text, comment="last key (prefix) or position (list) that was listed; a lister resumes after it"),
+    time_column("listing_lease_until", "a lister has it until then; NULL: nobody lists it"),
+    counter_column("listing_attempt", "fence of its lister: each start of a listing adds 1"),
+    Column("idempotency_key", Text, unique=True, comment="chosen by the client; the same one gives the same job"),
+    Column("request_hash", Text, comment="SHA-256 (hex) of the request that came with the idempotency key"),
+    counter_column(
+        "scored_by_student", "its images that the student scored; the cap is a share of them", big=True
+    ),
+    counter_column("escalated", "those of them that were sent to the teacher", big=True),
+    Column("error", Text, comment="why it failed, in one line"),
+    CheckConstraint(f"queue IN ('{Queue.LIVE}', '{Queue.BULK}')", name="queue"),
     CheckConstraint("(kind = 'watch') = (state = 'watching') OR state IN ('complete', 'failed')", name="watch"),
+    comment="submitted work: a prefix, a list of keys, or a standing watch",
 )
 Index("jobs_newest", jobs.c.created_at, jobs.c.id)
-Index("jobs_open", jobs.c.state, postgresql_where=text("state IN ('listing', 'running', 'watching')"))
+Index("jobs_open", jobs.c.state, postgresql_where=jobs.c.state.in_(OPEN_JOB_STATES))
 Index(
     "jobs_one_watch",
     jobs.c.bucket,
     jobs.c.prefix,
     jobs.c.profile,
     unique=True,
-    postgresql_where=text("state = 'watching'"),
+    postgresql_where=jobs.c.state == JobState.WATCHING,
 )
 
-#: The keys of a job of kind `list`; see `dpiqa.storage.jobs`.
 job_keys = Table(
     "job_keys",
     metadata,
-    Column("job_id", Uuid, ForeignKey("jobs.id"), primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("key", Text, nullable=False),
+    Column("job_id", Uuid, ForeignKey("jobs.id"), primary_key=True, comment="a job of kind list"),
+    Column("position", Integer, primary_key=True, autoincrement=False, comment="order in the request, from 1"),
+    Column("key", Text, nullable=False, comment="object key; each once per job"),
+    comment="keys of jobs of kind list, written with the job",
 )
 
 images = Table(
     "images",
     metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("bucket", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("etag", Text, nullable=False),
-    Column("version_id", Text),
-    Column("size", BigInteger),
-    _time("last_modified"),
-    _time("news_at"),  # of the last news of this version, its removal included, by the store's clock
-    Column("sequencer", Text),  # likewise
-    Column("current", Boolean, nullable=False),
-    _time("deleted_at"),
-    _time("first_seen_at", now=True),
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="of one version of one object"),
+    Column("bucket", Text, nullable=False, comment="bucket of the object"),
+    Column("key", Text, nullable=False, comment="object key, decoded"),
+    Column("etag", Text, nullable=False, comment="identity of the bytes, without quotes; empty if not known yet"),
+    Column("version_id", Text, comment="of the store, where the bucket is versioned"),
+    Column("size", BigInteger, comment="bytes, if an event or a listing said so"),
+    time_column("last_modified", "by the store's clock, or the time of the event"),
+    time_column("news_at", "store's time of the latest event about this version, its removal included"),
+    Column("sequencer", Text, comment="AWS sequencer (hex) of that event; orders events of one key"),
+    Column("current", Boolean, nullable=False, comment="as far as is known, the version that the store holds"),
+    time_column("deleted_at", "when its removal was noticed; NULL: not removed"),
+    time_column("first_seen_at", "when it was first named by an event, a listing or a worker", now=True),
     UniqueConstraint("bucket", "key", "etag"),
     CheckConstraint("NOT current OR deleted_at IS NULL", name="current"),
+    comment="stored versions of object keys, written by ingest and by record",
 )
-Index("images_one_current", images.c.bucket, images.c.key, unique=True, postgresql_where=text("current"))
+Index("images_one_current", images.c.bucket, images.c.key, unique=True, postgresql_where=images.c.current)
 
 items = Table(
     "items",
     metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("job_id", Uuid, ForeignKey("jobs.id"), nullable=False),
-    Column("image_id", BigInteger, ForeignKey("images.id"), nullable=False),
-    Column("stage", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("queue", Text, nullable=False),
-    Column("attempt", Integer, nullable=False, server_default=text("0")),  # the fence: each claim raises it
-    Column("crashes", Integer, nullable=False, server_default=text("0")),
-    Column("errors", Integer, nullable=False, server_default=text("0")),
-    Column("owner", Text),
-    _time("lease_until"),
-    _time("not_before", now=True),
-    _time("rung_at"),
-    Column("reason", Text),
-    Column("detail", Text),
-    Column("route", Text),
-    _time("created_at", now=True),
-    _time("finished_at"),
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="named by doorbell messages"),
+    Column("job_id", Uuid, ForeignKey("jobs.id"), nullable=False, comment="the job"),
+    Column("image_id", BigInteger, ForeignKey("images.id"), nullable=False, comment="the image"),
+    enum_column("stage", Stage, "the model it waits for, or ended with", check=True),
+    enum_column("state", ItemState, "written by ingest, claim, record and the sweeper"),
+    enum_column("queue", Queue, "the Celery queue that its messages go to"),
+    counter_column("attempt", "the fence: each claim adds 1, and only its holder may record"),
+    counter_column("crashes", "leases of this stage that ran out"),
+    counter_column("errors", "failures of this stage that are not the image's fault"),
+    Column("owner", Text, comment="the worker that claimed it last"),
+    time_column("lease_until", "its worker has it until then; set if and only if it is leased"),
+    time_column("not_before", "it is not claimed earlier; set by postponements and retries", now=True),
+    time_column("rung_at", "when a doorbell was last rung for it; NULL: it waits for the feeder"),
+    enum_column("reason", Reason, "why it ended unscored; set if and only if it did", nullable=True),
+    Column("detail", Text, comment="the last error in words, up to 500 characters"),
+    enum_column("route", Route, "why it was, or was not, sent to the teacher; NULL before the student", nullable=True),
+    time_column("created_at", "when it was added to the job", now=True),
+    time_column("finished_at", "when it ended; set if and only if it has"),
     UniqueConstraint("job_id", "image_id"),
-    CheckConstraint(_reasons_belong(), name="reason"),
-    CheckConstraint("stage IN ('student', 'teacher')", name="stage"),
+    CheckConstraint(_reason_rule(), name="reason"),
     CheckConstraint("(state = 'leased') = (lease_until IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('queued', 'leased')) = (finished_at IS NULL)", name="finished"),
+    comment="one image in one job",
 )
+_QUEUED = items.c.state == ItemState.QUEUED
 Index(
     "items_unrung",
     items.c.job_id,
     items.c.queue,
     items.c.id,
-    postgresql_where=text("state = 'queued' AND rung_at IS NULL"),
+    postgresql_where=_QUEUED & items.c.rung_at.is_(None),
 )
 Index(
     "items_rung",
     items.c.job_id,
     items.c.queue,
     items.c.rung_at,
-    postgresql_where=text("state = 'queued' AND rung_at IS NOT NULL"),
+    postgresql_where=_QUEUED & items.c.rung_at.is_not(None),
 )
-Index("items_leased", items.c.lease_until, postgresql_where=text("state = 'leased'"))
-Index("items_suspect", items.c.owner, postgresql_where=text("state = 'leased' AND crashes > 0"))
-Index("items_open_image", items.c.image_id, postgresql_where=text("state IN ('queued', 'leased')"))
+Index("items_leased", items.c.lease_until, postgresql_where=items.c.state == ItemState.LEASED)
+Index("items_suspect", items.c.owner, postgresql_where=(items.c.state == ItemState.LEASED) & (items.c.crashes > 0))
+Index("items_open_image", items.c.image_id, postgresql_where=items.c.state.in_(OPEN_ITEM_STATES))
 Index(
     "items_unscored",
     items.c.job_id,
     items.c.state,
     items.c.image_id,
-    postgresql_where=text("state IN ('rejected', 'superseded', 'deleted', 'dead')"),
+    postgresql_where=items.c.state.in_(UNSCORED_STATES),
 )
 
 scores = Table(
     "scores",
     metadata,
-    Column("image_id", BigInteger, ForeignKey("images.id"), primary_key=True),
-    Column("scorer_id", Text, ForeignKey("scorers.id"), primary_key=True),
-    Column("score", Double, nullable=False),
-    Column("etag", Text, nullable=False),  # of the bytes that were read
-    Column("version_id", Text),
-    _time("scored_at", now=True),
-    Column("attempt", Integer, nullable=False),
-    Column("job_id", Uuid, ForeignKey("jobs.id"), nullable=False),
-    _finite("score"),
+    Column("image_id", BigInteger, ForeignKey("images.id"), primary_key=True, comment="the image"),
+    Column("scorer_id", Text, ForeignKey("scorers.id"), primary_key=True, comment="the scorer"),
+    Column("score", Double, nullable=False, comment="on the scorer's scale, mostly MOS/100; finite"),
+    Column("etag", Text, nullable=False, comment="of the bytes that were read"),
+    Column("version_id", Text, comment="of the store, for those bytes"),
+    time_column("scored_at", "when it was recorded", now=True),
+    Column("attempt", Integer, nullable=False, comment="the fence under which it was recorded"),
+    Column("job_id", Uuid, ForeignKey("jobs.id"), nullable=False, comment="the job that was scored for"),
+    finite("score"),
+    comment="what each scorer returned for each image: the first score stays, written by record",
 )
 
 results = Table(
     "results",
     metadata,
-    Column("image_id", BigInteger, ForeignKey("images.id"), primary_key=True),
-    Column("profile", Text, ForeignKey("profiles.id"), primary_key=True),
-    Column("score", Double, nullable=False),
-    Column("scorer_id", Text, ForeignKey("scorers.id"), nullable=False),
-    Column("stage", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("route", Text, nullable=False),
-    Column("student_score", Double),
-    Column("teacher_score", Double),
-    Column("bucket", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("etag", Text, nullable=False),
-    Column("current", Boolean, nullable=False),
-    Column("job_id", Uuid, ForeignKey("jobs.id"), nullable=False),
-    _time("updated_at", now=True),
-    _finite("score"),
-    CheckConstraint("status IN ('provisional', 'final')", name="status"),
+    Column("image_id", BigInteger, ForeignKey("images.id"), primary_key=True, comment="the image"),
+    Column("profile", Text, ForeignKey("profiles.id"), primary_key=True, comment="the profile"),
+    Column("score", Double, nullable=False, comment="the score that counts, on the scale of scorer_id; finite"),
+    Column("scorer_id", Text, ForeignKey("scorers.id"), nullable=False, comment="the scorer that returned it"),
+    enum_column("stage", Stage, "the model that returned it"),
+    enum_column("status", ResultStatus, "provisional while the teacher is awaited, then final", check=True),
+    enum_column("route", Route, "why the teacher was, or was not, asked"),
+    Column("student_score", Double, comment="of the student, if it scored"),
+    Column("teacher_score", Double, comment="of the teacher, if it scored"),
+    Column("bucket", Text, nullable=False, comment="as in images, for filters"),
+    Column("key", Text, nullable=False, comment="as in images, for filters"),
+    Column("etag", Text, nullable=False, comment="of the bytes that were scored"),
+    Column("current", Boolean, nullable=False, comment="as in images, kept equal by ingest"),
+    Column("job_id", Uuid, ForeignKey("jobs.id"), nullable=False, comment="the job that made it"),
+    time_column("updated_at", "when the score or its status last changed", now=True),
+    finite("score"),
+    comment="the score that counts for an image under a profile, written by record",
 )
-_CURRENT = text("current")
+_CURRENT = results.c.current
 Index("results_by_score", results.c.profile, results.c.score, results.c.image_id, postgresql_where=_CURRENT)
 Index(
     "results_by_bucket_score",
@@ -252,96 +257,103 @@ Index("results_by_key", results.c.bucket, results.c.key, postgresql_ops={"key": 
 job_counts = Table(
     "job_counts",
     metadata,
-    Column("job_id", Uuid, primary_key=True),
-    Column("stage", Text, primary_key=True),
-    Column("state", Text, primary_key=True),
-    Column("reason", Text, primary_key=True),  # '' if none
-    Column("n", BigInteger, nullable=False),
+    Column("job_id", Uuid, primary_key=True, comment="the job"),
+    enum_column("stage", Stage, "as in items", primary_key=True),
+    enum_column("state", ItemState, "as in items", primary_key=True),
+    Column("reason", Text, primary_key=True, comment="as in items, empty if none"),
+    Column("n", BigInteger, nullable=False, comment="items that are alike in these"),
+    comment="counts of items up to the last sweep, written by the sweeper; count_changes has what came since",
 )
 
 count_changes = Table(
     "count_changes",
     metadata,
-    Column("job_id", Uuid, nullable=False),
-    Column("stage", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("n", BigInteger, nullable=False),
-    _time("at", now=True),
+    Column("job_id", Uuid, nullable=False, comment="the job"),
+    enum_column("stage", Stage, "as in items"),
+    enum_column("state", ItemState, "as in items"),
+    Column("reason", Text, nullable=False, comment="as in items, empty if none"),
+    Column("n", BigInteger, nullable=False, comment="items that came to be so, less those that ceased to"),
+    time_column("at", "when; the rate of a job is read from it", now=True),
+    comment="changes of counts, written by triggers on items, folded into job_counts by the sweeper",
 )
 Index("count_changes_job", count_changes.c.job_id)
 
 workers = Table(
     "workers",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("stage", Text, nullable=False),
-    Column("host", Text, nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("scorer_id", Text, nullable=False),
-    _time("started_at", now=True),
-    _time("seen_at", now=True),
+    Column("id", Text, primary_key=True, comment="chosen by the worker: host, process and stage"),
+    enum_column("stage", Stage, "the model that it serves"),
+    Column("host", Text, nullable=False, comment="name of its machine"),
+    Column("pid", Integer, nullable=False, comment="its process id there"),
+    Column("scorer_id", Text, nullable=False, comment="the scorer that it serves"),
+    time_column("started_at", "of this process, by its first heartbeat", now=True),
+    time_column("seen_at", "of its last heartbeat", now=True),
+    comment="worker processes, written by their heartbeats",
 )
 
-#: Versions of requirements (`dpiqa.requirements`); see `dpiqa.storage.requirements`.
 requirements = Table(
     "requirements",
     metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("direction", Text, nullable=False),
-    Column("model", Text, nullable=False),  # name of the model that it was, or is to be, checked with
-    Column("force", Boolean, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("request_hash", Text, nullable=False),
-    Column("content_hash", Text),  # once the images were read
-    Column("error", Text),  # why it was refused
-    _time("created_at", now=True),
-    _time("finished_at"),
-    _time("lease_until"),
-    Column("attempt", Integer, nullable=False, server_default=text("0")),  # the fence: each claim raises it
-    Column("crashes", Integer, nullable=False, server_default=text("0")),
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="named by doorbell messages"),
+    Column("name", Text, nullable=False, comment="chosen by the user"),
+    Column("version", Integer, nullable=False, comment="numbered from 1 per name"),
+    enum_column("direction", Direction, "which end of its scale is better", check=True),
+    Column("model", Text, nullable=False, comment="name of the model that it was, or is to be, checked with"),
+    Column("force", Boolean, nullable=False, comment="pairs that contradict each other are accepted"),
+    enum_column("state", RequirementState, "written by the worker that prepares it", check=True),
+    Column("request_hash", Text, nullable=False, comment="SHA-256 (hex) of pairs, direction, model and force"),
+    Column("content_hash", Text, comment="SHA-256 (hex) of the images' bytes, scores and direction; set when ready"),
+    Column("error", Text, comment="why it was refused"),
+    time_column("created_at", "when it was requested", now=True),
+    time_column("finished_at", "when it became ready or was refused; NULL before"),
+    time_column("lease_until", "a worker prepares it until then; NULL: nobody does"),
+    counter_column("attempt", "fence of the worker that prepares it: each start adds 1"),
+    counter_column("crashes", "workers that died while they prepared it"),
     UniqueConstraint("name", "version"),
-    CheckConstraint("direction IN ('higher is better', 'lower is better')", name="direction"),
-    CheckConstraint("state IN ('pending', 'ready', 'refused')", name="state"),
     CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
     CheckConstraint("(state = 'ready') = (content_hash IS NOT NULL)", name="content"),
     CheckConstraint("(state = 'refused') = (error IS NOT NULL)", name="error"),
     CheckConstraint("state = 'pending' OR lease_until IS NULL", name="lease"),
+    comment="versions of requirements; never overwritten",
 )
-Index("requirements_pending", requirements.c.created_at, postgresql_where=text("state = 'pending'"))
+Index(
+    "requirements_pending",
+    requirements.c.created_at,
+    postgresql_where=requirements.c.state == RequirementState.PENDING,
+)
 Index(
     "requirements_one_content",
     requirements.c.name,
     requirements.c.content_hash,
     unique=True,
-    postgresql_where=text("state = 'ready'"),
+    postgresql_where=requirements.c.state == RequirementState.READY,
 )
 
 requirement_pairs = Table(
     "requirement_pairs",
     metadata,
-    Column("requirement_id", BigInteger, ForeignKey("requirements.id"), primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("path", Text, nullable=False),
-    Column("score", Double, nullable=False),
-    Column("sha256", Text),  # of the bytes that were read
+    Column("requirement_id", BigInteger, ForeignKey("requirements.id"), primary_key=True, comment="the requirement"),
+    Column("position", Integer, primary_key=True, autoincrement=False, comment="order in the request, from 1"),
+    Column("path", Text, nullable=False, comment="absolute, or s3://bucket/key"),
+    Column("score", Double, nullable=False, comment="that the image deserves, 0 to 1"),
+    Column("sha256", Text, comment="of the bytes that were read (hex); NULL until they were"),
     CheckConstraint("score >= 0 AND score <= 1", name="score"),
+    comment="image-score pairs of a requirement",
 )
 
 #: What one checkpoint makes of a requirement: computed once, used by every image.
 requirement_features = Table(
     "requirement_features",
     metadata,
-    Column("requirement_id", BigInteger, ForeignKey("requirements.id"), primary_key=True),
-    Column("scorer_id", Text, primary_key=True),  # of the checkpoint alone: no such scorer need have scored anything
-    Column("features", LargeBinary, nullable=False),  # pairs x width, float32, little-endian
-    Column("width", Integer, nullable=False),
-    Column("loo_srcc", Double),  # not defined where all left-out images are scored alike
-    Column("loo_mae", Double, nullable=False),
-    Column("loo_scores", ARRAY(Double), nullable=False),  # by position
-    Column("contradictions", JSONB, nullable=False),
-    _time("made_at", now=True),
-    _finite("loo_mae"),
+    Column("requirement_id", BigInteger, ForeignKey("requirements.id"), primary_key=True, comment="the requirement"),
+    Column("scorer_id", Text, primary_key=True, comment="of the checkpoint alone; it need not have scored anything"),
+    Column("features", LargeBinary, nullable=False, comment="pairs x width, float32, little-endian"),
+    Column("width", Integer, nullable=False, comment="numbers per pair"),
+    Column("loo_srcc", Double, comment="leave-one-out SRCC; NULL where all left-out images are scored alike"),
+    Column("loo_mae", Double, nullable=False, comment="leave-one-out mean absolute error, scale 0 to 1"),
+    Column("loo_scores", ARRAY(Double), nullable=False, comment="leave-one-out scores, by position"),
+    Column("contradictions", JSONB, nullable=False, comment="a sentence for each; empty unless forced"),
+    time_column("made_at", "when they were computed", now=True),
+    finite("loo_mae"),
+    comment="prompt features that a checkpoint makes of a requirement, written by the worker that prepares it",
 )

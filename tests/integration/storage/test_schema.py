@@ -47,18 +47,26 @@ def test_the_tables_are_what_the_migrations_make(engine):
         assert compare_metadata(MigrationContext.configure(c, opts={"compare_server_default": True}), metadata) == []
 
 
-def test_checks_say_in_the_database_what_the_tables_say(empty, engine):
-    """A changed CHECK without a migration would pass Alembic's comparison: compare Postgres's own words."""
+def test_checks_and_indexes_say_in_the_database_what_the_tables_say(empty, engine):
+    """A changed CHECK or index without a migration would pass Alembic's comparison: compare Postgres's own words."""
     _, fresh = empty
     with fresh.begin() as c:
         metadata.create_all(c)
         words = text(
             "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'c' "
-            "AND connamespace = 'public'::regnamespace ORDER BY 1"
+            "AND connamespace = 'public'::regnamespace "
+            "UNION ALL SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' "
+            "AND tablename <> 'alembic_version' ORDER BY 1"
         )
         declared = c.execute(words).all()
     with engine.connect() as c:
         assert c.execute(words).all() == declared
+
+
+def test_every_column_says_what_it_means():
+    columns = [column for table in metadata.tables.values() for column in table.columns]
+    assert [str(column) for column in columns if not column.comment] == []
+    assert [name for name, table in metadata.tables.items() if not table.comment] == []
 
 
 def test_many_processes_upgrade_at_once(empty):
