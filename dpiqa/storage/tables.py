@@ -99,9 +99,7 @@ jobs = Table(
     counter_column("listing_attempt", "fence of its lister: each start of a listing adds 1"),
     Column("idempotency_key", Text, unique=True, comment="chosen by the client; the same one gives the same job"),
     Column("request_hash", Text, comment="SHA-256 (hex) of the request that came with the idempotency key"),
-    counter_column(
-        "scored_by_student", "its images that the student scored; the cap is a share of them", big=True
-    ),
+    counter_column("scored_by_student", "its images that the student scored; the cap is a share of them", big=True),
     counter_column("escalated", "those of them that were sent to the teacher", big=True),
     Column("error", Text, comment="why it failed, in one line"),
     CheckConstraint(f"queue IN ('{Queue.LIVE}', '{Queue.BULK}')", name="queue"),
@@ -281,7 +279,7 @@ Index("count_changes_job", count_changes.c.job_id)
 workers = Table(
     "workers",
     metadata,
-    Column("id", Text, primary_key=True, comment="chosen by the worker: host, process and stage"),
+    Column("id", Text, primary_key=True, comment="stage@host:pid:random, made when it starts"),
     enum_column("stage", Stage, "the model that it serves"),
     Column("host", Text, nullable=False, comment="name of its machine"),
     Column("pid", Integer, nullable=False, comment="its process id there"),

@@ -90,7 +90,7 @@ COMMENTS = {
     "workers": (
         "worker processes, written by their heartbeats",
         {
-            "id": "chosen by the worker: host, process and stage",
+            "id": "stage@host:pid:random, made when it starts",
             "stage": "the model that it serves",
             "host": "name of its machine",
             "pid": "its process id there",
