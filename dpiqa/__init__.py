@@ -1,13 +1,59 @@
 """dpiqa: blind image quality scores for very large image archives.
 
-The library below the workers, the API and the command line. It imports neither Celery nor FastAPI, and
+    import dpiqa
+
+    for row in dpiqa.score(["a.jpg", "b.jpg"]):
+        print(row.ref.key, row.score, row.band)
+
+This is the library below the workers, the API and the command line. It imports neither Celery nor FastAPI, and
 importing it (or `dpiqa.storage`, `dpiqa.events`, `dpiqa.routing`, ...) never imports torch: see the import
 contracts in `pyproject.toml`.
 """
 
+import os
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dpiqa.pipeline.local_run import ScoredObject
+
+__all__ = ["__version__", "score"]
 
 try:
     __version__ = version("dpiqa")
 except PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
+
+
+def score(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], model: str = "bundled-student"
+) -> "list[ScoredObject]":
+    """Score image files in this process, without a queue or a database.
+
+    The scores are those of `dpiqa score PATH --model MODEL`. Loading a model and starting its decode processes takes
+    seconds, so pass all files in one call. Device, limits and models folder come from the settings (`DPIQA_...`).
+
+    Args:
+        paths: Files, in any format of docs/imaging.md; one path counts as a list of one.
+        model: Name of an installed model; `dpiqa models list` shows them.
+
+    Returns:
+        One row for each path, in the same order. `row.score` is None where a file has no score, and then `row.reason`
+        and `row.detail` say why: one bad file does not end the call.
+
+    Raises:
+        NotFound: No model has this name.
+        ConfigurationError: The model cannot run here: a library, its weights or a requirement is missing.
+    """
+    # Imported here: `import dpiqa` stays fast, and needs no torch.
+    from dpiqa.models.choice import parse_choice  # noqa: PLC0415
+    from dpiqa.objects.files import LocalFiles  # noqa: PLC0415
+    from dpiqa.pipeline.local_run import score_objects  # noqa: PLC0415
+    from dpiqa.settings import load_settings  # noqa: PLC0415
+    from dpiqa.types import ImageRef  # noqa: PLC0415
+
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    refs = [ImageRef(bucket="", key=os.fspath(path), etag="") for path in paths]
+    return list(score_objects(LocalFiles(), refs, choice=parse_choice(model=model), settings=load_settings()))

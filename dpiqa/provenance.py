@@ -7,10 +7,9 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
-
-from dpiqa import __version__
 
 #: Keys of `stamp`. Whether a figure still holds is told from `weights` (see `dpiqa.models.figures`).
 COMMAND, MACHINE, VERSION, WEIGHTS = "command", "machine", "dpiqa", "weights"
@@ -18,7 +17,7 @@ COMMAND, MACHINE, VERSION, WEIGHTS = "command", "machine", "dpiqa", "weights"
 
 def stamp(command: str, weights: Mapping[str, str]) -> dict[str, Any]:
     """Return what every measured section of a card carries. `weights`: sha256 in hex by the model's name."""
-    return {COMMAND: command, MACHINE: describe_machine(), VERSION: __version__, WEIGHTS: dict(weights)}
+    return {COMMAND: command, MACHINE: describe_machine(), VERSION: version("dpiqa"), WEIGHTS: dict(weights)}
 
 
 def shareable_path(path: str) -> str:

@@ -19,7 +19,6 @@ from types import TracebackType
 import numpy as np
 import structlog
 
-import dpiqa
 from dpiqa.errors import ImageRejected, Unavailable
 from dpiqa.imaging import frames
 from dpiqa.imaging.limits import Limits
@@ -189,6 +188,6 @@ class _Decoder:
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Make what a decode process may know: an allow-list, and where to find this very dpiqa."""
     kept = {name: value for name, value in environment.items() if name in _KEPT}
-    here = str(Path(dpiqa.__file__).parent.parent)
+    here = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH"))))
     return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
