@@ -1,7 +1,8 @@
-"""Text from elsewhere (object keys, error messages) made safe to show, to log and to store."""
+"""Text made safe to show, to log and to store; one line of a validation error; a Markdown table."""
 
 import unicodedata
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -57,3 +58,9 @@ def first_field_error(error: "ValidationError", whole: str = "value") -> FieldEr
     message = first["msg"].removeprefix("Value error, ")
     field = ".".join(map(str, first["loc"])) or whole
     return FieldError(first["loc"], field, message[:1].lower() + message[1:], first["type"])
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Write a Markdown table; `|` in a cell is escaped."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,4 +1,8 @@
-"""How much two models disagree about the same images, and where. Pure."""
+"""Disagreement of two models about the same images: how much, where, and across which cut-offs. Pure.
+
+Scores decide by cut-offs. A score or MOS equal to a cut-off is above it. Where a profile has two cut-offs (drop, look
+at, keep), a decision is the same only on one side of both.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +11,16 @@ from typing import Any
 import numpy as np
 
 from dpiqa.evaluation.correlation import srcc
-from dpiqa.evaluation.decisions import same_side
 from dpiqa.evaluation.intervals import DRAWS, Estimate, bootstrap
 
 _RANGES = 5  #: of the first model's scores: its fifths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Some of the images. Differences are second minus first, MOS/100."""
+class Difference:
+    """Difference of two models over some of the images: second minus first, MOS/100."""
 
-    name: str
+    name: str  #: of the images
     n: int
     mean_difference: float
     mean_absolute: float
@@ -38,16 +41,20 @@ class Disagreement:
     """The second model against the first."""
 
     srcc: Estimate  #: between their scores
-    whole: Part
+    whole: Difference
     p95_absolute: float  #: 95 % of the images differ by at most this
-    by_subset: tuple[Part, ...]
-    by_range: tuple[Part, ...]  #: fifths of the first's scores, lowest first
+    by_subset: tuple[Difference, ...]
+    by_range: tuple[Difference, ...]  #: fifths of the first's scores, lowest first
 
     @property
-    def largest(self) -> dict[str, Part]:
-        """Return the subset and the range whose mean absolute difference is largest, where there are any."""
-        kinds = {"subset": self.by_subset, "range": self.by_range}
-        return {kind: max(parts, key=lambda one: one.mean_absolute) for kind, parts in kinds.items() if parts}
+    def largest(self) -> dict[str, Difference]:
+        """Subset and range with the largest mean absolute difference, where there are any."""
+        groups = {"subset": self.by_subset, "range": self.by_range}
+        return {
+            kind: max(differences, key=lambda difference: difference.mean_absolute)
+            for kind, differences in groups.items()
+            if differences
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for a card or a report."""
@@ -55,10 +62,21 @@ class Disagreement:
             "srcc": self.srcc.as_dict(),
             **self.whole.as_dict(),
             "p95_absolute_difference": round(self.p95_absolute, 4),
-            "largest": {kind: part.name for kind, part in self.largest.items()},
-            "subsets": {part.name: part.as_dict() for part in self.by_subset},
-            "ranges": [{"scores": part.name, **part.as_dict()} for part in self.by_range],
+            "largest": {kind: difference.name for kind, difference in self.largest.items()},
+            "subsets": {difference.name: difference.as_dict() for difference in self.by_subset},
+            "ranges": [{"scores": difference.name, **difference.as_dict()} for difference in self.by_range],
         }
+
+
+def sides(scores: np.ndarray, cutoffs: Sequence[float]) -> np.ndarray:
+    """`scores` (N,) -> (N, cut-offs) bool, whether each is at or above each cut-off."""
+    return np.asarray(scores)[:, None] >= np.asarray(cutoffs, dtype=np.float64)[None, :]
+
+
+def same_side(scores: np.ndarray, others: np.ndarray, cutoffs: Sequence[float]) -> np.ndarray:
+    """Both (N,) -> (N,) bool, whether both are on one side of every cut-off."""
+    same: np.ndarray = (sides(scores, cutoffs) == sides(others, cutoffs)).all(axis=1)
+    return same
 
 
 def disagreement(
@@ -71,32 +89,35 @@ def disagreement(
     seed: int = 0,
 ) -> Disagreement:
     """Compare scores of two models, (N,) each, N >= 2, of images whose subsets are (N,) str ("": none)."""
-    drawn = bootstrap(lambda rows: {"srcc": srcc(first[rows], second[rows])}, len(first), draws=draws, seed=seed)
+    intervals = bootstrap(lambda rows: {"srcc": srcc(first[rows], second[rows])}, len(first), draws=draws, seed=seed)
     names = sorted({*subsets.tolist()} - {""})
     everything = np.ones(len(first), dtype=bool)
     return Disagreement(
-        srcc=Estimate(srcc(first, second), drawn.get("srcc")),
-        whole=_part("all", first, second, everything, cutoffs),
+        srcc=Estimate(srcc(first, second), intervals.get("srcc")),
+        whole=_difference("all", first, second, everything, cutoffs),
         p95_absolute=float(np.quantile(np.abs(second - first), 0.95)),
-        by_subset=tuple(_part(name, first, second, subsets == name, cutoffs) for name in names),
-        by_range=tuple(_part(name, first, second, keep, cutoffs) for name, keep in _ranges(first)),
+        by_subset=tuple(_difference(name, first, second, subsets == name, cutoffs) for name in names),
+        by_range=tuple(_difference(name, first, second, mask, cutoffs) for name, mask in _ranges(first)),
     )
 
 
 def _ranges(scores: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Fifths of the scores by name, e.g. `0.21 to 0.38`; each image is in one; none is empty."""
+    """Fifths of the scores by name, e.g. `0.21 to 0.38`, lowest first; each image is in one; none is empty."""
     bounds = np.quantile(scores, np.linspace(0, 1, _RANGES + 1))
-    fifth = np.searchsorted(bounds[1:-1], scores, side="right")
-    found = [(f"{scores[fifth == i].min():.2f} to {scores[fifth == i].max():.2f}", fifth == i) for i in set(fifth)]
-    return sorted(found, key=lambda one: float(scores[one[1]].min()))
+    fifths = np.searchsorted(bounds[1:-1], scores, side="right")
+    masks = [fifths == number for number in set(fifths)]
+    ranges = [(f"{scores[mask].min():.2f} to {scores[mask].max():.2f}", mask) for mask in masks]
+    return sorted(ranges, key=lambda item: float(scores[item[1]].min()))
 
 
-def _part(name: str, first: np.ndarray, second: np.ndarray, keep: np.ndarray, cutoffs: Sequence[float]) -> Part:
-    differences = second[keep] - first[keep]
-    opposite = 1 - float(same_side(first[keep], second[keep], cutoffs).mean()) if cutoffs else None
-    return Part(
+def _difference(
+    name: str, first: np.ndarray, second: np.ndarray, mask: np.ndarray, cutoffs: Sequence[float]
+) -> Difference:
+    differences = second[mask] - first[mask]
+    opposite = 1 - float(same_side(first[mask], second[mask], cutoffs).mean()) if cutoffs else None
+    return Difference(
         name=name,
-        n=int(keep.sum()),
+        n=int(mask.sum()),
         mean_difference=float(differences.mean()),
         mean_absolute=float(np.abs(differences).mean()),
         opposite=opposite,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dpiqa.evaluation.evaluate import evaluate
+from dpiqa.evaluation.measurement import evaluate
 from dpiqa.evaluation.reference import make_reference, with_reference
 from dpiqa.models.base import ModelCard
 from dpiqa.models.loading import load_scorer

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dpiqa.evaluation.evaluate import evaluate
+from dpiqa.evaluation.measurement import evaluate
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.promptiqa.config import SCORE_SCALE, PromptIQAConfig

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
 def run(request: Request, models: Sequence[str], *, seeds: bool) -> int:
     """Compare and show; returns how many images some model did not score. The card written is the first model's."""
-    from dpiqa.evaluation.comparison import compare
-    from dpiqa.evaluation.joint import join
-    from dpiqa.evaluation.sections import of_comparison
+    from dpiqa.evaluation.comparison import card_sections, compare
+    from dpiqa.evaluation.paired import pair_scores
     from dpiqa.models.cards import find_card
     from dpiqa.models.choice import parse_choice
     from dpiqa.pipeline.scorer_loading import check_choice
@@ -25,26 +24,26 @@ def run(request: Request, models: Sequence[str], *, seeds: bool) -> int:
     cards = [find_card(name, request.settings.models_dir) for name in models]
     check_cards(request, cards[:1])
     images = images_of(request)
-    found = compare(join(scored_by(request, choices, images)), seed=request.seed)
+    found = compare(pair_scores(scored_by(request, choices, images)), seed=request.seed)
     _deliver(request, found, seeds=seeds)
-    write_cards(request, cards[:1], of_comparison(found, request.data, seeds=seeds), measured=cards)
-    return len(found.joint.failures)
+    write_cards(request, cards[:1], card_sections(found, request.data, seeds=seeds), measured=cards)
+    return len(found.paired.failures)
 
 
 def _deliver(request: Request, found: "Comparison", *, seeds: bool) -> None:
-    from dpiqa.evaluation import comparison_report as report
+    from dpiqa.evaluation import comparison as report
 
-    document = report.as_dict(found, request.data)
+    document = report.report(found, request.data)
     if request.output:
-        from dpiqa.evaluation.folder import write_comparison
+        from dpiqa.evaluation.report_files import write_comparison
 
         written = write_comparison(request.output, found, request.data, document, seeds=seeds)
         console.note(f"{len(written)} files in {request.output}, comparison.md among them")
     if request.as_json:
         console.print_json(document)
         return
-    console.table(report.COLUMNS, report.rows(found), title=f"{request.data}; differences from {found.joint.names[0]}")
+    console.table(report.COLUMNS, report.rows(found), title=f"{request.data}; differences from {found.paired.names[0]}")
     if seeds:
         console.table(report.SPREAD_COLUMNS, report.spread_rows(found), title="over the runs")
     else:
-        console.table(report.PAIR_COLUMNS, report.pair_rows(found), title=f"scores against {found.joint.names[0]}")
+        console.table(report.PAIR_COLUMNS, report.pair_rows(found), title=f"scores against {found.paired.names[0]}")

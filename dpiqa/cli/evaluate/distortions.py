@@ -16,18 +16,17 @@ _COLUMNS = ("distortion", "original", "1", "2", "3", "4", "5", "with strength th
 def run(request: Request, model: str, folder: Path, kinds: Sequence[str], limit: int | None) -> int:
     """Measure and show; returns how many pictures were not scored. Raises `InvalidRequest`, `NotFound`."""
     from dpiqa.cli.support.progress import counting
-    from dpiqa.evaluation.sections import of_sweep
-    from dpiqa.evaluation.sweep import check_kinds, sweep
+    from dpiqa.evaluation.sweep import card_sections, check_kinds, sweep
     from dpiqa.imaging.limits import Limits
 
     check_kinds(kinds)
     files = [Path(ref.key) for ref in targets.local_refs(targets.find_places([str(folder)]))][:limit]
     scorer = scorers.load(request.settings, model, request.requirement)
     check_cards(request, [scorer.card])
-    with counting("spoiling and scoring", len(files)) as advance:
+    with counting("distorting and scoring", len(files)) as advance:
         found = sweep(scorer, files, kinds=kinds, limits=Limits.from_settings(request.settings), advance=advance)
     if request.output:
-        from dpiqa.evaluation.folder import write_sweep
+        from dpiqa.evaluation.report_files import write_sweep
 
         written = write_sweep(request.output, scorer.card, found)
         console.note(f"{len(written)} files in {request.output}, distortions.md among them")
@@ -35,14 +34,14 @@ def run(request: Request, model: str, folder: Path, kinds: Sequence[str], limit:
         console.print_json({"model": scorer.card.name, **found.as_dict()})
     else:
         _show(found)
-    write_cards(request, [scorer.card], of_sweep(found), measured=[scorer.card])
+    write_cards(request, [scorer.card], card_sections(found), measured=[scorer.card])
     return len(found.failures)
 
 
 def _show(found: "Sweep") -> None:
     console.table(
         _COLUMNS,
-        [[kind, *(float(value) for value in found.means[kind]), str(course)] for kind, course in found.courses.items()],
+        [[kind, *(float(value) for value in found.means[kind]), str(trend)] for kind, trend in found.trends.items()],
     )
-    falling = sum(course.falls for course in found.courses.values())
+    falling = sum(trend.falls for trend in found.trends.values())
     console.note(f"falls with strength for {falling} of {len(found.kinds)} kinds, over {len(found.scores)} pictures")

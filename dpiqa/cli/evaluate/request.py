@@ -10,8 +10,8 @@ from dpiqa.cli.support import console
 
 if TYPE_CHECKING:
     from dpiqa.datasets.labelled import LabelledImage
-    from dpiqa.evaluation.protocol import Score
-    from dpiqa.evaluation.scoring import Scored
+    from dpiqa.evaluation.measurement import Score
+    from dpiqa.evaluation.scored_images import ScoredImages
     from dpiqa.models.base import ModelCard, Scorer
     from dpiqa.models.choice import ModelChoice
     from dpiqa.settings import Settings
@@ -49,20 +49,20 @@ class Request:
 def images_of(request: Request) -> "list[LabelledImage]":
     """Return the images that count of the one data set. Raises what the readers do, and for a split without images."""
     from dpiqa.datasets import load_dataset
-    from dpiqa.evaluation.protocol import choose
+    from dpiqa.evaluation.measurement import images_of_split
 
     ((name, place),) = request.sets
-    return choose(load_dataset(name, place, split_seed=request.seed).images, request.split, name)
+    return images_of_split(load_dataset(name, place, split_seed=request.seed).images, request.split, name)
 
 
 def scoring(settings: "Settings", scorer: "Scorer") -> "Score":
     """Return a function that scores images as production does, with a progress bar."""
     from dpiqa.cli.support.progress import counting
-    from dpiqa.evaluation.scoring import score_labelled
+    from dpiqa.evaluation.scored_images import score_labelled
     from dpiqa.imaging.limits import Limits
     from dpiqa.pipeline.scorer_loading import batch_size
 
-    def score(images: "Sequence[LabelledImage]") -> "Scored":
+    def score(images: "Sequence[LabelledImage]") -> "ScoredImages":
         with counting(f"scoring with {scorer.card.name}", len(images)) as advance:
             return score_labelled(
                 scorer,
@@ -78,7 +78,7 @@ def scoring(settings: "Settings", scorer: "Scorer") -> "Score":
 
 def scored_by(
     request: Request, choices: "Mapping[str, ModelChoice]", images: "Sequence[LabelledImage]"
-) -> "dict[str, Scored]":
+) -> "dict[str, ScoredImages]":
     """Score the images with one model after the other; only one is in memory at a time."""
     from dpiqa.pipeline.scorer_loading import database_of, load_chosen
 

@@ -7,16 +7,15 @@ from dpiqa.cli.support import console
 from dpiqa.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from dpiqa.evaluation.routing_trial import Trial
+    from dpiqa.evaluation.routing_trial import RoutingTrial
     from dpiqa.models.choice import ModelChoice
     from dpiqa.profiles import Profile
 
 
 def run(request: Request, profile_name: str) -> int:
     """Try the policy and show; returns how many images were not scored. Cards written: the student's and teacher's."""
-    from dpiqa.evaluation.joint import join
-    from dpiqa.evaluation.routing_trial import check_routes, try_routing
-    from dpiqa.evaluation.sections import of_trial
+    from dpiqa.evaluation.paired import pair_scores
+    from dpiqa.evaluation.routing_trial import card_sections, check_routes, try_routing
     from dpiqa.models.cards import find_card
     from dpiqa.pipeline.scorer_loading import check_profile
     from dpiqa.profiles import load_profile
@@ -29,12 +28,12 @@ def run(request: Request, profile_name: str) -> int:
     cards = {choice.model: find_card(choice.model, settings.models_dir) for choice in choices.values()}
     check_cards(request, list(cards.values()))
     images = images_of(request)
-    joint = join(scored_by(request, choices, images))
-    trial = try_routing(joint, profile, chunk=settings.chunk_items, seed=request.seed)
-    _deliver(request, trial, len(joint.failures))
+    paired = pair_scores(scored_by(request, choices, images))
+    trial = try_routing(paired, profile, chunk=settings.chunk_items, seed=request.seed)
+    _deliver(request, trial, len(paired.failures))
     of_both = list(cards.values())
-    write_cards(request, of_both, of_trial(trial, request.data), measured=of_both)
-    return len(joint.failures)
+    write_cards(request, of_both, card_sections(trial, request.data), measured=of_both)
+    return len(paired.failures)
 
 
 def _choices(profile: "Profile") -> "dict[str, ModelChoice]":
@@ -49,12 +48,12 @@ def _choices(profile: "Profile") -> "dict[str, ModelChoice]":
     return chosen
 
 
-def _deliver(request: Request, trial: "Trial", failed: int) -> None:
-    from dpiqa.evaluation import routing_report as report
+def _deliver(request: Request, trial: "RoutingTrial", failed: int) -> None:
+    from dpiqa.evaluation import routing_trial as report
 
     document = {"data": request.data, "failures": failed, **trial.as_dict()}
     if request.output:
-        from dpiqa.evaluation.folder import write_trial
+        from dpiqa.evaluation.report_files import write_trial
 
         written = write_trial(request.output, trial, request.data, document)
         console.note(f"{len(written)} files in {request.output}, routing.md among them")
@@ -62,5 +61,7 @@ def _deliver(request: Request, trial: "Trial", failed: int) -> None:
         console.print_json(document)
         return
     console.table(report.columns(trial), report.rows(trial), title=report.title(trial, request.data))
-    console.table(report.PART_COLUMNS, report.part_rows(trial.disagreement), title="teacher against student")
+    console.table(
+        report.DISAGREEMENT_COLUMNS, report.disagreement_rows(trial.disagreement), title="teacher against student"
+    )
     console.stdout().print(console.plain(trial.verdict))

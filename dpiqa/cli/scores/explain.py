@@ -55,8 +55,7 @@ def explain(
         raise InvalidRequest(f"the folder {output.parent} does not exist", hint="create it first")
     settings = context.settings(device=device)
     with scorers.needing_extras():
-        from dpiqa.evaluation.overlay import overlay
-        from dpiqa.evaluation.plots import write_png
+        from dpiqa.evaluation.plots import saliency_overlay, write_png
         from dpiqa.evaluation.saliency import saliency
         from dpiqa.pipeline.scorer_loading import batch_size
 
@@ -65,7 +64,7 @@ def explain(
         image, pixels = _decoded(settings, data, scorer)
         found = saliency(scorer, pixels, batch=batch_size(scorer.card, settings))
         title = f"{sanitise(Path(target).name)}: {scorer.card.name} says {found.score:.3f}"
-        write_png(overlay(image, found, title=title), output)
+        write_png(saliency_overlay(image, found, title=title), output)
     _show({"image": target, **_as_dict(scorer, found), "output": str(output)}, as_json=as_json)
 
 

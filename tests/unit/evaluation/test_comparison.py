@@ -6,13 +6,21 @@ import pytest
 
 from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.errors import InvalidRequest
-from dpiqa.evaluation.comparison import POOLED, compare
-from dpiqa.evaluation.comparison_report import COLUMNS, PAIR_COLUMNS, SPREAD_COLUMNS, markdown, pair_rows, rows
-from dpiqa.evaluation.comparison_report import spread_rows as over_runs
+from dpiqa.evaluation.comparison import (
+    COLUMNS,
+    PAIR_COLUMNS,
+    POOLED,
+    SPREAD_COLUMNS,
+    card_sections,
+    compare,
+    markdown,
+    pair_rows,
+    rows,
+    spread_rows,
+)
 from dpiqa.evaluation.correlation import srcc
-from dpiqa.evaluation.joint import join
-from dpiqa.evaluation.scoring import Failure, Scored
-from dpiqa.evaluation.sections import of_comparison
+from dpiqa.evaluation.paired import pair_scores
+from dpiqa.evaluation.scored_images import Failure, ScoredImages
 from dpiqa.types import Reason
 
 N = 120
@@ -23,13 +31,13 @@ IMAGES = tuple(LabelledImage(Path(f"{i}.jpg"), float(MOS[i]), "val", "ab"[i % 2]
 
 
 def scored(name, scores, failures=None):
-    return Scored(f"{name}:1", IMAGES, np.array(scores, dtype=float), failures or {})
+    return ScoredImages(f"{name}:1", IMAGES, np.array(scores, dtype=float), failures or {})
 
 
 @pytest.fixture(scope="module")
 def found():
     answers = {"one": COMMON, "two": COMMON + RNG.normal(0, 0.02, N), "three": MOS}
-    return compare(join({name: scored(name, scores) for name, scores in answers.items()}), draws=150)
+    return compare(pair_scores({name: scored(name, scores) for name, scores in answers.items()}), draws=150)
 
 
 def test_figures_are_those_of_the_correlation_pooled_and_by_subset(found):
@@ -60,7 +68,7 @@ def test_the_spread_is_over_models(found):
 def test_reports_fit_their_columns(found):
     for columns, lines in (
         (COLUMNS, rows(found)),
-        (SPREAD_COLUMNS, over_runs(found)),
+        (SPREAD_COLUMNS, spread_rows(found)),
         (PAIR_COLUMNS, pair_rows(found)),
     ):
         assert {len(line) for line in lines} == {len(columns)}
@@ -69,8 +77,8 @@ def test_reports_fit_their_columns(found):
 
 
 def test_sections_for_the_first_models_card(found):
-    assert list(of_comparison(found, "set val", seeds=True)) == ["seeds on set val"]
-    sections = of_comparison(found, "set val", seeds=False)
+    assert list(card_sections(found, "set val", seeds=True)) == ["seeds on set val"]
+    sections = card_sections(found, "set val", seeds=False)
     assert list(sections) == ["against two on set val", "against three on set val"]
     assert sections["against three on set val"]["differences_of_other"]["all"]["srcc"]["value"] > 0
 
@@ -79,16 +87,16 @@ def test_what_one_model_failed_on_leaves_all_and_is_counted():
     gone = COMMON.copy()
     gone[3] = np.nan
     failure = {IMAGES[3].path: Failure(Reason.CORRUPT)}
-    both = join({"one": scored("one", COMMON), "two": scored("two", gone, failure)})
+    both = pair_scores({"one": scored("one", COMMON), "two": scored("two", gone, failure)})
     assert both.scores.shape == (2, N - 1)
     assert both.failures == failure
     assert MOS[3] not in both.labels
     with pytest.raises(InvalidRequest, match="0 of 120 images were scored by all"):
-        join({"one": scored("one", [np.nan] * N)})
+        pair_scores({"one": scored("one", [np.nan] * N)})
 
 
 def test_what_is_not_defined_is_null():
-    flat = compare(join({"one": scored("one", COMMON), "flat": scored("flat", [0.5] * N)}), draws=20)
+    flat = compare(pair_scores({"one": scored("one", COMMON), "flat": scored("flat", [0.5] * N)}), draws=20)
     document = json.loads(json.dumps(flat.as_dict(), allow_nan=False))
     assert document["parts"]["all"]["figures"]["flat"]["srcc"] == {"value": None, "95": None}
     assert document["parts"]["all"]["spread"]["srcc"]["mean"] is None

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.evaluation.joint import Joint
-from dpiqa.evaluation.routing_report import columns, markdown, rows
-from dpiqa.evaluation.routing_trial import STRATEGIES, try_routing
-from dpiqa.evaluation.sections import of_trial
+from dpiqa.evaluation.paired import PairedScores
+from dpiqa.evaluation.routing_trial import STRATEGIES, card_sections, columns, escalated, markdown, rows, try_routing
 from dpiqa.profiles import Profile
 
 DRAWS = 200
@@ -20,13 +18,13 @@ def profile(**changes):
     return Profile(**(fields | {"cutoffs": [{"at": 0.5, "margin": 0.1}]} | changes))
 
 
-def joint(student, teacher, mos):
-    return Joint(
+def paired(student, teacher, mos):
+    return PairedScores(
         names=("student", "teacher"),
         scorers=("s:1", "t:1"),
         scores=np.stack([student, teacher]),
         labels=np.asarray(mos),
-        subsets=np.array(["odd" if place % 2 else "even" for place in range(len(mos))]),
+        subsets=np.array(["odd" if index % 2 else "even" for index in range(len(mos))]),
         failures={},
     )
 
@@ -37,7 +35,7 @@ def near_misses():
     mos = np.tile([0.2, 0.3, 0.7, 0.8, 0.9], 40)
     student = mos.copy()
     student[::5] = 0.51
-    return joint(student, mos, mos)
+    return paired(student, mos, mos)
 
 
 def test_routing_pays_where_the_student_errs_near_the_cut_off(near_misses):
@@ -58,7 +56,7 @@ def test_routing_pays_where_the_student_errs_near_the_cut_off(near_misses):
 
 def test_a_teacher_that_says_the_same_changes_nothing_and_the_verdict_says_so(near_misses):
     student = near_misses.scores[0]
-    trial = try_routing(joint(student, student, near_misses.labels), profile(), chunk=32, draws=DRAWS)
+    trial = try_routing(paired(student, student, near_misses.labels), profile(), chunk=32, draws=DRAWS)
     assert [one.value for one in trial.gains.values()] == pytest.approx([0, 0, 0], abs=1e-12)
     assert not trial.improves
     assert "does not clearly improve" in trial.verdict
@@ -71,7 +69,7 @@ def test_better_than_the_student_but_no_better_than_chance_is_no_gain():
     mos = np.tile([0.2, 0.8], 100)
     student = np.where(np.arange(200) % 4 < 2, mos, 1 - mos)
     student[::3] = 0.5 + np.sign(student[::3] - 0.5) * 0.01
-    trial = try_routing(joint(student, mos, mos), profile(), chunk=32, draws=DRAWS)
+    trial = try_routing(paired(student, mos, mos), profile(), chunk=32, draws=DRAWS)
     assert trial.gains["student"].interval[0] > 0
     assert abs(trial.gains["random"].value) < 0.05
     assert not trial.improves
@@ -110,7 +108,7 @@ def test_report_and_section_say_everything(near_misses):
     text = markdown(trial, "set val")
     assert trial.verdict in text
     assert "| subset | even | 100 |" in text
-    ((name, section),) = of_trial(trial, "set val").items()
+    ((name, section),) = card_sections(trial, "set val").items()
     assert name == "routing on set val, profile p@3"
     assert json.loads(json.dumps(section, allow_nan=False))["improves"] is True
     where = section["teacher_against_student"]
@@ -123,3 +121,22 @@ def test_report_and_section_say_everything(near_misses):
 def test_a_profile_that_never_escalates_is_refused(near_misses, changes):
     with pytest.raises(InvalidRequest, match=r"p@3 never asks a teacher"):
         try_routing(near_misses, profile(**changes), chunk=32)
+
+
+def test_the_nearest_of_a_chunk_go_first_and_the_budget_holds_all_along():
+    scores = np.array([0.45, 0.51, 0.9, 0.1, 0.55, 0.5, 0.42, 0.58])
+    assert np.flatnonzero(escalated(scores, profile(max_escalated_share=0.25), chunk=4)).tolist() == [1, 5]
+    assert np.flatnonzero(escalated(scores, profile(max_escalated_share=0.25), chunk=8)).tolist() == [1, 5]
+    assert np.flatnonzero(escalated(scores, profile(max_escalated_share=0.5), chunk=4)).tolist() == [0, 1, 4, 5]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 32, 500])
+def test_the_share_is_never_more_than_the_profiles(chunk):
+    sent = escalated(np.random.default_rng(0).uniform(0.4, 0.6, 200), profile(max_escalated_share=0.2), chunk)
+    so_far = np.cumsum(sent) / np.arange(1, 201)
+    assert sent.mean() == 0.2 if chunk > 1 else sent.mean() <= 0.2
+    assert (so_far[chunk - 1 :: chunk] <= np.maximum(0.2, 1 / np.arange(1, 201)[chunk - 1 :: chunk])).all()
+
+
+def test_what_is_clear_is_not_sent():
+    assert not escalated(np.array([0.1, 0.9, 0.39, 0.61]), profile(max_escalated_share=1), chunk=4).any()

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from dpiqa.errors import ImageRejected
-from dpiqa.evaluation.overlay import enlarge, overlay
-from dpiqa.evaluation.plots import write_png
+from dpiqa.evaluation.plots import enlarge, saliency_overlay, write_png
 from dpiqa.evaluation.saliency import Saliency, saliency
 from dpiqa.imaging.distortions import distort
 from dpiqa.imaging.preprocessing import prepare
@@ -95,7 +94,7 @@ def test_the_overlay_keeps_the_pictures_shape(tmp_path):
     effect = np.zeros((8, 8))
     effect[:4, :4] = -0.3
     for size in ((320, 160), (120, 400)):
-        figure = overlay(Image.new("RGB", size), Saliency(0.5, 0.5 + effect), title="a")
+        figure = saliency_overlay(Image.new("RGB", size), Saliency(0.5, 0.5 + effect), title="a")
         path = write_png(figure, tmp_path / "map.png")
         shown = figure.axes[0].get_images()[1].get_array()
         assert shown.shape[::-1] == size

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.evaluation.folder import write_sweep
-from dpiqa.evaluation.sweep import sweep
+from dpiqa.evaluation.report_files import write_sweep
+from dpiqa.evaluation.sweep import TOLERANCE, sweep, trend
 from dpiqa.imaging.distortions import KINDS
 from dpiqa.models.loading import load_scorer
 from dpiqa.types import Reason
@@ -34,10 +34,10 @@ def test_a_models_known_answers(brightness, pictures):
     assert found.means["underexposure"] == pytest.approx(
         80 / 255 * np.array([1, 0.75, 0.55, 0.38, 0.24, 0.13]), abs=0.005
     )
-    verdicts = {kind: str(course) for kind, course in found.courses.items()}
+    verdicts = {kind: str(trend) for kind, trend in found.trends.items()}
     assert verdicts["underexposure"] == "falls"
     assert verdicts["overexposure"] == "rises at 1, 2, 3, 4, 5"  # to this model, brighter is better
-    assert not found.courses["gaussian_blur"].falls  # a blur keeps the mean
+    assert not found.trends["gaussian_blur"].falls  # a blur keeps the mean
 
 
 def test_the_same_pictures_give_the_same_scores(brightness, pictures):
@@ -80,3 +80,34 @@ def test_the_report_says_where_it_is_not_monotone(brightness, pictures, tmp_path
     with Image.open(tmp_path / "report/distortions.png") as plot:
         assert min(plot.size) > 200
     assert not list((tmp_path / "report").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("scores", "rises", "falls", "verdict"),
+    [
+        ([0.6, 0.5, 0.4, 0.3], (), True, "falls"),
+        ([0.6, 0.5, 0.5, 0.5], (), True, "falls"),  # saturated is not a rise
+        ([0.6, 0.6, 0.6, 0.6], (), False, "does not move"),
+        ([0.6, 0.5995, 0.6, 0.5999], (), False, "does not move"),  # within the tolerance
+        ([0.6, 0.7, 0.4, 0.3], (1,), False, "rises at 1"),
+        ([0.6, 0.4, 0.5, 0.3], (2,), False, "rises at 2"),
+        ([0.6, 0.4, 0.5, 0.45], (2, 3), False, "rises at 2, 3"),  # 3 is still above 1
+        ([0.6, 0.4, 0.4008, 0.4016], (3,), False, "rises at 3"),  # in steps below the tolerance
+        ([0.3, 0.4], (1,), False, "rises at 1"),
+    ],
+)
+def test_where_scores_rise(scores, rises, falls, verdict):
+    result = trend(scores)
+    assert (result.rises, result.falls, str(result)) == (rises, falls, verdict)
+    assert result.drop == pytest.approx(scores[0] - scores[-1])
+
+
+def test_the_tolerance_is_the_callers():
+    assert trend([0.6, 0.61, 0.5]).rises == (1,)
+    assert trend([0.6, 0.61, 0.5], tolerance=0.02).falls
+    assert TOLERANCE == 0.001  # what README and docs/evaluation.md promise
+
+
+def test_one_score_has_no_trend():
+    with pytest.raises(ValueError, match="at least one more"):
+        trend([0.5])

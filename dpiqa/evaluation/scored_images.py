@@ -23,30 +23,30 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one image has no score."""
+    """Reason why one image has no score."""
 
     reason: Reason
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """One scorer's answers for labelled images, failures among them."""
+class ScoredImages:
+    """One scorer's scores of labelled images, with the failures."""
 
     scorer_id: str
     images: tuple[LabelledImage, ...]
     scores: np.ndarray  #: (N,) float64, MOS/100; NaN where there is none
     failures: dict[Path, Failure]  #: why, by path
 
-    def only(self, keep: Iterable[LabelledImage]) -> "Scored":
-        """Return the answers for some of the images, looked up by path."""
-        wanted = {image.path: image for image in keep}
-        places = [place for place, image in enumerate(self.images) if image.path in wanted]
-        return Scored(
+    def only(self, keep: Iterable[LabelledImage]) -> "ScoredImages":
+        """Return the scores of some of the images, looked up by path."""
+        members = {image.path: image for image in keep}
+        indices = [index for index, image in enumerate(self.images) if image.path in members]
+        return ScoredImages(
             scorer_id=self.scorer_id,
-            images=tuple(wanted[self.images[place].path] for place in places),
-            scores=self.scores[places],
-            failures={path: failure for path, failure in self.failures.items() if path in wanted},
+            images=tuple(members[self.images[index].path] for index in indices),
+            scores=self.scores[indices],
+            failures={path: failure for path, failure in self.failures.items() if path in members},
         )
 
 
@@ -58,43 +58,42 @@ def score_labelled(
     processes: int = 1,
     limits: Limits | None = None,
     advance: Advance | None = None,
-) -> Scored:
+) -> ScoredImages:
     """Score every image from its file's bytes; `processes` decode the next batch while one is scored.
 
-    An image that cannot be scored costs only itself. Raises `Unavailable` when no decode process can be started.
+    An image that cannot be scored does not affect the others. Raises `Unavailable` when no decode process can start.
     """
     scores: list[float] = []
     failures: dict[Path, Failure] = {}
     with DecodePool(processes, limits or Limits()) as pool:
-        ready = _decoded(pool, scorer, images, batch, (limits or Limits()).max_bytes)
-        for part in ready:
-            for image, answer in zip(part, _answers(scorer, list(part.values())), strict=True):
+        for submitted in _submitted(pool, scorer, images, batch, (limits or Limits()).max_bytes):
+            for image, answer in zip(submitted, _answers(scorer, list(submitted.values())), strict=True):
                 scores.append(answer if isinstance(answer, float) else np.nan)
                 if not isinstance(answer, float):
                     failures[image.path] = failure_of(answer)
             if advance:
-                advance(len(part))
-    return Scored(scorer.card.scorer_id, tuple(images), np.array(scores), failures)
+                advance(len(submitted))
+    return ScoredImages(scorer.card.scorer_id, tuple(images), np.array(scores), failures)
 
 
-#: Pixels (H, W, 3) uint8 on their way, or why there will be none.
-_Coming = Future[np.ndarray] | Exception
+#: Pixels (H, W, 3) uint8 that the pool will deliver, or the reason why there will be none.
+_Pending = Future[np.ndarray] | Exception
 
 
-def _decoded(
+def _submitted(
     pool: DecodePool, scorer: Scorer, images: Sequence[LabelledImage], batch: int, max_bytes: int
-) -> Iterator[dict[LabelledImage, _Coming]]:
-    """Yield part after part, each submitted to the pool before the one before it is scored."""
-    ahead: dict[LabelledImage, _Coming] | None = None
-    for part in in_parts(images, batch):
-        current, ahead = ahead, {image: _submit(pool, scorer, image.path, max_bytes) for image in part}
+) -> Iterator[dict[LabelledImage, _Pending]]:
+    """Yield one batch after another; each is submitted to the pool before the previous one is scored."""
+    following: dict[LabelledImage, _Pending] | None = None
+    for members in in_parts(images, batch):
+        current, following = following, {image: _submit(pool, scorer, image.path, max_bytes) for image in members}
         if current is not None:
             yield current
-    if ahead is not None:
-        yield ahead
+    if following is not None:
+        yield following
 
 
-def _submit(pool: DecodePool, scorer: Scorer, path: Path, max_bytes: int) -> _Coming:
+def _submit(pool: DecodePool, scorer: Scorer, path: Path, max_bytes: int) -> _Pending:
     try:
         fetched = LocalFiles().get(ImageRef(bucket="", key=str(path), etag=""), max_bytes)
     except (ImageRejected, ObjectGone) as error:
@@ -102,25 +101,21 @@ def _submit(pool: DecodePool, scorer: Scorer, path: Path, max_bytes: int) -> _Co
     return pool.submit(fetched.data, scorer.card.preprocessing)
 
 
-def _answers(scorer: Scorer, coming: Sequence[_Coming]) -> list[float | Exception]:
-    """One answer per image, in order."""
-    outcomes = [_outcome(one) for one in coming]
-    pixels = [one for one in outcomes if isinstance(one, np.ndarray)]
+def _answers(scorer: Scorer, pending: Sequence[_Pending]) -> list[float | Exception]:
+    """Score or error of each image, in order."""
+    decoded: list[np.ndarray | Exception] = []
+    for image in pending:
+        try:
+            decoded.append(image if isinstance(image, Exception) else image.result())
+        except ImageRejected as rejection:
+            decoded.append(rejection)
+    pixels = [image for image in decoded if isinstance(image, np.ndarray)]
     scores = iter(score_images(scorer, pixels).answers) if pixels else iter(())
-    return [next(scores) if isinstance(one, np.ndarray) else one for one in outcomes]
-
-
-def _outcome(coming: _Coming) -> np.ndarray | Exception:
-    if isinstance(coming, Exception):
-        return coming
-    try:
-        return coming.result()
-    except ImageRejected as rejection:
-        return rejection
+    return [next(scores) if isinstance(image, np.ndarray) else image for image in decoded]
 
 
 def failure_of(error: Exception) -> Failure:
-    """Put an error of one image in the words of reports."""
+    """Return the failure that reports show for an error of one image."""
     match error:
         case ImageRejected():
             return Failure(error.reason, error.message)

@@ -12,9 +12,9 @@ from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.errors import InvalidRequest
 from dpiqa.evaluation import report
 from dpiqa.evaluation.correlation import agreement
-from dpiqa.evaluation.folder import write_evaluation
-from dpiqa.evaluation.protocol import choose, measure, measure_five
-from dpiqa.evaluation.scoring import Failure, Scored
+from dpiqa.evaluation.measurement import images_of_split, measure, measure_five
+from dpiqa.evaluation.report_files import write_evaluation
+from dpiqa.evaluation.scored_images import Failure, ScoredImages
 from dpiqa.models.brightness import BRIGHTNESS
 from dpiqa.types import Reason
 
@@ -34,7 +34,7 @@ BROKEN = Path("8.png")
 
 def score(images):
     """Give the known scores; one file is broken."""
-    return Scored(
+    return ScoredImages(
         scorer_id="s",
         images=tuple(images),
         scores=np.array([np.nan if image.path == BROKEN else SCORES[image.path] for image in images]),
@@ -57,9 +57,9 @@ def test_one_split():
 
 
 def test_all_is_every_split_and_a_wrong_one_names_those_there_are():
-    assert choose(IMAGES, "all", "x") == IMAGES
+    assert images_of_split(IMAGES, "all", "x") == IMAGES
     with pytest.raises(InvalidRequest, match="test, train"):
-        choose(IMAGES, "val", "x")
+        images_of_split(IMAGES, "val", "x")
 
 
 def test_five_splits_report_the_median_and_score_each_image_once():
@@ -105,7 +105,7 @@ def test_nothing_scored_says_why():
 
 def test_constant_scores_are_reported_without_figures():
     def constant(images):
-        return Scored("s", tuple(images), np.full(len(images), 0.5), {})
+        return ScoredImages("s", tuple(images), np.full(len(images), 0.5), {})
 
     found = measure(IMAGES, constant, dataset="spaq", split="all", origin="", draws=5)
     document = json.loads(json.dumps(found.as_dict(), allow_nan=False))

@@ -5,8 +5,8 @@ import pytest
 from support.photos import jpeg, png
 
 from dpiqa.datasets.labelled import LabelledImage
-from dpiqa.evaluation.evaluate import evaluate
-from dpiqa.evaluation.scoring import score_labelled
+from dpiqa.evaluation.measurement import evaluate
+from dpiqa.evaluation.scored_images import score_labelled
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
 from dpiqa.models.brightness import BRIGHTNESS, PixelScorer
