@@ -1,7 +1,8 @@
 """Build the wheel, install it into an empty environment and use it there.
 
 Catches what an editable install hides: a package missing from the list, data files left behind, a second
-top-level name that would overwrite other people's packages, an API that needs torch.
+top-level name that would overwrite other people's packages, a base install that needs an extra, an API that needs
+torch.
 """
 
 import os
@@ -13,9 +14,11 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PROBE = """
+EX_CONFIG = 78
+#: Needs nothing but the base install.
+BASE_PROBE = """
 import sys
-import dpiqa.api.app, dpiqa.workers.app, dpiqa.pipeline.listener, dpiqa.cli.main, dpiqa.migrations
+import dpiqa, dpiqa.cli.main, dpiqa.migrations, dpiqa.pipeline.listener, dpiqa.pipeline.local_run
 from dpiqa.models.cards import list_cards, verify
 from dpiqa.profiles import list_profiles
 cards = {card.name: card for card in list_cards()}
@@ -23,8 +26,29 @@ assert {"bundled-student", "bundled-teacher"} <= cards.keys(), cards.keys()
 for card in cards.values():
     verify(card)
 assert any(profile.name == "default" for profile in list_profiles())
+assert [row.state for row in dpiqa.score("photo.png", model="brightness")] == ["scored"]
+"""
+#: Needs the extras `api` and `worker`, and no torch.
+SERVER_PROBE = """
+import sys
+import dpiqa.api.app, dpiqa.workers.app
 assert "torch" not in sys.modules
 """
+RUNS_ON_BASE = ("--help", "models list", "config show", "datasets list")
+#: Command -> the extra that its one line must name.
+NEEDS_EXTRA = {
+    "api": "api",
+    "worker student": "worker",
+    "listen": "worker",
+    "flower": "worker",
+    "submit s3://photos/": "worker",
+    "score photo.png": "models",
+    "scores --output scores.parquet": "parquet",
+    "demo": "demo",
+    "train student": "train",
+}
+#: The services that commands ask for before they do anything; nothing connects to them.
+SETTINGS = {"DPIQA_BROKER_URL": "redis://127.0.0.1:1/0", "DPIQA_DATABASE_URL": "postgresql://127.0.0.1:1/dpiqa"}
 
 
 def build(folder: Path) -> Path:
@@ -52,16 +76,41 @@ def check_names(wheel: Path) -> None:
             sys.exit(f"not in the wheel: {sorted(missing)} (list the package in pyproject.toml)")
 
 
-def check_install(wheel: Path, folder: Path) -> None:
-    """Install without extras into an empty environment; import both sides; run the command."""
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, str(wheel)], check=True)
-    addresses = {"DPIQA_BROKER_URL": "redis://127.0.0.1:1/0"}  # the worker's app wants one; nothing connects to it
-    subprocess.run([python, "-c", PROBE], check=True, cwd=folder, env=os.environ | addresses)
-    for arguments in (["--help"], ["models", "list"], ["config", "show"]):
-        subprocess.run([folder / "bin" / "dpiqa", *arguments], check=True, cwd=folder, stdout=subprocess.DEVNULL)
+def check_base_install(wheel: Path, folder: Path) -> None:
+    """Install without extras; what needs none works, all else ends in one line that names the `pip install`."""
+    install(str(wheel), folder)
+    image_code = "from PIL import Image; Image.new('RGB', (64, 64)).save('photo.png')"
+    for code in (image_code, BASE_PROBE):
+        run(folder, "python", "-c", code)
+    for command in RUNS_ON_BASE:
+        run(folder, "dpiqa", *command.split())
+    for command, extra in NEEDS_EXTRA.items():
+        done = run(folder, "dpiqa", *command.split(), expect=EX_CONFIG)
+        lines = done.stderr.splitlines()
+        if len(lines) != 1 or f"pip install 'dpiqa[{extra}]'" not in lines[0]:
+            sys.exit(f"dpiqa {command}: expected one line about [{extra}], got:\n{done.stderr}")
+
+
+def check_server_install(wheel: Path, folder: Path) -> None:
+    """Add the extras of the API and the workers; both import, and neither brings torch."""
+    install(f"{wheel}[api,worker]", folder)
+    run(folder, "python", "-c", SERVER_PROBE)
+
+
+def install(requirement: str, folder: Path) -> None:
+    """Install into the environment `folder`."""
+    run(folder, "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement)
+
+
+def run(folder: Path, program: str, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a program of the environment `folder` in that folder; exit if it ends with another code than `expect`."""
+    command = [folder / "bin" / program, *arguments]
+    done = subprocess.run(
+        command, check=False, cwd=folder, env=os.environ | SETTINGS, capture_output=True, text=True, timeout=600
+    )
+    if done.returncode != expect:
+        sys.exit(f"{program} {' '.join(arguments)}: exit code {done.returncode}, expected {expect}:\n{done.stderr}")
+    return done
 
 
 def main() -> None:
@@ -69,9 +118,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         wheel = build(Path(folder))
         check_names(wheel)
-        check_install(wheel, Path(folder) / "venv")
+        environment = Path(folder) / "venv"
+        venv.create(environment, with_pip=True)
+        check_base_install(wheel, environment)
+        check_server_install(wheel, environment)
         size = wheel.stat().st_size / 1e6
-    sys.stdout.write(f"wheel: {wheel.name}, {size:.1f} MB, owns dpiqa alone, installs and runs without torch\n")
+    sys.stdout.write(f"wheel: {wheel.name}, {size:.1f} MB, owns dpiqa alone, runs on the base install\n")
 
 
 if __name__ == "__main__":
