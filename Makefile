@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format wheel-check clean
+.PHONY: help demo test unit check format docs migration wheel-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,15 +20,24 @@ demo: $(VENV)/.demo  ## the whole system on this machine: photographs in, scores
 test: $(VENV)/.test  ## every test, against real Postgres, Valkey, S3 and worker processes (ARGS="-k name")
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope $(ARGS)
 
-check: $(VENV)/.dev  ## linter, formatter, types, import contracts
+unit: $(VENV)/.test  ## the tests that need no server and train nothing, in under a minute
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not slow and not heavy" tests/unit $(ARGS)
+
+check: $(VENV)/.dev  ## linter, formatter, types, import contracts, house rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(VENV)/.dev  ## mend what the linter and the formatter can
+format: $(VENV)/.dev  ## correct what the linter and the formatter can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/.dev  ## write the reference pages (docs/cli.md, configuration.md, datasets.md) from the program
+	@$(BIN)/python docs/make_reference.py
+
+migration: $(VENV)/.dev  ## write a migration from what changed in the tables (MESSAGE="..."); see CONTRIBUTING.md
+	@$(BIN)/dpiqa db revision "$(or $(MESSAGE),$(error say what changes: make migration MESSAGE="A column for the camera"))"
 
 wheel-check: $(VENV)/.dev  ## build the wheel, install it into an empty environment, look at what it owns
 	@$(BIN)/python .ci/check_wheel.py
