@@ -1,10 +1,14 @@
-"""Writes `docs/cli.md` and `docs/configuration.md` from the program: `python docs/make_reference.py`.
+"""Write `docs/cli.md`, `configuration.md`, `datasets.md` and the folders of `architecture.md` from the program.
 
-A test compares them.
+    python docs/make_reference.py
+
+Tests compare them.
 """
 
+import ast
 import inspect
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from dpiqa.exit_codes import MEANINGS
 from dpiqa.settings import AWS_NAMES, PREFIX, Settings
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
 
 CLI_HEAD = """# Command line
 
@@ -95,6 +100,9 @@ MATLAB and Excel label files need `pip install 'dpiqa[train]'`.
 | name | data set | images | labels | worst to best | split |
 |---|---|---|---|---|---|
 """
+#: Around the table that `architecture_page` writes.
+FLOORS_START = "<!-- Made by `make docs` from pyproject.toml and the docstrings. -->\n\n"
+FLOORS_END = "\n<!-- End of the made part. -->"
 #: Defaults that depend on the machine or on other settings.
 COMPUTED = {
     "api_url": "from host and port",
@@ -109,6 +117,7 @@ def main() -> None:
     (HERE / "cli.md").write_text(cli_page(), "utf-8")
     (HERE / "configuration.md").write_text(configuration_page(), "utf-8")
     (HERE / "datasets.md").write_text(datasets_page(), "utf-8")
+    (HERE / "architecture.md").write_text(architecture_page(), "utf-8")
 
 
 def cli_page() -> str:
@@ -175,6 +184,28 @@ def _dataset_section(spec: DatasetSpec) -> str:
     }
     lines = "\n".join(f"- {name}: {fact}" for name, fact in facts.items() if fact)
     return f"\n## {spec.title}\n\n{lines}\n"
+
+
+def architecture_page() -> str:
+    """Return the page with its table of floors: the `layers` contracts, each name with its docstring's first line."""
+    text = (HERE / "architecture.md").read_text("utf-8")
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    outer, inner = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    floors = [outer[0].split(" | "), *([f"dpiqa/{name}" for name in layer.split(" | ")] for layer in inner)]
+    rows = "".join(
+        f"| {len(floors) - index} | `{name}` | {_first_line(ROOT / name)} |\n"
+        for index, names in enumerate(floors)
+        for name in names
+    )
+    before, start, rest = text.partition(FLOORS_START)
+    _, end, after = rest.partition(FLOORS_END)
+    return f"{before}{start}| floor | name | contents |\n|---|---|---|\n{rows}{end}{after}"
+
+
+def _first_line(module: Path) -> str:
+    file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+    docstring = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+    return docstring.splitlines()[0].rstrip(".")
 
 
 def setting_comments() -> dict[str, str]:

@@ -62,10 +62,10 @@ def test_exit_codes_are_in_the_help(run):
         assert code in text
 
 
-@pytest.mark.parametrize("page", ["cli", "configuration", "datasets"])
+@pytest.mark.parametrize("page", ["architecture", "cli", "configuration", "datasets"])
 def test_pages_are_those_of_the_program(page):
     made = getattr(reference(), f"{page}_page")()
-    assert (DOCS / f"{page}.md").read_text("utf-8") == made, "run `python docs/make_reference.py`"
+    assert (DOCS / f"{page}.md").read_text("utf-8") == made, "run `make docs`"
 
 
 def test_every_setting_and_command_has_its_words():
