@@ -19,7 +19,7 @@ from machine import describe
 from scipy.stats import spearmanr
 
 from dpiqa.datasets import load_dataset
-from dpiqa.datasets.labelled import LabelledImage
+from dpiqa.datasets.spec import LabelledImage
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
 from dpiqa.models.base import Scorer

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from machine import describe
 
-from dpiqa.datasets.labelled import LabelledImage
+from dpiqa.datasets.spec import LabelledImage
 from dpiqa.models.memory import keep_buffers
 from dpiqa.models.teacher import Teacher
 from dpiqa.training.config import RunConfig, StudentRun, TeacherRun, VaeRun

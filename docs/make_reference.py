@@ -18,7 +18,7 @@ from typer.main import get_command
 
 from dpiqa.cli.main import app
 from dpiqa.datasets import DATASETS
-from dpiqa.datasets.reading import DatasetSpec
+from dpiqa.datasets.spec import DatasetSpec
 from dpiqa.exit_codes import MEANINGS
 from dpiqa.settings import AWS_NAMES, PREFIX, Settings
 

@@ -10,7 +10,7 @@ from dpiqa.cli.support.groups import command, new_group
 from dpiqa.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from dpiqa.datasets.reading import DatasetSpec
+    from dpiqa.datasets.spec import DatasetSpec
 
 Name = Annotated[
     str, typer.Argument(help="Data set, as `dpiqa datasets list` names it; csv:WORST..BEST for a CSV on another scale.")
@@ -69,7 +69,7 @@ def check(
     Ends with 1 if listed images are missing.
     """
     from dpiqa.datasets import load_dataset
-    from dpiqa.datasets.summary import summary
+    from dpiqa.datasets.load import summary
 
     found = summary(load_dataset(name, data, split=split, split_seed=seed))
     if as_json:

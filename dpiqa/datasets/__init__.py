@@ -1,15 +1,15 @@
-"""Image quality data sets in their published layouts, as images with labels from 0 to 1, higher better."""
+"""Image quality data sets in their published layouts, as images with labels from 0 to 1, higher is better."""
 
-from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.datasets.load import Dataset, load_dataset
 from dpiqa.datasets.registry import DATASETS, find_dataset
-from dpiqa.datasets.splits import Split, five_splits, random_split
+from dpiqa.datasets.spec import LabelledImage
+from dpiqa.datasets.splits import SplitRows, five_splits, random_split
 
 __all__ = [
     "DATASETS",
     "Dataset",
     "LabelledImage",
-    "Split",
+    "SplitRows",
     "find_dataset",
     "five_splits",
     "load_dataset",

@@ -1,12 +1,11 @@
-"""Sets of photographs as cameras made them: where they come from, on what scale, in which layout."""
+"""Sets of photographs as cameras made them: origin, scale and layout."""
 
 import re
 from pathlib import Path
 
-from dpiqa.datasets.reading import DatasetSpec, Reader, Row, table, unified_list
+from dpiqa.datasets.label_files import Tree, number, read_columns, read_matlab, sibling, table, unified_list
+from dpiqa.datasets.spec import DatasetSpec, LabelRow, LayoutReader
 from dpiqa.datasets.splits import split_name
-from dpiqa.datasets.tables import number, read_columns, read_matlab
-from dpiqa.datasets.tree import Tree, sibling
 from dpiqa.errors import InvalidRequest
 
 NOT_STATED = "not stated where we looked: ask the authors"
@@ -18,9 +17,9 @@ def _four_digits(number: str) -> str:
     return number.removesuffix(".0").zfill(4)
 
 
-def _koniq(path: Path) -> list[Row]:
+def _koniq(path: Path) -> list[LabelRow]:
     columns = ("image_name", "MOS", "set")
-    return [Row(name, number(mos, path), split_name(split)) for name, mos, split in read_columns(path, columns)]
+    return [LabelRow(name, number(mos, path), split_name(split)) for name, mos, split in read_columns(path, columns)]
 
 
 KONIQ10K = DatasetSpec(
@@ -35,21 +34,23 @@ KONIQ10K = DatasetSpec(
     homepage="https://database.mmsp-kn.de/koniq-10k-database.html",
     citation="Hosu et al., KonIQ-10k, IEEE TIP 29, 2020",
     readers=(
-        Reader(("koniq10k_distributions_sets.csv",), ("1024x768", "512x384"), _koniq),
-        Reader(("koniq10k_scores_and_distributions.csv",), ("1024x768", "512x384"), table("image_name", "MOS_zscore")),
+        LayoutReader(("koniq10k_distributions_sets.csv",), ("1024x768", "512x384"), _koniq),
+        LayoutReader(
+            ("koniq10k_scores_and_distributions.csv",), ("1024x768", "512x384"), table("image_name", "MOS_zscore")
+        ),
     ),
     note="koniq10k_scores_and_distributions.csv is read too, but it has no official split: 80/20 at random then.",
 )
 
 
-def _clive(path: Path) -> list[Row]:
-    """Names and scores lie in two files; the first images, t1 to t7, trained the raters and are in no study."""
+def _clive(path: Path) -> list[LabelRow]:
+    """Read names and scores from two files; the first images, t1 to t7, trained the raters and are in no study."""
     images = read_matlab(sibling(path, "AllImages_release.mat"), "AllImages_release")
     scores = read_matlab(path, "AllMOS_release")
     if len(images) != len(scores):
         raise InvalidRequest(f"{path} has {len(scores)} scores for {len(images)} images", hint="unpack the set again")
     rated = [(str(name), float(mos)) for name, mos in zip(images, scores, strict=True)]
-    return [Row(name, mos) for name, mos in rated if not re.match(r"t\d+\.", name)]
+    return [LabelRow(name, mos) for name, mos in rated if not re.match(r"t\d+\.", name)]
 
 
 CLIVE = DatasetSpec(
@@ -64,7 +65,7 @@ CLIVE = DatasetSpec(
     homepage="https://live.ece.utexas.edu/research/ChallengeDB/",
     citation="Ghadiyaram and Bovik, Massive online crowdsourced study of picture quality, IEEE TIP 25(1), 2016",
     readers=(
-        Reader(("Data/AllMOS_release.mat",), ("Images",), _clive),
+        LayoutReader(("Data/AllMOS_release.mat",), ("Images",), _clive),
         unified_list("LIVE_Challenge.txt"),
     ),
     note="The seven images that the raters were trained with are left out, as everywhere.",
@@ -74,7 +75,7 @@ _FLIVE_TEST = ("labels640.csv", "labels>640.csv")
 _FLIVE_REST = ("labels=640_padded.csv", "labels<=640_padded.csv")
 
 
-def _flive(path: Path) -> list[Row]:
+def _flive(path: Path) -> list[LabelRow]:
     """Pictures larger than 640 pixels are the test set; of the rest a table says which are for validation.
 
     JPEGImages__X and VOC2012__X are copies of one picture.
@@ -88,7 +89,7 @@ def _flive(path: Path) -> list[Row]:
         val = {name for name, valid in rest if valid.casefold() == "true"}
         splits = {name: "test" if name in test else "val" if name in val else "train" for name in splits}
     return [
-        Row(name, number(mos, path), splits[name], name.split("/")[0], name.split("__")[-1].casefold())
+        LabelRow(name, number(mos, path), splits[name], name.split("/")[0], name.split("__")[-1].casefold())
         for name, mos in rows
     ]
 
@@ -108,7 +109,7 @@ FLIVE = DatasetSpec(
     terms=f"{NOT_STATED}; the pictures are those of AVA, EMOTIC, VOC and CUHK's blur set, each with its terms",
     homepage="https://github.com/baidut/PaQ-2-PiQ",
     citation="Ying et al., From patches to pictures (PaQ-2-PiQ), CVPR 2020",
-    readers=(Reader(("labels_image.csv", "database/labels_image.csv"), ("database", ""), _flive),),
+    readers=(LayoutReader(("labels_image.csv", "database/labels_image.csv"), ("database", ""), _flive),),
     groups="copies of one VOC picture",
     note="Pictures, not patches. The official split is taken as published.",
 )
@@ -125,7 +126,7 @@ SPAQ = DatasetSpec(
     homepage="https://github.com/h4nwei/SPAQ",
     citation="Fang et al., Perceptual quality assessment of smartphone photography, CVPR 2020",
     readers=(
-        Reader(
+        LayoutReader(
             (
                 "Annotations/MOS and Image attribute scores.xlsx",
                 "Annotations/MOS_and_Image_attribute_scores.xlsx",
@@ -138,8 +139,8 @@ SPAQ = DatasetSpec(
 )
 
 
-def _biq2021(path: Path) -> list[Row]:
-    """Read the training file, and the test file that lies beside it under the like name."""
+def _biq2021(path: Path) -> list[LabelRow]:
+    """Read the training file, and the test file with the corresponding name beside it."""
     columns, subset = ("Image Name", "MOS"), lambda name: name.split(" ")[0]
     test = sibling(path, re.sub("train", "Test", path.name, flags=re.IGNORECASE))
     return [
@@ -160,7 +161,7 @@ BIQ2021 = DatasetSpec(
     terms="freely available for use and benchmarking, says its paper; no licence text",
     homepage="https://github.com/nisarahmedrana/BIQ2021",
     citation="Ahmed and Asif, BIQ2021, Journal of Electronic Imaging 31(5), 2022",
-    readers=(Reader(("Train.csv", "Train (Images and MOS).csv"), ("Images",), _biq2021),),
+    readers=(LayoutReader(("Train.csv", "Train (Images and MOS).csv"), ("Images",), _biq2021),),
     note="A few labels are a little below 0; they count as 0.",
     slack=0.2,
 )
@@ -177,7 +178,7 @@ BID = DatasetSpec(
     homepage="https://www02.smt.ufrj.br/~eduardo/ImageDatabase.htm",
     citation="Ciancio et al., No-reference blur assessment of digital pictures, IEEE TIP 20(1), 2011",
     readers=(
-        Reader(
+        LayoutReader(
             ("DatabaseGrades.xlsx", "ImageDatabase/DatabaseGrades.xlsx"),
             ("ImageDatabase", ""),
             table(
@@ -201,7 +202,9 @@ GFIQA20K = DatasetSpec(
     homepage="https://database.mmsp-kn.de/gfiqa-20k-database.html",
     citation="Su et al., Going the extra mile in face image quality assessment, arXiv 2207.04904, 2022",
     readers=(
-        Reader(("mos_rating.csv", "mos_val_rating.csv", "mos.csv"), ("image", "images"), table("img_name", "mos")),
+        LayoutReader(
+            ("mos_rating.csv", "mos_val_rating.csv", "mos.csv"), ("image", "images"), table("img_name", "mos")
+        ),
     ),
 )
 
@@ -216,6 +219,8 @@ UWIQA = DatasetSpec(
     terms=NOT_STATED,
     homepage="https://doi.org/10.1016/j.image.2021.116218",
     citation="Yang et al., A reference-free underwater image quality assessment metric in frequency domain, 2021",
-    readers=(Reader(("IQA_Value.xlsx",), ("img",), table(0, 1, file_name=lambda text: f"{_four_digits(text)}.png")),),
+    readers=(
+        LayoutReader(("IQA_Value.xlsx",), ("img",), table(0, 1, file_name=lambda text: f"{_four_digits(text)}.png")),
+    ),
     note="The first row is a header; the columns are the image's number and its score.",
 )

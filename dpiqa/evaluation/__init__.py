@@ -1,1 +1,1 @@
-"""How well scores agree with people's."""
+"""Evaluation of models: agreement with people's scores, comparison, routing and distortions."""

@@ -1,6 +1,6 @@
-"""What is known of whether a model has seen the images it is measured on. Pure.
+"""Contamination: whether a model has seen the images it is measured on, as far as its card tells. Pure.
 
-A card says in words what a model was trained on; a figure on the same data set is worth less than it looks unless the
+A card states in words what a model was trained on; a figure on the same data set is worth less than it looks unless the
 card also says that these images were held out.
 """
 
@@ -9,7 +9,7 @@ import re
 from dpiqa.models.base import ModelCard
 from dpiqa.types import ModelKind
 
-#: How cards and papers call a data set, in small letters without punctuation.
+#: Names of a data set in cards and papers, in small letters without punctuation.
 _ALIASES: dict[str, tuple[str, ...]] = {
     "koniq10k": ("koniq",),
     "spaq": ("spaq",),
@@ -22,7 +22,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "uwiqa": ("uwiqa",),
     "aigciqa2023": ("aigciqa",),
 }
-#: Names that would be found inside other names ("LIVE, CSIQ" holds "livec"): looked for as words instead.
+#: Names that other names contain ("LIVE, CSIQ" contains "livec"): searched as words instead.
 _WORDS: dict[str, str] = {
     "live": r"\blive\b(?![ -]?(challenge|in the wild|wild|fb|facebook|c\b))",
     "clive": r"\b(clive|livec|live[ -]c|live[ -]?(challenge|wild|in the wild))\b",
@@ -41,34 +41,30 @@ ZERO_SHOT = "zero-shot: not among the card's training data"
 
 
 def contamination(card: ModelCard, dataset: str, split: str, *, published: bool) -> str:
-    """Say what `card` lets one conclude about `split` (train, val, test or all) of `dataset`.
+    """Return the contamination of `split` (train, val, test or all) of `dataset`, according to `card`.
 
-    `published`: whether it is a split that the set publishes, rather than one drawn here. Returns one of the constants
+    `published`: whether the split is the data set's own, rather than one drawn here. Returns one of the constants
     above; "" for a known function of the pixels, which was not trained.
     """
     if card.kind is ModelKind.PIXELS:
         return ""
     if dataset.partition(":")[0] == "csv":
         return ANY_CSV
-    if not any(_names(card.trained_on, known) for known in (dataset, *_ALIASES, *_WORDS)):
+    if not any(_names(card.trained_on, name) for name in (dataset, *_ALIASES, *_WORDS)):
         return UNKNOWN  # words that name no data set, such as "photographs of mine", prove nothing
     if not _names(card.trained_on, dataset):
         return ZERO_SHOT
-    return _of_its_own_set(card, dataset, split, published=published)
+    return _within_the_training_set(card, dataset, split, published=published)
 
 
-def _of_its_own_set(card: ModelCard, dataset: str, split: str, *, published: bool) -> str:
-    if not _says_split(card):
+def _within_the_training_set(card: ModelCard, dataset: str, split: str, *, published: bool) -> str:
+    if not re.search(r"train(ing)?[ -](split|part|side)", card.trained_on.lower()):
         return SPLIT_UNKNOWN
     if split in {"train", "all"}:
         return SEEN
     if not published:
         return FAMILY  # sides drawn here share images with the published training split
     return CHOSEN if _chosen_on(card, dataset, split) else HELD_OUT
-
-
-def _says_split(card: ModelCard) -> bool:
-    return bool(re.search(r"train(ing)?[ -](split|part|side)", card.trained_on.lower()))
 
 
 def _chosen_on(card: ModelCard, dataset: str, split: str) -> bool:

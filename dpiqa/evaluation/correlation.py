@@ -1,6 +1,6 @@
 """Agreement of scores with mean opinion scores, as the field measures it.
 
-What is not defined (a constant side has no correlation) is NaN, without a warning. Tests hold every figure against
+An undefined figure (a constant side has no correlation) is NaN, without a warning. Tests compare every figure with
 scipy's own to 1e-9; the two correlations that a bootstrap computes thousands of times are written out here.
 """
 
@@ -13,7 +13,7 @@ from scipy import stats
 
 from dpiqa.evaluation.mapping import Mapping, fit_mapping
 
-#: What a bootstrap gives an interval of, in the order of reports.
+#: Metrics with a bootstrap interval, in the order of reports.
 METRICS = ("srcc", "plcc", "plcc_mapped", "krcc", "rmse", "rmse_mapped")
 
 
@@ -32,14 +32,14 @@ class Agreement:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures rounded to four places, None where not defined, for a card or a report."""
-        figures = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "mapping"}
+        figures = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "mapping"}
         return {name: _rounded(value) for name, value in figures.items()} | {
             "mapping": asdict(self.mapping) if self.mapping else None
         }
 
 
 def agreement(scores: np.ndarray, labels: np.ndarray, *, start: Mapping | None = None) -> Agreement:
-    """`scores` and `labels`, both (N,), N >= 2; `start`: where the curve's fit begins (see `fit_mapping`).
+    """Compare `scores` with `labels`, both (N,), N >= 2; `start`: where the curve's fit begins (see `fit_mapping`).
 
     Raises `ValueError` if they differ in length or hold a NaN.
     """

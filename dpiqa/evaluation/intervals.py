@@ -1,4 +1,4 @@
-"""How far a figure would move with other images: percentile bootstrap over images, seeded."""
+"""Confidence intervals of figures: percentile bootstrap over images, seeded."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dpiqa.evaluation.correlation import METRICS, Agreement, agreement, srcc
+from dpiqa.evaluation.correlation import METRICS, agreement, srcc
 
 #: Lower and upper bound; None where the figure is not defined in more than half of the draws.
 Interval = tuple[float, float] | None
@@ -37,19 +37,20 @@ def intervals(
 ) -> dict[str, Interval]:
     """Return the interval of every metric; `scores` and `labels` (N,), N >= 2.
 
-    Images are drawn with replacement, the curve is fitted anew to each draw. Draws in which a figure is not defined
+    Images are drawn with replacement; the curve is fitted to each draw. Draws in which a figure is not defined
     (all labels equal) do not count.
     """
     whole = agreement(scores, labels)
-    drawn = [agreement(*one, start=whole.mapping) for one in _draw(scores, labels, draws, seed)]
-    return {metric: percentile_interval(_values(drawn, metric), level) for metric in METRICS}
+    drawn = [agreement(*sample, start=whole.mapping) for sample in _draw(scores, labels, draws, seed)]
+    values = {metric: np.array([getattr(figures, metric) for figures in drawn] or [math.nan]) for metric in METRICS}
+    return {metric: percentile_interval(values[metric], level) for metric in METRICS}
 
 
 def srcc_interval(
     scores: np.ndarray, labels: np.ndarray, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
 ) -> Interval:
     """Return the interval of the SRCC alone, of the same draws as `intervals`."""
-    return percentile_interval(np.array([srcc(*one) for one in _draw(scores, labels, draws, seed)]), level)
+    return percentile_interval(np.array([srcc(*sample) for sample in _draw(scores, labels, draws, seed)]), level)
 
 
 def bootstrap(
@@ -58,16 +59,16 @@ def bootstrap(
     """Return the 95 % interval of every figure of `n` images, by name.
 
     `figures` takes the drawn images' rows, (n,) int, and computes all figures from the same draw: differences of two
-    models among them are paired, and tell more than two intervals that overlap.
+    models among them are paired, and say more than two intervals that overlap.
     """
     rng = np.random.default_rng(seed)
     drawn = [figures(rng.integers(0, n, n)) for _ in range(draws)]
     names = drawn[0] if drawn else {}
-    return {name: percentile_interval(np.array([one[name] for one in drawn]), LEVEL) for name in names}
+    return {name: percentile_interval(np.array([sample[name] for sample in drawn]), LEVEL) for name in names}
 
 
 def percentile_interval(values: np.ndarray, level: float) -> Interval:
-    """Central interval of drawn figures (D,), NaN where one is not defined."""
+    """Central interval of drawn figures (D,), which are NaN where not defined; None if most of them are."""
     defined = values[np.isfinite(values)]
     if 2 * len(defined) <= len(values):
         return None
@@ -85,7 +86,3 @@ def _draw(scores: np.ndarray, labels: np.ndarray, draws: int, seed: int) -> Iter
     for _ in range(draws):
         sample = rng.integers(0, len(scores), len(scores))
         yield scores[sample], labels[sample]
-
-
-def _values(drawn: list[Agreement], metric: str) -> np.ndarray:
-    return np.array([getattr(one, metric) for one in drawn] or [math.nan])

@@ -1,4 +1,4 @@
-"""The curve that the field puts between scores and MOS before it computes PLCC and RMSE.
+"""The curve from scores to MOS that is fitted before PLCC and RMSE are computed, as usual in the field.
 
 Subjective scales saturate at both ends, scores do not; without a mapping PLCC would punish a model for its scale.
 The usual curve is the four-parameter logistic of VQEG (FR-TV Phase II report, 2003; Sheikh et al., IEEE TIP 15(11),
@@ -15,7 +15,7 @@ from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.special import expit
 
 _EVALUATIONS = 500  #: of the curve, before a fit counts as not converging; scipy's own bound for a known slope
-_AGAIN = 40  #: the same for a fit that begins at that of nearly the same points, thousands of times in a bootstrap
+_EVALUATIONS_FROM_START = 40  #: the same from the fit of nearly the same points; a bootstrap makes thousands
 _PARAMETERS = 4
 
 
@@ -77,9 +77,9 @@ def fit_mapping(scores: np.ndarray, labels: np.ndarray, start: Mapping | None = 
     if start is not None and start.curve is Curve.LINEAR:
         return _line(scores, labels, "the logistic fit of all points did not converge")
     initial = start.parameters if start else (labels.max(), labels.min(), scores.mean(), scores.std() / 4)
-    evaluations = _AGAIN if start else _EVALUATIONS
+    evaluations = _EVALUATIONS_FROM_START if start else _EVALUATIONS
     try:
-        # What is silenced is about the covariance, which is not used.
+        # The silenced warnings are about the covariance, which is not used.
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", OptimizeWarning)
             fitted, _ = curve_fit(logistic, scores, labels, p0=initial, jac=_slopes, maxfev=evaluations)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dpiqa.datasets.labelled import LabelledImage
+from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
 from dpiqa.evaluation.correlation import METRICS, Agreement, agreement
 from dpiqa.evaluation.intervals import DRAWS, Interval, intervals, rounded, srcc_interval

@@ -1,4 +1,4 @@
-"""What papers report, to stand beside what is measured here. Nothing in this table was measured by this project.
+"""Figures that papers report, shown beside our own measurements. None of them was measured by this project.
 
 Figures of PromptIQA are those of a public reading note of its paper, for the four of its twelve sets that the note has:
 its own table was not at hand. They say so wherever they are shown.
@@ -71,6 +71,6 @@ TABLE: tuple[Published, ...] = (
 
 
 def published(dataset: str) -> list[Published]:
-    """Return what papers report on a data set, within the set first; empty where we know of nothing."""
-    found = [one for one in TABLE if one.dataset == dataset]
-    return sorted(found, key=lambda one: one.trained_on != dataset)
+    """Return the figures that papers report on a data set, within the set first; empty if none are known."""
+    rows = [row for row in TABLE if row.dataset == dataset]
+    return sorted(rows, key=lambda row: row.trained_on != dataset)

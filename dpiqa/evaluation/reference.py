@@ -1,4 +1,4 @@
-"""From scores of a population to the reference in a model card."""
+"""Reference of a model card, made from scores of a population."""
 
 import numpy as np
 
@@ -8,23 +8,23 @@ from dpiqa.percentiles import POINTS, Reference
 from dpiqa.scorer_id import ScorerId
 from dpiqa.types import Direction
 
-_FEWEST = 2  #: scores between which anything lies
+_MIN_SCORES = 2  #: percentiles lie between scores
 FEW = 100  #: images below which a percentile is finer than what it was made from
 
 
 def make_reference(card: ModelCard, scores: np.ndarray, *, population: str, command: str) -> Reference:
-    """Return the reference of the scorer of `card` from its `scores` (N,) of a population; NaN counts as not there.
+    """Return the reference of the scorer of `card` from its `scores` (N,) of a population; NaN: not scored.
 
     Quantiles are interpolated linearly (Hyndman and Fan's type 7) and kept to six digits. Raises `InvalidRequest` for
     fewer than two scores.
     """
-    there = scores[np.isfinite(scores)]
-    if len(there) < _FEWEST:
-        raise InvalidRequest(f"{len(there)} of {len(scores)} images could be scored", hint="a reference needs more")
-    quantiles = np.quantile(there, np.linspace(0, 1, POINTS))
+    finite = scores[np.isfinite(scores)]
+    if len(finite) < _MIN_SCORES:
+        raise InvalidRequest(f"{len(finite)} of {len(scores)} images could be scored", hint="a reference needs more")
+    quantiles = np.quantile(finite, np.linspace(0, 1, POINTS))
     return Reference(
         population=population,
-        n=len(there),
+        n=len(finite),
         scorer_id=card.scorer_id,
         command=command,
         direction=Direction.LOWER if card.lower_is_better else Direction.HIGHER,
@@ -33,7 +33,7 @@ def make_reference(card: ModelCard, scores: np.ndarray, *, population: str, comm
 
 
 def with_reference(card: ModelCard, reference: Reference) -> ModelCard:
-    """Return the card with this reference instead of those it replaces: the same scorer's, and other weights'."""
+    """Return the card with this reference; it replaces that of the same scorer and those of other weights."""
     weights = ScorerId.parse(reference.scorer_id).weights
     kept = [
         earlier

@@ -1,13 +1,13 @@
-"""Which regions of a picture move its score (DP-IQA's Figure 4), for every kind of scorer.
+"""Saliency: the regions of a picture that change its score (DP-IQA's Figure 4), for every kind of scorer.
 
-Each region is shown to the model alone: half the picture's width and height, mirrored until it fills the model's input,
-so that scale, edges and statistics stay those of the picture. What the model then answers, minus its answer for the
-whole, says whether the region pulls the score down or holds it up. Only `Scorer.score` is needed: no gradients, no look
-inside.
+Each region is scored alone: half the picture's width and height, mirrored until it fills the model's input, so that
+scale, edges and statistics stay those of the picture. Its score minus the score of the whole picture tells whether the
+region pulls the score down or holds it up. Only `Scorer.score` is needed: no gradients and no access to the network.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -20,7 +20,7 @@ SPAN = 4  #: cells per side of a region: half the picture
 
 @dataclass(frozen=True, slots=True)
 class Saliency:
-    """A picture's score and what its regions do to it."""
+    """A picture's score and the effect of its regions."""
 
     score: float  #: of the whole, MOS/100
     regions: np.ndarray  #: (8, 8) float64, rows from the top: mean score of the regions over a cell, alone, MOS/100
@@ -39,14 +39,14 @@ class Saliency:
 
 
 def saliency(scorer: Scorer, pixels: np.ndarray, *, batch: int = 8) -> Saliency:
-    """`pixels` (H, W, 3) uint8 as the scorer's preprocessing makes them. Costs 26 scores.
+    """Score the whole and 25 regions of `pixels` (H, W, 3) uint8, made by the scorer's preprocessing.
 
-    Raises `ImageRejected` where the model's answer is not a number.
+    Raises `ImageRejected` where a score is not a number.
     """
-    views = [pixels, *(_alone(pixels, top, left) for top, left in _corners())]
+    views = [pixels, *(_region(pixels, top, left) for top, left in _corners())]
     answers: list[float] = []
-    for part in in_parts(views, batch):
-        for answer in score_images(scorer, part).answers:
+    for images in in_parts(views, batch):
+        for answer in score_images(scorer, images).answers:
             if isinstance(answer, Exception):
                 raise answer
             answers.append(answer)
@@ -55,11 +55,10 @@ def saliency(scorer: Scorer, pixels: np.ndarray, *, batch: int = 8) -> Saliency:
 
 def _corners() -> Iterator[tuple[int, int]]:
     """Yield the top and left cell of each region."""
-    places = range(GRID - SPAN + 1)
-    yield from ((top, left) for top in places for left in places)
+    yield from product(range(GRID - SPAN + 1), repeat=2)
 
 
-def _alone(pixels: np.ndarray, top: int, left: int) -> np.ndarray:
+def _region(pixels: np.ndarray, top: int, left: int) -> np.ndarray:
     """Return the region at a cell, mirrored to the size of the whole."""
     height, width = pixels.shape[:2]
     rows = slice(top * height // GRID, (top + SPAN) * height // GRID)

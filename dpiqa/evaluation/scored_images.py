@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpiqa.datasets.labelled import LabelledImage
+from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import ImageRejected, ObjectGone
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from dpiqa.datasets.labelled import LabelledImage
 from dpiqa.datasets.load import PUBLISHED, RANDOM, load_dataset
+from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
 from dpiqa.files import replace_text
 from dpiqa.imaging.preprocessing import Preprocessing

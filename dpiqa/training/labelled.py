@@ -12,7 +12,7 @@ import structlog
 import torch
 from torch import nn
 
-from dpiqa.datasets.labelled import LabelledImage
+from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
 from dpiqa.evaluation.correlation import plcc, rmse, srcc
 from dpiqa.imaging.preprocessing import Preprocessing

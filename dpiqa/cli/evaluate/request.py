@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dpiqa.cli.support import console
 
 if TYPE_CHECKING:
-    from dpiqa.datasets.labelled import LabelledImage
+    from dpiqa.datasets.spec import LabelledImage
     from dpiqa.evaluation.measurement import Score
     from dpiqa.evaluation.scored_images import ScoredImages
     from dpiqa.models.base import ModelCard, Scorer

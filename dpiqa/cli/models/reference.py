@@ -16,7 +16,7 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.types import Band
 
 if TYPE_CHECKING:
-    from dpiqa.datasets.labelled import LabelledImage
+    from dpiqa.datasets.spec import LabelledImage
     from dpiqa.models.base import Scorer
     from dpiqa.percentiles import Reference
     from dpiqa.settings import Settings
@@ -118,7 +118,7 @@ def in_words(made: "Reference") -> str:
 def _images(data: Path, dataset: str | None, split: Split) -> "Sequence[LabelledImage]":
     """Return the images of the population. Raises `InvalidRequest`, `NotFound` for what is not there."""
     from dpiqa.datasets import load_dataset
-    from dpiqa.datasets.labelled import LabelledImage
+    from dpiqa.datasets.spec import LabelledImage
 
     if dataset is None:
         refs = targets.local_refs(targets.find_places([str(data)]))

@@ -6,7 +6,7 @@ import pytest
 from support.datasets import LAYOUTS, build, pictures, sheet, table
 
 from dpiqa.datasets import DATASETS, load_dataset
-from dpiqa.datasets.summary import summary
+from dpiqa.datasets.load import summary
 from dpiqa.errors import InvalidRequest, NotFound
 
 NAMES = sorted(LAYOUTS)
@@ -215,5 +215,5 @@ def test_csiqs_text_list(tmp_path):
 def test_names_and_folders_that_are_wrong(tmp_path):
     with pytest.raises(NotFound, match="no data set 'koniq'"):
         load_dataset("koniq", tmp_path)
-    with pytest.raises(NotFound, match="is no folder"):
+    with pytest.raises(NotFound, match="is not a folder"):
         load_dataset("koniq10k", tmp_path / "nowhere")

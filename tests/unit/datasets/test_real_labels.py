@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dpiqa.datasets import DATASETS, load_dataset
-from dpiqa.datasets.summary import summary
+from dpiqa.datasets.load import summary
 
 FILES = {
     "koniq10k": ("koniq10k_distributions_sets.csv", "koniq10k_distributions_sets.csv"),

@@ -81,7 +81,7 @@ def test_words_for_splits(word, split):
 
 
 def test_a_word_that_is_no_split():
-    with pytest.raises(InvalidRequest, match="'dev' is no split"):
+    with pytest.raises(InvalidRequest, match="'dev' is not a split"):
         split_name("dev")
 
 
@@ -143,5 +143,5 @@ def test_split_files_that_contradict_or_are_not_there(tmp_path):
         read_split_files(write_split(tmp_path / "1", train=["a.png"], test=["a.png"]))
     with pytest.raises(InvalidRequest, match=r"has no \*_train"):
         read_split_files(write_split(tmp_path / "2", train=["a.png"]))
-    with pytest.raises(NotFound, match="is no folder"):
+    with pytest.raises(NotFound, match="is not a folder"):
         read_split_files(tmp_path / "3")

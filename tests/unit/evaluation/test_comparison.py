@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpiqa.datasets.labelled import LabelledImage
+from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
 from dpiqa.evaluation.comparison import (
     COLUMNS,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.photos import jpeg, png
 
-from dpiqa.datasets.labelled import LabelledImage
+from dpiqa.datasets.spec import LabelledImage
 from dpiqa.evaluation.measurement import evaluate
 from dpiqa.evaluation.scored_images import score_labelled
 from dpiqa.imaging.decode import decode_and_prepare

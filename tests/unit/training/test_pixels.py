@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dpiqa.datasets.labelled import LabelledImage
+from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
