@@ -24,7 +24,7 @@ from dpiqa.local.valkey import Valkey
 from dpiqa.settings import Settings, load_settings
 from dpiqa.storage import schema
 from dpiqa.storage.engine import make_engine, transaction
-from dpiqa.storage.workers import workers
+from dpiqa.storage.workers import live_workers
 from dpiqa.types import Stage
 
 log = structlog.get_logger()
@@ -175,7 +175,7 @@ class Stack:
 
         def is_ready(process: Process) -> bool:
             with transaction(engine) as connection:
-                known = workers(connection)
+                known = live_workers(connection)
             return any(worker.pid == process.pid and worker.stage == stage for worker in known)
 
         return is_ready

@@ -14,9 +14,9 @@ from dpiqa.pipeline.chunk import Chunk, Machinery
 from dpiqa.pipeline.leases import LeaseKeeper
 from dpiqa.pipeline.recorder import Recorder
 from dpiqa.settings import Settings
-from dpiqa.storage import leases
+from dpiqa.storage import claims
+from dpiqa.storage.claims import renew
 from dpiqa.storage.engine import transaction
-from dpiqa.storage.leases import renew
 from dpiqa.storage.outcomes import Claim
 from dpiqa.types import Stage
 
@@ -74,7 +74,7 @@ class Pipeline:
     def _claim(self, item_ids: list[int]) -> list[Claim]:
         try:
             with transaction(self._engine) as c:
-                return leases.claim(
+                return claims.claim(
                     c,
                     item_ids,
                     stage=self._stage,

@@ -84,12 +84,12 @@ def constants(members: Iterable[StrEnum]) -> list[ColumnElement[Any]]:
     return [constant(member) for member in members]
 
 
-def arrays(**element_types: type[TypeEngine[Any]]) -> list[BindParameter[Any]]:
+def arrays(**element_types: TypeEngine[Any] | type[TypeEngine[Any]]) -> list[BindParameter[Any]]:
     """Return typed array parameters for a textual statement: `:name` then reads `:name::bigint[]` to Postgres."""
     return [array(name, element_type) for name, element_type in element_types.items()]
 
 
-def array(name: str, element_type: type[TypeEngine[Any]]) -> BindParameter[Any]:
+def array(name: str, element_type: TypeEngine[Any] | type[TypeEngine[Any]]) -> BindParameter[Any]:
     """Return a typed array parameter; `column == any_(array(...))` matches any of its values."""
     return bindparam(name, type_=ARRAY(element_type))
 

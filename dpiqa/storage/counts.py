@@ -1,86 +1,113 @@
 """Counts of a job's items, kept by triggers (migration 0002) and folded together by the sweeper."""
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Interval,
+    Row,
+    Select,
+    bindparam,
+    cast,
+    delete,
+    func,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import insert
 
+from dpiqa.storage.columns import NOW, constants
+from dpiqa.storage.tables import OPEN_ITEM_STATES, count_changes, job_counts, jobs
 from dpiqa.types import ItemState, Reason, Stage
 
 #: Changes younger than this stay apart: the rate is read from them. Seconds.
 RATE_WINDOW = 60.0
 
-_READ = text(
-    """
-    SELECT stage, state, reason, CAST(sum(n) AS bigint) AS n FROM (
-        SELECT stage, state, reason, n FROM job_counts WHERE job_id = :id
-        UNION ALL SELECT stage, state, reason, n FROM count_changes WHERE job_id = :id) AS changes
-    GROUP BY stage, state, reason HAVING sum(n) <> 0 ORDER BY stage, state, reason
-    """
+_GROUP = ("stage", "state", "reason")
+_OLD = NOW - bindparam("age", type_=Interval)
+
+
+def _sums(of_counts: ColumnElement[bool], of_changes: ColumnElement[bool]) -> Select[Any]:
+    """Return the query for the number of items by stage, state and reason, where there are any."""
+    parts = union_all(
+        *(
+            select(*(table.c[name] for name in _GROUP), table.c.n).where(condition)
+            for table, condition in ((job_counts, of_counts), (count_changes, of_changes))
+        )
+    ).subquery("changes")
+    group, n = [parts.c[name] for name in _GROUP], func.sum(parts.c.n)
+    return select(*group, cast(n, BigInteger).label("n")).group_by(*group).having(n != 0).order_by(*group)
+
+
+COUNTS_OF_JOB = _sums(job_counts.c.job_id == bindparam("of_job"), count_changes.c.job_id == bindparam("of_job"))
+COUNTS_OF_ALL_JOBS = _sums(true(), true())
+JOBS_BY_STATE = select(jobs.c.state, func.count().label("n")).group_by(jobs.c.state)
+#: The items that ended within the window, and the seconds since the first of them.
+RECENTLY_ENDED = select(
+    cast(func.coalesce(func.sum(count_changes.c.n), 0), BigInteger).label("n"),
+    func.extract("epoch", NOW - func.min(count_changes.c.at)).label("age"),
+).where(
+    count_changes.c.job_id == bindparam("of_job"),
+    count_changes.c.state.not_in(constants(OPEN_ITEM_STATES)),
+    count_changes.c.at > _OLD,
 )
-_TOTALS = text(
-    """
-    SELECT stage, state, reason, CAST(sum(n) AS bigint) AS n FROM (
-        SELECT stage, state, reason, n FROM job_counts
-        UNION ALL SELECT stage, state, reason, n FROM count_changes) AS changes
-    GROUP BY stage, state, reason HAVING sum(n) <> 0 ORDER BY stage, state, reason
-    """
-)
-_JOBS = text("SELECT state, count(*) AS n FROM jobs GROUP BY state")
-_FINISHED = text(
-    """
-    SELECT CAST(coalesce(sum(n), 0) AS bigint) AS n,
-        extract(epoch FROM clock_timestamp() - min(at)) AS age
-    FROM count_changes WHERE job_id = :id AND state NOT IN ('queued', 'leased')
-    AND at > clock_timestamp() - make_interval(secs => :window)
-    """
-)
-_FOLD = text(
-    """
-    WITH old AS (
-        DELETE FROM count_changes WHERE at < clock_timestamp() - make_interval(secs => :window)
-        RETURNING job_id, stage, state, reason, n)
-    INSERT INTO job_counts (job_id, stage, state, reason, n)
-    SELECT job_id, stage, state, reason, sum(n) FROM old GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-    ON CONFLICT (job_id, stage, state, reason) DO UPDATE SET n = job_counts.n + excluded.n
-    """
-)
+
+
+def _fold_statement() -> Any:
+    columns = ("job_id", *_GROUP)
+    taken = delete(count_changes).where(count_changes.c.at < _OLD)
+    old = taken.returning(*(count_changes.c[name] for name in columns), count_changes.c.n).cte("old")
+    group = [old.c[name] for name in columns]
+    sums = select(*group, func.sum(old.c.n)).group_by(*group).order_by(*group)
+    added = insert(job_counts).from_select([*columns, "n"], sums)
+    return added.on_conflict_do_update(index_elements=columns, set_={"n": job_counts.c.n + added.excluded.n})
+
+
+FOLD_OLD_CHANGES = _fold_statement()
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many items of a job are alike."""
+    """A number of items that are alike in stage, state and reason."""
 
     stage: Stage
     state: ItemState
     reason: Reason | None
     n: int
 
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        """Read a row of counts, in which no reason is empty text."""
+        return cls(row.stage, row.state, Reason(row.reason) if row.reason else None, row.n)
+
 
 def read_counts(c: Connection, job_id: UUID) -> list[Count]:
     """Return the counts of a job, exact at any moment."""
-    rows = c.execute(_READ, {"id": job_id})
-    return [
-        Count(Stage(row.stage), ItemState(row.state), Reason(row.reason) if row.reason else None, row.n) for row in rows
-    ]
+    return [Count.from_row(row) for row in c.execute(COUNTS_OF_JOB, {"of_job": job_id})]
 
 
 def read_rate(c: Connection, job_id: UUID) -> float:
     """Return the items ended per second over the last minute, or since the first of them if that is less long ago."""
-    row = c.execute(_FINISHED, {"id": job_id, "window": RATE_WINDOW}).one()
+    row = c.execute(RECENTLY_ENDED, {"of_job": job_id, "age": timedelta(seconds=RATE_WINDOW)}).one()
     return row.n / max(float(row.age), 1.0) if row.n > 0 else 0.0
 
 
 def fold_counts(c: Connection, older_than: float = RATE_WINDOW) -> None:
-    """Fold changes into `job_counts`. One at a time: the caller holds the feeder's lock."""
-    c.execute(_FOLD, {"window": older_than})
+    """Fold changes older than some seconds into `job_counts`. The caller holds the feeder's lock."""
+    c.execute(FOLD_OLD_CHANGES, {"age": timedelta(seconds=older_than)})
 
 
 def totals(c: Connection) -> dict[tuple[str, str, str], int]:
     """Return the items of all jobs: (stage, state, reason or "") -> number."""
-    return {(row.stage, row.state, row.reason): row.n for row in c.execute(_TOTALS)}
+    return {(row.stage, row.state, row.reason): row.n for row in c.execute(COUNTS_OF_ALL_JOBS)}
 
 
 def jobs_by_state(c: Connection) -> dict[str, int]:
     """Return how many jobs are in each state."""
-    return {row.state: row.n for row in c.execute(_JOBS)}
+    return {row.state: row.n for row in c.execute(JOBS_BY_STATE)}

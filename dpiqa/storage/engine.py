@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, Integer, Text, bindparam, create_engine, func, literal_column, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -59,7 +59,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn what SQLAlchemy raises about the world into our errors. Errors about a statement stay what they are."""
+    """Turn SQLAlchemy's errors about connections and schema into ours. Errors about a statement stay what they are."""
     try:
         yield
     except (DBAPIError, PoolTimeoutError) as error:
@@ -75,9 +75,9 @@ def _ours(error: DBAPIError | PoolTimeoutError) -> DpiqaError | None:
     sqlstate = getattr(error.orig, "sqlstate", None)
     words = next((line for line in reversed(str(error.orig).splitlines()) if line[:1].strip()), "no answer")
     if isinstance(error, ProgrammingError) and sqlstate in _MISSING:
-        return ConfigurationError(f"the database has not the tables of this version ({words})", hint=UPGRADE_HINT)
+        return ConfigurationError(f"the database schema does not match this version ({words})", hint=UPGRADE_HINT)
     if isinstance(error, OperationalError) and sqlstate is None and any(refusal in words for refusal in _REFUSALS):
-        return ConfigurationError(f"the database refuses us: {words}", hint=f"check {_HINT_URL}")
+        return ConfigurationError(f"the database refused the connection: {words}", hint=f"check {_HINT_URL}")
     if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
         return DatabaseUnavailable(f"the database does not answer: {words}", hint=_HINT_DOWN)
     return None
@@ -93,16 +93,18 @@ class Lock(IntEnum):
     REQUIREMENT = 7_301_005  #: the versions of a requirement are numbered by one transaction at a time
 
 
-_TRY = text("SELECT pg_try_advisory_xact_lock(:space, 0)")
-_BY_NAME = text("SELECT pg_advisory_xact_lock(:space, hashtext(:name))")
+TRY_LOCK = select(func.pg_try_advisory_xact_lock(bindparam("space", type_=Integer), literal_column("0")))
+LOCK_NAME = select(
+    func.pg_advisory_xact_lock(bindparam("space", type_=Integer), func.hashtext(bindparam("name", type_=Text)))
+)
 
 
 def try_lock(c: Connection, lock: Lock) -> bool:
-    """Take the lock until the transaction ends, unless somebody else holds it; say whether."""
-    return bool(c.execute(_TRY, {"space": int(lock)}).scalar_one())
+    """Take the lock until the transaction ends, unless another one holds it; return whether it was taken."""
+    return bool(c.execute(TRY_LOCK, {"space": int(lock)}).scalar_one())
 
 
 def lock_names(c: Connection, lock: Lock, names: Iterable[str]) -> None:
     """Wait for the lock of each name, in one order for all. Names that share a hash share a lock: harmless."""
     for name in sorted(set(names)):
-        c.execute(_BY_NAME, {"space": int(lock), "name": name})
+        c.execute(LOCK_NAME, {"space": int(lock), "name": name})

@@ -1,42 +1,72 @@
-"""The windowed feeder and the sweeper in one: which doorbells to ring after the commit.
+"""The windowed feeder and the sweeper in one: the doorbells to ring after the commit.
 
-`rung_at` says when a doorbell was last rung for a waiting item. Every job has its share of the window of each queue,
+`rung_at` is when a doorbell was last rung for a waiting item. Every job has its share of the window of each queue,
 so neither a down teacher nor a job whose models nobody serves stops the others, and the broker's memory follows
 the work in flight, not the size of the archive.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Interval,
+    Row,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from dpiqa.doorbell import Queue
+from dpiqa.storage.claims import expire
+from dpiqa.storage.columns import NOW, array, arrays, constant, constants
 from dpiqa.storage.counts import fold_counts
 from dpiqa.storage.engine import Lock, try_lock
 from dpiqa.storage.jobs import finish_jobs
-from dpiqa.storage.leases import expire
+from dpiqa.storage.tables import OPEN_JOB_STATES, items, jobs
 from dpiqa.storage.workers import forget_workers
+from dpiqa.types import ItemState
 
 Chunks = list[tuple[Queue, list[int]]]
 
-_LOST = text(
-    """
-    UPDATE items SET rung_at = NULL WHERE id IN (
-        SELECT i.id FROM jobs j JOIN items i ON i.job_id = j.id
-        WHERE j.state IN ('listing', 'running', 'watching') AND i.state = 'queued' AND i.rung_at IS NOT NULL
-        AND i.rung_at < clock_timestamp() - make_interval(secs => :seconds)
-        AND (i.queue = ANY (CAST(:empty AS text[]))
-             OR i.rung_at < clock_timestamp() - make_interval(secs => 10 * :seconds))
-        ORDER BY i.id FOR NO KEY UPDATE OF i SKIP LOCKED)
-    """
+_LOST = items.alias()
+FORGET_LOST_RINGS = (
+    update(items)
+    .where(
+        items.c.id.in_(
+            select(_LOST.c.id)
+            .select_from(jobs)
+            .join(_LOST, _LOST.c.job_id == jobs.c.id)
+            .where(jobs.c.state.in_(constants(OPEN_JOB_STATES)), _LOST.c.state == constant(ItemState.QUEUED))
+            .where(_LOST.c.rung_at.is_not(None), _LOST.c.rung_at < NOW - bindparam("patience", type_=Interval))
+            .where(
+                or_(
+                    _LOST.c.queue == any_(array("empty_queues", Text)),
+                    _LOST.c.rung_at < NOW - bindparam("long_patience", type_=Interval),
+                )
+            )
+            .order_by(_LOST.c.id)
+            .with_for_update(of=_LOST, key_share=True, skip_locked=True)
+        )
+    )
+    .values(rung_at=None)
 )
-# For every open job and queue: as many unrung items as its share of the window has room for.
-_PICK = text(
+# Marks, for every open job and queue, as many unrung items as its share of the window has room for, and returns them.
+# Raw: a window function and a LATERAL subquery per job keep the cost to the items that are picked.
+PICK_ITEMS_TO_RING = text(
     """
     WITH waiting AS (
         SELECT j.id AS job_id, j.profile, q.queue
-        FROM jobs j CROSS JOIN unnest(CAST(:queues AS text[])) AS q (queue)
+        FROM jobs j CROSS JOIN unnest(:queues) AS q (queue)
         CROSS JOIN LATERAL (SELECT i.id FROM items i WHERE i.job_id = j.id AND i.queue = q.queue
             AND i.state = 'queued' AND i.rung_at IS NULL ORDER BY i.id LIMIT 1) AS first
         WHERE j.state IN ('listing', 'running', 'watching')),
@@ -54,22 +84,30 @@ _PICK = text(
     UPDATE items SET rung_at = clock_timestamp() FROM picked WHERE items.id = picked.id
     RETURNING items.id, items.queue, items.crashes, picked.profile
     """
+).bindparams(*arrays(queues=Text))
+_NAMED = items.alias()
+_TO_RING = (
+    select(_NAMED.c.id, jobs.c.profile)
+    .join(jobs, jobs.c.id == _NAMED.c.job_id)
+    .where(_NAMED.c.id == any_(array("ids", BigInteger)), _NAMED.c.state == constant(ItemState.QUEUED))
+    .where(_NAMED.c.rung_at.is_(None), _NAMED.c.not_before <= NOW)
+    .order_by(_NAMED.c.id)
+    .limit(bindparam("n"))
+    .with_for_update(of=_NAMED, key_share=True, skip_locked=True)
+    .cte("to_ring")
 )
-_RING = text(
-    """
-    WITH named AS (
-        SELECT i.id, j.profile FROM items i JOIN jobs j ON j.id = i.job_id
-        WHERE i.id = ANY (CAST(:ids AS bigint[])) AND i.state = 'queued' AND i.rung_at IS NULL
-        AND i.not_before <= clock_timestamp()
-        ORDER BY i.id LIMIT :room FOR NO KEY UPDATE OF i SKIP LOCKED)
-    UPDATE items SET rung_at = clock_timestamp() FROM named WHERE items.id = named.id
-    RETURNING items.id, items.queue, items.crashes, named.profile
-    """
+RING_ITEMS = (
+    update(items)
+    .where(items.c.id == _TO_RING.c.id)
+    .values(rung_at=NOW)
+    .returning(items.c.id, items.c.queue, items.c.crashes, _TO_RING.c.profile)
 )
-_QUEUES_OF = text("SELECT DISTINCT job_id, queue FROM items WHERE id = ANY (CAST(:ids AS bigint[]))")
-_OUTSTANDING = text(
-    "SELECT count(*) FROM items WHERE job_id = ANY (CAST(:job_ids AS uuid[])) "
-    "AND queue = ANY (CAST(:queues AS text[])) AND state = 'queued' AND rung_at IS NOT NULL"
+QUEUES_OF_ITEMS = select(items.c.job_id, items.c.queue).distinct().where(items.c.id == any_(array("ids", BigInteger)))
+COUNT_RUNG_ITEMS = select(func.count()).where(
+    items.c.job_id == any_(array("job_ids", Uuid)),
+    items.c.queue == any_(array("queues", Text)),
+    items.c.state == constant(ItemState.QUEUED),
+    items.c.rung_at.is_not(None),
 )
 
 
@@ -86,44 +124,41 @@ def feed(
 
     Counts the crashes of leases that ran out, forgets doorbells that nobody answered (after `rering_seconds` if the
     queue is empty, ten times that if it is not), finishes jobs, and fills each queue's window of `window` items.
-    Returns nothing while another process is at it. Call it often: it is the pump of the system.
+    Returns nothing while another process feeds. Call it often: between calls, no queue is filled.
     """
     if not try_lock(c, Lock.FEEDER):
         return []
     expire(c, max_crashes=max_crashes)
-    c.execute(_LOST, {"seconds": rering_seconds, "empty": sorted(empty_queues)})
+    patience = timedelta(seconds=rering_seconds)
+    c.execute(
+        FORGET_LOST_RINGS,
+        {"patience": patience, "long_patience": 10 * patience, "empty_queues": sorted(empty_queues)},
+    )
     fold_counts(c)
     forget_workers(c)
     finish_jobs(c)
     queues = [Queue.LIVE, Queue.BULK, Queue.TEACHER]
-    return _chunks(c.execute(_PICK, {"window": window, "chunk": chunk, "queues": queues}).all(), chunk)
+    return _chunks(c.execute(PICK_ITEMS_TO_RING, {"window": window, "chunk": chunk, "queues": queues}).all(), chunk)
 
 
 def ring_now(c: Connection, item_ids: Sequence[int], *, window: int = 4096, chunk: int = 32) -> Chunks:
     """Return the chunks to ring at once for items just added, as far as their jobs have room in the window."""
     if not item_ids:
         return []
-    pairs = c.execute(_QUEUES_OF, {"ids": list(item_ids)}).all()
-    where = {"job_ids": list({pair.job_id for pair in pairs}), "queues": list({pair.queue for pair in pairs})}
-    room = window - c.execute(_OUTSTANDING, where).scalar_one()
-    return _chunks(c.execute(_RING, {"ids": list(item_ids), "room": max(0, room)}).all(), chunk) if room > 0 else []
+    pairs = c.execute(QUEUES_OF_ITEMS, {"ids": list(item_ids)}).all()
+    queues = {"job_ids": list({pair.job_id for pair in pairs}), "queues": list({pair.queue for pair in pairs})}
+    n = window - c.execute(COUNT_RUNG_ITEMS, queues).scalar_one()
+    return _chunks(c.execute(RING_ITEMS, {"ids": list(item_ids), "n": n}).all(), chunk) if n > 0 else []
 
 
 def _chunks(rows: Sequence[Row[Any]], size: int) -> Chunks:
     """Group by queue and profile, so that one model serves a chunk; what crashed a worker goes alone. `live` first."""
     order = {Queue.LIVE: 0, Queue.TEACHER: 1, Queue.BULK: 2}
     chunks: Chunks = []
-    for (queue, _), group in groupby(sorted(rows, key=_group), key=_group_name):
+    by_group = sorted(rows, key=lambda row: (row.queue, row.profile, row.id))
+    for (queue, _), group in groupby(by_group, key=lambda row: (row.queue, row.profile)):
         members = list(group)
         healthy = [row.id for row in members if row.crashes == 0]
         chunks += [(Queue(queue), healthy[i : i + size]) for i in range(0, len(healthy), size)]
         chunks += [(Queue(queue), [row.id]) for row in members if row.crashes > 0]
     return sorted(chunks, key=lambda entry: order[entry[0]])
-
-
-def _group(row: Row[Any]) -> tuple[str, str, int]:
-    return row.queue, row.profile, row.id
-
-
-def _group_name(row: Row[Any]) -> tuple[str, str]:
-    return row.queue, row.profile

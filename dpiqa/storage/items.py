@@ -1,45 +1,102 @@
-"""Updates of items: ended, or waiting again."""
+"""Items: one image in one job each, and their updates: ended, or waiting again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import BigInteger, Connection, Double, Integer, Row, Text, text
 
 from dpiqa.doorbell import Queue
-from dpiqa.storage.images import HeldImage
+from dpiqa.storage.columns import arrays
+from dpiqa.storage.images import LockedImage
 from dpiqa.storage.outcomes import Changed, Failed, Gone, Outcome, Postponed, Rejected
 from dpiqa.text import storable
 from dpiqa.types import ItemState, Reason, Route, Stage
 
-_WRITE = text(
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """A row of `items` with its image: one image in one job."""
+
+    id: int
+    job_id: UUID
+    image_id: int
+    bucket: str
+    key: str
+    etag: str
+    version_id: str | None
+    state: ItemState
+    stage: Stage
+    reason: Reason | None
+    detail: str | None
+    route: Route | None
+    attempt: int
+    crashes: int
+    errors: int
+    owner: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        """Read a row of `items` joined with what identifies its image."""
+        return cls(
+            id=row.id,
+            job_id=row.job_id,
+            image_id=row.image_id,
+            bucket=row.bucket,
+            key=row.key,
+            etag=row.etag,
+            version_id=row.version_id,
+            state=row.state,
+            stage=row.stage,
+            reason=row.reason,
+            detail=row.detail,
+            route=row.route,
+            attempt=row.attempt,
+            crashes=row.crashes,
+            errors=row.errors,
+            owner=row.owner,
+            created_at=row.created_at,
+            finished_at=row.finished_at,
+        )
+
+
+# Writes updates of locked items, ends those with too many errors as dead, and returns ids and states. Raw: each row
+# gets values of its own.
+UPDATE_ITEMS = text(
     """
     UPDATE items i SET
-        state = g.end_state, reason = g.end_reason, detail = left(g.detail, 500),
-        stage = coalesce(g.stage, i.stage), queue = coalesce(g.queue, i.queue), route = coalesce(g.route, i.route),
-        errors = CASE WHEN g.stage <> i.stage THEN 0 ELSE i.errors + g.errors END,
-        crashes = CASE WHEN g.stage <> i.stage THEN 0 ELSE i.crashes END,
-        lease_until = NULL, rung_at = NULL, not_before = clock_timestamp() + make_interval(secs => g.delay_seconds),
-        finished_at = CASE WHEN g.end_state <> 'queued' THEN clock_timestamp() END
+        state = u.end_state, reason = u.end_reason, detail = left(u.detail, 500),
+        stage = coalesce(u.stage, i.stage), queue = coalesce(u.queue, i.queue), route = coalesce(u.route, i.route),
+        errors = CASE WHEN u.stage <> i.stage THEN 0 ELSE i.errors + u.errors END,
+        crashes = CASE WHEN u.stage <> i.stage THEN 0 ELSE i.crashes END,
+        lease_until = NULL, rung_at = NULL, not_before = clock_timestamp() + make_interval(secs => u.delay_seconds),
+        finished_at = CASE WHEN u.end_state <> 'queued' THEN clock_timestamp() END
     FROM (
         SELECT o.*,
             CASE WHEN o.errors > 0 AND h.errors + o.errors >= :max_errors THEN 'dead' ELSE o.state END AS end_state,
             CASE WHEN o.errors > 0 AND h.errors + o.errors >= :max_errors THEN 'repeated_errors' ELSE o.reason END
             AS end_reason
-        FROM unnest(
-            CAST(:item_id AS bigint[]), CAST(:state AS text[]), CAST(:stage AS text[]), CAST(:queue AS text[]),
-            CAST(:reason AS text[]), CAST(:detail AS text[]), CAST(:route AS text[]), CAST(:errors AS integer[]),
-            CAST(:delay_seconds AS double precision[]))
+        FROM unnest(:item_id, :state, :stage, :queue, :reason, :detail, :route, :errors, :delay_seconds)
             AS o (item_id, state, stage, queue, reason, detail, route, errors, delay_seconds)
-        JOIN items h ON h.id = o.item_id) AS g
-    WHERE i.id = g.item_id
+        JOIN items h ON h.id = o.item_id) AS u
+    WHERE i.id = u.item_id
     RETURNING i.id, i.state
     """
-)
+).bindparams(
+    *arrays(
+        item_id=BigInteger, state=Text, stage=Text, queue=Text, reason=Text, detail=Text, route=Text, errors=Integer,
+        delay_seconds=Double,
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """What an item becomes. `None` leaves stage, queue and route as they are."""
+class ItemUpdate:
+    """An update of an item. `None` leaves stage, queue and route as they are."""
 
     item_id: int
     state: ItemState
@@ -52,28 +109,41 @@ class Ending:
     delay_seconds: float = 0.0  #: before it may be claimed again
 
 
-def ending(outcome: Outcome, image: HeldImage) -> Ending:
-    """Decide what becomes of an item that was not scored."""
+def update_of(outcome: Outcome, image: LockedImage) -> ItemUpdate:
+    """Return the update of an item that was not scored."""
     item_id = outcome.claim.item_id
     match outcome:
         case Rejected(_, reason, detail):
-            return Ending(item_id=item_id, state=ItemState.REJECTED, reason=reason, detail=detail or None)
+            return ItemUpdate(item_id=item_id, state=ItemState.REJECTED, reason=reason, detail=detail or None)
         case Changed():
-            return Ending(item_id=item_id, state=ItemState.SUPERSEDED, reason=Reason.NEWER_VERSION)
+            return ItemUpdate(item_id=item_id, state=ItemState.SUPERSEDED, reason=Reason.NEWER_VERSION)
         case Gone(claim) if image.is_still(claim) or not image.current:
-            return Ending(item_id=item_id, state=ItemState.DELETED, reason=Reason.OBJECT_DELETED)
+            return ItemUpdate(item_id=item_id, state=ItemState.DELETED, reason=Reason.OBJECT_DELETED)
         case Postponed(_, delay, detail):
-            return Ending(item_id=item_id, state=ItemState.QUEUED, detail=detail or None, delay_seconds=float(delay))
+            return ItemUpdate(
+                item_id=item_id, state=ItemState.QUEUED, detail=detail or None, delay_seconds=float(delay)
+            )
         case Failed(_, detail, delay):
-            return Ending(item_id=item_id, state=ItemState.QUEUED, detail=detail, errors=1, delay_seconds=float(delay))
-    return Ending(item_id=item_id, state=ItemState.QUEUED)  # released, or gone and written again since
+            return ItemUpdate(
+                item_id=item_id, state=ItemState.QUEUED, detail=detail, errors=1, delay_seconds=float(delay)
+            )
+    return ItemUpdate(item_id=item_id, state=ItemState.QUEUED)  # released, or gone and written again since
 
 
-def write_endings(c: Connection, endings: Sequence[Ending], *, max_errors: int) -> list[int]:
-    """Write what held items become; return those that ended rejected or dead."""
-    if not endings:
+def write_updates(c: Connection, updates: Sequence[ItemUpdate], *, max_errors: int) -> list[int]:
+    """Write updates of locked items; return the ids of those that ended rejected or dead."""
+    if not updates:
         return []
-    columns = {field.name: [getattr(end, field.name) for end in endings] for field in fields(Ending)}
-    columns["detail"] = [storable(end.detail) for end in endings]
-    rows = c.execute(_WRITE, {**columns, "max_errors": max_errors})
+    columns = {
+        "item_id": [update.item_id for update in updates],
+        "state": [update.state for update in updates],
+        "stage": [update.stage for update in updates],
+        "queue": [update.queue for update in updates],
+        "reason": [update.reason for update in updates],
+        "detail": [storable(update.detail) for update in updates],
+        "route": [update.route for update in updates],
+        "errors": [update.errors for update in updates],
+        "delay_seconds": [update.delay_seconds for update in updates],
+    }
+    rows = c.execute(UPDATE_ITEMS, {**columns, "max_errors": max_errors})
     return [row.id for row in rows if row.state in (ItemState.REJECTED, ItemState.DEAD)]

@@ -4,44 +4,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, literal, select, text, tuple_
+from sqlalchemy import Connection, literal, select, tuple_
 
+from dpiqa.storage.columns import constants
 from dpiqa.storage.counts import Count, read_counts, read_rate
-from dpiqa.storage.jobs import Job, job_uuid, read_job, to_job
+from dpiqa.storage.items import Item
+from dpiqa.storage.jobs import Job, job_uuid, read_job
 from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cursor
-from dpiqa.storage.tables import images, items, jobs
-from dpiqa.storage.workers import LiveWorker, workers
-from dpiqa.types import REASONS_OF, TERMINAL_STATES, ItemState, JobState, Reason, Route, Stage
+from dpiqa.storage.tables import UNSCORED_STATES, images, items, jobs
+from dpiqa.storage.workers import LiveWorker, live_workers
+from dpiqa.types import REASONS_OF, TERMINAL_STATES, ItemState, JobState, Reason, Stage
 
-# Spelt as in the index `items_unscored`: a partial index serves only what the planner can see to be within it.
-_UNSCORED = text("items.state IN ('rejected', 'superseded', 'deleted', 'dead')")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemRow:
-    """One image in one job."""
-
-    id: int
-    job_id: UUID
-    image_id: int
-    bucket: str
-    key: str
-    etag: str
-    version_id: str | None
-    state: ItemState
-    stage: Stage
-    reason: Reason | None
-    detail: str | None
-    route: Route | None
-    attempt: int
-    crashes: int
-    errors: int
-    owner: str | None
-    created_at: datetime
-    finished_at: datetime | None
+# As in the index `items_unscored`: a partial index serves only what the planner can see to be within it.
+IS_UNSCORED = items.c.state.in_(constants(UNSCORED_STATES))
 
 
 def list_jobs(c: Connection, *, limit: int = 100, cursor: str | None = None) -> Page[Job]:
@@ -49,9 +26,9 @@ def list_jobs(c: Connection, *, limit: int = 100, cursor: str | None = None) -> 
     query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(check_limit(limit) + 1)
     if cursor is not None:
         created_at, job_id = _job_position(cursor)
-        there = tuple_(literal(created_at, jobs.c.created_at.type), literal(job_id, jobs.c.id.type))
-        query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < there)
-    rows = [to_job(row) for row in c.execute(query)]
+        last = tuple_(literal(created_at, jobs.c.created_at.type), literal(job_id, jobs.c.id.type))
+        query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < last)
+    rows = [Job.from_row(row) for row in c.execute(query)]
     return Page.cut(rows, limit, lambda job: encode("jobs", [job.created_at.isoformat(), str(job.id)]))
 
 
@@ -62,10 +39,10 @@ def job_items(
     *,
     limit: int = 100,
     cursor: str | None = None,
-) -> Page[ItemRow]:
+) -> Page[Item]:
     """Return a job's items, those in one state if asked. Raises `NotFound`, `InvalidRequest` as `list_jobs`."""
     job = read_job(c, job_uuid(job_id))
-    question = ("items", str(job.id), state)
+    query_id = ("items", str(job.id), state)
     query = (
         select(items, images.c.bucket, images.c.key, images.c.etag, images.c.version_id)
         .join(images, images.c.id == items.c.image_id)
@@ -76,22 +53,11 @@ def job_items(
     if state is not None:
         query = query.where(items.c.state == state)
     if state in REASONS_OF:
-        query = query.where(_UNSCORED)
+        query = query.where(IS_UNSCORED)
     if cursor is not None:
-        query = query.where(items.c.image_id > decode(question, cursor, [int])[0])
-    rows = [_to_item(row._mapping) for row in c.execute(query)]
-    return Page.cut(rows, limit, lambda item: encode(question, [item.image_id]))
-
-
-def _to_item(fields: Any) -> ItemRow:
-    values = {name: fields[name] for name in ItemRow.__dataclass_fields__}
-    values.update(
-        state=ItemState(values["state"]),
-        stage=Stage(values["stage"]),
-        reason=Reason(values["reason"]) if values["reason"] else None,
-        route=Route(values["route"]) if values["route"] else None,
-    )
-    return ItemRow(**values)
+        query = query.where(items.c.image_id > decode(query_id, cursor, [int])[0])
+    rows = [Item.from_row(row) for row in c.execute(query)]
+    return Page.cut(rows, limit, lambda item: encode(query_id, [item.image_id]))
 
 
 def _job_position(cursor: str) -> tuple[datetime, UUID]:
@@ -120,7 +86,7 @@ class JobReport:
 def get_job(c: Connection, job_id: UUID | str) -> JobReport:
     """Report on a job. Raises `NotFound`."""
     job = read_job(c, job_id)
-    return report(job, read_counts(c, job.id), read_rate(c, job.id), workers(c))
+    return report(job, read_counts(c, job.id), read_rate(c, job.id), live_workers(c))
 
 
 def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveWorker]) -> JobReport:

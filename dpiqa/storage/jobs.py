@@ -1,25 +1,29 @@
-"""Jobs: created once per idempotency key, finished when their last item ends; their keys, watches and listings."""
+"""Jobs: created once per idempotency key, listed by one worker at a time, finished when their last item ends."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Self
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, Text, Uuid, any_, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.doorbell import Queue
-from dpiqa.errors import Conflict, LeaseLost, NotFound
+from dpiqa.errors import Conflict, NotFound
 from dpiqa.profiles import Profile
+from dpiqa.storage.columns import NOW, after, array, arrays, constant
+from dpiqa.storage.leases import RowLease
 from dpiqa.storage.profiles import remember_profile
+from dpiqa.storage.tables import job_keys, jobs
 from dpiqa.types import JobKind, JobState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What somebody submitted. `listing_attempt` is the fence of whoever lists it."""
+    """A row of `jobs`. `listing_attempt` is the fence of its lister."""
 
     id: UUID
     kind: JobKind
@@ -40,30 +44,26 @@ class Job:
     escalated: int  #: of those
     error: str | None  #: why it failed
 
-
-def to_job(row: Row[Any]) -> Job:
-    """Read a row of `jobs`."""
-    fields = {name: row._mapping[name] for name in Job.__dataclass_fields__}
-    fields.update(kind=JobKind(row.kind), state=JobState(row.state), queue=Queue(row.queue))
-    return Job(**fields)
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        """Read a row of `jobs`, all columns of it."""
+        return cls(**row._mapping)
 
 
-_INSERT = text(
-    """
-    INSERT INTO jobs (id, kind, bucket, prefix, profile, state, queue, idempotency_key, request_hash)
-    VALUES (:id, :kind, :bucket, :prefix, :profile, :state, :queue, :idempotency_key, :request_hash)
-    ON CONFLICT DO NOTHING RETURNING *
-    """
+INSERT_JOB = insert(jobs).on_conflict_do_nothing().returning(jobs)
+JOB_BY_ID = select(jobs).where(jobs.c.id == bindparam("job_id"))
+JOB_BY_IDEMPOTENCY_KEY = select(jobs).where(jobs.c.idempotency_key == bindparam("key"))
+LOCK_JOBS = (
+    select(jobs).where(jobs.c.id == any_(array("ids", Uuid))).order_by(jobs.c.id).with_for_update(key_share=True)
 )
-_BY_KEY = text("SELECT * FROM jobs WHERE idempotency_key = :key")
-_BY_ID = text("SELECT * FROM jobs WHERE id = :id")
-# ORDER BY as in the partial indexes: for an EXISTS the planner reads the whole table in hope of an early match.
+# Completes running jobs without a queued or leased item and returns their ids. Raw, because each subquery must be
+# ordered as its partial index: for an EXISTS the planner reads the whole table in hope of an early match.
 # SKIP LOCKED: a job that is just being recorded is finished by that transaction, or by the next sweep.
-_FINISH = text(
+FINISH_JOBS = text(
     """
     UPDATE jobs SET state = 'complete', finished_at = clock_timestamp() WHERE id IN (
         SELECT j.id FROM jobs j
-        WHERE j.state = 'running' AND (CAST(:ids AS uuid[]) IS NULL OR j.id = ANY (CAST(:ids AS uuid[])))
+        WHERE j.state = 'running' AND (:ids IS NULL OR j.id = ANY (:ids))
         AND (SELECT i.id FROM items i WHERE i.job_id = j.id AND i.state = 'queued' AND i.rung_at IS NULL
              ORDER BY i.queue, i.id LIMIT 1) IS NULL
         AND (SELECT i.id FROM items i WHERE i.job_id = j.id AND i.state = 'queued' AND i.rung_at IS NOT NULL
@@ -73,8 +73,7 @@ _FINISH = text(
         ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED)
     RETURNING id
     """
-)
-_LOCK = text("SELECT * FROM jobs WHERE id = ANY (CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE")
+).bindparams(*arrays(ids=Uuid))
 
 
 def create_job(
@@ -96,49 +95,41 @@ def create_job(
     without a new version.
     """
     remember_profile(c, profile)
-    request_hash = None
-    if idempotency_key is not None:
-        request_hash = _digest([kind, bucket, prefix, list(keys), profile.id])
-    row = c.execute(
-        _INSERT,
-        {
-            "id": uuid4(),
-            "kind": kind,
-            "bucket": bucket,
-            "prefix": prefix,
-            "profile": profile.id,
-            "state": JobState.WATCHING if kind is JobKind.WATCH else JobState.LISTING,
-            "queue": queue,
-            "idempotency_key": idempotency_key,
-            "request_hash": request_hash,
-        },
-    ).one_or_none()
+    request = json.dumps([kind, bucket, prefix, list(keys), profile.id], separators=(",", ":"))
+    request_hash = hashlib.sha256(request.encode()).hexdigest() if idempotency_key else None
+    values = {
+        "id": uuid4(),
+        "kind": kind,
+        "bucket": bucket,
+        "prefix": prefix,
+        "profile": profile.id,
+        "state": JobState.WATCHING if kind is JobKind.WATCH else JobState.LISTING,
+        "queue": queue,
+        "idempotency_key": idempotency_key,
+        "request_hash": request_hash,
+    }
+    row = c.execute(INSERT_JOB, values).one_or_none()
     if row is not None:
         if keys:
-            c.execute(_ADD, {"job_id": row.id, "keys": list(dict.fromkeys(keys))})
-        return to_job(row)
-    first = c.execute(_BY_KEY, {"key": idempotency_key}).one_or_none()
-    if first is None:
+            c.execute(INSERT_KEYS, {"job_id": row.id, "keys": list(dict.fromkeys(keys))})
+        return Job.from_row(row)
+    earlier = c.execute(JOB_BY_IDEMPOTENCY_KEY, {"key": idempotency_key}).one_or_none()
+    if earlier is None:
         raise Conflict(f"s3://{bucket}/{prefix} is watched already under {profile.id}", hint="see `dpiqa jobs`")
-    if first.request_hash != request_hash:
+    if earlier.request_hash != request_hash:
         raise Conflict(
             f"the idempotency key {idempotency_key!r} came with another request before",
             hint="use a new key for a new request",
         )
-    return to_job(first)
-
-
-def _digest(request: list[object]) -> str:
-    """Return what two requests with one idempotency key must have in common: hex of 256 bits."""
-    return hashlib.sha256(json.dumps(request, separators=(",", ":")).encode()).hexdigest()
+    return Job.from_row(earlier)
 
 
 def read_job(c: Connection, job_id: UUID | str) -> Job:
     """Return one job. Raises `NotFound`."""
-    row = c.execute(_BY_ID, {"id": job_uuid(job_id)}).one_or_none()
+    row = c.execute(JOB_BY_ID, {"job_id": job_uuid(job_id)}).one_or_none()
     if row is None:
         raise NotFound(f"no job {job_id}", hint="see `dpiqa jobs`")
-    return to_job(row)
+    return Job.from_row(row)
 
 
 def job_uuid(job_id: UUID | str) -> UUID:
@@ -152,124 +143,116 @@ def job_uuid(job_id: UUID | str) -> UUID:
 
 
 def lock_jobs(c: Connection, job_ids: Iterable[UUID]) -> dict[UUID, Job]:
-    """Hold the jobs' rows until the transaction ends; references to them stay possible."""
-    rows = c.execute(_LOCK, {"ids": sorted(set(job_ids))})
-    return {row.id: to_job(row) for row in rows}
+    """Lock the jobs' rows until the transaction ends; rows that refer to them can still be added."""
+    rows = c.execute(LOCK_JOBS, {"ids": sorted(set(job_ids))})
+    return {row.id: Job.from_row(row) for row in rows}
 
 
 def finish_jobs(c: Connection, job_ids: Iterable[UUID] | None = None) -> list[UUID]:
     """Complete the running jobs (among `job_ids`, if given) without a queued or leased item. Returns their ids."""
     ids = None if job_ids is None else sorted(set(job_ids))
-    return list(c.execute(_FINISH, {"ids": ids}).scalars())
+    return list(c.execute(FINISH_JOBS, {"ids": ids}).scalars())
 
 
-_FIND = text(
-    "SELECT * FROM jobs WHERE state = 'watching' AND bucket = :bucket AND starts_with(:key, prefix) "
-    "ORDER BY created_at, id"
+# Watches
+
+
+_IS_WATCH = jobs.c.state == constant(JobState.WATCHING)
+WATCHES_OF_KEY = (
+    select(jobs)
+    .where(_IS_WATCH, jobs.c.bucket == bindparam("in_bucket"))
+    .where(func.starts_with(bindparam("key", type_=Text), jobs.c.prefix))
+    .order_by(jobs.c.created_at, jobs.c.id)
 )
-_EXACT = text(
-    "SELECT * FROM jobs WHERE state = 'watching' AND bucket = :bucket AND prefix = :prefix AND profile = :profile"
+WATCH_OF_PREFIX = select(jobs).where(
+    _IS_WATCH,
+    jobs.c.bucket == bindparam("in_bucket"),
+    jobs.c.prefix == bindparam("of_prefix"),
+    jobs.c.profile == bindparam("under"),
 )
 
 
 def find_watches(c: Connection, bucket: str, key: str) -> list[Job]:
     """Return the watches whose bucket and prefix fit the key, oldest first."""
-    return [to_job(row) for row in c.execute(_FIND, {"bucket": bucket, "key": key})]
+    return [Job.from_row(row) for row in c.execute(WATCHES_OF_KEY, {"in_bucket": bucket, "key": key})]
 
 
 def ensure_watch(c: Connection, bucket: str, prefix: str, profile: Profile) -> Job:
-    """Return the watch of exactly this bucket, prefix and profile; create it if there is none."""
-    exact = {"bucket": bucket, "prefix": prefix, "profile": profile.id}
-    row = c.execute(_EXACT, exact).one_or_none()
+    """Return the watch of exactly this bucket, prefix and profile; create it if it does not exist."""
+    exact = {"in_bucket": bucket, "of_prefix": prefix, "under": profile.id}
+    row = c.execute(WATCH_OF_PREFIX, exact).one_or_none()
     if row is not None:
-        return to_job(row)
+        return Job.from_row(row)
     try:
         return create_job(c, kind=JobKind.WATCH, bucket=bucket, prefix=prefix, profile=profile, queue=Queue.LIVE)
-    except Conflict:  # somebody else was faster
-        return to_job(c.execute(_EXACT, exact).one())
+    except Conflict:  # another transaction was faster
+        return Job.from_row(c.execute(WATCH_OF_PREFIX, exact).one())
 
 
-_ADD = text(
+# Keys of jobs of kind `list`
+
+
+# Numbers keys from 1 in their order; returns nothing. Raw, because unnest takes any number of keys in one statement.
+INSERT_KEYS = text(
     """
     INSERT INTO job_keys (job_id, position, key)
-    SELECT :job_id, position, key FROM unnest(CAST(:keys AS text[])) WITH ORDINALITY AS given (key, position)
-    ON CONFLICT DO NOTHING
+    SELECT :job_id, position, key FROM unnest(:keys) WITH ORDINALITY AS named (key, position)
     """
-)
-_READ = text(
-    "SELECT position, key FROM job_keys WHERE job_id = :job_id AND position > :after ORDER BY position LIMIT :limit"
+).bindparams(*arrays(keys=Text))
+NEXT_KEYS = (
+    select(job_keys.c.position, job_keys.c.key)
+    .where(job_keys.c.job_id == bindparam("of_job"), job_keys.c.position > bindparam("after"))
+    .order_by(job_keys.c.position)
+    .limit(bindparam("n"))
 )
 
 
 def read_keys(c: Connection, job_id: UUID, *, after: int, limit: int) -> list[tuple[int, str]]:
     """Return the next keys with their positions, from 1; `after` is the last position seen, at first 0."""
-    rows = c.execute(_READ, {"job_id": job_id, "after": after, "limit": limit})
+    rows = c.execute(NEXT_KEYS, {"of_job": job_id, "after": after, "n": limit})
     return [(row.position, row.key) for row in rows]
 
 
-_START_LISTING = text(
-    """
-    UPDATE jobs SET listing_attempt = listing_attempt + 1,
-        listing_lease_until = clock_timestamp() + make_interval(secs => :seconds)
-    WHERE id = :id AND state = 'listing' AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp())
-    RETURNING *
-    """
+# Listing a job's objects: page by page, resumable
+
+
+LISTING = RowLease(
+    table=jobs,
+    noun="the listing of job",
+    until=jobs.c.listing_lease_until,
+    fence=jobs.c.listing_attempt,
+    is_open=jobs.c.state == constant(JobState.LISTING),
 )
-_HELD = "WHERE id = :id AND state = 'listing' AND listing_attempt = :fence RETURNING id"
-_SAVE_CURSOR = text(
-    f"""
-    UPDATE jobs SET cursor = :cursor, listing_lease_until = clock_timestamp() + make_interval(secs => :seconds)
-    {_HELD}
-    """  # noqa: S608 (a constant)
-)
-_FINISH_LISTING = text(
-    f"UPDATE jobs SET state = 'running', listed_at = clock_timestamp(), listing_lease_until = NULL {_HELD}"  # noqa: S608
-)
-_FAIL_LISTING = text(
-    f"""
-    UPDATE jobs SET state = 'failed', error = :error, finished_at = clock_timestamp(), listing_lease_until = NULL
-    {_HELD}
-    """  # noqa: S608
-)
-_UNLISTED = text(
-    """
-    SELECT id FROM jobs WHERE state = 'listing'
-    AND (listing_lease_until IS NULL OR listing_lease_until < clock_timestamp()) ORDER BY created_at, id
-    """
-)
+START_LISTING = LISTING.start_statement()
+SAVE_CURSOR = LISTING.write_statement(cursor=bindparam("last"), listing_lease_until=after("lease"))
+FINISH_LISTING = LISTING.write_statement(state=JobState.RUNNING, listed_at=NOW)
+FAIL_LISTING = LISTING.write_statement(state=JobState.FAILED, error=bindparam("why"), finished_at=NOW)
+UNLISTED_JOBS = LISTING.free_rows()
 
 
 def start_listing(c: Connection, job_id: UUID | str, lease_seconds: float) -> Job | None:
-    """Take the job for listing. None if it is listed, or somebody is at it. Resume after `job.cursor`."""
-    row = c.execute(_START_LISTING, {"id": job_uuid(job_id), "seconds": lease_seconds}).one_or_none()
-    return None if row is None else to_job(row)
+    """Take the job for listing; resume after `job.cursor`. None if it is listed, or another worker lists it."""
+    row = LISTING.start(c, START_LISTING, job_uuid(job_id), lease_seconds)
+    return None if row is None else Job.from_row(row)
 
 
 def save_cursor(c: Connection, job: Job, cursor: str, lease_seconds: float = 60) -> None:
     """Note the last key of a page, in the transaction that added it, and renew the lease. Raises `LeaseLost`."""
-    _held(c.execute(_SAVE_CURSOR, {**_fence(job), "cursor": cursor, "seconds": lease_seconds}).one_or_none(), job)
+    lease = timedelta(seconds=lease_seconds)
+    LISTING.write(c, SAVE_CURSOR, job.id, job.listing_attempt, last=cursor, lease=lease)
 
 
 def finish_listing(c: Connection, job: Job) -> None:
-    """Say that all items of the job are known. A job without open items is complete at once. Raises `LeaseLost`."""
-    _held(c.execute(_FINISH_LISTING, _fence(job)).one_or_none(), job)
+    """Note that all items of the job are known. A job without open items is complete at once. Raises `LeaseLost`."""
+    LISTING.write(c, FINISH_LISTING, job.id, job.listing_attempt)
     finish_jobs(c, [job.id])
 
 
 def fail_listing(c: Connection, job: Job, error: str) -> None:
-    """End the job as failed: its objects cannot be listed, whoever tries. Raises `LeaseLost`."""
-    _held(c.execute(_FAIL_LISTING, {**_fence(job), "error": error}).one_or_none(), job)
+    """End the job as failed: no worker can list its objects. Raises `LeaseLost`."""
+    LISTING.write(c, FAIL_LISTING, job.id, job.listing_attempt, why=error)
 
 
 def unlisted_jobs(c: Connection) -> list[UUID]:
-    """Return the jobs that wait to be listed and that nobody is at."""
-    return list(c.execute(_UNLISTED).scalars())
-
-
-def _fence(job: Job) -> dict[str, object]:
-    return {"id": job.id, "fence": job.listing_attempt}
-
-
-def _held(row: object, job: Job) -> None:
-    if row is None:
-        raise LeaseLost(f"job {job.id} is listed by somebody else")
+    """Return the jobs that wait to be listed and that nobody lists."""
+    return list(c.execute(UNLISTED_JOBS).scalars())

@@ -1,151 +1,57 @@
-"""Claims: leases with a fence. A lease that ran out is a crash, whoever sees it first.
+"""Leases of single rows: a job while it is listed, a requirement while it is prepared; one worker at a time.
 
-After its first crash an item is claimed on its own. Before the crash that would end it, a worker holds it as its only
-suspect, so that an image which kills its worker does not take innocent ones with it.
+Each start raises the row's fence. A worker whose fence is older than the row's has lost the lease.
 """
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, Update, bindparam, or_, select, update
+from sqlalchemy.sql.elements import KeyedColumnElement
 
-from dpiqa.storage.engine import Lock, lock_names
-from dpiqa.storage.images import to_ref
-from dpiqa.storage.outcomes import Claim
-from dpiqa.storage.results import settle_results
-from dpiqa.types import ItemState, Stage
-
-_EXPIRE = text(
-    """
-    WITH late AS (
-        SELECT id FROM items
-        WHERE state = 'leased' AND lease_until < clock_timestamp()
-        AND (CAST(:ids AS bigint[]) IS NULL OR id = ANY (CAST(:ids AS bigint[])))
-        ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
-    UPDATE items i SET
-        crashes = i.crashes + 1, lease_until = NULL, rung_at = NULL, not_before = clock_timestamp(),
-        state = CASE WHEN i.crashes + 1 >= :max_crashes THEN 'dead' ELSE 'queued' END,
-        reason = CASE WHEN i.crashes + 1 >= :max_crashes THEN 'worker_crashes' END,
-        detail = 'the lease of ' || coalesce(i.owner, 'a worker') || ' ran out',
-        finished_at = CASE WHEN i.crashes + 1 >= :max_crashes THEN clock_timestamp() END
-    FROM late WHERE i.id = late.id
-    RETURNING i.id, i.state
-    """
-)
-_CLAIM = text(
-    """
-    WITH free AS (
-        SELECT i.id, j.profile FROM items i JOIN jobs j ON j.id = i.job_id
-        WHERE i.id = ANY (CAST(:ids AS bigint[])) AND i.state = 'queued' AND i.stage = :stage
-        AND i.not_before <= clock_timestamp()
-        AND (i.crashes = 0 OR :alone) AND (i.crashes < :last_chance OR :only_suspect)
-        AND (CAST(:profiles AS text[]) IS NULL OR j.profile = ANY (CAST(:profiles AS text[])))
-        ORDER BY i.id FOR NO KEY UPDATE OF i SKIP LOCKED),
-    taken AS (
-        UPDATE items i SET state = 'leased', attempt = i.attempt + 1, owner = :owner,
-            lease_until = clock_timestamp() + make_interval(secs => :seconds)
-        FROM free WHERE i.id = free.id
-        RETURNING i.id, i.job_id, i.image_id, i.attempt, i.crashes, free.profile)
-    SELECT t.id AS item_id, t.job_id, t.image_id, t.attempt, t.crashes, t.profile,
-        m.bucket, m.key, m.etag, m.version_id, m.size, m.last_modified, m.sequencer, s.score AS known, r.student_score
-    FROM taken t JOIN images m ON m.id = t.image_id
-    LEFT JOIN unnest(CAST(:scorer_profiles AS text[]), CAST(:scorers AS text[])) AS w (profile, scorer_id)
-        ON w.profile = t.profile
-    LEFT JOIN scores s ON s.image_id = t.image_id AND s.scorer_id = coalesce(w.scorer_id, :scorer)
-    LEFT JOIN results r ON r.image_id = t.image_id AND r.profile = t.profile
-    ORDER BY t.id
-    """
-)
-_HOLDS_SUSPECT = text(
-    "SELECT EXISTS (SELECT FROM items WHERE owner = :owner AND state = 'leased' AND crashes > 0 "
-    "AND lease_until >= clock_timestamp())"
-)
-# Refused suspects are rung again at the next feed, not after `rering_seconds`.
-_UNRING = text(
-    "UPDATE items SET rung_at = NULL WHERE id IN (SELECT id FROM items WHERE id = ANY (CAST(:ids AS bigint[])) "
-    "AND state = 'queued' AND crashes > 0 AND rung_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
-)
-_RENEW = text(
-    """
-    WITH held AS (
-        SELECT i.id FROM items i
-        JOIN unnest(CAST(:ids AS bigint[]), CAST(:fences AS integer[])) AS g (id, fence)
-            ON i.id = g.id AND i.attempt = g.fence
-        WHERE i.state = 'leased' ORDER BY i.id FOR NO KEY UPDATE OF i)
-    UPDATE items SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
-    FROM held WHERE items.id = held.id RETURNING items.id
-    """
-)
+from dpiqa.errors import LeaseLost
+from dpiqa.storage.columns import NOW, after
 
 
-def claim(
-    c: Connection,
-    item_ids: Sequence[int],
-    *,
-    stage: Stage,
-    owner: str,
-    lease_seconds: float,
-    max_crashes: int = 3,
-    scorer_id: str | Mapping[str, str] | None = None,
-    only_these_profiles: bool = True,
-) -> list[Claim]:
-    """Take those of the items that wait for this stage and that nobody holds, in id order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowLease:
+    """The columns that make the lease of a table's rows, and the statements that respect it."""
 
-    `scorer_id` fills in `known_score`; as a mapping of profile id to scorer id it also limits the claim to these
-    profiles, unless `only_these_profiles` is false. Items that crashed a worker are claimed only when they are the
-    only id named.
-    """
-    ids = sorted(set(item_ids))
-    expire(c, ids, max_crashes=max_crashes)
-    by_profile = dict(scorer_id) if isinstance(scorer_id, Mapping) else {}
-    alone = len(ids) == 1
-    rows = c.execute(
-        _CLAIM,
-        {
-            "ids": ids,
-            "stage": stage,
-            "owner": owner,
-            "seconds": lease_seconds,
-            "alone": alone,
-            "last_chance": max_crashes - 1,
-            "only_suspect": alone and not _holds_suspect(c, owner),
-            "profiles": list(by_profile) if isinstance(scorer_id, Mapping) and only_these_profiles else None,
-            "scorer_profiles": list(by_profile),
-            "scorers": list(by_profile.values()),
-            "scorer": scorer_id if isinstance(scorer_id, str) else None,
-        },
-    ).all()
-    c.execute(_UNRING, {"ids": sorted(set(ids) - {row.item_id for row in rows})})
-    return [
-        Claim(
-            item_id=row.item_id,
-            job_id=row.job_id,
-            image_id=row.image_id,
-            stage=stage,
-            ref=to_ref(row),
-            fence=row.attempt,
-            profile_id=row.profile,
-            crashes=row.crashes,
-            known_score=row.known,
-            student_score=row.student_score,
-        )
-        for row in rows
-    ]
+    table: Table
+    noun: str  #: of a row, for messages
+    until: KeyedColumnElement[Any]  #: NULL: nobody holds the row
+    fence: KeyedColumnElement[Any]
+    is_open: ColumnElement[bool]  #: there is something left to do
 
+    @property
+    def is_free(self) -> ColumnElement[bool]:
+        """The condition that a row waits and that nobody holds it."""
+        return self.is_open & or_(self.until.is_(None), self.until < NOW)
 
-def renew(c: Connection, held: Sequence[tuple[int, int]], lease_seconds: float) -> set[int]:
-    """Extend the leases of (item id, fence) pairs; return the ids still held. Drop the others: they are not yours."""
-    values = {"ids": [item for item, _ in held], "fences": [fence for _, fence in held], "seconds": lease_seconds}
-    return set(c.execute(_RENEW, values).scalars())
+    def free_rows(self) -> Select[Any]:
+        """Return the query for the ids of free rows, oldest first."""
+        return select(self.table.c.id).where(self.is_free).order_by(self.table.c.created_at, self.table.c.id)
 
+    def start_statement(self, **values: Any) -> Update:
+        """Return the statement of `start`; it also sets `values`."""
+        lease = {self.fence.key: self.fence + 1, self.until.key: after("lease")}
+        statement = update(self.table).where(self.table.c.id == bindparam("row_id"), self.is_free)
+        return statement.values({**lease, **values}).returning(self.table)
 
-def expire(c: Connection, item_ids: Sequence[int] | None = None, *, max_crashes: int, limit: int = 4096) -> int:
-    """Count a crash for each lease that ran out (among `item_ids`, if given); return how many did."""
-    values = {"ids": item_ids, "max_crashes": max_crashes, "limit": limit}
-    late = c.execute(_EXPIRE, values).all()
-    settle_results(c, [row.id for row in late if row.state == ItemState.DEAD])
-    return len(late)
+    def write_statement(self, **values: Any) -> Update:
+        """Return a statement for `write`: it sets `values`, and ends the lease unless they say otherwise."""
+        is_held = self.is_open & (self.fence == bindparam("held_fence"))
+        statement = update(self.table).where(self.table.c.id == bindparam("row_id"), is_held)
+        return statement.values({self.until.key: None, **values}).returning(self.table.c.id)
 
+    def start(self, c: Connection, statement: Update, row_id: UUID | int, lease_seconds: float) -> Row[Any] | None:
+        """Take the lease of a row and return the row; None if it does not wait, or another worker holds it."""
+        lease = timedelta(seconds=lease_seconds)
+        return c.execute(statement, {"row_id": row_id, "lease": lease}).one_or_none()
 
-def _holds_suspect(c: Connection, owner: str) -> bool:
-    lock_names(c, Lock.SUSPECT, [owner])
-    return bool(c.execute(_HOLDS_SUSPECT, {"owner": owner}).scalar_one())
+    def write(self, c: Connection, statement: Update, row_id: UUID | int, fence: int, **values: object) -> None:
+        """Update a row that is held. Raises `LeaseLost`."""
+        if c.execute(statement, {"row_id": row_id, "held_fence": fence, **values}).one_or_none() is None:
+            raise LeaseLost(f"another worker took over {self.noun} {row_id}")

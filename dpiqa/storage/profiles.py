@@ -1,24 +1,26 @@
 """Profiles as jobs used them, and the profile that a requirement stands for."""
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, select
+from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.models.choice import ModelChoice
 from dpiqa.profiles import Profile
 from dpiqa.scorer_id import ScorerId
 from dpiqa.storage.requirements import find, read_requirement
+from dpiqa.storage.tables import profiles
 from dpiqa.types import Direction, RequirementState
 
-_INSERT_PROFILE = text(
-    "INSERT INTO profiles (id, definition) VALUES (:id, CAST(:definition AS jsonb)) ON CONFLICT DO NOTHING"
+INSERT_PROFILE = insert(profiles).on_conflict_do_nothing()
+PROFILE_BY_ID = select(profiles.c.definition).where(profiles.c.id == bindparam("profile_id"))
+IS_PROFILE_UNCHANGED = select(profiles.c.definition == bindparam("expected", type_=profiles.c.definition.type)).where(
+    profiles.c.id == bindparam("profile_id")
 )
-_PROFILE = text("SELECT definition FROM profiles WHERE id = :id")
-_SAME_PROFILE = text("SELECT definition = CAST(:definition AS jsonb) FROM profiles WHERE id = :id")
 
 
 def read_profile(c: Connection, profile_id: str) -> Profile:
     """Return the profile as it was when it was first used. Raises `NotFound`."""
-    definition = c.execute(_PROFILE, {"id": profile_id}).scalar_one_or_none()
+    definition = c.execute(PROFILE_BY_ID, {"profile_id": profile_id}).scalar_one_or_none()
     if definition is None:
         raise NotFound(f"no job used profile {profile_id}", hint="see `dpiqa jobs`")
     return Profile.model_validate(definition)
@@ -31,9 +33,9 @@ def remember_profile(c: Connection, profile: Profile) -> None:
     its models run against each other.
     """
     _check_requirements(c, profile)
-    values = {"id": profile.id, "definition": profile.model_dump_json()}
-    c.execute(_INSERT_PROFILE, values)
-    if not c.execute(_SAME_PROFILE, values).scalar_one():
+    definition = profile.model_dump(mode="json")
+    c.execute(INSERT_PROFILE, {"id": profile.id, "definition": definition})
+    if not c.execute(IS_PROFILE_UNCHANGED, {"profile_id": profile.id, "expected": definition}).scalar_one():
         raise ConfigurationError(
             f"profile {profile.id} is not what it was when it was first used",
             hint="give the changed file a new version",
@@ -46,9 +48,9 @@ def _check_requirements(c: Connection, profile: Profile) -> None:
         for stage, choice in profile.choices.items()
     }
     if len(set(directions.values())) > 1:
-        said = ", ".join(f"{stage}: {direction}" for stage, direction in directions.items())
+        scales = ", ".join(f"{stage}: {direction}" for stage, direction in directions.items())
         raise ConfigurationError(
-            f"the scores of profile {profile.id} cannot be compared ({said})",
+            f"the scores of profile {profile.id} cannot be compared ({scales})",
             hint="choose models whose scales run the same way",
         )
 
@@ -89,7 +91,7 @@ def profile_for(c: Connection, name_or_id: str) -> Profile:
 
 
 def direction_of(c: Connection, profile_id: str) -> Direction:
-    """Say how the scores under a stored profile are to be read. One that no job used counts as MOS."""
+    """Return which end of the scores under a stored profile is better. One that no job used counts as MOS."""
     try:
         requirement = read_profile(c, profile_id).student.requirement
     except NotFound:

@@ -1,32 +1,35 @@
-"""Requirements as people see them: with their pairs, and what each checkpoint made of them."""
+"""Requirement queries: versions with their pairs and with the check by each checkpoint."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, literal, select, text, tuple_
+from sqlalchemy import BigInteger, Connection, any_, func, literal, select, tuple_
 
 from dpiqa.requirement import Stability
+from dpiqa.storage.columns import array
 from dpiqa.storage.pages import Page, check_limit, decode, encode
-from dpiqa.storage.requirements import Requirement, read_pairs, read_requirement, to_requirement
-from dpiqa.storage.tables import requirements
+from dpiqa.storage.requirements import Requirement, read_pairs, read_requirement
+from dpiqa.storage.tables import requirement_features, requirement_pairs, requirements
 
-_CHECKS = text(
-    """
-    SELECT requirement_id, scorer_id, loo_srcc, loo_mae, loo_scores, contradictions, made_at FROM requirement_features
-    WHERE requirement_id = ANY (CAST(:ids AS bigint[])) ORDER BY requirement_id, made_at DESC, scorer_id
-    """
+CHECKS = (
+    select(requirement_features)
+    .where(requirement_features.c.requirement_id == any_(array("ids", BigInteger)))
+    .order_by(
+        requirement_features.c.requirement_id, requirement_features.c.made_at.desc(), requirement_features.c.scorer_id
+    )
 )
-_COUNTS = text(
-    "SELECT requirement_id, count(*) AS n FROM requirement_pairs "
-    "WHERE requirement_id = ANY (CAST(:ids AS bigint[])) GROUP BY requirement_id"
+PAIR_COUNTS = (
+    select(requirement_pairs.c.requirement_id, func.count().label("n"))
+    .where(requirement_pairs.c.requirement_id == any_(array("ids", BigInteger)))
+    .group_by(requirement_pairs.c.requirement_id)
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRow:
-    """What one checkpoint made of the pairs."""
+    """The check of the pairs by one checkpoint."""
 
     scorer_id: str  #: of the checkpoint, without a requirement
     stability: Stability
@@ -36,7 +39,7 @@ class CheckRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequirementRow:
-    """One version of a requirement."""
+    """One version of a requirement, with the number of its pairs and its checks."""
 
     requirement: Requirement
     n_pairs: int
@@ -58,10 +61,10 @@ def list_requirements(c: Connection, *, limit: int = 100, cursor: str | None = N
     query = select(requirements).order_by(columns.name, columns.version).limit(check_limit(limit) + 1)
     if cursor is not None:
         name, version = decode("requirements", cursor, [str, int])
-        there = tuple_(literal(name, columns.name.type), literal(version, columns.version.type))
-        query = query.where(tuple_(columns.name, columns.version) > there)
+        last = tuple_(literal(name, columns.name.type), literal(version, columns.version.type))
+        query = query.where(tuple_(columns.name, columns.version) > last)
     page = Page.cut(
-        [to_requirement(row) for row in c.execute(query)],
+        [Requirement.from_row(row) for row in c.execute(query)],
         limit,
         lambda requirement: encode("requirements", [requirement.name, requirement.version]),
     )
@@ -76,11 +79,11 @@ def show_requirement(c: Connection, name_or_id: str) -> tuple[RequirementRow, li
     return row, [PairRow(path=pair.path, score=pair.score, sha256=sha256) for pair, sha256 in pairs]
 
 
-def _with_checks(c: Connection, found: Sequence[Requirement]) -> list[RequirementRow]:
-    ids = {"ids": [one.row_id for one in found]}
-    counts = {row.requirement_id: row.n for row in c.execute(_COUNTS, ids)}
+def _with_checks(c: Connection, versions: Sequence[Requirement]) -> list[RequirementRow]:
+    ids = {"ids": [requirement.row_id for requirement in versions]}
+    counts = {row.requirement_id: row.n for row in c.execute(PAIR_COUNTS, ids)}
     checks: dict[int, list[CheckRow]] = defaultdict(list)
-    for row in c.execute(_CHECKS, ids):
+    for row in c.execute(CHECKS, ids):
         check = CheckRow(
             scorer_id=row.scorer_id,
             stability=Stability(row.loo_srcc, row.loo_mae, tuple(row.loo_scores)),
@@ -89,5 +92,8 @@ def _with_checks(c: Connection, found: Sequence[Requirement]) -> list[Requiremen
         )
         checks[row.requirement_id].append(check)
     return [
-        RequirementRow(requirement=one, n_pairs=counts[one.row_id], checks=tuple(checks[one.row_id])) for one in found
+        RequirementRow(
+            requirement=requirement, n_pairs=counts[requirement.row_id], checks=tuple(checks[requirement.row_id])
+        )
+        for requirement in versions
     ]

@@ -4,24 +4,28 @@ Every function works within the caller's transaction and commits nothing.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Self
 
 import numpy as np
-from sqlalchemy import Connection, Row, bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Connection, Row, bindparam, case, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.errors import ConfigurationError, LeaseLost, NotFound
 from dpiqa.requirement import Pair, Preparation, PreparedRequirement, RequirementRequest, Stability
 from dpiqa.scorer_id import ScorerId
+from dpiqa.storage.columns import NOW, after, constant
 from dpiqa.storage.engine import Lock, lock_names
+from dpiqa.storage.leases import RowLease
+from dpiqa.storage.tables import requirement_features, requirement_pairs, requirements
 from dpiqa.types import Direction, RequirementState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
-    """One version of a requirement. `attempt` is the fence of whoever prepares it."""
+    """A row of `requirements`: one version. `attempt` is the fence of the worker that prepares it."""
 
     row_id: int
     name: str
@@ -36,99 +40,89 @@ class Requirement:
     attempt: int
     crashes: int  #: workers that died while they prepared it
 
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        """Read a row of `requirements`."""
+        return cls(
+            row_id=row.id,
+            name=row.name,
+            version=row.version,
+            direction=row.direction,
+            model=row.model,
+            force=row.force,
+            state=row.state,
+            error=row.error,
+            created_at=row.created_at,
+            finished_at=row.finished_at,
+            attempt=row.attempt,
+            crashes=row.crashes,
+        )
+
     @property
     def id(self) -> str:
-        """How scorers and people name it."""
+        """Its name in scorer ids, profiles and commands: `name@version`."""
         return f"{self.name}@{self.version}"
 
 
-_INSERT = text(
-    """
-    INSERT INTO requirements
-        (name, version, direction, model, force, state, request_hash, content_hash, finished_at)
-    SELECT :name, coalesce(max(version), 0) + 1, :direction, :model, :force,
-        CASE WHEN CAST(:content_hash AS text) IS NULL THEN 'pending' ELSE 'ready' END, :request_hash, :content_hash,
-        CASE WHEN CAST(:content_hash AS text) IS NULL THEN NULL ELSE clock_timestamp() END
-    FROM requirements WHERE name = :name
-    RETURNING *
-    """
+_IS_NAMED = requirements.c.name == bindparam("of_name")
+_IS_READY = requirements.c.state == constant(RequirementState.READY)
+NEXT_VERSION = select(func.coalesce(func.max(requirements.c.version), 0) + 1).where(_IS_NAMED)
+INSERT_REQUIREMENT = insert(requirements).returning(requirements)
+INSERT_PAIRS = insert(requirement_pairs)
+SAME_REQUEST = (
+    select(requirements)
+    .where(_IS_NAMED, requirements.c.request_hash == bindparam("hash"))
+    .where(requirements.c.state != constant(RequirementState.REFUSED))
+    .order_by(requirements.c.version.desc())
+    .limit(1)
 )
-_INSERT_PAIRS = text(
-    """
-    INSERT INTO requirement_pairs (requirement_id, position, path, score, sha256)
-    SELECT :id, position, path, score, sha256
-    FROM unnest(CAST(:paths AS text[]), CAST(:scores AS double precision[]), CAST(:digests AS text[]))
-        WITH ORDINALITY AS given (path, score, sha256, position)
-    """
+SAME_CONTENT = select(requirements).where(_IS_NAMED, requirements.c.content_hash == bindparam("hash"), _IS_READY)
+NEWEST_VERSION = (
+    select(requirements).where(_IS_NAMED).order_by(_IS_READY.desc(), requirements.c.version.desc()).limit(1)
 )
-_SAME_REQUEST = text(
-    "SELECT * FROM requirements WHERE name = :name AND request_hash = :hash AND state <> 'refused' "
-    "ORDER BY version DESC LIMIT 1"
+ONE_VERSION = select(requirements).where(_IS_NAMED, requirements.c.version == bindparam("of_version"))
+PAIRS = (
+    select(requirement_pairs)
+    .where(requirement_pairs.c.requirement_id == bindparam("row_id"))
+    .order_by(requirement_pairs.c.position)
 )
-_SAME_CONTENT = text("SELECT * FROM requirements WHERE name = :name AND content_hash = :hash AND state = 'ready'")
-_FIND = text(
-    """
-    SELECT * FROM requirements WHERE name = :name AND (CAST(:version AS integer) IS NULL OR version = :version)
-    ORDER BY (state = :first) DESC, version DESC LIMIT 1
-    """
-)
-_START = text(
-    """
-    UPDATE requirements SET attempt = attempt + 1, crashes = crashes + CASE WHEN lease_until IS NULL THEN 0 ELSE 1 END,
-        lease_until = clock_timestamp() + make_interval(secs => :seconds)
-    WHERE id = :id AND state = 'pending' AND (lease_until IS NULL OR lease_until < clock_timestamp())
-    RETURNING *
-    """
-)
-_HELD = "WHERE id = :id AND state = 'pending' AND attempt = :fence RETURNING id"
-_RENEW = text(f"UPDATE requirements SET lease_until = clock_timestamp() + make_interval(secs => :seconds) {_HELD}")  # noqa: S608 (a constant)
-_RELEASE = text(f"UPDATE requirements SET lease_until = NULL {_HELD}")  # noqa: S608
-_ACCEPT = text(
-    f"""
-    UPDATE requirements SET state = 'ready', content_hash = :content_hash, lease_until = NULL,
-        finished_at = clock_timestamp() {_HELD}
-    """  # noqa: S608
-)
-_REFUSE = text(
-    f"""
-    UPDATE requirements SET state = 'refused', error = :error, lease_until = NULL,
-        finished_at = clock_timestamp() {_HELD}
-    """  # noqa: S608
-)
-_SET_DIGESTS = text(
-    """
-    UPDATE requirement_pairs p SET sha256 = given.sha256
-    FROM unnest(CAST(:digests AS text[])) WITH ORDINALITY AS given (sha256, position)
-    WHERE p.requirement_id = :id AND p.position = given.position
-    """
-)
-_PAIRS = text("SELECT path, score, sha256 FROM requirement_pairs WHERE requirement_id = :id ORDER BY position")
-_UNPREPARED = text(
-    "SELECT id FROM requirements WHERE state = 'pending' "
-    "AND (lease_until IS NULL OR lease_until < clock_timestamp()) ORDER BY created_at, id"
+SET_DIGEST = (
+    update(requirement_pairs)
+    .where(requirement_pairs.c.requirement_id == bindparam("row_id"))
+    .where(requirement_pairs.c.position == bindparam("at"))
+    .values(sha256=bindparam("digest"))
 )
 
 
-def add_requirement(c: Connection, wanted: RequirementRequest, *, digests: Sequence[str] | None = None) -> Requirement:
+def add_requirement(c: Connection, request: RequirementRequest, *, digests: Sequence[str] | None = None) -> Requirement:
     """Add the next version: `ready` where the images were read (`digests`: sha256 of each), else `pending`."""
-    lock_requirement(c, wanted.name)
+    lock_requirement(c, request.name)
     values = {
-        "name": wanted.name,
-        "direction": wanted.direction,
-        "model": wanted.model,
-        "force": wanted.force,
-        "request_hash": wanted.hash,
-        "content_hash": None if digests is None else wanted.content_hash(digests),
+        "name": request.name,
+        "version": c.execute(NEXT_VERSION, {"of_name": request.name}).scalar_one(),
+        "direction": request.direction,
+        "model": request.model,
+        "force": request.force,
+        "request_hash": request.hash,
+        "state": RequirementState.PENDING,
     }
-    row = c.execute(_INSERT, values).one()
-    pairs = {
-        "id": row.id,
-        "paths": [pair.path for pair in wanted.pairs],
-        "scores": [pair.score for pair in wanted.pairs],
-        "digests": [None] * len(wanted.pairs) if digests is None else list(digests),
-    }
-    c.execute(_INSERT_PAIRS, pairs)
-    return to_requirement(row)
+    statement = INSERT_REQUIREMENT
+    if digests is not None:
+        values |= {"state": RequirementState.READY, "content_hash": request.content_hash(digests)}
+        statement = statement.values(finished_at=NOW)
+    requirement = Requirement.from_row(c.execute(statement, values).one())
+    pairs = [
+        {
+            "requirement_id": requirement.row_id,
+            "position": position,
+            "path": pair.path,
+            "score": pair.score,
+            "sha256": None if digests is None else digests[position - 1],
+        }
+        for position, pair in enumerate(request.pairs, start=1)
+    ]
+    c.execute(INSERT_PAIRS, pairs)
+    return requirement
 
 
 def lock_requirement(c: Connection, name: str) -> None:
@@ -138,173 +132,160 @@ def lock_requirement(c: Connection, name: str) -> None:
 
 def same_request(c: Connection, name: str, request_hash: str) -> Requirement | None:
     """Return the version that the same request made, unless it was refused."""
-    return _one(c.execute(_SAME_REQUEST, {"name": name, "hash": request_hash}).one_or_none())
+    row = c.execute(SAME_REQUEST, {"of_name": name, "hash": request_hash}).one_or_none()
+    return None if row is None else Requirement.from_row(row)
 
 
 def same_content(c: Connection, name: str, content_hash: str) -> Requirement | None:
     """Return the version with the same images, scores and direction."""
-    return _one(c.execute(_SAME_CONTENT, {"name": name, "hash": content_hash}).one_or_none())
+    row = c.execute(SAME_CONTENT, {"of_name": name, "hash": content_hash}).one_or_none()
+    return None if row is None else Requirement.from_row(row)
 
 
 def read_requirement(c: Connection, name_or_id: str) -> Requirement:
-    """Return `name@version`, or the newest version of `name`: a ready one where there is one. Raises `NotFound`."""
+    """Return `name@version`, or the newest version of `name`: a ready one if there is one. Raises `NotFound`."""
     name, _, version = name_or_id.partition("@")
-    known = version.isascii() and version.isdecimal() and len(version) < 10
-    number = int(version) if known else None
     row = None
-    if known or "@" not in name_or_id:
-        values = {"name": name, "version": number, "first": RequirementState.READY}
-        row = c.execute(_FIND, values).one_or_none()
+    if "@" not in name_or_id:
+        row = c.execute(NEWEST_VERSION, {"of_name": name}).one_or_none()
+    elif version.isascii() and version.isdecimal() and len(version) < 10:  # an integer to Postgres
+        row = c.execute(ONE_VERSION, {"of_name": name, "of_version": int(version)}).one_or_none()
     if row is None:
         raise NotFound(f"no requirement {name_or_id!r}", hint="see `dpiqa requirements list`")
-    return to_requirement(row)
+    return Requirement.from_row(row)
 
 
 def read_pairs(c: Connection, requirement: Requirement) -> list[tuple[Pair, str | None]]:
     """Return the pairs in their order, each with the sha256 of its bytes once they were read."""
-    rows = c.execute(_PAIRS, {"id": requirement.row_id})
+    rows = c.execute(PAIRS, {"row_id": requirement.row_id})
     return [(Pair(row.path, row.score), row.sha256) for row in rows]
 
 
+# Preparation: one worker at a time
+
+
+PREPARING = RowLease(
+    table=requirements,
+    noun="the preparation of requirement",
+    until=requirements.c.lease_until,
+    fence=requirements.c.attempt,
+    is_open=requirements.c.state == constant(RequirementState.PENDING),
+)
+START_PREPARING = PREPARING.start_statement(
+    crashes=requirements.c.crashes + case((requirements.c.lease_until.is_(None), 0), else_=1)
+)
+RENEW_PREPARING = PREPARING.write_statement(lease_until=after("lease"))
+RELEASE_PREPARING = PREPARING.write_statement()
+ACCEPT = PREPARING.write_statement(state=RequirementState.READY, content_hash=bindparam("content"), finished_at=NOW)
+REFUSE = PREPARING.write_statement(state=RequirementState.REFUSED, error=bindparam("why"), finished_at=NOW)
+UNPREPARED = PREPARING.free_rows()
+
+
 def start_preparing(c: Connection, row_id: int, lease_seconds: float) -> Requirement | None:
-    """Take a pending requirement. None if it is not pending, or somebody is at it.
+    """Take a pending requirement. None if it is not pending, or another worker prepares it.
 
     A lease that ran out without being given back counts as a crash.
     """
-    return _one(c.execute(_START, {"id": row_id, "seconds": lease_seconds}).one_or_none())
+    row = PREPARING.start(c, START_PREPARING, row_id, lease_seconds)
+    return None if row is None else Requirement.from_row(row)
 
 
-def renew_preparing(c: Connection, held: Sequence[tuple[int, int]], lease_seconds: float) -> set[int]:
+def renew_preparing(c: Connection, leases: Sequence[tuple[int, int]], lease_seconds: float) -> set[int]:
     """Renew the leases of `(row id, fence)` pairs; return the ids still held."""
-    asked = ({"id": row_id, "fence": fence, "seconds": lease_seconds} for row_id, fence in held)
-    return {row.id for values in asked for row in c.execute(_RENEW, values)}
+    still_held = set()
+    for row_id, fence in leases:
+        with suppress(LeaseLost):
+            PREPARING.write(c, RENEW_PREPARING, row_id, fence, lease=timedelta(seconds=lease_seconds))
+            still_held.add(row_id)
+    return still_held
 
 
 def release_preparing(c: Connection, requirement: Requirement) -> None:
-    """Give it back untouched: the world was away."""
-    c.execute(_RELEASE, _fence(requirement))
+    """Give it back untouched, if it is still held: something outside is unavailable."""
+    with suppress(LeaseLost):
+        PREPARING.write(c, RELEASE_PREPARING, requirement.row_id, requirement.attempt)
 
 
 def accept(c: Connection, requirement: Requirement, *, digests: Sequence[str], content_hash: str) -> None:
     """Make a requirement that is held ready. Raises `LeaseLost`."""
-    _held(c.execute(_ACCEPT, {**_fence(requirement), "content_hash": content_hash}).one_or_none(), requirement)
-    c.execute(_SET_DIGESTS, {"id": requirement.row_id, "digests": list(digests)})
+    PREPARING.write(c, ACCEPT, requirement.row_id, requirement.attempt, content=content_hash)
+    rows = [{"row_id": requirement.row_id, "at": at, "digest": digest} for at, digest in enumerate(digests, start=1)]
+    c.execute(SET_DIGEST, rows)
 
 
 def refuse(c: Connection, requirement: Requirement, error: str) -> None:
-    """End a requirement that is held: it cannot be prepared, whoever tries. Raises `LeaseLost`."""
-    _held(c.execute(_REFUSE, {**_fence(requirement), "error": error}).one_or_none(), requirement)
+    """End a requirement that is held: no worker can prepare it. Raises `LeaseLost`."""
+    PREPARING.write(c, REFUSE, requirement.row_id, requirement.attempt, why=error)
 
 
 def unprepared(c: Connection) -> list[int]:
-    """Return the row ids of pending requirements that nobody is at."""
-    return list(c.execute(_UNPREPARED).scalars())
+    """Return the row ids of pending requirements that nobody prepares."""
+    return list(c.execute(UNPREPARED).scalars())
 
 
-def to_requirement(row: Row[Any]) -> Requirement:
-    """Read a row of `requirements`."""
-    fields = {name: row._mapping[name] for name in Requirement.__dataclass_fields__ if name != "row_id"}
-    fields.update(row_id=row.id, direction=Direction(row.direction), state=RequirementState(row.state))
-    return Requirement(**fields)
+# Prompt features
 
 
-def _one(row: Row[Any] | None) -> Requirement | None:
-    return None if row is None else to_requirement(row)
-
-
-def _fence(requirement: Requirement) -> dict[str, object]:
-    return {"id": requirement.row_id, "fence": requirement.attempt}
-
-
-def _held(row: object, requirement: Requirement) -> None:
-    if row is None:
-        raise LeaseLost(f"requirement {requirement.id} is prepared by somebody else")
-
-
-_SAVE = text(
-    """
-    INSERT INTO requirement_features
-        (requirement_id, scorer_id, features, width, loo_srcc, loo_mae, loo_scores, contradictions)
-    VALUES (:id, :scorer_id, :features, :width, :srcc, :mae, CAST(:scores AS double precision[]), :contradictions)
-    ON CONFLICT DO NOTHING
-    """
-).bindparams(bindparam("contradictions", type_=JSONB))
-_READ = text("SELECT * FROM requirement_features WHERE requirement_id = :id ORDER BY made_at DESC, scorer_id")
+INSERT_FEATURES = insert(requirement_features).on_conflict_do_nothing()
+FEATURES = (
+    select(requirement_features)
+    .where(requirement_features.c.requirement_id == bindparam("row_id"))
+    .order_by(requirement_features.c.made_at.desc(), requirement_features.c.scorer_id)
+)
 _LITTLE_ENDIAN = np.dtype("<f4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredPreparation:
-    """A preparation, and when it was made."""
+    """A row of `requirement_features`: a preparation, and when it was made."""
 
     preparation: Preparation
     made_at: datetime
 
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        """Read a row of `requirement_features`."""
+        features = np.frombuffer(row.features, dtype=_LITTLE_ENDIAN).reshape(-1, row.width).astype(np.float32)
+        preparation = Preparation(
+            scorer_id=row.scorer_id,
+            features=features,
+            stability=Stability(row.loo_srcc, row.loo_mae, tuple(row.loo_scores)),
+            contradictions=tuple(row.contradictions),
+        )
+        return cls(preparation=preparation, made_at=row.made_at)
 
-def save_preparation(c: Connection, requirement: Requirement, made: Preparation) -> None:
-    """Keep what a checkpoint makes of a requirement. What is kept already stays."""
+
+def save_preparation(c: Connection, requirement: Requirement, preparation: Preparation) -> None:
+    """Store the prompt features that a checkpoint made of a requirement. What is stored already stays."""
     values = {
-        "id": requirement.row_id,
-        "scorer_id": made.scorer_id,
-        "features": np.ascontiguousarray(made.features, dtype=_LITTLE_ENDIAN).tobytes(),
-        "width": made.features.shape[1],
-        "srcc": made.stability.srcc,
-        "mae": made.stability.mae,
-        "scores": list(made.stability.scores),
-        "contradictions": list(made.contradictions),
+        "requirement_id": requirement.row_id,
+        "scorer_id": preparation.scorer_id,
+        "features": np.ascontiguousarray(preparation.features, dtype=_LITTLE_ENDIAN).tobytes(),
+        "width": preparation.features.shape[1],
+        "loo_srcc": preparation.stability.srcc,
+        "loo_mae": preparation.stability.mae,
+        "loo_scores": list(preparation.stability.scores),
+        "contradictions": list(preparation.contradictions),
     }
-    c.execute(_SAVE, values)
+    c.execute(INSERT_FEATURES, values)
 
 
 def read_preparations(c: Connection, requirement: Requirement, scorer_id: str | None = None) -> list[StoredPreparation]:
     """Return what checkpoints made of a requirement, the newest first; with `scorer_id` those with its weights."""
-    stored = [_to_stored(row) for row in c.execute(_READ, {"id": requirement.row_id})]
+    stored = [StoredPreparation.from_row(row) for row in c.execute(FEATURES, {"row_id": requirement.row_id})]
     if scorer_id is None:
         return stored
     scorer = ScorerId.parse(scorer_id)
     return [row for row in stored if ScorerId.parse(row.preparation.scorer_id).same_checkpoint(scorer)]
 
 
-def _to_stored(row: Row[Any]) -> StoredPreparation:
-    features = np.frombuffer(row.features, dtype=_LITTLE_ENDIAN).reshape(-1, row.width).astype(np.float32)
-    made = Preparation(
-        scorer_id=row.scorer_id,
-        features=features,
-        stability=Stability(row.loo_srcc, row.loo_mae, tuple(row.loo_scores)),
-        contradictions=tuple(row.contradictions),
-    )
-    return StoredPreparation(preparation=made, made_at=row.made_at)
-
-
-def find(connection: Connection, name_or_id: str, *, scorer_id: str | None = None) -> PreparedRequirement:
+def find(c: Connection, name_or_id: str, *, scorer_id: str | None = None) -> PreparedRequirement:
     """Return `name@version`, or the newest ready version of `name`, with the prompt features of a checkpoint.
 
     `scorer_id`: of the checkpoint, in any precision; without it, the newest features count. Raises
     `NotFound`, and `ConfigurationError` for a requirement that is not ready or has no features of this checkpoint.
     """
-    requirement = read_requirement(connection, name_or_id)
-    _require_ready(requirement)
-    made = read_preparations(connection, requirement, scorer_id)
-    if not made:
-        raise ConfigurationError(
-            f"requirement {requirement.id} has no prompt features of {scorer_id or 'any model'}",
-            hint=f"make them: `dpiqa requirements prepare {requirement.id}{_option(scorer_id)}`",
-        )
-    newest = made[0].preparation
-    return PreparedRequirement(
-        name=requirement.name,
-        version=requirement.version,
-        base_scorer_id=newest.scorer_id,
-        features=newest.features,
-        direction=requirement.direction,
-    )
-
-
-def _option(scorer_id: str | None) -> str:
-    return f" --model {ScorerId.parse(scorer_id).model}" if scorer_id else ""
-
-
-def _require_ready(requirement: Requirement) -> None:
+    requirement = read_requirement(c, name_or_id)
     if requirement.state is RequirementState.REFUSED:
         raise ConfigurationError(
             f"requirement {requirement.id} was refused: {requirement.error}", hint="create it again with other pairs"
@@ -314,3 +295,18 @@ def _require_ready(requirement: Requirement) -> None:
             f"requirement {requirement.id} is not checked yet",
             hint=f"`dpiqa requirements show {requirement.id}` says how it stands; it needs a worker",
         )
+    preparations = read_preparations(c, requirement, scorer_id)
+    if not preparations:
+        option = f" --model {ScorerId.parse(scorer_id).model}" if scorer_id else ""
+        raise ConfigurationError(
+            f"requirement {requirement.id} has no prompt features of {scorer_id or 'any model'}",
+            hint=f"make them: `dpiqa requirements prepare {requirement.id}{option}`",
+        )
+    newest = preparations[0].preparation
+    return PreparedRequirement(
+        name=requirement.name,
+        version=requirement.version,
+        base_scorer_id=newest.scorer_id,
+        features=newest.features,
+        direction=requirement.direction,
+    )

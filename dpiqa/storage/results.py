@@ -1,70 +1,72 @@
 """Scores and results. The caller holds the jobs, the images and the items."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    Double,
+    Integer,
+    Row,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from dpiqa.doorbell import Queue
 from dpiqa.profiles import Profile
-from dpiqa.storage.images import HeldImage
-from dpiqa.storage.items import Ending
+from dpiqa.storage.columns import NOW, array, arrays, constant
+from dpiqa.storage.images import LockedImage
+from dpiqa.storage.items import ItemUpdate
 from dpiqa.storage.jobs import Job
 from dpiqa.storage.outcomes import Scored
+from dpiqa.storage.tables import items, jobs, results, scorers, scores
 from dpiqa.types import ItemState, ResultStatus, Route, Stage
 
 if TYPE_CHECKING:
     from dpiqa.models.base import ModelCard
 
-_INSERT_SCORER = text("INSERT INTO scorers (id, card) VALUES (:id, CAST(:card AS jsonb)) ON CONFLICT DO NOTHING")
-#: A reference may be made, or made anew, after a scorer first spoke. The row is locked only where it changes.
-_UPDATE_REFERENCES = text(
-    """
-    UPDATE scorers SET card = jsonb_set(card, '{references}', CAST(:references AS jsonb))
-    WHERE id = :id AND card -> 'references' IS DISTINCT FROM CAST(:references AS jsonb)
-    """
+INSERT_SCORER = insert(scorers).on_conflict_do_nothing()
+_REFERENCES = bindparam("references", type_=JSONB)
+#: A reference may be made, or made again, after a scorer's first score. The row is locked only where it changes.
+UPDATE_REFERENCES = (
+    update(scorers)
+    .where(scorers.c.id == bindparam("scorer_id"))
+    .where(scorers.c.card.op("->")(literal_column("'references'")).is_distinct_from(_REFERENCES))
+    .values(card=func.jsonb_set(scorers.c.card, literal_column("'{references}'"), _REFERENCES))
 )
-_INSERT_SCORES = text(
+# Stores scores of images that the scorer has not scored yet; returns nothing. Raw: each row gets values of its own.
+INSERT_SCORES = text(
     """
     INSERT INTO scores (image_id, scorer_id, score, etag, version_id, attempt, job_id)
-    SELECT image_id, :scorer_id, score, etag, version_id, attempt, job_id FROM unnest(
-        CAST(:image_id AS bigint[]), CAST(:score AS double precision[]), CAST(:etag AS text[]),
-        CAST(:version_id AS text[]), CAST(:attempt AS integer[]), CAST(:job_id AS uuid[]))
-        AS g (image_id, score, etag, version_id, attempt, job_id)
+    SELECT image_id, :scorer_id, score, etag, version_id, attempt, job_id
+    FROM unnest(:image_id, :score, :etag, :version_id, :attempt, :job_id)
+        AS new (image_id, score, etag, version_id, attempt, job_id)
     ORDER BY image_id
     ON CONFLICT DO NOTHING
     """
+).bindparams(*arrays(image_id=BigInteger, score=Double, etag=Text, version_id=Text, attempt=Integer, job_id=Uuid))
+SCORES_OF_IMAGES = select(scores.c.image_id, scores.c.score).where(
+    scores.c.scorer_id == bindparam("of_scorer"), scores.c.image_id == any_(array("ids", BigInteger))
 )
-_SCORES = text(
-    "SELECT image_id, score FROM scores WHERE scorer_id = :scorer_id AND image_id = ANY (CAST(:ids AS bigint[]))"
-)
-_RESULTS = text("SELECT * FROM results WHERE profile = :profile AND image_id = ANY (CAST(:ids AS bigint[]))")
-_UPSERT = text(
-    """
-    INSERT INTO results (image_id, profile, score, scorer_id, stage, status, route, student_score, teacher_score,
-        bucket, key, etag, current, job_id)
-    SELECT image_id, :profile, score, scorer_id, stage, status, route, student_score, teacher_score,
-        bucket, key, etag, current, job_id
-    FROM unnest(
-        CAST(:image_id AS bigint[]), CAST(:score AS double precision[]), CAST(:scorer_id AS text[]),
-        CAST(:stage AS text[]), CAST(:status AS text[]), CAST(:route AS text[]),
-        CAST(:student_score AS double precision[]), CAST(:teacher_score AS double precision[]),
-        CAST(:bucket AS text[]), CAST(:key AS text[]), CAST(:etag AS text[]), CAST(:current AS boolean[]),
-        CAST(:job_id AS uuid[]))
-        AS g (image_id, score, scorer_id, stage, status, route, student_score, teacher_score, bucket, key, etag,
-            current, job_id)
-    ORDER BY image_id
-    ON CONFLICT (image_id, profile) DO UPDATE SET
-        score = excluded.score, scorer_id = excluded.scorer_id, stage = excluded.stage, status = excluded.status,
-        route = excluded.route, student_score = excluded.student_score, teacher_score = excluded.teacher_score,
-        current = excluded.current, updated_at = clock_timestamp()
-    """
-)
-_COUNT = text(
-    "UPDATE jobs SET scored_by_student = scored_by_student + :scored, escalated = escalated + :escalated WHERE id = :id"
+COUNT_ROUTED = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("of_job"))
+    .values(
+        scored_by_student=jobs.c.scored_by_student + bindparam("n_scored"),
+        escalated=jobs.c.escalated + bindparam("n_escalated"),
+    )
 )
 
 
@@ -78,7 +80,9 @@ class Decide(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Result:
+class Result:
+    """The columns of a row of `results` that recording writes, under one profile."""
+
     image_id: int
     score: float
     scorer_id: str
@@ -93,6 +97,69 @@ class _Result:
     current: bool
     job_id: UUID
 
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        """Read a row of `results`."""
+        return cls(
+            image_id=row.image_id,
+            score=row.score,
+            scorer_id=row.scorer_id,
+            stage=row.stage,
+            status=row.status,
+            route=row.route,
+            student_score=row.student_score,
+            teacher_score=row.teacher_score,
+            bucket=row.bucket,
+            key=row.key,
+            etag=row.etag,
+            current=row.current,
+            job_id=row.job_id,
+        )
+
+
+RESULTS_OF_IMAGES = select(results).where(
+    results.c.profile == bindparam("under"), results.c.image_id == any_(array("ids", BigInteger))
+)
+# Stores or replaces results; returns nothing. Raw: each row gets values of its own.
+UPSERT_RESULTS = text(
+    """
+    INSERT INTO results (image_id, profile, score, scorer_id, stage, status, route, student_score, teacher_score,
+        bucket, key, etag, current, job_id)
+    SELECT image_id, :profile, score, scorer_id, stage, status, route, student_score, teacher_score,
+        bucket, key, etag, current, job_id
+    FROM unnest(:image_id, :score, :scorer_id, :stage, :status, :route, :student_score, :teacher_score,
+        :bucket, :key, :etag, :current, :job_id)
+        AS new (image_id, score, scorer_id, stage, status, route, student_score, teacher_score, bucket, key, etag,
+            current, job_id)
+    ORDER BY image_id
+    ON CONFLICT (image_id, profile) DO UPDATE SET
+        score = excluded.score, scorer_id = excluded.scorer_id, stage = excluded.stage, status = excluded.status,
+        route = excluded.route, student_score = excluded.student_score, teacher_score = excluded.teacher_score,
+        current = excluded.current, updated_at = clock_timestamp()
+    """
+).bindparams(
+    *arrays(
+        image_id=BigInteger, score=Double, scorer_id=Text, stage=Text, status=Text, route=Text, student_score=Double,
+        teacher_score=Double, bucket=Text, key=Text, etag=Text, current=Boolean, job_id=Uuid,
+    )
+)  # fmt: skip
+_UNSETTLED = (
+    select(results.c.image_id, results.c.profile)
+    .select_from(items)
+    .join(jobs, jobs.c.id == items.c.job_id)
+    .join(results, (results.c.image_id == items.c.image_id) & (results.c.profile == jobs.c.profile))
+    .where(items.c.id == any_(array("ids", BigInteger)), items.c.stage == constant(Stage.TEACHER))
+    .where(results.c.status == constant(ResultStatus.PROVISIONAL))
+    .order_by(results.c.image_id, results.c.profile)
+    .with_for_update(of=results, key_share=True)
+    .cte("unsettled")
+)
+SETTLE_RESULTS = (
+    update(results)
+    .where(results.c.image_id == _UNSETTLED.c.image_id, results.c.profile == _UNSETTLED.c.profile)
+    .values(status=ResultStatus.FINAL, updated_at=NOW)
+)
+
 
 def store_student(
     c: Connection,
@@ -101,31 +168,32 @@ def store_student(
     scored: Sequence[Scored],
     *,
     jobs: Mapping[UUID, Job],
-    images: Mapping[int, HeldImage],
+    images: Mapping[int, LockedImage],
     decide: Decide,
-) -> list[Ending]:
-    """Store student scores and route them, job by job; return what the items become.
+) -> list[ItemUpdate]:
+    """Store student scores and route them, job by job; return the updates of the items.
 
     An image that has a result already (another job was faster) keeps it: its route is not drawn again.
     """
-    said = _store_scores(c, scorer, scored)
-    results = _read_results(c, profile, scored)
-    new: list[_Result] = []
+    scores_by_image = _store_scores(c, scorer, scored)
+    results_by_image = _read_results(c, profile, scored)
+    new: list[Result] = []
     for job in jobs.values():
-        fresh = [o for o in scored if o.claim.job_id == job.id and o.claim.image_id not in results]
+        fresh = [o for o in scored if o.claim.job_id == job.id and o.claim.image_id not in results_by_image]
         routes = decide(
-            [said[o.claim.image_id] for o in fresh],
+            [scores_by_image[outcome.claim.image_id] for outcome in fresh],
             profile,
             scored_before=job.scored_by_student,
             escalated_before=job.escalated,
         )
         for outcome, route in zip(fresh, routes, strict=True):
-            new.append(_student_result(outcome, said[outcome.claim.image_id], scorer, route, images))
-            results[outcome.claim.image_id] = new[-1]
-        escalated = sum(route is Route.BORDERLINE for route in routes)
-        c.execute(_COUNT, {"id": job.id, "scored": len(fresh), "escalated": escalated})
+            image_id = outcome.claim.image_id
+            new.append(_student_result(outcome, scores_by_image[image_id], scorer, route, images))
+            results_by_image[image_id] = new[-1]
+        n_escalated = sum(route is Route.BORDERLINE for route in routes)
+        c.execute(COUNT_ROUTED, {"of_job": job.id, "n_scored": len(fresh), "n_escalated": n_escalated})
     _write_results(c, profile, new)
-    return [_after_student(outcome.claim.item_id, results[outcome.claim.image_id]) for outcome in scored]
+    return [_update_after(outcome.claim.item_id, results_by_image[outcome.claim.image_id]) for outcome in scored]
 
 
 def store_teacher(
@@ -134,48 +202,54 @@ def store_teacher(
     scorer: "ModelCard",
     scored: Sequence[Scored],
     *,
-    images: Mapping[int, HeldImage],
-) -> list[Ending]:
-    """Store teacher scores as final results; return what the items become."""
-    said = _store_scores(c, scorer, scored)
-    results = _read_results(c, profile, scored)
-    final: dict[int, _Result] = {}
+    images: Mapping[int, LockedImage],
+) -> list[ItemUpdate]:
+    """Store teacher scores as final results; return the updates of the items."""
+    scores_by_image = _store_scores(c, scorer, scored)
+    earlier = _read_results(c, profile, scored)
+    final: dict[int, Result] = {}
     for outcome in scored:
         image_id = outcome.claim.image_id
-        before = results.get(image_id) or _student_result(outcome, said[image_id], scorer, Route.BORDERLINE, images)
+        score = scores_by_image[image_id]
+        before = earlier.get(image_id) or _student_result(outcome, score, scorer, Route.BORDERLINE, images)
         final[image_id] = replace(
             before,
-            score=said[image_id],
-            teacher_score=said[image_id],
+            score=score,
+            teacher_score=score,
             scorer_id=scorer.scorer_id,
             stage=Stage.TEACHER,
             status=ResultStatus.FINAL,
-            student_score=outcome.claim.student_score if image_id not in results else before.student_score,
+            student_score=outcome.claim.student_score if image_id not in earlier else before.student_score,
             current=images[image_id].current,
         )
     _write_results(c, profile, list(final.values()))
-    return [
-        Ending(item_id=o.claim.item_id, state=ItemState.SCORED, route=final[o.claim.image_id].route) for o in scored
-    ]
+    return [_update_after(outcome.claim.item_id, final[outcome.claim.image_id]) for outcome in scored]
 
 
-def _after_student(item_id: int, result: _Result) -> Ending:
+def settle_results(c: Connection, item_ids: Sequence[int]) -> None:
+    """Make the provisional results of these rejected or dead teacher items final."""
+    if item_ids:
+        c.execute(SETTLE_RESULTS, {"ids": sorted(item_ids)})
+
+
+def _update_after(item_id: int, result: Result) -> ItemUpdate:
     if result.status is ResultStatus.FINAL:
-        return Ending(item_id=item_id, state=ItemState.SCORED, route=result.route)
-    return Ending(item_id=item_id, state=ItemState.QUEUED, stage=Stage.TEACHER, queue=Queue.TEACHER, route=result.route)
+        return ItemUpdate(item_id=item_id, state=ItemState.SCORED, route=result.route)
+    return ItemUpdate(
+        item_id=item_id, state=ItemState.QUEUED, stage=Stage.TEACHER, queue=Queue.TEACHER, route=result.route
+    )
 
 
 def _student_result(
-    outcome: Scored, score: float, scorer: "ModelCard", route: Route, images: Mapping[int, HeldImage]
-) -> _Result:
+    outcome: Scored, score: float, scorer: "ModelCard", route: Route, images: Mapping[int, LockedImage]
+) -> Result:
     claim = outcome.claim
-    escalated = route is Route.BORDERLINE
-    return _Result(
+    return Result(
         image_id=claim.image_id,
         score=score,
         scorer_id=scorer.scorer_id,
         stage=Stage.STUDENT,
-        status=ResultStatus.PROVISIONAL if escalated else ResultStatus.FINAL,
+        status=ResultStatus.PROVISIONAL if route is Route.BORDERLINE else ResultStatus.FINAL,
         route=route,
         student_score=score,
         teacher_score=None,
@@ -188,16 +262,20 @@ def _student_result(
 
 
 def _store_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) -> dict[int, float]:
-    """Store what is new; return the score that counts per image: the first one ever stored."""
+    """Store new scores; return the score that counts per image: the first one ever stored."""
     if not scored:
         return {}
-    _store_scorer(c, scorer)
+    card = scorer.model_dump(mode="json")
+    c.execute(INSERT_SCORER, {"id": scorer.scorer_id, "card": card})
+    if scorer.reference is not None:
+        c.execute(UPDATE_REFERENCES, {"scorer_id": scorer.scorer_id, "references": card["references"]})
     claims = [outcome.claim for outcome in scored]
+    image_ids = [claim.image_id for claim in claims]
     c.execute(
-        _INSERT_SCORES,
+        INSERT_SCORES,
         {
             "scorer_id": scorer.scorer_id,
-            "image_id": [claim.image_id for claim in claims],
+            "image_id": image_ids,
             "score": [float(outcome.score) for outcome in scored],
             "etag": [outcome.etag for outcome in scored],
             "version_id": [outcome.version_id for outcome in scored],
@@ -205,49 +283,34 @@ def _store_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) 
             "job_id": [claim.job_id for claim in claims],
         },
     )
-    ids = [claim.image_id for claim in claims]
-    return {row.image_id: row.score for row in c.execute(_SCORES, {"scorer_id": scorer.scorer_id, "ids": ids})}
+    rows = c.execute(SCORES_OF_IMAGES, {"of_scorer": scorer.scorer_id, "ids": image_ids})
+    return {row.image_id: row.score for row in rows}
 
 
-def _store_scorer(c: Connection, scorer: "ModelCard") -> None:
-    """Store the card of a scorer that speaks for the first time; of one that is known, its references alone."""
-    card = scorer.model_dump(mode="json")
-    c.execute(_INSERT_SCORER, {"id": scorer.scorer_id, "card": json.dumps(card)})
-    if scorer.reference is not None:
-        c.execute(_UPDATE_REFERENCES, {"id": scorer.scorer_id, "references": json.dumps(card["references"])})
-
-
-def _read_results(c: Connection, profile: Profile, scored: Iterable[Scored]) -> dict[int, _Result]:
+def _read_results(c: Connection, profile: Profile, scored: Iterable[Scored]) -> dict[int, Result]:
     ids = [outcome.claim.image_id for outcome in scored]
-    found = {}
-    for row in c.execute(_RESULTS, {"profile": profile.id, "ids": ids}) if ids else []:
-        columns = {field.name: row._mapping[field.name] for field in fields(_Result)}
-        columns.update(stage=Stage(row.stage), status=ResultStatus(row.status), route=Route(row.route))
-        found[row.image_id] = _Result(**columns)
-    return found
+    if not ids:
+        return {}
+    rows = c.execute(RESULTS_OF_IMAGES, {"under": profile.id, "ids": ids})
+    return {row.image_id: Result.from_row(row) for row in rows}
 
 
-def _write_results(c: Connection, profile: Profile, results: Sequence[_Result]) -> None:
-    if results:
-        columns = {field.name: [getattr(result, field.name) for result in results] for field in fields(_Result)}
-        c.execute(_UPSERT, {**columns, "profile": profile.id})
-
-
-_SETTLE = text(
-    """
-    WITH held AS (
-        SELECT r.image_id, r.profile FROM items i
-        JOIN jobs j ON j.id = i.job_id
-        JOIN results r ON r.image_id = i.image_id AND r.profile = j.profile
-        WHERE i.id = ANY (CAST(:ids AS bigint[])) AND i.stage = 'teacher' AND r.status = 'provisional'
-        ORDER BY r.image_id, r.profile FOR NO KEY UPDATE OF r)
-    UPDATE results r SET status = 'final', updated_at = clock_timestamp()
-    FROM held WHERE r.image_id = held.image_id AND r.profile = held.profile
-    """
-)
-
-
-def settle_results(c: Connection, item_ids: Sequence[int]) -> None:
-    """Make the provisional results of these rejected or dead teacher items final."""
-    if item_ids:
-        c.execute(_SETTLE, {"ids": sorted(item_ids)})
+def _write_results(c: Connection, profile: Profile, new: Sequence[Result]) -> None:
+    if not new:
+        return
+    columns = {
+        "image_id": [result.image_id for result in new],
+        "score": [result.score for result in new],
+        "scorer_id": [result.scorer_id for result in new],
+        "stage": [result.stage for result in new],
+        "status": [result.status for result in new],
+        "route": [result.route for result in new],
+        "student_score": [result.student_score for result in new],
+        "teacher_score": [result.teacher_score for result in new],
+        "bucket": [result.bucket for result in new],
+        "key": [result.key for result in new],
+        "etag": [result.etag for result in new],
+        "current": [result.current for result in new],
+        "job_id": [result.job_id for result in new],
+    }
+    c.execute(UPSERT_RESULTS, {**columns, "profile": profile.id})

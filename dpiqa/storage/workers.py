@@ -1,34 +1,45 @@
-"""Which workers are alive, as they say themselves."""
+"""Live workers: their heartbeats, and who is alive by them."""
 
 import os
 import socket
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any, Self
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Interval, Row, bindparam, case, delete, select
+from sqlalchemy.dialects.postgresql import insert
 
+from dpiqa.storage.columns import NOW
+from dpiqa.storage.tables import workers
 from dpiqa.types import Stage
 
-ALIVE_SECONDS = 60.0  #: a worker that was not heard of for longer counts as gone
+ALIVE_SECONDS = 60.0  #: a worker whose last heartbeat is older counts as gone
 
-_BEAT = text(
-    """
-    INSERT INTO workers (id, stage, host, pid, scorer_id) VALUES (:id, :stage, :host, :pid, :scorer_id)
-    ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), stage = excluded.stage, host = excluded.host,
-        scorer_id = excluded.scorer_id, pid = excluded.pid,
-        started_at = CASE WHEN workers.pid = excluded.pid THEN workers.started_at ELSE clock_timestamp() END
-    """
+_NEW = insert(workers)
+_IS_SAME_PROCESS = workers.c.pid == _NEW.excluded.pid
+UPSERT_WORKER = _NEW.on_conflict_do_update(
+    index_elements=[workers.c.id],
+    set_={
+        "seen_at": NOW,
+        "stage": _NEW.excluded.stage,
+        "host": _NEW.excluded.host,
+        "scorer_id": _NEW.excluded.scorer_id,
+        "pid": _NEW.excluded.pid,
+        "started_at": case((_IS_SAME_PROCESS, workers.c.started_at), else_=NOW),
+    },
 )
-_ALIVE = text(
-    "SELECT * FROM workers WHERE seen_at > clock_timestamp() - make_interval(secs => :seconds) ORDER BY stage, id"
+LIVE_WORKERS = (
+    select(workers)
+    .where(workers.c.seen_at > NOW - bindparam("age", type_=Interval))
+    .order_by(workers.c.stage, workers.c.id)
 )
-_LEAVE = text("DELETE FROM workers WHERE id = :id")
-_FORGET = text("DELETE FROM workers WHERE seen_at < clock_timestamp() - interval '1 day'")
+DELETE_WORKER = delete(workers).where(workers.c.id == bindparam("worker_id"))
+DELETE_OLD_WORKERS = delete(workers).where(workers.c.seen_at < NOW - bindparam("age", type_=Interval))
 
 
 @dataclass(frozen=True, slots=True)
 class LiveWorker:
-    """A worker process."""
+    """A row of `workers`: a worker process."""
 
     id: str
     stage: Stage
@@ -38,26 +49,29 @@ class LiveWorker:
     started_at: datetime
     seen_at: datetime
 
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        """Read a row of `workers`, all columns of it."""
+        return cls(**row._mapping)
+
 
 def heartbeat(c: Connection, worker_id: str, stage: Stage, scorer_id: str) -> None:
-    """Say that this process is alive and which scorer it serves. Every 20 s or so."""
+    """Note that this process is alive and which scorer it serves. Every 20 s or so."""
     host, pid = socket.gethostname(), os.getpid()
-    c.execute(_BEAT, {"id": worker_id, "stage": stage, "host": host, "pid": pid, "scorer_id": scorer_id})
+    c.execute(UPSERT_WORKER, {"id": worker_id, "stage": stage, "host": host, "pid": pid, "scorer_id": scorer_id})
 
 
 def leave(c: Connection, worker_id: str) -> None:
-    """Say that a worker stops."""
-    c.execute(_LEAVE, {"id": worker_id})
+    """Note that a worker stops."""
+    c.execute(DELETE_WORKER, {"worker_id": worker_id})
 
 
-def workers(c: Connection, alive_seconds: float = ALIVE_SECONDS) -> list[LiveWorker]:
-    """Return the workers heard of in the last `alive_seconds`."""
-    return [
-        LiveWorker(row.id, Stage(row.stage), row.host, row.pid, row.scorer_id, row.started_at, row.seen_at)
-        for row in c.execute(_ALIVE, {"seconds": alive_seconds})
-    ]
+def live_workers(c: Connection, alive_seconds: float = ALIVE_SECONDS) -> list[LiveWorker]:
+    """Return the workers whose last heartbeat is at most `alive_seconds` old."""
+    rows = c.execute(LIVE_WORKERS, {"age": timedelta(seconds=alive_seconds)})
+    return [LiveWorker.from_row(row) for row in rows]
 
 
 def forget_workers(c: Connection) -> None:
-    """Drop what was last heard of a day ago."""
-    c.execute(_FORGET)
+    """Delete workers whose last heartbeat is more than a day old."""
+    c.execute(DELETE_OLD_WORKERS, {"age": timedelta(days=1)})

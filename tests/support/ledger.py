@@ -10,7 +10,7 @@ from dpiqa.models.base import ModelCard
 from dpiqa.profiles import Cutoff, Profile
 from dpiqa.retries import retry_transaction
 from dpiqa.routing import decide
-from dpiqa.storage import feed, leases, record
+from dpiqa.storage import claims, feed, record
 from dpiqa.storage.counts import read_counts
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.images import add_images
@@ -115,7 +115,7 @@ class Ledger:
     def claim(self, ids, *, stage=Stage.STUDENT, owner="w1", lease_seconds=60, max_crashes=3):
         card = STUDENT if stage is Stage.STUDENT else TEACHER
         return self.do(
-            leases.claim,
+            claims.claim,
             ids,
             stage=stage,
             owner=owner,

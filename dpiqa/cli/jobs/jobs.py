@@ -13,7 +13,8 @@ from dpiqa.types import ItemState
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from dpiqa.storage.job_queries import ItemRow, JobReport
+    from dpiqa.storage.items import Item
+    from dpiqa.storage.job_queries import JobReport
     from dpiqa.storage.jobs import Job
     from dpiqa.storage.pages import Page
 
@@ -90,7 +91,7 @@ def items(
         check_output(output)
     job_id = parse_job_id(job)
 
-    def ask(connection: "Connection", rows: int, cursor: str | None) -> "Page[ItemRow]":
+    def ask(connection: "Connection", rows: int, cursor: str | None) -> "Page[Item]":
         return job_items(connection, job_id, state, limit=rows, cursor=cursor)
 
     with context.database() as engine:

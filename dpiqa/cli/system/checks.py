@@ -99,7 +99,7 @@ def events(settings: "Settings") -> Finding:
 def workers(settings: "Settings") -> Finding:
     """Whether both models of the profile are served."""
     with context.connection(settings) as connection:
-        alive = storage_workers.workers(connection)
+        alive = storage_workers.live_workers(connection)
     needed = [Stage.STUDENT] + ([Stage.TEACHER] if context.profile(settings).teacher else [])
     missing = [stage.value for stage in needed if not any(worker.stage == stage for worker in alive)]
     if missing:

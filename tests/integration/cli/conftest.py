@@ -6,8 +6,8 @@ from dpiqa.cli.main import app
 from dpiqa.models.brightness import BRIGHTNESS
 from dpiqa.profiles import load_profile
 from dpiqa.routing import decide
+from dpiqa.storage.claims import claim
 from dpiqa.storage.engine import make_engine
-from dpiqa.storage.leases import claim
 from dpiqa.storage.record import record
 from dpiqa.types import Stage
 

@@ -9,7 +9,7 @@ from dpiqa.storage.counts import fold_counts
 from dpiqa.storage.engine import Lock, transaction
 from dpiqa.storage.feed import feed, ring_now
 from dpiqa.storage.outcomes import Postponed, Release
-from dpiqa.storage.workers import heartbeat, leave, workers
+from dpiqa.storage.workers import heartbeat, leave, live_workers
 from dpiqa.types import JobState, Stage
 
 
@@ -149,15 +149,15 @@ def test_the_rate_and_the_time_left_come_from_the_last_minute(book):
 def test_workers_are_known_while_they_say_so(book):
     book.do(heartbeat, "w1", Stage.STUDENT, "s1")
     book.do(heartbeat, "w1", Stage.STUDENT, "s2")
-    assert [(w.id, w.scorer_id) for w in book.do(workers)] == [("w1", "s2")]
+    assert [(w.id, w.scorer_id) for w in book.do(live_workers)] == [("w1", "s2")]
     book.sql("UPDATE workers SET seen_at = seen_at - interval '2 minutes'")
-    assert book.do(workers) == []
+    assert book.do(live_workers) == []
     book.sql("UPDATE workers SET seen_at = seen_at - interval '1 day'")
     book.feed()
     assert book.one("SELECT count(*) FROM workers") == 0
     book.do(heartbeat, "w1", Stage.STUDENT, "s2")
     book.do(leave, "w1")
-    assert book.do(workers) == []
+    assert book.do(live_workers) == []
 
 
 def test_lock_numbers_differ():

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from support.ledger import T0, ref, refs
 
+from dpiqa.storage.claims import renew
 from dpiqa.storage.images import add_images, remove_objects
 from dpiqa.storage.jobs import start_listing
-from dpiqa.storage.leases import renew
 from dpiqa.storage.outcomes import Scored
 from dpiqa.types import JobState, Removal, Stage
 

@@ -1,18 +1,27 @@
 import pytest
 from support.ledger import STUDENT, ref, refs
 
-from dpiqa.storage import leases
-from dpiqa.storage.leases import renew
+from dpiqa.storage.claims import claim, renew
 from dpiqa.storage.outcomes import Changed, Failed, Gone, Postponed, Rejected, Release, Scored
 from dpiqa.types import Stage
 
 
 def test_a_claim_says_all_a_worker_needs(book):
     job, (item,) = book.submit([ref("a", "e1", at=3, version_id="v", sequencer="0A")])
-    (claim,) = book.claim([item])
-    assert claim.ref == ref("a", "e1", at=3, version_id="v", sequencer="0A")
-    assert (claim.item_id, claim.job_id, claim.profile_id, claim.stage) == (item, job.id, "alone@1", Stage.STUDENT)
-    assert (claim.fence, claim.crashes, claim.known_score, claim.student_score) == (1, 0, None, None)
+    (item_claim,) = book.claim([item])
+    assert item_claim.ref == ref("a", "e1", at=3, version_id="v", sequencer="0A")
+    assert (item_claim.item_id, item_claim.job_id, item_claim.profile_id, item_claim.stage) == (
+        item,
+        job.id,
+        "alone@1",
+        Stage.STUDENT,
+    )
+    assert (item_claim.fence, item_claim.crashes, item_claim.known_score, item_claim.student_score) == (
+        1,
+        0,
+        None,
+        None,
+    )
 
 
 def test_nobody_claims_what_somebody_holds(book):
@@ -25,16 +34,16 @@ def test_a_claim_keeps_to_its_stage_and_its_profiles(book):
     _, ids = book.submit(refs(2))
     assert book.claim(ids, stage=Stage.TEACHER) == []
     asked = {"stage": Stage.STUDENT, "owner": "w", "lease_seconds": 60}
-    assert book.do(leases.claim, ids, **asked, scorer_id={"other@1": "x"}) == []
-    assert book.do(leases.claim, ids, **asked, scorer_id={}) == []
-    assert len(book.do(leases.claim, ids, **asked, scorer_id={"alone@1": STUDENT.scorer_id})) == 2
+    assert book.do(claim, ids, **asked, scorer_id={"other@1": "x"}) == []
+    assert book.do(claim, ids, **asked, scorer_id={}) == []
+    assert len(book.do(claim, ids, **asked, scorer_id={"alone@1": STUDENT.scorer_id})) == 2
 
 
 def test_a_mapping_names_the_known_score_of_each_profile(book):
     book.score(book.submit(refs(1))[1], value=0.7)
     _, ids = book.submit(refs(1), profile=book.profile.model_copy(update={"version": 2}))
     claims = book.do(
-        leases.claim, ids, stage=Stage.STUDENT, owner="w", lease_seconds=60, scorer_id={"alone@2": STUDENT.scorer_id}
+        claim, ids, stage=Stage.STUDENT, owner="w", lease_seconds=60, scorer_id={"alone@2": STUDENT.scorer_id}
     )
     assert [claim.known_score for claim in claims] == [0.7]
 
@@ -116,8 +125,8 @@ def test_what_was_refused_as_a_suspect_is_rung_again_at_once(book):
 @pytest.mark.parametrize("delay", [0.0, 0.2])
 def test_postponed_work_waits_its_time(book, delay):
     _, (item,) = book.submit(refs(1))
-    (claim,) = book.claim([item])
-    book.record([Postponed(claim, delay, "S3 is down")])
+    (item_claim,) = book.claim([item])
+    book.record([Postponed(item_claim, delay, "S3 is down")])
     assert len(book.claim([item])) == (delay == 0)
     book.sql("SELECT pg_sleep(0.25)")
     assert len(book.claim([item])) == (delay > 0)

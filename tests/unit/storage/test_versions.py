@@ -1,4 +1,4 @@
-"""Which version is current: pure, so that every order of arrival can be tried."""
+"""The current version: pure, so that every order of arrival can be tried."""
 
 from datetime import timedelta
 from itertools import permutations
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.ledger import T0, ref
 
-from dpiqa.storage.versions import Fate, Object
+from dpiqa.storage.versions import ObjectVersions, VersionState
 from dpiqa.types import Removal
 
 
@@ -15,11 +15,11 @@ def gone(at, sequencer=None):
     return Removal(bucket="photos", key="a", occurred_at=T0 + timedelta(seconds=at), sequencer=sequencer)
 
 
-def tell(known, news):
-    if isinstance(news, Removal):
-        known.remove(news)
+def tell(known, event):
+    if isinstance(event, Removal):
+        known.remove(event)
     else:
-        known.put(news)
+        known.put(event)
 
 
 def current(known):
@@ -29,25 +29,29 @@ def current(known):
 def test_every_order_of_arrival_ends_with_the_newest():
     history = [ref("a", "e1", sequencer="01"), ref("a", "e2", sequencer="02"), ref("a", "e3", sequencer="0201")]
     for order in permutations(history):
-        known = Object([])
-        for news in (*order, *order):
-            tell(known, news)
+        known = ObjectVersions([])
+        for event in (*order, *order):
+            tell(known, event)
         assert current(known) == "e3"
-        assert [known.fate(etag) for etag in ("e1", "e2", "e3")] == [Fate.SUPERSEDED, Fate.SUPERSEDED, Fate.CURRENT]
+        assert [known.state_of(etag) for etag in ("e1", "e2", "e3")] == [
+            VersionState.SUPERSEDED,
+            VersionState.SUPERSEDED,
+            VersionState.CURRENT,
+        ]
 
 
 @given(
     st.lists(st.tuples(st.integers(1, 30), st.sampled_from(["e1", "e2", "e3", ""])), unique_by=lambda n: n[0]),
     st.randoms(),
 )
-def test_the_end_is_that_of_the_newest_news_in_any_order(history, dice):
-    """With sequencers, what is current depends on what was said, not on when it was heard.
+def test_the_end_is_that_of_the_newest_event_in_any_order(history, generator):
+    """With sequencers, what is current depends on the events, not on when they arrived.
 
-    A removal of which no version was known when it was heard is the exception: it has nothing to be noted at.
+    A removal of which no version was known when it arrived is the exception: it has nothing to be noted at.
     """
     history = [(n, etag) for n, etag in history]
-    shuffled = sorted(history, key=lambda _: dice.random())
-    known = Object([])
+    shuffled = sorted(history, key=lambda _: generator.random())
+    known = ObjectVersions([])
     known.put(ref("a", "e0", sequencer="00"))
     for n, etag in shuffled:
         tell(known, ref("a", etag, sequencer=f"{n:04}") if etag else gone(n, f"{n:04}"))
@@ -56,8 +60,8 @@ def test_the_end_is_that_of_the_newest_news_in_any_order(history, dice):
     assert sum(version.current for version in known.versions.values()) <= 1
 
 
-def test_a_listing_within_the_same_second_is_no_older_news():
-    known = Object([])
+def test_a_listing_within_the_same_second_is_not_an_older_event():
+    known = ObjectVersions([])
     known.put(ref("a", "e1", at=10.5))
     known.put(ref("a", "e2", at=10))
     assert current(known) == "e2"
@@ -66,7 +70,7 @@ def test_a_listing_within_the_same_second_is_no_older_news():
 
 
 def test_finer_times_are_compared_as_they_are():
-    known = Object([])
+    known = ObjectVersions([])
     known.put(ref("a", "e2", at=10.8))
     known.put(ref("a", "e1", at=10.5))
     assert current(known) == "e2"
@@ -74,14 +78,14 @@ def test_finer_times_are_compared_as_they_are():
 
 
 def test_what_was_met_in_place_of_the_current_version_replaces_it():
-    known = Object([])
+    known = ObjectVersions([])
     known.put(ref("a", "e1", at=10))
     known.put(ref("a", "e2", at=1), instead_of="e1")
     assert current(known) == "e2"
 
 
 def test_nothing_is_written_that_did_not_change():
-    known = Object([])
+    known = ObjectVersions([])
     known.put(ref("a", "e1", at=10))
     for version in known.versions.values():
         version.changed = False

@@ -1,0 +1,174 @@
+"""Claims: leases of items with a fence. A lease that ran out is a crash, whoever sees it first.
+
+After its first crash an item is claimed on its own. Before the crash that would end it, a worker holds it as its only
+suspect, so that an image which kills its worker does not take innocent ones with it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import BigInteger, Boolean, Connection, Integer, Text, any_, bindparam, exists, select, text, update
+
+from dpiqa.storage.columns import NOW, array, arrays, constant
+from dpiqa.storage.engine import Lock, lock_names
+from dpiqa.storage.images import read_ref
+from dpiqa.storage.outcomes import Claim
+from dpiqa.storage.results import settle_results
+from dpiqa.storage.tables import items
+from dpiqa.types import ItemState, Stage
+
+# Counts a crash for each lease that ran out, ends items with too many, and returns ids and states. Raw: a CTE locks
+# the rows in id order and skips those that another transaction is about to write.
+EXPIRE_LEASES = text(
+    """
+    WITH late AS (
+        SELECT id FROM items
+        WHERE state = 'leased' AND lease_until < clock_timestamp() AND (:ids IS NULL OR id = ANY (:ids))
+        ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE items i SET
+        crashes = i.crashes + 1, lease_until = NULL, rung_at = NULL, not_before = clock_timestamp(),
+        state = CASE WHEN i.crashes + 1 >= :max_crashes THEN 'dead' ELSE 'queued' END,
+        reason = CASE WHEN i.crashes + 1 >= :max_crashes THEN 'worker_crashes' END,
+        detail = 'the lease of ' || coalesce(i.owner, 'a worker') || ' ran out',
+        finished_at = CASE WHEN i.crashes + 1 >= :max_crashes THEN clock_timestamp() END
+    FROM late WHERE i.id = late.id
+    RETURNING i.id, i.state
+    """
+).bindparams(*arrays(ids=BigInteger))
+# Leases the free items among some ids and returns each with its image and earlier scores, in id order. Raw: locking,
+# leasing and reading in one statement saves a round trip per chunk, and rows are locked in id order.
+CLAIM_ITEMS = text(
+    """
+    WITH free AS (
+        SELECT i.id, j.profile FROM items i JOIN jobs j ON j.id = i.job_id
+        WHERE i.id = ANY (:ids) AND i.state = 'queued' AND i.stage = :stage AND i.not_before <= clock_timestamp()
+        AND (i.crashes = 0 OR :alone) AND (i.crashes < :last_chance OR :only_suspect)
+        AND (:profiles IS NULL OR j.profile = ANY (:profiles))
+        ORDER BY i.id FOR NO KEY UPDATE OF i SKIP LOCKED),
+    taken AS (
+        UPDATE items i SET state = 'leased', attempt = i.attempt + 1, owner = :owner,
+            lease_until = clock_timestamp() + make_interval(secs => :seconds)
+        FROM free WHERE i.id = free.id
+        RETURNING i.id, i.job_id, i.image_id, i.attempt, i.crashes, free.profile)
+    SELECT t.id AS item_id, t.job_id, t.image_id, t.attempt, t.crashes, t.profile,
+        m.bucket, m.key, m.etag, m.version_id, m.size, m.last_modified, m.sequencer, s.score AS known_score,
+        r.student_score
+    FROM taken t JOIN images m ON m.id = t.image_id
+    LEFT JOIN unnest(:scorer_profiles, :scorers) AS w (profile, scorer_id) ON w.profile = t.profile
+    LEFT JOIN scores s ON s.image_id = t.image_id AND s.scorer_id = coalesce(w.scorer_id, :scorer)
+    LEFT JOIN results r ON r.image_id = t.image_id AND r.profile = t.profile
+    ORDER BY t.id
+    """
+).bindparams(
+    bindparam("alone", type_=Boolean),
+    bindparam("only_suspect", type_=Boolean),
+    *arrays(ids=BigInteger, profiles=Text, scorer_profiles=Text, scorers=Text),
+)
+HOLDS_SUSPECT = select(
+    exists().where(
+        items.c.owner == bindparam("of_owner"),
+        items.c.state == constant(ItemState.LEASED),
+        items.c.crashes > 0,
+        items.c.lease_until >= NOW,
+    )
+)
+_REFUSED = items.alias()
+#: Refused suspects are rung again at the next feed, not after `rering_seconds`.
+FORGET_RINGS_OF_SUSPECTS = (
+    update(items)
+    .where(
+        items.c.id.in_(
+            select(_REFUSED.c.id)
+            .where(_REFUSED.c.id == any_(array("ids", BigInteger)))
+            .where(_REFUSED.c.state == constant(ItemState.QUEUED), _REFUSED.c.crashes > 0)
+            .where(_REFUSED.c.rung_at.is_not(None))
+            .order_by(_REFUSED.c.id)
+            .with_for_update(key_share=True, skip_locked=True)
+        )
+    )
+    .values(rung_at=None)
+)
+# Extends the leases that are still held and returns the ids of their items. Raw: pairs of id and fence come as two
+# arrays, and rows are locked in id order.
+RENEW_LEASES = text(
+    """
+    WITH held AS (
+        SELECT i.id FROM items i
+        JOIN unnest(:ids, :fences) AS lease (id, fence) ON i.id = lease.id AND i.attempt = lease.fence
+        WHERE i.state = 'leased' ORDER BY i.id FOR NO KEY UPDATE OF i)
+    UPDATE items SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
+    FROM held WHERE items.id = held.id RETURNING items.id
+    """
+).bindparams(*arrays(ids=BigInteger, fences=Integer))
+
+
+def claim(
+    c: Connection,
+    item_ids: Sequence[int],
+    *,
+    stage: Stage,
+    owner: str,
+    lease_seconds: float,
+    max_crashes: int = 3,
+    scorer_id: str | Mapping[str, str] | None = None,
+    only_these_profiles: bool = True,
+) -> list[Claim]:
+    """Lease those of the items that wait for this stage and that nobody holds; return them in id order.
+
+    `scorer_id` fills in `known_score`; as a mapping of profile id to scorer id it also limits the claim to these
+    profiles, unless `only_these_profiles` is false. Items that crashed a worker are claimed only when they are the
+    only id named.
+    """
+    ids = sorted(set(item_ids))
+    expire(c, ids, max_crashes=max_crashes)
+    by_profile = dict(scorer_id) if isinstance(scorer_id, Mapping) else {}
+    alone = len(ids) == 1
+    rows = c.execute(
+        CLAIM_ITEMS,
+        {
+            "ids": ids,
+            "stage": stage,
+            "owner": owner,
+            "seconds": lease_seconds,
+            "alone": alone,
+            "last_chance": max_crashes - 1,
+            "only_suspect": alone and not _holds_suspect(c, owner),
+            "profiles": list(by_profile) if isinstance(scorer_id, Mapping) and only_these_profiles else None,
+            "scorer_profiles": list(by_profile),
+            "scorers": list(by_profile.values()),
+            "scorer": scorer_id if isinstance(scorer_id, str) else None,
+        },
+    ).all()
+    c.execute(FORGET_RINGS_OF_SUSPECTS, {"ids": sorted(set(ids) - {row.item_id for row in rows})})
+    return [
+        Claim(
+            item_id=row.item_id,
+            job_id=row.job_id,
+            image_id=row.image_id,
+            stage=stage,
+            ref=read_ref(row),
+            fence=row.attempt,
+            profile_id=row.profile,
+            crashes=row.crashes,
+            known_score=row.known_score,
+            student_score=row.student_score,
+        )
+        for row in rows
+    ]
+
+
+def renew(c: Connection, leases: Sequence[tuple[int, int]], lease_seconds: float) -> set[int]:
+    """Extend the leases of (item id, fence) pairs; return the ids still held. Drop the others: they are lost."""
+    ids, fences = [item_id for item_id, _ in leases], [fence for _, fence in leases]
+    return set(c.execute(RENEW_LEASES, {"ids": ids, "fences": fences, "seconds": lease_seconds}).scalars())
+
+
+def expire(c: Connection, item_ids: Sequence[int] | None = None, *, max_crashes: int, limit: int = 4096) -> int:
+    """Count a crash for each lease that ran out (among `item_ids`, if given); return how many did."""
+    rows = c.execute(EXPIRE_LEASES, {"ids": item_ids, "max_crashes": max_crashes, "limit": limit}).all()
+    settle_results(c, [row.id for row in rows if row.state == ItemState.DEAD])
+    return len(rows)
+
+
+def _holds_suspect(c: Connection, owner: str) -> bool:
+    lock_names(c, Lock.SUSPECT, [owner])
+    return bool(c.execute(HOLDS_SUSPECT, {"of_owner": owner}).scalar_one())
