@@ -6,8 +6,6 @@ Tests compare them.
 """
 
 import ast
-import inspect
-import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,8 +52,7 @@ empty variable means the default. S3 credentials come from AWS's own chain (envi
 |---|---|---|
 """
 SETTINGS_FOOT = """
-Besides: `DPIQA_METRICS_PORT` (workers and listener serve Prometheus metrics there), `NO_COLOR` (no colours), and of
-AWS's own variables whatever boto3 reads.
+Besides: `NO_COLOR` (no colours), and of AWS's own variables whatever boto3 reads.
 """
 DATASETS_HEAD = """# Data sets
 
@@ -155,9 +152,8 @@ def _command_section(words: list[str], command: Any) -> str:
 
 def configuration_page() -> str:
     """Return the page of all settings."""
-    meanings = setting_comments()
     rows = (
-        f"| {_variables(name)} | {_default(name, field)} | {meanings[name]} |\n"
+        f"| {_variables(name)} | {_default(name, field)} | {(field.description or '').replace('None: ', 'unset: ')} |\n"
         for name, field in Settings.model_fields.items()
     )
     return SETTINGS_HEAD + "".join(rows) + SETTINGS_FOOT
@@ -206,12 +202,6 @@ def _first_line(module: Path) -> str:
     file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
     docstring = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
     return docstring.splitlines()[0].rstrip(".")
-
-
-def setting_comments() -> dict[str, str]:
-    """Return the `#:` comment above each setting."""
-    found = re.findall(r"^    #: (.+)\n    (\w+):", inspect.getsource(Settings), re.MULTILINE)
-    return {name: comment.replace("None: ", "unset: ") for comment, name in found}
 
 
 def _variables(name: str) -> str:

@@ -1,20 +1,23 @@
-"""Every error a caller may meet, as one tree.
+"""Every error that a caller may meet, as one tree; a test compares the tree with the classes.
 
     DpiqaError
     ├─ ImageRejected          about this image; never retried; carries a `Reason`
-    ├─ ObjectGone             the object (or that version) is no longer there
+    ├─ ObjectGone             the object (or that version) no longer exists
     ├─ ObjectChanged          the object's bytes are no longer those of the ETag
-    ├─ Unavailable            about the world; retried with a delay, forever
-    │  ├─ StoreUnavailable    S3
+    ├─ Unavailable            about a service outside; retried with a delay, forever
+    │  ├─ StoreUnavailable    S3, SQS
     │  ├─ DatabaseUnavailable Postgres
     │  ├─ BrokerUnavailable   Redis
     │  └─ SourceUnavailable   where weights are downloaded from
-    ├─ NotFound               about the question; the API's 404, the CLI's exit code 4
-    ├─ InvalidRequest         about the question; the API's 422, the CLI's exit code 2
+    ├─ NotFound               about the request; the API's 404, the CLI's exit code 4
+    ├─ InvalidRequest         about the request; the API's 422, the CLI's exit code 2
     │  └─ Conflict            same idempotency key, other request; the API's 409
     ├─ LeaseLost              another worker took this work over; stop, and let the transaction roll back
+    ├─ DeviceMemoryError      a batch does not fit on the device; a smaller one is tried
+    ├─ DeviceBrokenError      the device's context is lost; the worker ends with exit code 70
     ├─ ConfigurationError     about the deployment; a process refuses to start
-    │  └─ CheckpointError     weights missing, damaged or of another architecture
+    │  ├─ CheckpointError     weights missing, damaged or of another architecture
+    │  └─ AlreadyRunningError another `dpiqa local` runs in the same home (`dpiqa.local`)
     ├─ TrainingDiverged       the loss of a training run is no longer a number
     └─ TrainingInterrupted    a training run was asked to stop; it is saved and can go on
 
@@ -49,23 +52,23 @@ class ImageRejected(DpiqaError):
 
 
 class ObjectGone(DpiqaError):
-    """The object, or the version asked for, does not exist any more."""
+    """The object, or the requested version of it, no longer exists."""
 
 
 class ObjectChanged(DpiqaError):
-    """The object has other bytes than the ETag asked for: it was overwritten."""
+    """The object has other bytes than those of the requested ETag: it was overwritten."""
 
     def __init__(self, message: str, *, current: ImageRef) -> None:
         super().__init__(message)
-        self.current = current  #: what is there now
+        self.current = current  #: the object as it is now
 
 
 class Unavailable(DpiqaError):
-    """Something outside is unreachable or overloaded; the same call may work later."""
+    """A service outside is unreachable or overloaded; the same call may work later."""
 
 
 class StoreUnavailable(Unavailable):
-    """The object store does not answer."""
+    """The object store, or the queue of its events, does not answer."""
 
 
 class DatabaseUnavailable(Unavailable):
@@ -73,19 +76,19 @@ class DatabaseUnavailable(Unavailable):
 
 
 class BrokerUnavailable(Unavailable):
-    """The message broker does not answer. Harmless: the ledger knows what is to be done."""
+    """The message broker does not answer. Harmless: the database records what is to be done."""
 
 
 class SourceUnavailable(Unavailable):
-    """A place that models are downloaded from does not answer, or answers with something else. What came is kept."""
+    """A source of models does not answer, or answers with something else. What was downloaded so far is kept."""
 
 
 class NotFound(DpiqaError):
-    """The job, score, model or profile asked for does not exist."""
+    """The requested job, score, model or profile does not exist."""
 
 
 class InvalidRequest(DpiqaError):
-    """The question itself is wrong."""
+    """The request itself is wrong."""
 
 
 class Conflict(InvalidRequest):
@@ -94,6 +97,14 @@ class Conflict(InvalidRequest):
 
 class LeaseLost(DpiqaError):
     """The lease ran out and another worker took this work over: stop, and let the transaction roll back."""
+
+
+class DeviceMemoryError(DpiqaError):
+    """The batch did not fit on the device; a smaller one may."""
+
+
+class DeviceBrokenError(DpiqaError):
+    """The device's context is unusable; only a new process can use the device again."""
 
 
 class ConfigurationError(DpiqaError):
@@ -105,8 +116,8 @@ class CheckpointError(ConfigurationError):
 
 
 class TrainingDiverged(DpiqaError):
-    """The loss became infinite or NaN: going on would only spoil the weights."""
+    """The loss became infinite or NaN: going on would only ruin the weights."""
 
 
 class TrainingInterrupted(DpiqaError):
-    """Somebody asked the run to stop; its state is on disk and the same command goes on from there."""
+    """The run was asked to stop; its state is on disk, and the same command resumes it."""

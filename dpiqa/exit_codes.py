@@ -6,7 +6,7 @@ from dpiqa.errors import ConfigurationError, DpiqaError, InvalidRequest, NotFoun
 
 
 class ExitCode(IntEnum):
-    """What the process answers its caller with."""
+    """Exit codes of the command line, and of processes that refuse to start."""
 
     OK = 0
     INCOMPLETE = 1  #: some images were not scored, or a check failed
@@ -14,6 +14,13 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3  #: Postgres, the broker or S3 does not answer; the same command may work later
     NOT_FOUND = 4  #: no such job, image, file, model or profile
     CONFIGURATION = 78  #: a setting, checkpoint or bucket is missing or wrong (`EX_CONFIG`)
+
+
+class WorkerExitCode(IntEnum):
+    """Exit codes of a worker that must be started again: only a new process can use the device."""
+
+    DEVICE_BROKEN = 70  #: the device's context is lost
+    DEVICE_HANGS = 71  #: a batch took too long
 
 
 MEANINGS: dict[ExitCode, str] = {

@@ -58,7 +58,7 @@ def retry_until_available(
 ) -> T:
     """Call `step` until it no longer raises `Unavailable`; waits grow from `base` to `cap` seconds.
 
-    Each failure is logged as `event`. Raises the last `Unavailable` when `stopping` is set, within 0.1 s.
+    Each failure is logged as `event`. Raises `Unavailable` once `stopping` is set.
     """
     stopping = stopping or threading.Event()
     policy = Retrying(
@@ -82,13 +82,15 @@ def retry_delay(attempt: int, *, base: float = 2.0, cap: float = 300.0) -> float
 
 
 def _sleep(seconds: float, stopping: threading.Event) -> None:
-    """Sleep, but not past `stopping`.
+    """Sleep. Raises `Unavailable` as soon as `stopping` is set.
 
     Polls instead of waiting for the event: a signal handler of this very thread may set it, which would wait forever
     for a lock that the interrupted `wait` holds.
     """
     end = time.monotonic() + seconds
-    while not stopping.is_set() and (left := end - time.monotonic()) > 0:
+    while (left := end - time.monotonic()) > 0:
+        if stopping.is_set():
+            raise Unavailable("this process was told to stop while it waited")
         time.sleep(min(left, 0.1))
 
 

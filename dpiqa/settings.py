@@ -1,8 +1,8 @@
-"""All settings, in one place: `DPIQA_…` variables, `.env`, and the connection file of `dpiqa local up`.
+"""All settings: `DPIQA_…` variables, `.env`, and the connection file of `dpiqa local up`.
 
-Order, first wins: arguments of `load_settings`, environment, `.env`, the AWS names (`AWS_ENDPOINT_URL_S3`,
-`AWS_ENDPOINT_URL_SQS`, `AWS_REGION`, `AWS_DEFAULT_REGION`), the connection file, defaults. S3 credentials come from
-AWS's own chain; only the embedded stack's are carried here.
+Order, the first that has a value wins: arguments of `load_settings`, environment, `.env`, AWS's names
+(`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL_SQS`, `AWS_REGION`, `AWS_DEFAULT_REGION`), the connection file, defaults. S3
+credentials come from AWS's own chain; only those of the embedded stack are settings.
 """
 
 import os
@@ -23,11 +23,12 @@ from pydantic_settings import (
 from dpiqa.connection_file import read_live_connection
 from dpiqa.errors import ConfigurationError
 from dpiqa.text import first_field_error
+from dpiqa.types import Stage
 from dpiqa.urls import mask_url, normalise_database_url
 
 MIB = 1024 * 1024
 PREFIX = "DPIQA_"
-#: AWS's own names for what we also call `DPIQA_…`; the earlier name wins.
+#: AWS's own names of some settings; the earlier name wins.
 AWS_NAMES: dict[str, tuple[str, ...]] = {
     "s3_endpoint_url": ("AWS_ENDPOINT_URL_S3",),
     "sqs_endpoint_url": ("AWS_ENDPOINT_URL_SQS",),
@@ -36,12 +37,12 @@ AWS_NAMES: dict[str, tuple[str, ...]] = {
 
 
 def default_home() -> Path:
-    """Where `dpiqa local` keeps its state unless `DPIQA_HOME` says otherwise."""
+    """Return the folder of `dpiqa local`'s state, unless `DPIQA_HOME` names another."""
     return user_state_path("dpiqa")
 
 
 def default_models_dir() -> Path:
-    """Where imported and pulled models are kept unless `DPIQA_MODELS_DIR` says otherwise. Made when first needed."""
+    """Return the folder of imported and pulled models, unless `DPIQA_MODELS_DIR` names another."""
     return user_data_path("dpiqa") / "models"
 
 
@@ -54,106 +55,118 @@ class Settings(BaseSettings):
     """Every setting of every process. Immutable."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
-    #: SQLAlchemy URL of Postgres; `postgres://` and `postgresql://` are accepted
+    # The text below each field is its description in `docs/configuration.md`.
+
     database_url: SecretStr | None = None
-    #: URL of Redis or Valkey
+    """SQLAlchemy URL of Postgres; `postgres://` and `postgresql://` are accepted"""
     broker_url: SecretStr | None = None
-    #: address of an S3 server; None: AWS
+    """URL of Redis or Valkey"""
     s3_endpoint_url: str | None = None
-    #: address of an SQS server; None: AWS
+    """address of an S3 server; None: AWS"""
     sqs_endpoint_url: str | None = None
-    #: AWS region
+    """address of an SQS server; None: AWS"""
     aws_region: str = "us-east-1"
-    #: credentials of the embedded S3; None: AWS's own chain
+    """AWS region"""
     aws_access_key_id: SecretStr | None = None
-    #: its secret half
+    """credentials of the embedded S3; None: AWS's own chain"""
     aws_secret_access_key: SecretStr | None = None
-    #: SQS queue that the listener reads
+    """its secret half"""
     queue_url: str | None = None
+    """SQS queue that the listener reads"""
 
-    #: profile of jobs that name none
     profile: str = "default"
-    #: folder with models beside the bundled ones, and with what was pulled
+    """profile of jobs that name none"""
     models_dir: Path = Field(default_factory=default_models_dir)
-    #: the Hugging Face hub or a mirror of it; None: `HF_ENDPOINT`, then `https://huggingface.co`
+    """folder with models beside the bundled ones, and with what was pulled"""
     hub_url: str | None = None
-    #: where the files that authors keep on Google Drive are fetched
+    """the Hugging Face hub or a mirror of it; None: `HF_ENDPOINT`, then `https://huggingface.co`"""
     drive_url: str = "https://drive.usercontent.google.com"
-    #: folder with profiles beside the built-in ones
+    """where the files that authors keep on Google Drive are fetched"""
     profiles_dir: Path | None = None
+    """folder with profiles beside the built-in ones"""
 
-    #: address that the API listens on
     api_host: str = "127.0.0.1"
-    #: TCP port of the API
+    """address that the API listens on"""
     api_port: int = Field(8000, ge=0, le=65535)
-    #: key that the API demands; required off loopback
+    """TCP port of the API"""
     api_key: SecretStr | None = None
-    #: further names, by spaces, that callers may use for an API without a key; else loopback names only
+    """key that the API demands; required off loopback"""
     api_hosts: str = ""
-    #: where clients find the API; made of `api_host` and `api_port` when not given
+    """further names, by spaces, that callers may use for an API without a key; else loopback names only"""
     api_url: str = Field(default_factory=_default_api_url)
-    #: address that Flower listens on
+    """where clients find the API; made of `api_host` and `api_port` when not given"""
     flower_host: str = "127.0.0.1"
-    #: TCP port of Flower
+    """address that Flower listens on"""
     flower_port: int = Field(5555, ge=0, le=65535)
-    #: `user:password` that Flower demands; None: a new one at each start
+    """TCP port of Flower"""
     flower_basic_auth: SecretStr | None = None
-    #: whether an event of a bucket that no watch owns starts one
+    """`user:password` that Flower demands; None: a new one at each start"""
     auto_watch: bool = True
+    """whether an event of a bucket that no watch owns starts one"""
 
-    #: `auto`, `cpu`, `cuda` or `cuda:N`
     device: str = "auto"
-    #: torch threads of one worker; None: torch decides
+    """`auto`, `cpu`, `cuda` or `cuda:N`"""
     threads: int | None = Field(None, ge=1)
-    #: images per batch of a small network: kinds student, onnx, pixels
+    """torch threads of one worker; None: torch decides"""
     batch_size: int = Field(16, ge=1)
-    #: images per batch of a large network: kinds teacher, promptiqa
+    """images per batch of a small network: kinds student, onnx, pixels"""
     teacher_batch_size: int = Field(4, ge=1)
-    #: threads that fetch objects, per worker
+    """images per batch of a large network: kinds teacher, promptiqa"""
     fetch_threads: int = Field(8, ge=1)
-    #: processes that decode images, per worker
+    """threads that fetch objects, per worker"""
     decode_processes: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
+    """processes that decode images, per worker"""
 
-    #: seconds after which an item of a silent worker is given to another
+    worker_stage: Stage = Stage.STUDENT
+    """`student` or `teacher`: the model that a worker process holds; `dpiqa worker STAGE` sets it"""
+    metrics_port: int | None = Field(None, ge=1, le=65535)
+    """TCP port on which a worker or listener serves Prometheus metrics; None: none"""
+
     lease_seconds: float = Field(60, gt=0)
-    #: seconds between two looks for work that nobody took
+    """seconds after which an item of a silent worker is given to another"""
     sweep_seconds: float = Field(30, gt=0)
-    #: seconds after which a message that nobody acted on is sent again
+    """seconds between two looks for work that nobody took"""
     rering_seconds: float = Field(60, gt=0)
-    #: items announced to workers at a time; bounds the broker's memory
+    """seconds after which a message that nobody acted on is sent again"""
     window_items: int = Field(4096, ge=1)
-    #: items per message
+    """items announced to workers at a time; bounds the broker's memory"""
     chunk_items: int = Field(32, ge=1)
-    #: workers that may die over an item before it is given up
+    """items per message"""
     max_crashes: int = Field(3, ge=1)
-    #: errors that are not the image's fault before an item is given up
+    """workers that may die over an item before it is given up"""
     max_errors: int = Field(5, ge=1)
+    """errors that are not the image's fault before an item is given up"""
 
-    #: bytes; larger objects are rejected
     max_image_bytes: int = Field(64 * MIB, ge=1)
-    #: pixels; larger images are rejected
+    """bytes; larger objects are rejected"""
     max_image_pixels: int = Field(50_000_000, ge=1)
-    #: pixels; images with a longer side are rejected
+    """pixels; larger images are rejected"""
     max_image_side: int = Field(16_384, ge=1)
-    #: seconds; decoding is stopped after that
+    """pixels; images with a longer side are rejected"""
     decode_seconds: float = Field(10, gt=0)
-    #: bytes of address space of one decode process beyond what it starts with
+    """seconds; decoding is stopped after that"""
     decode_memory_bytes: int = Field(2 * 1024 * MIB, ge=64 * MIB)
+    """bytes of address space of one decode process beyond what it starts with"""
 
-    #: least severe log line that is written
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    #: log lines as JSON
+    """least severe log line that is written"""
     log_json: bool = False
-    #: state folder of `dpiqa local`
+    """log lines as JSON"""
     home: Path = Field(default_factory=default_home)
+    """state folder of `dpiqa local`"""
 
     @field_validator("*", mode="before")
     @classmethod
     def _empty_is_default(cls, value: Any, info: ValidationInfo) -> Any:
-        """`DPIQA_S3_ENDPOINT_URL=` says "the default: AWS", also against the connection file."""
+        """Take an empty variable as the default, also against the connection file: `DPIQA_S3_ENDPOINT_URL=` is AWS."""
         if value != "" or info.field_name is None:
             return value
         return cls.model_fields[info.field_name].get_default(call_default_factory=True, validated_data=info.data)
@@ -172,7 +185,7 @@ class Settings(BaseSettings):
     @classmethod
     def _broker_scheme(cls, value: SecretStr | None) -> SecretStr | None:
         if value and "://" not in value.get_secret_value():
-            raise ValueError("is no URL; it looks like redis://:password@host:6379/0")
+            raise ValueError("is not a URL; it looks like redis://:password@host:6379/0")
         return value
 
     @field_validator("home", "models_dir", mode="after")
@@ -189,7 +202,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - part of the hook's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Our order of sources (see the module)."""
+        """Return the sources in the order that the module describes."""
         aws = InitSettingsSource(settings_cls, _aws_names(dotenv_settings))
         earlier: dict[str, Any] = {}
         for source in (aws, dotenv_settings, env_settings, init_settings):
@@ -221,34 +234,35 @@ def load_settings(**overrides: Any) -> Settings:
         wrong = first_field_error(error)
         raise ConfigurationError(
             f"{PREFIX}{wrong.field.upper()} is wrong: {wrong.message}",
-            hint=f"correct {_names(wrong.field)} in the environment or in .env; `dpiqa config show` lists all settings",
+            hint=f"correct {_variables(wrong.field)} in the environment or in .env; "
+            "`dpiqa config show` lists all settings",
         ) from None
 
 
 def masked(settings: Settings) -> dict[str, str]:
-    """Every setting as text, without its secrets: what `dpiqa config show` prints."""
-    return {name: _masked(getattr(settings, name)) for name in type(settings).model_fields}
+    """Return every setting as text, without its secrets, as `dpiqa config show` prints it."""
+
+    def mask(value: Any) -> str:
+        if isinstance(value, SecretStr):
+            secret = value.get_secret_value()
+            return mask_url(secret) if "://" in secret else "***"
+        return "" if value is None else str(value)
+
+    return {name: mask(getattr(settings, name)) for name in type(settings).model_fields}
 
 
-def _masked(value: Any) -> str:
-    if isinstance(value, SecretStr):
-        secret = value.get_secret_value()
-        return mask_url(secret) if "://" in secret else "***"
-    return "" if value is None else str(value)
-
-
-def _required(value: SecretStr | None, what: str, hint: str) -> str:
+def _required(value: SecretStr | None, name: str, hint: str) -> str:
     if value is None:
-        raise ConfigurationError(f"no {what} is configured", hint=hint)
+        raise ConfigurationError(f"no {name} is configured", hint=hint)
     return value.get_secret_value()
 
 
-def _names(field: str) -> str:
+def _variables(field: str) -> str:
     return " or ".join((PREFIX + field.upper(), *AWS_NAMES.get(field, ())))
 
 
 def _aws_names(dotenv: PydanticBaseSettingsSource) -> dict[str, Any]:
-    """Values given under AWS's names, in the environment or `.env`."""
+    """Return the values of AWS's own names, in the environment or `.env`."""
     variables = (
         {name.upper(): value for name, value in dotenv.env_vars.items()}
         if isinstance(dotenv, DotEnvSettingsSource)
@@ -263,9 +277,9 @@ def _aws_names(dotenv: PydanticBaseSettingsSource) -> dict[str, Any]:
 
 
 def _connection(earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the running embedded stack offers, less its credentials where somebody else's S3 was chosen."""
-    found = read_live_connection(Path(earlier.get("home") or default_home()).expanduser())
+    """Return the addresses of the running embedded stack, without its credentials where another S3 is configured."""
+    values = read_live_connection(Path(earlier.get("home") or default_home()).expanduser())
     if {"s3_endpoint_url", "sqs_endpoint_url"} & set(earlier):
         for name in ("aws_access_key_id", "aws_secret_access_key", "queue_url"):
-            found.pop(name, None)
-    return {name: value for name, value in found.items() if name in Settings.model_fields}
+            values.pop(name, None)
+    return {name: value for name, value in values.items() if name in Settings.model_fields}

@@ -1,22 +1,37 @@
-"""Signals that end a block as Ctrl-C does."""
+"""Signal handlers of commands and long-running processes. They can be installed in the main thread only."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
 
+def on_signals(action: Callable[[], object], *numbers: signal.Signals) -> None:
+    """Call `action` whenever one of these signals arrives, from now on.
+
+    It interrupts the main thread, so it must not take a lock that the main thread may hold. Setting a
+    `threading.Event` that the main thread waits for takes one: poll such an event instead.
+    """
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        action()
+
+    for number in numbers:
+        signal.signal(number, handle)
+
+
 @contextmanager
 def interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
-    """Let these signals end the block by `KeyboardInterrupt`, also where they were ignored; in the main thread only."""
-    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    """Let these signals end the block by `KeyboardInterrupt`, also where they were ignored."""
+
+    def interrupt() -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in numbers}
+    on_signals(interrupt, *numbers)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

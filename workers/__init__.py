@@ -1,1 +1,1 @@
-"""The Celery side: app, tasks, listener. Thin: each unpacks, calls `dpiqa`, returns."""
+"""The Celery side: app, tasks, doorbell. Thin: each unpacks, calls `dpiqa` and returns."""

@@ -1,18 +1,18 @@
-"""The Celery app: `python -m celery -A dpiqa.workers.app worker -P threads -Q live,bulk,maintenance`.
+"""The Celery app of workers: `python -m celery -A dpiqa.workers.app worker -P threads -Q live,bulk,maintenance`.
 
-`DPIQA_WORKER_STAGE` (`student` or `teacher`) says which model this process holds. Importing this module connects to
-nothing: Flower does it too.
+Importing this module reads no settings and connects to nothing: Celery asks for the configuration when it needs it.
+Flower uses the app too.
 """
 
 import os
 import signal
 import threading
 import warnings
-from types import FrameType
+from functools import cached_property
 from typing import Any
 
 import structlog
-from celery import signals
+from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
 
@@ -20,83 +20,81 @@ from dpiqa.broker import is_redis, require_no_eviction
 from dpiqa.errors import ConfigurationError
 from dpiqa.logs import configure_logging
 from dpiqa.pipeline.startup import or_refuse, serve_metrics, wait_for
-from dpiqa.pipeline.worker import Room, open_room
+from dpiqa.pipeline.worker import Worker, start_worker
 from dpiqa.settings import Settings, load_settings
-from dpiqa.types import Stage
+from dpiqa.signals import on_signals
 
-from .broker import make_celery
-from .tasks import register
+from .broker import celery_settings
+from .tasks import TASKS, DoorbellTask
 
 log = structlog.get_logger()
 
 STOP_SECONDS = 20.0  #: from SIGTERM to the end, at most
 
+
+class WorkerApp(Celery):  # type: ignore[misc]  # Celery has no types
+    """A Celery app that reads its settings when it is first used, and holds the `Worker` of its process."""
+
+    worker: Worker | None = None  #: from `worker_init` on
+
+    def __init__(self) -> None:
+        super().__init__("dpiqa", task_cls=DoorbellTask, set_as_current=False)
+        self.add_defaults(lambda: celery_settings(or_refuse(self.settings.require_broker_url)))
+        for name, function in TASKS.items():
+            self.task(name=name.value, bind=True, shared=False)(function)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Settings of this process; a wrong one ends it with one line."""
+        return or_refuse(load_settings)
+
+
+app = WorkerApp()
 warnings.filterwarnings("ignore", category=SecurityWarning)  # to root, about pickle: messages are JSON only
-settings: Settings = or_refuse(load_settings)
-app = make_celery(or_refuse(settings.require_broker_url))
-_open: list[Room] = []
-
-
-def room() -> Room:
-    """Return what this process works with; opened before the first task runs."""
-    return _open[0]
-
-
-register(app, room)
 
 
 @signals.setup_logging.connect
-def _set_up_logging(**_: Any) -> None:
-    configure_logging(settings)
+def set_up_logging(**_: Any) -> None:
+    """Take the place of Celery's own logging."""
+    configure_logging(app.settings)
 
 
 @signals.worker_init.connect
-def _prepare(sender: Any, **_: Any) -> None:
-    """Check what this worker stands on and load its model, before it takes a message."""
-    configure_logging(settings)
-    or_refuse(lambda: _open.append(_opened(sender)))
+def start(sender: Any, **_: Any) -> None:
+    """Check what this worker needs and load its model, before it takes a message."""
+    configure_logging(app.settings)
+    app.worker = or_refuse(lambda: checked_worker(sender.pool_cls))
 
 
-def _opened(worker: Any) -> Room:
-    _require_threads(worker)
-    broker_url = settings.require_broker_url()
+def checked_worker(pool_class: type) -> Worker:
+    """Return a started worker. Raises `ConfigurationError`, also for a pool that forks: devices do not survive that."""
+    if not pool_class.__module__.endswith((".thread", ".solo")):
+        raise ConfigurationError(
+            f"the pool {pool_class.__module__} does not suit this worker", hint="start it with -P threads"
+        )
+    broker_url = app.settings.require_broker_url()
     if is_redis(broker_url):
         wait_for(lambda: require_no_eviction(broker_url))
-    serve_metrics()
-    return open_room(settings, _stage())
-
-
-def _stage() -> Stage:
-    name = os.environ.get("DPIQA_WORKER_STAGE", Stage.STUDENT)
-    try:
-        return Stage(name)
-    except ValueError:
-        raise ConfigurationError(
-            f"DPIQA_WORKER_STAGE is {name!r}", hint=f"set it to {' or '.join(Stage)}, or use `dpiqa worker`"
-        ) from None
-
-
-def _require_threads(worker: Any) -> None:
-    """Raise `ConfigurationError` for a pool that forks: a device cannot be used in a fork."""
-    pool = getattr(worker.pool_cls, "__module__", "")
-    if not pool.endswith((".thread", ".solo")):
-        raise ConfigurationError(f"the pool {pool} does not suit this worker", hint="start it with -P threads")
+    serve_metrics(app.settings)
+    return start_worker(app.settings)
 
 
 @signals.worker_ready.connect
-def _begin(**_: Any) -> None:
-    """Say that we are here, feed, and leave politely when asked."""
-    room().feeder.start()
-    signal.signal(signal.SIGTERM, _leave)
-    log.info("worker_ready", stage=_stage())
+def begin(**_: Any) -> None:
+    """Start the feeder, which also announces this worker, and obey SIGTERM."""
+    if app.worker is not None:
+        app.worker.feeder.start()
+        on_signals(stop, signal.SIGTERM)
+        log.info("worker_ready", stage=app.worker.stage)
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    """Warm shutdown, soon: running chunks give back what has not reached the device, then Celery ends the threads.
+def stop() -> None:
+    """Shut down warmly, and soon: running chunks release what has not reached the device, then Celery ends the threads.
 
-    By `STOP_SECONDS` all leases are given back; a thread that still hangs in S3 must not keep the process.
+    By `STOP_SECONDS` all leases are released; a thread that still hangs in S3 must not keep the process.
     """
-    room().stop()
+    if app.worker is not None:
+        app.worker.stop()
     state.should_stop = 0
     timer = threading.Timer(STOP_SECONDS, os._exit, (0,))
     timer.daemon = True
@@ -104,6 +102,7 @@ def _leave(_signal: int, _frame: FrameType | None) -> None:
 
 
 @signals.worker_shutdown.connect
-def _end(**_: Any) -> None:
-    if _open:
-        room().close()
+def end(**_: Any) -> None:
+    """End the threads, processes and connections of the worker."""
+    if app.worker is not None:
+        app.worker.close()

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
+from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
 
 from dpiqa.broker import broker_unavailable
 from dpiqa.doorbell import Queue, Task
 
-from .broker import TRANSPORT_OPTIONS, make_celery
+from .broker import TRANSPORT_OPTIONS, celery_settings
 
-#: A bell that cannot ring is no loss: say so at once instead of trying for seconds.
+#: A message that cannot be sent is not a loss: fail at once instead of trying for seconds.
 _FAIL_SOON = {
     "max_retries": 1,
     "interval_start": 0,
@@ -22,30 +23,32 @@ _FAIL_SOON = {
 
 
 class CeleryDoorbell:
-    """See `dpiqa.doorbell.Doorbell`. Thread-safe; connects when it is first rung, and again after a loss."""
+    """See `dpiqa.doorbell.Doorbell`. Thread-safe; connects when it first rings, and again after a loss."""
 
     def __init__(self, broker_url: str) -> None:
-        self._app = make_celery(broker_url)
-        self._app.conf.broker_transport_options = TRANSPORT_OPTIONS | _FAIL_SOON
+        self._app = Celery("dpiqa", set_as_current=False)
+        self._app.conf.update(
+            celery_settings(broker_url) | {"broker_transport_options": TRANSPORT_OPTIONS | _FAIL_SOON}
+        )
 
     def score(self, queue: Queue, item_ids: list[int]) -> None:
-        """Say that these items wait."""
+        """Announce items that wait."""
         self._send(Task.SCORE, [item_ids], queue)
 
     def expand(self, job_id: str) -> None:
-        """Say that a job waits to be listed."""
+        """Announce a job that waits to be listed."""
         self._send(Task.EXPAND, [str(job_id)], Queue.MAINTENANCE)
 
     def prepare(self, requirement: int) -> None:
-        """Say that a requirement waits to be checked."""
+        """Announce a requirement that waits to be checked."""
         self._send(Task.PREPARE, [requirement], Queue.MAINTENANCE)
 
     def depth(self, queue: Queue) -> int:
-        """Messages waiting in the queue; those that a worker holds are not counted."""
-        with _mapped(), self._app.connection_or_acquire() as connection:
+        """Return how many messages wait in the queue; those that a worker holds are not counted."""
+        with _translated(), self._app.connection_or_acquire() as connection:
             try:
                 return int(connection.default_channel.queue_declare(queue.value, passive=True).message_count)
-            except ChannelError:  # Redis has no empty lists: no such queue is an empty queue
+            except ChannelError:  # Redis has no empty lists: a missing queue is an empty one
                 return 0
 
     def close(self) -> None:
@@ -53,12 +56,12 @@ class CeleryDoorbell:
         self._app.close()
 
     def _send(self, task: Task, args: list[object], queue: Queue) -> None:
-        with _mapped():
+        with _translated():
             self._app.send_task(task.value, args=args, queue=queue.value, ignore_result=True, retry=False)
 
 
 @contextmanager
-def _mapped() -> Iterator[None]:
+def _translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, redis.RedisError, OSError) as error:

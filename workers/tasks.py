@@ -1,61 +1,86 @@
-"""The tasks: unpack the message, call the library, return. Nothing that happens in one ever crosses into Celery."""
+"""The tasks: each unpacks its message and calls the library. No error of theirs reaches Celery."""
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import structlog
-from celery import Celery
+from celery.app.task import Task as CeleryTask
+from celery.worker.request import Request
 
 from dpiqa.doorbell import Task
-from dpiqa.pipeline.lister import expand
-from dpiqa.pipeline.worker import Room
-from dpiqa.requirements.builder import Workshop
+from dpiqa.pipeline.worker import Worker
+from dpiqa.requirements.builder import RequirementBuilder
 from dpiqa.requirements.pending import prepare_pending
 from dpiqa.text import first_line
 
 log = structlog.get_logger()
 
 
-def register(app: Celery, room: Callable[[], Room]) -> None:
-    """Register the tasks. `room`: what this process works with."""
+class UnacknowledgedRequest(Request):  # type: ignore[misc]  # Celery has no types
+    """A message that left Redis when it was read (see `broker.celery_settings`): there is nothing to acknowledge.
 
-    @app.task(name=Task.SCORE.value)
-    def score(item_ids: list[int]) -> None:
-        """Score these items, as far as they still wait."""
-        _guarded(lambda: room().pipeline.run_chunk([int(item_id) for item_id in item_ids]), items=len(item_ids))
-
-    @app.task(name=Task.EXPAND.value)
-    def expand_job(job_id: str) -> None:
-        """List this job's objects, if nobody does."""
-        _guarded(lambda: _expand(room(), job_id), job=job_id)
-
-    one_at_a_time = threading.Lock()  # each loads a model of its own
-
-    @app.task(name=Task.PREPARE.value)
-    def prepare(requirement: int) -> None:
-        """Check this requirement, if nobody does. While this process is at another, the feeder rings again."""
-        if one_at_a_time.acquire(blocking=False):
-            try:
-                _guarded(lambda: _prepare(room(), int(requirement)), requirement=requirement)
-            finally:
-                one_at_a_time.release()
-
-
-def _prepare(room: Room, requirement: int) -> None:
-    shop = Workshop(room.engine, room.decoder, room.settings)
-    prepare_pending(shop, requirement, room.store, room.stopping)
-
-
-def _expand(room: Room, job_id: str) -> None:
-    expand(room.engine, room.store, room.doorbell, job_id, room.settings, room.stopping)
-
-
-def _guarded(step: Callable[[], object], **context: object) -> None:
-    """Run a step; log what it raises. A `MemoryError` that crosses a Celery task stops its worker for good.
-
-    Nothing is lost: leases end, and the sweeper rings again.
+    Celery acknowledges all the same, and kombu asks Redis to forget what it never kept. Over a connection that was lost
+    meanwhile this raises an `AttributeError`, which ends the worker.
     """
+
+    def acknowledge(self) -> None:
+        """Count as acknowledged, without a word to Redis."""
+        self.acknowledged = True
+
+
+class DoorbellTask(CeleryTask):  # type: ignore[misc]
+    """The class of all tasks.
+
+    Binds the message, the task and the worker to the log context of the thread, so that the log lines of one message
+    can be joined. Logs what the task raises: a `MemoryError` that crosses into Celery stops its worker for good, and
+    nothing is lost, because leases end and the feeder announces the work again. `SystemExit` and `KeyboardInterrupt`
+    pass.
+    """
+
+    Request = UnacknowledgedRequest
+
+    @property
+    def worker(self) -> Worker:
+        """What this process works with."""
+        worker: Worker = self.app.worker
+        return worker
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Run the task."""
+        with structlog.contextvars.bound_contextvars(task_id=self.request.id, task=self.name, worker=self.worker.id):
+            try:
+                self.run(*args, **kwargs)
+            except Exception as error:  # MemoryError is one
+                log.error("task_failed", error=first_line(error), exc_info=error)
+
+
+def score(task: DoorbellTask, item_ids: list[int]) -> None:
+    """Score these items, as far as they still wait."""
+    with structlog.contextvars.bound_contextvars(items=len(item_ids)):
+        task.worker.score([int(item_id) for item_id in item_ids])
+
+
+def expand(task: DoorbellTask, job_id: str) -> None:
+    """List this job's objects, unless another worker does."""
+    with structlog.contextvars.bound_contextvars(job=job_id):
+        task.worker.lister.list_job(job_id)
+
+
+_preparing = threading.Lock()  # one requirement at a time: each loads a model of its own
+
+
+def prepare(task: DoorbellTask, requirement: int) -> None:
+    """Check this requirement, unless another worker does. While this process checks one, the feeder rings again."""
+    if not _preparing.acquire(blocking=False):
+        return
     try:
-        step()
-    except BaseException as error:
-        log.error("task_failed", error=first_line(error), exc_info=error, **context)
+        with structlog.contextvars.bound_contextvars(requirement=requirement):
+            worker = task.worker
+            builder = RequirementBuilder(worker.engine, worker.decoder, worker.settings)
+            prepare_pending(builder, int(requirement), worker.store, worker.stopping)
+    finally:
+        _preparing.release()
+
+
+TASKS: dict[Task, Callable[..., None]] = {Task.SCORE: score, Task.EXPAND: expand, Task.PREPARE: prepare}

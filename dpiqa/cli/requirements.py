@@ -15,7 +15,7 @@ from dpiqa.types import Direction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dpiqa.requirements.builder import Workshop
+    from dpiqa.requirements.builder import RequirementBuilder
     from dpiqa.requirements.pair_images import PairReader
     from dpiqa.settings import Settings
     from dpiqa.storage.requirement_queries import CheckRow, PairRow, RequirementRow
@@ -60,15 +60,14 @@ def create(
     other are refused unless forced. The same pairs again give the same version.
     """
     from dpiqa.requirement import RequirementRequest, read_pairs
-    from dpiqa.requirements.builder import create
 
-    wanted = RequirementRequest(name=name, pairs=read_pairs(pairs), direction=direction, model=model, force=force)
-    wanted.check()
+    request = RequirementRequest(name=name, pairs=read_pairs(pairs), direction=direction, model=model, force=force)
+    request.check()
     settings = context.settings()
-    with _workshop(settings) as (shop, reader), counting("checking", 2 * len(wanted.pairs)) as advance:
-        made = create(shop, wanted, reader, step=lambda: advance(1))
-    _show(settings, made.id, as_json=as_json)
-    console.note(f"score by it with --requirement {made.id}")
+    with _builder(settings) as (builder, reader), counting("checking", 2 * len(request.pairs)) as advance:
+        requirement = builder.create(request, reader, step=lambda: advance(1))
+    _show(settings, requirement.id, as_json=as_json)
+    console.note(f"score by it with --requirement {requirement.id}")
 
 
 def prepare(
@@ -83,12 +82,10 @@ def prepare(
 
     The images are read again and must be what they were.
     """
-    from dpiqa.requirements.builder import prepare_again
-
     settings = context.settings()
-    with _workshop(settings) as (shop, reader), counting("checking", None) as advance:
-        made = prepare_again(shop, name, reader, model=model, force=force, step=lambda: advance(1))
-    _show(settings, made.id, as_json=as_json)
+    with _builder(settings) as (builder, reader), counting("checking", None) as advance:
+        requirement = builder.prepare_again(name, reader, model=model, force=force, step=lambda: advance(1))
+    _show(settings, requirement.id, as_json=as_json)
 
 
 def list_all(as_json: options.Json = False) -> None:
@@ -114,19 +111,19 @@ def show(name: NameOrId, as_json: options.Json = False) -> None:
 
 
 @contextmanager
-def _workshop(settings: "Settings") -> "Iterator[tuple[Workshop, PairReader]]":
-    """Open what reads and checks pairs in this process, files included."""
+def _builder(settings: "Settings") -> "Iterator[tuple[RequirementBuilder, PairReader]]":
+    """Open a builder in this process, and a reader of objects and files."""
     from dpiqa.imaging.limits import Limits
     from dpiqa.imaging.pool import DecodePool
     from dpiqa.objects.files import LocalFiles
     from dpiqa.objects.s3 import S3Store
-    from dpiqa.requirements.builder import Workshop
+    from dpiqa.requirements.builder import RequirementBuilder
     from dpiqa.requirements.pair_images import PairReader
 
     reader = PairReader(S3Store.from_settings(settings), LocalFiles())
     limits = Limits.from_settings(settings)
     with context.database(settings) as engine, DecodePool(settings.decode_processes, limits) as decoder:
-        yield Workshop(engine, decoder, settings), reader
+        yield RequirementBuilder(engine, decoder, settings), reader
 
 
 def _show(settings: "Settings", name: str, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from dpiqa.models.base import Scorer
-from dpiqa.pipeline.batches import in_parts, score_images
+from dpiqa.pipeline.batches import batched, score_images
 
 GRID = 8  #: cells per side of the map
 SPAN = 4  #: cells per side of a region: half the picture
@@ -45,8 +45,8 @@ def saliency(scorer: Scorer, pixels: np.ndarray, *, batch: int = 8) -> Saliency:
     """
     views = [pixels, *(_region(pixels, top, left) for top, left in _corners())]
     answers: list[float] = []
-    for images in in_parts(views, batch):
-        for answer in score_images(scorer, images).answers:
+    for images in batched(views, batch):
+        for answer in score_images(scorer, images).scores:
             if isinstance(answer, Exception):
                 raise answer
             answers.append(answer)

@@ -13,7 +13,7 @@ from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import Scorer
 from dpiqa.objects.files import LocalFiles
-from dpiqa.pipeline.batches import in_parts, score_images
+from dpiqa.pipeline.batches import batched, score_images
 from dpiqa.text import first_line
 from dpiqa.types import ImageRef, Reason
 
@@ -85,7 +85,7 @@ def _submitted(
 ) -> Iterator[dict[LabelledImage, _Pending]]:
     """Yield one batch after another; each is submitted to the pool before the previous one is scored."""
     following: dict[LabelledImage, _Pending] | None = None
-    for members in in_parts(images, batch):
+    for members in batched(images, batch):
         current, following = following, {image: _submit(pool, scorer, image.path, max_bytes) for image in members}
         if current is not None:
             yield current
@@ -110,7 +110,7 @@ def _answers(scorer: Scorer, pending: Sequence[_Pending]) -> list[float | Except
         except ImageRejected as rejection:
             decoded.append(rejection)
     pixels = [image for image in decoded if isinstance(image, np.ndarray)]
-    scores = iter(score_images(scorer, pixels).answers) if pixels else iter(())
+    scores = iter(score_images(scorer, pixels).scores) if pixels else iter(())
     return [next(scores) if isinstance(image, np.ndarray) else image for image in decoded]
 
 

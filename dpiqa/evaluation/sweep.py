@@ -164,7 +164,7 @@ def _row(scorer: Scorer, image: Image.Image, kinds: Sequence[str], seed: int) ->
 
 
 def _scores(scorer: Scorer, images: Iterator[Image.Image]) -> list[float]:
-    answers = score_images(scorer, [prepare(image, scorer.card.preprocessing) for image in images]).answers
+    answers = score_images(scorer, [prepare(image, scorer.card.preprocessing) for image in images]).scores
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer

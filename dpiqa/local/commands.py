@@ -32,8 +32,8 @@ def worker_command(settings: Settings, stage: Stage | str, *, name: str | None =
     argv += ["--queues", ",".join(_QUEUES[stage]), "--hostname", f"{name or stage.value}@%h"]
     # Without gossip and mingle: workers need not know each other, and a start need not wait for answers.
     argv += ["--loglevel", settings.log_level, "--without-gossip", "--without-mingle"]
-    env = {"DPIQA_WORKER_STAGE": stage.value, "REMAP_SIGTERM": "SIGQUIT"}  # SIGTERM: hand back work, then end
-    return argv, settings_env(settings) | env
+    env = {"REMAP_SIGTERM": "SIGQUIT"}  # SIGTERM: release work, then end
+    return argv, settings_env(settings.model_copy(update={"worker_stage": stage})) | env
 
 
 def listen_command(settings: Settings) -> Launch:

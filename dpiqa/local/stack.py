@@ -32,7 +32,6 @@ log = structlog.get_logger()
 BUCKET = "dpiqa-inbox"  #: the watched bucket of the embedded S3
 _APP_SECONDS = 180  #: for an app to be ready; the first import of torch on a slow disk takes long
 _STOP_SECONDS = 20
-_METRICS_PORT = "DPIQA_METRICS_PORT"  #: one port cannot serve several processes
 
 
 class Stack:
@@ -53,7 +52,8 @@ class Stack:
     def settings(self) -> Settings:
         """Settings of a process of this stack."""
         known = {name: value for name, value in self.values.items() if name in Settings.model_fields}
-        return load_settings(**self._overrides, **known, home=self.home)
+        # without metrics: one port cannot serve several processes
+        return load_settings(**{**self._overrides, **known, "home": self.home, "metrics_port": None})
 
     def start_servers(self) -> None:
         """Start Postgres, Valkey and S3, migrate, make the bucket. Raises `ConfigurationError`."""
@@ -161,7 +161,7 @@ class Stack:
         command = Command(
             name=name,
             argv=argv,
-            env={name: value for name, value in os.environ.items() if name != _METRICS_PORT} | env,
+            env=os.environ | env,
             log=self._log(name),
             cwd=self.folder,
             stop_seconds=_STOP_SECONDS,

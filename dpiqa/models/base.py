@@ -67,7 +67,3 @@ class Scorer(Protocol):
         Raises `DeviceMemoryError` when the batch does not fit on the device, `ValueError` quoting expected and
         given shape on a wrong shape.
         """
-
-
-class DeviceMemoryError(RuntimeError):
-    """The batch did not fit on the device; a smaller one may."""

@@ -9,8 +9,8 @@ import structlog
 import torch
 from torch import nn
 
-from dpiqa.errors import ConfigurationError
-from dpiqa.models.base import DeviceMemoryError, ModelCard, Scorer
+from dpiqa.errors import ConfigurationError, DeviceMemoryError
+from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.brightness import require_shape
 from dpiqa.models.checkpoint import load_strictly
 from dpiqa.models.memory import keep_buffers

@@ -1,4 +1,4 @@
-"""Scores of one batch, one answer per image: what goes wrong with some images leaves the others alone. Pure."""
+"""Scores of one batch, one result per image: an error of some images leaves the others alone. Pure."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,54 +8,58 @@ from typing import TypeVar
 
 import numpy as np
 
-from dpiqa.errors import DpiqaError, ImageRejected
-from dpiqa.models.base import DeviceMemoryError, Scorer
+from dpiqa.errors import DeviceBrokenError, DeviceMemoryError, ImageRejected
+from dpiqa.models.base import Scorer
 from dpiqa.text import first_line
 from dpiqa.types import Reason
 
-#: What CUDA, cuDNN, cuBLAS and HIP say when their context can no longer be used.
+T = TypeVar("T")
+#: Parts of the messages of CUDA, cuDNN, cuBLAS and HIP when their context can no longer be used.
 _BROKEN = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "HIP error")
 
 
-class DeviceBrokenError(DpiqaError):
-    """The device's context is unusable; only a new process mends it."""
-
-
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """Answers of one batch."""
+class BatchScores:
+    """Results of one batch."""
 
-    answers: list[float | Exception]  #: one per image: a finite score, or why there is none
+    scores: list[float | Exception]  #: one per image: a finite score, or why there is none
     fitted: int  #: images per call that the device had memory for
 
 
-def score_images(scorer: Scorer, images: Sequence[np.ndarray]) -> Scores:
+def score_images(scorer: Scorer, images: Sequence[np.ndarray]) -> BatchScores:
     """Score images of (H, W, 3) uint8.
 
     A batch that does not fit is halved; one that fails is tried image by image, as is an image whose score is not
     finite. Raises `DeviceBrokenError` when the process must end.
     """
-    answers: dict[int, float | Exception] = {}
+    scores: dict[int, float | Exception] = {}
     fitted = len(images)
     parts = [list(range(len(images)))]
     while parts:
         part = parts.pop()
-        result = _attempt(scorer, [images[index] for index in part])
-        if isinstance(result, DeviceMemoryError | MemoryError) and len(part) > 1:
+        result = _try_batch(scorer, [images[index] for index in part])
+        is_memory_error = isinstance(result, DeviceMemoryError | MemoryError)
+        if is_memory_error and len(part) > 1:
             half = len(part) // 2
             fitted = min(fitted, half)
             parts += [part[half:], part[:half]]
         elif isinstance(result, Exception) and len(part) > 1:
             parts += [[index] for index in part]
         elif isinstance(result, Exception):
-            answers[part[0]] = _alone(result)
+            scores[part[0]] = ImageRejected(Reason.DEVICE_MEMORY, first_line(result)) if is_memory_error else result
         else:
-            parts += _sort_in(answers, part, result)
-    return Scores([answers[index] for index in range(len(images))], fitted)
+            for index, score in zip(part, result.tolist(), strict=True):
+                if math.isfinite(score):
+                    scores[index] = score
+                elif len(part) == 1:
+                    scores[index] = ImageRejected(Reason.NON_FINITE_SCORE, f"the model answered {score}")
+                else:
+                    parts.append([index])
+    return BatchScores([scores[index] for index in range(len(images))], fitted)
 
 
-def _attempt(scorer: Scorer, images: list[np.ndarray]) -> np.ndarray | Exception:
-    """Scores of the batch, or the error. Returned, not raised: a caught error's traceback holds the batch's memory."""
+def _try_batch(scorer: Scorer, images: list[np.ndarray]) -> np.ndarray | Exception:
+    """Return the scores (N,) float64, or the error: a raised one's traceback would keep the batch in memory."""
     try:
         scores = np.asarray(scorer.score(np.stack(images)), dtype=np.float64)
         if scores.shape != (len(images),):
@@ -67,39 +71,15 @@ def _attempt(scorer: Scorer, images: list[np.ndarray]) -> np.ndarray | Exception
     return scores
 
 
-def _sort_in(answers: dict[int, float | Exception], part: list[int], scores: np.ndarray) -> list[list[int]]:
-    """Keep the finite scores; return those to be tried alone."""
-    again = []
-    for index, score in zip(part, scores.tolist(), strict=True):
-        if math.isfinite(score):
-            answers[index] = score
-        elif len(part) == 1:
-            answers[index] = ImageRejected(Reason.NON_FINITE_SCORE, f"the model answered {score}")
-        else:
-            again.append([index])
-    return again
-
-
-def _alone(error: Exception) -> Exception:
-    if isinstance(error, DeviceMemoryError | MemoryError):
-        return ImageRejected(Reason.DEVICE_MEMORY, first_line(error))
-    return error
-
-
 def is_broken(error: BaseException) -> bool:
     """Whether the error says that the device's context is lost (out of memory does not)."""
     if isinstance(error, DeviceMemoryError | MemoryError):
         return False
-    return type(error).__name__ == "AcceleratorError" or any(mark in str(error) for mark in _BROKEN)
+    return type(error).__name__ == "AcceleratorError" or any(text in str(error) for text in _BROKEN)
 
 
-T = TypeVar("T")
-
-RECORD_ITEMS = 64  #: items per transaction, and so per routing decision, at most
-
-
-def in_parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of up to `size` values."""
+def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of up to `size` values. `itertools.batched` from Python 3.12 on."""
     iterator = iter(values)
-    while part := list(islice(iterator, size)):
-        yield part
+    while batch := list(islice(iterator, size)):
+        yield batch

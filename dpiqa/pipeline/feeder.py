@@ -1,4 +1,4 @@
-"""Keeps a bounded number of chunks announced, and finds what nobody took. One thread in every worker."""
+"""The feeder: keeps a bounded number of chunks announced, and finds lost work. One thread in every worker."""
 
 import threading
 import time
@@ -18,11 +18,11 @@ from dpiqa.text import first_line
 
 log = structlog.get_logger()
 
-MIN_PAUSE = 0.5  #: seconds between two looks at least, however often nudged
+MIN_PAUSE = 0.5  #: seconds between two looks, at least, however often it is nudged
 
 
 class Feeder:
-    """Rings what waits: each `sweep_seconds`, and soon after a nudge."""
+    """Announces what waits: every `sweep_seconds`, and soon after a nudge."""
 
     def __init__(
         self, engine: Engine, doorbell: Doorbell, settings: Settings, *, heartbeat: Callable[[], None] = lambda: None
@@ -33,11 +33,11 @@ class Feeder:
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; its first look is at once."""
+        """Start the thread; it looks at once."""
         self._thread.start()
 
     def nudge(self) -> None:
-        """Look soon: a chunk was finished, so there is room for another."""
+        """Look soon: a chunk was finished, so another may be announced."""
         self._nudged.set()
 
     def close(self) -> None:
@@ -48,7 +48,7 @@ class Feeder:
             self._thread.join()
 
     def look(self, *, sweep: bool = True) -> None:
-        """Ring what waits, once. `sweep`: look for lost messages, unlisted jobs and unchecked requirements too.
+        """Announce what waits, once. `sweep`: also look for lost messages, unlisted jobs and unchecked requirements.
 
         Raises `DatabaseUnavailable`.
         """
@@ -77,17 +77,14 @@ class Feeder:
             sweep = time.monotonic() >= next_sweep
             if sweep:
                 next_sweep = time.monotonic() + self._settings.sweep_seconds
-            self._look_safely(sweep=sweep)
+            try:
+                if sweep:
+                    self._heartbeat()
+                self.look(sweep=sweep)
+            except DatabaseUnavailable as error:
+                log.warning("feeder_postponed", error=str(error))
+            except Exception as error:  # this thread finds lost work: it must survive any error
+                log.error("feeder_failed", error=first_line(error))
             self._stopped.wait(MIN_PAUSE)
             self._nudged.wait(max(0.0, next_sweep - time.monotonic()))
             self._nudged.clear()
-
-    def _look_safely(self, *, sweep: bool) -> None:
-        try:
-            if sweep:
-                self._heartbeat()
-            self.look(sweep=sweep)
-        except DatabaseUnavailable as error:
-            log.warning("feeder_postponed", error=str(error))
-        except Exception as error:  # this thread is what finds lost work: it must outlive any surprise
-            log.error("feeder_failed", error=first_line(error))

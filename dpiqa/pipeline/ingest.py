@@ -1,4 +1,4 @@
-"""From parsed events to items. Shared by the listener and the API's `POST /v1/events`."""
+"""Ingestion: from parsed events to items. Shared by the listener and the API's `POST /v1/events`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,48 +18,41 @@ from dpiqa.types import ImageRef
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What became of the events."""
+    """What a batch of events changed."""
 
-    items: list[int] = field(default_factory=list)  #: new items that wait for a worker
+    items: list[int] = field(default_factory=list)  #: ids of new items, which wait for a worker
     removed: int = 0  #: items that ended because their object is gone
-    unwatched: int = 0  #: images that no watch owns
+    unwatched: int = 0  #: images of buckets and prefixes without a watch
     rings: list[Ring] = field(default_factory=list)  #: to be rung after the commit
 
 
 def ingest(
-    engine: Engine, doorbell: Doorbell, parsed: Sequence[Parsed], settings: Settings, profile: Profile
+    engine: Engine, doorbell: Doorbell, events: Sequence[Parsed], settings: Settings, profile: Profile
 ) -> Ingested:
-    """Write the events down in one transaction, then ring. `profile`: of watches that are started here.
+    """Record the events in one transaction, then ring. `profile`: of watches that are started here.
 
-    When this returns, every image has a row: the events may be forgotten. Raises `DatabaseUnavailable`; the broker's
-    absence is no error.
+    When this returns, every image has a row, and the events may be deleted. Raises `DatabaseUnavailable`; an
+    unavailable broker is not an error.
     """
     with transaction(engine) as c:
-        ingested = ingest_within(c, parsed, settings, profile)
+        ingested = ingest_within(c, events, settings, profile)
     ring_score(doorbell, ingested.rings)
     return ingested
 
 
-def ingest_within(c: Connection, parsed: Sequence[Parsed], settings: Settings, profile: Profile) -> Ingested:
-    """Do as `ingest` does, within the caller's transaction; the caller rings `rings` after its commit."""
-    refs = [ref for one in parsed for ref in one.images]
-    removals = [removal for one in parsed for removal in one.removals]
-    items, unwatched = _add(c, refs, settings, profile)
+def ingest_within(c: Connection, events: Sequence[Parsed], settings: Settings, profile: Profile) -> Ingested:
+    """Record the events within the caller's transaction, who rings `rings` after the commit. See `ingest`."""
+    images_of_job: dict[object, tuple[Job, list[ImageRef]]] = {}
+    unwatched = 0
+    for ref in (ref for event in events for ref in event.images):
+        watches = find_watches(c, ref.bucket, ref.key)
+        if not watches and settings.auto_watch:
+            watches = [ensure_watch(c, ref.bucket, "", profile)]
+        unwatched += not watches
+        for job in watches:
+            images_of_job.setdefault(job.id, (job, []))[1].append(ref)
+    items = [item for job, images in images_of_job.values() for item in add_images(c, job, images)]
+    removals = [removal for event in events for removal in event.removals]
     removed = remove_objects(c, removals) if removals else 0
     rings = ring_now(c, items, window=settings.window_items, chunk=settings.chunk_items) if items else []
     return Ingested(items, removed, unwatched, rings)
-
-
-def _add(c: Connection, refs: Sequence[ImageRef], settings: Settings, profile: Profile) -> tuple[list[int], int]:
-    """Add the images to every watch that owns them. Return the new items, and how many images nobody watches."""
-    by_job: dict[object, tuple[Job, list[ImageRef]]] = {}
-    unwatched = 0
-    for ref in refs:
-        jobs = find_watches(c, ref.bucket, ref.key)
-        if not jobs and settings.auto_watch:
-            jobs = [ensure_watch(c, ref.bucket, "", profile)]
-        unwatched += not jobs
-        for job in jobs:
-            by_job.setdefault(job.id, (job, []))[1].append(ref)
-    items = [item for job, owned in by_job.values() for item in add_images(c, job, owned)]
-    return items, unwatched

@@ -1,4 +1,4 @@
-"""Keeps the leases of the items in work alive, and knows which were lost."""
+"""Renewal of the leases of items in work."""
 
 import threading
 import time
@@ -12,20 +12,20 @@ from dpiqa.text import first_line
 
 log = structlog.get_logger()
 
-#: `(item_id, fence)` of the items to renew -> the ids still held.
+#: Takes `(item_id, fence)` pairs to renew, returns the ids still held.
 Renew = Callable[[Sequence[tuple[int, int]]], set[int]]
 
 
 @dataclass(slots=True)
 class _Lease:
     fence: int
-    until: float  #: monotonic seconds; earlier than the database's own end, because counted from before the call
+    until: float  #: monotonic seconds; earlier than the end in the database, because counted from before the call
 
 
 class LeaseKeeper:
     """Renews every held lease each `lease_seconds / 3` in a thread, and drops those that were lost.
 
-    Only saves work: that a lost lease writes nothing is the fence's doing, in the database.
+    This only saves work: what keeps a lost lease from writing is the fence in the database.
     """
 
     def __init__(self, renew: Renew, lease_seconds: float) -> None:
@@ -37,40 +37,40 @@ class LeaseKeeper:
         self._thread.start()
 
     def hold(self, leases: Iterable[tuple[int, int]], claimed_at: float) -> None:
-        """Take `(item_id, fence)` pairs into care; `claimed_at`: `time.monotonic()` before they were claimed."""
+        """Start renewing `(item_id, fence)` pairs; `claimed_at`: `time.monotonic()` before they were claimed."""
         with self._lock:
             for item_id, fence in leases:
                 self._leases[item_id] = _Lease(fence, claimed_at + self._seconds)
 
     def drop(self, leases: Iterable[tuple[int, int]]) -> None:
-        """Stop caring: recorded, given back or lost."""
+        """Stop renewing what was recorded, released or lost."""
         with self._lock:
             for item_id, fence in leases:
                 if item_id in self._leases and self._leases[item_id].fence == fence:
                     del self._leases[item_id]
 
     def holds(self, item_id: int, fence: int) -> bool:
-        """Whether the lease is, as far as is known here, still ours."""
+        """Whether the lease is held, as far as this process knows."""
         with self._lock:
             lease = self._leases.get(item_id)
         return lease is not None and lease.fence == fence and time.monotonic() < lease.until
 
     def renew_all(self) -> None:
-        """Renew what is held. Raises `DatabaseUnavailable`."""
+        """Renew all held leases once. Raises `DatabaseUnavailable`."""
         with self._lock:
             held = [(item_id, lease.fence) for item_id, lease in self._leases.items()]
         if not held:
             return
-        asked_at = time.monotonic()
+        called_at = time.monotonic()
         kept = self._renew(held)
         lost = [pair for pair in held if pair[0] not in kept]
-        self._extend([pair for pair in held if pair[0] in kept], asked_at)
+        self._extend([pair for pair in held if pair[0] in kept], called_at)
         if lost:
             log.warning("leases_lost", items=len(lost))
             self.drop(lost)
 
     def _extend(self, leases: Iterable[tuple[int, int]], renewed_at: float) -> None:
-        """Move the end of leases that are still in care."""
+        """Move the end of leases that were not dropped meanwhile."""
         with self._lock:
             for item_id, fence in leases:
                 lease = self._leases.get(item_id)

@@ -1,9 +1,10 @@
-"""`python -m dpiqa.pipeline.listener`: S3 events from an SQS queue into the ledger.
+"""`python -m dpiqa.pipeline.listener`: records S3 events from an SQS queue in the database.
 
-A message is deleted only after its rows are committed. One that is no event is counted and left to the queue's
+A message is deleted only after its rows are committed. One that is not an event is counted and left to the queue's
 dead-letter policy; where the queue has none, it is deleted after `MAX_RECEIVES` receives.
 """
 
+import contextlib
 import signal
 import threading
 from collections.abc import Sequence
@@ -17,11 +18,12 @@ from dpiqa.events import Parsed, parse
 from dpiqa.logs import configure_logging
 from dpiqa.objects.sqs import EventsQueue, Message
 from dpiqa.pipeline import metrics
-from dpiqa.pipeline.failures import delay
 from dpiqa.pipeline.ingest import ingest
 from dpiqa.pipeline.startup import or_refuse, refuse, require_schema, serve_metrics, wait_for
 from dpiqa.profiles import Profile, load_profile
+from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings, load_settings
+from dpiqa.signals import on_signals
 from dpiqa.storage.engine import make_engine
 from dpiqa.text import first_line
 
@@ -31,7 +33,7 @@ MAX_RECEIVES = 5
 
 
 class Listener:
-    """Moves events from the queue into the ledger until it is stopped."""
+    """Records events from the queue until it is stopped."""
 
     def __init__(
         self, engine: Engine, doorbell: Doorbell, queue: EventsQueue, settings: Settings, profile: Profile
@@ -43,77 +45,74 @@ class Listener:
         self._polling = False
 
     def stop(self) -> None:
-        """Finish the messages in hand, then return from `run`. To be called by a signal handler of `run`'s thread.
+        """Finish the received messages, then return from `run`. Called by a signal handler of `run`'s thread.
 
-        Raises `SystemExit` where it only waits for messages: what SQS hands out in that moment it hands out again.
+        Raises `SystemExit` while it only waits for messages: what SQS hands out at that moment it hands out again.
         """
         self._stopping.set()
         if self._polling:
             raise SystemExit(0)
 
     def run(self) -> None:
-        """Receive until stopped; what is away is waited for. Raises `ConfigurationError`: there is no such queue."""
-        attempt = 0
-        self._leave_malformed = wait_for(self._queue.has_dead_letters, is_over=self._stopping.is_set)
+        """Wait for the schema, then receive until stopped. Waits for whatever is unavailable.
+
+        Raises `ConfigurationError` where waiting does not help, such as for a queue that does not exist.
+        """
+        wait_for(lambda: require_schema(self._engine), stopping=self._stopping)
+        self._leave_malformed = wait_for(self._queue.has_dead_letters, stopping=self._stopping)
         log.info("listening", dead_letters=self._leave_malformed)
         while not self._stopping.is_set():
-            try:
-                self.receive_once()
-                attempt = 0
-            except Unavailable as error:
-                attempt += 1
-                log.warning("listener_waits", error=str(error))
-                self._stopping.wait(delay(attempt, base=0.5, cap=15))
+            with contextlib.suppress(Unavailable):  # raised only once it is stopping
+                retry_until_available(
+                    self.receive_once, event="listener_waits", base=0.5, cap=15, stopping=self._stopping
+                )
 
     def receive_once(self) -> int:
-        """Take one batch of messages through; return how many. Raises `Unavailable`, by which nothing is lost."""
-        messages = self._receive()
-        self._queue.delete(self._take_in(messages))
-        return len(messages)
-
-    def _receive(self) -> list[Message]:
+        """Process one batch of messages; return how many. Raises `Unavailable`, which loses nothing."""
         self._polling = True
         try:
-            return self._queue.receive()
+            messages = self._queue.receive()
         finally:
             self._polling = False
-
-    def _take_in(self, messages: Sequence[Message]) -> list[Message]:
-        """Commit what the messages say; return those that may be deleted."""
         parsed: list[tuple[Message, Parsed]] = []
-        done: list[Message] = []
+        processed: list[Message] = []
         for message in messages:
             try:
                 parsed.append((message, parse(message.body)))
             except InvalidRequest as error:
-                done += self._malformed(message, error)
-        return done + self._ingest(parsed)
+                processed += self._malformed(message, error)
+        self._queue.delete(processed + self._ingest(parsed))
+        return len(messages)
 
-    def _ingest(self, parsed: list[tuple[Message, Parsed]]) -> list[Message]:
-        """Commit all in one transaction; where that fails, each in its own, so that one cannot hold up the others."""
+    def _ingest(self, parsed: Sequence[tuple[Message, Parsed]]) -> list[Message]:
+        """Commit all in one transaction; where that fails, each in its own, so that one cannot hold up the others.
+
+        Returns the messages that may be deleted.
+        """
         if not parsed:
             return []
+        events = [event for _, event in parsed]
         try:
-            found = ingest(self._engine, self._doorbell, [one for _, one in parsed], self._settings, self._profile)
+            ingested = ingest(self._engine, self._doorbell, events, self._settings, self._profile)
         except (Unavailable, ConfigurationError):
             raise
         except Exception as error:
             if len(parsed) > 1:
-                return [message for one in parsed for message in self._ingest([one])]
+                return [message for pair in parsed for message in self._ingest([pair])]
             return self._malformed(parsed[0][0], error)
         metrics.EVENTS.labels("ingested").inc(len(parsed))
         log.info(
             "events_ingested",
             messages=len(parsed),
-            items=len(found.items),
-            removed=found.removed,
-            unwatched=found.unwatched,
-            ignored=[reason for _, one in parsed for reason in one.ignored][:5],
+            items=len(ingested.items),
+            removed=ingested.removed,
+            unwatched=ingested.unwatched,
+            ignored=[reason for event in events for reason in event.ignored][:5],
         )
         return [message for message, _ in parsed]
 
     def _malformed(self, message: Message, error: Exception) -> list[Message]:
-        """Count a message that is of no use. Return it if nothing but us would ever remove it."""
+        """Count a message that is of no use. Return it if nothing but this listener would ever remove it."""
         give_up = not self._leave_malformed and message.receives >= MAX_RECEIVES
         metrics.EVENTS.labels("malformed").inc()
         log.warning(
@@ -127,32 +126,15 @@ def main() -> None:
     settings = or_refuse(load_settings)
     configure_logging(settings)
     try:
-        _run(settings)
+        engine = make_engine(settings.require_database_url(), application_name="dpiqa-listener")
+        profile = load_profile(settings.profile, settings.profiles_dir)
+        listener = Listener(engine, load_doorbell(settings), EventsQueue(settings), settings, profile)
+        on_signals(listener.stop, signal.SIGTERM, signal.SIGINT)
+        serve_metrics(settings)
+        listener.run()
+        engine.dispose()
     except DpiqaError as error:
         refuse(error)
-
-
-def _run(settings: Settings) -> None:
-    engine = make_engine(settings.require_database_url(), application_name="dpiqa-listener")
-    listener = Listener(
-        engine,
-        load_doorbell(settings),
-        EventsQueue(settings),
-        settings,
-        load_profile(settings.profile, settings.profiles_dir),
-    )
-    over = threading.Event()
-
-    def leave(*_: object) -> None:
-        over.set()
-        listener.stop()
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, leave)
-    serve_metrics()
-    wait_for(lambda: require_schema(engine), is_over=over.is_set)
-    listener.run()
-    engine.dispose()
 
 
 if __name__ == "__main__":

@@ -1,22 +1,24 @@
-"""Scores objects in this process, without queue or database: `dpiqa score`.
+"""Scoring of objects in this process, without queue or database: `dpiqa score`.
 
 Fetch, decoding, batches, the device and the routing are those of the workers, so both give the same scores.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Self
 
 from dpiqa.errors import ImageRejected, InvalidRequest, ObjectChanged, ObjectGone, Unavailable
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.choice import ModelChoice
 from dpiqa.percentiles import Reference
-from dpiqa.pipeline.batches import RECORD_ITEMS, in_parts
-from dpiqa.pipeline.device import Device, Model
-from dpiqa.pipeline.preparer import Prepared, Preparer, Reader
-from dpiqa.pipeline.scorer_loading import batch_size, database_of, load_chosen
+from dpiqa.pipeline.batches import batched
+from dpiqa.pipeline.device import Device
+from dpiqa.pipeline.preparer import PreparedImage, Preparer, Reader
+from dpiqa.pipeline.recorder import RECORD_ITEMS
+from dpiqa.pipeline.scorers import LoadedScorer, batch_size, load_for_settings
 from dpiqa.profiles import Profile
 from dpiqa.routing import decide
 from dpiqa.settings import Settings
@@ -26,24 +28,24 @@ from dpiqa.types import Band, ImageRef, ItemState, Reason, Route, Stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredObject:
-    """What became of one object."""
+    """The result of one object."""
 
-    ref: ImageRef  #: with the ETag of the bytes that were read, where they were
-    state: ItemState  #: a terminal one
+    ref: ImageRef  #: with the ETag of the bytes that were read, if they were
+    state: ItemState  #: a terminal state
     score: float | None = None  #: on the scorer's `scale`; None unless `state` is `scored`
     reason: Reason | None = None  #: why there is no score
     detail: str = ""
     model: str | None = None  #: name of the model whose score it is
     scorer_id: str | None = None
-    scale: str | None = None  #: what the score means, in words: its range and which end is better
+    scale: str | None = None  #: meaning of the score, in words: its range and which end is better
     lower_is_better: bool = False
-    reference: Reference | None = None  #: what the score is compared with, where its scorer has one
-    stage: Stage | None = None  #: whose score it is, under a profile
-    route: Route | None = None  #: why the teacher was (not) asked, under a profile
+    reference: Reference | None = None  #: scores that this one is compared with, where its scorer has them
+    stage: Stage | None = None  #: stage of the model whose score it is, under a profile
+    route: Route | None = None  #: why the teacher was, or was not, asked, under a profile
 
     @property
     def percentile(self) -> float | None:
-        """Share (0-100) of the reference population that is no better."""
+        """Share (0-100) of the reference population that is not better."""
         return None if self.reference is None or self.score is None else self.reference.percentile(self.score)
 
     @property
@@ -62,126 +64,129 @@ def score_objects(
 ) -> Iterator[ScoredObject]:
     """Score the objects by one model, or by a profile's student and, where it is unsure, its teacher.
 
-    Yields one row per ref, in their order, up to 64 at a time. Raises `InvalidRequest` unless exactly one of `profile`
-    and `choice` is given, what `load_chosen` raises (a requirement is read from the
-    settings' database), and `StoreUnavailable` when the store goes away.
+    Args:
+        store: where the objects are read.
+        refs: the objects; an ETag of "" takes whatever bytes are there.
+        profile: student, teacher and routing policy; or
+        choice: the one model that scores everything.
+        settings: device, threads and limits, and the database for a model that scores by a requirement.
+
+    Yields:
+        One row per ref, in their order, up to 64 at a time.
+
+    Raises:
+        InvalidRequest: unless exactly one of `profile` and `choice` is given.
+        StoreUnavailable: when the store stops answering.
+        DpiqaError: as `dpiqa.pipeline.scorers.load_for_settings`.
     """
     if (profile is None) == (choice is None):
         raise InvalidRequest("give either a model or a profile")
-    with _Bench.open(store, settings) as bench:
+    with _LocalRun(store, settings) as run:
         if profile is not None:
-            yield from _by_profile(bench, refs, profile)
+            batches = _score_by_profile(run, refs, profile)
         elif choice is not None:
-            loaded = bench.load(choice)
-            for rows in bench.score_parts(refs, loaded):
-                yield from rows
+            batches = run.score_batches(refs, run.load(choice))
+        for rows in batches:
+            yield from rows
 
 
-def _by_profile(bench: "_Bench", refs: Iterable[ImageRef], profile: Profile) -> Iterator[ScoredObject]:
-    student = bench.load(profile.student)
+def _score_by_profile(run: "_LocalRun", refs: Iterable[ImageRef], profile: Profile) -> Iterator[list[ScoredObject]]:
+    student = run.load(profile.student)
     scored = escalated = 0
-    for rows in bench.score_parts(refs, student):
-        places = [place for place, row in enumerate(rows) if row.score is not None]
+    for rows in run.score_batches(refs, student):
+        indexes = [index for index, row in enumerate(rows) if row.score is not None]
         scores = [row.score for row in rows if row.score is not None]
         routes = decide(scores, profile, scored_before=scored, escalated_before=escalated)
-        for place, route in zip(places, routes, strict=True):
-            rows[place] = replace(rows[place], stage=Stage.STUDENT, route=route)
-        chosen = [place for place, route in zip(places, routes, strict=True) if route is Route.BORDERLINE]
-        scored, escalated = scored + len(scores), escalated + len(chosen)
-        if chosen and profile.teacher is not None:
-            teacher = bench.load(profile.teacher)
-            for place, row in zip(chosen, bench.score([rows[place].ref for place in chosen], teacher), strict=True):
-                rows[place] = replace(row, stage=Stage.TEACHER, route=Route.BORDERLINE)
-        yield from rows
+        for index, route in zip(indexes, routes, strict=True):
+            rows[index] = replace(rows[index], stage=Stage.STUDENT, route=route)
+        borderline = [index for index, route in zip(indexes, routes, strict=True) if route is Route.BORDERLINE]
+        scored, escalated = scored + len(scores), escalated + len(borderline)
+        if borderline and profile.teacher is not None:
+            teacher_rows = run.score([rows[index].ref for index in borderline], run.load(profile.teacher))
+            for index, row in zip(borderline, teacher_rows, strict=True):
+                rows[index] = replace(row, stage=Stage.TEACHER, route=Route.BORDERLINE)
+        yield rows
 
 
-#: An object on its way to pixels.
-_Preparing = tuple[ImageRef, "Future[Prepared]"]
+#: Objects that are being fetched and decoded.
+_Preparing = list[tuple[ImageRef, "Future[PreparedImage]"]]
 
 
-class _Bench:
-    """The workers' machinery, for one run."""
+class _LocalRun:
+    """The threads, decode processes and loaded scorers of one run; a context manager."""
 
-    def __init__(self, settings: Settings, preparer: Preparer, device: Device) -> None:
-        self.settings, self._preparer, self._device = settings, preparer, device
-        self._models: dict[ModelChoice, Model] = {}
-
-    @classmethod
-    @contextmanager
-    def open(cls, store: Reader, settings: Settings) -> "Iterator[_Bench]":
-        """Start threads and decode processes; end them afterwards."""
+    def __init__(self, store: Reader, settings: Settings) -> None:
+        self._settings = settings
+        self._scorers: dict[ModelChoice, LoadedScorer] = {}
         with ExitStack() as stack:
             decoder = stack.enter_context(DecodePool(settings.decode_processes, Limits.from_settings(settings)))
-            preparer = Preparer(
-                store,
-                decoder,
-                fetch_threads=settings.fetch_threads,
-                decode_processes=settings.decode_processes,
-                max_bytes=settings.max_image_bytes,
-            )
-            stack.callback(preparer.close)
-            device = Device()
-            stack.callback(device.close)
-            yield cls(settings, preparer, device)
+            self._preparer = Preparer.from_settings(store, decoder, settings)
+            stack.callback(self._preparer.close)
+            self._device = Device()
+            stack.callback(self._device.close)
+            self._resources = stack.pop_all()
 
-    def load(self, choice: ModelChoice) -> Model:
-        """Return the model, loaded once. Raises what `load_chosen` raises."""
-        if choice not in self._models:
-            scorer = load_chosen(choice, self.settings, lambda: database_of(self.settings))
-            self._models[choice] = Model(scorer, batch_size(scorer.card, self.settings))
-        return self._models[choice]
+    def __enter__(self) -> Self:
+        return self
 
-    def score(self, refs: Sequence[ImageRef], model: Model) -> list[ScoredObject]:
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def load(self, choice: ModelChoice) -> LoadedScorer:
+        """Return the scorer, loaded once. Raises as `load_for_settings`."""
+        if choice not in self._scorers:
+            scorer = load_for_settings(choice, self._settings)
+            self._scorers[choice] = LoadedScorer(scorer, batch_size(scorer.card, self._settings))
+        return self._scorers[choice]
+
+    def score(self, refs: Iterable[ImageRef], loaded: LoadedScorer) -> list[ScoredObject]:
         """Return one row per ref. Raises `Unavailable`."""
-        return self._finish(self._prepare(refs, model), model)
+        return self._finish(self._prepare(refs, loaded), loaded)
 
-    def score_parts(self, refs: Iterable[ImageRef], model: Model) -> Iterator[list[ScoredObject]]:
-        """Yield the rows of part after part, while the next part is fetched and decoded. Raises `Unavailable`."""
-        ahead: list[_Preparing] | None = None
-        for part in in_parts(refs, RECORD_ITEMS):
-            current, ahead = ahead, self._prepare(part, model)
+    def score_batches(self, refs: Iterable[ImageRef], loaded: LoadedScorer) -> Iterator[list[ScoredObject]]:
+        """Yield the rows of batch after batch, while the next batch is fetched and decoded. Raises `Unavailable`."""
+        following: _Preparing | None = None
+        for batch in batched(refs, RECORD_ITEMS):
+            current, following = following, self._prepare(batch, loaded)
             if current is not None:
-                yield self._finish(current, model)
-        if ahead is not None:
-            yield self._finish(ahead, model)
+                yield self._finish(current, loaded)
+        if following is not None:
+            yield self._finish(following, loaded)
 
-    def _prepare(self, refs: Iterable[ImageRef], model: Model) -> "list[_Preparing]":
-        preprocessing = model.scorer.card.preprocessing
+    def _prepare(self, refs: Iterable[ImageRef], loaded: LoadedScorer) -> _Preparing:
+        preprocessing = loaded.scorer.card.preprocessing
         return [(ref, self._preparer.submit(ref, preprocessing)) for ref in refs]
 
-    def _finish(self, preparing: "Sequence[_Preparing]", model: Model) -> list[ScoredObject]:
+    def _finish(self, preparing: _Preparing, loaded: LoadedScorer) -> list[ScoredObject]:
         scoring: list[tuple[ImageRef, Future[float] | BaseException]] = []
         for ref, future in preparing:
             error = future.exception()
             if error is not None:
                 scoring.append((ref, error))
             else:
-                prepared = future.result()
-                ref = replace(ref, etag=prepared.etag, version_id=prepared.version_id)  # noqa: PLW2901
-                scoring.append((ref, self._device.submit(model, prepared.pixels)))
-        return [_row(ref, outcome, model) for ref, outcome in scoring]
+                image = future.result()
+                read_ref = replace(ref, etag=image.etag, version_id=image.version_id)
+                scoring.append((read_ref, self._device.submit(loaded, image.pixels)))
+        return [_to_row(ref, result, loaded) for ref, result in scoring]
 
 
-def _row(ref: ImageRef, outcome: "Future[float] | BaseException", model: Model) -> ScoredObject:
-    error = outcome.exception() if isinstance(outcome, Future) else outcome
-    if error is not None:
-        return _unscored(ref, error)
-    assert isinstance(outcome, Future)  # noqa: S101 - for the type checker: the other kind returned above
-    return ScoredObject(
-        ref=ref,
-        state=ItemState.SCORED,
-        score=outcome.result(),
-        model=model.scorer.card.name,
-        scorer_id=model.scorer_id,
-        scale=model.scorer.card.score_scale,
-        lower_is_better=model.scorer.card.lower_is_better,
-        reference=model.scorer.card.reference,
-    )
-
-
-def _unscored(ref: ImageRef, error: BaseException) -> ScoredObject:
-    """Make the row of an object that got no score. Raises `Unavailable`: the store's absence is no object's fault."""
+def _to_row(ref: ImageRef, result: "Future[float] | BaseException", loaded: LoadedScorer) -> ScoredObject:
+    """Return the row of an object that was scored or failed. Raises `Unavailable`, which no object is to blame for."""
+    error = result.exception() if isinstance(result, Future) else result
     match error:
+        case None:
+            assert isinstance(result, Future)  # noqa: S101 - for the type checker: only a future has no error
+            card = loaded.scorer.card
+            return ScoredObject(
+                ref=ref,
+                state=ItemState.SCORED,
+                score=result.result(),
+                model=card.name,
+                scorer_id=loaded.scorer_id,
+                scale=card.score_scale,
+                lower_is_better=card.lower_is_better,
+                reference=card.reference,
+            )
         case ImageRejected():
             return ScoredObject(ref=ref, state=ItemState.REJECTED, reason=error.reason, detail=error.message)
         case ObjectGone():

@@ -1,4 +1,4 @@
-"""What a worker counts and times; served on DPIQA_METRICS_PORT by `workers/`."""
+"""Prometheus metrics of workers and listener, served on DPIQA_METRICS_PORT."""
 
 import time
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 from prometheus_client import Counter, Histogram
 
-IMAGES = Counter("dpiqa_images_total", "Images by how they left this worker", ["stage", "outcome"])
+IMAGES = Counter("dpiqa_images_total", "Images by their outcome in this worker", ["stage", "outcome"])
 ESCALATIONS = Counter("dpiqa_escalations_total", "Images sent to the teacher")
 STALE_WRITES = Counter("dpiqa_stale_writes_total", "Outcomes refused because their lease was lost")
-EVENTS = Counter("dpiqa_events_total", "Event messages by what became of them", ["outcome"])
+EVENTS = Counter("dpiqa_events_total", "Event messages by outcome", ["outcome"])
 BATCH_SIZE = Histogram("dpiqa_batch_images", "Images per batch on the device", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
 SECONDS = Histogram(
     "dpiqa_stage_seconds",

@@ -4,21 +4,19 @@ import threading
 import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.objects.store import Fetched
 from dpiqa.pipeline import metrics
+from dpiqa.settings import Settings
 from dpiqa.types import ImageRef
-
-#: ETag and version id of the bytes that were read.
-Source = tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedImage:
     """One image, ready for the device."""
 
     pixels: np.ndarray  #: (H, W, 3) uint8, as the preprocessing makes it
@@ -27,17 +25,17 @@ class Prepared:
 
 
 class Reader(Protocol):
-    """What of an `ObjectStore` is needed here."""
+    """The part of an `ObjectStore` that reads objects."""
 
     def get(self, ref: ImageRef, max_bytes: int) -> Fetched:
         """See `ObjectStore.get`."""
 
 
 class Decoder(Protocol):
-    """What `dpiqa.imaging.pool.DecodePool` offers."""
+    """The part of `dpiqa.imaging.pool.DecodePool` that decodes."""
 
     def submit(self, data: bytes, preprocessing: Preprocessing) -> "Future[np.ndarray]":
-        """Decode and prepare in another process."""
+        """Decode and preprocess in another process."""
 
 
 class Preparer:
@@ -48,47 +46,57 @@ class Preparer:
     ) -> None:
         self._store, self._decoder, self._max_bytes = store, decoder, max_bytes
         self._fetchers = ThreadPoolExecutor(fetch_threads, thread_name_prefix="fetch")
-        # Fetched and not yet decoded: enough to keep every decoder busy, few enough to bound memory.
-        self._room = threading.BoundedSemaphore(fetch_threads + 2 * decode_processes)
+        # Images fetched and not yet decoded: enough to keep every decoder busy, few enough to bound memory.
+        self._undecoded = threading.BoundedSemaphore(fetch_threads + 2 * decode_processes)
 
-    def submit(self, ref: ImageRef, preprocessing: Preprocessing) -> "Future[Prepared]":
+    @classmethod
+    def from_settings(cls, store: Reader, decoder: Decoder, settings: Settings) -> Self:
+        """Return a preparer with the threads and limits that a deployment configured."""
+        return cls(
+            store,
+            decoder,
+            fetch_threads=settings.fetch_threads,
+            decode_processes=settings.decode_processes,
+            max_bytes=settings.max_image_bytes,
+        )
+
+    def submit(self, ref: ImageRef, preprocessing: Preprocessing) -> "Future[PreparedImage]":
         """Fetch and decode one image.
 
-        The future ends in `Prepared`, or with an error of `ObjectStore.get` or the decoder.
-        It can be cancelled until its fetch starts.
+        The future ends in `PreparedImage`, or with an error of `ObjectStore.get` or the decoder. It can be cancelled
+        until its fetch starts.
         """
-        done: Future[Prepared] = Future()
-        self._fetchers.submit(self._fetch, ref, preprocessing, done)
-        return done
+        result: Future[PreparedImage] = Future()
+        self._fetchers.submit(self._fetch, ref, preprocessing, result)
+        return result
 
     def close(self) -> None:
         """End the fetch threads; what has not started is cancelled."""
         self._fetchers.shutdown(wait=True, cancel_futures=True)
 
-    def _fetch(self, ref: ImageRef, preprocessing: Preprocessing, done: "Future[Prepared]") -> None:
-        if not done.set_running_or_notify_cancel():
+    def _fetch(self, ref: ImageRef, preprocessing: Preprocessing, result: "Future[PreparedImage]") -> None:
+        if not result.set_running_or_notify_cancel():
             return
-        self._room.acquire()
+        self._undecoded.acquire()
         try:
             with metrics.stage("fetch"):
                 fetched = self._store.get(ref, self._max_bytes)
-            source: Source = fetched.etag, fetched.version_id  # not `fetched`: its bytes shall not outlive decoding
+            etag, version_id = fetched.etag, fetched.version_id  # not `fetched`: its bytes must not outlive decoding
             started = time.perf_counter()
             decoding = self._decoder.submit(fetched.data, preprocessing)
         except BaseException as error:  # the future carries it to the chunk
-            self._room.release()
-            done.set_exception(error)
+            self._undecoded.release()
+            result.set_exception(error)
             return
-        decoding.add_done_callback(lambda future: self._decoded(future, source, started, done))
 
-    def _decoded(
-        self, decoding: "Future[np.ndarray]", source: Source, started: float, done: "Future[Prepared]"
-    ) -> None:
-        self._room.release()
-        metrics.SECONDS.labels("decode").observe(time.perf_counter() - started)
-        try:
-            done.set_result(Prepared(decoding.result(), *source))
-        except CancelledError:
-            done.set_exception(RuntimeError("the decoder was closed"))
-        except BaseException as error:
-            done.set_exception(error)
+        def finish(decoding: "Future[np.ndarray]") -> None:
+            self._undecoded.release()
+            metrics.SECONDS.labels("decode").observe(time.perf_counter() - started)
+            try:
+                result.set_result(PreparedImage(decoding.result(), etag, version_id))
+            except CancelledError:
+                result.set_exception(RuntimeError("the decoder was closed"))
+            except BaseException as error:
+                result.set_exception(error)
+
+        decoding.add_done_callback(finish)

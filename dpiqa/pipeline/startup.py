@@ -1,29 +1,26 @@
-"""How a process of ours starts: settings, then what it stands on; or one line and exit code 78."""
+"""Start-up of a worker or listener: what it needs is checked first, or it ends with one line and exit code 78."""
 
-import os
 import sys
-import time
+import threading
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
-import structlog
 from prometheus_client import start_http_server
 from sqlalchemy import Engine
 
 from dpiqa.errors import ConfigurationError, DpiqaError, NotFound, Unavailable
-from dpiqa.pipeline.failures import delay
+from dpiqa.exit_codes import ExitCode
+from dpiqa.retries import retry_until_available
+from dpiqa.settings import Settings
 from dpiqa.storage import schema
 
-log = structlog.get_logger()
 T = TypeVar("T")
-
-EX_CONFIG = 78  #: exit code: the deployment is wrong, starting again will not help
 
 
 def refuse(error: DpiqaError) -> NoReturn:
-    """Say in one line why this process does not start, and end it."""
+    """Print in one line why this process does not start, and end it."""
     print(f"dpiqa: {error}", file=sys.stderr, flush=True)  # noqa: T201 - also where logging is not set up yet
-    raise SystemExit(EX_CONFIG) from None
+    raise SystemExit(ExitCode.CONFIGURATION) from None
 
 
 def or_refuse(step: Callable[[], T]) -> T:
@@ -34,41 +31,32 @@ def or_refuse(step: Callable[[], T]) -> T:
         refuse(error)
 
 
-def wait_for(step: Callable[[], T], *, is_over: Callable[[], bool] = lambda: False) -> T:
-    """Return what `step` returns, trying for as long as something outside is away."""
-    attempt = 0
-    while True:
-        try:
-            return step()
-        except Unavailable as error:
-            attempt += 1
-            log.warning("waiting", error=str(error))
-            _sleep(delay(attempt, base=0.2, cap=5), is_over)
+def wait_for(step: Callable[[], T], *, stopping: threading.Event | None = None) -> T:
+    """Return what `step` returns, trying while something outside is unavailable.
 
-
-def _sleep(seconds: float, is_over: Callable[[], bool]) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if is_over():
-            raise SystemExit(0)
-        time.sleep(0.1)
+    Raises `SystemExit` (0) once `stopping` is set.
+    """
+    try:
+        return retry_until_available(step, event="waiting", stopping=stopping)
+    except Unavailable:
+        raise SystemExit(ExitCode.OK) from None
 
 
 def require_schema(engine: Engine) -> None:
-    """Raise `ConfigurationError` unless the database has the tables of this version, `DatabaseUnavailable` if away."""
+    """Raise `ConfigurationError` unless the database has the tables of this version, or `DatabaseUnavailable`."""
     state = schema.state(engine)
     if not state.is_current:
         raise ConfigurationError(str(state), hint=state.hint)
 
 
-def serve_metrics() -> None:
-    """Serve metrics on DPIQA_METRICS_PORT, if set. Raises `ConfigurationError` for a port that cannot be had."""
-    port = os.environ.get("DPIQA_METRICS_PORT")
-    if not port:
+def serve_metrics(settings: Settings) -> None:
+    """Serve Prometheus metrics on `metrics_port`, if set. Raises `ConfigurationError` for a port that is in use."""
+    if settings.metrics_port is None:
         return
     try:
-        start_http_server(int(port))
-    except (ValueError, OverflowError, OSError) as error:
+        start_http_server(settings.metrics_port)
+    except OSError as error:
         raise ConfigurationError(
-            f"metrics cannot be served on port {port}: {error}", hint="set DPIQA_METRICS_PORT to a free port"
+            f"metrics cannot be served on port {settings.metrics_port}: {error}",
+            hint="set DPIQA_METRICS_PORT to a free port",
         ) from None

@@ -1,6 +1,6 @@
-"""Makes a requirement in this process. No transaction is open while images are read or a model runs."""
+"""Building of requirements. No transaction is open while images are read or a model runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -30,11 +30,11 @@ from dpiqa.storage.requirements import (
 )
 from dpiqa.types import ModelKind, RequirementState
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 
 class PromptModel(Protocol):
-    """What is needed of `dpiqa.models.promptiqa.scorer.PromptIQAModel`. One thread at a time."""
+    """The part of `dpiqa.models.promptiqa.scorer.PromptIQAModel` that is used here. One thread at a time."""
 
     @property
     def card(self) -> ModelCard:
@@ -44,7 +44,7 @@ class PromptModel(Protocol):
         """Pixels (N, H, W, 3) uint8 and scores (N,) in [0, 1] -> prompt features (N, D) float32, each pair's own."""
 
     def scorer(self, requirement: PreparedRequirement) -> Scorer:
-        """Make the scorer by a requirement."""
+        """Return the scorer by a requirement."""
 
 
 def find_prompt_card(name: str, models_dir: Path | None) -> ModelCard:
@@ -80,117 +80,111 @@ def load_by_settings(name: str, settings: Settings) -> PromptModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
-    """What requirements are made with."""
+class RequirementBuilder:
+    """Builds requirements: reads their images, checks their pairs by a model, and stores both."""
 
     engine: Engine
     decoder: Decoder
     settings: Settings
     load: Callable[[str, Settings], PromptModel] = load_by_settings
 
-    def read(self, wanted: RequirementRequest, reader: PairReader) -> tuple[PairImages, str]:
-        """Return the pairs' images as the wanted model sees them, and its scorer id.
+    def read(self, request: RequirementRequest, reader: PairReader) -> tuple[PairImages, str]:
+        """Return the pairs' images as the request's model sees them, and its scorer id.
 
         Raises `InvalidRequest` naming images that cannot be used, or for a model of another kind; `NotFound`,
         `ConfigurationError`, `Unavailable`.
         """
-        card = find_prompt_card(wanted.model, self.settings.models_dir)
-        return read_images(wanted.pairs, reader, self.decoder, card.preprocessing, self.settings), card.scorer_id
+        card = find_prompt_card(request.model, self.settings.models_dir)
+        return read_images(request.pairs, reader, self.decoder, card.preprocessing, self.settings), card.scorer_id
 
-    def make(
-        self, wanted: RequirementRequest, images: PairImages, *, step: Callable[[], None] = lambda: None
+    def check(
+        self, request: RequirementRequest, images: PairImages, *, step: Callable[[], None] = lambda: None
     ) -> Preparation:
-        """Load the model and have it check the pairs. Raises as `load` and `dpiqa.requirements.checks.check`."""
-        model = self.load(wanted.model, self.settings)
+        """Load the model and check the pairs by it. Raises as `load` and `dpiqa.requirements.checks.check`."""
+        model = self.load(request.model, self.settings)
         from dpiqa.requirements.checks import check  # noqa: PLC0415 - SciPy, which comes with the models' extra
 
-        return check(wanted.pairs, images, model, force=wanted.force, step=step)
+        return check(request.pairs, images, model, force=request.force, step=step)
 
-    def do(self, ask: Callable[[Connection], Answer]) -> Answer:
+    def commit(self, statements: Callable[[Connection], T]) -> T:
         """Run one transaction, again where Postgres asks for it. Raises `DatabaseUnavailable`."""
 
-        def once() -> Answer:
+        def attempt() -> T:
             with transaction(self.engine) as c:
-                return ask(c)
+                return statements(c)
 
-        return retry_transaction(once)
+        return retry_transaction(attempt)
+
+    def is_prepared(self, requirement: Requirement, scorer_id: str) -> bool:
+        """Whether the requirement has prompt features of a checkpoint."""
+        return bool(self.commit(lambda c: read_preparations(c, requirement, scorer_id)))
+
+    def create(
+        self, request: RequirementRequest, reader: PairReader, *, step: Callable[[], None] = lambda: None
+    ) -> Requirement:
+        """Read and check the pairs and store them as the next version; or return the version that is identical.
+
+        An identical version gets prompt features of the model as it is now, if it has none yet. Raises
+        `InvalidRequest` for pairs that cannot be accepted, and as `read`. Calls `step` twice per pair.
+        """
+        request.check()
+        images, scorer_id = self.read(request, reader)
+        content = request.content_hash(images.digests)
+        identical = self.commit(lambda c: same_content(c, request.name, content))
+        if identical and self.is_prepared(identical, scorer_id):
+            return identical
+        preparation = self.check(request, images, step=step)
+
+        def store(c: Connection) -> Requirement:
+            lock_requirement(c, request.name)
+            version = same_content(c, request.name, content) or add_requirement(c, request, digests=images.digests)
+            save_preparation(c, version, preparation)
+            return version
+
+        return self.commit(store)
+
+    def prepare_again(
+        self,
+        name_or_id: str,
+        reader: PairReader,
+        *,
+        model: str | None = None,
+        force: bool = False,
+        step: Callable[[], None] = lambda: None,
+    ) -> Requirement:
+        """Give a stored version the prompt features that its own model, as it is now, or `model` lacks.
+
+        Raises `NotFound`; `InvalidRequest` for a version that is not ready, whose images have changed, or whose pairs
+        contradict each other by this model; and as `read`. Calls `step` twice per pair.
+        """
+        requirement, stored = self.commit(lambda c: _read_ready(c, name_or_id))
+        request = RequirementRequest(
+            name=requirement.name,
+            pairs=tuple(pair for pair, _ in stored),
+            direction=requirement.direction,
+            model=model or requirement.model,
+            force=force or requirement.force,
+        )
+        card = find_prompt_card(request.model, self.settings.models_dir)
+        if self.is_prepared(requirement, card.scorer_id):
+            return requirement
+        images, _ = self.read(request, reader)
+        changed = [pair.path for (pair, digest), now in zip(stored, images.digests, strict=True) if digest != now]
+        if changed:
+            raise InvalidRequest(
+                f"these images of requirement {requirement.id} have changed: {', '.join(changed)}",
+                hint=f"restore them, or make a new version with `dpiqa requirements create {requirement.name}`",
+            )
+        preparation = self.check(request, images, step=step)
+        self.commit(lambda c: save_preparation(c, requirement, preparation))
+        return requirement
 
 
-def create(
-    shop: Workshop, wanted: RequirementRequest, reader: PairReader, *, step: Callable[[], None] = lambda: None
-) -> Requirement:
-    """Read and check the pairs and store them as the next version; or return the version that is identical.
-
-    An identical version gets prompt features of the model as it is now, if it has none yet. Raises `InvalidRequest`
-    for pairs that cannot be accepted, and as `Workshop.read`. Calls `step` twice per pair.
-    """
-    wanted.check()
-    images, scorer_id = shop.read(wanted, reader)
-    content = wanted.content_hash(images.digests)
-    known = shop.do(lambda c: same_content(c, wanted.name, content))
-    if known and is_prepared(shop, known, scorer_id):
-        return known
-    made = shop.make(wanted, images, step=step)
-
-    def keep(c: Connection) -> Requirement:
-        lock_requirement(c, wanted.name)
-        kept = same_content(c, wanted.name, content) or add_requirement(c, wanted, digests=images.digests)
-        save_preparation(c, kept, made)
-        return kept
-
-    return shop.do(keep)
-
-
-def prepare_again(
-    shop: Workshop,
-    name_or_id: str,
-    reader: PairReader,
-    *,
-    model: str | None = None,
-    force: bool = False,
-    step: Callable[[], None] = lambda: None,
-) -> Requirement:
-    """Give a stored version the prompt features that a checkpoint lacks: its own model's as it is now, or `model`'s.
-
-    Raises `NotFound`, `InvalidRequest` for a version that is not ready, whose images are not what they were, or whose
-    pairs contradict each other in the eyes of this model; and as `Workshop.read`. Calls `step` twice per pair.
-    """
-    requirement, stored = shop.do(lambda c: _stored(c, name_or_id))
-    wanted = RequirementRequest(
-        name=requirement.name,
-        pairs=tuple(pair for pair, _ in stored),
-        direction=requirement.direction,
-        model=model or requirement.model,
-        force=force or requirement.force,
-    )
-    card = find_prompt_card(wanted.model, shop.settings.models_dir)
-    if not is_prepared(shop, requirement, card.scorer_id):
-        images, _ = shop.read(wanted, reader)
-        _require_unchanged(requirement, stored, images)
-        made = shop.make(wanted, images, step=step)
-        shop.do(lambda c: save_preparation(c, requirement, made))
-    return requirement
-
-
-def _stored(c: Connection, name_or_id: str) -> tuple[Requirement, list[tuple[Pair, str | None]]]:
+def _read_ready(c: Connection, name_or_id: str) -> tuple[Requirement, list[tuple[Pair, str | None]]]:
+    """Return a version and its pairs, each with its image's digest. Raises `InvalidRequest` unless it is ready."""
     requirement = read_requirement(c, name_or_id)
     if requirement.state is not RequirementState.READY:
         raise InvalidRequest(
             f"requirement {requirement.id} is {requirement.state}", hint="name a version that is ready"
         )
     return requirement, read_pairs(c, requirement)
-
-
-def _require_unchanged(requirement: Requirement, stored: Sequence[tuple[Pair, str | None]], images: PairImages) -> None:
-    """Raise `InvalidRequest` unless the images are, byte for byte, those that the version was made of."""
-    changed = [pair.path for (pair, known), now in zip(stored, images.digests, strict=True) if known != now]
-    if changed:
-        raise InvalidRequest(
-            f"of requirement {requirement.id} these images are not what they were: {', '.join(changed)}",
-            hint=f"put them back, or make a new version with `dpiqa requirements create {requirement.name}`",
-        )
-
-
-def is_prepared(shop: Workshop, requirement: Requirement, scorer_id: str) -> bool:
-    """Whether the requirement has prompt features of a checkpoint."""
-    return bool(shop.do(lambda c: read_preparations(c, requirement, scorer_id)))

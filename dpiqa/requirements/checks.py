@@ -12,6 +12,11 @@ from dpiqa.requirements.builder import PromptModel
 from dpiqa.requirements.pair_images import PairImages
 from dpiqa.types import Direction
 
+#: Peak signal-to-noise ratio in dB from which two inputs count as one picture: a root mean squared difference of
+#: 2.6 of 255 levels, which people take for lossless. A compressed, noisy or blurred copy worth rating lies below.
+ALIKE_DB = 40.0
+_SAME_SCORE = 1e-6  # scores in a smaller range differ by rounding only, and have no ranks
+
 
 def check(
     pairs: Sequence[Pair],
@@ -28,32 +33,29 @@ def check(
     """
     refuse_copies(pairs, images.digests)
     scores = np.array([pair.score for pair in pairs])
-    parts = []
-    for place in range(len(pairs)):  # one at a time: what can score an image can prepare a requirement
-        parts.append(model.features(images.pixels[place : place + 1], scores[place : place + 1]))
+    rows = []
+    for index in range(len(pairs)):  # one at a time: what can score an image can prepare a requirement
+        rows.append(model.features(images.pixels[index : index + 1], scores[index : index + 1]))
         step()
-    features = np.concatenate(parts).astype(np.float32, copy=False)
+    features = np.concatenate(rows).astype(np.float32, copy=False)
     stability = leave_one_out(model, images.pixels, scores, features, step=step)
-    found = contradictions(pairs, images.digests, images.pixels, stability)
-    if found and not force:
+    contradictions = find_contradictions(pairs, images.digests, images.pixels, stability)
+    if contradictions and not force:
         raise InvalidRequest(
-            f"the pairs contradict each other: {'; '.join(found)}",
+            f"the pairs contradict each other: {'; '.join(contradictions)}",
             hint="look at these pairs again, or give more of them; --force (HTTP: `force`) accepts them as they are",
         )
-    return Preparation(scorer_id=model.card.scorer_id, features=features, stability=stability, contradictions=found)
-
-
-#: Peak signal-to-noise ratio in dB from which two inputs count as one picture: a root mean squared difference of
-#: 2.6 of 255 levels, which people take for lossless. A compressed, noisy or blurred copy worth rating lies below.
-ALIKE_DB = 40.0
+    return Preparation(
+        scorer_id=model.card.scorer_id, features=features, stability=stability, contradictions=contradictions
+    )
 
 
 def refuse_copies(pairs: Sequence[Pair], digests: Sequence[str]) -> None:
     """Raise `InvalidRequest` for an image that is listed twice with one score.
 
-    It would count twice, and vouch for itself in the leave-one-out figure. `digests`: of the pairs' bytes.
+    It would count twice, and confirm itself in the leave-one-out figure. `digests`: of the pairs' bytes.
     """
-    for first, second in _same(digests):
+    for first, second in _copies(digests):
         if pairs[first].score == pairs[second].score:
             raise InvalidRequest(
                 f"pairs {first + 1} and {second + 1} are the same image with the same score:"
@@ -62,22 +64,36 @@ def refuse_copies(pairs: Sequence[Pair], digests: Sequence[str]) -> None:
             )
 
 
-def contradictions(
+def find_contradictions(
     pairs: Sequence[Pair], digests: Sequence[str], pixels: np.ndarray, stability: Stability
 ) -> tuple[str, ...]:
-    """Say, a sentence each, why the pairs cannot all be right; nothing where they can.
+    """Return why the pairs cannot all be right, a sentence each; empty where they can.
 
     `pixels` (N, H, W, 3) uint8: what the model sees of each pair. Contradictory are the same bytes with two scores,
     inputs that are alike (`ALIKE_DB`) with scores more than a grade apart, and a leave-one-out SRCC that is
     undefined or not above 0.
     """
-    same = set(_same(digests))
-    found = [_twice("the same image", pairs, *places) for places in sorted(same)]
-    found += [_twice("alike to the model", pairs, *places) for places in _alike(pairs, pixels) if places not in same]
+    copies = sorted(set(_copies(digests)))
+    sentences = [_sentence(pairs[first], pairs[second], "the same image") for first, second in copies]
+    for first, second in combinations(range(len(pairs)), 2):
+        far = is_far(pairs[first].score, pairs[second].score)
+        if (first, second) not in copies and far and psnr(pixels[first], pixels[second]) >= ALIKE_DB:
+            sentences.append(_sentence(pairs[first], pairs[second], "alike to the model"))
     if stability.is_contradictory:
         figure = "undefined" if stability.srcc is None else f"{stability.srcc:.2f}"
-        found.append(f"scored by the others, the pairs do not come out in their own order: leave-one-out SRCC {figure}")
-    return tuple(found)
+        sentences.append(
+            f"scored by the others, the pairs do not come out in their own order: leave-one-out SRCC {figure}"
+        )
+    return tuple(sentences)
+
+
+def _copies(digests: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the indexes of pairs whose images are the same bytes."""
+    return ((i, j) for i, j in combinations(range(len(digests)), 2) if digests[i] == digests[j])
+
+
+def _sentence(first: Pair, second: Pair, relation: str) -> str:
+    return f"{first.path} ({first.score:g}) and {second.path} ({second.score:g}) are {relation}"
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:
@@ -86,54 +102,32 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
 
 
-def _same(digests: Sequence[str]) -> Iterator[tuple[int, int]]:
-    return ((i, j) for i, j in combinations(range(len(digests)), 2) if digests[i] == digests[j])
-
-
-def _alike(pairs: Sequence[Pair], pixels: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield places of inputs that are one picture to the model and have far scores."""
-    for i, j in combinations(range(len(pairs)), 2):
-        if is_far(pairs[i].score, pairs[j].score) and psnr(pixels[i], pixels[j]) >= ALIKE_DB:
-            yield i, j
-
-
-def _twice(how: str, pairs: Sequence[Pair], first: int, second: int) -> str:
-    one, other = pairs[first], pairs[second]
-    return f"{one.path} ({one.score:g}) and {other.path} ({other.score:g}) are {how}"
-
-
-_ALL_ALIKE = 1e-6  # scores in a smaller range differ by rounding only, and have no ranks
-
-
 def leave_one_out(
     model: PromptModel, pixels: np.ndarray, scores: np.ndarray, features: np.ndarray, *, step: Callable[[], None]
 ) -> Stability:
-    """`pixels` (N, H, W, 3) uint8, `scores` (N,), `features` (N, D) of these pairs -> their stability.
+    """Compare each pair's score with the one that the prompt features of the other pairs give its image.
 
-    Calls `step` after each image, which may raise to stop. Raises `CheckpointError` where the model gives no number.
+    `pixels` (N, H, W, 3) uint8, `scores` (N,) in [0, 1], `features` (N, D) float32. Calls `step` after each image,
+    which may raise to stop. Raises `CheckpointError` where the model gives no finite score.
     """
-    said = np.empty(len(scores))
-    for left_out in range(len(scores)):
+    predicted = np.empty(len(scores))
+    for index in range(len(scores)):
         others = PreparedRequirement(
             name="leave-one-out",
-            version=left_out + 1,
+            version=index + 1,
             base_scorer_id=model.card.scorer_id,
-            features=np.delete(features, left_out, axis=0),
-            direction=Direction.HIGHER,  # a matter of reading scores; the model does not see it
+            features=np.delete(features, index, axis=0),
+            direction=Direction.HIGHER,  # only says how to read scores; the model does not see it
         )
-        said[left_out] = model.scorer(others).score(pixels[left_out : left_out + 1])[0]
+        predicted[index] = model.scorer(others).score(pixels[index : index + 1])[0]
         step()
-    return stability(said, scores, model.card.name)
-
-
-def stability(said: np.ndarray, given: np.ndarray, model: str) -> Stability:
-    """Compare what the others say with what was given, both (N,). Raises `CheckpointError` unless all are finite."""
-    if not np.isfinite(said).all():
+    if not np.isfinite(predicted).all():
         raise CheckpointError(
-            f"{model} gave no finite score", hint=f"`dpiqa models verify {model}`, or import it again"
+            f"{model.card.name} gave no finite score",
+            hint=f"`dpiqa models verify {model.card.name}`, or import it again",
         )
     return Stability(
-        srcc=srcc(said, given) if np.ptp(said) > _ALL_ALIKE else None,
-        mae=float(np.abs(said - given).mean()),
-        scores=tuple(map(float, said)),
+        srcc=srcc(predicted, scores) if np.ptp(predicted) > _SAME_SCORE else None,
+        mae=float(np.abs(predicted - scores).mean()),
+        scores=tuple(map(float, predicted)),
     )

@@ -1,8 +1,7 @@
-"""From the pairs of a requirement to pixels, by the road of every image: fetch, bounded decoding in another process."""
+"""From the pairs of a requirement to pixels, as for every image: fetch, then bounded decoding in another process."""
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -11,24 +10,24 @@ import numpy as np
 from dpiqa.errors import ImageRejected, InvalidRequest, ObjectGone
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.objects.store import Fetched
-from dpiqa.pipeline.preparer import Decoder, Prepared, Preparer, Reader
+from dpiqa.pipeline.preparer import Decoder, Preparer, Reader
 from dpiqa.requirement import Pair
 from dpiqa.settings import Settings
 from dpiqa.types import ImageRef, Reason
 
-_NAMED = 10  #: unreadable images named in one error
+_MAX_NAMED = 10  #: unreadable images named in one error
 
 
 @dataclass(frozen=True, slots=True)
 class PairImages:
-    """What was read of the pairs, in their order."""
+    """The images of the pairs, in their order."""
 
     pixels: np.ndarray  #: (N, H, W, 3) uint8, as the preprocessing makes them
     digests: tuple[str, ...]  #: sha256 of the bytes, hex
 
 
 class PairReader:
-    """The `get` of an object store for objects and, where allowed, files; remembers what was read. Thread-safe."""
+    """The `get` of an object store for objects and, where allowed, files; keeps the digests. Thread-safe."""
 
     def __init__(self, objects: Reader, files: Reader | None) -> None:
         self._objects, self._files = objects, files
@@ -52,34 +51,22 @@ def read_images(
     Raises `InvalidRequest` naming the images that cannot be read, each with its reason; `Unavailable`, and
     `ConfigurationError` for a bucket that is missing or denied.
     """
-    preparer = Preparer(
-        reader,
-        decoder,
-        fetch_threads=settings.fetch_threads,
-        decode_processes=settings.decode_processes,
-        max_bytes=settings.max_image_bytes,
-    )
-    with closing(preparer):
-        reading = [preparer.submit(pair.ref, preprocessing) for pair in pairs]
-        outcomes = [_outcome(future) for future in reading]
-    unread = [
-        f"{pair.path}: {outcome}" for pair, outcome in zip(pairs, outcomes, strict=True) if isinstance(outcome, str)
-    ]
-    if unread:
-        more = f"; and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
+    pixels: list[np.ndarray] = []
+    unusable: list[str] = []
+    with closing(Preparer.from_settings(reader, decoder, settings)) as preparer:
+        preparing = [preparer.submit(pair.ref, preprocessing) for pair in pairs]
+        for pair, future in zip(pairs, preparing, strict=True):
+            try:
+                pixels.append(future.result().pixels)
+            except ImageRejected as error:
+                reason, detail = error.reason.value, error.message
+                unusable.append(f"{pair.path}: {reason}" + (f", {detail}" if detail != reason else ""))
+            except ObjectGone:
+                unusable.append(f"{pair.path}: there is no such file or object")
+    if unusable:
+        more = f"; and {len(unusable) - _MAX_NAMED} more" if len(unusable) > _MAX_NAMED else ""
         raise InvalidRequest(
-            f"{len(unread)} of {len(pairs)} images cannot be used: {'; '.join(unread[:_NAMED])}{more}",
-            hint="mend or replace them",
+            f"{len(unusable)} of {len(pairs)} images cannot be used: {'; '.join(unusable[:_MAX_NAMED])}{more}",
+            hint="fix or replace them",
         )
-    pixels = [outcome.pixels for outcome in outcomes if isinstance(outcome, Prepared)]
     return PairImages(np.stack(pixels), tuple(reader.digests[pair.ref] for pair in pairs))
-
-
-def _outcome(reading: "Future[Prepared]") -> Prepared | str:
-    """Return the image, or why it cannot be used. Raises what is not the image's fault."""
-    try:
-        return reading.result()
-    except ImageRejected as error:
-        return error.reason.value if error.message == error.reason.value else f"{error.reason}, {error.message}"
-    except ObjectGone:
-        return "there is no such file or object"

@@ -16,7 +16,7 @@ def run(request: Request, models: Sequence[str], *, seeds: bool) -> int:
     from dpiqa.evaluation.paired import pair_scores
     from dpiqa.models.cards import find_card
     from dpiqa.models.choice import parse_choice
-    from dpiqa.pipeline.scorer_loading import check_choice
+    from dpiqa.pipeline.scorers import check_choice
 
     choices = {name: parse_choice(model=name) for name in models}
     for choice in choices.values():

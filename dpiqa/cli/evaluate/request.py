@@ -60,7 +60,7 @@ def scoring(settings: "Settings", scorer: "Scorer") -> "Score":
     from dpiqa.cli.support.progress import counting
     from dpiqa.evaluation.scored_images import score_labelled
     from dpiqa.imaging.limits import Limits
-    from dpiqa.pipeline.scorer_loading import batch_size
+    from dpiqa.pipeline.scorers import batch_size
 
     def score(images: "Sequence[LabelledImage]") -> "ScoredImages":
         with counting(f"scoring with {scorer.card.name}", len(images)) as advance:
@@ -80,13 +80,10 @@ def scored_by(
     request: Request, choices: "Mapping[str, ModelChoice]", images: "Sequence[LabelledImage]"
 ) -> "dict[str, ScoredImages]":
     """Score the images with one model after the other; only one is in memory at a time."""
-    from dpiqa.pipeline.scorer_loading import database_of, load_chosen
+    from dpiqa.pipeline.scorers import load_for_settings
 
     settings = request.settings
-    return {
-        name: scoring(settings, load_chosen(choice, settings, lambda: database_of(settings)))(images)
-        for name, choice in choices.items()
-    }
+    return {name: scoring(settings, load_for_settings(choice, settings))(images) for name, choice in choices.items()}
 
 
 def check_cards(request: Request, cards: "Sequence[ModelCard]") -> None:

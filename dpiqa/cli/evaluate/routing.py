@@ -17,7 +17,7 @@ def run(request: Request, profile_name: str) -> int:
     from dpiqa.evaluation.paired import pair_scores
     from dpiqa.evaluation.routing_trial import card_sections, check_routes, try_routing
     from dpiqa.models.cards import find_card
-    from dpiqa.pipeline.scorer_loading import check_profile
+    from dpiqa.pipeline.scorers import check_profile
     from dpiqa.profiles import load_profile
 
     settings = request.settings

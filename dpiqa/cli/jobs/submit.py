@@ -119,7 +119,7 @@ def _suitable(settings: "Settings") -> "Profile":
 
     A model that is not here may well be where the workers are.
     """
-    from dpiqa.pipeline.scorer_loading import check_choice
+    from dpiqa.pipeline.scorers import check_choice
 
     chosen = context.profile(settings)
     for stage, choice in chosen.choices.items():

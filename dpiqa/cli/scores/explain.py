@@ -57,7 +57,7 @@ def explain(
     with scorers.needing_extras():
         from dpiqa.evaluation.plots import saliency_overlay, write_png
         from dpiqa.evaluation.saliency import saliency
-        from dpiqa.pipeline.scorer_loading import batch_size
+        from dpiqa.pipeline.scorers import batch_size
 
         data = _fetch(settings, target)
         scorer = scorers.load(settings, model, requirement)

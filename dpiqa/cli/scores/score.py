@@ -149,7 +149,7 @@ def _check_options(model: str | None, requirement: str | None, profile: str | No
 def _choose(settings: "Settings", model: str | None, requirement: str | None, options: dict[str, Any]) -> "ModelChoice":
     """Return the choice that the options make; a requirement without --model brings its own."""
     from dpiqa.models.choice import parse_choice
-    from dpiqa.pipeline.scorer_loading import database_of
+    from dpiqa.pipeline.scorers import database_of
     from dpiqa.storage.profiles import choose
 
     if requirement and not model:
@@ -166,7 +166,7 @@ def _run(
     from dpiqa.cli.support.progress import counting
     from dpiqa.models.choice import ModelChoice
     from dpiqa.pipeline.local_run import score_objects
-    from dpiqa.pipeline.scorer_loading import check_choice, check_profile
+    from dpiqa.pipeline.scorers import check_choice, check_profile
 
     profile, choice = (None, by) if isinstance(by, ModelChoice) else (by, None)
     if choice:

@@ -21,12 +21,12 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; DPI
 
 
 def load(settings: "Settings", model: str, requirement: str | None) -> "Scorer":
-    """Return the scorer, in memory. Raises as `load_chosen`, and `InvalidRequest` for what is no requirement's name."""
+    """Return the loaded scorer. Raises as `load_for_settings`, and `InvalidRequest` for an invalid requirement name."""
     from dpiqa.models.choice import parse_choice
-    from dpiqa.pipeline.scorer_loading import database_of, load_chosen
+    from dpiqa.pipeline.scorers import load_for_settings
 
     choice = parse_choice(model=model, requirement=requirement)
-    return load_chosen(choice, settings, lambda: database_of(settings))
+    return load_for_settings(choice, settings)
 
 
 @contextmanager

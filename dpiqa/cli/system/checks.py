@@ -119,7 +119,7 @@ _ENOUGH_BYTES = 2 * 1024**3
 def models(settings: "Settings") -> Finding:
     """Whether the profile's models are here, undamaged."""
     from dpiqa.models.cards import list_cards, verify
-    from dpiqa.pipeline.scorer_loading import check_profile
+    from dpiqa.pipeline.scorers import check_profile
 
     profile = context.profile(settings)
     check_profile(profile, settings)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from dpiqa.errors import CheckpointError
+from dpiqa.errors import CheckpointError, DeviceMemoryError
 from dpiqa.imaging.cubic import require_opencv
 from dpiqa.imaging.preprocessing import ResizeFilter
-from dpiqa.models.base import DeviceMemoryError, ModelCard, Scorer
+from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.brightness import require_shape
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.torch_scorer import DTYPES, image_tensor, load_network, ready_scorer

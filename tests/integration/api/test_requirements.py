@@ -12,7 +12,7 @@ from dpiqa.doorbell import Queue
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.objects.s3 import S3Store
-from dpiqa.requirements.builder import Workshop
+from dpiqa.requirements.builder import RequirementBuilder
 from dpiqa.requirements.pending import prepare_pending
 from dpiqa.settings import load_settings
 from dpiqa.storage.engine import transaction
@@ -43,9 +43,9 @@ def work(client, s3, tmp_path):
         with transaction(engine) as c:
             waiting = unprepared(c)
         with DecodePool(1, Limits()) as decoder:
-            shop = Workshop(engine, decoder, settings, load=lambda name, settings: model)
+            builder = RequirementBuilder(engine, decoder, settings, load=lambda name, settings: model)
             for row_id in waiting:
-                prepare_pending(shop, row_id, S3Store.from_settings(settings), threading.Event())
+                prepare_pending(builder, row_id, S3Store.from_settings(settings), threading.Event())
 
     return work
 

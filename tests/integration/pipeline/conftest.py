@@ -12,23 +12,29 @@ from dpiqa.doorbell import Queue
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.loading import load_scorer
-from dpiqa.pipeline.chunk import Machinery
-from dpiqa.pipeline.device import Device
-from dpiqa.pipeline.loaded_scorers import ModelShelf
-from dpiqa.pipeline.pipeline import Pipeline
-from dpiqa.pipeline.preparer import Preparer
+from dpiqa.pipeline.lister import Lister
+from dpiqa.pipeline.scorers import LoadedScorers
+from dpiqa.pipeline.worker import Worker
 from dpiqa.profiles import load_profile
 from dpiqa.settings import load_settings
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.images import add_images
 from dpiqa.storage.jobs import create_job
-from dpiqa.storage.profiles import read_profile
 from dpiqa.types import JobKind, Stage
 
 
 @pytest.fixture
 def settings():
-    return load_settings(profile="smoke", decode_processes=1, fetch_threads=2, lease_seconds=5, chunk_items=8)
+    return load_settings(
+        profile="smoke",
+        batch_size=4,
+        teacher_batch_size=4,
+        decode_processes=1,
+        fetch_threads=2,
+        max_image_bytes=10**7,
+        lease_seconds=5,
+        chunk_items=8,
+    )
 
 
 @pytest.fixture
@@ -55,15 +61,25 @@ def store(folder):
     return FolderStore(folder)
 
 
+class SharedDecoder:
+    """A decode pool that outlives the workers of one test."""
+
+    def __init__(self, pool):
+        self.submit = pool.submit
+
+    def close(self):
+        pass
+
+
 @pytest.fixture(scope="module")
 def decoder():
     with DecodePool(1, Limits()) as pool:
-        yield pool
+        yield SharedDecoder(pool)
 
 
 @pytest.fixture
 def work(engine, bell, settings, folder, store, decoder):
-    """Give functions that add images, look at the ledger and make pipelines on a folder of objects."""
+    """Give functions that add images, read the database and make workers on a folder of objects."""
     with ExitStack() as stack:
         yield Work(engine, bell, settings, folder, store, decoder, stack)
 
@@ -73,8 +89,6 @@ class Work(SimpleNamespace):
         super().__init__(
             engine=engine, bell=bell, settings=settings, folder=folder, store=store, decoder=decoder, stack=stack
         )
-        self.preparer = Preparer(store, decoder, fetch_threads=2, decode_processes=1, max_bytes=10**7)
-        stack.callback(self.preparer.close)
         self.job = None
 
     def add(self, levels, profile="smoke"):
@@ -91,30 +105,22 @@ class Work(SimpleNamespace):
             self.job = create_job(c, kind=JobKind.WATCH, bucket="bucket", prefix="", profile=profile, queue=Queue.LIVE)
             return add_images(c, self.job, refs)
 
-    def pipeline(self, stage=Stage.STUDENT, *, load=load_scorer, owner="worker", device=None):
-        device = device or self.device()
-
-        def find(profile_id):
-            with transaction(self.engine) as c:
-                return read_profile(c, profile_id)
-
-        pipeline = Pipeline(
-            self.engine,
-            stage=stage,
-            owner=owner,
-            settings=self.settings,
-            machinery=Machinery(
-                self.preparer, device, ModelShelf(stage, load=load, find=find, max_batch=lambda card: 4)
-            ),
+    def worker(self, stage=Stage.STUDENT, *, load=load_scorer):
+        worker = Worker(
+            self.settings,
+            stage,
+            engine=self.engine,
+            store=self.store,
             doorbell=self.bell,
+            decoder=self.decoder,
+            scorers=LoadedScorers(self.settings, stage, self.engine, load=load),
         )
-        self.stack.callback(pipeline.close)
-        return pipeline
+        self.stack.callback(worker.close)
+        return worker
 
-    def device(self, **options):
-        device = Device(**options)
-        self.stack.callback(device.close)
-        return device
+    def list_job(self, job_id, store=None, stopping=None):
+        lister = Lister(self.engine, store or self.store, self.bell, self.settings, stopping or threading.Event())
+        lister.list_job(str(job_id))
 
     def rows(self, query, **values):
         with transaction(self.engine) as c:

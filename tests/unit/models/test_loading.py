@@ -6,9 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dpiqa.errors import CheckpointError, ConfigurationError
+from dpiqa.errors import CheckpointError, ConfigurationError, DeviceMemoryError
 from dpiqa.models import torch_scorer
-from dpiqa.models.base import DeviceMemoryError
 from dpiqa.models.cards import find_card, sha256_of
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer

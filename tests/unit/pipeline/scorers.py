@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from dpiqa.models.base import DeviceMemoryError
+from dpiqa.errors import DeviceMemoryError
 from dpiqa.models.brightness import BRIGHTNESS
 
 SIDE = 4

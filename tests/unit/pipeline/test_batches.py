@@ -2,45 +2,44 @@ import numpy as np
 import pytest
 from unit.pipeline.scorers import BROKEN, NAN, NAN_IN_COMPANY, POISON, OddScorer, image
 
-from dpiqa.errors import ImageRejected
-from dpiqa.models.base import DeviceMemoryError
-from dpiqa.pipeline.batches import DeviceBrokenError, score_images
+from dpiqa.errors import DeviceBrokenError, DeviceMemoryError, ImageRejected
+from dpiqa.pipeline.batches import score_images
 from dpiqa.types import Reason
 
 
 def test_one_call_scores_the_whole_batch_in_order():
     scorer = OddScorer()
-    scores = score_images(scorer, [image(value) for value in (0, 51, 102, 204)])
-    assert scores.answers == pytest.approx([0.0, 0.2, 0.4, 0.8])
+    batch = score_images(scorer, [image(value) for value in (0, 51, 102, 204)])
+    assert batch.scores == pytest.approx([0.0, 0.2, 0.4, 0.8])
     assert scorer.batches == [4]
-    assert scores.fitted == 4
+    assert batch.fitted == 4
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_all_are_scored():
     scorer = OddScorer(fits=3)
-    scores = score_images(scorer, [image(value) for value in range(10)])
-    assert scores.answers == pytest.approx([value / 255 for value in range(10)])
-    assert scores.fitted == 2
+    batch = score_images(scorer, [image(value) for value in range(10)])
+    assert batch.scores == pytest.approx([value / 255 for value in range(10)])
+    assert batch.fitted == 2
 
 
 def test_one_image_that_does_not_fit_is_rejected():
-    [answer] = score_images(OddScorer(fits=0), [image(1)]).answers
-    assert isinstance(answer, ImageRejected)
-    assert answer.reason is Reason.DEVICE_MEMORY
+    [score] = score_images(OddScorer(fits=0), [image(1)]).scores
+    assert isinstance(score, ImageRejected)
+    assert score.reason is Reason.DEVICE_MEMORY
 
 
 def test_a_score_that_is_not_finite_is_tried_alone_then_rejected():
-    answers = score_images(OddScorer(), [image(1), image(NAN), image(NAN_IN_COMPANY)]).answers
-    assert answers[0] == pytest.approx(1 / 255)
-    assert isinstance(answers[1], ImageRejected)
-    assert answers[1].reason is Reason.NON_FINITE_SCORE
-    assert answers[2] == pytest.approx(NAN_IN_COMPANY / 255)
+    scores = score_images(OddScorer(), [image(1), image(NAN), image(NAN_IN_COMPANY)]).scores
+    assert scores[0] == pytest.approx(1 / 255)
+    assert isinstance(scores[1], ImageRejected)
+    assert scores[1].reason is Reason.NON_FINITE_SCORE
+    assert scores[2] == pytest.approx(NAN_IN_COMPANY / 255)
 
 
 def test_an_image_that_fails_leaves_the_others_of_its_batch_scored():
-    answers = score_images(OddScorer(), [image(1), image(POISON), image(2)]).answers
-    assert isinstance(answers[1], ValueError)
-    assert [answers[0], answers[2]] == pytest.approx([1 / 255, 2 / 255])
+    scores = score_images(OddScorer(), [image(1), image(POISON), image(2)]).scores
+    assert isinstance(scores[1], ValueError)
+    assert [scores[0], scores[2]] == pytest.approx([1 / 255, 2 / 255])
 
 
 def test_a_lost_device_ends_the_batch():
@@ -53,8 +52,8 @@ def test_out_of_memory_is_no_lost_device_even_if_cuda_says_it():
         def score(self, pixels):
             raise DeviceMemoryError("CUDA error: out of memory")
 
-    [answer] = score_images(Full(), [image(1)]).answers
-    assert isinstance(answer, ImageRejected)
+    [score] = score_images(Full(), [image(1)]).scores
+    assert isinstance(score, ImageRejected)
 
 
 def test_scores_of_the_wrong_shape_are_refused():
@@ -62,5 +61,5 @@ def test_scores_of_the_wrong_shape_are_refused():
         def score(self, pixels):
             return np.zeros(len(pixels) + 1)
 
-    [answer] = score_images(Short(), [image(1)]).answers
-    assert isinstance(answer, ValueError)
+    [score] = score_images(Short(), [image(1)]).scores
+    assert isinstance(score, ValueError)

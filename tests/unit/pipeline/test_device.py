@@ -5,7 +5,8 @@ from concurrent.futures import CancelledError, wait
 import pytest
 from unit.pipeline.scorers import BROKEN, HANG, POISON, OddScorer, image
 
-from dpiqa.pipeline.device import Device, Model
+from dpiqa.pipeline.device import Device
+from dpiqa.pipeline.scorers import LoadedScorer
 
 
 @pytest.fixture
@@ -22,10 +23,10 @@ def device(exits):
 
 def test_images_of_several_chunks_share_a_batch(device):
     scorer = OddScorer()
-    model = Model(scorer, max_batch=8)
+    loaded = LoadedScorer(scorer, max_batch=8)
     futures = []
     threads = [
-        threading.Thread(target=lambda: futures.extend(device.submit(model, image(value)) for value in (51, 102)))
+        threading.Thread(target=lambda: futures.extend(device.submit(loaded, image(value)) for value in (51, 102)))
         for _ in range(4)
     ]
     for thread in threads:
@@ -39,52 +40,52 @@ def test_images_of_several_chunks_share_a_batch(device):
 
 def test_scorers_never_share_a_batch(device):
     first, second = OddScorer(), OddScorer()
-    models = Model(first, max_batch=8), Model(second, max_batch=8)
-    futures = [device.submit(models[value % 2], image(value)) for value in range(10)]
+    both = LoadedScorer(first, max_batch=8), LoadedScorer(second, max_batch=8)
+    futures = [device.submit(both[value % 2], image(value)) for value in range(10)]
     assert [future.result(5) for future in futures] == pytest.approx([value / 255 for value in range(10)])
     assert sum(first.batches) == sum(second.batches) == 5
 
 
 def test_an_image_does_not_wait_for_a_full_batch(device):
     started = time.monotonic()
-    assert device.submit(Model(OddScorer(), max_batch=1000), image(51)).result(5) == pytest.approx(0.2)
+    assert device.submit(LoadedScorer(OddScorer(), max_batch=1000), image(51)).result(5) == pytest.approx(0.2)
     assert time.monotonic() - started < 2
 
 
 def test_the_batch_size_that_fits_is_remembered(device):
     scorer = OddScorer(fits=2)
-    model = Model(scorer, max_batch=8)
-    wait([device.submit(model, image(value)) for value in range(8)], timeout=5)
-    assert model.max_batch == 2
+    loaded = LoadedScorer(scorer, max_batch=8)
+    wait([device.submit(loaded, image(value)) for value in range(8)], timeout=5)
+    assert loaded.max_batch == 2
     del scorer.batches[:]
-    wait([device.submit(model, image(value)) for value in range(8)], timeout=5)
+    wait([device.submit(loaded, image(value)) for value in range(8)], timeout=5)
     assert max(scorer.batches) <= 2
 
 
 def test_an_error_reaches_only_its_image(device):
-    model = Model(OddScorer(), max_batch=3)
-    good, bad, other = (device.submit(model, image(value)) for value in (51, POISON, 102))
+    loaded = LoadedScorer(OddScorer(), max_batch=3)
+    good, bad, other = (device.submit(loaded, image(value)) for value in (51, POISON, 102))
     assert (good.result(5), other.result(5)) == pytest.approx((0.2, 0.4))
     with pytest.raises(ValueError, match="poison"):
         bad.result(5)
 
 
 def test_a_lost_device_ends_the_process(device, exits):
-    future = device.submit(Model(OddScorer(), max_batch=1), image(BROKEN))
+    future = device.submit(LoadedScorer(OddScorer(), max_batch=1), image(BROKEN))
     assert future.exception(5) is not None
     assert exits == [70]
 
 
 def test_a_batch_that_takes_too_long_ends_the_process(device, exits):
-    device.submit(Model(OddScorer(), max_batch=1), image(HANG)).result(5)
+    device.submit(LoadedScorer(OddScorer(), max_batch=1), image(HANG)).result(5)
     assert exits == [71]
 
 
 def test_closing_cancels_what_still_waits():
     release = threading.Event()
     device = Device(max_wait=0, exit_process=lambda code: None)
-    model = Model(OddScorer(release=release), max_batch=1)
-    first, second = device.submit(model, image(51)), device.submit(model, image(51))
+    loaded = LoadedScorer(OddScorer(release=release), max_batch=1)
+    first, second = device.submit(loaded, image(51)), device.submit(loaded, image(51))
     while not first.running():
         time.sleep(0.01)
     closing = threading.Thread(target=device.close)

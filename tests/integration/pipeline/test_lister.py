@@ -2,11 +2,10 @@ import threading
 import uuid
 
 import pytest
+from support import folder_store
 
 from dpiqa.doorbell import Queue
 from dpiqa.errors import ConfigurationError, StoreUnavailable
-from dpiqa.objects import folder as folder_module
-from dpiqa.pipeline.lister import expand
 from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import create_job
@@ -16,7 +15,7 @@ from dpiqa.types import JobKind
 @pytest.fixture
 def submit(work, monkeypatch):
     """Give a function that submits 25 objects, listed in pages of ten."""
-    monkeypatch.setattr(folder_module, "_PAGE", 10)
+    monkeypatch.setattr(folder_store, "_PAGE", 10)
     for number in range(25):
         (work.folder / f"{number:02}").write_bytes(b"x")
 
@@ -29,17 +28,12 @@ def submit(work, monkeypatch):
     return submit
 
 
-def list_it(work, job, store=None, stopping=None):
-    job_id = job if isinstance(job, str) else str(job.id)
-    expand(work.engine, store or work.store, work.bell, job_id, work.settings, stopping or threading.Event())
-
-
 def state(work):
     return work.rows("SELECT state, cursor FROM jobs")[0]
 
 
 def test_a_prefix_becomes_items_and_is_rung_in_chunks(work, submit):
-    list_it(work, submit())
+    work.list_job(submit().id)
     assert state(work) == ("running", "24")
     items = [row.id for row in work.rows("SELECT id FROM items ORDER BY id")]
     assert len(items) == 25
@@ -49,7 +43,7 @@ def test_a_prefix_becomes_items_and_is_rung_in_chunks(work, submit):
 
 def test_only_the_window_is_rung(work, submit):
     work.settings = work.settings.model_copy(update={"window_items": 12})
-    list_it(work, submit())
+    work.list_job(submit().id)
     assert len(work.bell.rung(Queue.BULK)) == 12
     assert work.rows("SELECT count(*) FROM items") == [(25,)]
 
@@ -71,9 +65,9 @@ def test_a_killed_listing_goes_on_after_its_last_page(work, submit):
     work.settings = work.settings.model_copy(update={"lease_seconds": 0.3})
     job = submit()
     with pytest.raises(SystemExit):
-        list_it(work, job, Dying(work.store, 2, SystemExit()))
+        work.list_job(job.id, Dying(work.store, 2, SystemExit()))
     assert state(work) == ("listing", "19")
-    list_it(work, job)  # the dead lister's lease still runs
+    work.list_job(job.id)  # the dead lister's lease still runs
     assert state(work) == ("listing", "19")
     work.rows("SELECT pg_sleep(0.4)")
     seen = []
@@ -81,7 +75,7 @@ def test_a_killed_listing_goes_on_after_its_last_page(work, submit):
     work.store.list = lambda bucket, prefix, start_after=None: (
         seen.append(start_after) or real(bucket, prefix, start_after)
     )
-    list_it(work, job)
+    work.list_job(job.id)
     assert state(work) == ("running", "24")
     assert seen == ["19"]
     assert work.rows("SELECT count(*), count(DISTINCT image_id) FROM items") == [(25, 25)]
@@ -89,12 +83,12 @@ def test_a_killed_listing_goes_on_after_its_last_page(work, submit):
 
 def test_an_absent_store_leaves_the_job_to_be_listed_later(work, submit):
     job = submit()
-    list_it(work, job, Dying(work.store, 1, StoreUnavailable("S3 does not answer")))
+    work.list_job(job.id, Dying(work.store, 1, StoreUnavailable("S3 does not answer")))
     assert state(work) == ("listing", "09")
 
 
 def test_a_bucket_that_cannot_be_listed_fails_the_job(work, submit):
-    list_it(work, submit(), Dying(work.store, 0, ConfigurationError("there is no bucket b", hint="check its name")))
+    work.list_job(submit().id, Dying(work.store, 0, ConfigurationError("there is no bucket b", hint="check its name")))
     assert work.rows("SELECT state, error FROM jobs") == [("failed", "there is no bucket b (check its name)")]
 
 
@@ -102,14 +96,14 @@ def test_listing_stops_between_pages_when_the_worker_does(work, submit):
     stopping = threading.Event()
     job = submit()
     stopping.set()
-    list_it(work, job, stopping=stopping)
+    work.list_job(job.id, stopping=stopping)
     assert state(work) == ("listing", None)
 
 
 def test_a_job_that_is_listed_or_unknown_is_left_alone(work, submit):
     job = submit()
-    list_it(work, job)
+    work.list_job(job.id)
     del work.bell.rings[:]
-    list_it(work, job)
-    list_it(work, str(uuid.uuid4()))
+    work.list_job(job.id)
+    work.list_job(uuid.uuid4())
     assert work.bell.rings == []

@@ -1,14 +1,11 @@
 """Jobs of named keys: each key becomes an item, and says why where it cannot be scored."""
 
-import threading
-
 import pytest
 from support.photos import png
 
 from dpiqa.doorbell import Queue
 from dpiqa.errors import StoreUnavailable
 from dpiqa.pipeline import lister
-from dpiqa.pipeline.lister import expand
 from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import create_job, read_keys, unlisted_jobs
@@ -35,10 +32,6 @@ def submit(work, keys):
     return job
 
 
-def list_it(work, job, store=None):
-    expand(work.engine, store or work.store, work.bell, str(job.id), work.settings, threading.Event())
-
-
 def states(work):
     rows = work.rows("SELECT key, state, reason FROM items JOIN images ON images.id = image_id ORDER BY key")
     return {row.key: (row.state, row.reason) for row in rows}
@@ -48,8 +41,8 @@ def test_named_keys_are_scored_and_missing_ones_say_so(work):
     for name in ("a.png", "b.png", "not-named.png"):
         (work.folder / name).write_bytes(png(0.9))
     (work.folder / "bad.png").write_bytes(b"no image")
-    list_it(work, submit(work, ["b.png", "gone.png", "a.png", "bad.png", "a.png"]))
-    work.pipeline().run_chunk(work.bell.rung(Queue.BULK))
+    work.list_job(submit(work, ["b.png", "gone.png", "a.png", "bad.png", "a.png"]).id)
+    work.worker().score(work.bell.rung(Queue.BULK))
     assert states(work) == {
         "a.png": ("scored", None),
         "b.png": ("scored", None),
@@ -78,12 +71,12 @@ def test_a_listing_that_was_cut_off_goes_on_after_its_last_page(work, monkeypatc
     for name in names:
         (work.folder / name).write_bytes(png(0.2))
     job = submit(work, names)
-    list_it(work, job, Failing(work.store, 6))
+    work.list_job(job.id, Failing(work.store, 6))
     assert work.rows("SELECT state, cursor FROM jobs") == [("listing", "4")]
     assert len(states(work)) == 4
     work.rows("UPDATE jobs SET listing_lease_until = clock_timestamp() - interval '1 s' RETURNING id")
     again = Failing(work.store, 6)
-    list_it(work, job, again)
+    work.list_job(job.id, again)
     assert again.left == 0  # the first page was not looked up twice
     assert work.rows("SELECT state FROM jobs") == [("running",)]
     assert len(states(work)) == 10

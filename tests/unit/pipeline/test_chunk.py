@@ -3,7 +3,7 @@ import uuid
 import pytest
 
 from dpiqa.errors import CheckpointError, ImageRejected, ObjectChanged, ObjectGone, StoreUnavailable, Unavailable
-from dpiqa.pipeline.failures import delay, verdict
+from dpiqa.pipeline.chunk import outcome_of_error
 from dpiqa.storage.outcomes import Changed, Claim, Failed, Gone, Postponed, Rejected
 from dpiqa.types import ImageRef, Reason, Stage
 
@@ -24,14 +24,14 @@ CLAIM = Claim(
 
 def test_what_is_wrong_with_the_image_ends_it():
     error = ImageRejected(Reason.TRUNCATED, "it ends too early")
-    assert verdict(CLAIM, error) == Rejected(CLAIM, Reason.TRUNCATED, "it ends too early")
-    assert verdict(CLAIM, ObjectGone("gone")) == Gone(CLAIM)
-    assert verdict(CLAIM, ObjectChanged("overwritten", current=REF)) == Changed(CLAIM, REF)
+    assert outcome_of_error(CLAIM, error) == Rejected(CLAIM, Reason.TRUNCATED, "it ends too early")
+    assert outcome_of_error(CLAIM, ObjectGone("gone")) == Gone(CLAIM)
+    assert outcome_of_error(CLAIM, ObjectChanged("overwritten", current=REF)) == Changed(CLAIM, REF)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("S3 is away"), Unavailable("no process can be started")])
 def test_what_is_wrong_with_the_world_waits(error):
-    outcome = verdict(CLAIM, error)
+    outcome = outcome_of_error(CLAIM, error)
     assert isinstance(outcome, Postponed)
     assert outcome.detail == str(error)
     assert outcome.delay_seconds > 0
@@ -41,14 +41,7 @@ def test_what_is_wrong_with_the_world_waits(error):
     "error", [ValueError("first\nsecond"), MemoryError(), CheckpointError("damaged"), SystemExit()]
 )
 def test_anything_else_is_tried_again_a_few_times(error):
-    outcome = verdict(CLAIM, error)
+    outcome = outcome_of_error(CLAIM, error)
     assert isinstance(outcome, Failed)
     assert outcome.detail.startswith(type(error).__name__)
     assert "\n" not in outcome.detail
-
-
-def test_delays_grow_are_bounded_and_differ():
-    for attempt in range(1, 200):
-        whole = min(300, 2 * 2 ** (attempt - 1))
-        assert whole / 2 <= delay(attempt) <= whole
-    assert len({delay(5) for _ in range(20)}) > 1

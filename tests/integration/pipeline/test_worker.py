@@ -14,12 +14,12 @@ STATES = "SELECT id, state, stage, reason, detail FROM items ORDER BY id"
 
 def test_a_chunk_goes_from_items_to_results_and_rings_the_teacher(work):
     ids = work.add([0.1, 0.2, 0.45, 0.9])
-    assert work.pipeline().run_chunk(ids) == 4
+    assert work.worker().score(ids) == 4
     rows = work.rows("SELECT key, score, status, route FROM results ORDER BY key")
     assert [row.score for row in rows] == pytest.approx([0.1, 0.2, 0.45, 0.9], abs=0.003)
     assert [row.status for row in rows] == ["final", "final", "provisional", "final"]
     assert work.bell.rung(Queue.TEACHER) == [ids[2]]
-    assert work.pipeline(Stage.TEACHER).run_chunk([ids[2]]) == 1
+    assert work.worker(Stage.TEACHER).score([ids[2]]) == 1
     assert work.rows("SELECT DISTINCT state FROM items") == [("scored",)]
     assert work.rows(
         "SELECT status, stage FROM results WHERE image_id = (SELECT image_id FROM items WHERE id = :i)", i=ids[2]
@@ -29,7 +29,7 @@ def test_a_chunk_goes_from_items_to_results_and_rings_the_teacher(work):
 def test_a_broken_doorbell_loses_nothing(work):
     ids = work.add([0.5])
     work.bell.broken = True
-    work.pipeline().run_chunk(ids)
+    work.worker().score(ids)
     assert work.rows("SELECT state, stage FROM items") == [("queued", "teacher")]
 
 
@@ -41,13 +41,13 @@ def test_a_score_that_is_stored_already_is_not_computed_again(work):
             calls.append(len(pixels))
             return super().score(pixels)
 
-    pipeline = work.pipeline(load=lambda name: Counting(BRIGHTNESS))
-    pipeline.run_chunk(work.add([0.1, 0.2, 0.3]))
+    worker = work.worker(load=lambda name: Counting(BRIGHTNESS))
+    worker.score(work.add([0.1, 0.2, 0.3]))
     assert sum(calls) == 1 + 3  # the blank image of the warm-up
     first, *others = work.submit(Profile(name="other", version=1, student="brightness"))
-    pipeline.run_chunk([first])  # makes the profile known
+    worker.score([first])  # makes the profile known
     del calls[:]
-    pipeline.run_chunk(others)
+    worker.score(others)
     assert calls == []
     assert work.rows("SELECT count(*) FROM results WHERE profile = 'other@1'") == [(3,)]
 
@@ -60,7 +60,7 @@ def test_a_model_that_cannot_be_loaded_harms_only_its_own_items(work):
 
     broken = work.add([0.1], profile=Profile(name="broken", version=1, student="broken"))
     good = work.submit("smoke")
-    work.pipeline(load=load).run_chunk(broken + good)
+    work.worker(load=load).score(broken + good)
     first, second = work.rows(STATES)
     assert (first.state, first.detail) == ("queued", "CheckpointError: the weights are damaged (restore them)")
     assert second.state == "scored"
@@ -70,11 +70,11 @@ def test_a_model_that_cannot_be_loaded_harms_only_its_own_items(work):
 def test_an_unreachable_store_postpones_without_counting_an_error(work):
     ids = work.add([0.1, 0.2])
 
-    def away(ref, max_bytes):
+    def unavailable(ref, max_bytes):
         raise StoreUnavailable("S3 does not answer")
 
-    work.store.get = away
-    work.pipeline().run_chunk(ids)
+    work.store.get = unavailable
+    work.worker().score(ids)
     rows = work.rows("SELECT state, errors, detail, not_before > clock_timestamp() AS later FROM items")
     assert rows == [("queued", 0, "S3 does not answer", True)] * 2
 
@@ -86,11 +86,11 @@ def test_an_image_that_always_fails_is_given_up_after_its_tries(work):
                 return super().score(pixels)
             raise ValueError("this model has a bug")
 
-    pipeline = work.pipeline(load=lambda name: Broken(BRIGHTNESS))
+    worker = work.worker(load=lambda name: Broken(BRIGHTNESS))
     [item] = work.add([0.1])
     for _ in range(5):
         work.rows("UPDATE items SET not_before = clock_timestamp() RETURNING id")
-        assert pipeline.run_chunk([item]) == 1
+        assert worker.score([item]) == 1
     assert work.rows(STATES) == [(item, "dead", "student", "repeated_errors", "ValueError: this model has a bug")]
 
 
@@ -105,7 +105,7 @@ def test_a_fence_that_moved_on_refuses_the_record(work):
                 reached.append(len(pixels))
             return super().score(pixels)
 
-    work.pipeline(load=lambda name: Meddled(BRIGHTNESS)).run_chunk(ids)
+    work.worker(load=lambda name: Meddled(BRIGHTNESS)).score(ids)
     assert reached
     assert [row.state for row in work.rows(STATES)] == ["leased", "scored"]
     assert work.rows("SELECT count(*) FROM scores") == [(1,)]
@@ -120,34 +120,34 @@ def test_long_work_keeps_its_lease(work):
             work.rows("SELECT pg_sleep(:seconds)", seconds=2 if pixels.any() else 0)
             return super().score(pixels)
 
-    pipeline = work.pipeline(load=lambda name: Slow(BRIGHTNESS))
-    thread = work.in_thread(pipeline.run_chunk, ids)
-    other = work.pipeline(owner="other")
+    worker = work.worker(load=lambda name: Slow(BRIGHTNESS))
+    thread = work.in_thread(worker.score, ids)
+    other = work.worker()
     while thread.is_alive():
-        assert other.run_chunk(ids) == 0 or not work.rows("SELECT 1 FROM items WHERE state = 'leased'")
+        assert other.score(ids) == 0 or not work.rows("SELECT 1 FROM items WHERE state = 'leased'")
         thread.join(0.2)
     assert work.rows("SELECT state, attempt, crashes FROM items") == [("scored", 1, 0)]
 
 
 def test_stopping_gives_back_what_is_not_on_the_device(work):
     ids = work.add([0.1, 0.2])
-    pipeline = work.pipeline()
+    worker = work.worker()
     real = work.store.get
 
     def get(ref, max_bytes):
-        pipeline.stop()
+        worker.stop()
         return real(ref, max_bytes)
 
     work.store.get = get
-    assert pipeline.run_chunk(ids) == 2
+    assert worker.score(ids) == 2
     assert work.rows("SELECT DISTINCT state, owner IS NULL OR true, crashes FROM items") == [("queued", True, 0)]
-    assert pipeline.run_chunk(ids) == 0
+    assert worker.score(ids) == 0
 
 
 def test_without_a_database_a_chunk_returns_and_the_ledger_knows(work):
     ids = work.add([0.1])
-    pipeline = work.pipeline()
-    pipeline._engine = sqlalchemy.create_engine("postgresql+psycopg://nobody:x@127.0.0.1:1/none")
-    assert pipeline.run_chunk(ids) == 0
+    worker = work.worker()
+    worker.engine = sqlalchemy.create_engine("postgresql+psycopg://nobody:x@127.0.0.1:1/none")
+    assert worker.score(ids) == 0
     assert work.rows("SELECT state FROM items") == [("queued",)]
     assert isinstance(work.bell, Bell)

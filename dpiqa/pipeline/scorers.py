@@ -1,0 +1,187 @@
+"""Scorers as a process uses them: loaded by its settings, warmed up, and kept by model choice."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from sqlalchemy import Connection, Engine
+
+from dpiqa.errors import ConfigurationError
+from dpiqa.models.base import ModelCard, Scorer
+from dpiqa.models.cards import find_card
+from dpiqa.models.choice import ModelChoice, chosen_card, require_role
+from dpiqa.models.loading import load_scorer
+from dpiqa.profiles import Profile
+from dpiqa.settings import Settings
+from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.profiles import read_profile
+from dpiqa.storage.requirements import find
+from dpiqa.types import ModelKind, Stage
+
+log = structlog.get_logger()
+
+#: A batch may take this many times longer than the warm-up suggests before the device counts as hung.
+HANG_FACTOR = 10
+#: Opens a transaction; called only when a requirement must be read.
+Transact = Callable[[], AbstractContextManager[Connection]]
+
+
+@dataclass(eq=False, slots=True)
+class LoadedScorer:
+    """A scorer in memory, with the batch size that fits."""
+
+    scorer: Scorer
+    max_batch: int  #: images; becomes smaller when the device runs out of memory
+    batch_seconds: float = 0.0  #: time limit of a batch on a slow device, where the device's own limit is less
+
+    @property
+    def scorer_id(self) -> str:
+        """Identity of the scorer."""
+        return self.scorer.card.scorer_id
+
+
+class LoadedScorers:
+    """Scorers of one stage, loaded when a profile first needs them; profiles share them. Thread-safe.
+
+    `load` replaces `load_for_settings`, for tests.
+    """
+
+    def __init__(
+        self, settings: Settings, stage: Stage, engine: Engine, *, load: Callable[[ModelChoice], Scorer] | None = None
+    ) -> None:
+        self._settings, self._stage, self._engine = settings, stage, engine
+        self._load = load or self._load_for_stage
+        self._profiles: dict[str, Profile] = {}
+        self._scorers: dict[ModelChoice, LoadedScorer] = {}
+        self._lock = threading.Lock()
+        self.default_scorer_id = ""  #: of the default profile, once loaded
+
+    def load_default(self, profile: Profile) -> None:
+        """Load the scorer that most work will need, so that a worker that reports ready is. Raises as `scorer_of`."""
+        if self._stage in profile.choices:
+            self.default_scorer_id = self.scorer_of(profile).scorer_id
+        else:
+            log.info("no_default_model", profile=profile.id, stage=self._stage)
+
+    def profile(self, profile_id: str) -> Profile:
+        """Return a profile of the database. Raises `DatabaseUnavailable`, `NotFound`."""
+        profile = self._profiles.get(profile_id)
+        if profile is None:
+            with transaction(self._engine) as c:
+                profile = self._profiles[profile_id] = read_profile(c, profile_id)
+        return profile
+
+    def scorer(self, profile_id: str) -> LoadedScorer:
+        """Return the profile's scorer of this stage; loads it if needed. Raises as `profile` and `scorer_of`."""
+        return self.scorer_of(self.profile(profile_id))
+
+    def scorer_of(self, profile: Profile) -> LoadedScorer:
+        """Return the profile's scorer of this stage; loads it if needed.
+
+        Raises what `load_for_settings` raises, and `ConfigurationError` for a profile without a model of this stage.
+        """
+        choice = profile.choices.get(self._stage)
+        if choice is None:
+            raise ConfigurationError(f"profile {profile.id} has no {self._stage}", hint="give the job another profile")
+        with self._lock:  # loading takes seconds: once is enough
+            if choice not in self._scorers:
+                scorer = self._load(choice)
+                self._scorers[choice] = _warm_up(scorer, batch_size(scorer.card, self._settings))
+            return self._scorers[choice]
+
+    def card(self, profile_id: str) -> ModelCard | None:
+        """Return the card of the profile's model of this stage; None while it is not loaded."""
+        choice = self.profile(profile_id).choices.get(self._stage)
+        loaded = self._scorers.get(choice) if choice else None
+        return loaded.scorer.card if loaded else None
+
+    def scorer_ids(self) -> dict[str, str]:
+        """Return the ids of the loaded scorers by profile id."""
+        choices = {profile.id: profile.choices.get(self._stage) for profile in list(self._profiles.values())}
+        loaded = {profile_id: self._scorers.get(choice) for profile_id, choice in choices.items() if choice}
+        return {profile_id: scorer.scorer_id for profile_id, scorer in loaded.items() if scorer}
+
+    def _load_for_stage(self, choice: ModelChoice) -> Scorer:
+        return load_for_settings(choice, self._settings, lambda: transaction(self._engine), stage=self._stage)
+
+
+def _warm_up(scorer: Scorer, max_batch: int) -> LoadedScorer:
+    """Score one blank image: the first call of a model is slow, and one that cannot run should fail at once.
+
+    Its time tells what a batch may take here: a large teacher needs minutes on a CPU without being hung.
+    """
+    preprocessing = scorer.card.preprocessing
+    started = time.monotonic()
+    scorer.score(np.zeros((1, preprocessing.height, preprocessing.width, 3), dtype=np.uint8))
+    seconds = time.monotonic() - started
+    log.info("model_ready", scorer=scorer.card.scorer_id, first_image_seconds=round(seconds, 3))
+    return LoadedScorer(scorer, max_batch, batch_seconds=HANG_FACTOR * max_batch * seconds)
+
+
+def load_for_settings(
+    choice: ModelChoice, settings: Settings, transact: Transact | None = None, *, stage: Stage | None = None
+) -> Scorer:
+    """Load a scorer onto the settings' device.
+
+    `transact` opens the transaction that reads a requirement; by default one on the settings' database. `stage`: also
+    check that the model may serve a profile there. Raises what `load_scorer` and opening a transaction raise, and
+    `NotFound` or `ConfigurationError` for a requirement that does not exist or is not ready.
+    """
+    check_choice(choice, settings, stage)
+    requirement = None
+    if choice.requirement is not None:
+        card = chosen_card(find_card(choice.model, settings.models_dir), choice)
+        with transact() if transact is not None else database_of(settings) as connection:
+            requirement = find(connection, choice.requirement, scorer_id=card.scorer_id)
+    return load_scorer(
+        choice,
+        device=settings.device,
+        models_dir=settings.models_dir,
+        threads=settings.threads,
+        requirement=requirement,
+    )
+
+
+@contextmanager
+def database_of(settings: Settings) -> Iterator[Connection]:
+    """Yield one transaction on the settings' database, for a process without a connection pool.
+
+    Raises `ConfigurationError` where none is configured, `DatabaseUnavailable`.
+    """
+    if not settings.database_url:
+        raise ConfigurationError(
+            "requirements are kept in the database, and none is configured",
+            hint="set DPIQA_DATABASE_URL, or start one with `dpiqa local up`",
+        )
+    engine = make_engine(settings.require_database_url(), pool_size=1, application_name="dpiqa-score")
+    try:
+        with transaction(engine) as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def batch_size(card: ModelCard, settings: Settings) -> int:
+    """Return the number of images per batch: few for large networks, whichever stage they serve."""
+    large = card.kind in {ModelKind.TEACHER, ModelKind.PROMPTIQA}
+    return settings.teacher_batch_size if large else settings.batch_size
+
+
+def check_choice(choice: ModelChoice, settings: Settings, stage: Stage | None = None) -> None:
+    """Raise `NotFound` or `ConfigurationError` for a model that is not installed or cannot run as chosen.
+
+    `stage`: also for one that cannot serve there. Weights are not read, and a requirement is not looked up.
+    """
+    card = chosen_card(find_card(choice.model, settings.models_dir), choice)
+    if stage is not None:
+        require_role(card, stage)
+
+
+def check_profile(profile: Profile, settings: Settings) -> None:
+    """Call `check_choice` for every model of the profile."""
+    for stage, choice in profile.choices.items():
+        check_choice(choice, settings, stage)
