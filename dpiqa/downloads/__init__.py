@@ -1,6 +1,5 @@
-"""Large files over HTTP: resumed, bounded in time, never half. Free of torch, and of what the files are for."""
+"""Downloads of large files over HTTP: resumed, bounded in time, complete or absent. Independent of models."""
 
-from dpiqa.downloads.fetch import fetch
-from dpiqa.downloads.patience import Patience
+from dpiqa.downloads.fetch import Timeouts, fetch
 
-__all__ = ["Patience", "fetch"]
+__all__ = ["Timeouts", "fetch"]

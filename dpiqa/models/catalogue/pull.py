@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpiqa.downloads import Patience, fetch
+from dpiqa.downloads import Timeouts, fetch
 from dpiqa.downloads.fetch import Progress
 from dpiqa.errors import CheckpointError, InvalidRequest, NotFound
 from dpiqa.models.base import ModelCard
@@ -34,7 +34,7 @@ class Pull:
     name: str  #: of the model that is made
     text_embeddings: Path | None = None
     importing: bool = True  #: False: only download
-    patience: Patience = field(default_factory=Patience)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     watch: Watch = lambda _: nullcontext(lambda _done, _total: None)
     say: Callable[[str], None] = lambda _: None
 
@@ -87,7 +87,7 @@ def _obtain(request: Pull, place: Place, target: Path) -> str:
     else:
         headers = _hub_headers() if place.is_hub else {}
         with request.watch(place.name) as progress:
-            fetch(place.url, target, headers=headers, patience=request.patience, progress=progress)
+            fetch(place.url, target, headers=headers, timeouts=request.timeouts, progress=progress)
     try:
         sha256 = sha256_of(target)
         check_known(name, sha256, record, request.models_dir)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save
 from support.onnx_files import green_mean
-from support.shelves import Shelf, serving
+from support.scripted_server import Script, serving
 
 from dpiqa.models.catalogue import find_entry
 from dpiqa.models.catalogue.parts import part_folder
@@ -25,12 +25,12 @@ TERMS = "--accept-license"
 
 
 @pytest.fixture
-def shelf(monkeypatch):
+def server(monkeypatch):
     """Google Drive and the hub in one."""
-    with serving(Shelf(CONTENT)) as shelf:
-        monkeypatch.setenv("DPIQA_DRIVE_URL", shelf.url)
-        monkeypatch.setenv("DPIQA_HUB_URL", shelf.url)
-        yield shelf
+    with serving(Script(CONTENT)) as server:
+        monkeypatch.setenv("DPIQA_DRIVE_URL", server.url)
+        monkeypatch.setenv("DPIQA_HUB_URL", server.url)
+        yield server
 
 
 @pytest.fixture
@@ -40,16 +40,16 @@ def models_dir(tmp_path, monkeypatch):
     return tmp_path / "models"
 
 
-def part_files(shelf):
-    """Put the files of a part on the shelf."""
+def part_files(server):
+    """Put the files of a part on the server."""
     prefix = "/openai/clip-vit-large-patch14/resolve/main/"
-    shelf.files = {prefix + name: name.encode() for name in find_entry(PART).files}
-    shelf.files[prefix + "model.safetensors"] = save({"text": torch.arange(6.0)})
+    server.files = {prefix + name: name.encode() for name in find_entry(PART).files}
+    server.files[prefix + "model.safetensors"] = save({"text": torch.arange(6.0)})
     return prefix
 
 
-def test_a_model_is_fetched_imported_and_scores(run, shelf, models_dir):
-    shelf.plan = ["cut"]
+def test_a_model_is_fetched_imported_and_scores(run, server, models_dir):
+    server.plan = ["cut"]
     shown = run("models", "pull", MODEL, TERMS, "--json")
     assert shown.exit_code == 0, shown.output
     card = json.loads(shown.stdout)
@@ -57,37 +57,37 @@ def test_a_model_is_fetched_imported_and_scores(run, shelf, models_dir):
     assert "KonIQ-10k, split unknown" in card["trained_on"]
     assert "CC BY-NC-SA" in card["licence"]
     assert "arXiv:2405.19996" in card["paper"]
-    assert shelf.asked[0][0].startswith("/download?id=1PNznQU-vuS2ThA6tWT-fy3DmzPIuJRTN&")
+    assert server.requests[0][0].startswith("/download?id=1PNznQU-vuS2ThA6tWT-fy3DmzPIuJRTN&")
     assert run("models", "verify", MODEL).exit_code == 0
     assert not (models_dir / "downloads" / MODEL).exists()
     known = read_record(models_dir).files[f"{MODEL}/dpiqa-student-koniq.onnx"]
     assert (known.sha256, known.bytes) == (card["sha256"], len(CONTENT))
 
 
-def test_terms_are_shown_and_accepted_once(run, shelf, models_dir):
+def test_terms_are_shown_and_accepted_once(run, server, models_dir):
     refused = run("models", "pull", MODEL)
     assert refused.exit_code == 78
     assert "CC BY-NC-SA 4.0" in refused.stderr
     assert "--accept-license" in refused.stderr
-    assert not shelf.asked
+    assert not server.requests
     assert run("models", "pull", MODEL, TERMS, "--as", "mine").exit_code == 0
     assert run("models", "pull", MODEL).exit_code == 0
 
 
-def test_another_file_under_the_same_name_is_refused(run, shelf, models_dir):
+def test_another_file_under_the_same_name_is_refused(run, server, models_dir):
     assert run("models", "pull", MODEL, TERMS).exit_code == 0
     assert run("models", "remove", MODEL, "--yes").exit_code == 0
-    shelf.content = green_mean(512, with_map=True)
+    server.content = green_mean(512, with_map=True)
     shown = run("models", "pull", MODEL)
     assert shown.exit_code == 78
     assert "is not the file that was pulled on" in shown.stderr
     assert MODEL not in run("models", "list").stdout
-    shelf.content = CONTENT
+    server.content = CONTENT
     assert run("models", "pull", MODEL).exit_code == 0
 
 
-def test_a_server_that_announces_less_than_there_is_gives_no_model(run, shelf, models_dir):
-    shelf.plan = ["understate"]
+def test_a_server_that_announces_less_than_there_is_gives_no_model(run, server, models_dir):
+    server.plan = ["understate"]
     shown = run("models", "pull", MODEL, TERMS)
     assert shown.exit_code == 78
     assert "is not an ONNX model" in shown.stderr
@@ -95,33 +95,33 @@ def test_a_server_that_announces_less_than_there_is_gives_no_model(run, shelf, m
     assert run("models", "pull", MODEL).exit_code == 0
 
 
-def test_quota_and_missing_files_have_their_exit_codes(run, shelf, models_dir):
-    shelf.plan = [(200, {"Content-Type": "text/html"}, b"<title>Google Drive - Quota exceeded</title>")]
+def test_quota_and_missing_files_have_their_exit_codes(run, server, models_dir):
+    server.plan = [(200, {"Content-Type": "text/html"}, b"<title>Google Drive - Quota exceeded</title>")]
     shown = run("models", "pull", MODEL, TERMS)
     assert shown.exit_code == 3
     assert "by hand" in shown.stderr
-    shelf.plan = [(404, {}, b"")]
+    server.plan = [(404, {}, b"")]
     assert run("models", "pull", MODEL).exit_code == 4
 
 
-def test_a_file_fetched_by_hand_will_do(run, shelf, models_dir, tmp_path):
+def test_a_file_fetched_by_hand_will_do(run, server, models_dir, tmp_path):
     (tmp_path / "from-browser").write_bytes(CONTENT)
     assert run("models", "pull", MODEL, TERMS, "--source", tmp_path / "from-browser").exit_code == 0
-    assert not shelf.asked
+    assert not server.requests
     assert (tmp_path / "from-browser").exists()
 
 
-def test_only_downloading_leaves_the_file_for_later(run, shelf, models_dir):
+def test_only_downloading_leaves_the_file_for_later(run, server, models_dir):
     shown = run("models", "pull", MODEL, TERMS, "--no-import", "--json")
     assert shown.exit_code == 0
     folder = models_dir / "downloads" / MODEL
     assert json.loads(shown.stdout)["folder"] == str(folder)
     assert (folder / "dpiqa-student-koniq.onnx").read_bytes() == CONTENT
     assert run("models", "pull", MODEL).exit_code == 0
-    assert len(shelf.asked) == 1
+    assert len(server.requests) == 1
 
 
-def test_what_would_be_refused_after_the_download_is_refused_before(run, shelf, models_dir, tmp_path):
+def test_what_would_be_refused_after_the_download_is_refused_before(run, server, models_dir, tmp_path):
     without = run("models", "pull", "dpiqa-teacher-koniq", TERMS)
     assert without.exit_code == 2
     assert "--text-embeddings" in without.stderr
@@ -130,14 +130,14 @@ def test_what_would_be_refused_after_the_download_is_refused_before(run, shelf, 
     assert run("models", "pull", "dpiqa-teacher-koniq", *words).exit_code == 4
     (tmp_path / "text.npy").write_bytes(b"")
     assert run("models", "pull", MODEL, *words).exit_code == 2
-    assert not shelf.asked
+    assert not server.requests
 
 
-def test_a_part_is_kept_as_it_is_and_checked(run, shelf, models_dir, monkeypatch):
-    prefix = part_files(shelf)
+def test_a_part_is_kept_as_it_is_and_checked(run, server, models_dir, monkeypatch):
+    prefix = part_files(server)
     monkeypatch.setenv("HF_TOKEN", "hush")
     assert run("models", "pull", PART, TERMS).exit_code == 0
-    assert {headers["Authorization"] for _, headers in shelf.asked} == {"Bearer hush"}
+    assert {headers["Authorization"] for _, headers in server.requests} == {"Bearer hush"}
     folder = part_folder(PART, models_dir)
     assert {path.name for path in folder.iterdir()} == set(find_entry(PART).files)
     assert run("models", "verify").exit_code == 0
@@ -145,23 +145,23 @@ def test_a_part_is_kept_as_it_is_and_checked(run, shelf, models_dir, monkeypatch
     shown = run("models", "verify", PART, "--json")
     assert shown.exit_code == 1
     assert f"{PART}/config.json is not the file" in json.loads(shown.stdout)[0]["message"]
-    asked = len(shelf.asked)
+    first_requests = len(server.requests)
     assert run("models", "pull", PART).exit_code == 0
-    assert [path for path, _ in shelf.asked[asked:]] == [prefix + "config.json"]
+    assert [path for path, _ in server.requests[first_requests:]] == [prefix + "config.json"]
     assert run("models", "verify", PART).exit_code == 0
 
 
-def test_a_part_whose_weights_are_cut_off_names_the_tensor(run, shelf, models_dir):
-    prefix = part_files(shelf)
-    shelf.files[prefix + "model.safetensors"] = shelf.files[prefix + "model.safetensors"][:-4]
+def test_a_part_whose_weights_are_cut_off_names_the_tensor(run, server, models_dir):
+    prefix = part_files(server)
+    server.files[prefix + "model.safetensors"] = server.files[prefix + "model.safetensors"][:-4]
     shown = run("models", "pull", PART, TERMS)
     assert shown.exit_code == 78
     assert "it is cut off within tensor text" in shown.stderr
-    part_files(shelf)
+    part_files(server)
     assert run("models", "pull", PART).exit_code == 0
 
 
-def test_what_is_available_is_listed(run, shelf, models_dir):
+def test_what_is_available_is_listed(run, server, models_dir):
     assert run("models", "pull", MODEL, TERMS).exit_code == 0
     listed = {one["name"]: one for one in json.loads(run("models", "list", "--available", "--json").stdout)}
     assert listed[MODEL]["here"]
@@ -171,10 +171,10 @@ def test_what_is_available_is_listed(run, shelf, models_dir):
     assert all(words in table for words in ("unknown", "about 0.3 GB", "CreativeML Open RAIL-M"))
 
 
-def test_the_folder_can_be_copied_to_a_machine_without_a_network(run, shelf, models_dir, tmp_path, monkeypatch):
-    part_files(shelf)
+def test_the_folder_can_be_copied_to_a_machine_without_a_network(run, server, models_dir, tmp_path, monkeypatch):
+    part_files(server)
     assert run("models", "pull", PART, TERMS).exit_code == 0
-    shelf.files = None
+    server.files = None
     assert run("models", "pull", MODEL, TERMS).exit_code == 0
     there = tmp_path / "there"
     shutil.copytree(models_dir, there)
@@ -188,7 +188,7 @@ def test_the_folder_can_be_copied_to_a_machine_without_a_network(run, shelf, mod
     assert run("models", "pull", PART).exit_code == 0
 
 
-def test_a_damaged_record_is_named(run, shelf, models_dir):
+def test_a_damaged_record_is_named(run, server, models_dir):
     (models_dir / "downloads.lock").write_text("{")
     shown = run("models", "pull", MODEL, TERMS)
     assert shown.exit_code == 78
@@ -196,7 +196,7 @@ def test_a_damaged_record_is_named(run, shelf, models_dir):
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 78)])
-def test_on_a_terminal_the_terms_are_asked_for(shelf, models_dir, answer, code):
+def test_on_a_terminal_the_terms_are_asked_for(server, models_dir, answer, code):
     ours, theirs = pty.openpty()
     try:
         os.write(ours, f"{answer}\n".encode())
@@ -207,4 +207,4 @@ def test_on_a_terminal_the_terms_are_asked_for(shelf, models_dir, answer, code):
         os.close(theirs)
     assert shown.returncode == code, shown.stderr
     assert "Do you accept these terms?" in shown.stderr
-    assert bool(shelf.asked) == (answer == "y")
+    assert bool(server.requests) == (answer == "y")

@@ -1,4 +1,4 @@
-"""A web server on loopback that serves one file as badly as it is told."""
+"""Web server on loopback that serves files as badly as its script says."""
 
 import re
 import threading
@@ -6,39 +6,39 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Shelf:
-    """What the server does with the next requests, and what was asked of it.
+class Script:
+    """Behaviour of the server for the next requests, and the requests it received.
 
-    `plan`: one word of `Handler` or a (status, headers, body) per request; when it is used up, all is well.
+    `plan`: a method of `Handler` by name, or a (status, headers, body), per request; after the plan all is well.
     """
 
     def __init__(self, content=b""):
-        self.content, self.etag, self.plan, self.asked = content, '"v1"', [], []
+        self.content, self.etag, self.plan, self.requests = content, '"v1"', [], []
         self.files = None  #: path -> content, where there is more than one file
-        self.hold = threading.Event()  #: set at the end: lets silent answers go
+        self.hold = threading.Event()  #: set at the end: releases silent responses
         self.url = ""
 
     def ranges(self):
-        return [headers.get("Range") for _, headers in self.asked]
+        return [headers.get("Range") for _, headers in self.requests]
 
 
 @contextmanager
-def serving(shelf):
-    """Serve `shelf` and give its address."""
+def serving(script):
+    """Serve by `script`, whose `url` becomes the address."""
 
     class Bound(Handler):
         pass
 
-    Bound.shelf = shelf
+    Bound.script = script
     server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    shelf.url = f"http://127.0.0.1:{server.server_port}"
+    script.url = f"http://127.0.0.1:{server.server_port}"
     try:
-        yield shelf
+        yield script
     finally:
-        shelf.hold.set()
+        script.hold.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -48,8 +48,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        self.shelf.asked.append((self.path, dict(self.headers)))
-        step = self.shelf.plan.pop(0) if self.shelf.plan else "whole"
+        self.script.requests.append((self.path, dict(self.headers)))
+        step = self.script.plan.pop(0) if self.script.plan else "whole"
         if isinstance(step, tuple):
             self.answer(*step)
         else:
@@ -66,19 +66,19 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def stored(self):
-        """Status, headers and bytes as a good server chooses them."""
-        content, headers = self.shelf.content, {"Content-Type": "application/octet-stream"}
-        if self.shelf.files is not None:
-            if self.path not in self.shelf.files:
+        """Status, headers and bytes of a correct server."""
+        content, headers = self.script.content, {"Content-Type": "application/octet-stream"}
+        if self.script.files is not None:
+            if self.path not in self.script.files:
                 return 404, {}, b""
-            content = self.shelf.files[self.path]
-        if self.shelf.etag:
-            headers["ETag"] = self.shelf.etag
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            content = self.script.files[self.path]
+        if self.script.etag:
+            headers["ETag"] = self.script.etag
+        requested = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         condition = self.headers.get("If-Range")
-        if not asked or (condition and condition != self.shelf.etag):
+        if not requested or (condition and condition != self.script.etag):
             return 200, headers, content
-        start = int(asked[1])
+        start = int(requested[1])
         if start >= len(content):
             return 416, {"Content-Range": f"bytes */{len(content)}"}, b""
         headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(*self.stored())
 
     def cut(self):
-        """Announce everything, send half, hang up."""
+        """Announce everything, send half, close the connection."""
         status, headers, body = self.stored()
         self.answer(status, headers, body[: len(body) // 2 + 1], length=len(body))
         self.close_connection = True
@@ -98,34 +98,34 @@ class Handler(BaseHTTPRequestHandler):
         """Announce everything, send half, fall silent."""
         status, headers, body = self.stored()
         self.answer(status, headers, body[: len(body) // 2 + 1], length=len(body))
-        self.shelf.hold.wait(60)
+        self.script.hold.wait(60)
         self.close_connection = True
 
     def silent(self):
-        """Say nothing at all."""
-        self.shelf.hold.wait(60)
+        """Send nothing at all."""
+        self.script.hold.wait(60)
         self.close_connection = True
 
     def ignore_range(self):
-        self.answer(200, {"ETag": self.shelf.etag} if self.shelf.etag else {}, self.shelf.content)
+        self.answer(200, {"ETag": self.script.etag} if self.script.etag else {}, self.script.content)
 
     def understate(self):
-        """Announce less than there is: a client reads no further."""
+        """Announce less than the file has: a client reads no further."""
         status, headers, body = self.stored()
         self.answer(status, headers, body, length=len(body) // 2)
         self.close_connection = True
 
     def wrong_range(self):
-        """Send another part than the one that was asked for."""
-        size = len(self.shelf.content)
-        self.answer(206, {"Content-Range": f"bytes 1-{size - 1}/{size}"}, self.shelf.content[1:])
+        """Send another range than the requested one."""
+        size = len(self.script.content)
+        self.answer(206, {"Content-Range": f"bytes 1-{size - 1}/{size}"}, self.script.content[1:])
 
     def chunked(self):
-        """Give no length, as a server that makes the file while it sends it."""
+        """Send no length, as a server that makes the file while it sends it."""
         self.answer(200, {"Transfer-Encoding": "chunked"}, b"")
-        for start in range(0, len(self.shelf.content), 5000):
-            piece = self.shelf.content[start : start + 5000]
-            self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        for start in range(0, len(self.script.content), 5000):
+            chunk = self.script.content[start : start + 5000]
+            self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_):
