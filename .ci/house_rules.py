@@ -28,7 +28,7 @@ WORDS = {
     r"\bwhoever\b": "the subject itself",
     r"\bthrice\b": "three times",
     r"\bshall\b": "must, will",
-    r"\b(is|are) no (?=[a-z])(?!(longer|more|less|better|worse|different)\b)": "is not a",
+    r"(?<!here )\b(is|are) no (?=[a-z])(?!(longer|more|less|better|worse|different)\b)": "is not a",
     r"\b(Room|Workshop|ModelShelf|_Bench|Machinery|Nobody|Patience)\b": "see docs/glossary.md",
     r"\bfates?\b": "outcome",
     r"\bis away\b": "is unavailable",
