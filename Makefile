@@ -21,7 +21,7 @@ test: $(VENV)/.test  ## every test, against real Postgres, Valkey, S3 and worker
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope $(ARGS)
 
 unit: $(VENV)/.test  ## the tests that need no server and train nothing, in under a minute
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not slow and not heavy" tests/unit $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope -m "not slow and not heavy" tests/unit $(ARGS)
 
 check: $(VENV)/.dev  ## linter, formatter, types, import contracts, house rules
 	@$(BIN)/ruff check .

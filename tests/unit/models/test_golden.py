@@ -14,6 +14,8 @@ from dpiqa.models.student import Student, StudentConfig
 from dpiqa.models.teacher import Teacher, TeacherConfig
 from dpiqa.types import ModelKind
 
+pytestmark = pytest.mark.heavy
+
 GOLDEN = Path(__file__).parents[2] / "golden"
 _spec = importlib.util.spec_from_file_location("synthetic", GOLDEN / "synthetic.py")
 synthetic = importlib.util.module_from_spec(_spec)

@@ -12,6 +12,8 @@ from dpiqa.models.seeds import content_seeds
 from dpiqa.models.vae import encode, noise_of
 from dpiqa.types import Precision
 
+pytestmark = pytest.mark.heavy
+
 #: Largest relative difference of a score between batches. In bfloat16 a number has 8 significant bits (2^-9 = 0.002
 #: when rounded once); sums in another order round elsewhere, several layers deep.
 TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 5e-2}

@@ -11,6 +11,8 @@ from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
 from dpiqa.types import Precision
 
+pytestmark = pytest.mark.heavy
+
 MODELS = ["bundled-student", "bundled-teacher"]
 #: Largest difference of one image's score between batches, and between a precision and float32.
 IN_BATCHES = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.01, Precision.FLOAT16: 2e-3}

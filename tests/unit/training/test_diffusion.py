@@ -27,6 +27,8 @@ from dpiqa.training.records import Nobody, read_log
 from dpiqa.training.teacher import new_teacher
 from dpiqa.training.unet_file import FILE_NAME
 
+pytestmark = pytest.mark.heavy
+
 SIZES = VaeConfig(channels=(4, 8), layers_per_block=1, norm_groups=2, middle_attention=False, scaling_factor=1.5)
 
 

@@ -19,6 +19,8 @@ from dpiqa.training.promptiqa_config import PromptIQARun, PromptLoss
 from dpiqa.training.promptiqa_run import train_promptiqa
 from dpiqa.training.records import Nobody, read_log
 
+pytestmark = pytest.mark.heavy
+
 RUN = {
     "model": {"architecture": TINY.model_dump(mode="json")},
     "data": {"sets": [{"name": "csv", "path": "a"}, {"name": "csv", "path": "b"}]},

@@ -17,6 +17,8 @@ from dpiqa.training.statistics import cached_statistics
 from dpiqa.training.student import StudentTask, new_student
 from dpiqa.training.teacher import TeacherTask, finish_teacher, new_teacher, prepare_teacher
 
+pytestmark = pytest.mark.heavy
+
 SIZES = {"statistics_channels": 6, "pooling": "moments", "dropout": 0.1}
 
 

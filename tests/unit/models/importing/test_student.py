@@ -16,6 +16,8 @@ from dpiqa.models.importing import import_checkpoint
 from dpiqa.models.loading import load_scorer
 from dpiqa.types import ModelKind
 
+pytestmark = pytest.mark.heavy
+
 ABOUT = {"licence": "CC BY-NC-SA 4.0", "paper": "DP-IQA", "trained_on": "KonIQ-10k"}
 
 

@@ -14,6 +14,8 @@ from dpiqa.models.text.embeddings import TextEmbeddings, content_hash, write_emb
 from dpiqa.models.text.source import TextSource
 from dpiqa.types import ModelKind
 
+pytestmark = pytest.mark.heavy
+
 COUNT = 6
 
 
