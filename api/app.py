@@ -1,4 +1,4 @@
-"""The application: what it is made of, in the order a request meets it."""
+"""The application: its parts, in the order a request meets them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,28 +6,34 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from dpiqa.doorbell import load_doorbell
 from dpiqa.settings import Settings, load_settings
+from dpiqa.storage.engine import make_engine
 
-from . import docs, errors, openapi
-from .deps import Services, make_services
-from .middleware import Guard, Recorder
+from . import docs, errors
+from .monitoring import Metrics, Probes, RequestLog
 from .routes import events, health, jobs, requirements, scores
-from .security import Access
+from .security import Access, Guard
 
 DESCRIPTION = """Quality scores for image archives.
 
 Submit a prefix, a list of keys or a watch to `POST /v1/jobs`, follow it at `GET /v1/jobs/{id}`, and ask for scores at
-`GET /v1/scores`. A score is MOS/100: nominally 0 to 1, higher is better; that of a job which named a requirement is on
-the requirement's scale. Each says so in its `scale`. Errors are `application/problem+json`, with a `code` for programs
-and a `hint` for people."""
+`GET /v1/scores`. A score is MOS/100: nominally 0 to 1, higher is better. The score of a job that named a requirement is
+on the requirement's scale. Each score states its `scale`. Errors are `application/problem+json`, with a `code` for
+programs and a `hint` for people."""
+
+STATEMENT_SECONDS = 5  #: Postgres cancels a query that takes longer
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application. Raises `ConfigurationError` when a setting is missing, wrong or unsafe."""
+    """Build the application. Nothing is connected yet.
+
+    Raises `ConfigurationError` when a setting is missing, wrong or unsafe.
+    """
     settings = settings or load_settings()
     key = settings.api_key.get_secret_value() if settings.api_key else None
     access = Access.of(settings.api_host, key, settings.api_hosts.split())
-    services = make_services(settings)
+    database_url = settings.require_database_url()
     app = FastAPI(
         title="dpiqa",
         version=version("dpiqa"),
@@ -36,18 +42,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.services = services
-    app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign] # FastAPI's documented way
+    state = app.state
+    state.settings = settings
+    state.doorbell = load_doorbell(settings)
+    state.engine = make_engine(database_url, application_name="dpiqa-api", statement_timeout=STATEMENT_SECONDS)
+    state.probes = Probes(state.engine, state.doorbell)
+    state.metrics = Metrics(state.probes.snapshot)
+    app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign] # FastAPI's documented way
     for router in (jobs.router, scores.router, requirements.router, events.router, health.router, docs.router):
         app.include_router(router)
     errors.install(app)
     app.add_middleware(Guard, access=access)
-    app.add_middleware(Recorder, metrics=services.metrics)  # added last, so it stands outermost
+    app.add_middleware(RequestLog, metrics=state.metrics)  # added last, so it is the outermost
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    services: Services = app.state.services
     yield
-    services.close()
+    app.state.probes.close()
+    app.state.engine.dispose()

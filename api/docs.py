@@ -1,13 +1,19 @@
-"""The documentation page, served from this process alone: Swagger UI's files come out of an installed wheel.
+"""The OpenAPI document, and a page that shows it, served from this process alone.
 
-FastAPI's own page loads them from a CDN, which a machine without a way out cannot reach and a careful operator
-does not want. The page runs no inline script, so its content security policy can forbid every other origin.
+The files of Swagger UI come out of an installed wheel. FastAPI's own page loads them from a CDN, which a machine
+without internet access cannot reach and a careful operator does not want. The page runs no inline script, so its
+content security policy can forbid every other origin.
 """
 
 from importlib.resources import files
+from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from .errors import MEDIA_TYPE
+from .schemas import Problem
 
 PACKAGE = "dpiqa.api"
 CONTENT_SECURITY_POLICY = (
@@ -22,12 +28,21 @@ ASSETS = {
     "start.js": (PACKAGE, "static/start.js", "text/javascript"),
 }
 
+_REF = "#/components/schemas/{model}"
+#: Errors of any request, with their meaning.
+_COMMON = {
+    "401": "The API key is missing or wrong.",
+    "422": "The request does not fit: `errors` names the fields.",
+    "503": "A part that the request needs does not answer.",
+    "default": "Any other error.",
+}
+
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
 def root() -> RedirectResponse:
-    """Lead a browser to the documentation."""
+    """Redirect a browser to the documentation."""
     return RedirectResponse("docs")
 
 
@@ -46,5 +61,35 @@ def _serve(name: str, package: str, path: str, media_type: str) -> None:
         return Response(content, media_type=media_type, headers=headers)
 
 
-for _name, _where in ASSETS.items():
-    _serve(_name, *_where)
+for _name, _file in ASSETS.items():
+    _serve(_name, *_file)
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, built once."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        models = schema.setdefault("components", {}).setdefault("schemas", {})
+        models["Problem"] = Problem.model_json_schema(ref_template=_REF)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            models.pop(unused, None)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                _add_problems(operation["responses"])
+        # The key is checked before any route, so no route declares it.
+        schema["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        schema["security"] = [{}, {"bearer": []}, {"apiKey": []}]
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _add_problems(responses: dict[str, Any]) -> None:
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}}
+    for status, text in _COMMON.items():
+        responses[status] = {"description": text, "content": content}
+    for status, response in responses.items():
+        if status.startswith("4"):
+            response["content"] = content

@@ -1,9 +1,11 @@
-"""Every error as an `application/problem+json` body (RFC 9457): one table from our errors to statuses.
+"""Errors as `application/problem+json` bodies (RFC 9457): one table maps our errors to statuses.
 
-Errors of the caller keep their own sentence and hint. Errors of the world or of ours get a fixed sentence: what
-really happened (host names, SQL, file names) is for the log, not for the caller.
+Errors of the caller keep their own sentence and hint. Unavailable parts and errors of this service get a fixed
+sentence: their cause (host names, SQL, file names) goes to the log, not to the caller.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -25,108 +27,118 @@ _MAX_PROBLEMS = 20  #: wrong fields named in one 422
 _RETRY_SECONDS = "5"
 _FIELDS = "see /docs for the fields and their limits"
 _LATER = "try again; GET /readyz says which part is down"
+_OPERATOR = "ask the operator of this service; its log has the cause"
 
 
-class Kind(NamedTuple):
-    """How one class of errors looks from outside."""
+class ProblemType(NamedTuple):
+    """The response to one class of errors."""
 
     status: int
     code: str
     detail: str = ""  #: fixed sentence; empty: the error's own
-    hint: str = ""  #: used where the error names none
+    hint: str = ""  #: used where the error has none
 
 
-#: The one table; the first class that fits wins, so special ones stand before their bases.
-TABLE: tuple[tuple[type[Exception], Kind], ...] = (
-    (e.NotFound, Kind(404, "not_found")),
-    (e.Conflict, Kind(409, "conflict", hint="send another Idempotency-Key, or the same request as before")),
-    (e.InvalidRequest, Kind(422, "invalid_request", hint=_FIELDS)),
-    (DataError, Kind(422, "invalid_request", "a value is outside of what can be stored or compared", _FIELDS)),
-    (e.DatabaseUnavailable, Kind(503, "database_unavailable", "the database does not answer", _LATER)),
-    (e.BrokerUnavailable, Kind(503, "broker_unavailable", "the message broker does not answer", _LATER)),
-    (e.StoreUnavailable, Kind(503, "store_unavailable", "the object store does not answer", _LATER)),
-    (e.Unavailable, Kind(503, "unavailable", "a part this request needs does not answer", _LATER)),
-    (e.ConfigurationError, Kind(500, "misconfigured", "this service is misconfigured", "ask who runs it: see its log")),
-    (Exception, Kind(500, "internal_error", "this request failed by a fault of ours", "ask who runs it: see its log")),
+#: The first class that fits wins, so subclasses stand before their bases.
+PROBLEM_TYPES: tuple[tuple[type[Exception], ProblemType], ...] = (
+    (e.NotFound, ProblemType(404, "not_found")),
+    (e.Conflict, ProblemType(409, "conflict", hint="send another Idempotency-Key, or the same request as before")),
+    (e.InvalidRequest, ProblemType(422, "invalid_request", hint=_FIELDS)),
+    (DataError, ProblemType(422, "invalid_request", "a value is outside of what can be stored or compared", _FIELDS)),
+    (e.DatabaseUnavailable, ProblemType(503, "database_unavailable", "the database does not answer", _LATER)),
+    (e.BrokerUnavailable, ProblemType(503, "broker_unavailable", "the message broker does not answer", _LATER)),
+    (e.StoreUnavailable, ProblemType(503, "store_unavailable", "the object store does not answer", _LATER)),
+    (e.Unavailable, ProblemType(503, "unavailable", "a part this request needs does not answer", _LATER)),
+    (e.ConfigurationError, ProblemType(500, "misconfigured", "this service is misconfigured", _OPERATOR)),
+    (Exception, ProblemType(500, "internal_error", "internal error", _OPERATOR)),
 )
 
 
-#: The database does answer; it was told to stop. Postgres: `query_canceled`.
-_TOO_SLOW = Kind(
-    503, "too_slow", "this question takes too long to answer", "narrow it: bucket, prefix, min, max, limit"
-)
+#: The database answers, but cancelled the statement. Postgres: `query_canceled`.
+_TOO_SLOW = ProblemType(503, "too_slow", "this query takes too long", "narrow it: bucket, prefix, min, max, limit")
 _QUERY_CANCELED = "57014"
 
 
-def kind_of(error: Exception) -> Kind:
-    """Return the first row of the table that fits."""
+@contextmanager
+def as_invalid_request(*errors: type[e.DpiqaError]) -> Iterator[None]:
+    """Raise `InvalidRequest` for these errors: a name in the request is unknown or cannot be used, which is a 422."""
+    try:
+        yield
+    except errors as error:
+        raise e.InvalidRequest(error.message, hint=error.hint) from None
+
+
+def problem_type_of(error: Exception) -> ProblemType:
+    """Return the first problem type whose class fits."""
     if getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) == _QUERY_CANCELED:
         return _TOO_SLOW
-    return next(kind for cls, kind in TABLE if isinstance(error, cls))
+    return next(problem for cls, problem in PROBLEM_TYPES if isinstance(error, cls))
 
 
-def body(kind: Kind, *, detail: str, instance: str, hint: str = "", **more: Any) -> dict[str, Any]:
-    """Build the members of RFC 9457, with our `code` and `hint`."""
-    return {
-        "type": f"urn:dpiqa:problem:{kind.code}",
-        "title": HTTPStatus(kind.status).phrase,
-        "status": kind.status,
+def problem_response(
+    problem: ProblemType,
+    *,
+    detail: str,
+    instance: str,
+    hint: str = "",
+    headers: dict[str, str] | None = None,
+    **members: Any,
+) -> JSONResponse:
+    """Build a response with the members of RFC 9457, our `code` and `hint`, and further `members`."""
+    body = {
+        "type": f"urn:dpiqa:problem:{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
         "detail": shorten(detail, 2 * MAX_TEXT),
         "instance": shorten(instance, MAX_TEXT),
-        "code": kind.code,
-        "hint": hint or kind.hint,
-        **more,
+        "code": problem.code,
+        "hint": hint or problem.hint,
+        **members,
     }
-
-
-def response(
-    kind: Kind, *, detail: str, instance: str, hint: str = "", headers: dict[str, str] | None = None, **more: Any
-) -> JSONResponse:
-    """Build a problem response; also used by the middleware, which stands outside the handlers."""
-    content = body(kind, detail=detail, instance=instance, hint=hint, **more)
-    return JSONResponse(content, kind.status, headers, media_type=MEDIA_TYPE)
+    return JSONResponse(body, problem.status, headers, media_type=MEDIA_TYPE)
 
 
 def on_error(request: Request, error: Exception) -> JSONResponse:
     """Answer one of our errors, or one that nobody foresaw."""
-    kind = kind_of(error)
-    headers = {"Retry-After": _RETRY_SECONDS} if kind.status == 503 else None
-    own = isinstance(error, e.DpiqaError) and not kind.detail
-    if not own:
+    problem = problem_type_of(error)
+    headers = {"Retry-After": _RETRY_SECONDS} if problem.status == 503 else None
+    if isinstance(error, e.DpiqaError) and not problem.detail:
+        detail, hint = error.message, error.hint
+    else:
+        detail, hint = problem.detail, problem.hint
         log.warning(
             "request_failed",
             path=shorten(request.url.path, MAX_TEXT),
-            code=kind.code,
+            code=problem.code,
             error=shorten(str(error), MAX_TEXT),
         )
-    detail, hint = (error.message, error.hint) if own and isinstance(error, e.DpiqaError) else (kind.detail, kind.hint)
-    return response(kind, detail=detail, hint=hint, instance=request.url.path, headers=headers)
+    return problem_response(problem, detail=detail, hint=hint, instance=request.url.path, headers=headers)
 
 
 def on_http_error(request: Request, error: Exception) -> JSONResponse:
     """Answer what the framework itself refuses: no such path, wrong method, unreadable body."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     phrase = HTTPStatus(status).phrase
-    kind = Kind(status, phrase.lower().replace(" ", "_"))
+    problem = ProblemType(status, phrase.lower().replace(" ", "_"))
     hint = "see /docs for the paths, methods and fields" if status < 500 else ""
     detail = error.detail if isinstance(error, HTTPException) and status < 500 else phrase
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    return response(kind, detail=str(detail), hint=hint, instance=request.url.path, headers=headers)
+    return problem_response(problem, detail=str(detail), hint=hint, instance=request.url.path, headers=headers)
 
 
 def on_invalid(request: Request, error: Exception) -> JSONResponse:
-    """Answer fields that do not fit the schema: names each with what is wrong, never repeats its value."""
-    found = error.errors() if isinstance(error, RequestValidationError) else []
-    wrong = [
-        {"field": _field(item["loc"]), "problem": shorten(str(item["msg"]), MAX_TEXT)} for item in found[:_MAX_PROBLEMS]
+    """Answer fields that do not fit the schema: names each with its problem, never repeats its value."""
+    errors = error.errors() if isinstance(error, RequestValidationError) else []
+    problems = [
+        {
+            "field": shorten(".".join(str(part) for part in item["loc"]), 100),
+            "problem": shorten(str(item["msg"]), MAX_TEXT),
+        }
+        for item in errors[:_MAX_PROBLEMS]
     ]
-    detail = "; ".join(f"{item['field']}: {item['problem']}" for item in wrong[:3]) or "the request is not valid"
-    kind = Kind(422, "invalid_request")
-    return response(kind, detail=detail, hint=_FIELDS, instance=request.url.path, errors=wrong)
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    return shorten(".".join(str(part) for part in location), 100)
+    detail = "; ".join(f"{item['field']}: {item['problem']}" for item in problems[:3]) or "the request is not valid"
+    problem = ProblemType(422, "invalid_request")
+    return problem_response(problem, detail=detail, hint=_FIELDS, instance=request.url.path, errors=problems)
 
 
 def install(app: FastAPI) -> None:

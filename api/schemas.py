@@ -1,14 +1,26 @@
-"""What goes in and out, and nothing else: requests refuse unknown fields, responses list theirs.
+"""Bodies of requests and responses: requests refuse unknown fields, responses list theirs.
 
-Text from outside is bounded and free of what Postgres cannot hold: NUL and halves of surrogate pairs.
+Text from outside is bounded, and free of characters that Postgres cannot store: NUL and halves of surrogate pairs.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasGenerator,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
+from dpiqa.addresses import S3Address, split_s3
 from dpiqa.storage.pages import MAX_LIMIT
 from dpiqa.types import Band, ItemState, JobKind, JobState, Reason, ResultStatus, Route, Stage
 
@@ -19,9 +31,10 @@ PERCENTILE = (
     "scorer has no reference."
 )
 BAND = (
-    "The score in a word, by shares of that population: worst 10 % bad, next 20 % poor, middle 40 % fair, next 20 % "
+    "A word for the score, by shares of that population: worst 10 % bad, next 20 % poor, middle 40 % fair, next 20 % "
     "good, best 10 % excellent."
 )
+SCALE = "The meaning of the score: its range, and which end is better."
 
 
 def _fits(text: str) -> str:
@@ -70,10 +83,113 @@ Cursor = Annotated[
 class RequestBody(BaseModel):
     """A body from outside."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+    model_config = ConfigDict(extra="forbid")
 
 
-class JobOut(BaseModel):
+class ResponseBody(BaseModel):
+    """A body that is read from the attributes of an object of the library."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+def or_of(part: str) -> AliasGenerator:
+    """Read the fields of a body from an object or, where it has no such attribute, from its attribute `part`."""
+    return AliasGenerator(validation_alias=lambda name: AliasChoices(name, AliasPath(part, name)))
+
+
+def _not_both(schema: dict[str, Any]) -> None:
+    """Say in OpenAPI that a profile and a requirement exclude each other."""
+    schema["not"] = {"required": ["profile", "requirement"]}
+
+
+def _either(schema: dict[str, Any]) -> None:
+    """Say in OpenAPI what the validator below requires: a bucket, or a source instead of bucket and prefix."""
+    schema["oneOf"] = [
+        {"required": ["bucket"], "properties": {"source": False}},
+        {"required": ["source"], "properties": {"bucket": False, "prefix": False}},
+    ]
+    _not_both(schema)
+    for name in ("bucket", "source"):
+        field = schema["properties"][name]
+        field.update(next(option for option in field.pop("anyOf") if option.get("type") == "string"))
+        field.pop("default", None)
+
+
+class _ScoringRequest(RequestBody):
+    """A profile to score images by (the service's own by default), or a requirement alone."""
+
+    profile: ProfileName | None = None
+    requirement: RequirementId | None = Field(None, description="Score by this requirement and nothing else.")
+
+    @model_validator(mode="after")
+    def _profile_or_requirement(self) -> "_ScoringRequest":
+        if {"profile", "requirement"} <= self.model_fields_set:
+            raise ValueError("give either `profile` or `requirement`")
+        return self
+
+
+class _PrefixRequest(_ScoringRequest):
+    """A bucket and prefix, as two fields or as one `s3://bucket/prefix`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_either)
+
+    bucket: Bucket | None = None
+    prefix: Prefix = ""
+    source: Source | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "_PrefixRequest":
+        names = self.model_fields_set
+        exactly_one = (self.source is None) != (self.bucket is None)
+        if not exactly_one or {"source", "bucket"} <= names or {"source", "prefix"} <= names:
+            raise ValueError("give either `bucket` (and `prefix`) or `source`: s3://bucket/prefix")
+        return self
+
+    @property
+    def address(self) -> S3Address:
+        """The bucket and the prefix."""
+        return S3Address(self.bucket or "", self.prefix) if self.source is None else split_s3(self.source)
+
+
+class PrefixJob(_PrefixRequest):
+    """Score every object under a prefix, listed once."""
+
+    kind: Literal["prefix"] = "prefix"
+
+
+class WatchJob(_PrefixRequest):
+    """Score the objects that arrive in a bucket under a prefix, by its events. A second request gives the same job."""
+
+    kind: Literal["watch"]
+
+
+class ListJob(_ScoringRequest):
+    """Score these keys."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_not_both)
+
+    kind: Literal["list"]
+    bucket: Bucket
+    keys: Annotated[list[Key], Field(min_length=1, max_length=MAX_KEYS)]
+
+    @property
+    def address(self) -> S3Address:
+        """The bucket, with an empty prefix."""
+        return S3Address(self.bucket, "")
+
+
+def _kind(value: Any) -> str:
+    kind = value.get("kind", "prefix") if isinstance(value, dict) else getattr(value, "kind", "prefix")
+    return kind if isinstance(kind, str) else "?"
+
+
+JobRequest = Annotated[
+    Annotated[PrefixJob, Tag("prefix")] | Annotated[WatchJob, Tag("watch")] | Annotated[ListJob, Tag("list")],
+    Discriminator(_kind),
+]
+
+
+class JobOut(ResponseBody):
     """A job."""
 
     id: UUID
@@ -83,33 +199,35 @@ class JobOut(BaseModel):
     prefix: str
     profile: str = Field(description="Profile with its version.")
     created_at: datetime
-    listed_at: datetime | None = Field(description="When all its objects were known.")
+    listed_at: datetime | None = Field(description="Time from which all its objects were known.")
     finished_at: datetime | None
     scored_by_student: int = Field(description="Images the student has scored in this job.")
     escalated: int = Field(description="Of these, how many were sent to the teacher.")
-    error: str | None = Field(description="Why its objects could not be listed.")
+    error: str | None = Field(description="The reason why its objects could not be listed.")
 
 
 class JobAccepted(JobOut):
     """A job as it was submitted."""
 
-    warning: str | None = Field(None, description="Set where the job is safe but will start later.")
+    warning: str | None = Field(None, description="Set where the job is recorded but will start later.")
 
 
 class JobStatus(JobOut):
-    """A job and how far it is."""
+    """A job and its progress."""
+
+    model_config = ConfigDict(alias_generator=or_of("job"))
 
     total: int = Field(description="Items known so far; final once the job is listed.")
     done: int = Field(description="Items that have ended, scored or not.")
-    counts: dict[ItemState, int] = Field(description="Items by state.")
+    counts: dict[ItemState, int] = Field(description="Items by state.", validation_alias="by_state")
     open_by_stage: dict[Stage, int] = Field(description="Items that have not ended, by the model they wait for.")
     failures: dict[Reason, int] = Field(description="Items that ended unscored, by reason, most frequent first.")
-    rate_per_second: float = Field(description="Items ended per second, over the last minute.")
-    eta_seconds: float | None = Field(description="Seconds left at this rate; null when nobody can say.")
-    waiting_for: str | None = Field(description="What holds the job up, if anything does.")
+    rate_per_second: float = Field(description="Items ended per second, over the last minute.", validation_alias="rate")
+    eta_seconds: float | None = Field(description="Seconds left at this rate; null: unknown.")
+    waiting_for: str | None = Field(description="Missing workers that hold the job up, if any.")
 
 
-class ItemOut(BaseModel):
+class ItemOut(ResponseBody):
     """One image in one job."""
 
     id: int
@@ -127,22 +245,22 @@ class ItemOut(BaseModel):
     finished_at: datetime | None
 
 
-class ScoreOut(BaseModel):
+class ScoreOut(ResponseBody):
     """The score that counts for an image under a profile."""
 
     bucket: str
     key: str
     etag: str
-    current: bool = Field(description="Whether the store, as far as is known, still holds these bytes.")
+    current: bool = Field(description="The store, as far as is known, still holds these bytes.")
     score: float = Field(description="On `scale`; MOS/100 unless a requirement was named. Not clamped.")
-    scale: str = Field(description="What the score means: its range, and which end is better.")
+    scale: str = Field(description=SCALE)
     percentile: float | None = Field(description=PERCENTILE)
     band: Band | None = Field(description=BAND)
     profile: str
-    model: str = Field(description="Scorer whose score this is: name, weights, preprocessing, precision, requirement.")
+    model: str = Field(description="Scorer of this score: name, weights, preprocessing, precision, requirement.")
     stage: Stage
     status: ResultStatus = Field(description="`provisional`: the student's, and the teacher has been asked.")
-    route: Route = Field(description="Why the image was, or was not, sent to the teacher.")
+    route: Route = Field(description="The reason why the image was, or was not, sent to the teacher.")
     student_score: float | None
     teacher_score: float | None
     job_id: UUID | None
@@ -152,11 +270,11 @@ class ScoreOut(BaseModel):
 Row = TypeVar("Row")
 
 
-class Page(BaseModel, Generic[Row]):
-    """Some rows, and where the next ones are."""
+class Page(ResponseBody, Generic[Row]):
+    """Some rows, and the cursor of the next ones."""
 
     items: list[Row]
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: this is the last.")
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null: this is the last.")
 
 
 class ScorePage(Page[ScoreOut]):
@@ -165,11 +283,11 @@ class ScorePage(Page[ScoreOut]):
     threshold: float | None = Field(None, description="With `worst` or `best`: the score at that share.")
 
 
-class StoredScoreOut(BaseModel):
-    """One model's number for one version of an image, and where it comes from."""
+class StoredScoreOut(ResponseBody):
+    """The score of one model for one version of an image, with its origin."""
 
     score: float = Field(description="On `scale`; MOS/100 unless a requirement was named. Not clamped.")
-    scale: str = Field(description="What the score means: its range, and which end is better.")
+    scale: str = Field(description=SCALE)
     percentile: float | None = Field(description=PERCENTILE)
     band: Band | None = Field(description=BAND)
     model: str = Field(
@@ -177,17 +295,15 @@ class StoredScoreOut(BaseModel):
     )
     etag: str = Field(description="Of the bytes that were scored.")
     version_id: str | None
-    current: bool = Field(description="Whether the store, as far as is known, still holds these bytes.")
+    current: bool = Field(description="The store, as far as is known, still holds these bytes.")
     last_modified: datetime | None
     scored_at: datetime
-    attempt: int = Field(description="How many times a worker had taken the image up, this time included.")
+    attempt: int = Field(description="Number of times that workers had claimed the image, this time included.")
     job_id: UUID
-    card: dict[str, Any] = Field(
-        description="Model card as it was when this scorer first spoke, with its latest references."
-    )
+    card: dict[str, Any] = Field(description="Model card at the scorer's first score, with its latest references.")
 
 
-class ImageScores(BaseModel):
+class ImageScores(ResponseBody):
     """Every score of one image; the current version first."""
 
     bucket: str
@@ -198,14 +314,14 @@ class ImageScores(BaseModel):
 
 
 class EventsAccepted(BaseModel):
-    """What became of a body of events."""
+    """The effect of a body of events."""
 
-    images: int = Field(description="Objects announced.")
-    removals: int = Field(description="Objects announced as gone.")
+    images: int = Field(description="Objects announced as created.")
+    removals: int = Field(description="Objects announced as deleted.")
     queued: int = Field(description="Items that now wait for a worker.")
     unwatched: int = Field(description="Objects announced that no watch owns.")
-    ignored: list[str] = Field(description="Why the other records were not used.")
-    warning: str | None = Field(None, description="Set where the work is safe but will start later.")
+    ignored: list[str] = Field(description="Reasons why the other records were not used.")
+    warning: str | None = Field(None, description="Set where the work is recorded but will start later.")
 
 
 class Problem(BaseModel):
@@ -217,4 +333,26 @@ class Problem(BaseModel):
     detail: str
     instance: str
     code: str = Field(description="Stable name of the error.")
-    hint: str = Field(description="What to do about it.")
+    hint: str = Field(description="The next step.")
+
+
+class Alive(BaseModel):
+    """This process answers."""
+
+    status: str = "ok"
+
+
+class Check(BaseModel):
+    """One part this service needs."""
+
+    part: str
+    ok: bool
+    detail: str = ""
+    hint: str = ""
+
+
+class Ready(BaseModel):
+    """Every part this service needs answers."""
+
+    status: str = "ready"
+    checks: list[Check]

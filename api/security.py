@@ -1,8 +1,12 @@
-"""Who may call: an API key off loopback, and on loopback only callers that are not some web page.
+"""Access: an API key off loopback, and on loopback only callers that are not web pages; the size of a body.
 
 A service on loopback without a key is open to every program of the machine, the browser included. Web pages are
 kept out by two checks: the `Host` must be a loopback name (a rebound DNS name is not), and a request that a browser
 marks as coming from another site is refused.
+
+Starlette's `TrustedHostMiddleware` does not replace the first check: it takes `[::1]:8000` apart at the first colon and
+answers in plain text. FastAPI's `HTTPBearer` and `APIKeyHeader` do not replace the check of the key: as dependencies of
+routes they run after the body was read, and unknown paths would answer without a key.
 """
 
 import hashlib
@@ -13,14 +17,26 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dpiqa.errors import ConfigurationError
 
+from .errors import ProblemType, problem_response
+
+MAX_BODY_BYTES = 1024 * 1024  #: the largest request body; an S3 event is under 64 KB
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 #: Paths that answer without a key: probes, and the description of the service, which holds nothing of its data.
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/docs"})
 _OPEN_PREFIX = "/docs/"  #: assets of the documentation page
 _METRICS = "/metrics"
+
+_BAD_HOST = ProblemType(400, "bad_host")
+_FOREIGN_ORIGIN = ProblemType(403, "foreign_origin")
+_UNAUTHORIZED = ProblemType(401, "unauthorized")
+_TOO_LARGE = ProblemType(413, "content_too_large")
+_HEADERS = {_UNAUTHORIZED: {"WWW-Authenticate": "Bearer"}, _TOO_LARGE: {"Connection": "close"}}
 
 
 def is_loopback(host: str) -> bool:
@@ -38,7 +54,7 @@ class Access:
     """The rules of one running service."""
 
     loopback: bool
-    key_digest: bytes | None = field(repr=False)  #: SHA-256 of the API key; None: no key is asked for
+    key_digest: bytes | None = field(repr=False)  #: SHA-256 of the API key; None: no key is required
     hosts: frozenset[str]  #: names a `Host` header may carry; empty: any
 
     @classmethod
@@ -70,17 +86,14 @@ class Access:
         return origin is None or _hostname(origin) in self.hosts
 
     def admits_key(self, path: str, headers: Headers) -> bool:
-        """Say whether the request carries the key, or asks for something that needs none."""
+        """Say whether the request carries the key, or its path needs none."""
         if self.key_digest is None or path in OPEN_PATHS or path.startswith(_OPEN_PREFIX):
             return True
         if path == _METRICS and self.loopback:
             return True
-        return hmac.compare_digest(_digest(_given_key(headers)), self.key_digest)
-
-
-def _given_key(headers: Headers) -> str:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        return hmac.compare_digest(_digest(key), self.key_digest)
 
 
 def _digest(key: str) -> bytes:
@@ -93,3 +106,54 @@ def _hostname(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
+
+
+class Guard:
+    """Middleware that refuses a wrong host, a foreign web page, a missing key and a large body, in this order."""
+
+    def __init__(self, app: ASGIApp, access: Access, max_body: int = MAX_BODY_BYTES) -> None:
+        self.app, self.access, self.max_body = app, access, max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve, or answer with a problem."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        refusal = self._refusal(scope, Headers(scope=scope))
+        if refusal is None:
+            await self.app(scope, self._counted(receive), send)
+            return
+        problem_type, detail, hint = refusal
+        headers = _HEADERS.get(problem_type)
+        response = problem_response(problem_type, detail=detail, hint=hint, instance=scope["path"], headers=headers)
+        await response(scope, receive, send)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[ProblemType, str, str] | None:
+        if not self.access.admits_host(headers):
+            return _BAD_HOST, "the Host header does not name this service", "call it as localhost or 127.0.0.1"
+        if scope["method"] not in _SAFE_METHODS and not self.access.admits_origin(headers):
+            return _FOREIGN_ORIGIN, "a web page of another site sent this request", "send it from a program"
+        if not self.access.admits_key(scope["path"], headers):
+            hint = "send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+            return _UNAUTHORIZED, "the API key is missing or wrong", hint
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self.max_body:
+            return _TOO_LARGE, self._limit(), "send less in one request"
+        return None
+
+    def _limit(self) -> str:
+        return f"the body is larger than {self.max_body} bytes"
+
+    def _counted(self, receive: Receive) -> Receive:
+        """Count a body that comes without a length; the framework answers the exception with a problem."""
+        n_bytes = 0
+
+        async def counting() -> Message:
+            nonlocal n_bytes
+            message = await receive()
+            n_bytes += len(message.get("body", b""))
+            if n_bytes > self.max_body:
+                raise HTTPException(413, self._limit())
+            return message
+
+        return counting

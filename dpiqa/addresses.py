@@ -1,4 +1,4 @@
-"""How people write an object's place: `s3://bucket/key`. Pure."""
+"""Addresses of objects as users write them: `s3://bucket/key`. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -22,15 +22,21 @@ class S3Address:
 
 
 def is_s3(text: str) -> bool:
-    """Whether the text names something in S3 rather than a file."""
+    """Say whether the text names something in S3 rather than a file."""
     return text.lower().startswith(_SCHEME)
 
 
 def parse_s3(text: str) -> S3Address:
     """`s3://bucket`, `s3://bucket/prefix` -> address. The key is taken literally. Raises `InvalidRequest`."""
     if not is_s3(text):
-        raise InvalidRequest(f"{text!r} is no S3 address", hint="write s3://bucket/prefix")
+        raise InvalidRequest(f"{text!r} is not an S3 address", hint="write s3://bucket/prefix")
+    address = split_s3(text)
+    if not _BUCKET.fullmatch(address.bucket):
+        raise InvalidRequest(f"{address.bucket!r} is not a bucket name", hint="write s3://bucket/prefix")
+    return address
+
+
+def split_s3(text: str) -> S3Address:
+    """Split an address that begins with `s3://`, without a check of the bucket's name."""
     bucket, _, key = text[len(_SCHEME) :].partition("/")
-    if not _BUCKET.fullmatch(bucket):
-        raise InvalidRequest(f"{bucket!r} is no bucket name", hint="write s3://bucket/prefix")
     return S3Address(bucket, key)

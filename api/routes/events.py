@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends, Request
 from dpiqa.doorbell import ring_score
 from dpiqa.events import parse
 from dpiqa.pipeline.ingest import ingest_within
+from dpiqa.storage.engine import transaction
 
-from ..deps import ServicesDep
+from ..dependencies import DoorbellDep, EngineDep, SettingsDep, profile_named
 from ..schemas import EventsAccepted
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
@@ -30,7 +31,7 @@ _BODY = {
 
 
 async def _read(request: Request) -> bytes:
-    """Return the body whatever its content type: SNS says `text/plain` of its JSON."""
+    """Return the body whatever its content type: SNS sends its JSON as `text/plain`."""
     return await request.body()
 
 
@@ -41,17 +42,19 @@ async def _read(request: Request) -> bytes:
     openapi_extra=_BODY,
     responses={413: {"description": "The body is larger than 1 MiB."}},
 )
-def receive(body: Annotated[bytes, Depends(_read)], services: ServicesDep) -> EventsAccepted:
-    """Take in events. Once this answers, each image they name has a row; send again if it does not."""
-    parsed = parse(body)
-    profile = services.profile(None)
-    with services.transaction() as connection:
-        ingested = ingest_within(connection, [parsed], services.settings, profile)
+def receive(
+    body: Annotated[bytes, Depends(_read)], settings: SettingsDep, engine: EngineDep, doorbell: DoorbellDep
+) -> EventsAccepted:
+    """Take in events. Once this answers, each image they name is recorded; send them again if it does not."""
+    events = parse(body)
+    profile = profile_named(settings, None)
+    with transaction(engine) as connection:
+        ingested = ingest_within(connection, [events], settings, profile)
     return EventsAccepted(
-        images=len(parsed.images),
-        removals=len(parsed.removals),
+        images=len(events.images),
+        removals=len(events.removals),
         queued=len(ingested.items),
         unwatched=ingested.unwatched,
-        ignored=parsed.ignored,
-        warning=ring_score(services.doorbell, ingested.rings),
+        ignored=events.ignored,
+        warning=ring_score(doorbell, ingested.rings),
     )

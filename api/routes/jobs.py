@@ -1,21 +1,21 @@
 """Jobs: submit, list, follow."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from sqlalchemy import Connection
+from fastapi import APIRouter, Header, Query, Response
 
-from dpiqa.doorbell import Queue, ring_expand
-from dpiqa.profiles import Profile
+from dpiqa.doorbell import ring_expand
+from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.storage import job_queries
-from dpiqa.storage.jobs import Job, create_job, ensure_watch
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.jobs import submit_job
+from dpiqa.storage.profiles import profile_for
 from dpiqa.types import ItemState, JobKind
 
-from ..deps import ServicesDep
-from ..job_schemas import JobRequest, ListJob, WatchJob
-from ..paging import link_next
-from ..schemas import Cursor, ItemOut, JobAccepted, JobOut, JobStatus, Limit, Page
+from ..dependencies import ConnectionDep, DoorbellDep, EngineDep, PageReplyDep, SettingsDep, profile_named
+from ..errors import as_invalid_request
+from ..schemas import Cursor, ItemOut, JobAccepted, JobOut, JobRequest, JobStatus, Limit, ListJob, Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -37,81 +37,57 @@ IdempotencyKey = Annotated[
     responses={409: {"description": "The key came with another request before."}},
 )
 def submit(
-    wanted: JobRequest, services: ServicesDep, response: Response, idempotency_key: IdempotencyKey = None
+    submission: JobRequest,
+    response: Response,
+    settings: SettingsDep,
+    engine: EngineDep,
+    doorbell: DoorbellDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobAccepted:
-    """Submit a job. It is safe once this answers; follow it at the `Location`."""
-    with services.transaction() as connection:
-        named = wanted.requirement
-        profile = services.requirement(connection, named) if named else services.profile(wanted.profile)
-        job = _create(connection, wanted, profile, idempotency_key)
-    warning = None if job.kind is JobKind.WATCH else ring_expand(services.doorbell, str(job.id))
+    """Submit a job. It is recorded once this answers; follow it at the `Location`."""
+    with transaction(engine) as connection:
+        if submission.requirement is None:
+            profile = profile_named(settings, submission.profile)
+        else:
+            with as_invalid_request(NotFound, ConfigurationError):
+                profile = profile_for(connection, submission.requirement)
+        job = submit_job(
+            connection,
+            kind=JobKind(submission.kind),
+            bucket=submission.address.bucket,
+            prefix=submission.address.key,
+            profile=profile,
+            keys=submission.keys if isinstance(submission, ListJob) else (),
+            idempotency_key=idempotency_key,
+        )
+    warning = None if job.kind is JobKind.WATCH else ring_expand(doorbell, str(job.id))
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    accepted = JobAccepted.model_validate(job, from_attributes=True)
-    return accepted.model_copy(update={"warning": warning})
-
-
-def _create(connection: Connection, wanted: JobRequest, profile: Profile, key: str | None) -> Job:
-    if isinstance(wanted, WatchJob):
-        return ensure_watch(connection, *wanted.place(), profile)
-    keys = wanted.keys if isinstance(wanted, ListJob) else []
-    bucket, prefix = (wanted.bucket, "") if isinstance(wanted, ListJob) else wanted.place()
-    return create_job(
-        connection,
-        kind=JobKind(wanted.kind),
-        bucket=bucket,
-        prefix=prefix,
-        profile=profile,
-        queue=Queue.BULK,
-        keys=keys,
-        idempotency_key=key,
-    )
+    return JobAccepted.model_validate(job).model_copy(update={"warning": warning})
 
 
 @router.get("", summary="List jobs, newest first")
 def list_jobs(
-    request: Request, response: Response, services: ServicesDep, limit: Limit = 100, cursor: Cursor | None = None
+    connection: ConnectionDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None
 ) -> Page[JobOut]:
     """List jobs, newest first."""
-    with services.transaction() as connection:
-        page = job_queries.list_jobs(connection, limit=limit, cursor=cursor)
-    link_next(request, response, page.next_cursor)
-    return Page[JobOut].model_validate(page, from_attributes=True)
+    return reply(Page[JobOut], job_queries.list_jobs(connection, limit=limit, cursor=cursor))
 
 
-@router.get("/{job_id}", summary="How far a job is", responses={404: {"description": "No such job."}})
-def get_job(job_id: UUID, services: ServicesDep) -> JobStatus:
-    """Say how far a job is: counts by state, rate, time left, failures by reason, what it waits for."""
-    with services.transaction() as connection:
-        report = job_queries.get_job(connection, job_id)
-    return JobStatus(
-        **_fields(report.job),
-        total=report.total,
-        done=report.done,
-        counts=report.by_state,
-        open_by_stage=report.open_by_stage,
-        failures=report.failures,
-        rate_per_second=report.rate,
-        eta_seconds=report.eta_seconds,
-        waiting_for=report.waiting_for,
-    )
+@router.get("/{job_id}", summary="Progress of a job", responses={404: {"description": "No such job."}})
+def get_job(job_id: UUID, connection: ConnectionDep) -> JobStatus:
+    """Report the progress of a job: counts by state, rate, time left, failures by reason, missing workers."""
+    return JobStatus.model_validate(job_queries.get_job(connection, job_id))
 
 
 @router.get("/{job_id}/items", summary="Images of a job", responses={404: {"description": "No such job."}})
 def job_items(
-    request: Request,
-    response: Response,
     job_id: UUID,
-    services: ServicesDep,
+    connection: ConnectionDep,
+    reply: PageReplyDep,
     state: Annotated[ItemState | None, Query(description="Only items in this state.")] = None,
     limit: Limit = 100,
     cursor: Cursor | None = None,
 ) -> Page[ItemOut]:
     """List the images of a job, each with its state and, where it ended unscored, the reason."""
-    with services.transaction() as connection:
-        page = job_queries.job_items(connection, job_id, state=state, limit=limit, cursor=cursor)
-    link_next(request, response, page.next_cursor)
-    return Page[ItemOut].model_validate(page, from_attributes=True)
-
-
-def _fields(job: Job) -> dict[str, Any]:
-    return {name: getattr(job, name) for name in JobOut.model_fields}
+    page = job_queries.job_items(connection, job_id, state=state, limit=limit, cursor=cursor)
+    return reply(Page[ItemOut], page)

@@ -3,18 +3,18 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.errors import NotFound
 from dpiqa.percentiles import parse_share
 from dpiqa.storage import scores as stored
 from dpiqa.storage.score_query import ScoreQuery, find_profile
 from dpiqa.storage.scores import ScoreFilter
 from dpiqa.types import Band, ResultStatus, ScoreOrder
 
-from ..deps import ServicesDep
-from ..paging import link_next
+from ..dependencies import ConnectionDep, PageReplyDep, SettingsDep
+from ..errors import as_invalid_request
 from ..schemas import Bucket, Cursor, ImageScores, Key, Limit, ModelName, Prefix, ProfileName, ScorePage
 
 router = APIRouter(prefix="/v1/scores", tags=["scores"])
@@ -70,27 +70,25 @@ class ScoreParameters(BaseModel):
 
 
 @router.get("", summary="Scores, worst first")
-def list_scores(
-    request: Request, response: Response, services: ServicesDep, parameters: Annotated[ScoreParameters, Query()]
+def scores(
+    parameters: Annotated[ScoreParameters, Query()],
+    settings: SettingsDep,
+    connection: ConnectionDep,
+    reply: PageReplyDep,
 ) -> ScorePage:
     """List the scores that count. `worst` and `best` choose a share: the worst 5 % of a bucket, say.
 
     Each row's `scale` says what its score means, and which end of it is better.
     """
-    with services.transaction() as connection:
-        try:
-            profile = find_profile(connection, services.settings, parameters.profile)
-        except NotFound as error:
-            raise InvalidRequest(error.message, hint=error.hint) from None
-        page = parameters.query(profile).page(connection, limit=parameters.limit, cursor=parameters.cursor)
-    link_next(request, response, page.next_cursor)
-    return ScorePage.model_validate(page, from_attributes=True)
+    with as_invalid_request(NotFound):
+        profile = find_profile(connection, settings, parameters.profile)
+    query = parameters.query(profile)
+    return reply(ScorePage, query.page(connection, limit=parameters.limit, cursor=parameters.cursor))
 
 
 @router.get(
     "/lookup", summary="Every score of one image", responses={404: {"description": "No such image was ever announced."}}
 )
-def lookup(bucket: Annotated[Bucket, Query()], key: Annotated[Key, Query()], services: ServicesDep) -> ImageScores:
-    """Tell everything known about one image: each model's score with its origin, and which score counts."""
-    with services.transaction() as connection:
-        return ImageScores.model_validate(stored.lookup(connection, bucket, key), from_attributes=True)
+def lookup(bucket: Annotated[Bucket, Query()], key: Annotated[Key, Query()], connection: ConnectionDep) -> ImageScores:
+    """Show every score of one image with its origin, and the scores that count."""
+    return ImageScores.model_validate(stored.lookup(connection, bucket, key))

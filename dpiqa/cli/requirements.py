@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dpiqa.requirements.builder import RequirementBuilder
     from dpiqa.requirements.pair_images import PairReader
     from dpiqa.settings import Settings
-    from dpiqa.storage.requirement_queries import CheckRow, PairRow, RequirementRow
+    from dpiqa.storage.requirement_queries import CheckRow
 
 Name = Annotated[str, typer.Argument(help="Name; versions are numbered from 1.")]
 NameOrId = Annotated[str, typer.Argument(help="Name (the newest version that is ready) or id, such as portraits@1.")]
@@ -96,13 +96,10 @@ def list_all(as_json: options.Json = False) -> None:
     with context.database() as engine:
         rows = list(walk(engine, lambda c, limit, cursor: list_requirements(c, limit=limit, cursor=cursor), None))
     if as_json:
-        console.print_json([_document(row) for row in rows])
+        console.print_json(rows)
         return
-    shown = [
-        (one.requirement.id, one.requirement.state, one.requirement.direction, one.n_pairs, *_figures(one.checks))
-        for one in rows
-    ]
-    console.table(("requirement", "state", "scores", "pairs", "leave-one-out SRCC", "MAE", "model"), shown)
+    cells = [(row.id, row.state, row.direction, row.n_pairs, *_figures(row.checks)) for row in rows]
+    console.table(("requirement", "state", "scores", "pairs", "leave-one-out SRCC", "MAE", "model"), cells)
 
 
 def show(name: NameOrId, as_json: options.Json = False) -> None:
@@ -130,22 +127,21 @@ def _show(settings: "Settings", name: str, *, as_json: bool) -> None:
     from dpiqa.storage.requirement_queries import show_requirement
 
     with context.connection(settings) as connection:
-        row, pairs = show_requirement(connection, name)
+        requirement = show_requirement(connection, name)
     if as_json:
-        console.print_json(_document(row) | {"pairs": _pairs(row, pairs)})
+        console.print_json(requirement)
         return
-    one = row.requirement
     console.fields(
         [
-            ("requirement", one.id),
-            ("scores", f"0-1, {one.direction}"),
-            ("state", f"{one.state}: {one.error}" if one.error else one.state),
-            ("pairs", row.n_pairs),
-            ("created", one.created_at),
-            *(line for check in row.checks for line in _lines(check)),
+            ("requirement", requirement.id),
+            ("scores", f"0-1, {requirement.direction}"),
+            ("state", f"{requirement.state}: {requirement.error}" if requirement.error else requirement.state),
+            ("pairs", requirement.n_pairs),
+            ("created", requirement.created_at),
+            *(line for check in requirement.checks for line in _lines(check)),
         ]
     )
-    cells = [(pair["score"], pair["leave_one_out"], pair["path"]) for pair in _pairs(row, pairs)]
+    cells = [(pair.score, pair.leave_one_out, pair.path) for pair in requirement.pairs]
     console.table(("score", "by the others", "image"), cells)
 
 
@@ -163,30 +159,5 @@ def _figures(checks: "Sequence[CheckRow]") -> tuple[float | str, float | str, st
     """Return SRCC, MAE and scorer of the newest check; empty before there is one."""
     if not checks:
         return "", "", ""
-    stability = checks[0].stability
-    return "undefined" if stability.srcc is None else stability.srcc, stability.mae, checks[0].scorer_id
-
-
-def _document(row: "RequirementRow") -> dict[str, Any]:
-    one = row.requirement
-    names = ("id", "name", "version", "state", "direction", "model", "force", "error", "created_at", "finished_at")
-    checks = [
-        {
-            "scorer_id": check.scorer_id,
-            "leave_one_out_srcc": check.stability.srcc,
-            "leave_one_out_mae": check.stability.mae,
-            "contradictions": check.contradictions,
-            "made_at": check.made_at,
-        }
-        for check in row.checks
-    ]
-    return {name: getattr(one, name) for name in names} | {"n_pairs": row.n_pairs, "checks": checks}
-
-
-def _pairs(row: "RequirementRow", pairs: "Sequence[PairRow]") -> list[dict[str, Any]]:
-    """Return the pairs, each with what the others say of it in the newest check."""
-    said = row.checks[0].stability.scores if row.checks else [None] * len(pairs)
-    return [
-        {"path": pair.path, "score": pair.score, "leave_one_out": score, "sha256": pair.sha256}
-        for pair, score in zip(pairs, said, strict=True)
-    ]
+    srcc = checks[0].leave_one_out_srcc
+    return "undefined" if srcc is None else srcc, checks[0].leave_one_out_mae, checks[0].scorer_id

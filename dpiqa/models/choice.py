@@ -1,6 +1,6 @@
 """Which scorer somebody wants: a model, and the options that make it another scorer. Free of torch."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -14,9 +14,11 @@ from pydantic import (
 )
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
-from dpiqa.models.base import ModelCard
 from dpiqa.text import first_field_error
 from dpiqa.types import ModelKind, Precision, Stage
+
+if TYPE_CHECKING:  # cards import Pillow, which the API does without
+    from dpiqa.models.base import ModelCard
 
 #: `portraits` (the newest version) or `portraits@2`.
 RequirementName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*(@[1-9][0-9]*)?$")]
@@ -69,7 +71,7 @@ _TORCH = frozenset({ModelKind.STUDENT, ModelKind.TEACHER, ModelKind.PROMPTIQA})
 _TEACHERS = frozenset({ModelKind.TEACHER, ModelKind.PROMPTIQA, ModelKind.PIXELS})
 
 
-def chosen_card(card: ModelCard, choice: ModelChoice) -> ModelCard:
+def chosen_card(card: "ModelCard", choice: ModelChoice) -> "ModelCard":
     """Return the card of the scorer that `choice` makes of the model `card`, but for its requirement.
 
     Raises `ConfigurationError` for an option that this kind of model does not have.
@@ -84,7 +86,7 @@ def chosen_card(card: ModelCard, choice: ModelChoice) -> ModelCard:
     return chosen
 
 
-def require_role(card: ModelCard, stage: Stage) -> None:
+def require_role(card: "ModelCard", stage: Stage) -> None:
     """Raise `ConfigurationError` for a model that cannot be a profile's teacher. Any model may see every image."""
     if stage is Stage.TEACHER and card.kind not in _TEACHERS:
         raise ConfigurationError(
@@ -93,7 +95,7 @@ def require_role(card: ModelCard, stage: Stage) -> None:
         )
 
 
-def _check_requirement(card: ModelCard, choice: ModelChoice) -> None:
+def _check_requirement(card: "ModelCard", choice: ModelChoice) -> None:
     wanted = card.kind is ModelKind.PROMPTIQA
     if wanted and choice.requirement is None:
         raise ConfigurationError(
@@ -108,7 +110,7 @@ def _check_requirement(card: ModelCard, choice: ModelChoice) -> None:
         )
 
 
-def _check_arithmetic(card: ModelCard) -> None:
+def _check_arithmetic(card: "ModelCard") -> None:
     if card.kind in _TORCH:
         return
     if card.precision is not Precision.FLOAT32:

@@ -189,6 +189,31 @@ def ensure_watch(c: Connection, bucket: str, prefix: str, profile: Profile) -> J
         return Job.from_row(c.execute(WATCH_OF_PREFIX, exact).one())
 
 
+def submit_job(
+    c: Connection,
+    *,
+    kind: JobKind,
+    bucket: str,
+    prefix: str,
+    profile: Profile,
+    keys: Sequence[str] = (),
+    idempotency_key: str | None = None,
+) -> Job:
+    """Create the job that a user submits; a watch that exists is returned. Arguments and errors as `create_job`."""
+    if kind is JobKind.WATCH:
+        return ensure_watch(c, bucket, prefix, profile)
+    return create_job(
+        c,
+        kind=kind,
+        bucket=bucket,
+        prefix=prefix,
+        profile=profile,
+        queue=Queue.BULK,
+        keys=keys,
+        idempotency_key=idempotency_key,
+    )
+
+
 # Keys of jobs of kind `list`
 
 

@@ -1,24 +1,33 @@
-"""Requirement queries: versions with their pairs and with the check by each checkpoint."""
+"""Requirement queries: versions with their checks and pairs."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, Connection, any_, func, literal, select, tuple_
 
-from dpiqa.requirement import Stability
 from dpiqa.storage.columns import array
 from dpiqa.storage.pages import Page, check_limit, decode, encode
 from dpiqa.storage.requirements import Requirement, read_pairs, read_requirement
 from dpiqa.storage.tables import requirement_features, requirement_pairs, requirements
+from dpiqa.types import Direction, RequirementState
 
+_FEATURES = requirement_features.c
+#: The checks of requirements, the newest first, without the features themselves.
 CHECKS = (
-    select(requirement_features)
-    .where(requirement_features.c.requirement_id == any_(array("ids", BigInteger)))
-    .order_by(
-        requirement_features.c.requirement_id, requirement_features.c.made_at.desc(), requirement_features.c.scorer_id
+    select(
+        _FEATURES.requirement_id,
+        _FEATURES.scorer_id,
+        _FEATURES.loo_srcc,
+        _FEATURES.loo_mae,
+        _FEATURES.loo_scores,
+        _FEATURES.contradictions,
+        _FEATURES.made_at,
     )
+    .where(_FEATURES.requirement_id == any_(array("ids", BigInteger)))
+    .order_by(_FEATURES.requirement_id, _FEATURES.made_at.desc(), _FEATURES.scorer_id)
 )
 PAIR_COUNTS = (
     select(requirement_pairs.c.requirement_id, func.count().label("n"))
@@ -29,21 +38,13 @@ PAIR_COUNTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRow:
-    """The check of the pairs by one checkpoint."""
+    """The check of a requirement with one checkpoint."""
 
     scorer_id: str  #: of the checkpoint, without a requirement
-    stability: Stability
+    leave_one_out_srcc: float | None  #: of the given scores with those by the other pairs; None: undefined
+    leave_one_out_mae: float  #: mean absolute difference of the same
     contradictions: tuple[str, ...]  #: accepted by force
     made_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequirementRow:
-    """One version of a requirement, with the number of its pairs and its checks."""
-
-    requirement: Requirement
-    n_pairs: int
-    checks: tuple[CheckRow, ...]  #: the newest first; none unless it is ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,33 @@ class PairRow:
 
     path: str
     score: float
+    leave_one_out: float | None  #: score by the other pairs in the newest check; None: not checked yet
     sha256: str | None  #: of the bytes that were read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementRow:
+    """One version of a requirement."""
+
+    id: str  #: `name@version`
+    name: str
+    version: int  #: from 1
+    state: RequirementState
+    direction: Direction
+    model: str  #: name of the model that it was, or is to be, checked with
+    force: bool  #: pairs that contradict each other are accepted
+    error: str | None  #: the reason of a refusal
+    created_at: datetime
+    finished_at: datetime | None
+    n_pairs: int
+    checks: tuple[CheckRow, ...]  #: by checkpoint, the newest first; none unless it is ready
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementDetail(RequirementRow):
+    """One version of a requirement, with its pairs."""
+
+    pairs: tuple[PairRow, ...]
 
 
 def list_requirements(c: Connection, *, limit: int = 100, cursor: str | None = None) -> Page[RequirementRow]:
@@ -68,32 +95,52 @@ def list_requirements(c: Connection, *, limit: int = 100, cursor: str | None = N
         limit,
         lambda requirement: encode("requirements", [requirement.name, requirement.version]),
     )
-    return Page(_with_checks(c, page.items), page.next_cursor)
+    row_ids = [requirement.row_id for requirement in page.items]
+    checks = _read_checks(c, row_ids)
+    n_pairs = {row.requirement_id: row.n for row in c.execute(PAIR_COUNTS, {"ids": row_ids})}
+    rows = [
+        RequirementRow(
+            **_fields(requirement),
+            n_pairs=n_pairs[requirement.row_id],
+            checks=tuple(check for check, _ in checks[requirement.row_id]),
+        )
+        for requirement in page.items
+    ]
+    return Page(rows, page.next_cursor)
 
 
-def show_requirement(c: Connection, name_or_id: str) -> tuple[RequirementRow, list[PairRow]]:
-    """Return `name@version`, or the newest version of `name`, ready ones first; and its pairs. Raises `NotFound`."""
+def show_requirement(c: Connection, name_or_id: str) -> RequirementDetail:
+    """Return `name@version`, or the newest version of `name`, ready ones first; with its pairs. Raises `NotFound`."""
     requirement = read_requirement(c, name_or_id)
-    (row,) = _with_checks(c, [requirement])
+    checks = _read_checks(c, [requirement.row_id])[requirement.row_id]
     pairs = read_pairs(c, requirement)
-    return row, [PairRow(path=pair.path, score=pair.score, sha256=sha256) for pair, sha256 in pairs]
+    newest: Sequence[float | None] = checks[0][1] if checks else [None] * len(pairs)
+    return RequirementDetail(
+        **_fields(requirement),
+        n_pairs=len(pairs),
+        checks=tuple(check for check, _ in checks),
+        pairs=tuple(
+            PairRow(path=pair.path, score=pair.score, leave_one_out=score, sha256=sha256)
+            for (pair, sha256), score in zip(pairs, newest, strict=True)
+        ),
+    )
 
 
-def _with_checks(c: Connection, versions: Sequence[Requirement]) -> list[RequirementRow]:
-    ids = {"ids": [requirement.row_id for requirement in versions]}
-    counts = {row.requirement_id: row.n for row in c.execute(PAIR_COUNTS, ids)}
-    checks: dict[int, list[CheckRow]] = defaultdict(list)
-    for row in c.execute(CHECKS, ids):
+def _fields(requirement: Requirement) -> dict[str, Any]:
+    names = ("id", "name", "version", "state", "direction", "model", "force", "error", "created_at", "finished_at")
+    return {name: getattr(requirement, name) for name in names}
+
+
+def _read_checks(c: Connection, row_ids: Sequence[int]) -> dict[int, list[tuple[CheckRow, Sequence[float]]]]:
+    """Return the checks of each requirement, the newest first, with the leave-one-out scores of its pairs."""
+    checks: dict[int, list[tuple[CheckRow, Sequence[float]]]] = defaultdict(list)
+    for row in c.execute(CHECKS, {"ids": row_ids}):
         check = CheckRow(
             scorer_id=row.scorer_id,
-            stability=Stability(row.loo_srcc, row.loo_mae, tuple(row.loo_scores)),
+            leave_one_out_srcc=row.loo_srcc,
+            leave_one_out_mae=row.loo_mae,
             contradictions=tuple(row.contradictions),
             made_at=row.made_at,
         )
-        checks[row.requirement_id].append(check)
-    return [
-        RequirementRow(
-            requirement=requirement, n_pairs=counts[requirement.row_id], checks=tuple(checks[requirement.row_id])
-        )
-        for requirement in versions
-    ]
+        checks[row.requirement_id].append((check, row.loo_scores))
+    return checks

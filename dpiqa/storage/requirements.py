@@ -142,6 +142,12 @@ def same_content(c: Connection, name: str, content_hash: str) -> Requirement | N
     return None if row is None else Requirement.from_row(row)
 
 
+def submit_requirement(c: Connection, request: RequirementRequest) -> Requirement:
+    """Return the version that the same request made, unless it was refused; else add the next one, to be checked."""
+    lock_requirement(c, request.name)
+    return same_request(c, request.name, request.hash) or add_requirement(c, request)
+
+
 def read_requirement(c: Connection, name_or_id: str) -> Requirement:
     """Return `name@version`, or the newest version of `name`: a ready one if there is one. Raises `NotFound`."""
     name, _, version = name_or_id.partition("@")

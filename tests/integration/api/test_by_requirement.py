@@ -20,7 +20,7 @@ CARD = STUDENT.model_copy(
 
 @pytest.fixture
 def book(client):
-    return Ledger(client.app.state.services.engine)
+    return Ledger(client.app.state.engine)
 
 
 def wanted(name):

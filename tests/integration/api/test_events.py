@@ -48,7 +48,7 @@ def test_bodies(client, body, counts):
     assert answer.status_code == 202
     told = answer.json()
     assert (told["images"], told["removals"], told["queued"]) == counts
-    assert client.app.state.services.doorbell.depth(Queue.LIVE) == (1 if counts[2] else 0)
+    assert client.app.state.doorbell.depth(Queue.LIVE) == (1 if counts[2] else 0)
 
 
 def test_an_event_twice_is_one_item(client):

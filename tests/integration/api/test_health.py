@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 
 from dpiqa.settings import load_settings
+from dpiqa.storage.engine import transaction
 
 NOBODY = "postgresql://u:p@127.0.0.1:9/x"
 
@@ -82,11 +83,11 @@ def test_parts_that_hang_are_bounded(silent_port):
 
 
 def test_a_question_that_takes_too_long(client):
-    services = client.app.state.services
+    engine = client.app.state.engine
 
     @client.app.get("/slow")
     def slow():
-        with services.transaction() as connection:
+        with transaction(engine) as connection:
             assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "5s"
             connection.execute(text("SET LOCAL statement_timeout = 50"))
             connection.execute(text("SELECT pg_sleep(9)"))

@@ -38,7 +38,7 @@ def test_submit(client, body, expected):
 
 
 def test_submitting_rings(client):
-    doorbell = client.app.state.services.doorbell
+    doorbell = client.app.state.doorbell
     submit(client, PREFIX)
     submit(client, {"kind": "watch", "bucket": "photos"})
     assert doorbell.depth(Queue.MAINTENANCE) == 1

@@ -23,7 +23,7 @@ def knowing(card, lowest, highest, direction=Direction.HIGHER):
 
 @pytest.fixture
 def book(client):
-    return Ledger(client.app.state.services.engine, BOTH)
+    return Ledger(client.app.state.engine, BOTH)
 
 
 @pytest.fixture

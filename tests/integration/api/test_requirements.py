@@ -35,7 +35,7 @@ def work(client, s3, tmp_path):
     """Give a function that does a worker's part once, on the images of the bucket."""
     settings = load_settings(**s3.settings, models_dir=tmp_path, decode_processes=1, fetch_threads=2)
     model = write_line(tmp_path)
-    engine = client.app.state.services.engine
+    engine = client.app.state.engine
     for number, level in enumerate(LEVELS):
         s3.put(f"{number}.png", png(level))
 
@@ -56,7 +56,7 @@ def test_submitted_checked_and_shown(client, work, s3):
     assert answer.headers["location"] == "/v1/requirements/bright@1"
     taken = answer.json()
     assert (taken["id"], taken["state"], taken["checks"], taken["warning"]) == ("bright@1", "pending", [], None)
-    assert client.app.state.services.doorbell.depth(Queue.MAINTENANCE) == 1
+    assert client.app.state.doorbell.depth(Queue.MAINTENANCE) == 1
     pending = client.get("/v1/requirements/bright").json()
     assert [pair["leave_one_out"] for pair in pending["pairs"]] == [None] * 5
 

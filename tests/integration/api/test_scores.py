@@ -16,7 +16,7 @@ HOSTILE = ["' OR '1'='1", "'; DROP TABLE results; --", "%", "_", "\\", "k%_", "$
 @pytest.fixture
 def book(client):
     """A hundred images of scores 0.00 to 0.99; of the borderline ones, some went to the teacher."""
-    return Ledger(client.app.state.services.engine, BOTH)
+    return Ledger(client.app.state.engine, BOTH)
 
 
 @pytest.fixture

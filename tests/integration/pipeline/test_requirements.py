@@ -78,12 +78,12 @@ def test_created_once_and_ready_to_score_by(requirements):
     assert (prepared.id, prepared.base_scorer_id) == ("bright@1", CARD.scorer_id)
     assert prepared.features[:, 1] == pytest.approx(LEVELS)
     with transaction(requirements.engine) as c:
-        row, pairs = show_requirement(c, "bright")
+        row = show_requirement(c, "bright")
     (check,) = row.checks
-    assert (row.n_pairs, check.stability.srcc) == (5, 1)
-    assert check.stability.mae == pytest.approx(0, abs=0.01)
-    assert [pair.score for pair in pairs] == list(LEVELS)
-    assert len({pair.sha256 for pair in pairs}) == 5
+    assert (row.n_pairs, check.leave_one_out_srcc) == (5, 1)
+    assert check.leave_one_out_mae == pytest.approx(0, abs=0.01)
+    assert [pair.score for pair in row.pairs] == list(LEVELS)
+    assert len({pair.sha256 for pair in row.pairs}) == 5
 
 
 def test_the_same_again_is_the_same_version_and_costs_no_model(requirements, tmp_path):
@@ -113,7 +113,7 @@ def test_another_checkpoint_gets_features_of_its_own(requirements):
     assert requirements.create() == first
     assert requirements.loaded == 2
     with transaction(requirements.engine) as c:
-        row, _ = show_requirement(c, "bright")
+        row = show_requirement(c, "bright")
         assert [check.scorer_id for check in row.checks] == [requirements.model.card.scorer_id, CARD.scorer_id]
         assert find(c, "bright", scorer_id=CARD.scorer_id).base_scorer_id == CARD.scorer_id
 
@@ -282,8 +282,8 @@ def test_contradictions_are_kept_with_a_forced_requirement(requirements):
     (requirements.folder / "5.png").write_bytes(png(0.3))
     requirements.create(requirements.request((*LEVELS, 0.9), force=True))
     with transaction(requirements.engine) as c:
-        row, _ = show_requirement(c, "bright@1")
-    assert row.requirement.force
+        row = show_requirement(c, "bright@1")
+    assert row.force
     (sentence,) = row.checks[0].contradictions
     assert json.dumps(sentence).count(".png") == 2
     assert "same image" in sentence

@@ -177,5 +177,5 @@ def test_pages(book):
     ready(book, name="a", direction=Direction.HIGHER)
     first = book.do(list_requirements, limit=3)
     second = book.do(list_requirements, limit=3, cursor=first.next_cursor)
-    assert [one.requirement.id for one in [*first.items, *second.items]] == ["a@1", "a@2", "b@1", "c@1"]
+    assert [row.id for row in [*first.items, *second.items]] == ["a@1", "a@2", "b@1", "c@1"]
     assert second.next_cursor is None

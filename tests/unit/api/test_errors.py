@@ -1,5 +1,7 @@
+import json
+
 import pytest
-from dpiqa.api.errors import MEDIA_TYPE, body, install, kind_of
+from dpiqa.api.errors import MEDIA_TYPE, install, problem_response, problem_type_of
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -46,8 +48,8 @@ def client_raising(error):
 
 @pytest.mark.parametrize(("cls", "status", "code"), CASES)
 def test_table(cls, status, code):
-    kind = kind_of(cls("secret host db.internal"))
-    assert (kind.status, kind.code) == (status, code)
+    problem_type = problem_type_of(cls("secret host db.internal"))
+    assert (problem_type.status, problem_type.code) == (status, code)
     answer = client_raising(cls("secret host db.internal")).get("/x")
     assert answer.status_code == status
     assert answer.headers["content-type"] == MEDIA_TYPE
@@ -56,11 +58,11 @@ def test_table(cls, status, code):
     assert problem["code"] == code
     assert problem["status"] == status
     assert problem["instance"] == "/x"
-    assert ("db.internal" in answer.text) == (status < 500)  # the world's and our faults tell nothing
+    assert ("db.internal" in answer.text) == (status < 500)  # what fails on our side is not told
     assert ("retry-after" in answer.headers) == (status == 503)
 
 
-def test_the_cure_is_told():
+def test_the_hint_is_shown():
     problem = client_raising(NotFound("no profile `x`", hint="known: default")).get("/x").json()
     assert (problem["detail"], problem["hint"]) == ("no profile `x`", "known: default")
     assert client_raising(Conflict("other request")).get("/x").json()["hint"]
@@ -90,5 +92,5 @@ def test_text_of_callers_is_capped_and_visible():
     assert len(shorten("x" * 10_000, 256)) == 256
     assert len(shorten("\x00" * 10_000, 256)) == 256
     assert shorten("é☃", 256) == "é☃"
-    kind = kind_of(NotFound("x"))
-    assert len(body(kind, detail="d" * 9999, instance="/" + "i" * 9999)["instance"]) == 256
+    response = problem_response(problem_type_of(NotFound("x")), detail="d" * 9999, instance="/" + "i" * 9999)
+    assert len(json.loads(response.body)["instance"]) == 256

@@ -1,12 +1,14 @@
 import pytest
-from dpiqa.api.job_schemas import JobRequest, ListJob, PrefixJob, WatchJob
+from dpiqa.api.schemas import JobRequest, ListJob, PrefixJob, WatchJob
 from pydantic import TypeAdapter, ValidationError
+
+from dpiqa.addresses import S3Address
 
 REQUEST = TypeAdapter(JobRequest)
 
 
 @pytest.mark.parametrize(
-    ("given", "cls", "place"),
+    ("body", "cls", "address"),
     [
         ({"bucket": "b"}, PrefixJob, ("b", "")),
         ({"bucket": "b", "prefix": "p/"}, PrefixJob, ("b", "p/")),
@@ -16,10 +18,10 @@ REQUEST = TypeAdapter(JobRequest)
         ({"kind": "watch", "source": "s3://b/p?q#r"}, WatchJob, ("b", "p?q#r")),
     ],
 )
-def test_places(given, cls, place):
-    request = REQUEST.validate_python(given)
+def test_addresses(body, cls, address):
+    request = REQUEST.validate_python(body)
     assert isinstance(request, cls)
-    assert request.place() == place
+    assert request.address == S3Address(*address)
 
 
 def test_list():
@@ -29,7 +31,7 @@ def test_list():
 
 
 @pytest.mark.parametrize(
-    "given",
+    "body",
     [
         {},
         [],
@@ -58,6 +60,6 @@ def test_list():
         {"bucket": "b", "profile": ""},
     ],
 )
-def test_refused(given):
+def test_refused(body):
     with pytest.raises(ValidationError):
-        REQUEST.validate_python(given)
+        REQUEST.validate_python(body)

@@ -1,0 +1,234 @@
+"""Monitoring: the log line of each request, metrics for Prometheus, and probes of database and broker."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from sqlalchemy import Engine, text
+from starlette.datastructures import QueryParams
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dpiqa.doorbell import Doorbell, Queue
+from dpiqa.errors import DpiqaError, Unavailable
+from dpiqa.storage import schema
+from dpiqa.storage.counts import jobs_by_state, totals
+from dpiqa.storage.engine import transaction
+from dpiqa.text import shorten
+
+from .errors import MAX_TEXT, problem_type_of
+from .schemas import Check
+
+log = structlog.get_logger()
+
+PROBE_SECONDS = 3.0  #: a part that has not answered by then counts as down
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+#: Query parameters whose values may be logged. Others (a key put there by mistake) are logged by name only.
+_LOGGED = frozenset(
+    {
+        "bucket",
+        "prefix",
+        "key",
+        "min",
+        "max",
+        "profile",
+        "job",
+        "model",
+        "status",
+        "state",
+        "sort",
+        "worst",
+        "best",
+        "limit",
+    }
+)
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  #: requested every few seconds: logged only when they fail
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """State of database and broker at one scrape. None: that part did not answer."""
+
+    jobs: dict[str, int] | None  #: state -> jobs
+    items: dict[tuple[str, str, str], int] | None  #: (stage, state, reason) -> items
+    queues: dict[Queue, int] | None  #: messages waiting
+
+
+class Probes:
+    """Queries to database and broker in threads, each bounded in time.
+
+    The number of threads is fixed, so that queries to parts that hang cannot pile up.
+    """
+
+    def __init__(self, engine: Engine, doorbell: Doorbell) -> None:
+        self._engine, self._doorbell = engine, doorbell
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="probe")
+
+    def checks(self) -> list[Check]:
+        """Check database, migrations and broker at once."""
+        probes = {"database": self._check_database, "migrations": self._check_migrations, "broker": self._check_broker}
+        futures = {part: self._threads.submit(probe) for part, probe in probes.items()}
+        return [_check_of(part, future) for part, future in futures.items()]
+
+    def snapshot(self) -> Snapshot:
+        """Read what /metrics shows. Never raises; a part that does not answer in time is left out."""
+        items, queues = self._threads.submit(self._count), self._threads.submit(self._depths)
+        by_state, by_reason = _result_or_none(items) or (None, None)
+        return Snapshot(by_state, by_reason, _result_or_none(queues))
+
+    def close(self) -> None:
+        """End the threads, without waiting for parts that hang."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _check_database(self) -> Check:
+        with transaction(self._engine) as connection:
+            connection.execute(text("SELECT 1"))
+        return Check(part="database", ok=True)
+
+    def _check_migrations(self) -> Check:
+        state = schema.state(self._engine)
+        if state.is_current:
+            return Check(part="migrations", ok=True, detail=f"revision {state.current}")
+        return Check(part="migrations", ok=False, detail=str(state), hint=state.hint)
+
+    def _check_broker(self) -> Check:
+        self._doorbell.depth(Queue.LIVE)
+        return Check(part="broker", ok=True)
+
+    def _count(self) -> tuple[dict[str, int], dict[tuple[str, str, str], int]]:
+        with transaction(self._engine) as connection:
+            return jobs_by_state(connection), totals(connection)
+
+    def _depths(self) -> dict[Queue, int]:
+        return {queue: self._doorbell.depth(queue) for queue in Queue}
+
+
+def _result(future: "Future[T]") -> T:
+    try:
+        return future.result(PROBE_SECONDS)
+    except TimeoutError:
+        future.cancel()
+        raise Unavailable(f"no answer within {PROBE_SECONDS:g} s") from None
+
+
+def _result_or_none(future: "Future[T]") -> T | None:
+    try:
+        return _result(future)
+    except Exception as error:  # whatever it is, a scrape must not fail by it
+        log.warning("scrape_incomplete", error=type(error).__name__)
+        return None
+
+
+def _check_of(part: str, future: "Future[Check]") -> Check:
+    try:
+        return _result(future)
+    except Exception as error:  # whatever it is, the part is not ready
+        problem = problem_type_of(error)
+        if not isinstance(error, DpiqaError):
+            return Check(part=part, ok=False, detail=problem.detail)
+        detail, hint = problem.detail or error.message, problem.hint or error.hint
+        return Check(part=part, ok=False, detail=detail, hint=hint)
+
+
+class Metrics:
+    """The metrics of one application; each has its own registry, so that two may live in one process.
+
+    Jobs and items are read from the roll-up `job_counts` at every scrape, never counted from the items.
+    """
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        """`snapshot` is called at every scrape. It must bound its own time and never raise."""
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "dpiqa_api_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "dpiqa_api_request_seconds",
+            "Seconds from request to answer.",
+            ["method", "route"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.registry.register(_SnapshotCollector(snapshot))
+
+
+class _SnapshotCollector:
+    """Turns a snapshot into metrics."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+
+    def describe(self) -> Iterable[Metric]:
+        """Declare nothing: registering must not query the database."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Take a snapshot now."""
+        snapshot = self._snapshot()
+        up = GaugeMetricFamily("dpiqa_up", "Whether a part answered this scrape.", labels=["part"])
+        up.add_metric(["database"], float(snapshot.jobs is not None))
+        up.add_metric(["broker"], float(snapshot.queues is not None))
+        yield up
+        yield _gauge("dpiqa_jobs", "Jobs by state.", ["state"], snapshot.jobs or {})
+        yield _gauge("dpiqa_items", "Items of all jobs.", ["stage", "state", "reason"], snapshot.items or {})
+        queues = {queue.value: n for queue, n in (snapshot.queues or {}).items()}
+        yield _gauge("dpiqa_queue_messages", "Messages waiting, by queue.", ["queue"], queues)
+
+
+def _gauge(name: str, documentation: str, labels: list[str], values: Mapping[Any, int]) -> Metric:
+    family = GaugeMetricFamily(name, documentation, labels=labels)
+    for key, number in sorted(values.items()):
+        family.add_metric([key] if isinstance(key, str) else list(key), number)
+    return family
+
+
+class RequestLog:
+    """Middleware that logs and counts every request, by route and not by path: the number of paths is unbounded."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve, then log and count."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status, started = 500, time.perf_counter()
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        finally:
+            self._record(scope, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope["method"].isalpha() and len(scope["method"]) <= 7 else "other"
+        self.metrics.requests.labels(method, route, str(status)).inc()
+        self.metrics.seconds.labels(method, route).observe(seconds)
+        if route in _QUIET and status < 400:
+            return
+        parameters = QueryParams(scope.get("query_string", b"")).multi_items()[:20]
+        query = {
+            shorten(name, 32): shorten(value, MAX_TEXT) if name in _LOGGED else "***" for name, value in parameters
+        }
+        log.info(
+            "request",
+            status=status,
+            ms=round(seconds * 1000, 1),
+            method=method,
+            path=shorten(scope["path"], MAX_TEXT),
+            query=query,
+            client=(scope.get("client") or ("?",))[0],
+        )
