@@ -18,29 +18,30 @@ from machine import describe
 from dpiqa.datasets.spec import LabelledImage
 from dpiqa.models.memory import keep_buffers
 from dpiqa.models.teacher import Teacher
-from dpiqa.training.config import RunConfig, StudentRun, TeacherRun, VaeRun
-from dpiqa.training.configfile import resolve
-from dpiqa.training.diffusion import Denoiser, DiffusionTask
-from dpiqa.training.diffusion_config import DiffusionRun
-from dpiqa.training.labelled import Labelled
-from dpiqa.training.loop import fit
-from dpiqa.training.records import Nobody
-from dpiqa.training.student import StudentTask, new_student
-from dpiqa.training.task import Task
-from dpiqa.training.teacher import TeacherTask, prepare_teacher
-from dpiqa.training.vae import Rebuilder, VaeTask
+from dpiqa.training.config.file import resolve
+from dpiqa.training.config.kinds import DiffusionRun, StudentRun, TeacherRun, VaeRun
+from dpiqa.training.config.run import RunConfig
+from dpiqa.training.data.labelled import Labelled
+from dpiqa.training.loop.fit import fit
+from dpiqa.training.loop.log import SilentObserver
+from dpiqa.training.loop.task import Task
+from dpiqa.training.runs.diffusion import Denoiser, DiffusionTask
+from dpiqa.training.runs.student import StudentTask, new_student
+from dpiqa.training.runs.teacher import TeacherTask
+from dpiqa.training.runs.teacher_network import prepare_teacher
+from dpiqa.training.runs.vae import Autoencoder, VaeTask
 
 SIDE, PICTURES = 512, 64
 WARM_UP = 3  #: updates that do not count
 
 
-class Clock(Nobody):
+class Clock(SilentObserver):
     """Notes when each update is done."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def stepped(self, *, step: int, loss: float) -> None:  # noqa: ARG002 - as `Watch` has it
+    def stepped(self, *, step: int, loss: float) -> None:  # noqa: ARG002 - as `Observer` has it
         """Note the time."""
         self.times.append(time.perf_counter())
 
@@ -72,7 +73,7 @@ def task_of(kind: str, overrides: list[str], folder: Path) -> tuple[Task, RunCon
     data = random_data(folder)
     if kind == "vae":
         vae = resolve(VaeRun, preset="bundled-vae", overrides=overrides)
-        return VaeTask(Rebuilder(vae.model.architecture), data, vae), vae
+        return VaeTask(Autoencoder(vae.model.architecture), data, vae), vae
     if kind == "diffusion":
         diffusion = resolve(DiffusionRun, preset="bundled-diffusion", overrides=overrides)
         denoiser = Denoiser(diffusion.model.architecture)
@@ -102,7 +103,7 @@ def measure(kind: str, updates: int, overrides: list[str]) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as out:
         task, config = task_of(kind, [*overrides, *never], Path(out))
         cadence = config.output.model_copy(update={"checkpoint_every_steps": 100000})
-        fit(task, config.plan, Path(out), cadence=cadence, watch=clock)
+        fit(task, config.plan, Path(out), cadence=cadence, observer=clock)
     seconds = np.diff(clock.times)[WARM_UP - 1 : WARM_UP - 1 + updates].tolist()
     middle = statistics.median(seconds)
     images = config.plan.batch * config.plan.accumulation

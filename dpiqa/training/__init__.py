@@ -1,1 +1,4 @@
-"""Training on labelled photographs: teacher, then the student that learns from it."""
+"""Training on labelled photographs: `runs` are what can be trained, `config` describes a run, `data` feeds it.
+
+`loop` makes the updates of every run.
+"""

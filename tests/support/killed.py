@@ -14,11 +14,14 @@ from pathlib import Path
 
 import torch
 
-from dpiqa.training import checkpoints, export, loop, pixels, records
-from dpiqa.training.commands import Surroundings, train_student
-from dpiqa.training.config import StudentRun
-from dpiqa.training.configfile import resolve
-from dpiqa.training.records import Nobody, read_log
+from dpiqa.models import folder as models_folder
+from dpiqa.training.config.file import resolve
+from dpiqa.training.config.kinds import StudentRun
+from dpiqa.training.data import array_cache
+from dpiqa.training.loop import checkpoints, fit, log
+from dpiqa.training.loop.log import SilentObserver, read_log
+from dpiqa.training.runs.context import RunContext
+from dpiqa.training.runs.student import train_student
 
 from .training import STUDENT
 
@@ -27,7 +30,7 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class DiesAfter(Nobody):
+class DiesAfter(SilentObserver):
     def __init__(self, step):
         self._step = step
 
@@ -38,17 +41,17 @@ class DiesAfter(Nobody):
 
 def while_decoding():
     """Between two blocks of decoded pictures."""
-    pixels._BLOCK = 8
-    original = pixels._Notes.add
+    array_cache.BLOCK = 8
+    original = array_cache.RowNotes.add
 
     def add(notes, lines):
         original(notes, lines)
-        if notes.count == 16:
-            with notes._file.open("a") as file:
+        if len(notes.lines) == 16:
+            with notes.file.open("a") as file:
                 file.write('["half a li')
             die()
 
-    pixels._Notes.add = add
+    array_cache.RowNotes.add = add
 
 
 def while_saving():
@@ -85,33 +88,33 @@ def after_the_best_was_kept():
         original(out, network)
         die()
 
-    loop.save_best = save
+    fit.save_best = save
 
 
 def in_the_middle_of_a_line():
     """With half a line in the log."""
-    original = records.Record.write
+    original = log.RunLog.write
 
-    def write(record, step, entry):
+    def write(run_log, step, entry):
         if step >= 8:
-            with record._file.open("a") as file:
+            with run_log._file.open("a") as file:
                 file.write('{"step": 8, "los')
             die()
-        original(record, step, entry)
+        original(run_log, step, entry)
 
-    records.Record.write = write
+    log.RunLog.write = write
 
 
 def while_publishing():
     """With the weights in the models folder and no card."""
-    original = export.write_card
+    original = models_folder.write_card
 
-    def write(card, folder):
-        if folder.name == "models":
+    def write(card, target):
+        if target.name == "models":
             die()
-        original(card, folder)
+        original(card, target)
 
-    export.write_card = write
+    models_folder.write_card = write
 
 
 DEATHS = [
@@ -127,7 +130,7 @@ DEATHS = [
 ]
 
 
-def train(labels, folder, watch=None):
+def train(labels, folder, observer=None):
     config = resolve(
         StudentRun,
         file=folder.parent / "student.toml",
@@ -144,7 +147,7 @@ def train(labels, folder, watch=None):
             "plan.validate_every_steps=4",
         ],
     )
-    train_student(config, Surroundings(models_dir=folder / "models", device="cpu", watch=watch))
+    train_student(config, RunContext(models_dir=folder / "models", device="cpu", observer=observer))
 
 
 def in_a_child(labels, folder, death=None):

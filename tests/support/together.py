@@ -1,6 +1,6 @@
 """`python -m support.together FOLDER WHAT`: two processes train it, as `accelerate launch` would start them.
 
-WHAT: `toy`, or `student`, a small one that is also held to the order of spoiled copies.
+WHAT: `toy`, or `student`, a small one that is also held to the order of distorted copies.
 
 They meet through a file instead of a port, which another process could take. Prints what each ended with, as JSON.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dpiqa.training.config import StudentRun
-from dpiqa.training.labelled import Labelled
-from dpiqa.training.loop import fit
-from dpiqa.training.plan import Cadence
-from dpiqa.training.student import StudentTask, new_student
+from dpiqa.training.config.kinds import StudentRun
+from dpiqa.training.config.run import Cadence
+from dpiqa.training.data.labelled import Labelled
+from dpiqa.training.loop.fit import fit
+from dpiqa.training.runs.student import StudentTask, new_student
 
 from .training import STUDENT, Toy, toy_plan, waves
 
@@ -31,9 +31,9 @@ def toy(_folder):
 
 
 def student(folder):
-    """Return the task and its plan: 16 pictures, all of them also shown spoiled."""
+    """Return the task and its plan: 16 pictures, all of them with distorted copies."""
     document = tomllib.loads(STUDENT)
-    document["loss"] = {"spoiled": {"share": 1.0, "kinds": ["gaussian_noise"]}}
+    document["loss"] = {"distorted": {"share": 1.0, "kinds": ["gaussian_noise"]}}
     document["plan"] |= {"batch": 4, "epochs": 2}
     run = StudentRun.model_validate(document | {"data": {"cache": str(folder / "cache")}})
     rows = np.arange(16)

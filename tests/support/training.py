@@ -7,8 +7,8 @@ import torch
 from PIL import Image, ImageFilter
 from torch import nn
 
-from dpiqa.training.plan import Plan
-from dpiqa.training.task import Validation, shuffled_batches
+from dpiqa.training.config.run import Plan
+from dpiqa.training.loop.task import Validation, shuffled_batches
 
 STUDENT = """
 kind = "student"
@@ -115,7 +115,7 @@ def waves(count):
 class Toy:
     """Learns a plane through noise, with dropout and batch statistics: whatever a resumed run could get wrong."""
 
-    def __init__(self, plan, *, dropout=0.3, merits=None, spoil=None):
+    def __init__(self, plan, *, dropout=0.3, merits=None, diverge_at=None):
         torch.manual_seed(plan.seed)
         self.network = nn.Sequential(
             nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 1)
@@ -123,7 +123,7 @@ class Toy:
         rng = np.random.default_rng(7)
         self.inputs = rng.standard_normal((64, 4)).astype(np.float32)
         self.wanted = self.inputs @ np.array([1.0, -2.0, 0.5, 0.0], dtype=np.float32)
-        self.plan, self.merits, self.spoil, self.calls = plan, list(merits or ()), spoil, 0
+        self.plan, self.merits, self.diverge_at, self.calls = plan, list(merits or ()), diverge_at, 0
 
     def batches(self, rng):
         return shuffled_batches(np.arange(64), self.plan.batch, rng)
@@ -133,7 +133,7 @@ class Toy:
         noise = torch.from_numpy(rng.standard_normal((len(rows), 4)).astype(np.float32)) * 0.1
         scores = network(torch.from_numpy(self.inputs[rows]) + noise).squeeze(1)
         error = (scores - torch.from_numpy(self.wanted[rows])).square().mean()
-        return {"squared": error * float("nan") if self.spoil == self.calls else error}
+        return {"squared": error * float("nan") if self.diverge_at == self.calls else error}
 
     def validate(self, network):
         error = float((network(torch.from_numpy(self.inputs)).squeeze(1) - torch.from_numpy(self.wanted)).std())

@@ -64,7 +64,7 @@ def overrides(
 def run(load: Loader, given: Mapping[str, Any], *, print_config: bool, as_json: bool) -> None:
     """Train by what was `given` (as `resolve` takes it), or only print the settings; the result goes to stdout."""
     with needing_torch():
-        from dpiqa.training.configfile import as_toml, resolve
+        from dpiqa.training.config.file import as_toml, resolve
 
         settings_class, train = load()
     config = resolve(settings_class, **given)
@@ -74,13 +74,13 @@ def run(load: Loader, given: Mapping[str, Any], *, print_config: bool, as_json: 
     settings = context.settings()
     with needing_torch(settings.threads), _stoppable():
         from dpiqa.models.memory import keep_buffers
-        from dpiqa.training.commands import Surroundings
-        from dpiqa.training.preparing import listening
+        from dpiqa.training.progress import listening
+        from dpiqa.training.runs.context import RunContext
 
         keep_buffers()
-        with watching() as watch, listening(watch.prepared):
-            here = Surroundings(models_dir=settings.models_dir, device=settings.device, watch=watch)
-            made = train(config, here)
+        with watching() as bar, listening(bar.prepared):
+            run_context = RunContext(models_dir=settings.models_dir, device=settings.device, observer=bar)
+            made = train(config, run_context)
     if made is not None:  # another process of the same run says it
         _show(made, as_json)
 

@@ -15,7 +15,7 @@ _BLANK: dict[str, Any] = {"speed": "", "loss": "", "judged": ""}
 
 
 class Bar:
-    """`dpiqa.training.records.Watch` on stderr: updates, rate, time left, loss, and the last validation's figures."""
+    """`dpiqa.training.loop.log.Observer` on stderr: updates, rate, time left, loss, figures of the last validation."""
 
     def __init__(self, progress: "Progress") -> None:
         self._progress = progress
@@ -23,7 +23,7 @@ class Bar:
         self._preparing, self._since = "", 0.0
 
     def prepared(self, what: str, done: int, total: int) -> None:
-        """Move the bar of what comes before the first update (`dpiqa.training.preparing.Listener`)."""
+        """Move the bar of what comes before the first update (`dpiqa.training.progress.Listener`)."""
         if what != self._preparing:
             self._preparing, self._since = what, time.monotonic()
             self._begin(what, done, total)

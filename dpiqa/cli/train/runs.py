@@ -4,18 +4,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dpiqa.training.commands import Surroundings
-    from dpiqa.training.config import RunConfig
+    from dpiqa.training.config.run import RunConfig
+    from dpiqa.training.runs.context import RunContext
 
 #: The settings' class, and the function that trains by them.
-Run = tuple["type[RunConfig]", Callable[[Any, "Surroundings"], Any]]
+Run = tuple["type[RunConfig]", Callable[[Any, "RunContext"], Any]]
 Loader = Callable[[], Run]  #: loads torch
 
 
 def vae() -> Run:
     """Train the autoencoder whose latents the teacher reads. The labels' scores are not used."""
-    from dpiqa.training.commands import train_vae
-    from dpiqa.training.config import VaeRun
+    from dpiqa.training.config.kinds import VaeRun
+    from dpiqa.training.runs.vae import train_vae
 
     return VaeRun, train_vae
 
@@ -25,8 +25,8 @@ def diffusion() -> Run:
 
     model.vae names the autoencoder's file; a teacher begins with the result by model.unet.
     """
-    from dpiqa.training.diffusion_config import DiffusionRun
-    from dpiqa.training.diffusion_run import train_diffusion
+    from dpiqa.training.config.kinds import DiffusionRun
+    from dpiqa.training.runs.diffusion import train_diffusion
 
     return DiffusionRun, train_diffusion
 
@@ -36,16 +36,16 @@ def teacher() -> Run:
 
     model.mode says what of it learns: qfd, adapters+qfd, lora+qfd, adapters+lora+qfd or full.
     """
-    from dpiqa.training.commands import train_teacher
-    from dpiqa.training.config import TeacherRun
+    from dpiqa.training.config.kinds import TeacherRun
+    from dpiqa.training.runs.teacher import train_teacher
 
     return TeacherRun, train_teacher
 
 
 def student() -> Run:
     """Train or fine-tune a student, from labels alone or from a teacher's answers too (distillation)."""
-    from dpiqa.training.commands import train_student
-    from dpiqa.training.config import StudentRun
+    from dpiqa.training.config.kinds import StudentRun
+    from dpiqa.training.runs.student import train_student
 
     return StudentRun, train_student
 
@@ -55,8 +55,8 @@ def promptiqa() -> Run:
 
     Give several data sets: each batch is of one of them, and its other images are each image's prompt.
     """
-    from dpiqa.training.promptiqa_config import PromptIQARun
-    from dpiqa.training.promptiqa_run import train_promptiqa
+    from dpiqa.training.config.kinds import PromptIQARun
+    from dpiqa.training.runs.promptiqa import train_promptiqa
 
     return PromptIQARun, train_promptiqa
 

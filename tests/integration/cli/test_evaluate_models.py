@@ -11,7 +11,7 @@ from dpiqa.models.quality_decoder import QfdConfig
 from dpiqa.models.student import Student, StudentConfig
 from dpiqa.models.teacher import Teacher, TeacherConfig, UnetConfig
 from dpiqa.models.vae import VaeConfig
-from dpiqa.training.export import export_model
+from dpiqa.training.runs.publish import export_model
 
 STUDENT = StudentConfig(
     backbone="test_efficientnet",

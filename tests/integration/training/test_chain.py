@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from dpiqa.cli.main import app
 from dpiqa.models.cards import sha256_of
-from dpiqa.training.records import read_log
+from dpiqa.training.loop.log import read_log
 
 pytestmark = pytest.mark.timeout(900)  # a slow machine is no failure
 

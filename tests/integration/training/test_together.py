@@ -38,9 +38,9 @@ def test_two_processes_are_one_run(tmp_path):
         assert sorted(row for rows in batches for row in rows) == list(range(64))  # each picture once an epoch
 
 
-def test_two_processes_hold_a_student_to_the_order_of_spoiled_copies(tmp_path):
+def test_two_processes_hold_a_student_to_the_order_of_distorted_copies(tmp_path):
     first, second = train(tmp_path, "student")
     assert first["weights"] == second["weights"]
     assert first["steps"] == 2 * (16 // 4 // 2)
     entries = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert any(entry.get("spoiled", 0) > 0 for entry in entries)
+    assert any(entry.get("distorted", 0) > 0 for entry in entries)

@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.training import precision
-from dpiqa.training.config import StudentRun, TeacherMode, TeacherRun, VaeRun
-from dpiqa.training.configfile import as_toml, merged, parse_override, preset_names, resolve
-from dpiqa.training.diffusion_config import DiffusionRun
+from dpiqa.training.config import precision
+from dpiqa.training.config.file import as_toml, merged, parse_override, preset_names, resolve
+from dpiqa.training.config.kinds import DiffusionRun, StudentRun, TeacherMode, TeacherRun, VaeRun
 
 SCHEMAS = {"student": StudentRun, "teacher": TeacherRun, "vae": VaeRun, "diffusion": DiffusionRun}
 
@@ -56,7 +55,7 @@ def test_later_ones_win(tmp_path):
 def test_auto_is_settled_by_what_the_machine_computes(monkeypatch):
     for capabilities, expected in (({"avx2": True}, "float32"), ({"avx512_bf16": True}, "bfloat16")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        monkeypatch.setattr(precision, "_capabilities", lambda found=capabilities: found)
+        monkeypatch.setattr(precision, "cpu_capabilities", lambda found=capabilities: found)
         assert resolve(StudentRun, preset="bundled-student").plan.precision == expected
         assert resolve(StudentRun, preset="paper-koniq-student").plan.precision == "float32"
 
@@ -77,7 +76,7 @@ def test_values_are_toml_or_else_words():
         ("plan.milestones=[3]", "plan: milestones belong to the schedule multistep", "--print-config"),
         ("output.name=../evil", "output.name: string should match", "--print-config"),
         ("model.start=bundled-student", "model: give either start", "--print-config"),
-        ("epochs", "'epochs' is no override", "KEY=VALUE"),
+        ("epochs", "'epochs' is not an override", "KEY=VALUE"),
     ],
 )
 def test_what_is_wrong_is_named(override, complaint, hint):
@@ -92,7 +91,7 @@ def test_a_file_that_is_wrong_is_named(tmp_path):
     with pytest.raises(InvalidRequest, match=r"run\.toml cannot be read"):
         resolve(StudentRun, file=file)
     file.write_text("[plan")
-    with pytest.raises(InvalidRequest, match=r"run\.toml is no TOML"):
+    with pytest.raises(InvalidRequest, match=r"run\.toml is not valid TOML"):
         resolve(StudentRun, file=file)
     file.write_text('preset = "bundled-student"\n[plan]\nepoch = 3\n')
     with pytest.raises(InvalidRequest, match=r"run\.toml: unknown key plan\.epoch"):

@@ -13,19 +13,25 @@ from dpiqa.models.cards import sha256_of
 from dpiqa.models.shrink import shrunk
 from dpiqa.models.teacher import TIMESTEP, Teacher
 from dpiqa.models.vae import VaeConfig, build_encoder, encode
-from dpiqa.training import latents
-from dpiqa.training.commands import Surroundings, train_teacher
-from dpiqa.training.config import TeacherRun
-from dpiqa.training.configfile import resolve
-from dpiqa.training.crops import as_images
-from dpiqa.training.diffusion import JUDGED_AT, NEAR, DiffusionTask, draw_timesteps, noise_schedule
-from dpiqa.training.diffusion_config import DiffusionRun
-from dpiqa.training.diffusion_run import train_diffusion
-from dpiqa.training.labelled import Labelled
-from dpiqa.training.latents import cached_latents
-from dpiqa.training.records import Nobody, read_log
-from dpiqa.training.teacher import new_teacher
-from dpiqa.training.unet_file import FILE_NAME
+from dpiqa.training.config.file import resolve
+from dpiqa.training.config.kinds import DiffusionRun, TeacherRun
+from dpiqa.training.data import features
+from dpiqa.training.data.crops import as_images
+from dpiqa.training.data.features import cached_latents
+from dpiqa.training.data.labelled import Labelled
+from dpiqa.training.loop.log import SilentObserver, read_log
+from dpiqa.training.runs.context import RunContext
+from dpiqa.training.runs.diffusion import (
+    NEAR,
+    VALIDATED_AT,
+    DiffusionTask,
+    draw_timesteps,
+    noise_schedule,
+    train_diffusion,
+)
+from dpiqa.training.runs.teacher import train_teacher
+from dpiqa.training.runs.teacher_network import new_teacher
+from dpiqa.training.weights import UNET_NAME
 
 pytestmark = pytest.mark.heavy
 
@@ -56,10 +62,10 @@ def settings(place, name):
     return [data, f"data.cache={place / 'cache'}", f"model.vae={place / 'vae.safetensors'}", f"output.folder={name}"]
 
 
-def denoise(place, out, watch=None, *changes):
+def denoise(place, out, observer=None, *changes):
     overrides = [*settings(place, out), "output.checkpoint_every_steps=3", "output.log_every_steps=2", *changes]
     run = resolve(DiffusionRun, file=place / "diffusion.toml", overrides=overrides)
-    return train_diffusion(run, Surroundings(models_dir=place / "models", device="cpu", watch=watch))
+    return train_diffusion(run, RunContext(models_dir=place / "models", device="cpu", observer=observer))
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +83,13 @@ def test_the_error_falls_and_is_named_by_timestep(place, unet):
     assert [line["step"] for line in judged] == [2, 4, 6, 8, 10, 12]
     assert judged[-1]["val_error"] < judged[0]["val_error"]
     for line in judged:
-        assert line["val_error"] == pytest.approx(np.mean([line[f"val_error_{t}"] for t in JUDGED_AT]), rel=1e-4)
+        assert line["val_error"] == pytest.approx(np.mean([line[f"val_error_{t}"] for t in VALIDATED_AT]), rel=1e-4)
     course = [line["loss"] for line in read_log(place / "whole") if "loss" in line]
     assert course[-1] < course[0]
 
 
 def test_a_run_that_broke_off_ends_with_the_same_bytes(place, unet):
-    class BreaksAt(Nobody):
+    class BreaksAt(SilentObserver):
         def __init__(self, step):
             self._step = step
 
@@ -99,7 +105,7 @@ def test_a_run_that_broke_off_ends_with_the_same_bytes(place, unet):
 
 def test_the_record_beside_the_file_says_how_it_was_made(place, unet):
     record = json.loads(unet.with_suffix(".json").read_text())
-    assert (unet.name, record["sha256"]) == (FILE_NAME, sha256_of(unet))
+    assert (unet.name, record["sha256"]) == (UNET_NAME, sha256_of(unet))
     assert record["command"].startswith("dpiqa train diffusion ")
     assert "--dataset csv --data labels.csv --out whole --set " in record["command"]
     assert record["made_from"]["vae"]["sha256"] == sha256_of(place / "vae.safetensors")
@@ -120,7 +126,7 @@ def test_latents_are_what_a_teacher_sees_and_are_made_once(tmp_path, monkeypatch
     def never(*_given):
         raise AssertionError
 
-    monkeypatch.setattr(latents, "encode", never)
+    monkeypatch.setattr(features, "encode", never)
     again = cached_latents(pixels, tmp_path, tmp_path / "vae.safetensors", SIZES, 2, "cpu")
     np.testing.assert_array_equal(again, found)
     make_vae(tmp_path / "other.safetensors", seed=1)
@@ -133,7 +139,7 @@ def test_the_schedule_is_stable_diffusions():
     kept = np.cumprod(1 - betas)
     np.testing.assert_allclose(noise_schedule().alphas_cumprod.numpy(), kept, rtol=1e-3)
     assert (1 - kept[NEAR - 1]) ** 0.5 < 1 / 3
-    assert JUDGED_AT[0] == TIMESTEP
+    assert VALIDATED_AT[0] == TIMESTEP
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -179,11 +185,11 @@ def test_who_finds_no_noise_has_error_one_each_time_the_same(tmp_path):
         first, second = task.validate(task.network), task.validate(task.network)
     assert first == second
     assert first.merit == -first.figures["error"]
-    assert list(first.figures.values()) == pytest.approx([1] * (1 + len(JUDGED_AT)), abs=0.05)
+    assert list(first.figures.values()) == pytest.approx([1] * (1 + len(VALIDATED_AT)), abs=0.05)
     half = task_of(task._latents, tmp_path, "data.validation_images=10")
     with torch.no_grad():
         half.validate(half.network)
-    assert sum(len(given) for given, _ in half.network.seen) == 10 * len(JUDGED_AT)
+    assert sum(len(given) for given, _ in half.network.seen) == 10 * len(VALIDATED_AT)
 
 
 @pytest.mark.parametrize(("mirror", "sides"), [("true", {1.0, -1.0}), ("false", {1.0})])
@@ -224,7 +230,7 @@ def test_a_teacher_begins_with_it(place, unet, teacher_run):
 def test_the_card_of_the_teacher_names_it(place, unet, teacher_run):
     changes = [*settings(place, place / "teacher"), f"model.unet={unet}", "plan.epochs=1", "output.bootstrap_draws=20"]
     (place / "models").mkdir(exist_ok=True)
-    card = train_teacher(teacher_run(*changes), Surroundings(models_dir=place / "models", device="cpu"))
+    card = train_teacher(teacher_run(*changes), RunContext(models_dir=place / "models", device="cpu"))
     made = card.figures["training"]
     assert made["made_from"]["unet"]["sha256"] == made["identity"]["sources"]["files"]["unet"] == sha256_of(unet)
     assert made["made_from"]["unet"]["command"].startswith("dpiqa train diffusion ")
@@ -238,8 +244,8 @@ def test_the_card_of_the_teacher_names_it(place, unet, teacher_run):
         ("model.architecture.unet.heads=4", CheckpointError, r"unet.heads = 2, the teacher has 4"),
         ("model.architecture.unet.channels=[8,8,16,24]", CheckpointError, r"unet.channels = \[8, 8, 16, 16\]"),
         ("model.architecture.prompts=published-1485", CheckpointError, 'prompts = "small-90"'),
-        ("model.unet={place}/vae.safetensors", CheckpointError, "not what `dpiqa train diffusion` writes"),
-        ("model.unet={place}/nowhere.safetensors", CheckpointError, "not what `dpiqa train diffusion` writes"),
+        ("model.unet={place}/vae.safetensors", CheckpointError, "was not written by `dpiqa train diffusion`"),
+        ("model.unet={place}/nowhere.safetensors", CheckpointError, "was not written by `dpiqa train diffusion`"),
     ],
 )
 def test_what_does_not_fit_a_teacher_is_named(place, unet, teacher_run, change, error, complaint):

@@ -13,7 +13,7 @@ from dpiqa.cli.support import console
 from dpiqa.cli.train import options as train_options
 from dpiqa.cli.train import progress as train_progress
 from dpiqa.errors import InvalidRequest
-from dpiqa.training.preparing import blocks, listening
+from dpiqa.training.progress import blocks, listening
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ from support.training import Toy, toy_plan
 
 from dpiqa.errors import CheckpointError, ConfigurationError, InvalidRequest, TrainingDiverged, TrainingInterrupted
 from dpiqa.files import locked_folder
-from dpiqa.training.checkpoints import BEST_NAME, LAST_NAME
-from dpiqa.training.loop import fit
-from dpiqa.training.plan import Cadence
-from dpiqa.training.records import Nobody, read_log
+from dpiqa.training.config.run import Cadence
+from dpiqa.training.loop.checkpoints import BEST_NAME, LAST_NAME
+from dpiqa.training.loop.fit import fit
+from dpiqa.training.loop.log import SilentObserver, read_log
 
 OFTEN = Cadence(checkpoint_every_steps=4, log_every_steps=3)
 
 
-class At(Nobody):
+class At(SilentObserver):
     """Does something after one update."""
 
     def __init__(self, step, action):
@@ -62,7 +62,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, plan):
 
     for step in (2, 6, 10):
         with pytest.raises(CrashError):
-            fit(Toy(plan), plan, tmp_path / "cut", cadence=OFTEN, watch=At(step, crash))
+            fit(Toy(plan), plan, tmp_path / "cut", cadence=OFTEN, observer=At(step, crash))
     cut = Toy(plan)
     fit(cut, plan, tmp_path / "cut", cadence=OFTEN)
     for name, value in weights(whole).items():
@@ -77,8 +77,8 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(tmp_path):
     before = signal.getsignal(signal.SIGINT)
     ask = At(7, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(TrainingInterrupted, match="after update 7 of 24"):
-        fit(Toy(plan), plan, tmp_path / "cut", watch=ask)
-    fit(cut, plan, tmp_path / "cut", watch=At(3, lambda: pytest.fail("update 3 was made twice")))
+        fit(Toy(plan), plan, tmp_path / "cut", observer=ask)
+    fit(cut, plan, tmp_path / "cut", observer=At(3, lambda: pytest.fail("update 3 was made twice")))
     assert all(torch.equal(weights(cut)[name], value) for name, value in weights(whole).items())
     assert signal.getsignal(signal.SIGINT) is before  # Ctrl-C means what it meant before
 
@@ -121,7 +121,7 @@ def test_the_best_validation_is_kept_not_the_last(tmp_path):
     task = Toy(plan, merits=[float("nan"), 0.2, 0.9, 0.5, 0.9])
     seen = []
     spy = At(15, lambda: seen.append(weights(task)))
-    outcome = fit(task, plan, tmp_path, watch=spy)
+    outcome = fit(task, plan, tmp_path, observer=spy)
     assert outcome.best_step == 15
     assert all(torch.equal(weights(task)[name], value) for name, value in seen[0].items())
     assert [line["best"] for line in read_log(tmp_path) if "best" in line] == [True, True, True, False, False]
@@ -130,7 +130,7 @@ def test_the_best_validation_is_kept_not_the_last(tmp_path):
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     plan = toy_plan()
     with pytest.raises(TrainingDiverged, match="nan in update 9") as caught:
-        fit(Toy(plan, spoil=9), plan, tmp_path)
+        fit(Toy(plan, diverge_at=9), plan, tmp_path)
     assert "plan.rate" in caught.value.hint
 
 

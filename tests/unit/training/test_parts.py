@@ -9,11 +9,11 @@ import torch
 from support.training import toy_plan
 
 from dpiqa.models.quality_decoder import QfdConfig, QualityFeatureDecoder
-from dpiqa.training.crops import Crops, random_crops
-from dpiqa.training.heads import begin_as_pooling, calibrate, fold, normalise
-from dpiqa.training.labelled import judged
-from dpiqa.training.losses import ranking_loss
-from dpiqa.training.optimise import MovingAverage, learning_rate, parameter_groups
+from dpiqa.training.data.crops import Crops, random_crops
+from dpiqa.training.loop.optimise import MovingAverage, learning_rate, parameter_groups
+from dpiqa.training.runs.regressor import begin_as_pooling, calibrate, fold, normalise
+from dpiqa.training.runs.scorer import ranking_loss
+from dpiqa.training.runs.validation import agreement
 
 
 def test_the_rate_warms_up_and_falls_as_a_cosine():
@@ -79,7 +79,7 @@ def test_maps_are_cut_where_their_pixels_are():
     pixels = np.arange(64 * 64, dtype=np.float32).reshape(1, 64, 64, 1)
     cells = pixels[:, ::16, ::16]  # one value per cell: that of its corner
     crops = Crops(index=np.array([0]), top=np.array([16]), left=np.array([32]), flip=np.array([False]), size=32)
-    np.testing.assert_array_equal(crops.cut_own(cells, 16), crops.cut(pixels)[:, ::16, ::16])
+    np.testing.assert_array_equal(crops.cut_maps(cells, 16), crops.cut(pixels)[:, ::16, ::16])
     mirrored = Crops(index=crops.index, top=crops.top, left=crops.left, flip=np.array([True]), size=32)
     np.testing.assert_array_equal(mirrored.cut(pixels), crops.cut(pixels)[:, :, ::-1])
 
@@ -124,8 +124,8 @@ def test_scores_that_say_nothing_are_left_alone(scores):
 
 def test_scores_that_are_no_numbers_have_no_merit():
     labels = np.array([0.1, 0.2, 0.3])
-    assert np.isnan(judged(np.array([0.1, np.nan, 0.3]), labels).merit)
-    assert judged(labels, labels).merit == pytest.approx(1)
+    assert np.isnan(agreement(np.array([0.1, np.nan, 0.3]), labels).merit)
+    assert agreement(labels, labels).merit == pytest.approx(1)
 
 
 def test_the_decoders_normalisation_folds_away():

@@ -9,10 +9,10 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.training import pixels
-from dpiqa.training.config import DataConfig
-from dpiqa.training.labelled import load_labelled
-from dpiqa.training.pixels import prepare_pixels
+from dpiqa.training.config.run import DataConfig
+from dpiqa.training.data import array_cache, pixels
+from dpiqa.training.data.labelled import load_labelled
+from dpiqa.training.data.pixels import cached_pixels
 
 SIZE = Preprocessing(width=32, height=32)
 
@@ -29,43 +29,43 @@ def pictures(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """Names of the files that were decoded."""
-    names, original = [], pixels._decode
+    names, original = [], pixels.decode
 
     def spy(path, *rest):
         names.append(path.name)
         return original(path, *rest)
 
-    monkeypatch.setattr(pixels, "_decode", spy)
+    monkeypatch.setattr(pixels, "decode", spy)
     return names
 
 
 def test_pixels_are_those_of_production_and_made_once(pictures, tmp_path, decoded):
-    found = prepare_pixels(pictures, SIZE, tmp_path / "cache")
+    found = cached_pixels(pictures, SIZE, tmp_path / "cache")
     for row, path in enumerate(pictures):
         np.testing.assert_array_equal(found.pixels[row], decode_and_prepare(path.read_bytes(), SIZE, Limits()))
-    again = prepare_pixels(pictures, SIZE, tmp_path / "cache")
+    again = cached_pixels(pictures, SIZE, tmp_path / "cache")
     np.testing.assert_array_equal(again.pixels, found.pixels)
     assert again.sha256 == found.sha256
     assert len(decoded) == 10
 
 
 def test_a_stopped_process_goes_on_and_a_changed_file_is_noticed(pictures, tmp_path, decoded, monkeypatch):
-    monkeypatch.setattr(pixels, "_BLOCK", 4)
+    monkeypatch.setattr(array_cache, "BLOCK", 4)
 
     def stop(notes, lines):
         original(notes, lines)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        original = pixels._Notes.add
-        patch.setattr(pixels._Notes, "add", stop)
+        original = array_cache.RowNotes.add
+        patch.setattr(array_cache.RowNotes, "add", stop)
         with pytest.raises(KeyboardInterrupt):
-            prepare_pixels(pictures, SIZE, tmp_path / "cache")
+            cached_pixels(pictures, SIZE, tmp_path / "cache")
     assert sorted(decoded) == [f"{number}.png" for number in range(4)]
-    prepare_pixels(pictures, SIZE, tmp_path / "cache")
+    cached_pixels(pictures, SIZE, tmp_path / "cache")
     assert sorted(decoded) == sorted(path.name for path in pictures)
     Image.new("RGB", (64, 64), "red").save(pictures[3])
-    assert (prepare_pixels(pictures, SIZE, tmp_path / "cache").pixels[3] == [255, 0, 0]).all()
+    assert (cached_pixels(pictures, SIZE, tmp_path / "cache").pixels[3] == [255, 0, 0]).all()
 
 
 def labelled(paths):
@@ -107,4 +107,4 @@ def test_without_both_sides_or_files_it_says_so(pictures, tmp_path):
     with pytest.raises(InvalidRequest, match="same label"):
         load_labelled(flat, SIZE, config)
     with pytest.raises(InvalidRequest, match=r"nowhere\.png cannot be read"):
-        prepare_pixels([tmp_path / "nowhere.png"], SIZE, tmp_path / "cache")
+        cached_pixels([tmp_path / "nowhere.png"], SIZE, tmp_path / "cache")

@@ -12,12 +12,19 @@ from support.training import make_set
 from dpiqa.errors import InvalidRequest
 from dpiqa.models.cards import find_card, weights_path
 from dpiqa.models.promptiqa.scorer import load_promptiqa
-from dpiqa.training.commands import Surroundings
-from dpiqa.training.labelled import Labelled
-from dpiqa.training.promptiqa import BatchAsPrompt, Mixture, PromptIQATask, as_requirement, others, spread_rows
-from dpiqa.training.promptiqa_config import PromptIQARun, PromptLoss
-from dpiqa.training.promptiqa_run import train_promptiqa
-from dpiqa.training.records import Nobody, read_log
+from dpiqa.training.config.kinds import PromptIQARun, PromptLoss
+from dpiqa.training.data.labelled import Labelled
+from dpiqa.training.loop.log import SilentObserver, read_log
+from dpiqa.training.runs.context import RunContext
+from dpiqa.training.runs.promptiqa import (
+    BatchAsPrompt,
+    Mixture,
+    PromptIQATask,
+    as_requirement,
+    others,
+    spread_rows,
+    train_promptiqa,
+)
 
 pytestmark = pytest.mark.heavy
 
@@ -134,7 +141,7 @@ def run(tmp_path):
     return configured
 
 
-class DiesAfter(Nobody):
+class DiesAfter(SilentObserver):
     def __init__(self, step):
         self._step = step
 
@@ -144,19 +151,19 @@ class DiesAfter(Nobody):
 
 
 def test_a_run_learns_resumes_and_makes_a_model_that_scores(tmp_path, run):
-    here = Surroundings(models_dir=tmp_path / "models", device="cpu")
-    here.models_dir.mkdir()
-    whole = train_promptiqa(run("whole"), here)
+    context = RunContext(models_dir=tmp_path / "models", device="cpu")
+    context.models_dir.mkdir()
+    whole = train_promptiqa(run("whole"), context)
     losses = [line["loss"] for line in read_log(tmp_path / "whole") if "loss" in line]
     assert np.mean(losses[-2:]) < 0.8 * losses[0]
 
     with pytest.raises(RuntimeError, match="power cut"):
-        train_promptiqa(run("cut"), replace(here, watch=DiesAfter(17)))
-    cut = train_promptiqa(run("cut"), here)
+        train_promptiqa(run("cut"), replace(context, observer=DiesAfter(17)))
+    cut = train_promptiqa(run("cut"), context)
     assert cut.sha256 == whole.sha256
 
-    card = find_card("whole", here.models_dir)
+    card = find_card("whole", context.models_dir)
     assert "requirement" in card.score_scale
     assert card.figures["csv val"]["n"] == 6
-    model = load_promptiqa(card, weights_path(card, here.models_dir), device="cpu", threads=1)
+    model = load_promptiqa(card, weights_path(card, context.models_dir), device="cpu", threads=1)
     assert model.features(np.zeros((1, 32, 32, 3), np.uint8), np.array([0.5])).shape == (1, TINY.width)

@@ -7,11 +7,10 @@ import pytest
 from support.training import STUDENT, TEACHER, VAE
 
 from dpiqa.models.cards import find_card, sha256_of
-from dpiqa.training.config import StudentRun, TeacherRun, VaeRun
-from dpiqa.training.configfile import resolve
-from dpiqa.training.diffusion_config import DiffusionRun
-from dpiqa.training.promptiqa_config import PromptIQARun
-from dpiqa.training.reproduce import origin, origins, reproducing_command
+from dpiqa.training.config.command import reproducing_command
+from dpiqa.training.config.file import resolve
+from dpiqa.training.config.kinds import DiffusionRun, PromptIQARun, StudentRun, TeacherRun, VaeRun
+from dpiqa.training.runs.publish import origin, origins
 
 SET = 'data.sets=[{name = "csv", path = "labels.csv"}]'
 
@@ -42,7 +41,7 @@ def decisive(config):
     [
         (StudentRun, "bundled-student", []),
         (StudentRun, "bundled-student", ["plan.seed=3", "plan.epochs=40", "output.half=false"]),
-        (StudentRun, "bundled-student-distilled", ["teacher=mine", "loss.spoiled.kinds=['jpeg','haze']"]),
+        (StudentRun, "bundled-student-distilled", ["teacher=mine", "loss.distorted.kinds=['jpeg','haze']"]),
         (StudentRun, "bundled-student-distilled", ['teacher={model="mine",precision="bfloat16"}']),
         (StudentRun, "bundled-student", ["plan.crop=", 'plan.slow={"conv.a" = 0.5}']),
         (StudentRun, "finetune-student", ["model.start=bundled-student", "plan.rate=1e-05"]),

@@ -1,4 +1,4 @@
-"""Spoiled copies of training pictures: which, how strongly, and what their order costs."""
+"""Distorted copies of training pictures: which, how strongly, and what their order costs."""
 
 import tomllib
 
@@ -9,11 +9,11 @@ from support.training import STUDENT, waves
 
 from dpiqa.imaging.distortions import KINDS
 from dpiqa.models.statistics import CHANNELS
-from dpiqa.training.config import SpoiledLoss, StudentRun
-from dpiqa.training.labelled import Labelled
-from dpiqa.training.shown import Shown
-from dpiqa.training.spoiled import Spoiled, order_term, prepare_copies
-from dpiqa.training.student import StudentTask, new_student
+from dpiqa.training.config.kinds import DistortedLoss, StudentRun
+from dpiqa.training.data.batches import BatchSource
+from dpiqa.training.data.distorted import BatchCopies, distorted_copies, order_term
+from dpiqa.training.data.labelled import Labelled
+from dpiqa.training.runs.student import StudentTask, new_student
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ NAMES = tuple("abcdefgh")  #: stand for the pictures' sha256
 
 
 def copies_of(crops, cache, **loss):
-    return prepare_copies(crops, NAMES, np.arange(8), SpoiledLoss(**loss), cache)
+    return distorted_copies(crops, NAMES, np.arange(8), DistortedLoss(**loss), cache)
 
 
-def test_a_share_of_the_pictures_is_spoiled_at_two_strengths(crops, tmp_path):
+def test_a_share_of_the_pictures_is_distorted_at_two_strengths(crops, tmp_path):
     copies = copies_of(crops, tmp_path, share=0.5)
     assert len(set(copies.rows)) == 4
     assert copies.pixels.shape == (8, 64, 64, 3)
@@ -58,8 +58,8 @@ def test_the_stronger_copy_is_further_from_the_picture(crops, tmp_path):
 def test_a_batch_finds_the_copies_of_its_own_pictures(crops, tmp_path):
     copies = copies_of(crops, tmp_path, share=0.5)
     rows = np.array([*copies.rows[[2, 0]], *np.setdiff1d(np.arange(8), copies.rows)[:1]])
-    found = copies.among(rows)
-    assert found.places.tolist() == [0, 1]
+    found = copies.of_batch(rows)
+    assert found.positions.tolist() == [0, 1]
     assert found.copies.tolist() == [2, 0, 6, 4]
     assert found.strong.tolist() == copies.strong[[2, 0]].tolist()
 
@@ -67,31 +67,34 @@ def test_a_batch_finds_the_copies_of_its_own_pictures(crops, tmp_path):
 def test_copies_are_cut_where_their_originals_are(crops, tmp_path):
     document = tomllib.loads(STUDENT)
     document["plan"] |= {"crop": 32}
-    document["loss"] = {"spoiled": {"share": 1.0, "kinds": ["mean_shift"]}}
+    document["loss"] = {"distorted": {"share": 1.0, "kinds": ["mean_shift"]}}
     run = StudentRun.model_validate(document | {"data": {"cache": str(tmp_path)}})
     data = labelled(crops, tmp_path).with_statistics()
-    shown = Shown(data, run.plan, run.loss.spoiled, tmp_path, align=32)
-    batch = shown.batch(np.arange(8), np.random.default_rng(0), torch.device("cpu"))
-    assert (batch.own.images.shape, batch.ordered.images.shape) == ((8, 3, 32, 32), (24, 3, 32, 32))
-    assert (batch.own.statistics.shape, batch.ordered.statistics.shape) == ((8, CHANNELS, 1, 1), (24, CHANNELS, 1, 1))
-    assert torch.equal(batch.own.images, batch.ordered.images[:8])
-    assert torch.equal(batch.own.statistics, batch.ordered.statistics[:8])
+    source = BatchSource(data, run.plan, run.loss.distorted, tmp_path, align=32)
+    batch = source.batch(np.arange(8), np.random.default_rng(0), torch.device("cpu"))
+    assert (batch.pictures.images.shape, batch.ordered.images.shape) == ((8, 3, 32, 32), (24, 3, 32, 32))
+    assert (batch.pictures.statistics.shape, batch.ordered.statistics.shape) == (
+        (8, CHANNELS, 1, 1),
+        (24, CHANNELS, 1, 1),
+    )
+    assert torch.equal(batch.pictures.images, batch.ordered.images[:8])
+    assert torch.equal(batch.pictures.statistics, batch.ordered.statistics[:8])
     for place in range(8):  # a shifted mean leaves the pattern as it was
-        own, weak = batch.own.images[place].flatten(), batch.ordered.images[8 + place].flatten()
+        own, weak = batch.pictures.images[place].flatten(), batch.ordered.images[8 + place].flatten()
         assert torch.corrcoef(torch.stack([own, weak]))[0, 1] > 0.95
 
 
-def test_without_a_share_nothing_is_spoiled(crops, tmp_path):
+def test_without_a_share_nothing_is_distorted(crops, tmp_path):
     assert copies_of(crops, tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_term_is_what_the_order_lacks():
-    spoiled = Spoiled(places=np.array([1]), copies=np.array([0, 1]), weak=np.array([2]), strong=np.array([5]))
-    loss = SpoiledLoss(share=1, margin=0.1, weight=2)
+    copies = BatchCopies(positions=np.array([1]), copies=np.array([0, 1]), weak=np.array([2]), strong=np.array([5]))
+    loss = DistortedLoss(share=1, margin=0.1, weight=2)
 
     def cost(original, weak, strong):
-        return float(order_term(torch.tensor([original, weak, strong]), spoiled, loss))
+        return float(order_term(torch.tensor([original, weak, strong]), copies, loss))
 
     assert cost(1.0, 0.8, 0.5) == pytest.approx(0, abs=1e-6)  # 0.1 a strength
     assert cost(1.0, 0.9, 0.5) == pytest.approx(2 * 0.1)
@@ -100,13 +103,13 @@ def test_the_term_is_what_the_order_lacks():
 
 def test_an_unknown_kind_is_refused_by_name():
     with pytest.raises(ValueError, match="fog_of_war"):
-        SpoiledLoss(kinds=("fog_of_war",))
-    assert SpoiledLoss(kinds=tuple(KINDS)).kinds == tuple(KINDS)
+        DistortedLoss(kinds=("fog_of_war",))
+    assert DistortedLoss(kinds=tuple(KINDS)).kinds == tuple(KINDS)
 
 
 def test_a_student_learns_an_order_that_its_labels_do_not_show(crops, tmp_path):
     document = tomllib.loads(STUDENT)
-    document["loss"] = {"spoiled": {"share": 1.0, "kinds": ["gaussian_noise"], "margin": 0.05}}
+    document["loss"] = {"distorted": {"share": 1.0, "kinds": ["gaussian_noise"], "margin": 0.05}}
     run = StudentRun.model_validate(document | {"data": {"cache": str(tmp_path)}})
     torch.manual_seed(0)
     student = new_student(run.model.architecture, run.model.begin, 0.5)
@@ -116,7 +119,7 @@ def test_a_student_learns_an_order_that_its_labels_do_not_show(crops, tmp_path):
     terms = []
     for step in range(30):
         loss = task.loss(student, rows, np.random.default_rng(step))
-        terms.append(float(loss["spoiled"].detach()))
+        terms.append(float(loss["distorted"].detach()))
         optimiser.zero_grad()
         sum(loss.values()).backward()
         optimiser.step()

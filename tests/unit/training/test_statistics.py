@@ -9,13 +9,15 @@ from support.training import STUDENT, TEACHER
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.models.statistics import CHANNELS
-from dpiqa.training.config import StudentRun, TeacherRun
-from dpiqa.training.labelled import Labelled, predict
-from dpiqa.training.plan import Arithmetic
-from dpiqa.training.rows import filled_rows
-from dpiqa.training.statistics import cached_statistics
-from dpiqa.training.student import StudentTask, new_student
-from dpiqa.training.teacher import TeacherTask, finish_teacher, new_teacher, prepare_teacher
+from dpiqa.training.config.kinds import StudentRun, TeacherRun
+from dpiqa.training.config.run import Arithmetic
+from dpiqa.training.data.array_cache import cached_rows
+from dpiqa.training.data.features import cached_statistics
+from dpiqa.training.data.labelled import Labelled
+from dpiqa.training.runs.student import StudentTask, new_student
+from dpiqa.training.runs.teacher import TeacherTask
+from dpiqa.training.runs.teacher_network import finish_teacher, new_teacher, prepare_teacher
+from dpiqa.training.runs.validation import predict
 
 pytestmark = pytest.mark.heavy
 
@@ -50,11 +52,11 @@ def test_rows_go_on_where_a_killed_process_left_them(tmp_path):
 
     file = tmp_path / "rows" / "rows.npy"
     with pytest.raises(KeyboardInterrupt):
-        filled_rows(file, (150, 3), np.float32, lambda rows: make(rows, until=100), what="rows")
-    again = filled_rows(file, (150, 3), np.float32, make, what="rows")
+        cached_rows(file, (150, 3), np.float32, lambda rows: make(rows, until=100), label="rows")
+    again = cached_rows(file, (150, 3), np.float32, make, label="rows")
     assert np.array_equal(again, np.repeat(np.arange(150.0)[:, None], 3, axis=1))
     assert made == [*range(100), *range(64, 150)]  # a block that was not noted is made again, the one before it is not
-    filled_rows(file, (150, 3), np.float32, lambda rows: pytest.fail(f"{rows} are there already"), what="rows")
+    cached_rows(file, (150, 3), np.float32, lambda rows: pytest.fail(f"{rows} are there already"), label="rows")
 
 
 def test_cached_statistics_are_those_of_the_network_to_a_float16(data):

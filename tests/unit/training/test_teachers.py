@@ -10,14 +10,14 @@ from dpiqa.models.loading import load_scorer
 from dpiqa.models.student import Student
 from dpiqa.models.teacher import Teacher
 from dpiqa.models.vae import build_autoencoder
-from dpiqa.training import answers
-from dpiqa.training.answers import ask, collect_answers
-from dpiqa.training.config import StudentRun, TeacherMode, TeacherRun
-from dpiqa.training.configfile import resolve
-from dpiqa.training.export import export_model
-from dpiqa.training.modes import apply_mode, merge_lora
-from dpiqa.training.starts import fill_backbone, start_card, start_network
-from dpiqa.training.teacher import guided, new_teacher, prepare_teacher
+from dpiqa.training.config.file import resolve
+from dpiqa.training.config.kinds import StudentRun, TeacherMode, TeacherRun
+from dpiqa.training.data import teacher_outputs as outputs_module
+from dpiqa.training.data.teacher_outputs import score_with_maps, teacher_outputs
+from dpiqa.training.runs.initial_weights import fill_backbone, start_card, start_network
+from dpiqa.training.runs.publish import export_model
+from dpiqa.training.runs.teacher import guided
+from dpiqa.training.runs.teacher_network import apply_mode, merge_lora, new_teacher, prepare_teacher
 from dpiqa.types import ModelKind
 
 
@@ -55,7 +55,7 @@ PARTS = {
 
 @pytest.mark.parametrize("mode", TeacherMode)
 def test_each_mode_learns_its_parts(teacher, mode):
-    apply_mode(teacher, mode, lora_rank=2, fresh=True)
+    apply_mode(teacher, mode, lora_rank=2, new=True)
     names = learning(teacher)
     assert {name.split(".")[0] for name in names} == PARTS[mode]
     lora = {name for name in names if "lora_" in name}
@@ -70,7 +70,7 @@ def test_each_mode_learns_its_parts(teacher, mode):
 def test_silent_adapters_leave_the_unet_alone(teacher):
     images = torch.rand(2, 3, 64, 64)
     other = torch.rand(2, 3, 64, 64)
-    apply_mode(teacher, TeacherMode.QFD, lora_rank=2, fresh=True)
+    apply_mode(teacher, TeacherMode.QFD, lora_rank=2, new=True)
     with torch.no_grad():
         assert all((one == 0).all() for one in teacher.img_adapter(images))
         torch.testing.assert_close(teacher.conditioning()[0], teacher.prompts())
@@ -80,14 +80,14 @@ def test_silent_adapters_leave_the_unet_alone(teacher):
 
 def test_adapters_of_a_trained_teacher_stay(teacher):
     before = [parameter.clone() for parameter in teacher.img_adapter.parameters()]
-    apply_mode(teacher, TeacherMode.QFD, lora_rank=2, fresh=False)
+    apply_mode(teacher, TeacherMode.QFD, lora_rank=2, new=False)
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.img_adapter.parameters(), strict=True))
 
 
 def test_low_rank_changes_are_merged_into_the_published_names(teacher):
     names = set(teacher.state_dict())
     images = torch.rand(2, 3, 64, 64)
-    apply_mode(teacher, TeacherMode.LORA_QFD, lora_rank=2, fresh=False)
+    apply_mode(teacher, TeacherMode.LORA_QFD, lora_rank=2, new=False)
     with torch.no_grad():
         untouched = teacher.eval()(images)[0]
         for name, parameter in teacher.named_parameters():
@@ -113,7 +113,7 @@ def test_stable_diffusion_from_a_folder(run, tmp_path):
     made = new_teacher(run(f"model.diffusion={tmp_path}", "model.architecture.vae.scaling_factor=0.5").model, None)
     assert torch.equal(made.unet.conv_in.weight, source.unet.conv_in.weight)
     assert torch.equal(made.vae.encoder.conv_in.weight, vae.encoder.conv_in.weight)
-    with pytest.raises(ConfigurationError, match="cannot be had"):
+    with pytest.raises(ConfigurationError, match="cannot be loaded"):
         new_teacher(run(f"model.diffusion={tmp_path / 'nowhere'}").model, None)
     wrong = run(f"model.diffusion={tmp_path}", "model.architecture.unet.channels=[8, 8, 16, 24]")
     with pytest.raises(CheckpointError, match="does not fit the architecture"):
@@ -124,7 +124,7 @@ def test_stable_diffusion_from_a_folder(run, tmp_path):
     ("override", "complaint"),
     [
         ("model.architecture.prompts=", "needs their embeddings"),
-        ('model.architecture.trunk={backbone="test_efficientnet"}', "trunk without weights"),
+        ('model.architecture.trunk={backbone="test_efficientnet"}', "trunk of the image adapter has no weights"),
         ("model.trunk_from=bundled-student", "without a trunk"),
     ],
 )
@@ -177,7 +177,7 @@ def scorer(run, tmp_path):
 def test_answers_are_what_production_says_and_kept(scorer, tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
     names = [f"{number:064x}" for number in range(6)]
-    scores, maps = ask(scorer, pixels)
+    scores, maps = score_with_maps(scorer, pixels)
     np.testing.assert_allclose(scores, scorer.score(pixels), rtol=1e-5)
     assert maps.shape == (6, 8, 8, 4)
     asked = []
@@ -186,13 +186,13 @@ def test_answers_are_what_production_says_and_kept(scorer, tmp_path, monkeypatch
         asked.append(len(some))
         if len(asked) == 2:
             raise KeyboardInterrupt
-        return ask(asked_scorer, some)
+        return score_with_maps(asked_scorer, some)
 
-    monkeypatch.setattr(answers, "ask", spy)
+    monkeypatch.setattr(outputs_module, "score_with_maps", spy)
     with pytest.raises(KeyboardInterrupt):
-        collect_answers(scorer, pixels, names, np.arange(6), tmp_path, batch=2)
+        teacher_outputs(scorer, pixels, names, np.arange(6), tmp_path, batch=2)
     rows = np.array([1, 0, 3, 4, 5])
-    found = collect_answers(scorer, pixels, names, rows, tmp_path, batch=2)
+    found = teacher_outputs(scorer, pixels, names, rows, tmp_path, batch=2)
     assert asked == [2, 2, 2, 1]  # rows 0 and 1 were kept; of 3, 4, 5 two and one
     np.testing.assert_allclose(found.scores[rows], scores[rows], rtol=1e-5)
     assert np.isnan(found.scores[2])

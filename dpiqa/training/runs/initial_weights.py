@@ -1,0 +1,80 @@
+"""Initial weights of scorers: a model by name, Stable Diffusion, or a backbone's file."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.models.base import ModelCard
+from dpiqa.models.cards import find_card, verify, weights_path
+from dpiqa.models.checkpoint import load_strictly
+from dpiqa.models.choice import ModelChoice
+from dpiqa.models.loading import load_scorer
+from dpiqa.models.networks import build_network
+from dpiqa.models.student import Student
+from dpiqa.models.torch_scorer import TorchScorer
+from dpiqa.training.weights import fill, read_tensors
+from dpiqa.types import ModelKind
+
+
+def start_card(name: str, kind: ModelKind, models_dir: Path | None) -> ModelCard:
+    """Return the card of a model to begin with. Raises `NotFound`, or `InvalidRequest` if it is of another kind."""
+    card = find_card(name, models_dir)
+    if card.kind is not kind:
+        raise InvalidRequest(f"{name} is of kind {card.kind}, not {kind}", hint="`dpiqa models list` shows kinds")
+    verify(card, models_dir)
+    return card
+
+
+def start_network(card: ModelCard, models_dir: Path | None) -> Any:
+    """Build the card's network with its weights in float32, every parameter ready to learn."""
+    weights = weights_path(card, models_dir)
+    assert weights is not None  # noqa: S101 - only pixel functions have none, and they cannot be trained
+    network = build_network(card)
+    load_strictly(network, weights, torch.float32)
+    return network.requires_grad_(requires_grad=True)
+
+
+def torch_scorer(choice: ModelChoice, kind: ModelKind, models_dir: Path | None, device: str) -> TorchScorer:
+    """Load a scorer whose outputs are learned. Raises `InvalidRequest` unless it is of that kind."""
+    scorer = load_scorer(choice, models_dir=models_dir, device=device)
+    if not isinstance(scorer, TorchScorer) or scorer.card.kind is not kind:
+        hint = f"name a model of kind {kind}"
+        raise InvalidRequest(f"{choice.model} is of kind {scorer.card.kind}, not {kind}", hint=hint)
+    return scorer
+
+
+def fill_from_diffusion(unet: nn.Module, vae: nn.Module, source: str) -> float:
+    """Put in Stable Diffusion's U-Net and VAE encoder (folder or hub id in diffusers' layout) -> its scaling factor.
+
+    Raises `ConfigurationError` if it cannot be loaded, `CheckpointError` if its sizes differ.
+    """
+    from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: PLC0415 - seconds to import, seldom needed
+
+    try:
+        source_unet = UNet2DConditionModel.from_pretrained(source, subfolder="unet")
+        source_vae = AutoencoderKL.from_pretrained(source, subfolder="vae")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"Stable Diffusion cannot be loaded from {source}: {str(error).splitlines()[0]}",
+            hint="set model.diffusion to a folder in diffusers' layout, or to a reachable hub id",
+        ) from error
+    fill(unet, source_unet.state_dict(), source)
+    encoder = {k: v for k, v in source_vae.state_dict().items() if k.startswith(("encoder.", "quant_conv."))}
+    fill(vae, encoder, source)
+    return float(source_vae.config.scaling_factor)
+
+
+def fill_backbone(student: Student, file: Path) -> None:
+    """Put a CNN's weights in: with timm's names, or torchvision's, whose tensors have the same order.
+
+    Only a .pth keeps an order, so torchvision's weights must come as one. The classifier is left out.
+    """
+    backbone = student.base_model
+    tensors = {name: value for name, value in read_tensors(file).items() if not name.startswith("classifier.")}
+    names = list(backbone.state_dict())
+    if file.suffix != ".safetensors" and set(tensors) != set(names) and len(tensors) == len(names):
+        tensors = dict(zip(names, tensors.values(), strict=True))
+    fill(backbone, tensors, file)

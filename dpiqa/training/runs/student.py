@@ -1,0 +1,97 @@
+"""The student: a CNN trained on the labels, and on the quality map and score of a teacher where there is one."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dpiqa.errors import InvalidRequest
+from dpiqa.models.base import ModelCard
+from dpiqa.models.student import Student, StudentConfig
+from dpiqa.training.config.kinds import ErrorUnit, RegressorStart, StudentRun
+from dpiqa.training.data.batches import NetworkInput
+from dpiqa.training.data.crops import Crops
+from dpiqa.training.data.labelled import Labelled
+from dpiqa.training.data.teacher_outputs import TeacherOutputs
+from dpiqa.training.runs.context import RunContext
+from dpiqa.training.runs.initial_weights import fill_backbone
+from dpiqa.training.runs.regressor import begin_regressor
+from dpiqa.training.runs.scorer import Partner, ScorerRecipe, ScorerTask, train_scorer
+from dpiqa.types import ModelKind
+
+#: Pixels per cell of a student's map before it is resized: stride 32, and a transposed convolution.
+STRIDE = 16
+
+
+def train_student(config: StudentRun, context: RunContext) -> ModelCard | None:
+    """Train a student and publish it with its card; None in a process that is not the main one."""
+    model = config.model
+
+    def build(start: Student | None, data: Labelled) -> Student:
+        if start is not None:
+            return start
+        assert model.architecture is not None  # noqa: S101 - the config's own check
+        student = new_student(model.architecture, model.begin, data.centre)
+        if model.backbone_weights is not None:
+            fill_backbone(student, model.backbone_weights)
+        return student
+
+    def last_layer(student: Student) -> nn.Linear:
+        return student.fc3
+
+    recipe = ScorerRecipe(
+        kind=ModelKind.STUDENT,
+        sizes=StudentConfig,
+        partner=Partner(role="teacher", kind=ModelKind.TEACHER, choice=config.teacher),
+        files=("backbone_weights",),
+        models={},
+        build=build,
+        task=lambda network, data, outputs: StudentTask(network, data, config, outputs),
+        finish=last_layer,
+    )
+    return train_scorer(config, context, recipe)
+
+
+class StudentTask(ScorerTask[Student]):
+    """See `ScorerTask`. `outputs`: those of its teacher, whose maps are cut where the crops are cut."""
+
+    def __init__(
+        self, network: Student, data: Labelled, config: StudentRun, outputs: TeacherOutputs | None = None
+    ) -> None:
+        sizes = network.config
+        self._cell = sizes.input_size // sizes.map_size
+        super().__init__(network, data, config, sizes, align=math.lcm(STRIDE * sizes.shrink, self._cell))
+        self._outputs, self._weights = outputs, config.loss
+        expected = (sizes.map_size, sizes.map_size, sizes.channels)
+        if outputs is not None and outputs.shape != expected:
+            raise InvalidRequest(
+                f"the teacher's quality map is {outputs.shape}, the student's {expected} (cells, cells, channels)",
+                hint="set map_size and map_channels of model.architecture to the teacher's",
+            )
+        in_deviations = config.loss.unit is ErrorUnit.DEVIATION
+        self._map_unit = outputs.power if outputs is not None and in_deviations else 1.0
+
+    def forward(self, network: nn.Module, crops: NetworkInput) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `ScorerTask`."""
+        scores, feature_map = network(crops.images, crops.statistics)
+        return scores, feature_map
+
+    def further_terms(self, scores: torch.Tensor, quality_map: torch.Tensor, crops: Crops) -> dict[str, torch.Tensor]:
+        """Return the error against the teacher's map and score, where there is a teacher."""
+        if self._outputs is None:
+            return {}
+        maps = torch.from_numpy(crops.cut_maps(self._outputs.maps(crops.index), self._cell))
+        targets = maps.to(quality_map.device).float().permute(0, 3, 1, 2)
+        terms = {"map": self._weights.teacher_map * F.mse_loss(quality_map.float(), targets) / self._map_unit}
+        if self._weights.teacher_score:
+            teacher_scores = torch.from_numpy(self._outputs.scores[crops.index] / self._unit).to(scores.device)
+            terms["teacher_score"] = self._weights.teacher_score * F.mse_loss(scores, teacher_scores.float())
+        return terms
+
+
+def new_student(config: StudentConfig, begin: RegressorStart, centre: float) -> Student:
+    """Build a student with random weights. `centre`: mean of the labels."""
+    student = Student(config)
+    begin_regressor(student, config, begin, centre)
+    return student
