@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from dpiqa.datasets.spec import LabelledImage
 from dpiqa.datasets.load import PUBLISHED, RANDOM, load_dataset
+from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.training.config.run import DataConfig
