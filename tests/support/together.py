@@ -63,7 +63,7 @@ def share(folder, what, index):
     task.loss = spy
     outcome = fit(task, plan, folder / "run", cadence=Cadence(checkpoint_every_steps=1), cpu=True)
     weights = {name: tensor.tolist() for name, tensor in task.network.state_dict().items()}
-    report = {"main": outcome.main, "steps": outcome.steps, "seen": seen, "weights": weights}
+    report = {"main": outcome.is_main, "steps": outcome.steps, "seen": seen, "weights": weights}
     (folder / f"{index}.json").write_text(json.dumps(report))
     torch.distributed.destroy_process_group()
 
