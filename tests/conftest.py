@@ -13,8 +13,9 @@ import pytest
 import redis
 from hypothesis import settings as hypothesis_settings
 from support.buckets import Bucket
+from support.postgres import UNSAFE_AND_FAST, drop_database
 
-from dpiqa.local.postgres import FAST, Postgres
+from dpiqa.local.postgres import Postgres
 from dpiqa.local.s3 import S3
 from dpiqa.local.valkey import Valkey
 from dpiqa.storage import schema
@@ -50,7 +51,7 @@ def server_home():
 @pytest.fixture(scope="session")
 def postgres_server(server_home):
     """Give the running `Postgres`, with a template database at the newest schema."""
-    server = Postgres(server_home / "postgres", server_home / "postgres.log", options=FAST)
+    server = Postgres(server_home / "postgres", server_home / "postgres.log", options=UNSAFE_AND_FAST)
     server.start()
     try:
         server.create_database(TEMPLATE)
@@ -66,7 +67,7 @@ def database_url(postgres_server):
     name = f"test_{uuid.uuid4().hex}"
     postgres_server.create_database(name, TEMPLATE)
     yield postgres_server.url(name)
-    postgres_server.drop_database(name)
+    drop_database(postgres_server, name)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def empty_database_url(postgres_server):
     name = f"test_{uuid.uuid4().hex}"
     postgres_server.create_database(name)
     yield postgres_server.url(name)
-    postgres_server.drop_database(name)
+    drop_database(postgres_server, name)
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 from dpiqa.errors import DpiqaError
-from dpiqa.local.running import supervise
+from dpiqa.local.control import supervise
 from dpiqa.logs import configure_logging
 from dpiqa.settings import load_settings
 
 
 def main(arguments: list[str]) -> int:
-    """Run until stopped; the log's last line says why it could not start."""
+    """Run until stopped; the last line of the log gives the reason if it cannot start."""
     home = Path(arguments[0])
     try:
         configure_logging(load_settings(home=home))

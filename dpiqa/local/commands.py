@@ -1,6 +1,6 @@
-"""The command lines of our processes. Pure: settings in; arguments and the environment to add out.
+"""Command lines of our processes, made of settings: arguments, and variables for the environment. Pure.
 
-Secrets travel in the environment, never in the arguments: everybody on the machine can read those.
+Secrets are in the environment, never in the arguments, which every user of the machine can read.
 """
 
 from pathlib import Path
@@ -21,16 +21,16 @@ _QUEUES = {
     Stage.STUDENT: (Queue.LIVE, Queue.BULK, Queue.MAINTENANCE),
     Stage.TEACHER: (Queue.TEACHER, Queue.MAINTENANCE),
 }
-#: Messages that a worker has in hand at once: while one chunk is on the device, others are fetched and recorded.
-_CHUNKS_IN_HAND = {Stage.STUDENT: 4, Stage.TEACHER: 2}
+#: Messages that a worker handles at once: while one chunk is on the device, others are fetched and recorded.
+_CHUNKS_AT_ONCE = {Stage.STUDENT: 4, Stage.TEACHER: 2}
 
 
 def worker_command(settings: Settings, stage: Stage | str, *, name: str | None = None) -> Launch:
-    """Return the command of a worker. `name` must be its own on this host; by default that of the stage."""
+    """Return the command of a worker. `name` must be unique on this host; by default that of the stage."""
     stage = Stage(stage)
-    argv = [*_celery("worker"), "--pool", "threads", "--concurrency", str(_CHUNKS_IN_HAND[stage])]
+    argv = [*_celery("worker"), "--pool", "threads", "--concurrency", str(_CHUNKS_AT_ONCE[stage])]
     argv += ["--queues", ",".join(_QUEUES[stage]), "--hostname", f"{name or stage.value}@%h"]
-    # Without gossip and mingle: workers need not know each other, and a start need not wait for answers.
+    # Without gossip and mingle: workers need not know each other, and a start need not wait for replies.
     argv += ["--loglevel", settings.log_level, "--without-gossip", "--without-mingle"]
     env = {"REMAP_SIGTERM": "SIGQUIT"}  # SIGTERM: release work, then end
     return argv, settings_env(settings.model_copy(update={"worker_stage": stage})) | env
@@ -47,9 +47,9 @@ def api_command(settings: Settings) -> Launch:
 
 
 def flower_command(settings: Settings, *, port: int | None = None) -> Launch:
-    """Return the command of Flower on `settings.flower_host`, unable to change anything.
+    """Return the command of Flower on `settings.flower_host`, in read-only mode.
 
-    It asks for `settings.flower_basic_auth`; without one, for what `FLOWER_BASIC_AUTH` says in the environment.
+    Its login is `settings.flower_basic_auth`; without one, `FLOWER_BASIC_AUTH` of the environment.
     """
     argv = [*_celery("flower"), f"--address={settings.flower_host}", f"--port={port or settings.flower_port}"]
     login = settings.flower_basic_auth
@@ -58,7 +58,7 @@ def flower_command(settings: Settings, *, port: int | None = None) -> Launch:
 
 
 def settings_env(settings: Settings) -> dict[str, str]:
-    """Return the settings as variables, so that a process depends on no file and no working folder."""
+    """Return the settings as variables, so that a process depends neither on a file nor on its working folder."""
     return {PREFIX + name.upper(): _text(getattr(settings, name)) for name in type(settings).model_fields}
 
 

@@ -1,53 +1,72 @@
-"""`dpiqa local up|status|down`: start the stack, in the foreground or as a process of its own; ask it; stop it."""
+"""The embedded stack of a home: `dpiqa local up|status|down`, and the process that supervises it.
+
+`<home>/local/lock` is held by the supervising process, so the kernel frees it however that process ends.
+`<home>/local/state.json` lists what is supervised; the connection file tells other commands how to reach it.
+"""
 
 import contextlib
+import json
+import os
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from dpiqa.connection_file import connection_path, is_alive, local_dir, read_live_connection
+from dpiqa.connection_file import (
+    connection_path,
+    is_alive,
+    local_dir,
+    process_identity,
+    read_live_connection,
+    write_connection,
+)
 from dpiqa.errors import ConfigurationError
+from dpiqa.files import locked, replace_text
 from dpiqa.local.process import python, tail
-from dpiqa.local.running import AlreadyRunningError, read_state, supervise
+from dpiqa.local.stack import Stack
+from dpiqa.signals import interrupted_by
 
 _READY_SECONDS = 300
 _STOP_SECONDS = 60
+_TICK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
 class Status:
-    """What `dpiqa local status` shows."""
+    """State of the stack, as `dpiqa local status` shows it."""
 
     running: bool
     phase: str = "stopped"  #: starting, ready, stopping or stopped
     pid: int | None = None  #: of the supervisor
     processes: list[dict[str, Any]] = field(default_factory=list)  #: name, state, pid, restarts, url, log
     connection: dict[str, Any] = field(default_factory=dict, repr=False)  #: the connection file; holds secrets
-    already_running: bool = False  #: `up` found it so
+    already_running: bool = False  #: before this `up`
 
 
 def up(home: Path, *, everything: bool = True, foreground: bool = False) -> Status:
     """Start the stack and return when it is ready; in the foreground, when it has stopped.
 
-    `everything=False`: Postgres, Valkey and S3 only. Raises `ConfigurationError` when a part does not start.
+    `everything=False`: Postgres, Valkey and S3 only. Raises `ConfigurationError` when one of them does not start.
     """
     if status(home).running:
-        return _await_ready(home, None)
+        return _wait_ready(home, None)
     if not foreground:
-        return _await_ready(home, _detach(home, everything=everything))
+        return _wait_ready(home, _detach(home, everything=everything))
     try:
         supervise(home, everything=everything)
     except AlreadyRunningError:  # another `up` was faster
-        return _await_ready(home, None)
+        return _wait_ready(home, None)
     return Status(running=False)
 
 
 def status(home: Path) -> Status:
-    """Say what runs. Never raises for what does not."""
+    """Return the state of the stack. Never raises because something does not run."""
     state = read_state(home)
     if not is_alive(state.get("supervisor")):
         return Status(running=False)
@@ -61,13 +80,13 @@ def status(home: Path) -> Status:
 
 
 def down(home: Path) -> bool:
-    """Stop the stack; False when none ran."""
-    mark = read_state(home).get("supervisor")
-    if mark is None or not is_alive(mark):
+    """Stop the stack; returns False if none was running."""
+    supervisor = read_state(home).get("supervisor")
+    if supervisor is None or not is_alive(supervisor):
         connection_path(home).unlink(missing_ok=True)
         return False
     with contextlib.suppress(psutil.NoSuchProcess):  # it may be about to end anyway
-        _end(psutil.Process(mark["pid"]))
+        _end(psutil.Process(supervisor["pid"]))
     connection_path(home).unlink(missing_ok=True)
     return True
 
@@ -83,7 +102,7 @@ def _end(supervisor: psutil.Process) -> None:
 
 
 def _detach(home: Path, *, everything: bool) -> subprocess.Popen[bytes]:
-    """Start the supervisor as a process that outlives us."""
+    """Start the supervisor as a process that outlives this one."""
     log = _supervisor_log(home)
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
     argv = python("dpiqa.local", str(home), *([] if everything else ["--servers-only"]))
@@ -93,16 +112,16 @@ def _detach(home: Path, *, everything: bool) -> subprocess.Popen[bytes]:
         )
 
 
-def _await_ready(home: Path, starter: subprocess.Popen[bytes] | None) -> Status:
-    """Wait for the supervisor that we started, or for the one that runs already."""
+def _wait_ready(home: Path, starter: subprocess.Popen[bytes] | None) -> Status:
+    """Wait for the supervisor that was started (`starter`), or for the one that is running already."""
     deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline:
-        found = status(home)
-        if found.running and found.phase == "ready":
-            return replace(found, already_running=starter is None or found.pid != starter.pid)
-        if starter is None and not found.running:
+        current = status(home)
+        if current.running and current.phase == "ready":
+            return replace(current, already_running=starter is None or current.pid != starter.pid)
+        if starter is None and not current.running:
             raise ConfigurationError("the stack that was running has just stopped", hint="run `dpiqa local up` again")
-        if starter is not None and starter.poll() is not None and not found.running:
+        if starter is not None and starter.poll() is not None and not current.running:
             last = next(iter(reversed(tail(_supervisor_log(home), 5))), "no output")
             raise ConfigurationError(f"the stack did not start: {last}", hint=f"see {_supervisor_log(home)}")
         time.sleep(0.1)
@@ -111,3 +130,105 @@ def _await_ready(home: Path, starter: subprocess.Popen[bytes] | None) -> Status:
 
 def _supervisor_log(home: Path) -> Path:
     return local_dir(home) / "supervisor.log"
+
+
+class AlreadyRunningError(ConfigurationError):
+    """The stack of this home is already running."""
+
+
+class RunningStack:
+    """The stack of this process, and the files that tell other processes about it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.phase = "starting"
+        stack.supervisor.changed = self._write
+
+    def tick(self) -> None:
+        """Check the processes once, and restart those that crashed."""
+        self.stack.supervisor.tick()
+
+    def announce(self) -> None:
+        """Write the connection file: the stack is ready."""
+        write_connection(self.stack.home, self.stack.values)
+        self.phase = "ready"
+        self._write()
+
+    def stop(self) -> None:
+        """Stop cleanly; a further signal kills the processes."""
+
+        def kill(*_: Any) -> None:
+            self.stack.supervisor.kill()
+            os._exit(130)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, kill)
+        connection_path(self.stack.home).unlink(missing_ok=True)
+        self.phase = "stopping"
+        self.stack.stop()
+        state_path(self.stack.home).unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        content = {
+            "supervisor": process_identity(os.getpid()),
+            "phase": self.phase,
+            "processes": [unit.describe() for unit in self.stack.supervisor.units],
+        }
+        replace_text(state_path(self.stack.home), json.dumps(content, indent=1) + "\n", private=True)
+
+
+@contextmanager
+def opened(home: Path, **overrides: Any) -> Iterator[RunningStack]:
+    """Lock the home and yield a stack of which nothing is started yet; stop all that was started at the end.
+
+    Call it in the main thread. SIGTERM and SIGHUP end the block by `KeyboardInterrupt`, as Ctrl-C does.
+    Raises `AlreadyRunningError`.
+    """
+    with _locked(home), interrupted_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        running = RunningStack(Stack(home, **overrides))
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+def supervise(home: Path, *, everything: bool = True) -> None:
+    """Run the stack until SIGTERM, SIGHUP or Ctrl-C. Raises `AlreadyRunningError`, `ConfigurationError`."""
+    try:
+        with opened(home) as running:
+            running.stack.start_servers()
+            if everything:
+                running.stack.start_apps()
+                running.stack.wait_ready()
+            running.announce()
+            while True:
+                running.tick()
+                time.sleep(_TICK_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+def state_path(home: Path) -> Path:
+    """Return the state file of a home."""
+    return local_dir(home) / "state.json"
+
+
+def read_state(home: Path) -> dict[str, Any]:
+    """Return the state file's content, of a running or a stopped stack; empty if it does not exist or is damaged."""
+    try:
+        content = json.loads(state_path(home).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Hold the lock of a home; the stack's processes do not inherit it."""
+    folder = local_dir(home)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o711)  # Postgres of root passes through as `nobody`
+    hint = "`dpiqa local status` shows it, `dpiqa local down` stops it"
+    busy = AlreadyRunningError(f"the stack of {home} is already running", hint=hint)
+    with locked(folder / "lock", wait=False, busy=busy):
+        connection_path(home).unlink(missing_ok=True)  # of a killed predecessor
+        yield

@@ -1,6 +1,6 @@
-"""The demo: the whole system on this machine, photographs in, scores out. `dpiqa demo`, `python -m dpiqa.local.demo`.
+"""Demo: the whole system on this machine scores photographs. `dpiqa demo`, `python -m dpiqa.local.demo`.
 
-Processes are started and looked after by the main thread; a second thread spoils and uploads photographs meanwhile.
+The main thread starts and supervises the processes; a second thread distorts and uploads photographs meanwhile.
 """
 
 import argparse
@@ -9,23 +9,23 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 from rich.console import Console
 from rich.live import Live
 
 from dpiqa.errors import ConfigurationError, DpiqaError, Unavailable
 from dpiqa.local import demo_view as view
-from dpiqa.local.demo_client import Client
-from dpiqa.local.demo_photos import Plan, plan
-from dpiqa.local.demo_upload import Uploader
+from dpiqa.local.control import RunningStack, opened
+from dpiqa.local.demo_photos import UploadPlan, plan
 from dpiqa.local.process import failure
-from dpiqa.local.running import RunningStack, opened
-from dpiqa.local.s3 import queue_is_empty
+from dpiqa.local.s3 import make_client, queue_is_empty
 from dpiqa.local.stack import Stack
 from dpiqa.local.supervisor import UnitState
 from dpiqa.logs import configure_logging
@@ -38,12 +38,85 @@ _LINE_SECONDS = 3.0  #: between two lines of progress where there is no terminal
 _STALL_SECONDS = 300  #: without any progress
 _CRASHES = 3  #: of one process in a row, before the demo gives up
 _PLAIN_WIDTH = 110
+_PAGE = 1000  #: rows of one page of the API
+
+
+class Client:
+    """The API of the running stack."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def watch(self, bucket: str) -> str:
+        """Create a standing watch on a bucket; returns its job's id."""
+        return str(self._request("POST", "/v1/jobs", json={"kind": "watch", "bucket": bucket})["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """Return the progress of a job."""
+        return dict(self._request("GET", f"/v1/jobs/{job_id}"))
+
+    def scores(self, bucket: str) -> list[dict[str, Any]]:
+        """Return every score of a bucket, worst first."""
+        return self._pages("/v1/scores", {"bucket": bucket, "sort": "score"})
+
+    def unscored(self, job_id: str, states: list[str]) -> list[dict[str, Any]]:
+        """Return the job's items in these states."""
+        return [item for state in states for item in self._pages(f"/v1/jobs/{job_id}/items", {"state": state})]
+
+    def _pages(self, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = self._request("GET", path, params={**query, **cursor, "limit": _PAGE})
+            rows += page["items"]
+            if not page["next_cursor"]:
+                return rows
+            cursor = {"cursor": page["next_cursor"]}
+
+    def _request(self, method: str, path: str, **arguments: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"the API does not answer {method} {path}: {error}") from None
+        if response.is_success:
+            return response.json()
+        message = f"the API answers {response.status_code} to {method} {path}"
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            raise Unavailable(message)
+        raise ConfigurationError(f"{message}: {response.text[:200]}", hint="see api.log of the stack")
+
+
+class Uploader(threading.Thread):
+    """Thread that distorts and uploads the photographs."""
+
+    def __init__(self, photographs: UploadPlan, endpoint: str, bucket: str) -> None:
+        super().__init__(name="uploader", daemon=True)
+        self._plan, self._bucket = photographs, bucket
+        self._s3 = make_client("s3", endpoint)
+        self.sent = 0
+        self.total = photographs.total
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Upload everything, or keep the error for the main thread."""
+        try:
+            for upload in self._plan.uploads():
+                self._s3.put_object(Bucket=self._bucket, Key=upload.key, Body=upload.data)
+                self.sent += 1
+            self.total = self.sent  # a file that is not an image has no copies
+        except Exception as error:
+            self.error = error
 
 
 class Demo:
-    """One run."""
+    """One run of the demo."""
 
-    def __init__(self, running: RunningStack, photographs: Plan, console: Console) -> None:
+    def __init__(self, running: RunningStack, photographs: UploadPlan, console: Console) -> None:
         self.running, self.console, self.photographs = running, console, photographs
         self.supervisor = running.stack.supervisor
         self.started = time.monotonic()
@@ -53,7 +126,7 @@ class Demo:
 
     @property
     def client(self) -> Client:
-        """The API, once it is up."""
+        """The API, once it is ready."""
         if self._client is None:
             self._client = Client(self.running.stack.values["api_url"])
         return self._client
@@ -67,49 +140,49 @@ class Demo:
         self.running.stack.start_apps()
 
     def follow(self) -> None:
-        """Upload, and show progress until every image has ended. Raises `ConfigurationError` when nothing moves."""
-        moved, last = time.monotonic(), (-1, 0, 0)
+        """Upload, and show progress until every image has ended. Raises `ConfigurationError` when progress stops."""
+        last_change, last = time.monotonic(), (-1, 0, 0)
         with _display(self.console) as show:
             while not self._all_ended():
-                self._look()
+                self._check_processes()
                 sent = self._uploader.sent if self._uploader else 0
                 total = self._uploader.total if self._uploader else self.photographs.total
                 show(self.supervisor.units, sent, total, self.job)
                 ready = sum(unit.state is UnitState.READY for unit in self.supervisor.units)
-                now = ready, sent, self.job["done"] if self.job else 0
-                if now != last:
-                    moved, last = time.monotonic(), now
-                if time.monotonic() - moved > _STALL_SECONDS:
-                    raise ConfigurationError(f"nothing has moved for {_STALL_SECONDS} s", hint=f"see {self._logs}")
+                current = ready, sent, self.job["done"] if self.job else 0
+                if current != last:
+                    last_change, last = time.monotonic(), current
+                if time.monotonic() - last_change > _STALL_SECONDS:
+                    raise ConfigurationError(f"no progress for {_STALL_SECONDS} s", hint=f"see {self._logs}")
                 time.sleep(_POLL_SECONDS)
 
     def announce(self) -> None:
-        """Wait for the processes that are not ready yet; let other commands find the stack."""
+        """Wait for the processes that are not ready yet, and write the connection file."""
         self.supervisor.wait_ready(self.supervisor.units, 120)
         self.running.announce()
 
     def report(self) -> bool:
-        """Print what came out; True if every image was scored."""
+        """Print the results; returns True if every image was scored."""
         rows = self.client.scores(self.running.stack.values["bucket"])
         job = self.job = self.client.job(self.job_id)
         profile = load_profile(job["profile"], self.running.stack.settings.profiles_dir)
         unscored_states = [state.value for state in sorted(TERMINAL_STATES - {ItemState.SCORED})]
         failed = self.client.unscored(self.job_id, unscored_states) if job["done"] > len(rows) else []
-        shown = [*view.extremes(rows), view.escalated(rows, profile), view.by_strength(rows)]
-        for table in [*shown, view.unscored(failed) if failed else None]:
+        tables = [*view.extremes(rows), view.escalated(rows, profile), view.by_strength(rows)]
+        for table in [*tables, view.unscored(failed) if failed else None]:
             if table is not None:
                 self.console.print(table)
-        everything = job["counts"].get(ItemState.SCORED, 0) == job["done"] == job["total"] and not failed
-        took = time.monotonic() - self.started
+        complete = job["counts"].get(ItemState.SCORED, 0) == job["done"] == job["total"] and not failed
+        elapsed = time.monotonic() - self.started
         self.console.print(
-            f"[bold]{len(rows)} images scored[/], {len(rows) / took:.1f} a second over the {took:.1f} s since the "
-            f"start, processes included; {view.pace(job) or 'too few to say'} while scoring. "
+            f"[bold]{len(rows)} images scored[/], {len(rows) / elapsed:.1f} a second over the {elapsed:.1f} s since "
+            f"the start, processes included; {view.pace(job) or 'too few to say'} while scoring. "
             f"Routes: {view.routes(rows)}. A score is MOS/100: higher is better."
         )
-        return everything and bool(rows)
+        return complete and bool(rows)
 
-    def urls(self) -> None:
-        """Say what stays up, and how to use it."""
+    def print_urls(self) -> None:
+        """Print the addresses of what stays up, and how to use it."""
         values = self.running.stack.values
         self.console.print(
             f"\nAPI     {values['api_url']}/docs\n"
@@ -125,8 +198,8 @@ class Demo:
     def _logs(self) -> Path:
         return self.running.stack.logs
 
-    def _begin(self) -> None:
-        """Watch the bucket, then upload."""
+    def _start_upload(self) -> None:
+        """Watch the bucket, then upload to it."""
         values = self.running.stack.values
         self.job_id = self.client.watch(values["bucket"])
         self._uploader = Uploader(self.photographs, values["s3_endpoint_url"], values["bucket"])
@@ -140,8 +213,8 @@ class Demo:
         caught_up: bool = job["done"] == job["total"] >= uploader.sent
         return caught_up and queue_is_empty(values["sqs_endpoint_url"], values["queue_url"])
 
-    def _look(self) -> None:
-        """Look after the processes once, and ask the API how far it is."""
+    def _check_processes(self) -> None:
+        """Check the processes once, and read the job's progress from the API."""
         self.running.tick()
         for unit in self.supervisor.units:
             if unit.state is UnitState.CRASHED and unit.process:
@@ -151,11 +224,11 @@ class Demo:
                     raise failure(unit.process, "keeps ending")
         if self._uploader is None:
             if any(unit.name == "api" and unit.state is UnitState.READY for unit in self.supervisor.units):
-                self._begin()
+                self._start_upload()
             return
         if self._uploader.error is not None:
             raise ConfigurationError(f"the upload failed: {self._uploader.error}", hint=f"see {self._logs}")
-        with contextlib.suppress(Unavailable):  # it may be restarting; the last answer stands
+        with contextlib.suppress(Unavailable):  # it may be restarting; the last progress stays
             self.job = self.client.job(self.job_id)
 
 
@@ -167,7 +240,7 @@ def run(*, once: bool = False, photos: Path | None = None, home: Path | None = N
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     photographs = plan(photos)
-    configure_logging(load_settings(log_level="warning"))  # the display says what the log lines would
+    configure_logging(load_settings(log_level="warning"))  # the display shows what the log lines would
     try:
         with _home(home) as folder, opened(folder, **_share_processors()) as running:
             demo = Demo(running, photographs, console)
@@ -177,7 +250,7 @@ def run(*, once: bool = False, photos: Path | None = None, home: Path | None = N
             demo.client.close()
             if not once:
                 demo.announce()
-                demo.urls()
+                demo.print_urls()
                 _stay(running, console)
             console.print("stopping")
     except KeyboardInterrupt:
@@ -202,15 +275,15 @@ def _require_embedded(stack: Stack) -> None:
 
 
 def _share_processors() -> dict[str, int]:
-    """Student and teacher work at the same time: neither takes all processors."""
+    """Return settings that share the processors: student and teacher work at the same time."""
     half = max(1, (os.cpu_count() or 1) // 2)
     return {"threads": half, "decode_processes": min(4, half)}
 
 
 @contextmanager
-def _home(given: Path | None) -> Iterator[Path]:
-    if given is not None:
-        yield given.expanduser().absolute()
+def _home(path: Path | None) -> Iterator[Path]:
+    if path is not None:
+        yield path.expanduser().absolute()
         return
     folder = Path(tempfile.mkdtemp(prefix="dpiqa-demo-"))
     folder.chmod(0o711)  # as root, Postgres runs as `nobody` and passes through
@@ -222,18 +295,18 @@ def _home(given: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _display(console: Console) -> Iterator[Any]:
-    """Give a function that shows progress: a live display on a terminal, else a line now and then."""
+    """Yield a function that shows progress: a live display on a terminal, else a line now and then."""
     if console.is_terminal:
         with Live(console=console, refresh_per_second=8, transient=True) as live:
-            yield lambda *how: live.update(view.progress(*how))
+            yield lambda *progress: live.update(view.progress(*progress))
         return
-    shown = 0.0
+    last_shown = 0.0
 
-    def show(*how: Any) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= _LINE_SECONDS:
-            shown = time.monotonic()
-            console.print(view.line(*how), soft_wrap=True, markup=False)
+    def show(*progress: Any) -> None:
+        nonlocal last_shown
+        if time.monotonic() - last_shown >= _LINE_SECONDS:
+            last_shown = time.monotonic()
+            console.print(view.line(*progress), soft_wrap=True, markup=False)
 
     yield show
 

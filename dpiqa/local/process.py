@@ -1,4 +1,4 @@
-"""Child processes that die with their parent and are stopped for certain.
+"""Child processes that die with their parent and are always stopped, and servers among them.
 
 On Linux the kernel is asked to signal a child when the thread that started it ends (`PR_SET_PDEATHSIG`): start children
 from the main thread. Elsewhere a parent killed by `kill -9` leaves its children; every other end stops them too.
@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """Return the command of a module; `-P`: what lies in the user's folder must not shadow modules."""
+    """Return the command of a module; `-P`: files in the user's folder must not shadow modules."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
@@ -43,7 +44,7 @@ def death_pact(death_signal: int = signal.SIGKILL) -> Callable[[], None]:
 
     def tie() -> None:
         die_with_parent(death_signal)
-        if os.getppid() != parent:  # it died between fork and prctl: nobody would signal us any more
+        if os.getppid() != parent:  # it died between fork and prctl: the kernel will not signal us
             os._exit(1)
 
     return tie
@@ -51,18 +52,18 @@ def death_pact(death_signal: int = signal.SIGKILL) -> Callable[[], None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to run and how it ends."""
+    """A program to run, and the way to end it."""
 
     name: str  #: short, for logs and `dpiqa local status`
     argv: list[str]
     log: Path  #: standard output and error are appended here
-    env: dict[str, str] | None = None  #: the whole environment; None: ours
+    env: dict[str, str] | None = None  #: the whole environment; None: that of this process
     cwd: Path | None = None
-    uid: int | None = None  #: run as this user (we must be root)
+    uid: int | None = None  #: run as this user (only root may)
     gid: int | None = None
     stop_signal: int = signal.SIGTERM  #: asks for a clean end
     stop_seconds: float = 10  #: after which it is killed
-    death_signal: int = signal.SIGKILL  #: what the kernel sends when we die
+    death_signal: int = signal.SIGKILL  #: sent by the kernel when this process dies
 
 
 @dataclass
@@ -95,17 +96,17 @@ class Process:
         self.popen.wait()
 
     def stop(self) -> None:
-        """End it cleanly within `stop_seconds`, then by force, with what it started."""
-        family = self._family()
+        """End it cleanly within `stop_seconds`, else kill it, with the processes it started."""
+        descendants = self._descendants()
         self.signal(self.command.stop_signal)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(self.command.stop_seconds)
         self.kill()
-        for process in psutil.wait_procs(family, timeout=1)[1]:
+        for process in psutil.wait_procs(descendants, timeout=1)[1]:
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
-    def _family(self) -> list[psutil.Process]:
+    def _descendants(self) -> list[psutil.Process]:
         try:
             return list(psutil.Process(self.pid).children(recursive=True))
         except psutil.Error:
@@ -146,10 +147,10 @@ def wait_ready(process: Process, ready: Callable[[], bool], seconds: float) -> N
         time.sleep(0.02)
 
 
-def failure(process: Process, how: str) -> ConfigurationError:
+def failure(process: Process, event: str) -> ConfigurationError:
     """Return an error that quotes the last line of the process's log."""
     last = next(iter(reversed(tail(process.command.log, 20))), "no output")
-    return ConfigurationError(f"{process.command.name} {how}: {last}", hint=f"see {process.command.log}")
+    return ConfigurationError(f"{process.command.name} {event}: {last}", hint=f"see {process.command.log}")
 
 
 def tail(log: Path, lines: int) -> list[str]:
@@ -189,3 +190,47 @@ def _connections(pid: int) -> list[Any]:
         return list(psutil.Process(pid).net_connections("tcp"))
     except psutil.Error:
         return []
+
+
+class Server(ABC):
+    """A server on loopback. `start` may be called again after it died: the port stays."""
+
+    name: str
+    start_seconds: float = 60  #: until it must answer
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.process: Process | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is running."""
+        return self.process is not None and self.process.alive
+
+    def start(self) -> None:
+        """Start and wait until it answers. Raises `ConfigurationError` that quotes its log."""
+        for attempt in range(3):
+            earlier_port, self.port = self.port, self.port or free_port()
+            self.process = spawn(self.command())
+            try:
+                wait_ready(self.process, self.is_ready, self.start_seconds)
+            except ConfigurationError:
+                self.process.kill()
+                if earlier_port or attempt == 2:
+                    raise
+                self.port = 0  # another process took the port between our check and the server's start
+            else:
+                return
+
+    def stop(self) -> None:
+        """Stop it cleanly; a no-op if it is not running."""
+        if self.process is not None:
+            self.process.stop()
+
+    @abstractmethod
+    def command(self) -> Command:
+        """Return the command that serves on `port`."""
+
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Whether `process` itself answers: another server may hold the port."""

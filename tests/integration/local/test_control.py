@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from support.processes import family, still_running
 
-from dpiqa.connection_file import connection_path, is_alive, local_dir, process_mark
+from dpiqa.connection_file import connection_path, is_alive, local_dir, process_identity
 from dpiqa.errors import ConfigurationError
 from dpiqa.local import control
-from dpiqa.local.running import AlreadyRunningError, state_path, supervise
+from dpiqa.local.control import AlreadyRunningError, state_path, supervise
 from dpiqa.local.s3 import make_client
 from dpiqa.settings import load_settings
 
@@ -140,8 +140,8 @@ def test_given_servers_are_used_instead_of_own_ones(home, monkeypatch, database_
 
 
 def test_a_mark_tells_a_process_from_a_later_one_of_the_same_id():
-    mark = process_mark(os.getpid())
-    assert is_alive(mark)
-    assert not is_alive({**mark, "started": mark["started"] - 100})
+    identity = process_identity(os.getpid())
+    assert is_alive(identity)
+    assert not is_alive({**identity, "started": identity["started"] - 100})
     assert not is_alive({"pid": 2**22 + 1, "started": 0})
     assert not is_alive(None)

@@ -11,11 +11,11 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from support.postgres import UNSAFE_AND_FAST
 from support.processes import still_running
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.local.postgres import FAST, Postgres
-from dpiqa.local.postgres_owner import open_to_others
+from dpiqa.local.postgres import Postgres, open_to_others
 from dpiqa.local.process import Command, free_port, owns_port, spawn, wait_ready
 from dpiqa.local.s3 import S3
 from dpiqa.local.valkey import Valkey
@@ -38,7 +38,7 @@ def folder(server_home, request):
 
 
 def test_postgres_keeps_its_data_over_a_kill(folder):
-    server = Postgres(folder / "pg", folder / "pg.log", options=FAST)
+    server = Postgres(folder / "pg", folder / "pg.log", options=UNSAFE_AND_FAST)
     server.start()
     try:
         with connect(server.url()) as connection:
@@ -51,7 +51,7 @@ def test_postgres_keeps_its_data_over_a_kill(folder):
     finally:
         server.stop()
     assert is_free(server.port)
-    again = Postgres(folder / "pg", folder / "pg.log", options=FAST)
+    again = Postgres(folder / "pg", folder / "pg.log", options=UNSAFE_AND_FAST)
     again.start()
     try:
         with connect(again.url()) as connection:

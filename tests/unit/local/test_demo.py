@@ -12,16 +12,16 @@ from dpiqa.local.supervisor import Unit, UnitState
 from dpiqa.profiles import load_profile
 
 
-def text_of(*shown):
+def text_of(*tables):
     console = Console(file=io.StringIO(), width=120)
-    for one in shown:
-        console.print(one)
+    for table in tables:
+        console.print(table)
     return console.file.getvalue()
 
 
 def row(key, score, **values):
-    told = {"stage": "student", "student_score": score, "teacher_score": None, "route": "clear"}
-    return {"key": key, "score": score, **told, **values}
+    fields = {"stage": "student", "student_score": score, "teacher_score": None, "route": "clear"}
+    return {"key": key, "score": score, **fields, **values}
 
 
 def save_photograph(path, seed=0):
@@ -31,10 +31,10 @@ def save_photograph(path, seed=0):
 
 def test_the_wheels_hold_enough_photographs_for_the_demo():
     pytest.importorskip("skimage")
-    chosen = plan(None)
-    assert chosen.total >= 40
-    assert len(chosen.photographs) >= 12
-    for _, path in chosen.photographs:
+    uploads_plan = plan(None)
+    assert uploads_plan.total >= 40
+    assert len(uploads_plan.photographs) >= 12
+    for _, path in uploads_plan.photographs:
         with Image.open(path) as image:
             assert min(image.size) >= 300
 
@@ -42,21 +42,21 @@ def test_the_wheels_hold_enough_photographs_for_the_demo():
 def test_each_photograph_gets_copies_of_every_strength(tmp_path):
     save_photograph(tmp_path / "sea" / "a.png")
     save_photograph(tmp_path / "b.JPG")
-    chosen = plan(tmp_path)
-    uploads = list(chosen.uploads())
-    assert len(uploads) == chosen.total == 12
+    uploads_plan = plan(tmp_path)
+    uploads = list(uploads_plan.uploads())
+    assert len(uploads) == uploads_plan.total == 12
     assert len({upload.key for upload in uploads}) == 12
     assert {parse_key(upload.key)[2] for upload in uploads} == {0, 1, 2, 3, 4, 5}
     assert {parse_key(upload.key)[0] for upload in uploads} == {"sea/a", "b"}
     assert (tmp_path / "b.JPG").read_bytes() in [upload.data for upload in uploads]
     for upload in uploads:
         Image.open(io.BytesIO(upload.data)).load()
-    assert uploads == list(chosen.uploads())  # the same every time: nothing is scored twice
+    assert uploads == list(uploads_plan.uploads())  # the same every time: nothing is scored twice
 
 
-def test_a_file_that_is_no_image_is_uploaded_for_the_system_to_judge(tmp_path):
-    (tmp_path / "broken.jpg").write_bytes(b"no image")
-    assert [upload.data for upload in plan(tmp_path).uploads()] == [b"no image"]
+def test_a_file_that_is_not_an_image_is_uploaded_for_the_system_to_judge(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"not an image")
+    assert [upload.data for upload in plan(tmp_path).uploads()] == [b"not an image"]
 
 
 def test_many_photographs_are_uploaded_as_they_are(tmp_path):
@@ -76,7 +76,7 @@ def test_photographs_of_one_name_do_not_overwrite_each_other(tmp_path):
 def test_a_folder_without_photographs_is_refused(tmp_path):
     with pytest.raises(InvalidRequest, match="holds no photographs"):
         plan(tmp_path)
-    with pytest.raises(InvalidRequest, match="is no folder"):
+    with pytest.raises(InvalidRequest, match="is not a folder"):
         plan(tmp_path / "absent")
 
 
@@ -100,43 +100,43 @@ def test_tables_tell_best_worst_and_escalated():
     assert "p0/original.png" in text_of(worst)
     assert "p8/original.png" not in text_of(worst)
     assert "p8/original.png" in text_of(best)
-    shown = text_of(view.escalated(rows, load_profile("default@1")))
-    assert "1 of 9" in shown
-    assert "p4/original.png" in shown
-    assert "cut-off 0.35" in shown
+    text = text_of(view.escalated(rows, load_profile("default@1")))
+    assert "1 of 9" in text
+    assert "p4/original.png" in text
+    assert "cut-off 0.35" in text
     assert view.routes(rows) == "borderline 1, clear 8"
 
 
 def test_means_by_strength():
     rows = [row(f"p/{KINDS[0]}-{strength}.jpg", 1 - strength / 10) for strength in range(1, 6)]
     rows += [row(f"q/{KINDS[0]}-1.jpg", 0.7), row("p/original.png", 0.95)]
-    shown = text_of(view.by_strength(rows))
-    assert "0.800" in shown  # strength 1: 0.9 and 0.7
-    assert "0.500" in shown
-    assert "originals: 0.950" in shown
+    text = text_of(view.by_strength(rows))
+    assert "0.800" in text  # strength 1: 0.9 and 0.7
+    assert "0.500" in text
+    assert "originals: 0.950" in text
     assert view.by_strength([row("mine.jpg", 0.5)]) is None
 
 
 def test_keys_cannot_colour_or_steer_the_terminal():
-    shown = text_of(*view.extremes([row("\x1b[31m[red]x[/red]", 0.5)]))
-    assert "\x1b" not in shown
-    assert "[red]" in shown
+    text = text_of(*view.extremes([row("\x1b[31m[red]x[/red]", 0.5)]))
+    assert "\x1b" not in text
+    assert "[red]" in text
 
 
-def test_progress_says_what_is_waited_for():
+def test_progress_names_the_processes_that_are_starting():
     unit = Unit("teacher-worker", lambda: None, lambda _: True, state=UnitState.STARTING)
     job = {
         "done": 3, "rate_per_second": 1.5, "eta_seconds": 4.0, "counts": {"scored": 3, "queued": 6},
         "open_by_stage": {"teacher": 6}, "waiting_for": "teacher: 6 items wait for a teacher worker",
     }  # fmt: skip
     line = view.line([unit], 9, 9, job)
-    for part in (
+    for words in (
         "starting: teacher-worker",
         "uploaded 9/9",
         "scored 3/9",
         "1.5 images/s, 4 s left",
         "6 for the teacher",
     ):
-        assert part in line
+        assert words in line
     assert "teacher-worker" in text_of(view.progress([unit], 9, 9, job))
     assert "no images yet" in text_of(view.progress([unit], 0, 9, None))

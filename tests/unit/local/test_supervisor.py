@@ -16,9 +16,9 @@ def unit(tmp_path, code, name="unit", is_ready=lambda _process: True, **options)
 
 @pytest.fixture
 def supervisor():
-    made = Supervisor()
-    yield made
-    made.kill()
+    supervisor = Supervisor()
+    yield supervisor
+    supervisor.kill()
 
 
 def tick_until(supervisor, condition, seconds=20):
@@ -35,8 +35,8 @@ def test_backoff_doubles_up_to_its_bound():
 
 def test_a_crashed_process_is_restarted_and_gets_back_what_it_had(supervisor, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_BACKOFF_SECONDS", (0.05, 1))
-    made = []
-    supervised = unit(tmp_path, "import time; time.sleep(100)", after_restart=lambda: made.append(1))
+    restarts = []
+    supervised = unit(tmp_path, "import time; time.sleep(100)", after_restart=lambda: restarts.append(1))
     supervisor.start(supervised)
     assert supervised.state is UnitState.READY
     first = supervised.process
@@ -44,16 +44,16 @@ def test_a_crashed_process_is_restarted_and_gets_back_what_it_had(supervisor, tm
     tick_until(supervisor, lambda: supervised.state is UnitState.CRASHED)
     tick_until(supervisor, lambda: supervised.state is UnitState.READY)
     assert supervised.process.pid != first.pid
-    assert (supervised.restarts, made) == (1, [1])
+    assert (supervised.restarts, restarts) == (1, [1])
 
 
-def test_one_that_always_crashes_is_tried_ever_more_seldom(supervisor, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(module, "backoff_seconds", lambda crashes: asked.append(crashes) or 0.0)
+def test_a_process_that_always_crashes_is_restarted_more_and_more_rarely(supervisor, tmp_path, monkeypatch):
+    crashes_seen = []
+    monkeypatch.setattr(module, "backoff_seconds", lambda crashes: crashes_seen.append(crashes) or 0.0)
     supervised = unit(tmp_path, "raise SystemExit(1)", is_ready=lambda _process: False)
     supervisor.start(supervised)
-    tick_until(supervisor, lambda: len(asked) == 4)
-    assert asked == [0, 1, 2, 3]
+    tick_until(supervisor, lambda: len(crashes_seen) == 4)
+    assert crashes_seen == [0, 1, 2, 3]
 
 
 def test_a_first_start_that_fails_says_why(supervisor, tmp_path):
