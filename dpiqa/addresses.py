@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dpiqa.errors import InvalidRequest
 
-#: What S3 and its look-alikes accept as a bucket name; AWS itself is stricter.
+#: Bucket names that S3-compatible servers accept; AWS itself is stricter.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _SCHEME = "s3://"
 
@@ -27,7 +27,7 @@ def is_s3(text: str) -> bool:
 
 
 def parse_s3(text: str) -> S3Address:
-    """`s3://bucket`, `s3://bucket/prefix` -> address. The key is taken literally. Raises `InvalidRequest`."""
+    """Parse `s3://bucket` or `s3://bucket/prefix`; the key is taken literally. Raises `InvalidRequest`."""
     if not is_s3(text):
         raise InvalidRequest(f"{text!r} is not an S3 address", hint="write s3://bucket/prefix")
     address = split_s3(text)

@@ -4,11 +4,11 @@
 |---|---|---|
 | AWS S3 (SQS), moto | `{"Records": [...]}`, `eventSource` `aws:s3` | form-encoded |
 | MinIO | the same, `minio:s3`, event names begin with `s3:` | form-encoded |
-| Ceph | the same, `ceph:s3` and what follows | as it is |
+| Ceph | the same, `ceph:s3` and suffixes of it | as it is |
 | EventBridge | `{"source": "aws.s3", "detail-type": ..., "detail": {...}}` | as it is |
-| SNS | `{"Type": "Notification", "Message": "..."}` round any of them | |
+| SNS | `{"Type": "Notification", "Message": "..."}` around any of them | |
 
-An event is a hint: what is scored is what the store hands out later. So anything unknown is ignored and counted
+An event is a hint: the bytes that the store hands out later are scored. So anything unknown is ignored and counted
 rather than refused, and one bad record never costs the others.
 """
 
@@ -25,7 +25,7 @@ from dpiqa.types import ImageRef, Removal
 MAX_BODY_BYTES = 1024 * 1024  #: the largest SQS message
 MAX_KEY = 1024  #: bytes of an object key in UTF-8, and of a version id
 MAX_NAME = 255  #: bytes of a bucket's name, an ETag, a sequencer
-MAX_SIZE = 2**63 - 1  #: bytes; what the ledger can hold
+MAX_SIZE = 2**63 - 1  #: bytes; the largest number that the database can hold
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 _HINT = "send the body of an S3, MinIO, Ceph or EventBridge event unchanged"
 _DECODED_SOURCES = ("ceph:s3",)
@@ -52,7 +52,7 @@ _HIDDEN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What one body says."""
+    """The images and removals of one body."""
 
     images: list[ImageRef] = field(default_factory=list)  #: created or overwritten; ETag "" where the event has none
     removals: list[Removal] = field(default_factory=list)
@@ -60,11 +60,11 @@ class Parsed:
 
 
 class _IgnoredError(Exception):
-    """This record is of no use; the message says why."""
+    """This record is not used; the message says why."""
 
 
 def parse(body: bytes | str | Mapping[str, Any]) -> Parsed:
-    """Read an event body. Raises `InvalidRequest` when it is none at all, or larger than `MAX_BODY_BYTES`."""
+    """Parse an event body. Raises `InvalidRequest` for one that is not an event, or larger than `MAX_BODY_BYTES`."""
     event = _load(body)
     if event.get("Type") == "Notification" and isinstance(event.get("Message"), str):
         event = _load(event["Message"])
@@ -79,7 +79,7 @@ def parse(body: bytes | str | Mapping[str, Any]) -> Parsed:
 
 
 def compare_sequencers(a: str, b: str) -> int:
-    """Order two sequencers of AWS events of one key: -1, 0 or 1, as AWS says.
+    """Compare two sequencers of AWS events of one key: -1, 0 or 1, by the rule of AWS.
 
     They are hexadecimal strings of differing length; the shorter is padded on the right with zeros. They order
     nothing across keys, and nothing at all on MinIO and Ceph, whose sequencers `parse` drops.
@@ -109,16 +109,16 @@ def _collect(records: Iterable[Any], read: Callable[[Any], ImageRef | Removal]) 
     ignored: list[str] = []
     for record in records:
         try:
-            found = read(record)
+            change = read(record)
         except _IgnoredError as reason:
             ignored.append(str(reason))
         except (KeyError, TypeError, ValueError, AttributeError):
             ignored.append("malformed record")
         else:
-            if isinstance(found, Removal):
-                removals.append(found)
+            if isinstance(change, Removal):
+                removals.append(change)
             else:
-                images[found.bucket, found.key, found.etag, found.version_id] = found
+                images[change.bucket, change.key, change.etag, change.version_id] = change
     return Parsed(list(images.values()), removals, ignored)
 
 
@@ -133,11 +133,11 @@ def _record(record: Mapping[str, Any]) -> ImageRef | Removal:
         raise _IgnoredError(f"unknown event version {version[:16]!r}")
     item = record["s3"]["object"]
     key = item["key"] if source.startswith(_DECODED_SOURCES) else unquote_plus(item["key"], errors="strict")
-    where = _Where(record["s3"]["bucket"]["name"], key, item, _time(record.get("eventTime")), source == "aws:s3")
+    subject = _Subject(record["s3"]["bucket"]["name"], key, item, _time(record.get("eventTime")), source == "aws:s3")
     if name.startswith(_CREATED):
-        return where.image(item.get("eTag"), item.get("versionId"))
+        return subject.image(item.get("eTag"), item.get("versionId"))
     if name in _GONE or name in _HIDDEN:
-        return where.removal(item.get("versionId") if name in _GONE else None)
+        return subject.removal(item.get("versionId") if name in _GONE else None)
     raise _IgnoredError(f"event {name[:64]!r}")
 
 
@@ -148,17 +148,17 @@ def _eventbridge(event: Mapping[str, Any]) -> ImageRef | Removal:
         raise _IgnoredError(f"unknown source {str(event.get('source'))[:64]!r}")
     detail = event["detail"]
     item = detail["object"]
-    where = _Where(detail["bucket"]["name"], item["key"], item, _time(event.get("time")), is_ordered=True)
+    subject = _Subject(detail["bucket"]["name"], item["key"], item, _time(event.get("time")), is_ordered=True)
     if kind == "Object Created":
-        return where.image(item.get("etag"), item.get("version-id"))
+        return subject.image(item.get("etag"), item.get("version-id"))
     if kind == "Object Deleted":
         is_hidden = detail.get("deletion-type") == "Delete Marker Created"
-        return where.removal(None if is_hidden else item.get("version-id"))
+        return subject.removal(None if is_hidden else item.get("version-id"))
     raise _IgnoredError(f"event {kind[:64]!r}")
 
 
-class _Where:
-    """What both kinds of event say in the same words."""
+class _Subject:
+    """The object that a record is about; the same in both shapes of event."""
 
     def __init__(self, bucket: Any, key: Any, item: Mapping[str, Any], time: datetime | None, is_ordered: bool) -> None:
         if not _is_text(bucket, MAX_NAME) or not _is_text(key, MAX_KEY):
@@ -192,7 +192,7 @@ class _Where:
 
 
 def _is_text(value: Any, max_bytes: int) -> bool:
-    """Whether Postgres and S3 can hold it: not empty, not too long, no NUL, no half of a surrogate pair."""
+    """Whether Postgres and S3 can store it: not empty, not too long, without NUL and lone surrogates."""
     if not isinstance(value, str) or not value or "\0" in value:
         return False
     try:
@@ -211,7 +211,7 @@ def _etag(value: Any) -> str:
 
 
 def _version(version_id: Any) -> str | None:
-    """Unversioned buckets say "null" (S3), "" (Ceph) or nothing."""
+    """Return the version id; None for "null" (S3), "" (Ceph) or none, which mean an unversioned bucket."""
     if not version_id or version_id == "null":
         return None
     if not _is_text(version_id, MAX_KEY):
@@ -225,5 +225,5 @@ def _time(text: Any) -> datetime | None:
     except (TypeError, ValueError):
         return None
     if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
-        return None  # nonsense, and at the ends of the calendar not even convertible
+        return None  # a mistake, and at the ends of the calendar it cannot even be converted
     return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Log lines of the long-running processes: structlog, on stderr, with the standard library's loggers led through it."""
+"""Logging of the long-running processes: structlog on stderr; the standard library's loggers go through it."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 from dpiqa.settings import Settings
 
-#: Libraries that say at `info` what is nobody's concern.
+#: Libraries whose `info` lines are noise.
 _QUIET = (
     "botocore",
     "boto3",
@@ -21,7 +21,7 @@ _QUIET = (
 
 
 def configure_logging(settings: Settings) -> None:
-    """Set the format (text, or JSON with `DPIQA_LOG_JSON`) and the least level for this process."""
+    """Set the format (text, or JSON with `DPIQA_LOG_JSON`) and the lowest level that is logged, for this process."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -15,14 +15,17 @@ from dpiqa.addresses import is_s3, parse_s3
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.types import Direction, ImageRef
 
-#: The issue's floor; PromptIQA's own demonstration uses 10.
+#: Pattern of names, which are part of scorer ids (`...:portraits@1`) and of profiles: without `:` and `@`.
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+#: The least that is accepted; PromptIQA's own demonstration uses 10.
 MIN_PAIRS = 5
-#: PromptIQA was trained with prompts of 43 pairs (a batch of 44 less the image itself): far above nobody knows.
+#: PromptIQA was trained with prompts of 43 pairs (a batch of 44 less the image itself); far more were never tried.
 MAX_PAIRS = 200
 #: One step of the five-grade scale of ITU-R BT.500 on 0-1. Scores closer than that may mean the same grade.
 GRADE = 0.2
+_NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
 _COLUMNS = ("path", "score")
-_ROUNDING = 1e-9  # 0.7 - 0.5 is a grade, whatever floating point says
+_ROUNDING = 1e-9  # 0.7 - 0.5 is a grade, despite floating point
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +37,99 @@ class Pair:
 
     @property
     def ref(self) -> ImageRef:
-        """The image as object stores take it; without a bucket the key is a path. Whatever is there now counts."""
+        """The image for an object store, with whatever bytes it has now; without a bucket the key is a path."""
         if not is_s3(self.path):
             return ImageRef(bucket="", key=self.path, etag="")
         address = parse_s3(self.path)
         return ImageRef(bucket=address.bucket, key=address.key, etag="")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementRequest:
+    """A request for a new version: its pairs, the direction of its scores, and the model to check them with."""
+
+    name: str
+    pairs: tuple[Pair, ...]
+    direction: Direction
+    model: str  #: name of a PromptIQA model
+    force: bool = False  #: accept pairs that contradict each other
+
+    def check(self) -> None:
+        """Raise `InvalidRequest` for what is wrong without looking at the images."""
+        if not _NAME.match(self.name):
+            raise InvalidRequest(
+                f"{self.name!r} is not a valid name for a requirement",
+                hint="use up to 63 of a-z 0-9 . _ - beginning with a letter or digit; versions are numbered by dpiqa",
+            )
+        check_pairs(self.pairs)
+
+    @property
+    def hash(self) -> str:
+        """Digest in hex that equal requests share, before any image is read."""
+        pairs = [[pair.path, pair.score] for pair in self.pairs]
+        return _digest([self.direction, self.model, self.force, pairs])
+
+    def content_hash(self, digests: Sequence[str]) -> str:
+        """Return the digest in hex that equal requirements share: of the images' bytes, the scores and the direction.
+
+        Not of paths, and not of the order of the pairs: the model sees neither. `digests`: sha256 of each image's
+        bytes.
+        """
+        scores = [pair.score for pair in self.pairs]
+        return _digest([self.direction, sorted(zip(digests, scores, strict=True))])
+
+
+@dataclass(frozen=True, slots=True)
+class Stability:
+    """Leave-one-out agreement: each pair's image, scored by the prompt features of the other pairs alone."""
+
+    srcc: float | None  #: of predicted with given scores; None where the model scored all images alike
+    mae: float  #: mean absolute difference, in units of the scores (0-1)
+    scores: tuple[float, ...]  #: of each pair's image, predicted from the other pairs, in the pairs' order
+
+    @property
+    def is_contradictory(self) -> bool:
+        """Whether the other pairs rank the left-out images no better than chance, or in reverse."""
+        return self.srcc is None or self.srcc <= 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Preparation:
+    """The pairs of a requirement as one checkpoint sees them: prompt features and checks."""
+
+    scorer_id: str  #: of the checkpoint, without a requirement
+    features: np.ndarray  #: (N, D) float32, in the pairs' order
+    stability: Stability
+    contradictions: tuple[str, ...]  #: a sentence each; empty unless the requirement was forced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedRequirement:
+    """The prompt features of one version of a requirement, ready to score by."""
+
+    name: str
+    version: int  #: from 1
+    base_scorer_id: str  #: of the checkpoint that made the features, without a requirement
+    features: np.ndarray  #: (N, D) float32, one row per image-score pair
+    direction: Direction
+
+    @property
+    def id(self) -> str:
+        """Name and version as in scorer ids, such as `portraits@1`."""
+        return f"{self.name}@{self.version}"
+
+
 def read_pairs(file: Path) -> tuple[Pair, ...]:
-    """Read a list of pairs. Raises `NotFound`, and `InvalidRequest` naming the line and what to write there."""
+    """Read a CSV of pairs. Raises `NotFound`, and `InvalidRequest` naming the line and how to correct it."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
-            return tuple(_rows(csv.DictReader(stream, strict=True), file))
+            return tuple(_read_rows(csv.DictReader(stream, strict=True), file))
     except FileNotFoundError:
         raise NotFound(f"{file} does not exist", hint="name a CSV with the columns path and score") from None
     except OSError as error:
         raise InvalidRequest(f"{file} cannot be read: {error.strerror}", hint="check its permissions") from error
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{file} is no CSV in UTF-8: {error}", hint="save it as CSV, UTF-8") from error
+        raise InvalidRequest(f"{file} is not a CSV in UTF-8: {error}", hint="save it as CSV, UTF-8") from error
 
 
 def check_pairs(pairs: Sequence[Pair]) -> None:
@@ -78,7 +156,7 @@ def is_far(first: float, second: float) -> bool:
     return abs(first - second) > GRADE + _ROUNDING
 
 
-def _rows(reader: "csv.DictReader[str]", file: Path) -> Iterator[Pair]:
+def _read_rows(reader: "csv.DictReader[str]", file: Path) -> Iterator[Pair]:
     missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
         raise InvalidRequest(
@@ -86,114 +164,34 @@ def _rows(reader: "csv.DictReader[str]", file: Path) -> Iterator[Pair]:
             hint="begin the file with the line path,score",
         )
     for row in reader:
-        where = f"{file}, line {reader.line_num}"
+        line = f"{file}, line {reader.line_num}"
         if None in row:
-            raise InvalidRequest(f"{where}: more cells than the header has", hint='write paths with commas in "quotes"')
-        yield Pair(_path(row["path"], file.parent, where), _score(row["score"], where))
+            raise InvalidRequest(f"{line}: more cells than the header has", hint='write paths with commas in "quotes"')
+        path = _absolute_path(row["path"], file.parent, line)
+        try:
+            score = float(row["score"] or "")
+        except ValueError:
+            score = math.nan
+        if not 0 <= score <= 1:
+            raise InvalidRequest(
+                f"{line}: {row['score']!r} is not a valid score", hint="write a number from 0 to 1, such as 0.75"
+            )
+        yield Pair(path, score)
 
 
-def _path(text: str | None, folder: Path, where: str) -> str:
+def _absolute_path(text: str | None, folder: Path, line: str) -> str:
     if not text or "\x00" in text:
-        raise InvalidRequest(f"{where}: no path", hint="name an image file or s3://bucket/key")
+        raise InvalidRequest(f"{line}: no path", hint="name an image file or s3://bucket/key")
     if not is_s3(text):
         return str((folder / Path(text).expanduser()).absolute())
     try:
         address = parse_s3(text)
     except InvalidRequest as error:
-        raise InvalidRequest(f"{where}: {error.message}", hint=error.hint) from None
+        raise InvalidRequest(f"{line}: {error.message}", hint=error.hint) from None
     if not address.key:
-        raise InvalidRequest(f"{where}: {text} names a bucket, not an image", hint="write s3://bucket/key")
+        raise InvalidRequest(f"{line}: {text} names a bucket, not an image", hint="write s3://bucket/key")
     return str(address)
 
 
-def _score(text: str | None, where: str) -> float:
-    try:
-        score = float(text or "")
-    except ValueError:
-        score = math.nan
-    if not 0 <= score <= 1:
-        raise InvalidRequest(f"{where}: {text!r} is no score", hint="write a number from 0 to 1, such as 0.75")
-    return score
-
-
-#: Part of scorer ids (`...:portraits@1`) and of profiles: one spelling, no `:` and no `@`.
-NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
-_NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequirementRequest:
-    """The pairs of a new version, how they are to be read, and the model to check them with."""
-
-    name: str
-    pairs: tuple[Pair, ...]
-    direction: Direction
-    model: str  #: name of a PromptIQA model
-    force: bool = False  #: accept pairs that contradict each other
-
-    def check(self) -> None:
-        """Raise `InvalidRequest` for what can be told without a look at the images."""
-        if not _NAME.match(self.name):
-            raise InvalidRequest(
-                f"{self.name!r} is no name for a requirement",
-                hint="use up to 63 of a-z 0-9 . _ - beginning with a letter or digit; versions are numbered by dpiqa",
-            )
-        check_pairs(self.pairs)
-
-    @property
-    def hash(self) -> str:
-        """What two equal requests have in common, hex, before any image is read."""
-        pairs = [[pair.path, pair.score] for pair in self.pairs]
-        return _digest([self.direction, self.model, self.force, pairs])
-
-    def content_hash(self, digests: Sequence[str]) -> str:
-        """Return what two equal requirements have in common, hex: images by their bytes, scores, direction.
-
-        Not paths, and not the order of the pairs: the model sees neither. `digests`: sha256 of each image's bytes.
-        """
-        scores = [pair.score for pair in self.pairs]
-        return _digest([self.direction, sorted(zip(digests, scores, strict=True))])
-
-
-def _digest(said: list[object]) -> str:
-    return hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Stability:
-    """Leave-one-out agreement: each pair's image, scored by the prompt features of the other pairs alone."""
-
-    srcc: float | None  #: of the left-out scores with the given ones; None where the model scored all images alike
-    mae: float  #: mean absolute difference, in units of the scores (0-1)
-    scores: tuple[float, ...]  #: what the others say of each pair, in the pairs' order
-
-    @property
-    def is_contradictory(self) -> bool:
-        """Whether the others rank the left-out images no better than chance, or the wrong way round."""
-        return self.srcc is None or self.srcc <= 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Preparation:
-    """What one checkpoint makes of the pairs of a requirement."""
-
-    scorer_id: str  #: of the checkpoint, without a requirement
-    features: np.ndarray  #: (N, D) float32, in the pairs' order
-    stability: Stability
-    contradictions: tuple[str, ...]  #: a sentence each; empty unless the requirement was forced
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PreparedRequirement:
-    """The prompt features of one version of a requirement, and what they were made with."""
-
-    name: str
-    version: int  #: from 1
-    base_scorer_id: str  #: of the checkpoint that made the features, without a requirement's part
-    features: np.ndarray  #: (N, D) float32, one row per image-score pair
-    direction: Direction
-
-    @property
-    def id(self) -> str:
-        """How scorers and people name it, e.g. `portraits@1`."""
-        return f"{self.name}@{self.version}"
+def _digest(values: list[object]) -> str:
+    return hashlib.sha256(json.dumps(values, separators=(",", ":")).encode()).hexdigest()

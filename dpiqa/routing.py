@@ -1,4 +1,4 @@
-"""Which images the teacher sees. Pure.
+"""Routing: the decision which images the teacher sees. Pure.
 
 The escalated share is a budget: a teacher costs some forty students, so the cap holds at every moment of a job,
 and within a batch the scores nearest to a cut-off (measured in margins) spend it first.
@@ -23,26 +23,25 @@ def decide(scores: Sequence[float], profile: Profile, *, scored_before: int, esc
         raise ValueError("scores must be finite")
     if profile.teacher is None:
         return [Route.NO_TEACHER] * len(scores)
-    nearness = [_margins_away(score, profile.cutoffs) for score in scores]
-    borderline = sorted((margins, i) for i, margins in enumerate(nearness) if margins <= 1)
-    room = max(0, allowed(profile.max_escalated_share, scored_before + len(scores)) - escalated_before)
+    distances = [_distance_in_margins(score, profile.cutoffs) for score in scores]
+    borderline = sorted((distance, index) for index, distance in enumerate(distances) if distance <= 1)
+    budget = max(0, allowed(profile.max_escalated_share, scored_before + len(scores)) - escalated_before)
     routes = [Route.CLEAR] * len(scores)
-    for rank, (_, i) in enumerate(borderline):
-        routes[i] = Route.BORDERLINE if rank < room else Route.BUDGET_SPENT
+    for rank, (_, index) in enumerate(borderline):
+        routes[index] = Route.BORDERLINE if rank < budget else Route.BUDGET_SPENT
     return routes
 
 
 def allowed(share: float, scored: int) -> int:
-    """Say how many of `scored` images may be escalated: the share rounded down, yet one, so that small jobs get one."""
+    """Return how many of `scored` images may be escalated: the share rounded down, but at least one."""
     return max(1, math.floor(share * scored + _ROUNDING)) if share > 0 else 0
 
 
-def _margins_away(score: float, cutoffs: Sequence[Cutoff]) -> float:
-    """Distance to the nearest cut-off in units of its margin; at most 1 is borderline, infinite without cut-offs."""
-    return min((_relative(abs(score - cutoff.at), cutoff.margin) for cutoff in cutoffs), default=math.inf)
-
-
-def _relative(distance: float, margin: float) -> float:
-    if distance <= margin + _ROUNDING:
-        return min(1.0, distance / margin) if margin else 0.0
-    return math.inf
+def _distance_in_margins(score: float, cutoffs: Sequence[Cutoff]) -> float:
+    """Distance to the nearest cut-off in units of its margin: at most 1 is borderline, beyond that infinite."""
+    nearest = math.inf
+    for cutoff in cutoffs:
+        distance = abs(score - cutoff.at)
+        if distance <= cutoff.margin + _ROUNDING:
+            nearest = min(nearest, 1.0, distance / cutoff.margin if cutoff.margin else 0.0)
+    return nearest

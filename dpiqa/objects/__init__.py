@@ -1,1 +1,1 @@
-"""Object stores: S3, and a folder that stands in for one."""
+"""Object stores: S3, files of the local disk, and the SQS queue of a bucket's events."""

@@ -8,7 +8,7 @@ from dpiqa.types import ImageRef, Reason
 
 
 class LocalFiles:
-    """The `get` of an object store for files: the key is the path as the user wrote it."""
+    """The `get` of an object store for files: the key is a path."""
 
     def get(self, ref: ImageRef, max_bytes: int) -> Fetched:
         """Read one file. Raises `ImageRejected`, `ObjectGone`: one unreadable file must not end the run."""

@@ -1,7 +1,7 @@
 """Profiles: a named, versioned choice of student, teacher and routing policy. Pure but for reading TOML files.
 
-A profile's id (`default@1`) is stored with every result, so a changed file needs a new version: the ledger
-refuses an id that comes with another definition than before.
+A profile's id (`default@1`) is stored with every result, so a changed file needs a new version: the database
+refuses a known id with another definition.
 """
 
 import tomllib
@@ -19,7 +19,7 @@ from dpiqa.types import Stage
 
 
 class Cutoff(BaseModel):
-    """A score at which a decision turns (keep or drop), and how near to it the student is not trusted."""
+    """A score at which a decision changes (keep or drop), and the margin in which the student is not trusted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -56,31 +56,31 @@ class Profile(BaseModel):
 
     @property
     def choices(self) -> dict[Stage, ModelChoice]:
-        """The chosen model of each stage that there is."""
-        chosen = {Stage.STUDENT: self.student, Stage.TEACHER: self.teacher}
-        return {stage: choice for stage, choice in chosen.items() if choice is not None}
+        """The model of each stage; without the teacher where there is none."""
+        choices = {Stage.STUDENT: self.student, Stage.TEACHER: self.teacher}
+        return {stage: choice for stage, choice in choices.items() if choice is not None}
 
 
 def list_profiles(profiles_dir: Path | None = None) -> list[Profile]:
-    """Return all known profiles by name and version: the built-in ones and those in `profiles_dir`.
+    """Return all profiles, sorted by name and version: the built-in ones and those in `profiles_dir`.
 
-    Raises `ConfigurationError` for a file that is no profile, or two files of one id.
+    Raises `ConfigurationError` for a file that is not a valid profile, or two files of one id.
     """
-    found: dict[str, Profile] = {profile.id: profile for profile in _built_in()}
+    profiles: dict[str, Profile] = {profile.id: profile for profile in _built_in()}
     for path in sorted(profiles_dir.glob("*.toml")) if profiles_dir else []:
         profile = _parse(path.name, path.read_text("utf-8"))
-        if found.setdefault(profile.id, profile) != profile:
+        if profiles.setdefault(profile.id, profile) != profile:
             raise ConfigurationError(f"{path} defines {profile.id} again", hint="give it another name or version")
-    return sorted(found.values(), key=lambda profile: (profile.name, profile.version))
+    return sorted(profiles.values(), key=lambda profile: (profile.name, profile.version))
 
 
 def load_profile(name_or_id: str, profiles_dir: Path | None = None) -> Profile:
     """Return the profile of an id (`default@1`), or the newest version of a name. Raises `NotFound`."""
-    known = list_profiles(profiles_dir)
-    fitting = [profile for profile in known if name_or_id in (profile.name, profile.id)]
-    if not fitting:
-        raise NotFound(f"no profile {name_or_id!r}", hint=f"known: {', '.join(profile.id for profile in known)}")
-    return fitting[-1]
+    profiles = list_profiles(profiles_dir)
+    matches = [profile for profile in profiles if name_or_id in (profile.name, profile.id)]
+    if not matches:
+        raise NotFound(f"no profile {name_or_id!r}", hint=f"known: {', '.join(profile.id for profile in profiles)}")
+    return matches[-1]
 
 
 @cache

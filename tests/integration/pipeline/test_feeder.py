@@ -9,46 +9,46 @@ from dpiqa.storage.jobs import create_job
 from dpiqa.types import JobKind
 
 
-def test_what_waits_is_rung_once(work):
-    ids = work.add([0.1] * 20)
-    feeder = Feeder(work.engine, work.bell, work.settings)
+def test_what_waits_is_rung_once(archive):
+    ids = archive.add([0.1] * 20)
+    feeder = Feeder(archive.engine, archive.doorbell, archive.settings)
     feeder.look()
     feeder.look()
-    assert sorted(work.bell.rung(Queue.LIVE)) == ids
-    assert max(len(items) for _, items in work.bell.rings) == work.settings.chunk_items
+    assert sorted(archive.doorbell.rung(Queue.LIVE)) == ids
+    assert max(len(items) for _, items in archive.doorbell.rings) == archive.settings.chunk_items
 
 
-def test_a_lost_message_is_sent_again(work):
-    settings = work.settings.model_copy(update={"rering_seconds": 0.2})
-    ids = work.add([0.1])
-    feeder = Feeder(work.engine, work.bell, settings)
+def test_a_lost_message_is_sent_again(archive):
+    settings = archive.settings.model_copy(update={"rering_seconds": 0.2})
+    ids = archive.add([0.1])
+    feeder = Feeder(archive.engine, archive.doorbell, settings)
     feeder.look()
     time.sleep(0.3)
     feeder.look()
-    assert work.bell.rung(Queue.LIVE) == ids * 2
+    assert archive.doorbell.rung(Queue.LIVE) == ids * 2
 
 
-def test_while_the_broker_is_away_items_wait_and_are_rung_later(work):
-    settings = work.settings.model_copy(update={"rering_seconds": 0.2})
-    ids = work.add([0.1])
-    work.bell.broken = True
-    feeder = Feeder(work.engine, work.bell, settings)
+def test_while_the_broker_is_away_items_wait_and_are_rung_later(archive):
+    settings = archive.settings.model_copy(update={"rering_seconds": 0.2})
+    ids = archive.add([0.1])
+    archive.doorbell.broken = True
+    feeder = Feeder(archive.engine, archive.doorbell, settings)
     feeder.look()
-    work.bell.broken = False
+    archive.doorbell.broken = False
     time.sleep(0.3)
     feeder.look()
-    assert work.bell.rung(Queue.LIVE) == ids
+    assert archive.doorbell.rung(Queue.LIVE) == ids
 
 
-def test_jobs_that_nobody_lists_are_rung(work):
-    with transaction(work.engine) as c:
+def test_jobs_that_nobody_lists_are_rung(archive):
+    with transaction(archive.engine) as c:
         job = create_job(c, kind=JobKind.PREFIX, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK)
-    Feeder(work.engine, work.bell, work.settings).look()
-    assert work.bell.jobs == [str(job.id)]
+    Feeder(archive.engine, archive.doorbell, archive.settings).look()
+    assert archive.doorbell.jobs == [str(job.id)]
 
 
-def test_the_thread_looks_at_once_soon_after_a_nudge_and_survives_surprises(work):
-    settings = work.settings.model_copy(update={"sweep_seconds": 30})
+def test_the_thread_looks_at_once_soon_after_a_nudge_and_survives_surprises(archive):
+    settings = archive.settings.model_copy(update={"sweep_seconds": 30})
     beats = []
     beaten = threading.Event()
 
@@ -57,13 +57,13 @@ def test_the_thread_looks_at_once_soon_after_a_nudge_and_survives_surprises(work
         beaten.set()
         raise RuntimeError("a surprise")
 
-    feeder = Feeder(work.engine, work.bell, settings, heartbeat=beat)
+    feeder = Feeder(archive.engine, archive.doorbell, settings, heartbeat=beat)
     feeder.start()
     assert beaten.wait(5)
-    ids = work.add([0.1])
+    ids = archive.add([0.1])
     feeder.nudge()
     deadline = time.monotonic() + 10
-    while not work.bell.rings and time.monotonic() < deadline:
+    while not archive.doorbell.rings and time.monotonic() < deadline:
         time.sleep(0.05)
     feeder.close()
-    assert work.bell.rung(Queue.LIVE) == ids
+    assert archive.doorbell.rung(Queue.LIVE) == ids

@@ -15,52 +15,52 @@ def created(*keys, bucket="photos"):
     return Parsed(images=[ImageRef(bucket=bucket, key=key, etag=f"etag of {key}") for key in keys])
 
 
-def take_in(work, *parsed):
-    return ingest(work.engine, work.bell, parsed, work.settings, SMOKE)
+def take_in(archive, *parsed):
+    return ingest(archive.engine, archive.doorbell, parsed, archive.settings, SMOKE)
 
 
-def test_events_start_a_watch_and_ring_after_the_commit(work):
-    found = take_in(work, created("a.jpg", "b.jpg"), created("c.jpg"))
-    assert work.rows("SELECT kind, bucket, prefix, profile FROM jobs") == [("watch", "photos", "", "smoke@1")]
-    assert sorted(work.bell.rung(Queue.LIVE)) == sorted(found.items)
+def test_events_start_a_watch_and_ring_after_the_commit(archive):
+    found = take_in(archive, created("a.jpg", "b.jpg"), created("c.jpg"))
+    assert archive.rows("SELECT kind, bucket, prefix, profile FROM jobs") == [("watch", "photos", "", "smoke@1")]
+    assert sorted(archive.doorbell.rung(Queue.LIVE)) == sorted(found.items)
     assert len(found.items) == 3
 
 
-def test_the_same_event_twice_is_one_item(work):
-    take_in(work, created("a.jpg"))
-    assert take_in(work, created("a.jpg")).items == []
-    assert work.rows("SELECT count(*) FROM items") == [(1,)]
+def test_the_same_event_twice_is_one_item(archive):
+    take_in(archive, created("a.jpg"))
+    assert take_in(archive, created("a.jpg")).items == []
+    assert archive.rows("SELECT count(*) FROM items") == [(1,)]
 
 
-def test_each_watch_that_fits_gets_the_image(work):
-    with transaction(work.engine) as c:
+def test_each_watch_that_fits_gets_the_image(archive):
+    with transaction(archive.engine) as c:
         for prefix in ("in/", "in/here/", "out/"):
             create_job(c, kind=JobKind.WATCH, bucket="photos", prefix=prefix, profile=SMOKE, queue=Queue.LIVE)
-    take_in(work, created("in/here/a.jpg", "in/b.jpg"))
-    rows = work.rows("SELECT j.prefix, count(*) FROM items i JOIN jobs j ON j.id = i.job_id GROUP BY 1 ORDER BY 1")
+    take_in(archive, created("in/here/a.jpg", "in/b.jpg"))
+    rows = archive.rows("SELECT j.prefix, count(*) FROM items i JOIN jobs j ON j.id = i.job_id GROUP BY 1 ORDER BY 1")
     assert rows == [("in/", 2), ("in/here/", 1)]
 
 
-def test_without_auto_watch_nobody_owns_it(work):
-    work.settings = work.settings.model_copy(update={"auto_watch": False})
-    found = take_in(work, created("a.jpg"))
+def test_without_auto_watch_nobody_owns_it(archive):
+    archive.settings = archive.settings.model_copy(update={"auto_watch": False})
+    found = take_in(archive, created("a.jpg"))
     assert (found.items, found.unwatched) == ([], 1)
-    assert work.rows("SELECT count(*) FROM jobs") == [(0,)]
+    assert archive.rows("SELECT count(*) FROM jobs") == [(0,)]
 
 
-def test_a_removal_ends_the_waiting_item(work):
-    take_in(work, created("a.jpg"))
-    found = take_in(work, Parsed(removals=[Removal(bucket="photos", key="a.jpg")]))
+def test_a_removal_ends_the_waiting_item(archive):
+    take_in(archive, created("a.jpg"))
+    found = take_in(archive, Parsed(removals=[Removal(bucket="photos", key="a.jpg")]))
     assert found.removed == 1
-    assert work.rows("SELECT state, reason FROM items") == [("deleted", "object_deleted")]
+    assert archive.rows("SELECT state, reason FROM items") == [("deleted", "object_deleted")]
 
 
-def test_a_broken_doorbell_is_no_error(work):
-    work.bell.broken = True
-    assert len(take_in(work, created("a.jpg")).items) == 1
+def test_a_broken_doorbell_is_no_error(archive):
+    archive.doorbell.broken = True
+    assert len(take_in(archive, created("a.jpg")).items) == 1
 
 
-def test_a_parsed_body_goes_through(work):
+def test_a_parsed_body_goes_through(archive):
     record = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
@@ -71,11 +71,11 @@ def test_a_parsed_body_goes_through(work):
             "object": {"key": "a+b%2B.jpg", "size": 3, "eTag": "e", "sequencer": "01"},
         },
     }
-    take_in(work, parse({"Records": [record]}))
-    assert work.rows("SELECT key, etag FROM images") == [("a b+.jpg", "e")]
+    take_in(archive, parse({"Records": [record]}))
+    assert archive.rows("SELECT key, etag FROM images") == [("a b+.jpg", "e")]
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_nothing_to_say_changes_nothing(work, n):
-    assert take_in(work, *[Parsed()] * n).items == []
-    assert work.rows("SELECT count(*) FROM jobs") == [(0,)]
+def test_nothing_to_say_changes_nothing(archive, n):
+    assert take_in(archive, *[Parsed()] * n).items == []
+    assert archive.rows("SELECT count(*) FROM jobs") == [(0,)]

@@ -13,14 +13,14 @@ from dpiqa.types import JobKind
 
 
 @pytest.fixture
-def submit(work, monkeypatch):
+def submit(archive, monkeypatch):
     """Give a function that submits 25 objects, listed in pages of ten."""
     monkeypatch.setattr(folder_store, "_PAGE", 10)
     for number in range(25):
-        (work.folder / f"{number:02}").write_bytes(b"x")
+        (archive.folder / f"{number:02}").write_bytes(b"x")
 
     def submit():
-        with transaction(work.engine) as c:
+        with transaction(archive.engine) as c:
             return create_job(
                 c, kind=JobKind.PREFIX, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK
             )
@@ -28,24 +28,24 @@ def submit(work, monkeypatch):
     return submit
 
 
-def state(work):
-    return work.rows("SELECT state, cursor FROM jobs")[0]
+def state(archive):
+    return archive.rows("SELECT state, cursor FROM jobs")[0]
 
 
-def test_a_prefix_becomes_items_and_is_rung_in_chunks(work, submit):
-    work.list_job(submit().id)
-    assert state(work) == ("running", "24")
-    items = [row.id for row in work.rows("SELECT id FROM items ORDER BY id")]
+def test_a_prefix_becomes_items_and_is_rung_in_chunks(archive, submit):
+    archive.list_job(submit().id)
+    assert state(archive) == ("running", "24")
+    items = [row.id for row in archive.rows("SELECT id FROM items ORDER BY id")]
     assert len(items) == 25
-    assert sorted(work.bell.rung(Queue.BULK)) == items
-    assert max(len(ids) for _, ids in work.bell.rings) == work.settings.chunk_items
+    assert sorted(archive.doorbell.rung(Queue.BULK)) == items
+    assert max(len(ids) for _, ids in archive.doorbell.rings) == archive.settings.chunk_items
 
 
-def test_only_the_window_is_rung(work, submit):
-    work.settings = work.settings.model_copy(update={"window_items": 12})
-    work.list_job(submit().id)
-    assert len(work.bell.rung(Queue.BULK)) == 12
-    assert work.rows("SELECT count(*) FROM items") == [(25,)]
+def test_only_the_window_is_rung(archive, submit):
+    archive.settings = archive.settings.model_copy(update={"window_items": 12})
+    archive.list_job(submit().id)
+    assert len(archive.doorbell.rung(Queue.BULK)) == 12
+    assert archive.rows("SELECT count(*) FROM items") == [(25,)]
 
 
 class Dying:
@@ -61,49 +61,51 @@ class Dying:
             yield page
 
 
-def test_a_killed_listing_goes_on_after_its_last_page(work, submit):
-    work.settings = work.settings.model_copy(update={"lease_seconds": 0.3})
+def test_a_killed_listing_goes_on_after_its_last_page(archive, submit):
+    archive.settings = archive.settings.model_copy(update={"lease_seconds": 0.3})
     job = submit()
     with pytest.raises(SystemExit):
-        work.list_job(job.id, Dying(work.store, 2, SystemExit()))
-    assert state(work) == ("listing", "19")
-    work.list_job(job.id)  # the dead lister's lease still runs
-    assert state(work) == ("listing", "19")
-    work.rows("SELECT pg_sleep(0.4)")
+        archive.list_job(job.id, Dying(archive.store, 2, SystemExit()))
+    assert state(archive) == ("listing", "19")
+    archive.list_job(job.id)  # the dead lister's lease still runs
+    assert state(archive) == ("listing", "19")
+    archive.rows("SELECT pg_sleep(0.4)")
     seen = []
-    real = work.store.list
-    work.store.list = lambda bucket, prefix, start_after=None: (
+    real = archive.store.list
+    archive.store.list = lambda bucket, prefix, start_after=None: (
         seen.append(start_after) or real(bucket, prefix, start_after)
     )
-    work.list_job(job.id)
-    assert state(work) == ("running", "24")
+    archive.list_job(job.id)
+    assert state(archive) == ("running", "24")
     assert seen == ["19"]
-    assert work.rows("SELECT count(*), count(DISTINCT image_id) FROM items") == [(25, 25)]
+    assert archive.rows("SELECT count(*), count(DISTINCT image_id) FROM items") == [(25, 25)]
 
 
-def test_an_absent_store_leaves_the_job_to_be_listed_later(work, submit):
+def test_an_absent_store_leaves_the_job_to_be_listed_later(archive, submit):
     job = submit()
-    work.list_job(job.id, Dying(work.store, 1, StoreUnavailable("S3 does not answer")))
-    assert state(work) == ("listing", "09")
+    archive.list_job(job.id, Dying(archive.store, 1, StoreUnavailable("S3 does not answer")))
+    assert state(archive) == ("listing", "09")
 
 
-def test_a_bucket_that_cannot_be_listed_fails_the_job(work, submit):
-    work.list_job(submit().id, Dying(work.store, 0, ConfigurationError("there is no bucket b", hint="check its name")))
-    assert work.rows("SELECT state, error FROM jobs") == [("failed", "there is no bucket b (check its name)")]
+def test_a_bucket_that_cannot_be_listed_fails_the_job(archive, submit):
+    archive.list_job(
+        submit().id, Dying(archive.store, 0, ConfigurationError("there is no bucket b", hint="check its name"))
+    )
+    assert archive.rows("SELECT state, error FROM jobs") == [("failed", "there is no bucket b (check its name)")]
 
 
-def test_listing_stops_between_pages_when_the_worker_does(work, submit):
+def test_listing_stops_between_pages_when_the_worker_does(archive, submit):
     stopping = threading.Event()
     job = submit()
     stopping.set()
-    work.list_job(job.id, stopping=stopping)
-    assert state(work) == ("listing", None)
+    archive.list_job(job.id, stopping=stopping)
+    assert state(archive) == ("listing", None)
 
 
-def test_a_job_that_is_listed_or_unknown_is_left_alone(work, submit):
+def test_a_job_that_is_listed_or_unknown_is_left_alone(archive, submit):
     job = submit()
-    work.list_job(job.id)
-    del work.bell.rings[:]
-    work.list_job(job.id)
-    work.list_job(uuid.uuid4())
-    assert work.bell.rings == []
+    archive.list_job(job.id)
+    del archive.doorbell.rings[:]
+    archive.list_job(job.id)
+    archive.list_job(uuid.uuid4())
+    assert archive.doorbell.rings == []

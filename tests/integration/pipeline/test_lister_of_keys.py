@@ -25,31 +25,31 @@ def make_job(c, keys):
     )
 
 
-def submit(work, keys):
-    with transaction(work.engine) as c:
+def submit(archive, keys):
+    with transaction(archive.engine) as c:
         job = make_job(c, keys)
-        assert job.id in unlisted_jobs(c)  # the sweeper finds it, should the bell fail
+        assert job.id in unlisted_jobs(c)  # the sweeper finds it, should the doorbell fail
     return job
 
 
-def states(work):
-    rows = work.rows("SELECT key, state, reason FROM items JOIN images ON images.id = image_id ORDER BY key")
+def states(archive):
+    rows = archive.rows("SELECT key, state, reason FROM items JOIN images ON images.id = image_id ORDER BY key")
     return {row.key: (row.state, row.reason) for row in rows}
 
 
-def test_named_keys_are_scored_and_missing_ones_say_so(work):
+def test_named_keys_are_scored_and_missing_ones_say_so(archive):
     for name in ("a.png", "b.png", "not-named.png"):
-        (work.folder / name).write_bytes(png(0.9))
-    (work.folder / "bad.png").write_bytes(b"no image")
-    work.list_job(submit(work, ["b.png", "gone.png", "a.png", "bad.png", "a.png"]).id)
-    work.worker().score(work.bell.rung(Queue.BULK))
-    assert states(work) == {
+        (archive.folder / name).write_bytes(png(0.9))
+    (archive.folder / "bad.png").write_bytes(b"no image")
+    archive.list_job(submit(archive, ["b.png", "gone.png", "a.png", "bad.png", "a.png"]).id)
+    archive.worker().score(archive.doorbell.rung(Queue.BULK))
+    assert states(archive) == {
         "a.png": ("scored", None),
         "b.png": ("scored", None),
         "bad.png": ("rejected", "not_an_image"),
         "gone.png": ("deleted", "object_deleted"),
     }
-    assert work.rows("SELECT state FROM jobs") == [("complete",)]
+    assert archive.rows("SELECT state FROM jobs") == [("complete",)]
 
 
 class Failing:
@@ -65,26 +65,26 @@ class Failing:
         return self.store.head(bucket, key, version_id)
 
 
-def test_a_listing_that_was_cut_off_goes_on_after_its_last_page(work, monkeypatch):
+def test_a_listing_that_was_cut_off_goes_on_after_its_last_page(archive, monkeypatch):
     monkeypatch.setattr(lister, "PAGE_KEYS", 4)
     names = [f"{number:02}.png" for number in range(10)]
     for name in names:
-        (work.folder / name).write_bytes(png(0.2))
-    job = submit(work, names)
-    work.list_job(job.id, Failing(work.store, 6))
-    assert work.rows("SELECT state, cursor FROM jobs") == [("listing", "4")]
-    assert len(states(work)) == 4
-    work.rows("UPDATE jobs SET listing_lease_until = clock_timestamp() - interval '1 s' RETURNING id")
-    again = Failing(work.store, 6)
-    work.list_job(job.id, again)
+        (archive.folder / name).write_bytes(png(0.2))
+    job = submit(archive, names)
+    archive.list_job(job.id, Failing(archive.store, 6))
+    assert archive.rows("SELECT state, cursor FROM jobs") == [("listing", "4")]
+    assert len(states(archive)) == 4
+    archive.rows("UPDATE jobs SET listing_lease_until = clock_timestamp() - interval '1 s' RETURNING id")
+    again = Failing(archive.store, 6)
+    archive.list_job(job.id, again)
     assert again.left == 0  # the first page was not looked up twice
-    assert work.rows("SELECT state FROM jobs") == [("running",)]
-    assert len(states(work)) == 10
+    assert archive.rows("SELECT state FROM jobs") == [("running",)]
+    assert len(states(archive)) == 10
 
 
 @pytest.mark.parametrize(("after", "expected"), [(0, [(1, "b"), (2, "a")]), (2, [(3, "c")]), (3, [])])
-def test_keys_keep_their_order_and_come_once(work, after, expected):
-    job = submit(work, ["b", "a", "b", "c"])
-    with transaction(work.engine) as c:
+def test_keys_keep_their_order_and_come_once(archive, after, expected):
+    job = submit(archive, ["b", "a", "b", "c"])
+    with transaction(archive.engine) as c:
         assert make_job(c, ["b", "a", "b", "c"]).id == job.id  # a repeated request
         assert read_keys(c, job.id, after=after, limit=2) == expected

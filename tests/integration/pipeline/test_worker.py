@@ -1,6 +1,6 @@
 import pytest
 import sqlalchemy
-from support.bells import Bell
+from support.doorbells import RecordingDoorbell
 
 from dpiqa.doorbell import Queue
 from dpiqa.errors import CheckpointError, StoreUnavailable
@@ -12,28 +12,28 @@ from dpiqa.types import Stage
 STATES = "SELECT id, state, stage, reason, detail FROM items ORDER BY id"
 
 
-def test_a_chunk_goes_from_items_to_results_and_rings_the_teacher(work):
-    ids = work.add([0.1, 0.2, 0.45, 0.9])
-    assert work.worker().score(ids) == 4
-    rows = work.rows("SELECT key, score, status, route FROM results ORDER BY key")
+def test_a_chunk_goes_from_items_to_results_and_rings_the_teacher(archive):
+    ids = archive.add([0.1, 0.2, 0.45, 0.9])
+    assert archive.worker().score(ids) == 4
+    rows = archive.rows("SELECT key, score, status, route FROM results ORDER BY key")
     assert [row.score for row in rows] == pytest.approx([0.1, 0.2, 0.45, 0.9], abs=0.003)
     assert [row.status for row in rows] == ["final", "final", "provisional", "final"]
-    assert work.bell.rung(Queue.TEACHER) == [ids[2]]
-    assert work.worker(Stage.TEACHER).score([ids[2]]) == 1
-    assert work.rows("SELECT DISTINCT state FROM items") == [("scored",)]
-    assert work.rows(
+    assert archive.doorbell.rung(Queue.TEACHER) == [ids[2]]
+    assert archive.worker(Stage.TEACHER).score([ids[2]]) == 1
+    assert archive.rows("SELECT DISTINCT state FROM items") == [("scored",)]
+    assert archive.rows(
         "SELECT status, stage FROM results WHERE image_id = (SELECT image_id FROM items WHERE id = :i)", i=ids[2]
     ) == [("final", "teacher")]
 
 
-def test_a_broken_doorbell_loses_nothing(work):
-    ids = work.add([0.5])
-    work.bell.broken = True
-    work.worker().score(ids)
-    assert work.rows("SELECT state, stage FROM items") == [("queued", "teacher")]
+def test_a_broken_doorbell_loses_nothing(archive):
+    ids = archive.add([0.5])
+    archive.doorbell.broken = True
+    archive.worker().score(ids)
+    assert archive.rows("SELECT state, stage FROM items") == [("queued", "teacher")]
 
 
-def test_a_score_that_is_stored_already_is_not_computed_again(work):
+def test_a_score_that_is_stored_already_is_not_computed_again(archive):
     calls = []
 
     class Counting(PixelScorer):
@@ -41,113 +41,113 @@ def test_a_score_that_is_stored_already_is_not_computed_again(work):
             calls.append(len(pixels))
             return super().score(pixels)
 
-    worker = work.worker(load=lambda name: Counting(BRIGHTNESS))
-    worker.score(work.add([0.1, 0.2, 0.3]))
+    worker = archive.worker(load=lambda name: Counting(BRIGHTNESS))
+    worker.score(archive.add([0.1, 0.2, 0.3]))
     assert sum(calls) == 1 + 3  # the blank image of the warm-up
-    first, *others = work.submit(Profile(name="other", version=1, student="brightness"))
+    first, *others = archive.submit(Profile(name="other", version=1, student="brightness"))
     worker.score([first])  # makes the profile known
     del calls[:]
     worker.score(others)
     assert calls == []
-    assert work.rows("SELECT count(*) FROM results WHERE profile = 'other@1'") == [(3,)]
+    assert archive.rows("SELECT count(*) FROM results WHERE profile = 'other@1'") == [(3,)]
 
 
-def test_a_model_that_cannot_be_loaded_harms_only_its_own_items(work):
+def test_a_model_that_cannot_be_loaded_harms_only_its_own_items(archive):
     def load(choice):
         if choice.model == "broken":
             raise CheckpointError("the weights are damaged", hint="restore them")
         return load_scorer(choice)
 
-    broken = work.add([0.1], profile=Profile(name="broken", version=1, student="broken"))
-    good = work.submit("smoke")
-    work.worker(load=load).score(broken + good)
-    first, second = work.rows(STATES)
+    broken = archive.add([0.1], profile=Profile(name="broken", version=1, student="broken"))
+    good = archive.submit("smoke")
+    archive.worker(load=load).score(broken + good)
+    first, second = archive.rows(STATES)
     assert (first.state, first.detail) == ("queued", "CheckpointError: the weights are damaged (restore them)")
     assert second.state == "scored"
-    assert work.rows("SELECT errors FROM items WHERE state = 'queued'") == [(1,)]
+    assert archive.rows("SELECT errors FROM items WHERE state = 'queued'") == [(1,)]
 
 
-def test_an_unreachable_store_postpones_without_counting_an_error(work):
-    ids = work.add([0.1, 0.2])
+def test_an_unreachable_store_postpones_without_counting_an_error(archive):
+    ids = archive.add([0.1, 0.2])
 
     def unavailable(ref, max_bytes):
         raise StoreUnavailable("S3 does not answer")
 
-    work.store.get = unavailable
-    work.worker().score(ids)
-    rows = work.rows("SELECT state, errors, detail, not_before > clock_timestamp() AS later FROM items")
+    archive.store.get = unavailable
+    archive.worker().score(ids)
+    rows = archive.rows("SELECT state, errors, detail, not_before > clock_timestamp() AS later FROM items")
     assert rows == [("queued", 0, "S3 does not answer", True)] * 2
 
 
-def test_an_image_that_always_fails_is_given_up_after_its_tries(work):
+def test_an_image_that_always_fails_is_given_up_after_its_tries(archive):
     class Broken(PixelScorer):
         def score(self, pixels):
             if not pixels.any():  # the warm-up's blank image
                 return super().score(pixels)
             raise ValueError("this model has a bug")
 
-    worker = work.worker(load=lambda name: Broken(BRIGHTNESS))
-    [item] = work.add([0.1])
+    worker = archive.worker(load=lambda name: Broken(BRIGHTNESS))
+    [item] = archive.add([0.1])
     for _ in range(5):
-        work.rows("UPDATE items SET not_before = clock_timestamp() RETURNING id")
+        archive.rows("UPDATE items SET not_before = clock_timestamp() RETURNING id")
         assert worker.score([item]) == 1
-    assert work.rows(STATES) == [(item, "dead", "student", "repeated_errors", "ValueError: this model has a bug")]
+    assert archive.rows(STATES) == [(item, "dead", "student", "repeated_errors", "ValueError: this model has a bug")]
 
 
-def test_a_fence_that_moved_on_refuses_the_record(work):
-    ids = work.add([0.1, 0.2])
+def test_a_fence_that_moved_on_refuses_the_record(archive):
+    ids = archive.add([0.1, 0.2])
     reached = []
 
     class Meddled(PixelScorer):
         def score(self, pixels):
             if pixels.any():  # not the warm-up's blank image
-                work.rows("UPDATE items SET attempt = attempt + 1 WHERE id = :id RETURNING id", id=ids[0])
+                archive.rows("UPDATE items SET attempt = attempt + 1 WHERE id = :id RETURNING id", id=ids[0])
                 reached.append(len(pixels))
             return super().score(pixels)
 
-    work.worker(load=lambda name: Meddled(BRIGHTNESS)).score(ids)
+    archive.worker(load=lambda name: Meddled(BRIGHTNESS)).score(ids)
     assert reached
-    assert [row.state for row in work.rows(STATES)] == ["leased", "scored"]
-    assert work.rows("SELECT count(*) FROM scores") == [(1,)]
+    assert [row.state for row in archive.rows(STATES)] == ["leased", "scored"]
+    assert archive.rows("SELECT count(*) FROM scores") == [(1,)]
 
 
-def test_long_work_keeps_its_lease(work):
-    work.settings = work.settings.model_copy(update={"lease_seconds": 0.6})
-    ids = work.add([0.1])
+def test_long_work_keeps_its_lease(archive):
+    archive.settings = archive.settings.model_copy(update={"lease_seconds": 0.6})
+    ids = archive.add([0.1])
 
     class Slow(PixelScorer):
         def score(self, pixels):
-            work.rows("SELECT pg_sleep(:seconds)", seconds=2 if pixels.any() else 0)
+            archive.rows("SELECT pg_sleep(:seconds)", seconds=2 if pixels.any() else 0)
             return super().score(pixels)
 
-    worker = work.worker(load=lambda name: Slow(BRIGHTNESS))
-    thread = work.in_thread(worker.score, ids)
-    other = work.worker()
+    worker = archive.worker(load=lambda name: Slow(BRIGHTNESS))
+    thread = archive.in_thread(worker.score, ids)
+    other = archive.worker()
     while thread.is_alive():
-        assert other.score(ids) == 0 or not work.rows("SELECT 1 FROM items WHERE state = 'leased'")
+        assert other.score(ids) == 0 or not archive.rows("SELECT 1 FROM items WHERE state = 'leased'")
         thread.join(0.2)
-    assert work.rows("SELECT state, attempt, crashes FROM items") == [("scored", 1, 0)]
+    assert archive.rows("SELECT state, attempt, crashes FROM items") == [("scored", 1, 0)]
 
 
-def test_stopping_gives_back_what_is_not_on_the_device(work):
-    ids = work.add([0.1, 0.2])
-    worker = work.worker()
-    real = work.store.get
+def test_stopping_gives_back_what_is_not_on_the_device(archive):
+    ids = archive.add([0.1, 0.2])
+    worker = archive.worker()
+    real = archive.store.get
 
     def get(ref, max_bytes):
         worker.stop()
         return real(ref, max_bytes)
 
-    work.store.get = get
+    archive.store.get = get
     assert worker.score(ids) == 2
-    assert work.rows("SELECT DISTINCT state, owner IS NULL OR true, crashes FROM items") == [("queued", True, 0)]
+    assert archive.rows("SELECT DISTINCT state, owner IS NULL OR true, crashes FROM items") == [("queued", True, 0)]
     assert worker.score(ids) == 0
 
 
-def test_without_a_database_a_chunk_returns_and_the_ledger_knows(work):
-    ids = work.add([0.1])
-    worker = work.worker()
+def test_without_a_database_a_chunk_returns_and_the_ledger_knows(archive):
+    ids = archive.add([0.1])
+    worker = archive.worker()
     worker.engine = sqlalchemy.create_engine("postgresql+psycopg://nobody:x@127.0.0.1:1/none")
     assert worker.score(ids) == 0
-    assert work.rows("SELECT state FROM items") == [("queued",)]
-    assert isinstance(work.bell, Bell)
+    assert archive.rows("SELECT state FROM items") == [("queued",)]
+    assert isinstance(archive.doorbell, RecordingDoorbell)

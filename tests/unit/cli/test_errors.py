@@ -58,7 +58,7 @@ def test_a_fault_of_the_program_is_not_hidden():
     [
         (["score", "nowhere.jpg", "--model", "brightness"], 4, "nowhere.jpg does not exist"),
         (["score", ".", "--model", "brightness"], 4, "no images are in"),
-        (["score", "s3://a?b/x", "--model", "brightness"], 2, "'a?b' is no bucket name"),
+        (["score", "s3://a?b/x", "--model", "brightness"], 2, "'a?b' is not a bucket name"),
         (["score", "x.jpg", "s3://bucket/x", "--model", "brightness"], 2, "cannot be mixed"),
         (["score", "x.jpg", "--model", "nope"], 4, "known models"),
         (["score", "x.jpg", "--profile", "nope"], 4, "smoke@1"),

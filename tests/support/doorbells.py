@@ -1,9 +1,9 @@
-"""A doorbell that remembers who rang."""
+"""A doorbell that records what was rung."""
 
 from dpiqa.errors import BrokerUnavailable
 
 
-class Bell:
+class RecordingDoorbell:
     """See `dpiqa.doorbell.Doorbell`."""
 
     def __init__(self):
@@ -13,27 +13,27 @@ class Bell:
         self.broken = False
 
     def score(self, queue, item_ids):
-        """Note a ring."""
+        """Record a ring."""
         self._check()
         self.rings.append((queue, list(item_ids)))
 
     def expand(self, job_id):
-        """Note a job."""
+        """Record a job."""
         self._check()
         self.jobs.append(job_id)
 
     def prepare(self, requirement):
-        """Note a requirement."""
+        """Record a requirement."""
         self._check()
         self.requirements.append(requirement)
 
     def depth(self, queue):
-        """Nothing waits."""
+        """Return 0: nothing waits."""
         self._check()
         return 0
 
     def rung(self, queue):
-        """Return the items rung on a queue."""
+        """Return the items that were rung on a queue."""
         return [item for name, items in self.rings for item in items if name == queue]
 
     def _check(self):

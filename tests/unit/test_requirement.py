@@ -34,32 +34,32 @@ def test_spreadsheets_write_a_byte_order_mark(write):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "line 1: no column path and no column score"),
         ("image,score\na.jpg,0.5\n", "line 1: no column path"),
-        ("path,score\na.jpg,0.5\nb.jpg,\n", "line 3: '' is no score"),
-        ("path,score\na.jpg\n", "line 2: None is no score"),
-        ("path,score\na.jpg,75\n", "line 2: '75' is no score"),
+        ("path,score\na.jpg,0.5\nb.jpg,\n", "line 3: '' is not a valid score"),
+        ("path,score\na.jpg\n", "line 2: None is not a valid score"),
+        ("path,score\na.jpg,75\n", "line 2: '75' is not a valid score"),
         ("path,score\na.jpg,-0.1\n", "line 2"),
         ("path,score\na.jpg,nan\n", "line 2"),
         ('path,score\na.jpg,"0,5"\n', "line 2"),
         ("path,score\n,0.5\n", "line 2: no path"),
         ("path,score\na\x00.jpg,0.5\n", "line 2: no path"),
         ("path,score\ns3://photos,0.5\n", "line 2: s3://photos names a bucket"),
-        ("path,score\ns3://?/k,0.5\n", "line 2: '\\?' is no bucket name"),
+        ("path,score\ns3://?/k,0.5\n", "line 2: '\\?' is not a bucket name"),
         ("path,score\na,b.jpg,0.5\n", "line 2: more cells"),
-        ('path,score\n"a.jpg,0.5\n', "no CSV"),
+        ('path,score\n"a.jpg,0.5\n', "not a CSV"),
     ],
 )
-def test_the_line_and_the_cure_are_named(write, text, says):
-    with pytest.raises(InvalidRequest, match=says) as caught:
+def test_the_line_and_the_hint_are_named(write, text, message):
+    with pytest.raises(InvalidRequest, match=message) as caught:
         read_pairs(write(text))
     assert caught.value.hint
 
 
 def test_other_encodings_and_absent_files(write, tmp_path):
-    with pytest.raises(InvalidRequest, match="no CSV in UTF-8"):
+    with pytest.raises(InvalidRequest, match="not a CSV in UTF-8"):
         read_pairs(write("path,score\nä.jpg,0.5\n", encoding="utf-16"))
     with pytest.raises(NotFound):
         read_pairs(tmp_path / "nowhere.csv")
@@ -77,7 +77,7 @@ def test_enough_pairs_that_lie_apart(scores):
 
 
 @pytest.mark.parametrize(
-    ("scores", "says"),
+    ("scores", "message"),
     [
         ((0.0, 0.3, 0.6, 1.0), "not 4"),
         ((), "not 0"),
@@ -86,8 +86,8 @@ def test_enough_pairs_that_lie_apart(scores):
         ((0.4, 0.5, 0.5, 0.5, 0.59), "too close"),
     ],
 )
-def test_too_few_too_many_too_close(scores, says):
-    with pytest.raises(InvalidRequest, match=says):
+def test_too_few_too_many_too_close(scores, message):
+    with pytest.raises(InvalidRequest, match=message):
         check_pairs(pairs(*scores))
 
 
@@ -108,23 +108,23 @@ def test_names(name):
 
 
 @pytest.mark.parametrize("name", ["", "A", "a:b", "a@1", "-a", "a b", "a\n", "ä", "x" * 64])
-def test_no_names(name):
-    with pytest.raises(InvalidRequest, match="no name for a requirement"):
+def test_invalid_names(name):
+    with pytest.raises(InvalidRequest, match="not a valid name for a requirement"):
         request(name).check()
 
 
 def test_equal_requests_and_equal_contents():
     digests = list("abcde")
-    one = request()
-    assert one.hash == request().hash
-    turned = request(pairs=one.pairs[::-1])
-    assert turned.hash != one.hash
-    assert turned.content_hash(digests[::-1]) == one.content_hash(digests)
-    assert one.content_hash(digests) != one.content_hash(digests[::-1])
-    assert request(model="n").content_hash(digests) == one.content_hash(digests)
+    first = request()
+    assert first.hash == request().hash
+    turned = request(pairs=first.pairs[::-1])
+    assert turned.hash != first.hash
+    assert turned.content_hash(digests[::-1]) == first.content_hash(digests)
+    assert first.content_hash(digests) != first.content_hash(digests[::-1])
+    assert request(model="n").content_hash(digests) == first.content_hash(digests)
     other = request(direction=Direction.LOWER)
-    assert other.content_hash(digests) != one.content_hash(digests)
-    hashes = {one.hash, other.hash, request(model="n").hash, request(force=True).hash, request("b").hash}
+    assert other.content_hash(digests) != first.content_hash(digests)
+    hashes = {first.hash, other.hash, request(model="n").hash, request(force=True).hash, request("b").hash}
     assert len(hashes) == 4  # versions are counted by name: it is no part of the hash
 
 

@@ -179,7 +179,7 @@ def test_a_worker_prepares_what_was_submitted(requirements):
         requirements.find()
     assert requirements.prepare(pending).state is RequirementState.READY
     assert requirements.find().features[:, 1] == pytest.approx(LEVELS)
-    requirements.prepare(pending)  # a second bell
+    requirements.prepare(pending)  # a second message
     assert requirements.loaded == 1
 
 
@@ -215,15 +215,15 @@ class Away:
         raise StoreUnavailable("S3 does not answer")
 
 
-def test_what_the_world_delays_is_rung_again(requirements, bell, settings):
+def test_what_the_world_delays_is_rung_again(requirements, doorbell, settings):
     pending = requirements.submit()
     for _ in range(settings.max_crashes + 1):  # S3 may be away as often as it likes
         assert requirements.prepare(pending, Away()).state is RequirementState.PENDING
-    Feeder(requirements.engine, bell, settings).look()
-    assert bell.requirements == [pending.row_id]
+    Feeder(requirements.engine, doorbell, settings).look()
+    assert doorbell.requirements == [pending.row_id]
     assert requirements.prepare(pending).state is RequirementState.READY
-    Feeder(requirements.engine, bell, settings).look()
-    assert bell.requirements == [pending.row_id]
+    Feeder(requirements.engine, doorbell, settings).look()
+    assert doorbell.requirements == [pending.row_id]
 
 
 def test_a_worker_that_stops_gives_back(requirements):
@@ -239,15 +239,15 @@ def expire(requirements):
         c.exec_driver_sql("UPDATE requirements SET lease_until = clock_timestamp() - interval '1 s'")
 
 
-def test_a_dead_worker_is_followed_by_another(requirements, bell, settings):
+def test_a_dead_worker_is_followed_by_another(requirements, doorbell, settings):
     pending = requirements.submit()
     with transaction(requirements.engine) as c:
         rows.start_preparing(c, pending.row_id, 60)
     requirements.prepare(pending)
     assert requirements.loaded == 0  # somebody holds it
     expire(requirements)
-    Feeder(requirements.engine, bell, settings).look()
-    assert bell.requirements == [pending.row_id]
+    Feeder(requirements.engine, doorbell, settings).look()
+    assert doorbell.requirements == [pending.row_id]
     assert requirements.prepare(pending).state is RequirementState.READY
 
 
