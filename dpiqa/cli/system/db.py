@@ -52,7 +52,9 @@ def current(as_json: options.Json = False) -> None:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def revision(message: Annotated[str, typer.Argument(help="What changes, in a few words.")]) -> None:
+def revision(
+    message: Annotated[str, typer.Argument(help="The change, in a few words.")], as_json: options.Json = False
+) -> None:
     """Write the next migration (for developers): what differs between the program's tables and this database.
 
     The database must be at the newest revision. Read the file and correct it by hand.
@@ -60,7 +62,10 @@ def revision(message: Annotated[str, typer.Argument(help="What changes, in a few
     from dpiqa.storage import schema
 
     file = schema.new_revision(context.settings().require_database_url(), message)
-    console.note(f"wrote {file}")
+    if as_json:
+        console.print_json({"file": str(file)})
+    else:
+        console.note(f"wrote {file}")
 
 
 def _revision(settings: "Settings") -> str | None:

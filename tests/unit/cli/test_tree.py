@@ -70,7 +70,7 @@ def test_pages_are_those_of_the_program(page):
 
 def test_every_setting_and_command_has_its_words():
     pages = reference()
-    assert set(pages.setting_comments()) == set(Settings.model_fields)
+    assert all(field.description for field in Settings.model_fields.values())
     text = pages.cli_page()
     assert all(f"\n## {name}\n" in text for name in NAMES)
 

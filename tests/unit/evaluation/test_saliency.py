@@ -13,6 +13,8 @@ from dpiqa.local import demo_photos
 from dpiqa.models.brightness import BRIGHTNESS, PixelScorer
 from dpiqa.models.loading import load_scorer
 
+pytestmark = pytest.mark.heavy
+
 QUADRANTS = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 

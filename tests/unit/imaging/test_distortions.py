@@ -6,6 +6,8 @@ from PIL import Image
 
 from dpiqa.imaging.distortions import KINDS, STRENGTHS, distort
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module")
 def photo():

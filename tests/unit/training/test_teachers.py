@@ -20,6 +20,8 @@ from dpiqa.training.runs.teacher import guided
 from dpiqa.training.runs.teacher_network import apply_mode, merge_lora, new_teacher, prepare_teacher
 from dpiqa.types import ModelKind
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -13,6 +13,8 @@ from dpiqa.models.cards import find_card, verify
 from dpiqa.models.importing import import_checkpoint
 from dpiqa.types import ModelKind
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module")
 def student():
