@@ -18,7 +18,7 @@ from diffusers.models.attention_processor import Attention
 from machine import describe
 
 from dpiqa.models.conditioning import freeze_text
-from dpiqa.models.teacher import Teacher, TeacherConfig
+from dpiqa.models.teacher import Teacher, TeacherConfig, build_teacher
 
 
 def projections(teacher: Teacher) -> list[tuple[Attention, torch.nn.Module, torch.nn.Module]]:
@@ -76,7 +76,7 @@ def main() -> None:
     torch.manual_seed(0)
     config = TeacherConfig.model_validate({"prompt_count": options.prompts} | json.loads(options.architecture))
     with torch.device(options.device):
-        teacher = Teacher(config).eval()
+        teacher = build_teacher(config).eval()
         if config.prompts is None:
             teacher.prompts.get_buffer("embeddings").normal_(std=0.5)
         rows = [

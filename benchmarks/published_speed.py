@@ -20,10 +20,9 @@ from torch import nn
 
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard, Scorer
-from dpiqa.models.networks import build_network
+from dpiqa.models.networks import ScoringNetwork, build_network
 from dpiqa.models.promptiqa.network import PromptIQA
-from dpiqa.models.promptiqa.scorer import PromptIQAModel
-from dpiqa.models.teacher import Teacher
+from dpiqa.models.promptiqa.scorer import PromptIQACheckpoint
 from dpiqa.models.torch_scorer import choose_device, memory_format, ready_scorer
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Direction, ModelKind
@@ -48,16 +47,16 @@ def load(kind: ModelKind, device: torch.device) -> tuple[nn.Module, Scorer]:
             constant = name.endswith("running_var") or not tensor.is_floating_point()
             tensor.fill_(1) if constant else tensor.normal_(std=0.02)
     network = network.to(memory_format=memory_format(card)).eval().requires_grad_(requires_grad=False)
-    if kind is ModelKind.TEACHER:
-        cast("Teacher", network).prepare()
     if kind is not ModelKind.PROMPTIQA:
-        return network, ready_scorer(card, network, device)
+        scoring = cast("ScoringNetwork", network)
+        scoring.prepare()
+        return scoring, ready_scorer(card, scoring, device)
     promptiqa = cast("PromptIQA", network)
     features = np.zeros((PAIRS, promptiqa.config.width), dtype=np.float32)
     requirement = PreparedRequirement(
         name="none", version=1, base_scorer_id=card.scorer_id, features=features, direction=Direction.HIGHER
     )
-    return network, PromptIQAModel(card, promptiqa, device).scorer(requirement)
+    return network, PromptIQACheckpoint(card, promptiqa, device).scorer(requirement)
 
 
 def measure(kind: ModelKind, options: argparse.Namespace) -> dict[str, object]:

@@ -16,8 +16,8 @@ import torch
 from machine import describe
 
 from dpiqa.datasets.spec import LabelledImage
-from dpiqa.models.memory import keep_buffers
-from dpiqa.models.teacher import Teacher
+from dpiqa.models.teacher import build_teacher
+from dpiqa.models.torch_scorer import keep_buffers
 from dpiqa.training.config.file import resolve
 from dpiqa.training.config.kinds import DiffusionRun, StudentRun, TeacherRun, VaeRun
 from dpiqa.training.config.run import RunConfig
@@ -84,7 +84,7 @@ def task_of(kind: str, overrides: list[str], folder: Path) -> tuple[Task, RunCon
         return StudentTask(new_student(student.model.architecture, student.model.begin, 0.5), data, student), student
     teacher = resolve(TeacherRun, preset="bundled-teacher", overrides=overrides)
     assert teacher.model.architecture is not None  # the preset's
-    network = Teacher(teacher.model.architecture)
+    network = build_teacher(teacher.model.architecture)
     prepare_teacher(network, teacher.model, 0.5)
     return TeacherTask(network, data, teacher), teacher
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
 
-#: Keys of `stamp`. Whether a figure still holds is told from `weights` (see `dpiqa.models.figures`).
+#: Keys of `stamp`. Whether a figure still holds is told from `weights` (see `dpiqa.models.cards`).
 COMMAND, MACHINE, VERSION, WEIGHTS = "command", "machine", "dpiqa", "weights"
 
 

@@ -1,5 +1,5 @@
-"""The models: networks, checkpoints, cards and the scorers made of them.
+"""Networks, checkpoints, cards, and the scorers that are made of them.
 
-`dpiqa.models.cards` and `dpiqa.models.base` are free of torch; everything that needs torch is imported by
-`dpiqa.models.loading` when a scorer is really built.
+`dpiqa.models.cards` and `dpiqa.models.base` are free of torch; `dpiqa.models.loading` imports everything that needs
+torch when a scorer is built.
 """

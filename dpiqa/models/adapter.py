@@ -1,7 +1,7 @@
-"""Image adapters: what the U-Net is shown of the picture besides its latents.
+"""Image adapters: features of the picture for the U-Net, besides its latents.
 
 The published teacher uses the T2I-Adapter, trained together with a pre-trained U-Net. Without a pre-trained U-Net the
-picture's quality has to come from somewhere: `TrunkAdapter` takes it from the trunk of a trained student.
+picture's quality has to come from elsewhere: `TrunkAdapter` takes it from the trunk of a trained student.
 """
 
 from typing import Any
@@ -12,13 +12,13 @@ from diffusers.models.adapter import FullAdapter
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from dpiqa.models.backbone import build_backbone
+from dpiqa.models.student import build_backbone
 
 STRIDES = (8, 16, 32)  #: of the trunk's features; the fourth map is the third at half its size
 
 
 class TrunkConfig(BaseModel):
-    """Which CNN an adapter stands on: the sizes of a student's backbone."""
+    """Sizes of the CNN under an adapter: those of a student's backbone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,8 +37,8 @@ class TrunkAdapter(nn.Module):
         super().__init__()
         trunk: Any = build_backbone(config.backbone, config.backbone_args, config.batchnorm_eps)
         self.trunk = trunk.requires_grad_(requires_grad=False)
-        stages = {info["reduction"]: (place, info["num_chs"]) for place, info in enumerate(trunk.feature_info)}
-        self._places = [stages[stride][0] for stride in STRIDES]
+        stages = {info["reduction"]: (index, info["num_chs"]) for index, info in enumerate(trunk.feature_info)}
+        self._stages = [stages[stride][0] for stride in STRIDES]
         widths = [stages[stride][1] for stride in STRIDES]
         self.project = nn.ModuleList(
             nn.Conv2d(width, out, 1) for width, out in zip([*widths, widths[-1]], channels, strict=True)
@@ -52,7 +52,7 @@ class TrunkAdapter(nn.Module):
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """See the class."""
-        maps = self.trunk.forward_intermediates(images, indices=self._places, intermediates_only=True)
+        maps = self.trunk.forward_intermediates(images, indices=self._stages, intermediates_only=True)
         maps = [*maps, F.avg_pool2d(maps[-1], 2)]
         return [project(features) for project, features in zip(self.project, maps, strict=True)]
 

@@ -1,5 +1,6 @@
-"""What a scorer is, and the card that travels with its weights. Free of torch."""
+"""Scorers, and the cards that travel with their weights. Free of torch."""
 
+from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,8 +12,15 @@ from dpiqa.scorer_id import ScorerId
 from dpiqa.types import ModelKind, Precision
 
 
+class Posterior(StrEnum):
+    """What a teacher's U-Net gets of the VAE's posterior, a normal distribution in every latent cell."""
+
+    MEAN = "mean"
+    SAMPLE = "sample"  #: as the published code does, which seeds nothing; here the image's content is the seed
+
+
 class ModelCard(BaseModel):
-    """All that a score must be able to say about the model that made it. Stored as JSON next to the weights."""
+    """Everything about a model that its scores must be traceable to. Stored as JSON beside the weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,7 +40,7 @@ class ModelCard(BaseModel):
     trained_on: str = ""  #: data and its terms
     figures: dict[str, Any] = Field(default_factory=dict)  #: measured: data set -> metric -> value, with intervals
     notes: str = ""  #: where it fails, what to use instead
-    references: tuple[Reference, ...] = ()  #: how its scores are spread; several where it scores by requirements
+    references: tuple[Reference, ...] = ()  #: distributions of its scores; several where it scores by requirements
 
     @property
     def scorer_id(self) -> str:
@@ -43,27 +51,41 @@ class ModelCard(BaseModel):
             preprocessing=self.preprocessing.version,
             precision=self.precision,
             channels_last=self.channels_last,
-            sampled=self.architecture.get("posterior") == "sample",  # a teacher's, see `dpiqa.models.vae.Posterior`
+            sampled=self.architecture.get("posterior") == Posterior.SAMPLE,
             requirement=self.requirement,
         )
         return str(scorer_id)
 
     @property
     def reference(self) -> Reference | None:
-        """What gives its scores percentiles and bands; None where nobody made one for these weights."""
+        """The reference that gives its scores percentiles and bands; None if these weights have none."""
         return find_reference(self.references, self.scorer_id)
 
 
 class Scorer(Protocol):
-    """Turns prepared pixels into scores. One process owns it; not thread-safe."""
+    """A model in memory, which turns prepared pixels into scores. One process owns it; not thread-safe."""
 
     @property
     def card(self) -> ModelCard:
-        """What made the scores."""
+        """The model that made the scores."""
 
     def score(self, pixels: np.ndarray) -> np.ndarray:
-        """`pixels` (B, H, W, 3) uint8 as `card.preprocessing` makes them -> (B,) float64 scores, on `card.score_scale`.
+        """Score a batch of images.
 
-        Raises `DeviceMemoryError` when the batch does not fit on the device, `ValueError` quoting expected and
-        given shape on a wrong shape.
+        Args:
+            pixels: (B, H, W, 3) uint8, RGB, as `card.preprocessing` makes them; B at least 1.
+
+        Returns:
+            (B,) float64 scores on `card.score_scale`; NaN or infinite if the network's output is.
+
+        Raises:
+            DeviceMemoryError: the batch does not fit on the device; a smaller one may.
+            ValueError: another shape or type of pixels; the message quotes both.
         """
+
+
+def require_shape(pixels: np.ndarray, card: ModelCard) -> None:
+    """Raise `ValueError` unless `pixels` is a batch as the card's preprocessing makes it."""
+    height, width = card.preprocessing.height, card.preprocessing.width
+    if pixels.ndim != 4 or pixels.shape[1:] != (height, width, 3) or pixels.dtype != np.uint8:
+        raise ValueError(f"expected (B, {height}, {width}, 3) uint8, got {pixels.shape} {pixels.dtype}")

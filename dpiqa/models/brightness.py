@@ -6,7 +6,7 @@ import numpy as np
 
 from dpiqa.errors import CheckpointError
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.models.base import ModelCard
+from dpiqa.models.base import ModelCard, require_shape
 from dpiqa.types import ModelKind
 
 BRIGHTNESS = ModelCard(
@@ -22,12 +22,14 @@ BRIGHTNESS = ModelCard(
 BUILT_IN = {BRIGHTNESS.name: BRIGHTNESS}
 
 
-class PixelScorer:
-    """Scorer of the built-in pixel functions."""
+class BrightnessScorer:
+    """Scorer of the mean brightness: the mean of all samples / 255."""
 
     def __init__(self, card: ModelCard) -> None:
         if card.name not in BUILT_IN:
-            raise CheckpointError(f"no pixel function is called {card.name}", hint=f"known: {', '.join(BUILT_IN)}")
+            raise CheckpointError(
+                f"there is no pixel function called {card.name}", hint=f"known: {', '.join(BUILT_IN)}"
+            )
         self.card = card
 
     def score(self, pixels: np.ndarray) -> np.ndarray:
@@ -35,10 +37,3 @@ class PixelScorer:
         require_shape(pixels, self.card)
         means: np.ndarray = pixels.mean(axis=(1, 2, 3), dtype=np.float64)
         return means / 255
-
-
-def require_shape(pixels: np.ndarray, card: ModelCard) -> None:
-    """Raise `ValueError` unless `pixels` is a batch as the card's preprocessing makes it."""
-    wanted = (card.preprocessing.height, card.preprocessing.width, 3)
-    if pixels.ndim != 4 or pixels.shape[1:] != wanted or pixels.dtype != np.uint8:
-        raise ValueError(f"expected (B, {wanted[0]}, {wanted[1]}, 3) uint8, got {pixels.shape} {pixels.dtype}")

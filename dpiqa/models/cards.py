@@ -1,11 +1,14 @@
-"""Finding models: the built-in, the bundled and the user's. Free of torch.
+"""Models by name: the built-in, the bundled and the user's, and the sections of their cards. Free of torch.
 
-A model is a card `NAME.json` with its weights beside it.
+A model is a card `NAME.json` with its weights beside it. A card's figures are sections by name, each with the digests
+of the weights it was measured with. Sections that commands write carry `dpiqa.provenance.stamp`; older, hand-written
+ones do not name weights, and nothing is concluded about them.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,27 +16,30 @@ from dpiqa.errors import CheckpointError, ConfigurationError, NotFound
 from dpiqa.models.base import ModelCard
 from dpiqa.models.brightness import BUILT_IN
 from dpiqa.models.weights_file import find_damage
+from dpiqa.provenance import WEIGHTS
 from dpiqa.settings import default_models_dir
 from dpiqa.text import first_field_error
 
 BUNDLED = Path(__file__).parent / "bundled"
+#: Entry that a section keeps when it is measured again: how the weights came about, which no measurement can tell.
+_CHOSEN = "chosen_on"
 
 
 def list_cards(models_dir: Path | None = None) -> list[ModelCard]:
-    """Return the card of every model there is, by name.
+    """Return the cards of all models, by name.
 
     Raises `CheckpointError` on a card that cannot be read, `ConfigurationError` if two models share a name or
     `models_dir` is not a folder.
     """
-    return [card for _, card in sorted(_found(models_dir).items())]
+    return [card for _, card in sorted(_cards(models_dir).items())]
 
 
 def find_card(name: str, models_dir: Path | None = None) -> ModelCard:
-    """Return the card called `name`. Raises `NotFound` naming those there are."""
-    cards = _found(models_dir)
+    """Return the card called `name`. Raises `NotFound` naming all models."""
+    cards = _cards(models_dir)
     if name not in cards:
         where = "" if models_dir else "; your own are found with a models folder set"
-        raise NotFound(f"no model is called {name!r}", hint=f"known models: {', '.join(sorted(cards))}{where}")
+        raise NotFound(f"there is no model called {name!r}", hint=f"known models: {', '.join(sorted(cards))}{where}")
     return cards[name]
 
 
@@ -52,17 +58,17 @@ def weights_path(card: ModelCard, models_dir: Path | None = None) -> Path | None
 
 
 def verify(card: ModelCard, models_dir: Path | None = None) -> None:
-    """Raise `CheckpointError` unless the weights are there and are those the card was made for."""
+    """Raise `CheckpointError` unless the weights exist and are those the card was made for."""
     path = weights_path(card, models_dir)
     if path is None:
         return
-    found = sha256_of(path)
-    if found != card.sha256:
+    sha256 = sha256_of(path)
+    if sha256 != card.sha256:
         damage = find_damage(path) if path.suffix == ".safetensors" else ""
-        reasons = filter(None, (damage, f"expected sha256 {card.sha256}, found {found}"))
+        reasons = filter(None, (damage, f"expected sha256 {card.sha256}, found {sha256}"))
         raise CheckpointError(
             f"{path} is not what its card says: {'; '.join(reasons)}",
-            hint="the file is damaged or was exchanged: restore it, or make a card for the new weights",
+            hint="the file is damaged or was replaced: restore it, or make a card for the new weights",
         )
 
 
@@ -82,11 +88,13 @@ def read_card(path: Path) -> ModelCard:
     if card.name != path.stem:
         raise CheckpointError(f"{path} names the model {card.name!r}", hint=f"call the file {card.name}.json")
     if card.weights is not None and card.weights != Path(card.weights).name:
-        raise CheckpointError(f"{path}: weights: {card.weights!r} is no file name", hint="put the file beside its card")
+        raise CheckpointError(
+            f"{path}: weights: {card.weights!r} is not a file name", hint="put the file beside its card"
+        )
     return card
 
 
-def _found(models_dir: Path | None) -> dict[str, ModelCard]:
+def _cards(models_dir: Path | None) -> dict[str, ModelCard]:
     cards = dict(BUILT_IN)
     for path in _card_files(models_dir):
         card = read_card(path)
@@ -109,3 +117,32 @@ def _folders(models_dir: Path | None) -> list[Path]:
             return [BUNDLED]  # nothing was imported yet
         raise ConfigurationError(f"the models folder {models_dir} does not exist", hint="create it or unset it")
     return [BUNDLED, models_dir]
+
+
+def stale_sections(card: ModelCard, cards: Iterable[ModelCard]) -> list[str]:
+    """Return the names of the card's sections that were measured with other weights than the models have today.
+
+    `cards`: of all models. A model that does not exist any more makes no section stale.
+    """
+    digests = {model.name: model.sha256 for model in (*cards, card)}
+    return [name for name, section in card.figures.items() if _differs(section, digests)]
+
+
+def with_sections(card: ModelCard, sections: Mapping[str, Mapping[str, Any]]) -> ModelCard:
+    """Return the card with these sections instead of earlier ones of the same names; the others stay. Pure."""
+    figures = dict(card.figures)
+    for name, section in sections.items():
+        figures[name] = _kept_entries(card, figures.get(name)) | dict(section)
+    return card.model_copy(update={"figures": figures})
+
+
+def _differs(section: Any, digests: Mapping[str, str]) -> bool:
+    weights = section.get(WEIGHTS) if isinstance(section, Mapping) else None
+    return isinstance(weights, Mapping) and any(digests.get(name, sha) != sha for name, sha in weights.items())
+
+
+def _kept_entries(card: ModelCard, section: Any) -> dict[str, Any]:
+    """Return what stays of an earlier section: a remark on how these very weights were chosen."""
+    if not isinstance(section, Mapping) or _CHOSEN not in section or _differs(section, {card.name: card.sha256}):
+        return {}
+    return {_CHOSEN: section[_CHOSEN]}

@@ -1,4 +1,4 @@
-"""Weights files into networks and back: safetensors only, every tensor accounted for."""
+"""Safetensors files as the weights of networks; every tensor is accounted for."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,24 +13,24 @@ from dpiqa.models.weights_file import digest_of, digests_entry, find_damage
 
 
 def load_strictly(network: nn.Module, weights: Path, dtype: torch.dtype) -> None:
-    """Put the tensors of a safetensors file into a network that was built on the meta device.
+    """Load the tensors of a safetensors file into a network that was built on the meta device.
 
     Floating-point tensors become `dtype` whatever the file holds. Raises `CheckpointError` naming the file and the
     first tensor that is cut off, missing, unexpected, of another shape or of another kind of numbers.
     """
-    found = load_tensors(weights)
-    complaint = mismatch(network.state_dict(), found)
+    tensors = load_tensors(weights)
+    complaint = mismatch(network.state_dict(), tensors)
     if complaint:
         raise CheckpointError(
             f"{weights}: {complaint}", hint="the weights are of another architecture than the card says"
         )
-    converted = {name: t.to(dtype) if t.is_floating_point() else t for name, t in found.items()}
+    converted = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
     network.load_state_dict(converted, strict=True, assign=True)
     network.requires_grad_(requires_grad=False)
 
 
 def load_tensors(weights: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file. Raises `CheckpointError` naming the file and, if one is to blame, the tensor."""
+    """Read a safetensors file. Raises `CheckpointError` naming the file and, if it can be told, the damaged tensor."""
     try:
         return load_file(weights)
     except (SafetensorError, OSError) as error:
@@ -43,12 +43,12 @@ def write_weights(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
     Raises `CheckpointError` if the file cannot be written.
     """
-    owned = _each_its_own(tensors)
+    owned = _without_sharing(tensors)
     digests = {name: digest_of(tensor.reshape(-1).view(torch.uint8).numpy()) for name, tensor in owned.items()}
     try:
         save_file(owned, path, metadata=digests_entry(digests))
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be written: {error}", hint="make room, or choose another disk") from error
+        raise CheckpointError(f"{path} cannot be written: {error}", hint="check the free space") from error
 
 
 def mismatch(
@@ -56,9 +56,9 @@ def mismatch(
     found: Mapping[str, torch.Tensor],
     called: Mapping[str, str] | None = None,
 ) -> str:
-    """Say the first difference in names, shapes and kinds of numbers, and how many there are; "" if there is none.
+    """Describe the first difference in names, shapes and kinds of numbers, and count the others; "" if there is none.
 
-    `called`: other names by which the reader of the message knows some of the tensors.
+    `called`: other names of some of the tensors, for the message.
     """
     names = called or {}
     differences = [
@@ -82,14 +82,14 @@ def _difference(expected: torch.Tensor | None, found: torch.Tensor | None) -> st
     return ""
 
 
-def _each_its_own(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the tensors on the CPU, each in a memory of its own: the format knows neither views nor shared memory."""
+def _without_sharing(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors on the CPU, each with memory of its own: the format has neither views nor shared memory."""
     owned: dict[str, torch.Tensor] = {}
-    taken: set[int] = set()
+    addresses: set[int] = set()
     for name, tensor in tensors.items():
-        found = tensor.detach().cpu().contiguous()
-        if found.untyped_storage().nbytes() != found.nbytes or found.data_ptr() in taken:
-            found = found.clone()
-        taken.add(found.data_ptr())
-        owned[name] = found
+        copy = tensor.detach().cpu().contiguous()
+        if copy.untyped_storage().nbytes() != copy.nbytes or copy.data_ptr() in addresses:
+            copy = copy.clone()
+        addresses.add(copy.data_ptr())
+        owned[name] = copy
     return owned

@@ -1,4 +1,4 @@
-"""Which scorer somebody wants: a model, and the options that make it another scorer. Free of torch."""
+"""Choice of a scorer: a model, and the options that make it another scorer. Free of torch."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,15 +22,10 @@ if TYPE_CHECKING:  # cards import Pillow, which the API does without
 
 #: `portraits` (the newest version) or `portraits@2`.
 RequirementName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*(@[1-9][0-9]*)?$")]
-
-
-def parse_choice(**given: Any) -> "ModelChoice":
-    """Return the choice of these fields. Raises `InvalidRequest` in one line."""
-    try:
-        return ModelChoice.model_validate(given)
-    except ValidationError as error:
-        wrong = first_field_error(error)
-        raise InvalidRequest(f"{wrong.field} {given.get(wrong.field)!r}: {wrong.message}") from error
+#: Kinds whose networks run in torch, in any precision and memory format.
+_TORCH = frozenset({ModelKind.STUDENT, ModelKind.TEACHER, ModelKind.PROMPTIQA})
+#: Kinds that may give the last word on borderline images.
+_TEACHERS = frozenset({ModelKind.TEACHER, ModelKind.PROMPTIQA, ModelKind.PIXELS})
 
 
 class ModelChoice(BaseModel):
@@ -55,8 +50,8 @@ class ModelChoice(BaseModel):
 
     @model_serializer(mode="wrap")
     def _shortest(self, write: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
-        given = {name: value for name, value in write(self).items() if value is not None}
-        return self.model if given.keys() == {"model"} else given
+        fields = {name: value for name, value in write(self).items() if value is not None}
+        return self.model if fields.keys() == {"model"} else fields
 
     def __str__(self) -> str:
         """Return what people see, e.g. `bundled-student`, or `promptiqa-koniq (portraits@1, bfloat16)`."""
@@ -65,10 +60,13 @@ class ModelChoice(BaseModel):
         return f"{self.model} ({options})" if options else self.model
 
 
-#: Kinds whose networks run in torch, in any precision and memory format.
-_TORCH = frozenset({ModelKind.STUDENT, ModelKind.TEACHER, ModelKind.PROMPTIQA})
-#: Kinds that may give the last word on borderline images.
-_TEACHERS = frozenset({ModelKind.TEACHER, ModelKind.PROMPTIQA, ModelKind.PIXELS})
+def parse_choice(**options: Any) -> "ModelChoice":
+    """Return the choice of these fields. Raises `InvalidRequest` in one line."""
+    try:
+        return ModelChoice.model_validate(options)
+    except ValidationError as error:
+        wrong = first_field_error(error)
+        raise InvalidRequest(f"{wrong.field} {options.get(wrong.field)!r}: {wrong.message}") from error
 
 
 def chosen_card(card: "ModelCard", choice: ModelChoice) -> "ModelCard":
@@ -81,9 +79,9 @@ def chosen_card(card: "ModelCard", choice: ModelChoice) -> "ModelCard":
         "precision": choice.precision or card.precision,
         "channels_last": card.channels_last if choice.channels_last is None else choice.channels_last,
     }
-    chosen = card.model_copy(update=options)
-    _check_arithmetic(chosen)
-    return chosen
+    variant = card.model_copy(update=options)
+    _check_arithmetic(variant)
+    return variant
 
 
 def require_role(card: "ModelCard", stage: Stage) -> None:
@@ -96,14 +94,14 @@ def require_role(card: "ModelCard", stage: Stage) -> None:
 
 
 def _check_requirement(card: "ModelCard", choice: ModelChoice) -> None:
-    wanted = card.kind is ModelKind.PROMPTIQA
-    if wanted and choice.requirement is None:
+    takes_requirement = card.kind is ModelKind.PROMPTIQA
+    if takes_requirement and choice.requirement is None:
         raise ConfigurationError(
             f"{card.name} scores by a requirement, and none is named",
             hint="make one with `dpiqa requirements create`; name it with --requirement, or in the profile as "
             f'{{ model = "{card.name}", requirement = "NAME@VERSION" }}',
         )
-    if choice.requirement is not None and not wanted:
+    if choice.requirement is not None and not takes_requirement:
         raise ConfigurationError(
             f"{card.name} cannot score by a requirement: it is of kind {card.kind}",
             hint="choose a model of kind promptiqa (`dpiqa models list`), or leave the requirement out",

@@ -3,14 +3,14 @@
 import torch
 from torch import nn
 
-from dpiqa.models.prompts import PromptTable
+from dpiqa.models.prompts import PromptTable, prompt_table
 
 
 class LearnedPrompts(nn.Module):
     """Prompt embeddings learned with the network, for teachers without a CLIP.
 
-    Each is the sum of its quality's, its scene's and its distortion's vector. They start random: what a word comes to
-    mean is what training makes of it.
+    Each is the sum of its quality's, its scene's and its distortion's vector. They start random: training alone gives
+    the words their meaning.
     """
 
     def __init__(self, table: PromptTable, width: int) -> None:
@@ -38,6 +38,11 @@ class GivenPrompts(nn.Module):
         return embeddings
 
 
+def build_prompts(table: str | None, count: int, width: int) -> LearnedPrompts | GivenPrompts:
+    """Build embeddings that are learned for the prompts of a `table`, or room for `count` given ones."""
+    return GivenPrompts(count, width) if table is None else LearnedPrompts(prompt_table(table), width)
+
+
 class TextAdapter(nn.Module):
     """Two linear layers that move CLIP's embeddings towards quality (DP-IQA, section 3.3)."""
 
@@ -52,7 +57,7 @@ class TextAdapter(nn.Module):
 
 
 class ConstantProjection(nn.Module):
-    """Stands in for a key or value projection whose input never changes: (B, any, any) -> (B, N, width)."""
+    """Replaces a key or value projection whose input never changes: (B, any, any) -> (B, N, width)."""
 
     def __init__(self, value: torch.Tensor) -> None:
         super().__init__()
@@ -65,9 +70,9 @@ class ConstantProjection(nn.Module):
 
 
 def freeze_text(unet: nn.Module, text: torch.Tensor) -> None:
-    """Compute every cross-attention key and value of `unet` for the conditioning (1, N, width) once and for all."""
-    crossing = [module for module in unet.modules() if getattr(module, "is_cross_attention", False)]
+    """Compute every cross-attention key and value of `unet` for the conditioning (1, N, width) once, for good."""
+    cross_attentions = [module for module in unet.modules() if getattr(module, "is_cross_attention", False)]
     with torch.no_grad():
-        for attention in crossing:
+        for attention in cross_attentions:
             attention.to_k = ConstantProjection(attention.to_k(text))  # type: ignore[operator]
             attention.to_v = ConstantProjection(attention.to_v(text))  # type: ignore[operator]

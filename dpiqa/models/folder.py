@@ -6,16 +6,17 @@ hidden folder on the same disk, which a killed process may leave behind and the 
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.files import locked_folder, replace_file, replace_text
 from dpiqa.models.base import ModelCard
 from dpiqa.models.brightness import BUILT_IN
-from dpiqa.models.cards import BUNDLED, find_card, list_cards, read_card
+from dpiqa.models.cards import BUNDLED, find_card, list_cards, read_card, with_sections
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _STAGING = ".unfinished-"
@@ -113,6 +114,16 @@ def require_card(name: str, folder: Path) -> None:
     raise InvalidRequest(f"the card of {name} is not in {folder}", hint="name the folder of the card with --card")
 
 
+def check_card(card: ModelCard, folder: Path) -> None:
+    """Raise unless `folder` holds a writable card of the very model that `card` describes: checked before measuring.
+
+    Raises as `require_card`, `InvalidRequest` for a card of other weights, `CheckpointError` for one that cannot be
+    read.
+    """
+    require_card(card.name, folder)
+    _read_card_of(card.name, card.sha256, folder)
+
+
 def update_card(name: str, folder: Path, change: Callable[[ModelCard], ModelCard], *, sha256: str) -> ModelCard:
     """Replace the card in `folder` by what `change` makes of it, and return that; the weights stay.
 
@@ -120,13 +131,20 @@ def update_card(name: str, folder: Path, change: Callable[[ModelCard], ModelCard
     """
     require_card(name, folder)
     with changing(folder):
-        earlier = read_card(folder / f"{name}.json")
-        if earlier.sha256 != sha256:
-            raise InvalidRequest(
-                f"the card in {folder} is of other weights", hint="name the folder of the model's own card"
-            )
-        card = change(earlier)
+        card = change(_read_card_of(name, sha256, folder))
         write_card(card, folder)
+    return card
+
+
+def add_sections(card: ModelCard, folder: Path, sections: Mapping[str, Mapping[str, Any]]) -> ModelCard:
+    """Merge sections into the card of that name in `folder` and return it. Raises as `check_card`."""
+    return update_card(card.name, folder, lambda earlier: with_sections(earlier, sections), sha256=card.sha256)
+
+
+def _read_card_of(name: str, sha256: str, folder: Path) -> ModelCard:
+    card = read_card(folder / f"{name}.json")
+    if card.sha256 != sha256:
+        raise InvalidRequest(f"the card in {folder} is of other weights", hint="name the folder of this model's card")
     return card
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from dpiqa.extras import required_for
 from dpiqa.models.base import ModelCard, Scorer
-from dpiqa.models.brightness import PixelScorer
+from dpiqa.models.brightness import BrightnessScorer
 from dpiqa.models.cards import find_card, verify, weights_path
 from dpiqa.models.choice import ModelChoice, chosen_card
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import ModelKind
 
 if TYPE_CHECKING:
-    from dpiqa.models.promptiqa.scorer import PromptIQAModel
+    from dpiqa.models.promptiqa.scorer import PromptIQACheckpoint
 
 
 def load_scorer(
@@ -25,16 +25,28 @@ def load_scorer(
     threads: int | None = None,
     requirement: PreparedRequirement | None = None,
 ) -> Scorer:
-    """Return the chosen scorer (a string: the model of that name, as its card says), its weights verified, in memory.
+    """Load a scorer, ready to score; its weights are verified against the card.
 
-    `device`: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ...; `threads`: CPU threads torch may use;
-    `requirement`: the one that the choice names, with its features. Raises `NotFound`, `CheckpointError`,
-    `ConfigurationError`.
+    Args:
+        choice: a model and its options; a string: the model of that name, as its card says.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ...
+        models_dir: folder of the user's own models; None: only those that come with dpiqa.
+        threads: CPU threads that torch or onnxruntime may use; None: as many as they choose.
+        requirement: the one that the choice names, with its prompt features: for PromptIQA models only.
+
+    Returns:
+        The scorer. It belongs to this process and to one thread at a time.
+
+    Raises:
+        NotFound: no model has this name.
+        CheckpointError: the weights are missing or damaged, or do not fit the card.
+        ConfigurationError: the model does not have such an option, the device does not exist, or a library is missing.
+        ValueError: a PromptIQA model without the features of its requirement.
     """
     choice = ModelChoice.model_validate(choice)
     card = chosen_card(find_card(choice.model, models_dir), choice)
     if card.kind is ModelKind.PIXELS:
-        return PixelScorer(card)
+        return BrightnessScorer(card)
     verify(card, models_dir)
     weights = weights_path(card, models_dir)
     assert weights is not None  # noqa: S101 - only PIXELS cards have none, and they returned above
@@ -42,20 +54,20 @@ def load_scorer(
         scorer: Scorer = _loader(card)(card, weights, device=device, threads=threads)
         return scorer
     if requirement is None:
-        raise ValueError(f"{choice} was to be loaded without the features of its requirement")
-    return _promptiqa(card.model_dump_json(), weights, device, threads).scorer(requirement)
+        raise ValueError(f"{choice} needs the features of its requirement")
+    return _checkpoint(card.model_dump_json(), weights, device, threads).scorer(requirement)
 
 
 @lru_cache(maxsize=1)
-def _promptiqa(card_json: str, weights: Path, device: str, threads: int | None) -> "PromptIQAModel":
+def _checkpoint(card_json: str, weights: Path, device: str, threads: int | None) -> "PromptIQACheckpoint":
     """Load a checkpoint, or return the last one: the published one fills 1.3 GB, and many requirements share it."""
     card = ModelCard.model_validate_json(card_json)
-    loaded: PromptIQAModel = _loader(card)(card, weights, device=device, threads=threads)
-    return loaded
+    checkpoint: PromptIQACheckpoint = _loader(card)(card, weights, device=device, threads=threads)
+    return checkpoint
 
 
 def _loader(card: ModelCard) -> Callable[..., Any]:
-    """Import what loads models of this kind, and nothing else."""
+    """Import the function that loads models of this kind, and nothing else."""
     extra = {ModelKind.ONNX: "onnx", ModelKind.PROMPTIQA: "promptiqa"}.get(card.kind, "models")
     with required_for(card.name, extra):
         if card.kind is ModelKind.ONNX:

@@ -9,28 +9,27 @@ import structlog
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from dpiqa.errors import CheckpointError, ConfigurationError
-from dpiqa.models.base import ModelCard, Scorer
-from dpiqa.models.brightness import require_shape
+from dpiqa.models.base import ModelCard, Scorer, require_shape
 
 log = structlog.get_logger()
 UNREADABLE = (failures.InvalidProtobuf, failures.InvalidGraph, failures.NoSuchFile, failures.Fail)
 
 
 class OnnxScorer:
-    """One input (B, 3, H, W) float32 in [0, 1], B possibly fixed to 1; the score is the output of one value an image.
+    """A network with one input (B, 3, H, W) float32 in [0, 1], where B may be fixed to 1.
 
-    Not thread-safe.
+    The scores are the first output with one value for each image. Not thread-safe.
     """
 
     def __init__(self, card: ModelCard, session: onnxruntime.InferenceSession) -> None:
         self.card, self._session = card, session
         inputs = session.get_inputs()
-        wanted = [3, card.preprocessing.height, card.preprocessing.width]
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not _fits(inputs[0].shape, wanted):
-            given = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
+        size = [3, card.preprocessing.height, card.preprocessing.width]
+        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not _fits(inputs[0].shape, size):
+            found = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs)
             raise CheckpointError(
-                f"{card.name}: expected one float32 input of shape (B, 3, {wanted[1]}, {wanted[2]}), found {given}",
-                hint="the file is another model, or its card gives another input size",
+                f"{card.name}: expected one float32 input of shape (B, 3, {size[1]}, {size[2]}), found {found}",
+                hint="check that this is the right file, and the input size in its card",
             )
         self._input = inputs[0].name
         self._one_by_one = inputs[0].shape[0] == 1
@@ -39,8 +38,8 @@ class OnnxScorer:
         """See `Scorer.score`."""
         require_shape(pixels, self.card)
         images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32) / 255
-        parts = np.split(images, len(images)) if self._one_by_one and len(images) > 1 else [images]
-        return np.concatenate([self._scores(part) for part in parts])
+        batches = np.split(images, len(images)) if self._one_by_one and len(images) > 1 else [images]
+        return np.concatenate([self._scores(batch) for batch in batches])
 
     def _scores(self, images: np.ndarray) -> np.ndarray:
         outputs = cast("list[np.ndarray]", self._session.run(None, {self._input: images}))
@@ -48,11 +47,24 @@ class OnnxScorer:
             if output.size == len(images):
                 return output.reshape(-1).astype(np.float64)
         shapes = ", ".join(str(output.shape) for output in outputs)
-        raise CheckpointError(f"{self.card.name}: no output has one value per image: {shapes}", hint="no IQA model?")
+        raise CheckpointError(
+            f"{self.card.name}: no output has one value per image: {shapes}", hint="check that this is an IQA model"
+        )
 
 
 def load_onnx_scorer(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> Scorer:
-    """Open the file. Raises `CheckpointError` if it is no such model, `ConfigurationError` on a wrong device."""
+    """Open an ONNX file.
+
+    Args:
+        card: the model.
+        weights: the ONNX file.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads of one operation; None: as many as onnxruntime chooses.
+
+    Raises:
+        CheckpointError: the file is damaged, or has other inputs.
+        ConfigurationError: onnxruntime does not offer the device.
+    """
     providers = _providers(device)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; they are raised, too
@@ -68,17 +80,19 @@ def load_onnx_scorer(card: ModelCard, weights: Path, *, device: str, threads: in
 
 
 def _providers(device: str) -> list[str]:
-    there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if device == "cpu" or (device == "auto" and not there):
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "cpu" or (device == "auto" and not has_cuda):
         return ["CPUExecutionProvider"]
-    if device in {"auto", "cuda"} and there:
+    if device in {"auto", "cuda"} and has_cuda:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
     raise ConfigurationError(
-        f"onnxruntime offers no device {device!r} here", hint="use auto or cpu, or install onnxruntime-gpu"
+        f"onnxruntime does not offer the device {device!r} on this machine",
+        hint="use auto or cpu, or install onnxruntime-gpu",
     )
 
 
-def _fits(shape: list[int | str], wanted: list[int]) -> bool:
-    """Whether (B, 3, H, W) with possibly named (free) sizes takes images of the wanted size."""
-    sizes = zip(shape[1:], wanted, strict=True) if len(shape) == 4 else [(0, 1)]
-    return all(not isinstance(given, int) or given == size for given, size in sizes)
+def _fits(shape: list[int | str], size: list[int]) -> bool:
+    """Whether an input (B, 3, H, W), where sizes may be names (free), takes images of this size."""
+    if len(shape) != 4:
+        return False
+    return all(not isinstance(side, int) or side == expected for side, expected in zip(shape[1:], size, strict=True))

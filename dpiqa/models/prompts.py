@@ -1,7 +1,7 @@
-"""What the teacher is told about pictures: tables of prompts, by name. Free of torch.
+"""Tables of the teacher's prompts, by name. Free of torch.
 
 The teacher's U-Net always sees all prompts of its table, whatever the image; attention picks those that fit. Attention
-over prompts knows no order: a table's nesting says which embedding belongs to which text, not what a score becomes.
+over prompts has no order: a table's nesting says which embedding belongs to which text, and does not change a score.
 """
 
 import tomllib
@@ -20,7 +20,7 @@ Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_len
 FIELDS = {"quality", "scene", "distortion"}
 
 
-class Pooling(StrEnum):
+class TextPooling(StrEnum):
     """How a text encoder's output becomes one vector per text."""
 
     PROJECTED = "projected"  #: CLIP's own: the end token's state, projected into the space shared with images
@@ -36,7 +36,7 @@ class PromptTable(BaseModel):
     qualities: Words
     scenes: Words
     distortions: Words
-    pooling: Pooling = Pooling.PROJECTED
+    pooling: TextPooling = TextPooling.PROJECTED
     source: str = ""  #: where the words are from
     reconstructed: bool = False  #: whether some words are a guess: not known to be those a published model was given
 
@@ -51,9 +51,9 @@ class PromptTable(BaseModel):
     @field_validator("qualities", "scenes", "distortions")
     @classmethod
     def _each_once(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        twice = next((word for word in words if words.count(word) > 1), None)
-        if twice:
-            raise ValueError(f"{twice!r} stands there twice")
+        repeated = next((word for word in words if words.count(word) > 1), None)
+        if repeated:
+            raise ValueError(f"{repeated!r} is repeated")
         return words
 
     @property
@@ -91,7 +91,7 @@ SMALL = PromptTable(
     source="this project",
 )
 
-#: What the published checkpoints were given: 5 x 9 x 33.
+#: The prompts of the published checkpoints: 5 x 9 x 33.
 PUBLISHED = PromptTable(
     template="a photo of a {scene} with {distortion} artifacts, which is of {quality} quality",
     qualities=_QUALITIES,
@@ -100,13 +100,13 @@ PUBLISHED = PromptTable(
     source="the words of LIQE (MIT licence), which the published DP-IQA code embeds",
 )
 
-#: What the paper describes: 5 x 11 x 35. Its own list of words was not at hand: those beyond LIQE's are unconfirmed.
+#: The prompts of the paper: 5 x 11 x 35. Its own list of words was not available: those beyond LIQE's are a guess.
 PAPER = PromptTable(
     template="a photo of a {scene} with {distortion} distortion, which is of {quality} quality",
     qualities=_QUALITIES,
     scenes=(*_LIQE_SCENES, "food", "water"),
     distortions=(*_LIQE_DISTORTIONS, "low-frequency noise", "other"),
-    pooling=Pooling.TOKEN_MEAN,
+    pooling=TextPooling.TOKEN_MEAN,
     source="template and counts of the paper; the words of LIQE, and food, water, low-frequency noise and other, which "
     "an independent reimplementation adds and nobody confirmed",
     reconstructed=True,
@@ -116,14 +116,14 @@ PROMPT_TABLES = {"small-90": SMALL, "published-1485": PUBLISHED, "paper-1925": P
 
 
 def prompt_table(name: str) -> PromptTable:
-    """Return the table called `name`. Raises `CheckpointError` naming those there are."""
+    """Return the table called `name`. Raises `CheckpointError` naming all tables."""
     if name not in PROMPT_TABLES:
-        raise CheckpointError(f"no prompt table is called {name!r}", hint=f"known: {', '.join(PROMPT_TABLES)}")
+        raise CheckpointError(f"there is no prompt table called {name!r}", hint=f"known: {', '.join(PROMPT_TABLES)}")
     return PROMPT_TABLES[name]
 
 
 def read_prompt_table(path: Path) -> PromptTable:
-    """Read a table of one's own: TOML with `template`, `qualities`, `scenes` and `distortions`.
+    """Read a table of the user's own: TOML with `template`, `qualities`, `scenes` and `distortions`.
 
     Raises `InvalidRequest` naming the file and the first thing wrong with it.
     """

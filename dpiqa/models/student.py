@@ -1,25 +1,25 @@
 """The DP-IQA student: EfficientNet features, a transposed convolution, and a regressor over an 8x64x64 feature map.
 
-Written from the paper (Fu et al., DP-IQA, section 3.4) and checked against the published checkpoints' outputs. What is
-ours, and off unless the sizes ask for it: channels of the map that come from scene statistics, a backbone that sees the
-picture smaller, and a regressor over the channels' moments.
+`Student` is the published network, written from the paper (Fu et al., DP-IQA, section 3.4) and checked against the
+published checkpoints' outputs. `SmallStudent` is this project's own.
 """
 
 from typing import Any, cast
 
+import timm
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from torch import nn
 
-from dpiqa.models.backbone import build_backbone
-from dpiqa.models.regressor import MapReader, Pooling, resize_nearest
-from dpiqa.models.shrink import shrunk
-from dpiqa.models.statistics import StatisticsBranch, check_size, scene_statistics
+from dpiqa.models.networks import ScoringNetwork
+from dpiqa.models.regressor import CellReader, MapPooling, MapRegressor, build_reader, resize_nearest
+from dpiqa.models.scene_statistics import StatisticsBranch, check_size, scene_statistics
+from dpiqa.models.views import shrunk
 
 
 class StudentConfig(BaseModel):
-    """Sizes of a student. The defaults are the published model's (81 M parameters)."""
+    """Sizes of a student, published or our own. The defaults are the published model's (81 M parameters)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,9 +30,9 @@ class StudentConfig(BaseModel):
     view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
     shrink: PositiveInt = 1  #: pixels a side that are averaged to one before the backbone sees the picture
     map_channels: int = 8  #: of the feature map, from the backbone
-    statistics_channels: NonNegativeInt = 0  #: further ones, from `dpiqa.models.statistics` at the picture's own size
+    statistics_channels: NonNegativeInt = 0  #: further ones, from scene statistics at the picture's own size
     map_size: int = 64  #: cells a side
-    pooling: Pooling = Pooling.CELLS
+    pooling: MapPooling = MapPooling.CELLS
     dropout: float = Field(0, ge=0, lt=1)  #: of the first hidden units, and a third of it of what the regressor sees
     hidden: int = 512
 
@@ -42,54 +42,107 @@ class StudentConfig(BaseModel):
         return self
 
     @property
+    def is_published(self) -> bool:
+        """Whether `Student` is the network of these sizes; otherwise `SmallStudent` is."""
+        return self.shrink == 1 and not self.statistics_channels and self.pooling is MapPooling.CELLS
+
+    @property
     def channels(self) -> int:
-        """Of the whole feature map."""
+        """Number of channels of the whole feature map."""
         return self.map_channels + self.statistics_channels
 
 
-class Student(nn.Module):
-    """Backbone and head. The head's names are those of the published state dicts."""
+def build_student(config: StudentConfig) -> "Student":
+    """Build the network of these sizes, with random weights."""
+    return Student(config) if config.is_published else SmallStudent(config)
+
+
+class Student(MapRegressor, ScoringNetwork):
+    """The published student. The head's names are those of the published state dicts."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.view_size = config, config.view_size
         self.base_model: Any = build_backbone(config.backbone, config.backbone_args, config.batchnorm_eps)
         features = cast("int", self.base_model.num_features)
         self.conv_transpose = nn.ConvTranspose2d(
             features, config.map_channels, 3, stride=2, padding=1, output_padding=1
         )
+        self._add_head()
+
+    def _add_head(self) -> None:
+        config = self.config
+        if not config.is_published:
+            raise ValueError("these sizes are not the published student's: `build_student` chooses the network")
+        reader = CellReader(config.map_channels, config.map_size, config.dropout / 3)
+        self.add_regressor(reader, config.hidden, config.dropout)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score images.
+
+        Args:
+            images: (B, 3, S, S) in [0, 1], not normalised; S a multiple of 32.
+
+        Returns:
+            Scores (B,), MOS/100, not clamped, and the feature map (B, C, m, m), not negative, where m is `map_size`
+            at the configured input size and shrinks with the input.
+        """
+        feature_map = self.backbone_map(images, self.map_side(images))
+        return self.regress(feature_map), feature_map
+
+    def map_side(self, images: torch.Tensor) -> int:
+        """Return the side m of the feature map of images (B, 3, S, S)."""
+        return self.config.map_size * images.shape[-1] // self.config.input_size
+
+    def backbone_map(self, images: torch.Tensor, side: int) -> torch.Tensor:
+        """Images (B, 3, s, s) in [0, 1] -> (B, `map_channels`, side, side), not negative."""
+        features = F.relu(self.conv_transpose(self.base_model(images.to(self.conv_transpose.weight.dtype))))
+        return resize_nearest(features, side)
+
+
+class SmallStudent(Student):
+    """Our own student, for little data and a CPU.
+
+    Its backbone sees the picture smaller; further channels of the map come from scene statistics at the picture's own
+    size; its regressor may read moments instead of cells.
+    """
+
+    def _add_head(self) -> None:
+        config = self.config
         self.statistics = StatisticsBranch(config.statistics_channels) if config.statistics_channels else None
-        self.reader = MapReader(config.channels, config.map_size, config.pooling, config.dropout / 3)
-        self.fc1 = nn.Linear(self.reader.width, config.hidden)
-        self.fc2 = nn.Linear(config.hidden, config.hidden)
-        self.fc3 = nn.Linear(config.hidden, 1)
+        reader = build_reader(config.pooling, config.channels, config.map_size, config.dropout / 3)
+        self.add_regressor(reader, config.hidden, config.dropout)
 
     @property
-    def wants_float32(self) -> bool:
-        """Whether pictures must come in float32, whatever the weights are in."""
-        return self.statistics is not None
+    def input_dtype(self) -> torch.dtype:
+        """float32 where it looks at differences of neighbouring pixels."""
+        return super().input_dtype if self.statistics is None else torch.float32
 
     def forward(
         self, images: torch.Tensor, statistics: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, S, S) in [0, 1], not normalised -> scores (B,), feature map (B, channels, m, m).
+        """Score images, as `Student.forward` does.
 
-        `m` is `map_size` at the configured input size and shrinks with the input. `statistics`: those of `images`, if
-        they are known already.
+        Args:
+            images: (B, 3, S, S) in [0, 1], not normalised; S a multiple of 32 times `shrink`, and of `CELL` of
+                `dpiqa.models.scene_statistics` where there are channels of statistics.
+            statistics: those of `images`, if they are known already, as `scene_statistics` returns them.
+
+        Returns:
+            Scores (B,), and the feature map (B, C + statistics channels, m, m).
         """
-        config = self.config
-        seen = shrunk(images, config.shrink).to(self.conv_transpose.weight.dtype)
-        features = F.relu(self.conv_transpose(self.base_model(seen)))
-        side = config.map_size * images.shape[-1] // config.input_size
-        feature_map = resize_nearest(features, side)
+        side = self.map_side(images)
+        feature_map = self.backbone_map(shrunk(images, self.config.shrink), side)
         if self.statistics is not None:
-            known = scene_statistics(images) if statistics is None else statistics
-            feature_map = torch.cat([feature_map, resize_nearest(self.statistics(known), side)], dim=1)
+            statistics = scene_statistics(images) if statistics is None else statistics
+            feature_map = torch.cat([feature_map, resize_nearest(self.statistics(statistics), side)], dim=1)
         return self.regress(feature_map), feature_map
 
-    def regress(self, feature_map: torch.Tensor) -> torch.Tensor:
-        """Feature map (B, channels, m, m) -> scores (B,)."""
-        hidden = F.relu(self.fc1(self.reader(feature_map)))
-        hidden = F.relu(self.fc2(F.dropout(hidden, self.config.dropout, self.training)))
-        score: torch.Tensor = self.fc3(hidden)
-        return score.squeeze(1)
+
+def build_backbone(name: str, arguments: dict[str, Any], batchnorm_eps: float) -> nn.Module:
+    """Build timm's EfficientNet of stride 32 without pooling and classifier: (B, 3, S, S) -> (B, C, S/32, S/32)."""
+    backbone: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **arguments)
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = batchnorm_eps
+    return backbone

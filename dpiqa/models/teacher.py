@@ -1,25 +1,28 @@
-"""The DP-IQA teacher: a Stable Diffusion U-Net, told about distortions and looked at through its up blocks.
+"""The DP-IQA teacher: a Stable Diffusion U-Net that is conditioned on distortions and read through its up blocks.
 
-Written from the paper (Fu et al., DP-IQA, section 3) and the published checkpoints' names. diffusers provides the VAE,
-the U-Net and the T2I-Adapter; nothing of theirs is repeated: forward hooks read the U-Net's up blocks.
+`Teacher` is the published network, written from the paper (Fu et al., DP-IQA, section 3) and the published checkpoints'
+names. `SmallTeacher` is this project's own. diffusers provides the VAE, the U-Net and the T2I-Adapter; nothing of
+theirs is repeated: forward hooks read the U-Net's up blocks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 from torch import nn
 
 from dpiqa.models.adapter import TrunkConfig, build_adapter
-from dpiqa.models.conditioning import GivenPrompts, LearnedPrompts, TextAdapter, freeze_text
-from dpiqa.models.prompts import prompt_table
-from dpiqa.models.quality_decoder import QfdConfig, QualityFeatureDecoder
-from dpiqa.models.shrink import shrunk
-from dpiqa.models.statistics import check_size, scene_statistics
-from dpiqa.models.text.source import TextSource
-from dpiqa.models.vae import Posterior, VaeConfig, build_encoder, encode, noise_of
+from dpiqa.models.base import Posterior
+from dpiqa.models.conditioning import TextAdapter, build_prompts, freeze_text
+from dpiqa.models.networks import ScoringNetwork
+from dpiqa.models.quality_decoder import QfdConfig, QualityFeatureDecoder, build_decoder
+from dpiqa.models.scene_statistics import check_size, scene_statistics
+from dpiqa.models.text.embeddings import TextSource
+from dpiqa.models.vae import VaeConfig, build_encoder, encode, noise_of
+from dpiqa.models.views import shrunk
 
 TIMESTEP = 1  #: of 1,000: hardly any noise is expected, and none is added
 
@@ -38,7 +41,10 @@ class UnetConfig(BaseModel):
 
 
 class TeacherConfig(BaseModel):
-    """Sizes of a teacher. The defaults are the published model's (1.07 B parameters without the text encoder)."""
+    """Sizes of a teacher, published or our own.
+
+    The defaults are the published model's (1.07 B parameters without the text encoder).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,80 +65,107 @@ class TeacherConfig(BaseModel):
         check_size(self.qfd.statistics_channels, self.input_size)
         return self
 
+    @property
+    def is_published(self) -> bool:
+        """Whether `Teacher` is the network of these sizes; otherwise `SmallTeacher` is."""
+        return self.shrink == 1 and self.trunk is None and self.prompts is None and self.qfd.is_published
 
-class Teacher(nn.Module):
-    """VAE encoder, adapters, U-Net and decoder. Names are those of the published state dicts."""
 
-    def __init__(self, config: TeacherConfig) -> None:
+def build_teacher(config: TeacherConfig) -> "Teacher":
+    """Build the network of these sizes, with random weights."""
+    width, channels = config.unet.text_width, config.unet.channels
+    network = Teacher if config.is_published else SmallTeacher
+    return network(
+        config,
+        prompts=build_prompts(config.prompts, config.prompt_count, width),
+        text_adapter=TextAdapter(width),
+        vae=build_encoder(config.vae),
+        img_adapter=build_adapter(config.trunk, channels, config.vae.reduction),
+        unet=build_unet(config.unet, config.vae.latent_channels),
+        decoder=build_decoder(channels, config.qfd),
+    )
+
+
+class Teacher(ScoringNetwork):
+    """The published teacher, of built parts. Attribute names are those of the published state dicts."""
+
+    def __init__(
+        self,
+        config: TeacherConfig,
+        *,
+        prompts: nn.Module,
+        text_adapter: TextAdapter,
+        vae: AutoencoderKL,
+        img_adapter: nn.Module,
+        unet: UNet2DConditionModel,
+        decoder: QualityFeatureDecoder,
+    ) -> None:
         super().__init__()
-        self.config = config
-        width = config.unet.text_width
-        self.prompts = (
-            LearnedPrompts(prompt_table(config.prompts), width)
-            if config.prompts
-            else GivenPrompts(config.prompt_count, width)
-        )
-        self.gamma = nn.Parameter(torch.full((width,), 1e-4))
-        self.text_adapter = TextAdapter(width)
-        self.vae = build_encoder(config.vae)
-        self.img_adapter = build_adapter(config.trunk, config.unet.channels, config.vae.reduction)
-        self.unet = build_unet(config.unet, config.vae.latent_channels)
-        self.QFD = QualityFeatureDecoder(config.unet.channels, config.qfd)
-        self._maps: list[torch.Tensor] = []
+        self.config, self.view_size = config, config.view_size
+        self.prompts = prompts
+        self.gamma = nn.Parameter(torch.full((config.unet.text_width,), 1e-4))
+        self.text_adapter = text_adapter
+        self.vae = vae
+        self.img_adapter = img_adapter
+        self.unet = unet
+        self.QFD = decoder
         self._text: torch.Tensor | None = None  # the conditioning, once it is final
-        for block in self.unet.up_blocks:
-            block.register_forward_hook(self._keep_map)
 
     @property
-    def wants_float32(self) -> bool:
-        """Whether pictures must come in float32, whatever the weights are in."""
-        return self.QFD.statistics is not None
+    def draws_noise(self) -> bool:
+        """Whether the U-Net gets a sample of the VAE's posterior."""
+        return self.config.posterior != Posterior.MEAN
 
     def forward(
-        self,
-        images: torch.Tensor,
-        latents: torch.Tensor | None = None,
-        seeds: Sequence[int] | None = None,
-        statistics: torch.Tensor | None = None,
+        self, images: torch.Tensor, latents: torch.Tensor | None = None, *, seeds: Sequence[int] | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, S, S) in [0, 1], not normalised -> scores (B,), quality map (B, C, m, m).
+        """Score images.
 
-        `m` is `qfd.map_size` at the configured input size and shrinks with the input. `latents`, `statistics`: those of
-        `images`, if they are known already; `seeds`: one an image, see `dpiqa.models.seeds`. Raises `ValueError`
-        without them if it samples the posterior.
+        Args:
+            images: (B, 3, S, S) in [0, 1], not normalised; S a multiple of the pixels of the U-Net's coarsest cell (64
+                in the published model).
+            latents: (B, C, S/r, S/r), `encode` of the images, if they are known already; r = `vae.reduction`.
+            seeds: one integer for each image, if the network draws noise and `latents` are not given.
+
+        Returns:
+            Scores (B,), MOS/100, not clamped, and the quality map (B, C, m, m), not negative, where m is
+            `qfd.map_size` at the configured input size and shrinks with the input.
+
+        Raises:
+            ValueError: seeds are missing, or not one for each image.
         """
-        side = self.config.qfd.map_size * images.shape[-1] // self.config.input_size
-        if self.config.qfd.statistics_channels and statistics is None:
-            statistics = scene_statistics(images)
-        seen = shrunk(images, self.config.shrink).to(self.gamma.dtype)
+        images = images.to(self.gamma.dtype)
         if latents is None:
-            latents = encode(self.vae, seen, self._noise(seen, seeds))
-        scores, quality = self.QFD(self.features(seen, latents), side, statistics)
+            latents = self.latents(images, seeds)
+        scores, quality = self.QFD(self.features(images, latents), self.map_side(images))
         return scores, quality
 
-    def _noise(self, images: torch.Tensor, seeds: Sequence[int] | None) -> torch.Tensor | None:
-        if self.config.posterior is Posterior.MEAN:
-            return None
+    def map_side(self, images: torch.Tensor) -> int:
+        """Return the side m of the quality map of images (B, 3, S, S)."""
+        return self.config.qfd.map_size * images.shape[-1] // self.config.input_size
+
+    def latents(self, images: torch.Tensor, seeds: Sequence[int] | None) -> torch.Tensor:
+        """Images (B, 3, H, W) in [0, 1] -> scaled latents (B, C, H/r, W/r), of noise from `seeds` if it draws any."""
+        if not self.draws_noise:
+            return encode(self.vae, images)
         if seeds is None or len(seeds) != len(images):
             raise ValueError(f"a teacher that samples the posterior needs a seed for each of {len(images)} images")
         vae = self.config.vae
         rows, columns = (side // vae.reduction for side in images.shape[-2:])
-        return noise_of(seeds, (vae.latent_channels, rows, columns), images)
+        return encode(self.vae, images, noise_of(seeds, (vae.latent_channels, rows, columns), images))
 
     def features(self, images: torch.Tensor, latents: torch.Tensor) -> list[torch.Tensor]:
-        """Return the outputs of the U-Net's up blocks, finest first."""
-        self._maps.clear()
+        """Return the outputs (B, C_l, h_l, w_l) of the U-Net's up blocks, finest first. Arguments as of `forward`."""
         text = self.conditioning() if self._text is None else self._text
-        self.unet(
-            latents,
-            TIMESTEP,
-            encoder_hidden_states=text.expand(len(images), -1, -1),
-            down_intrablock_additional_residuals=self.img_adapter(images),
-            return_dict=False,
-        )
-        maps = self._maps[::-1]
-        self._maps.clear()
-        return maps
+        with outputs_of(self.unet.up_blocks) as maps:
+            self.unet(
+                latents,
+                TIMESTEP,
+                encoder_hidden_states=text.expand(len(images), -1, -1),
+                down_intrablock_additional_residuals=self.img_adapter(images),
+                return_dict=False,
+            )
+        return maps[::-1]
 
     def conditioning(self) -> torch.Tensor:
         """Return the prompts' embeddings as the U-Net sees them, (1, N, width)."""
@@ -141,15 +174,75 @@ class Teacher(nn.Module):
         return conditioned[None]
 
     def prepare(self) -> None:
-        """Compute once what no image changes, and drop what no score needs. For inference only: it cannot be undone."""
+        """Compute the text's keys and values, and drop the U-Net's last layers. For inference only."""
         with torch.no_grad():
             self._text = self.conditioning()
         freeze_text(self.unet, self._text)
         self.unet.conv_norm_out = None
         self.unet.conv_out = nn.Identity()
 
-    def _keep_map(self, _block: nn.Module, _given: Any, output: torch.Tensor) -> None:
-        self._maps.append(output)
+
+class SmallTeacher(Teacher):
+    """Our own teacher, small enough to train from scratch.
+
+    VAE and adapter see the picture smaller; the decoder may have channels of scene statistics at the picture's own
+    size. Its prompts may be learned, and its image adapter may stand on a student's backbone.
+    """
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """float32 where it looks at differences of neighbouring pixels."""
+        return torch.float32 if self.config.qfd.statistics_channels else super().input_dtype
+
+    def forward(
+        self,
+        images: torch.Tensor,
+        latents: torch.Tensor | None = None,
+        *,
+        seeds: Sequence[int] | None = None,
+        statistics: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score images, as `Teacher.forward` does; `shrink` times larger images, of a multiple of `CELL` a side.
+
+        Args:
+            images: (B, 3, S, S) in [0, 1], not normalised.
+            latents: `encode` of the shrunk images, if they are known already.
+            seeds: one integer for each image, if the network draws noise and `latents` are not given.
+            statistics: `scene_statistics` of the images, if they are known already.
+
+        Returns:
+            Scores (B,), and the quality map (B, C + statistics channels, m, m).
+
+        Raises:
+            ValueError: seeds are missing, or not one for each image.
+        """
+        if self.config.qfd.statistics_channels and statistics is None:
+            statistics = scene_statistics(images)
+        small = shrunk(images, self.config.shrink).to(self.gamma.dtype)
+        if latents is None:
+            latents = self.latents(small, seeds)
+        maps, side = self.features(small, latents), self.map_side(images)
+        if statistics is None:
+            scores, quality = self.QFD(maps, side)
+        else:
+            scores, quality = self.QFD(maps, side, statistics)
+        return scores, quality
+
+
+@contextmanager
+def outputs_of(modules: Iterable[nn.Module]) -> Iterator[list[torch.Tensor]]:
+    """Collect the outputs of modules while the block runs, in the order in which they are computed."""
+    outputs: list[torch.Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        outputs.append(output)
+
+    hooks = [module.register_forward_hook(keep) for module in modules]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def build_unet(sizes: UnetConfig, latent_channels: int) -> UNet2DConditionModel:

@@ -1,8 +1,9 @@
 """Scorers whose networks run in torch."""
 
-from collections.abc import Callable
-from functools import partial
+import ctypes
+import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import structlog
@@ -10,12 +11,9 @@ import torch
 from torch import nn
 
 from dpiqa.errors import ConfigurationError, DeviceMemoryError
-from dpiqa.models.base import ModelCard, Scorer
-from dpiqa.models.brightness import require_shape
+from dpiqa.models.base import ModelCard, Scorer, require_shape
 from dpiqa.models.checkpoint import load_strictly
-from dpiqa.models.memory import keep_buffers
-from dpiqa.models.networks import build_network
-from dpiqa.models.seeds import content_seeds
+from dpiqa.models.networks import ScoringNetwork, build_network
 from dpiqa.models.views import score_in_views
 from dpiqa.types import Precision
 
@@ -30,11 +28,8 @@ DTYPES = {
 class TorchScorer:
     """A network in evaluation mode on one device. Not thread-safe."""
 
-    def __init__(self, card: ModelCard, network: nn.Module, device: torch.device) -> None:
+    def __init__(self, card: ModelCard, network: ScoringNetwork, device: torch.device) -> None:
         self.card, self.network, self._device = card, network, device
-        self._view_size: int | None = card.architecture.get("view_size")
-        exact = getattr(network, "wants_float32", False)  # networks that look at differences of neighbouring pixels
-        self._dtype = torch.float32 if exact else DTYPES[card.precision]
 
     @torch.inference_mode()
     def score(self, pixels: np.ndarray) -> np.ndarray:
@@ -42,18 +37,12 @@ class TorchScorer:
         require_shape(pixels, self.card)
         out_of_memory = False
         try:
-            images = image_tensor(pixels, self.card, self._device, self._dtype)
-            scores = score_in_views(self._seeded(pixels), images, self._view_size)
+            images = image_tensor(pixels, self.card, self._device, self.network.input_dtype)
+            scores = score_in_views(self.network.seeded(pixels), images, self.network.view_size)
             return scores.double().cpu().numpy()
         except torch.cuda.OutOfMemoryError:
             out_of_memory = True  # raised below: in here the traceback still holds the batch's tensors
         raise DeviceMemoryError(f"{len(pixels)} images do not fit on {self._device}: {out_of_memory=}")
-
-    def _seeded(self, pixels: np.ndarray) -> Callable[..., tuple[torch.Tensor, ...]]:
-        """Return the network; one that samples gets each image's own seed, the same in all its views."""
-        if self.card.architecture.get("posterior") != "sample":
-            return self.network
-        return partial(self.network, seeds=content_seeds(pixels))
 
 
 def image_tensor(pixels: np.ndarray, card: ModelCard, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
@@ -63,39 +52,67 @@ def image_tensor(pixels: np.ndarray, card: ModelCard, device: torch.device, dtyp
 
 
 def load_torch_scorer(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> Scorer:
-    """Load the card's network and make it a scorer."""
-    network, chosen = load_network(card, weights, device=device, threads=threads)
-    if hasattr(network, "prepare"):
-        network.prepare()  # type: ignore[operator]
-    return ready_scorer(card, network, chosen)
+    """Load the card's network and make it a scorer. Arguments and errors as of `load_network` and `ready_scorer`."""
+    loaded, torch_device = load_network(card, weights, device=device, threads=threads)
+    network = cast("ScoringNetwork", loaded)
+    network.prepare()
+    return ready_scorer(card, network, torch_device)
 
 
 def load_network(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> tuple[nn.Module, torch.device]:
-    """Build the card's network, put the weights in, move it to the device and into the card's arithmetic."""
-    chosen = choose_device(device)
-    require_precision(chosen, card)
+    """Build the card's network with the weights, in the card's precision and memory format, on the device.
+
+    Args:
+        card: the model.
+        weights: its safetensors file.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        threads: CPU threads that torch may use in this process; None: as many as it chooses.
+
+    Returns:
+        The network, ready for inference, and the device.
+
+    Raises:
+        CheckpointError: the weights do not fit the card's architecture.
+        ConfigurationError: there is no such device, or it only emulates the precision.
+    """
+    torch_device = choose_device(device)
+    require_precision(torch_device, card)
     if threads is not None:
         torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False  # float32 is what the scorer's id says; TF32 keeps 10 bits of 23
     network = build_network(card)
     load_strictly(network, weights, DTYPES[card.precision])
-    network = network.to(chosen).to(memory_format=memory_format(card)).eval()
-    if chosen.type == "cpu":
+    network = network.to(torch_device).to(memory_format=memory_format(card)).eval()
+    if torch_device.type == "cpu":
         keep_buffers()
-    log.info("model_loaded", scorer=card.scorer_id, device=str(chosen))
-    return network, chosen
+    log.info("model_loaded", scorer=card.scorer_id, device=str(torch_device))
+    return network, torch_device
 
 
-def ready_scorer(card: ModelCard, network: nn.Module, device: torch.device) -> TorchScorer:
-    """Make a scorer of a loaded network. Raises `ConfigurationError` where the device cannot run it."""
+def ready_scorer(card: ModelCard, network: ScoringNetwork, device: torch.device) -> TorchScorer:
+    """Make a scorer of a loaded network.
+
+    In less than float32 it scores a blank image first: torch tells only then which operations a device lacks. Raises
+    `ConfigurationError` where the device cannot run the network.
+    """
     scorer = TorchScorer(card, network, device)
-    if card.precision is not Precision.FLOAT32:
-        _try_out(scorer, device)
+    if card.precision is Precision.FLOAT32:
+        return scorer
+    size = card.preprocessing
+    try:
+        scorer.score(np.zeros((1, size.height, size.width, 3), dtype=np.uint8))
+    except RuntimeError as error:
+        if "not implemented for" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"{device} cannot run {card.name} in {card.precision}: {str(error).splitlines()[0]}",
+            hint="choose float32, or another device",
+        ) from error
     return scorer
 
 
 def memory_format(card: ModelCard) -> torch.memory_format:
-    """How the card's scorer lays its maps out in memory."""
+    """Return the memory format of the network's maps."""
     return torch.channels_last if card.channels_last else torch.contiguous_format
 
 
@@ -104,33 +121,43 @@ def require_precision(device: torch.device, card: ModelCard) -> None:
     emulated = card.precision is Precision.BFLOAT16 and device.type == "cuda"
     if emulated and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigurationError(
-            f"{torch.cuda.get_device_name(device)} has no bfloat16, which {card.name} is to run in",
+            f"{torch.cuda.get_device_name(device)} does not support bfloat16, the precision of {card.name}",
             hint="choose float16 or float32",
         )
 
 
-def _try_out(scorer: TorchScorer, device: torch.device) -> None:
-    """Score a blank image: which operations a device lacks in less than float32, torch says only when they run."""
-    wanted = scorer.card.preprocessing
-    try:
-        scorer.score(np.zeros((1, wanted.height, wanted.width, 3), dtype=np.uint8))
-    except RuntimeError as error:
-        if "not implemented for" not in str(error):
-            raise
-        raise ConfigurationError(
-            f"{device} cannot run {scorer.card.name} in {scorer.card.precision}: {str(error).splitlines()[0]}",
-            hint="choose float32, or another device",
-        ) from error
-
-
 def choose_device(device: str) -> torch.device:
-    """`auto` -> a GPU if there is one. Raises `ConfigurationError` for one that is not there."""
+    """`auto` -> a GPU if there is one. Raises `ConfigurationError` for a device that does not exist."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        chosen = torch.device(device)
+        torch_device = torch.device(device)
     except RuntimeError as error:
-        raise ConfigurationError(f"{device!r} is no device", hint="use auto, cpu, cuda or cuda:N") from error
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigurationError(f"there is no {device} here", hint="use auto or cpu, or mend the GPU driver")
-    return chosen
+        raise ConfigurationError(f"{device!r} is not a device", hint="use auto, cpu, cuda or cuda:N") from error
+    if torch_device.type == "cuda" and (torch_device.index or 0) >= torch.cuda.device_count():
+        raise ConfigurationError(
+            f"there is no {device} on this machine", hint="use auto or cpu, or check the GPU driver"
+        )
+    return torch_device
+
+
+# Names and values of glibc's <malloc.h>.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_TRIM_AT, _PAD = 2**31 - 1, 256 * 2**20  #: bytes
+
+
+def keep_buffers() -> bool:
+    """Let this process keep the memory that it frees, up to 2 GiB. Returns whether it will: only glibc can be asked.
+
+    glibc returns large buffers to the kernel after every pass, and a network on a CPU needs them again in the next: a
+    bundled student then takes about two thirds of the time for a picture, and for an update while training. The same as
+    `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_TOP_PAD_=268435456` in the environment.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # musl
+        return False
+    options = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _TRIM_AT), (_M_TOP_PAD, _PAD))
+    results = [mallopt(name, value) == 1 for name, value in options]
+    return all(results)

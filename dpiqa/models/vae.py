@@ -1,19 +1,11 @@
-"""The teacher's eye: the encoder half of a Stable Diffusion VAE, by diffusers."""
+"""The teacher's image encoder: one half of a Stable Diffusion VAE, by diffusers."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from pydantic import BaseModel, ConfigDict
-
-
-class Posterior(StrEnum):
-    """What the U-Net gets of the VAE's posterior, a normal distribution in every latent cell."""
-
-    MEAN = "mean"
-    SAMPLE = "sample"  #: as the published code does, which seeds nothing; here the image's content is the seed
 
 
 class VaeConfig(BaseModel):
@@ -58,20 +50,23 @@ def build_encoder(config: VaeConfig) -> AutoencoderKL:
 
 
 def encode(vae: AutoencoderKL, images: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-    """`images` (B, 3, H, W) in [0, 1] -> scaled latents (B, C, H/r, W/r).
+    """Encode images into scaled latents (B, C, H/r, W/r), r = `VaeConfig.reduction`.
 
-    The posterior's mean; with `noise`, standard normal and of the latents' shape, the sample that it makes.
+    Args:
+        vae: encoder and `quant_conv`.
+        images: (B, 3, H, W) in [0, 1]; H and W multiples of r.
+        noise: standard normal, of the latents' shape: the sample that it makes of the posterior. None: its mean.
     """
     posterior = DiagonalGaussianDistribution(vae.quant_conv(vae.encoder(images)))
-    drawn = posterior.mean if noise is None else posterior.mean + posterior.std * noise
-    latents: torch.Tensor = drawn * vae.config.scaling_factor
+    values = posterior.mean if noise is None else posterior.mean + posterior.std * noise
+    latents: torch.Tensor = values * vae.config.scaling_factor
     return latents
 
 
 def noise_of(seeds: Sequence[int], shape: tuple[int, int, int], like: torch.Tensor) -> torch.Tensor:
-    """Return standard normal noise (B, *shape), one seed an image, with the device and type of `like`.
+    """Return standard normal noise (B, *shape), one seed for each image, with the device and type of `like`.
 
     It is drawn on the CPU in float32, one image at a time: neither batch, device nor precision changes it.
     """
-    drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32) for seed in seeds]
-    return torch.stack(drawn).to(like.device, like.dtype)
+    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32) for seed in seeds]
+    return torch.stack(noise).to(like.device, like.dtype)

@@ -1,15 +1,26 @@
-"""Scoring a picture as the mean of overlapping views, for networks that were trained on crops."""
+"""What a network is shown of a picture: a smaller copy, overlapping views, and a seed made of its content."""
 
+import hashlib
 from collections.abc import Callable
 from itertools import product
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+
+
+def shrunk(images: torch.Tensor, factor: int) -> torch.Tensor:
+    """(B, 3, S, S) -> (B, 3, S / factor, S / factor): the mean of `factor` x `factor` pixels."""
+    return images if factor == 1 else F.avg_pool2d(images, factor)
 
 
 def score_in_views(
     network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], images: torch.Tensor, view_size: int | None
 ) -> torch.Tensor:
-    """Score `images` (B, 3, S, S) -> (B,): as wholes, or as the mean over views of `view_size` pixels a side."""
+    """Score `images` (B, 3, S, S) -> (B,), as the mean over overlapping views of `view_size` pixels a side.
+
+    For networks that were trained on crops. None, or a size of at least S: the whole images are scored at once.
+    """
     extent = images.shape[-1]
     if view_size is None or view_size >= extent:
         scores: torch.Tensor = network(images)[0]
@@ -23,6 +34,14 @@ def score_in_views(
 
 
 def view_corners(extent: int, size: int) -> list[int]:
-    """Evenly spaced starts of the fewest views of `size` that cover `extent`: (512, 192) -> [0, 160, 320]."""
+    """Return evenly spaced starts of the fewest views of `size` that cover `extent`: (512, 192) -> [0, 160, 320]."""
     count = -(-extent // size)
     return [round(i * (extent - size) / (count - 1)) for i in range(count)]
+
+
+def content_seeds(pixels: np.ndarray) -> list[int]:
+    """`pixels` (B, H, W, 3) uint8, as prepared for the model -> a seed for each image: 63 bits of its sha256.
+
+    The same bytes of an object give the same pixels and the same seed, in any batch, worker and precision.
+    """
+    return [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") >> 1 for image in pixels]

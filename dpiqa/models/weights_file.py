@@ -1,7 +1,7 @@
-"""The layout of safetensors files, as far as it takes to say what is wrong with which tensor. Free of torch.
+"""Layout of safetensors files, as far as it is needed to name a damaged tensor. Free of torch.
 
 A file: 8 bytes with the header's length; the header, JSON: name -> dtype, shape, first and last byte; the tensors.
-Files that we write carry a digest of every tensor: the file's own sha256 tells that something changed, these tell what.
+Files that we write carry a digest of every tensor: the file's own sha256 shows that something changed, these show what.
 """
 
 import hashlib
@@ -19,32 +19,32 @@ _DIGEST_LENGTH = 16  #: hex digits: against accidents; against forgery stands th
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a safetensors file says about itself."""
+    """Header of a safetensors file."""
 
-    places: dict[str, tuple[int, int]]  #: tensor -> first byte, byte after the last, from the start of the file
+    ranges: dict[str, tuple[int, int]]  #: tensor -> first byte, byte after the last, from the start of the file
     metadata: dict[str, str]
 
 
 def read_header(path: Path) -> Header:
-    """Read the header. Raises `ValueError` saying in words why it is none, `OSError` for a file that cannot be read."""
+    """Read the header. Raises `ValueError` saying what is wrong with it, `OSError` for a file that cannot be read."""
     with path.open("rb") as file:
         length = _header_length(file, path.stat().st_size)
         try:
             entries = json.loads(file.read(length))
             metadata = entries.pop("__metadata__", {})
             start = _LENGTH_BYTES + length
-            places = {name: _place(entry, start) for name, entry in entries.items()}
+            ranges = {name: _byte_range(entry, start) for name, entry in entries.items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ValueError("its header is no safetensors header") from error
-    return Header(places, metadata)
+            raise ValueError("its header is not a safetensors header") from error
+    return Header(ranges, metadata)
 
 
 def find_damage(path: Path) -> str:
-    """Say what is wrong with a safetensors file, naming the tensor; "" if nothing is found."""
+    """Describe the first damage of a safetensors file, naming the tensor; "" if there is none."""
     try:
         header = read_header(path)
         size = path.stat().st_size
-        for name, (_, end) in sorted(header.places.items(), key=lambda entry: entry[1]):
+        for name, (_, end) in sorted(header.ranges.items(), key=lambda entry: entry[1]):
             if end > size:
                 return f"it is cut off within tensor {name}, which ends at byte {end:,} of {size:,}"
         expected = json.loads(header.metadata.get(DIGESTS, "{}"))
@@ -72,24 +72,24 @@ def _header_length(file: BinaryIO, size: int) -> int:
     if len(first) < _LENGTH_BYTES or length > _LONGEST_HEADER:
         raise ValueError("it is not a safetensors file")
     if _LENGTH_BYTES + length > size:
-        raise ValueError(f"it is cut off within its header: {size:,} bytes are there")
+        raise ValueError(f"it is cut off within its header: {size:,} bytes exist")
     return length
 
 
-def _place(entry: Mapping[str, Any], start: int) -> tuple[int, int]:
+def _byte_range(entry: Mapping[str, Any], start: int) -> tuple[int, int]:
     first, end = entry["data_offsets"]
     if not isinstance(first, int) or not isinstance(end, int) or not 0 <= first <= end:
-        raise ValueError("offsets that are none")
+        raise ValueError("the offsets are not valid")
     return start + first, start + end
 
 
 def _changed(file: BinaryIO, header: Header, expected: Mapping[str, str]) -> Iterator[str]:
     """Yield a sentence for every tensor whose bytes are not those of its digest."""
     for name, digest in expected.items():
-        if name not in header.places:
-            yield f"tensor {name} was taken out"
+        if name not in header.ranges:
+            yield f"tensor {name} was removed"
             continue
-        first, end = header.places[name]
+        first, end = header.ranges[name]
         file.seek(first)
         if digest_of(file.read(end - first)) != digest:
             yield f"tensor {name} was changed"

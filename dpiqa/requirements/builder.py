@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class PromptModel(Protocol):
-    """The part of `dpiqa.models.promptiqa.scorer.PromptIQAModel` that is used here. One thread at a time."""
+    """The part of `dpiqa.models.promptiqa.scorer.PromptIQACheckpoint` that is used here. One thread at a time."""
 
     @property
     def card(self) -> ModelCard:

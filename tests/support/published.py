@@ -5,7 +5,7 @@ from torchvision.models import efficientnet_b0
 
 from dpiqa.models.quality_decoder import QfdConfig
 from dpiqa.models.student import StudentConfig
-from dpiqa.models.teacher import Teacher, TeacherConfig, UnetConfig
+from dpiqa.models.teacher import TeacherConfig, UnetConfig, build_teacher
 from dpiqa.models.vae import VaeConfig, build_autoencoder
 
 #: A student on the smallest backbone that torchvision and timm both have.
@@ -38,7 +38,9 @@ def student_state_dict():
 def teacher_state_dict():
     """Return a state dict with the parts that no score uses, and without text embeddings."""
     torch.manual_seed(0)
-    found = {name: value for name, value in Teacher(TEACHER).state_dict().items() if not name.startswith("prompts.")}
+    found = {
+        name: value for name, value in build_teacher(TEACHER).state_dict().items() if not name.startswith("prompts.")
+    }
     autoencoder = {f"vae.{name}": value for name, value in build_autoencoder(TEACHER.vae).state_dict().items()}
     unused = {"QFD.bnc1.weight": torch.ones(8), "QFD.classifier_dist.weight": torch.ones(24, 8)}
     return autoencoder | found | unused

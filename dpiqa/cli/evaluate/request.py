@@ -87,8 +87,8 @@ def scored_by(
 
 
 def check_cards(request: Request, cards: "Sequence[ModelCard]") -> None:
-    """Raise before anything is measured if the figures could not be written down (`dpiqa.models.figures`)."""
-    from dpiqa.models.figures import check_card
+    """Raise before anything is measured if the figures could not be written down (`dpiqa.models.folder`)."""
+    from dpiqa.models.folder import check_card
 
     if request.cards:
         for card in cards:
@@ -103,7 +103,7 @@ def write_cards(
     measured: "Sequence[ModelCard]",
 ) -> None:
     """Merge the sections, stamped, into the `cards` where --card asks for it. `measured`: whose figures."""
-    from dpiqa.models.figures import add_sections
+    from dpiqa.models.folder import add_sections
     from dpiqa.provenance import stamp
 
     if not request.cards:

@@ -55,8 +55,7 @@ def show(name: Name, as_json: options.Json = False) -> None:
     Of the figures the most asked for; `--json` has all. Those that were measured with other weights than those of today
     are named.
     """
-    from dpiqa.models.cards import find_card, list_cards
-    from dpiqa.models.figures import stale_sections
+    from dpiqa.models.cards import find_card, list_cards, stale_sections
 
     folder = context.settings().models_dir
     card = find_card(name, folder)
@@ -80,7 +79,7 @@ def verify(
     A model's weights are those its card describes; a part's files (`dpiqa models pull`) those recorded when it came.
     """
     from dpiqa.models.cards import find_card, list_cards
-    from dpiqa.models.catalogue.parts import pulled_parts
+    from dpiqa.models.catalogue.pulled import pulled_parts
 
     folder = context.settings().models_dir
     parts = [name for name in pulled_parts(folder) if not names or name in names]
@@ -103,7 +102,7 @@ def _verified(card: "ModelCard") -> dict[str, Any]:
 
 
 def _verified_part(name: str) -> dict[str, Any]:
-    from dpiqa.models.catalogue.parts import verify_part
+    from dpiqa.models.catalogue.pulled import verify_part
 
     return _finding(name, "files are those that were pulled", lambda: verify_part(name, context.settings().models_dir))
 

@@ -54,7 +54,7 @@ def import_file(  # noqa: PLR0913, PLR0917 - options of a command
     score a test image before it is put in its place. Pickles (.pth) are read as tensors and numbers only; nothing in
     them is run.
     """
-    from dpiqa.models.importing import import_checkpoint
+    from dpiqa.models.importing.importer import import_checkpoint
     from dpiqa.models.importing.sizes import read_architecture
 
     card = import_checkpoint(
@@ -67,7 +67,7 @@ def import_file(  # noqa: PLR0913, PLR0917 - options of a command
         licence=licence,
         paper=paper,
         trained_on=trained_on,
-        say=console.note,
+        note=console.note,
     )
     if licence == _NOT_STATED:
         console.warn(f"the card of {name} states no licence: name it with --licence")

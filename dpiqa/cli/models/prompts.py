@@ -98,11 +98,11 @@ def _table(name: str) -> "PromptTable":
 
 def _encoder_folder(encoder: str | None, table: "PromptTable", models_dir: Path) -> Path:
     """Find the encoder's folder: the given one, the pulled part of that name, or the part that the table needs."""
-    from dpiqa.models.catalogue import catalogue
-    from dpiqa.models.catalogue.parts import part_folder
-    from dpiqa.models.prompts import Pooling
+    from dpiqa.models.catalogue.entries import catalogue
+    from dpiqa.models.catalogue.pulled import part_folder
+    from dpiqa.models.prompts import TextPooling
 
-    usual = "clip-vit-l14" if table.pooling is Pooling.PROJECTED else "sd15-text"
+    usual = "clip-vit-l14" if table.pooling is TextPooling.PROJECTED else "sd15-text"
     if encoder is None or encoder in catalogue():
         return part_folder(encoder or usual, models_dir)
     folder = Path(encoder).expanduser()

@@ -12,7 +12,7 @@ from dpiqa.cli.support.progress import downloading
 from dpiqa.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from dpiqa.models.catalogue import Entry
+    from dpiqa.models.catalogue.entries import Entry
     from dpiqa.settings import Settings
 
 _EXAMPLES = (
@@ -54,23 +54,22 @@ def pull_named(
     have to be accepted once.
     """
     from dpiqa.models.base import ModelCard
-    from dpiqa.models.catalogue import find_entry
-    from dpiqa.models.catalogue.places import Hosts, places_of
-    from dpiqa.models.catalogue.pull import Pull, pull
+    from dpiqa.models.catalogue.entries import Hosts, find_entry, find_sources
+    from dpiqa.models.catalogue.pull import PullRequest, pull
 
     settings = context.settings()
     entry = find_entry(name)
-    places = places_of(entry, Hosts(settings.drive_url, settings.hub_url), source=source, revision=revision)
+    sources = find_sources(entry, Hosts(settings.drive_url, settings.hub_url), source=source, revision=revision)
     _settle_terms(entry, settings, accept=accept)
-    request = Pull(
+    request = PullRequest(
         entry=entry,
-        places=places,
+        sources=sources,
         models_dir=settings.models_dir,
         name=called or entry.name,
         text_embeddings=text_embeddings,
         importing=importing,
-        watch=downloading,
-        say=console.note,
+        show_progress=downloading,
+        note=console.note,
     )
     made = pull(request)
     if isinstance(made, ModelCard):
@@ -84,8 +83,8 @@ def pull_named(
 def list_available(settings: "Settings", *, as_json: bool) -> None:
     """Print what can be pulled."""
     from dpiqa.models.cards import list_cards
-    from dpiqa.models.catalogue import catalogue
-    from dpiqa.models.catalogue.parts import pulled_parts
+    from dpiqa.models.catalogue.entries import catalogue
+    from dpiqa.models.catalogue.pulled import pulled_parts
 
     folder = settings.models_dir
     here = {card.name for card in list_cards(folder)} | set(pulled_parts(folder))
@@ -121,10 +120,10 @@ def _size(about: int | None) -> str:
 
 def _settle_terms(entry: "Entry", settings: "Settings", *, accept: bool) -> None:
     """Show the publisher's terms and have them accepted, once per models folder."""
-    from dpiqa.models.catalogue import record
+    from dpiqa.models.catalogue.pulled import accept_terms, read_record
 
     terms = entry.terms
-    if terms.licence in record.read_record(settings.models_dir).accepted:
+    if terms.licence in read_record(settings.models_dir).accepted:
         return
     console.note(f"{entry.name}: {terms.licence} ({terms.licence_url})")
     if not accept and not agreed("Do you accept these terms?"):
@@ -132,4 +131,4 @@ def _settle_terms(entry: "Entry", settings: "Settings", *, accept: bool) -> None
             f"the terms of {entry.name} were not accepted: {terms.licence}",
             hint=f"read {terms.licence_url}, then say --accept-license",
         )
-    record.accept(terms.licence, settings.models_dir)
+    accept_terms(terms.licence, settings.models_dir)

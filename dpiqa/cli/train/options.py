@@ -73,7 +73,7 @@ def run(load: Loader, given: Mapping[str, Any], *, print_config: bool, as_json: 
         return
     settings = context.settings()
     with needing_torch(settings.threads), _stoppable():
-        from dpiqa.models.memory import keep_buffers
+        from dpiqa.models.torch_scorer import keep_buffers
         from dpiqa.training.progress import listening
         from dpiqa.training.runs.context import RunContext
 

@@ -1,5 +1,1 @@
-"""What others have published and can be pulled, and where it is. Free of torch."""
-
-from dpiqa.models.catalogue.entries import Entry, catalogue, find_entry
-
-__all__ = ["Entry", "catalogue", "find_entry"]
+"""Published weights that can be pulled: their table, their sources, and what was pulled. Free of torch."""

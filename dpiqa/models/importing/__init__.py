@@ -1,5 +1,1 @@
-"""From a checkpoint as its authors published it to a model of ours: one safetensors file and its card."""
-
-from dpiqa.models.importing.importer import About, import_checkpoint
-
-__all__ = ["About", "import_checkpoint"]
+"""Import of published checkpoints: one safetensors file and its card are made of each."""

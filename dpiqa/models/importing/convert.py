@@ -1,4 +1,4 @@
-"""Published weights into a safetensors file of ours. Needs torch; ONNX files do not come here."""
+"""Conversion of published weights into a safetensors file. Needs torch; ONNX files are not converted."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,25 +10,24 @@ import torch
 from dpiqa.errors import CheckpointError, InvalidRequest
 from dpiqa.models.base import ModelCard
 from dpiqa.models.checkpoint import mismatch, write_weights
-from dpiqa.models.importing.naming import Renamed, rename
+from dpiqa.models.importing.naming import RenamedWeights, rename
 from dpiqa.models.importing.pickles import read_checkpoint
 from dpiqa.models.networks import build_network
-from dpiqa.models.text.embeddings import TextEmbeddings, content_hash, read_embeddings
-from dpiqa.models.text.source import TextSource
+from dpiqa.models.text.embeddings import TextEmbeddings, TextSource, content_hash, read_embeddings
 from dpiqa.types import ModelKind
 
 EMBEDDINGS = "prompts.embeddings"
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
-    """What conversion learned about the file."""
+class Conversion:
+    """Facts about the file that its conversion has found."""
 
     architecture: dict[str, Any]
     notes: tuple[str, ...]
 
 
-def convert(file: Path, card: ModelCard, weights: Path, embeddings_file: Path | None) -> Converted:
+def convert(file: Path, card: ModelCard, weights: Path, embeddings_file: Path | None) -> Conversion:
     """Write `weights` from the published `file` for the network that `card` describes.
 
     Raises `CheckpointError` naming the file and the tensor that is missing, unexpected, of another shape or not finite.
@@ -37,9 +36,9 @@ def convert(file: Path, card: ModelCard, weights: Path, embeddings_file: Path | 
     embeddings = _embeddings(card, embeddings_file, published.tensors)
     architecture = card.architecture | _text_sizes(embeddings)
     network = build_network(card.model_copy(update={"architecture": architecture}))
-    given = {} if embeddings is None else {EMBEDDINGS: embeddings.values}
+    prompts = {} if embeddings is None else {EMBEDDINGS: embeddings.values}
     try:
-        renamed = rename(published.tensors | given, card.kind, network)
+        renamed = rename(published.tensors | prompts, card.kind, network)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error.message}", hint=error.hint) from error
     tensors = {name: _single(tensor) for name, tensor in renamed.tensors.items()}
@@ -47,41 +46,43 @@ def convert(file: Path, card: ModelCard, weights: Path, embeddings_file: Path | 
     if complaint:
         raise CheckpointError(
             f"{file}: {complaint}",
-            hint=f"the file is damaged, or no {card.kind} of these sizes (--kind, --architecture)",
+            hint=f"the file is damaged, or not a {card.kind} of these sizes (--kind, --architecture)",
         )
     write_weights(tensors, weights)
-    return Converted(architecture, (*published.notes, *_left_out(renamed)))
+    return Conversion(architecture, (*published.notes, *_left_out(renamed)))
 
 
 def _embeddings(card: ModelCard, file: Path | None, published: dict[str, torch.Tensor]) -> TextEmbeddings | None:
     """Read the text embeddings that a published teacher needs and does not hold."""
-    wanted = card.kind is ModelKind.TEACHER and card.architecture.get("prompts") is None and EMBEDDINGS not in published
-    if wanted and file is None:
+    required = (
+        card.kind is ModelKind.TEACHER and card.architecture.get("prompts") is None and EMBEDDINGS not in published
+    )
+    if required and file is None:
         raise InvalidRequest(
             "a published teacher does not hold the embeddings of its prompts",
             hint="make them once with `dpiqa models embed-text` and name the file with --text-embeddings",
         )
-    if file is not None and not wanted:
+    if file is not None and not required:
         raise InvalidRequest(
             f"this {card.kind} takes no text embeddings from a file", hint="leave --text-embeddings out"
         )
     if file is None:
         return None
-    found = _read_numpy(file) if file.suffix == ".npy" else read_embeddings(file)
+    embeddings = _read_numpy(file) if file.suffix == ".npy" else read_embeddings(file)
     width = card.architecture["unet"]["text_width"]
-    if found.values.shape[1] != width:
+    if embeddings.values.shape[1] != width:
         raise CheckpointError(
-            f"{file}: embeddings of width {found.values.shape[1]}, this teacher takes {width}",
+            f"{file}: embeddings of width {embeddings.values.shape[1]}, this teacher takes {width}",
             hint="make them with CLIP ViT-L/14",
         )
-    return found
+    return embeddings
 
 
 def _read_numpy(file: Path) -> TextEmbeddings:
     try:
         values = torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{file} holds no array of numbers: {error}", hint="restore it") from error
+        raise CheckpointError(f"{file} does not hold an array of numbers: {error}", hint="restore the file") from error
     if values.ndim != 2 or not bool(torch.isfinite(values).all()):
         raise CheckpointError(
             f"{file}: expected finite numbers (N, width), found shape {tuple(values.shape)}", hint="give another file"
@@ -103,13 +104,13 @@ def _not_finite(tensors: dict[str, torch.Tensor], called: dict[str, str]) -> str
 
 
 def _single(tensor: torch.Tensor) -> torch.Tensor:
-    """No network here runs in double precision, or in anything more exotic than a GPU's two halves."""
-    kept = {torch.float32, torch.bfloat16, torch.float16}
-    return tensor.float() if tensor.is_floating_point() and tensor.dtype not in kept else tensor
+    """Return the tensor in float32, unless it is of a precision that scorers run in."""
+    precisions = {torch.float32, torch.bfloat16, torch.float16}
+    return tensor.float() if tensor.is_floating_point() and tensor.dtype not in precisions else tensor
 
 
-def _left_out(renamed: Renamed) -> list[str]:
-    """Say which tensors of the file no score uses, and which of ours it lacks."""
+def _left_out(renamed: RenamedWeights) -> list[str]:
+    """Return remarks on tensors of the file that no score uses, and on those of ours that it lacks."""
     notes = []
     if renamed.unused:
         notes.append(f"left out {len(renamed.unused)} tensors that no score uses: {_parts(renamed.unused)}")

@@ -1,4 +1,4 @@
-"""Published names of tensors into ours. Pure; the only side effect is building networks on the meta device.
+"""Translation of published tensor names into ours. Pure, except that it builds networks on the meta device.
 
 The names were read off the published state dicts. Where a network of ours stands on a library that names its layers
 otherwise, the names are translated one by one, never by their order: safetensors files do not keep the order.
@@ -15,11 +15,11 @@ from torch import nn
 from dpiqa.errors import CheckpointError
 from dpiqa.types import ModelKind
 
-#: A part that only this kind has, to tell what a file is.
+#: Start of the names of a part that only this kind has.
 MARKS = {ModelKind.STUDENT: "conv_transpose.", ModelKind.TEACHER: "QFD.", ModelKind.PROMPTIQA: "MALs."}
 #: Published tensors that no score uses.
 _UNUSED = {ModelKind.TEACHER: ("vae.decoder.", "vae.post_quant_conv.", "QFD.bnc1.", "QFD.classifier_dist.")}
-#: Tensors of ours that no score uses: where a file lacks them, zeros do.
+#: Tensors of ours that no score uses: zeros where a file lacks them.
 _SPARE = {ModelKind.TEACHER: ("unet.conv_norm_out.", "unet.conv_out.")}
 _COUNTER = "num_batches_tracked"  #: of BatchNorm, for training only; older versions of torch do not write it
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -28,7 +28,7 @@ _FEATURES = "base_model.features."
 
 
 @dataclass(frozen=True, slots=True)
-class Renamed:
+class RenamedWeights:
     """A state dict in our names."""
 
     tensors: dict[str, torch.Tensor]
@@ -37,10 +37,10 @@ class Renamed:
     spare: tuple[str, ...] = ()  #: our names that were filled with zeros
 
 
-def rename(published: Mapping[str, torch.Tensor], kind: ModelKind, network: nn.Module) -> Renamed:
+def rename(published: Mapping[str, torch.Tensor], kind: ModelKind, network: nn.Module) -> RenamedWeights:
     """Rename a published state dict of a `kind` for `network`, which may stand on the meta device.
 
-    Whether names and shapes then fit is for the strict load to say. Raises `CheckpointError` if the file is of another
+    The strict load checks later whether names and shapes fit. Raises `CheckpointError` if the file is of another
     kind, or of a backbone whose published names are not known.
     """
     _check_kind(published, kind)
@@ -52,21 +52,21 @@ def rename(published: Mapping[str, torch.Tensor], kind: ModelKind, network: nn.M
     tensors = {ours.get(name, _new_attention(name)): tensor for name, tensor in kept.items()}
     spare = tuple(name for name in expected if name not in tensors and _is_spare(name, kind))
     tensors |= {name: torch.zeros(expected[name].shape, dtype=expected[name].dtype) for name in spare}
-    return Renamed(_squeezed(tensors, expected), called, unused, spare)
+    return RenamedWeights(_squeezed(tensors, expected), called, unused, spare)
 
 
 def _check_kind(published: Mapping[str, torch.Tensor], kind: ModelKind) -> None:
-    found = [other for other, mark in MARKS.items() if any(name.startswith(mark) for name in published)]
-    if kind in found or not found:
+    kinds = [other for other, mark in MARKS.items() if any(name.startswith(mark) for name in published)]
+    if kind in kinds or not kinds:
         return
-    mark = next(name for name in published if name.startswith(MARKS[found[0]]))
+    mark = next(name for name in published if name.startswith(MARKS[kinds[0]]))
     raise CheckpointError(
-        f"the file holds a {found[0]}, not a {kind}: it has a tensor {mark}", hint=f"import it with --kind {found[0]}"
+        f"the file holds a {kinds[0]}, not a {kind}: it has a tensor {mark}", hint=f"import it with --kind {kinds[0]}"
     )
 
 
 def _published_names(published: Mapping[str, torch.Tensor], student: nn.Module) -> dict[str, str]:
-    """Our name -> torchvision's, for a student whose backbone has torchvision's names; {} where it has ours.
+    """Return our name -> torchvision's, for a student whose backbone has torchvision's names; {} where it has ours.
 
     torchvision's and timm's EfficientNets of one name hold the same tensors in the same order.
     """
@@ -85,7 +85,7 @@ def _published_names(published: Mapping[str, torch.Tensor], student: nn.Module) 
 
 @cache
 def _torchvision_names(backbone: str) -> tuple[str, ...]:
-    """Names of a backbone's tensors in the published files; () where torchvision has no such EfficientNet."""
+    """Return names of a backbone's tensors in published files; () where torchvision has no such EfficientNet."""
     from torchvision.models import get_model, list_models  # noqa: PLC0415 - a second, for published students only
 
     if not backbone.startswith("efficientnet_b") or backbone not in list_models():
@@ -96,7 +96,7 @@ def _torchvision_names(backbone: str) -> tuple[str, ...]:
 
 
 def _new_attention(name: str) -> str:
-    """`…attentions.0.query.weight`, as diffusers called the VAE's attention until 0.17 -> `…to_q.weight`."""
+    """Translate `…attentions.0.query.weight`, as diffusers named the VAE's attention until 0.17 -> `…to_q.weight`."""
     old = _OLD_NAME.match(name)
     return f"{old[1]}{_OLD_ATTENTION[old[2]]}{old[3]}" if old else name
 

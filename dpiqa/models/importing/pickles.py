@@ -1,4 +1,4 @@
-"""Published files into tensors. Nothing in a file is executed: pickles are read with `weights_only=True`."""
+"""Published files as tensors. Nothing in a file is executed: pickles are read with `weights_only=True`."""
 
 import pickletools
 import re
@@ -14,13 +14,13 @@ import torch
 from dpiqa.errors import CheckpointError
 from dpiqa.models.checkpoint import load_tensors
 
-#: First bytes of what people take for a checkpoint, and what to do instead.
+#: First bytes of files that are mistaken for checkpoints, what they are, and what to do.
 _MISTAKEN = (
     (b"version https://git-lfs", "it is a Git LFS pointer, not the file", "fetch the file itself (`git lfs pull`)"),
     (b"<", "it is a web page, not a checkpoint", "open the address in a browser and download the file by hand"),
     (b"{", "it is a JSON document, not a checkpoint", "name the file with the weights"),
 )
-#: How torch's unpickler says what it will not load.
+#: The part of a message of torch's unpickler that names what it refused.
 _FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)|Unsupported (operand \d+)")
 _PICKLE = (b"PK\x03\x04", b"\x80")
 _SCALAR: Any = np.float64(0).__reduce__()[0]
@@ -33,18 +33,18 @@ _SCALARS: list[Any] = [
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedWeights:
     """A state dict as it was published, without the prefix of data-parallel training."""
 
     tensors: dict[str, torch.Tensor]
-    notes: tuple[str, ...]  #: what the reader of a message should know
+    notes: tuple[str, ...]  #: remarks for the user
 
 
-def read_checkpoint(file: Path) -> Published:
+def read_checkpoint(file: Path) -> PublishedWeights:
     """Read safetensors, or what `torch.save` wrote: a state dict, or a dict with one at `state_dict`.
 
-    Raises `CheckpointError` naming the file and what is wrong with it: missing, damaged, no checkpoint, or a pickle
-    that wants to run code.
+    Raises `CheckpointError` naming the file and what is wrong with it: missing, damaged, not a checkpoint, or a pickle
+    that would run code.
     """
     if not file.is_file():
         raise CheckpointError(f"there is no file {file}", hint="check the path")
@@ -54,9 +54,9 @@ def read_checkpoint(file: Path) -> Published:
         if start.lstrip().startswith(mark):
             raise CheckpointError(f"{file}: {reason}", hint=hint)
     if not start.startswith(_PICKLE):
-        return Published(_unwrapped(load_tensors(file), file), ())
+        return PublishedWeights(_unwrapped(load_tensors(file), file), ())
     note = f"{file.name} is a Python pickle, read as tensors and numbers only (weights_only); nothing in it was run"
-    return Published(_unwrapped(_read_pickle(file), file), (note,))
+    return PublishedWeights(_unwrapped(_read_pickle(file), file), (note,))
 
 
 def _read_pickle(file: Path) -> Any:
@@ -67,16 +67,16 @@ def _read_pickle(file: Path) -> Any:
         with torch.serialization.safe_globals(_SCALARS):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # damaged and hostile pickles raise anything
-        wanted = _FORBIDDEN.search(str(error))
-        if wanted:
+        refused = _FORBIDDEN.search(str(error))
+        if refused:
             raise CheckpointError(
-                f"{file} was refused: this pickle wants more than tensors and numbers: {wanted[1] or wanted[2]}",
+                f"{file} was refused: this pickle wants more than tensors and numbers: {refused[1] or refused[2]}",
                 hint="loading it might run its author's code; ask for a safetensors file",
             ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
         size = file.stat().st_size
         raise CheckpointError(
-            f"{file} is damaged or cut off ({size:,} bytes): {reason}", hint="get it again"
+            f"{file} is damaged or cut off ({size:,} bytes): {reason}", hint="download it again"
         ) from error
 
 
@@ -89,8 +89,8 @@ def _check_records(file: Path) -> None:
             return
         names = _tensor_names(archive)
     tensor = names.get(broken.rpartition("/")[2], "")
-    what = f"tensor {tensor}" if tensor else f"its part {broken}"
-    raise CheckpointError(f"{file}: {what} is not what its checksum says", hint="download it again")
+    damaged = f"tensor {tensor}" if tensor else f"its part {broken}"
+    raise CheckpointError(f"{file}: {damaged} is not what its checksum says", hint="download it again")
 
 
 def _is_whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
@@ -113,7 +113,7 @@ def _tensor_names(archive: zipfile.ZipFile) -> dict[str, str]:
 
 
 def _named_storages(pickle: bytes) -> Iterator[tuple[str, str]]:
-    """In a state dict a tensor's name comes first, then its storage's key, which is a number."""
+    """Yield storage keys and tensor names: in a state dict a tensor's name comes first, then its storage's number."""
     name = ""
     for _, argument, _ in pickletools.genops(pickle):
         if not isinstance(argument, str):
@@ -124,25 +124,25 @@ def _named_storages(pickle: bytes) -> Iterator[tuple[str, str]]:
             name = argument
 
 
-def _unwrapped(found: Any, file: Path) -> dict[str, torch.Tensor]:
-    """Take the state dict out of a training checkpoint, and `module.` off its names."""
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not found:
-        kind = "is empty" if isinstance(found, Mapping) else f"is a {type(found).__name__}"
+def _unwrapped(content: Any, file: Path) -> dict[str, torch.Tensor]:
+    """Return the state dict inside a training checkpoint, without the prefix `module.` of its names."""
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content:
+        kind = "is empty" if isinstance(content, Mapping) else f"is a {type(content).__name__}"
         raise CheckpointError(f"{file} holds no state dict: what it holds {kind}", hint="give a file of named tensors")
-    odd = next((name for name, value in found.items() if not _is_plain(value)), None)
+    odd = next((name for name, value in content.items() if not _is_plain(value)), None)
     if odd is not None:
-        keys = ", ".join(sorted(map(str, found))[:5])
+        keys = ", ".join(sorted(map(str, content))[:5])
         raise CheckpointError(
-            f"{file}: {odd} is a {type(found[odd]).__name__}, not a tensor of plain numbers (it holds {keys}, …)",
+            f"{file}: {odd} is a {type(content[odd]).__name__}, not a tensor of plain numbers (it holds {keys}, …)",
             hint="give a state dict, or a dict with one at state_dict",
         )
-    prefix = "module." if all(str(name).startswith("module.") for name in found) else ""
-    return {str(name).removeprefix(prefix): value.detach() for name, value in found.items()}
+    prefix = "module." if all(str(name).startswith("module.") for name in content) else ""
+    return {str(name).removeprefix(prefix): value.detach() for name, value in content.items()}
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether this is a tensor of numbers that are all there: not sparse, not quantised, not on the meta device."""
+    """Whether this is a tensor with all its numbers: not sparse, not quantised, not on the meta device."""
     is_tensor = isinstance(value, torch.Tensor)
     return is_tensor and value.layout is torch.strided and not value.is_quantized and not value.is_meta

@@ -1,4 +1,4 @@
-"""What is known of a published network before its file is opened: sizes, input, scale. Defaults are the authors'."""
+"""Facts about a published network that its file does not state: sizes, input, scale. Defaults are the authors'."""
 
 import json
 from pathlib import Path
@@ -28,43 +28,43 @@ def read_architecture(file: Path) -> dict[str, Any]:
     Raises `InvalidRequest` naming the file.
     """
     try:
-        found = json.loads(file.read_bytes())
+        document = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise InvalidRequest(
             f"{file} is not a JSON document: {error}", hint="give a card or its architecture"
         ) from error
-    architecture = found.get("architecture", found) if isinstance(found, dict) else found
+    architecture = document.get("architecture", document) if isinstance(document, dict) else document
     if not isinstance(architecture, dict):
-        raise InvalidRequest(f"{file} holds no JSON object", hint="give a card or its architecture")
+        raise InvalidRequest(f"{file} does not hold a JSON object", hint="give a card or its architecture")
     return architecture
 
 
-def complete_sizes(kind: ModelKind, given: dict[str, Any]) -> dict[str, Any]:
+def complete_sizes(kind: ModelKind, sizes: dict[str, Any]) -> dict[str, Any]:
     """Check sizes and fill in the published ones; returns what a card has as its `architecture`.
 
     Raises `InvalidRequest` naming the field.
     """
     try:
-        return _config(kind).model_validate(given).model_dump(mode="json")
+        return _config(kind).model_validate(sizes).model_dump(mode="json")
     except ValidationError as error:
         wrong = first_field_error(error, "the architecture")
         raise InvalidRequest(str(wrong), hint=f"correct the architecture of this {kind}") from error
 
 
 def preprocessing_of(kind: ModelKind, sizes: dict[str, Any]) -> Preprocessing:
-    """Return how images become this network's input."""
+    """Return the preprocessing of this network's input."""
     if kind is ModelKind.PROMPTIQA:
         return PromptIQAConfig.model_validate(sizes).preprocessing
     return Preprocessing(width=sizes["input_size"], height=sizes["input_size"])
 
 
 def scale_of(kind: ModelKind) -> str:
-    """Return what this network's scores mean."""
+    """Return the scale of this network's scores."""
     return SCORE_SCALE if kind is ModelKind.PROMPTIQA else str(ModelCard.model_fields["score_scale"].default)
 
 
 def _config(kind: ModelKind) -> type[BaseModel]:
-    """Import the sizes of one kind, and no other kind's network."""
+    """Import the config of one kind, and no other kind's network."""
     match kind:
         case ModelKind.STUDENT:
             from dpiqa.models.student import StudentConfig  # noqa: PLC0415 - needs torch

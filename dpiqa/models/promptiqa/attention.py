@@ -1,6 +1,6 @@
 """Multi-view attention learning (PromptIQA, section 3.2): many maps of one image fused into one.
 
-Written from a description of what the published model computes; the names are those of its state dict.
+Written from a description of the published model's computation; the names are those of its state dict.
 """
 
 import torch
@@ -21,8 +21,8 @@ class SpatialAttention(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""
         query, key, value = (conv(maps).flatten(2).mT for conv in (self.qConv, self.kConv, self.vConv))
-        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        mixed: torch.Tensor = maps + self.gamma * seen.mT.reshape(maps.shape)
+        attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        mixed: torch.Tensor = maps + self.gamma * attended.mT.reshape(maps.shape)
         return mixed
 
 
@@ -41,8 +41,8 @@ class TokenAttention(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, N, width) -> (B, N, width)."""
-        seen = F.scaled_dot_product_attention(self.c_q(tokens), self.c_k(tokens), self.c_v(tokens))
-        return tokens + seen.mT.reshape(tokens.shape)
+        attended = F.scaled_dot_product_attention(self.c_q(tokens), self.c_k(tokens), self.c_v(tokens))
+        return tokens + attended.mT.reshape(tokens.shape)
 
 
 class MultiViewAttention(nn.Module):
@@ -60,7 +60,7 @@ class MultiViewAttention(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(B, n, C, h, w) -> (B, C, h, w)."""
-        attended = [module(one) for module, one in zip(self.attention_module, maps.unbind(1), strict=True)]
+        attended = [module(view) for module, view in zip(self.attention_module, maps.unbind(1), strict=True)]
         views = torch.stack(attended, dim=1).flatten(3)  # B n C cells
         batch, number, width, cells = views.shape
         by_channel = self.feature_attention(views.view(batch, width, number * cells)).view(views.shape)

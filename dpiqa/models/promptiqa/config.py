@@ -4,12 +4,12 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 from dpiqa.imaging.preprocessing import Preprocessing, ResizeFilter
 
-#: What a checkpoint's card says of its scores; a scorer's says it of its requirement.
+#: Scale of a checkpoint's card; that of a scorer's card names the requirement.
 SCORE_SCALE = "0-1 on the scale of the requirement, which says whether higher is better"
 
 
 class PromptIQAConfig(BaseModel):
-    """The defaults are the published model's (318 M parameters); any other sizes that fit each other may be chosen."""
+    """The defaults are the published model's (318 M parameters); any other sizes that fit together may be chosen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,7 +32,7 @@ class PromptIQAConfig(BaseModel):
 
     @property
     def grid(self) -> int:
-        """Cells a side of every map: ViT tokens without the class token."""
+        """Return the cells a side of every map: ViT tokens without the class token."""
         return self.image_size // self.patch_size
 
     @property
@@ -42,13 +42,13 @@ class PromptIQAConfig(BaseModel):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How the published model's input is made."""
+        """Return the preprocessing of the published model."""
         return Preprocessing(width=self.image_size, height=self.image_size, filter=ResizeFilter.CUBIC_OPENCV)
 
     @model_validator(mode="after")
     def _fits(self) -> "PromptIQAConfig":
         if self.image_size % self.patch_size:
-            raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
+            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
         if not self.taps or max(self.taps) >= self.vit_depth or min(self.taps) < 0:
             raise ValueError(f"taps {self.taps} are not among {self.vit_depth} ViT blocks")
         if self.vit_width % self.vit_heads or self.width % self.heads:

@@ -1,4 +1,4 @@
-"""The PromptIQA network: what an image looks like, what the image-score pairs say, and the image's score among them.
+"""The PromptIQA network: an image's vector, the features of image-score pairs, and the image's score among them.
 
 Written from the paper (Chen et al., PromptIQA, ECCV 2024) and a description of what the published model computes.
 """
@@ -47,22 +47,30 @@ class PromptIQA(nn.Module):
         )
 
     def forward(self, images: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """Images (B, 3, S, S) in [-1, 1] and prompt features (N, D) -> scores (B,) in [0, 1] in the prompts' sense."""
+        """Score images by a requirement.
+
+        Args:
+            images: (B, 3, S, S) in [-1, 1], S = `image_size`.
+            features: (N, D) prompt features of the requirement's pairs, as `prompt_features` returns them.
+
+        Returns:
+            Scores (B,) float32 in [0, 1], on the scale of the pairs' scores.
+        """
         return self.compare(self.image_vectors(images), self.fuse_prompts(features))
 
     def prompt_features(self, images: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Images (N, 3, S, S) in [-1, 1] with scores (N,) in [0, 1] -> (N, D), each row from its own pair alone."""
+        """Images (N, 3, S, S) in [-1, 1] with scores (N,) in [0, 1] -> (N, D), each row of its own pair alone."""
         return self.pair_features(self.image_vectors(images), scores)
 
     def pair_features(self, vectors: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Image vectors (N, D) with scores (N,) -> prompt features (N, D)."""
-        said = scores.to(vectors.dtype)[:, None].expand_as(vectors)
-        pairs = self.i_p_fusion(torch.stack([vectors, said], dim=1))
+        score_vectors = scores.to(vectors.dtype)[:, None].expand_as(vectors)
+        pairs = self.i_p_fusion(torch.stack([vectors, score_vectors], dim=1))
         features: torch.Tensor = self.mlp(pairs.mean(1))
         return features
 
     def fuse_prompts(self, features: torch.Tensor) -> torch.Tensor:
-        """Prompt features (..., N, D) of one requirement -> (..., N, D), each row knowing of the others."""
+        """Prompt features (..., N, D) of one requirement -> (..., N, D), each row depending on all of them."""
         single = features.dim() == 2
         fused: torch.Tensor = self.prompt_fusion(features[None] if single else features)
         return fused[0] if single else fused
@@ -103,7 +111,7 @@ def _block(width: int, heads: int, *, qkv_bias: bool = False, eps: float = _PUBL
 
 
 def _cnn(config: PromptIQAConfig) -> nn.Sequential:
-    """Build what turns maps (B, C, grid, grid) into (B, D, 1, 1)."""
+    """Build the layers that turn maps (B, C, grid, grid) into (B, D, 1, 1)."""
     layers: list[nn.Module] = []
     width = config.vit_width
     for channels, kernel, pool in zip(config.cnn_channels, config.cnn_kernels, config.cnn_pools, strict=True):

@@ -1,7 +1,7 @@
 """A PromptIQA checkpoint in memory: prompt features from image-score pairs, and scorers by requirements.
 
-What depends on the requirement alone is computed once: a pair's feature when the requirement is made, their fusion
-when a scorer is. An image then costs one pass, however many pairs there are.
+Everything that depends on the requirement alone is computed once: a pair's feature when the requirement is made, their
+fusion when a scorer is. An image then costs one pass, however many pairs there are.
 """
 
 from pathlib import Path
@@ -9,13 +9,12 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from dpiqa.errors import CheckpointError, DeviceMemoryError
 from dpiqa.imaging.cubic import require_opencv
 from dpiqa.imaging.preprocessing import ResizeFilter
-from dpiqa.models.base import ModelCard, Scorer
-from dpiqa.models.brightness import require_shape
+from dpiqa.models.base import ModelCard, Scorer, require_shape
+from dpiqa.models.networks import ScoringNetwork
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.torch_scorer import DTYPES, image_tensor, load_network, ready_scorer
 from dpiqa.requirement import PreparedRequirement
@@ -23,25 +22,34 @@ from dpiqa.scorer_id import ScorerId
 from dpiqa.types import Direction
 
 
-def load_promptiqa(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> "PromptIQAModel":
+def load_promptiqa(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> "PromptIQACheckpoint":
     """Load the card's checkpoint. Raises `CheckpointError`, and `ConfigurationError` for a missing device or OpenCV."""
     if card.preprocessing.filter is ResizeFilter.CUBIC_OPENCV:
         require_opencv()
-    network, chosen = load_network(card, weights, device=device, threads=threads)
-    return PromptIQAModel(card, cast("PromptIQA", network), chosen)
+    network, torch_device = load_network(card, weights, device=device, threads=threads)
+    return PromptIQACheckpoint(card, cast("PromptIQA", network), torch_device)
 
 
-class PromptIQAModel:
-    """A checkpoint without a requirement: it scores nothing yet. Not thread-safe; its scorers share the network."""
+class PromptIQACheckpoint:
+    """A checkpoint without a requirement, which cannot score yet. Not thread-safe; its scorers share the network."""
 
     def __init__(self, card: ModelCard, network: PromptIQA, device: torch.device) -> None:
         self.card, self.network, self._device = card, network, device
 
     @torch.inference_mode()
     def features(self, pixels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Pixels (N, H, W, 3) uint8 as the card prepares them, scores (N,) in [0, 1] -> prompt features (N, D) float32.
+        """Make the prompt features of image-score pairs, each from its own pair only.
 
-        Each row depends on its own pair only. Raises `ValueError` on a wrong shape or range, `DeviceMemoryError`.
+        Args:
+            pixels: (N, H, W, 3) uint8, as the card's preprocessing makes them.
+            scores: (N,) in [0, 1].
+
+        Returns:
+            (N, D) float32.
+
+        Raises:
+            DeviceMemoryError: one image does not fit on the device.
+            ValueError: another shape, or a score out of range.
         """
         require_shape(pixels, self.card)
         if scores.shape != (len(pixels),) or not ((scores >= 0) & (scores <= 1)).all():
@@ -62,10 +70,10 @@ class PromptIQAModel:
         return ready_scorer(prompted_card(self.card, requirement), prompted, self._device)
 
     def _feature(self, pixels: np.ndarray, score: np.floating) -> torch.Tensor:
-        """One at a time, so that many pairs need no more memory than one."""
+        """Return (1, D), of one pair alone, so that many pairs need no more memory than one."""
         images = image_tensor(pixels[None], self.card, self._device, DTYPES[self.card.precision])
-        said = torch.tensor([float(score)], device=self._device)
-        return self.network.prompt_features(to_network_range(images), said)
+        scores = torch.tensor([float(score)], device=self._device)
+        return self.network.prompt_features(to_network_range(images), scores)
 
     def _check(self, requirement: PreparedRequirement) -> None:
         origin, own = ScorerId.parse(requirement.base_scorer_id), ScorerId.parse(self.card.scorer_id)
@@ -82,8 +90,8 @@ class PromptIQAModel:
             )
 
 
-class PromptedNetwork(nn.Module):
-    """A PromptIQA network and one requirement's fused prompts: what `TorchScorer` runs."""
+class PromptedNetwork(ScoringNetwork):
+    """A PromptIQA network and one requirement's fused prompts."""
 
     prompts: torch.Tensor
 
@@ -105,7 +113,7 @@ def to_network_range(images: torch.Tensor) -> torch.Tensor:
 
 
 def prompted_card(card: ModelCard, requirement: PreparedRequirement) -> ModelCard:
-    """Return the card of the scorer by a requirement: its scores mean what the requirement's scores mean."""
+    """Return the card of the scorer by a requirement: its scores are on the requirement's scale."""
     scale = f"0-1 on the scale of the requirement {requirement.id}: {requirement.direction}"
     lower = requirement.direction is Direction.LOWER
     return card.model_copy(update={"requirement": requirement.id, "score_scale": scale, "lower_is_better": lower})

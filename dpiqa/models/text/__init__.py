@@ -1,1 +1,1 @@
-"""From prompts to the embeddings that a teacher's U-Net is conditioned on."""
+"""Embeddings of prompts, on which a teacher's U-Net is conditioned."""

@@ -1,4 +1,4 @@
-"""Embeddings are made once: files named by the sha256 of all that went into them."""
+"""Embeddings on disk, made once: files named by the sha256 of everything that determines them."""
 
 import hashlib
 import json
@@ -10,46 +10,45 @@ import torch
 from dpiqa.errors import CheckpointError
 from dpiqa.models.prompts import PromptTable
 from dpiqa.models.text.clip import TextEncoder
-from dpiqa.models.text.embeddings import TextEmbeddings, content_hash, read_embeddings, write_embeddings
-from dpiqa.models.text.source import TextSource
+from dpiqa.models.text.embeddings import TextEmbeddings, TextSource, content_hash, read_embeddings, write_embeddings
 
 
 def cached_embeddings(
     table: PromptTable, name: str, encoder: TextEncoder, folder: Path, *, progress: Callable[[int], None] | None = None
 ) -> tuple[TextEmbeddings, Path]:
-    """Return the embeddings of all texts of `table`, and their file in `folder`; make them if it is not there.
+    """Return the embeddings of all texts of `table`, and their file in `folder`; made now if it does not exist.
 
-    `name`: what the table is called; `progress` is told how many more texts are done. A damaged file is made again.
-    Raises `InvalidRequest` for a text that is too long.
+    `name`: of the table; `progress` is called with the number of texts done since its last call. A damaged file is
+    made again. Raises `InvalidRequest` for a text that is too long.
     """
     key = cache_key(table, name, encoder)
     path = folder / f"{key}.safetensors"
     try:
-        found = read_embeddings(path)
+        embeddings = read_embeddings(path)
     except CheckpointError:
-        found = None
-    if found is None or found.source.made_from != key:
-        found = _make(table, name, key, encoder, progress)
-        write_embeddings(path, found)
-    return found, path
+        embeddings = None
+    if embeddings is None or embeddings.source.made_from != key:
+        embeddings = _make(table, name, key, encoder, progress)
+        write_embeddings(path, embeddings)
+    return embeddings, path
 
 
 def cache_key(table: PromptTable, name: str, encoder: TextEncoder) -> str:
     """Return the sha256 of name, texts, token ids, the encoder's weights and the pooling, hex."""
     texts = table.texts()
-    parts = [name, texts, encoder.tokens(texts), encoder.weights_sha256, encoder.pooling.value]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    ingredients = [name, texts, encoder.tokens(texts), encoder.weights_sha256, encoder.pooling.value]
+    return hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()
 
 
 def _make(
     table: PromptTable, name: str, key: str, encoder: TextEncoder, progress: Callable[[int], None] | None
 ) -> TextEmbeddings:
-    parts: list[torch.Tensor] = []
-    for part in encoder.embed(table.texts()):
-        parts.append(part)
+    batches: list[torch.Tensor] = []
+    for batch in encoder.embed(table.texts()):
+        batches.append(batch)
         if progress:
-            progress(len(part))
-    values = torch.cat(parts)
+            progress(len(batch))
+    values = torch.cat(batches)
     source = TextSource(
         prompts=name,
         encoder=encoder.name,

@@ -1,7 +1,8 @@
-"""Texts through CLIP's text encoder, by transformers.
+"""Embeddings of texts by CLIP's text encoder, from transformers.
 
-Two ways, one for each table of prompts (`Pooling`): the published DP-IQA code takes CLIP's text features (the state of
-the end token, projected); its paper averages the token states of Stable Diffusion's text encoder, which is CLIP's.
+A table of prompts names one of two kinds (`TextPooling`): the published DP-IQA code takes CLIP's text features (the
+state of the end token, projected); its paper averages the token states of Stable Diffusion's text encoder, which is
+CLIP's.
 """
 
 import hashlib
@@ -16,10 +17,10 @@ import transformers
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from dpiqa.errors import CheckpointError, InvalidRequest
-from dpiqa.models.prompts import Pooling
+from dpiqa.models.prompts import TextPooling
 
 BATCH = 64  #: texts at a time
-_MODELS = {Pooling.PROJECTED: CLIPTextModelWithProjection, Pooling.TOKEN_MEAN: CLIPTextModel}
+_MODELS = {TextPooling.PROJECTED: CLIPTextModelWithProjection, TextPooling.TOKEN_MEAN: CLIPTextModel}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class TextEncoder:
 
     name: str  #: `FOLDER@` and the start of the sha256 of its weights
     weights_sha256: str
-    pooling: Pooling
+    pooling: TextPooling
     tokenizer: Any
     network: Any
     device: torch.device
@@ -48,7 +49,7 @@ class TextEncoder:
     def embed(self, texts: list[str]) -> Iterator[torch.Tensor]:
         """Yield the embeddings (n, width) of up to `BATCH` texts at a time, float32, on the CPU.
 
-        An embedding depends on no other text: padding is masked.
+        An embedding does not depend on other texts: padding is masked.
         """
         ids = self.tokens(texts)
         for start in range(0, len(ids), BATCH):
@@ -57,7 +58,7 @@ class TextEncoder:
             yield self._pooled(output, batch["attention_mask"]).cpu()
 
     def _pooled(self, output: Any, mask: torch.Tensor) -> torch.Tensor:
-        if self.pooling is Pooling.PROJECTED:
+        if self.pooling is TextPooling.PROJECTED:
             projected: torch.Tensor = output.text_embeds
             return projected
         weights = mask[:, :, None].to(output.last_hidden_state.dtype)
@@ -65,7 +66,7 @@ class TextEncoder:
         return mean
 
 
-def load_text_encoder(folder: Path, pooling: Pooling, *, device: torch.device) -> TextEncoder:
+def load_text_encoder(folder: Path, pooling: TextPooling, *, device: torch.device) -> TextEncoder:
     """Load CLIP (its own layout, or Stable Diffusion's with `text_encoder/` and `tokenizer/`) from a local folder.
 
     Raises `CheckpointError`: no such folder, no safetensors weights, or weights that lack what `pooling` needs, as
@@ -74,17 +75,19 @@ def load_text_encoder(folder: Path, pooling: Pooling, *, device: torch.device) -
     nested = (folder / "text_encoder").is_dir()
     weights, words = (folder / "text_encoder", folder / "tokenizer") if nested else (folder, folder)
     if not (weights / "config.json").is_file():
-        raise CheckpointError(f"{folder} holds no text encoder", hint="give a folder of CLIP or of Stable Diffusion")
+        raise CheckpointError(
+            f"{folder} does not hold a text encoder", hint="name a folder of CLIP or of Stable Diffusion"
+        )
     try:
-        network, found = _load_quietly(_MODELS[pooling], weights)
+        network, loading_info = _load_quietly(_MODELS[pooling], weights)
         tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(f"{folder} cannot be loaded as CLIP: {reason}", hint="restore the folder") from error
-    if found["missing_keys"]:
+    if loading_info["missing_keys"]:
         raise CheckpointError(
-            f"{folder} has no {sorted(found['missing_keys'])[0]}, which {pooling} embeddings need",
-            hint="give CLIP's own folder: the text encoder of Stable Diffusion is only good for token-mean",
+            f"{folder} has no {sorted(loading_info['missing_keys'])[0]}, which {pooling} embeddings need",
+            hint="name CLIP's own folder: the text encoder of Stable Diffusion serves token-mean only",
         )
     digest = _hash_weights(network.state_dict())
     return TextEncoder(
@@ -93,24 +96,24 @@ def load_text_encoder(folder: Path, pooling: Pooling, *, device: torch.device) -
 
 
 def _load_quietly(kind: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Load without a bar, and without the warning about CLIP's image half, which is there and not wanted."""
-    talk: Any = transformers.utils.logging  # untyped
-    loud, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
-    talk.set_verbosity(logging.ERROR)
-    talk.disable_progress_bar()
+    """Load without a progress bar, and without the warning about CLIP's image half, which is not used."""
+    library_logging: Any = transformers.utils.logging  # untyped
+    verbosity, has_bars = library_logging.get_verbosity(), library_logging.is_progress_bar_enabled()
+    library_logging.set_verbosity(logging.ERROR)
+    library_logging.disable_progress_bar()
     try:
-        network, found = kind.from_pretrained(
+        network, loading_info = kind.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     finally:
-        talk.set_verbosity(loud)
-        if bars:
-            talk.enable_progress_bar()
-    return network, found
+        library_logging.set_verbosity(verbosity)
+        if has_bars:
+            library_logging.enable_progress_bar()
+    return network, loading_info
 
 
 def _hash_weights(tensors: dict[str, torch.Tensor]) -> str:
-    """Sha256 over names, shapes and float32 values: the same for any file format and precision of the same values."""
+    """Return the sha256 of names, shapes and float32 values: the same in any file format and precision."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         if tensor.is_floating_point():

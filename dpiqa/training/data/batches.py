@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dpiqa.models.statistics import CELL
+from dpiqa.models.scene_statistics import CELL
 from dpiqa.training.config.kinds import DistortedLoss
 from dpiqa.training.config.run import Plan
 from dpiqa.training.data.crops import Crops, as_images, random_crops
@@ -21,6 +21,11 @@ class NetworkInput:
 
     images: torch.Tensor  #: (B, 3, s, s) in [0, 1]
     statistics: torch.Tensor | None  #: (B, C, s/CELL, s/CELL), where the network uses them
+
+    @property
+    def keywords(self) -> dict[str, torch.Tensor]:
+        """Return the arguments of the network's forward besides the images."""
+        return {} if self.statistics is None else {"statistics": self.statistics}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

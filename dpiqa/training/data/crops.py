@@ -1,17 +1,11 @@
 """Pixels on their way into a network: random crops at native resolution, coarser maps cut alike, whole pictures."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.models.seeds import content_seeds
-from dpiqa.models.vae import Posterior
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +47,6 @@ def check_crop(crop: int, extent: int, align: int) -> None:
             f"crops of {crop} pixels do not fit pictures of {extent} on a grid of {align}",
             hint=f"set plan.crop to a multiple of {align}, at most {extent}, or leave it out for whole pictures",
         )
-
-
-def with_content_seeds(network: nn.Module, pixels: np.ndarray) -> Callable[..., tuple[torch.Tensor, ...]]:
-    """Return the network as a call on whole pictures; if it samples its latents, it gets each picture's own seed.
-
-    `pixels`: the pictures of the call, (B, H, W, 3) uint8.
-    """
-    config: Any = network.config
-    if getattr(config, "posterior", Posterior.MEAN) is Posterior.MEAN:
-        return network
-    return partial(network, seeds=content_seeds(pixels))
 
 
 def as_images(pixels: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from dpiqa.models.torch_scorer import TorchScorer
 from dpiqa.models.views import view_corners
 from dpiqa.training.data.array_cache import cached_files
-from dpiqa.training.data.crops import as_images, with_content_seeds
+from dpiqa.training.data.crops import as_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +73,8 @@ def score_with_maps(scorer: TorchScorer, pixels: np.ndarray) -> tuple[np.ndarray
     """
     parameter = next(scorer.network.parameters())
     images = as_images(pixels, parameter.device).to(parameter.dtype)
-    config: Any = scorer.network.config
-    network = with_content_seeds(scorer.network, pixels)
-    scores, quality = _from_views(network, images, config.view_size or images.shape[-1])
+    network = scorer.network.seeded(pixels)
+    scores, quality = _from_views(network, images, scorer.network.view_size or images.shape[-1])
     return scores.float().cpu().numpy(), quality.permute(0, 2, 3, 1).float().cpu().numpy()
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from dpiqa.models.quality_decoder import QfdConfig, QualityFeatureDecoder
-from dpiqa.models.regressor import Pooling
+from dpiqa.models.regressor import MapPooling
 from dpiqa.models.student import Student, StudentConfig
 from dpiqa.training.config.kinds import RegressorStart, ScorerModelConfig
 from dpiqa.training.config.run import Arithmetic
@@ -24,7 +24,7 @@ def begin_regressor(
     network: Student | QualityFeatureDecoder, sizes: StudentConfig | QfdConfig, begin: RegressorStart, centre: float
 ) -> None:
     """Initialise the regressor of a new network. `centre`: mean of the labels."""
-    if sizes.pooling is Pooling.MOMENTS:  # it sees averages already: only its output is placed
+    if sizes.pooling is MapPooling.MOMENTS:  # it sees averages already: only its output is placed
         with torch.no_grad():
             network.fc3.bias.fill_(centre)
     elif begin is RegressorStart.POOLING:
@@ -54,7 +54,7 @@ def normalise(decoder: QualityFeatureDecoder) -> None:
     for name in decoder.convolutions():
         layer = cast("nn.Conv2d", decoder.get_submodule(name))
         setattr(decoder, name, nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)))
-    if decoder.config.pooling is Pooling.CELLS:  # a reader of moments has a normalisation of its own
+    if decoder.config.pooling is MapPooling.CELLS:  # a reader of moments has a normalisation of its own
         setattr(decoder, "fc1", nn.Sequential(decoder.fc1, nn.BatchNorm1d(decoder.fc1.out_features)))  # noqa: B010
 
 
@@ -64,7 +64,7 @@ def fold(decoder: QualityFeatureDecoder) -> None:
     for name in decoder.convolutions():
         convolution, norm = cast("tuple[nn.Conv2d, nn.BatchNorm2d]", tuple(decoder.get_submodule(name).children()))
         setattr(decoder, name, fuse_conv_bn_eval(convolution, norm))
-    if decoder.config.pooling is Pooling.CELLS:
+    if decoder.config.pooling is MapPooling.CELLS:
         linear, pooled_norm = cast("tuple[nn.Linear, nn.BatchNorm1d]", tuple(decoder.get_submodule("fc1").children()))
         decoder.fc1 = fuse_linear_bn_eval(linear, pooled_norm)
 

@@ -15,8 +15,8 @@ from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.quality_decoder import QfdConfig
-from dpiqa.models.regressor import Pooling
-from dpiqa.models.statistics import CELL
+from dpiqa.models.regressor import MapPooling
+from dpiqa.models.scene_statistics import CELL
 from dpiqa.models.student import Student, StudentConfig
 from dpiqa.models.teacher import Teacher, TeacherConfig
 from dpiqa.training.config.kinds import ErrorUnit, ScoreLoss, StudentRun, TeacherRun
@@ -51,7 +51,7 @@ class ScorerTask(Generic[N]):
             align = math.lcm(align, CELL)
             data = data if data.statistics is not None else data.with_statistics()
         check_crop(config.plan.crop or data.extent, data.extent, align)
-        if config.plan.batch < 2 and sizes.pooling is Pooling.MOMENTS:
+        if config.plan.batch < 2 and sizes.pooling is MapPooling.MOMENTS:
             raise InvalidRequest(
                 'a regressor with pooling = "moments" learns from the spread of a batch, and plan.batch is 1',
                 hint="set plan.batch to 2 or more; plan.accumulation makes larger updates of small batches",

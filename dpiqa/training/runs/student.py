@@ -8,7 +8,7 @@ from torch import nn
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.models.base import ModelCard
-from dpiqa.models.student import Student, StudentConfig
+from dpiqa.models.student import Student, StudentConfig, build_student
 from dpiqa.training.config.kinds import ErrorUnit, RegressorStart, StudentRun
 from dpiqa.training.data.batches import NetworkInput
 from dpiqa.training.data.crops import Crops
@@ -74,7 +74,7 @@ class StudentTask(ScorerTask[Student]):
 
     def forward(self, network: nn.Module, crops: NetworkInput) -> tuple[torch.Tensor, torch.Tensor]:
         """See `ScorerTask`."""
-        scores, feature_map = network(crops.images, crops.statistics)
+        scores, feature_map = network(crops.images, **crops.keywords)
         return scores, feature_map
 
     def further_terms(self, scores: torch.Tensor, quality_map: torch.Tensor, crops: Crops) -> dict[str, torch.Tensor]:
@@ -92,6 +92,6 @@ class StudentTask(ScorerTask[Student]):
 
 def new_student(config: StudentConfig, begin: RegressorStart, centre: float) -> Student:
     """Build a student with random weights. `centre`: mean of the labels."""
-    student = Student(config)
+    student = build_student(config)
     begin_regressor(student, config, begin, centre)
     return student

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from dpiqa.models.base import ModelCard
-from dpiqa.models.shrink import shrunk
 from dpiqa.models.teacher import Teacher, TeacherConfig
-from dpiqa.models.vae import Posterior, encode
+from dpiqa.models.vae import encode
+from dpiqa.models.views import shrunk
 from dpiqa.training.config.kinds import TeacherRun
 from dpiqa.training.data.batches import NetworkInput
 from dpiqa.training.data.labelled import Labelled
@@ -59,11 +59,11 @@ class TeacherTask(ScorerTask[Teacher]):
         with torch.no_grad():
             images = shrunk(crops.images, config.shrink)
             noise = None
-            if config.posterior is Posterior.SAMPLE:  # drawn again for every crop
+            if self.network.draws_noise:  # drawn again for every crop
                 side = images.shape[-1] // config.vae.reduction
                 noise = torch.randn(len(images), config.vae.latent_channels, side, side, device=images.device)
             latents = encode(self.network.vae, images, noise)
-        scores, quality_map = network(crops.images, latents, statistics=crops.statistics)
+        scores, quality_map = network(crops.images, latents, **crops.keywords)
         return scores, quality_map
 
 

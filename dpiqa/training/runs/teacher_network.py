@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
-from dpiqa.models.teacher import Teacher
+from dpiqa.models.teacher import Teacher, build_teacher
 from dpiqa.training.config.kinds import TeacherMode, TeacherModelConfig
 from dpiqa.training.runs.initial_weights import fill_from_diffusion, start_card, start_network
 from dpiqa.training.runs.regressor import begin_regressor, fold, normalise
@@ -32,7 +32,7 @@ def new_teacher(model: TeacherModelConfig, models_dir: Path | None) -> Teacher:
     if model.vae is not None:
         sizes = config.vae.model_copy(update={"scaling_factor": vae_scaling(model.vae)})
         config = config.model_copy(update={"vae": sizes})
-    teacher = Teacher(config)
+    teacher = build_teacher(config)
     if model.vae is not None:
         fill_vae(teacher.vae, model.vae)
     if model.diffusion is not None:

@@ -1,17 +1,18 @@
 """Validation of networks while they are trained: scores of whole pictures, and their agreement with the labels."""
 
 from functools import partial
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from dpiqa.evaluation.correlation import plcc, rmse, srcc
+from dpiqa.models.networks import ScoringNetwork
 from dpiqa.models.views import score_in_views
 from dpiqa.training.config.precision import autocast
 from dpiqa.training.config.run import Arithmetic
-from dpiqa.training.data.crops import as_images, with_content_seeds
+from dpiqa.training.data.crops import as_images
 from dpiqa.training.data.features import as_maps
 from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.loop.task import Validation
@@ -21,15 +22,15 @@ def predict(
     network: nn.Module, data: Labelled, rows: np.ndarray, precision: Arithmetic, *, batch: int = 16
 ) -> np.ndarray:
     """Score whole pictures as their scorer will, but in the run's precision -> (len(rows),) float64."""
-    config: Any = network.config
+    scoring = cast("ScoringNetwork", network)
     device = next(network.parameters()).device
 
     def scores(block: np.ndarray) -> np.ndarray:
         pixels = data.pixels[block]
-        call = with_content_seeds(network, pixels)
-        if data.statistics is not None and config.view_size is None:
+        call = scoring.seeded(pixels)
+        if data.statistics is not None and scoring.view_size is None:
             call = partial(call, statistics=as_maps(data.statistics[block], device))
-        return score_in_views(call, as_images(pixels, device), config.view_size).double().cpu().numpy()
+        return score_in_views(call, as_images(pixels, device), scoring.view_size).double().cpu().numpy()
 
     with torch.inference_mode(), autocast(device, precision):
         return np.concatenate([scores(rows[start : start + batch]) for start in range(0, len(rows), batch)])

@@ -8,8 +8,8 @@ import torch
 from support.photos import jpeg, png
 
 from dpiqa.models.quality_decoder import QfdConfig
-from dpiqa.models.student import Student, StudentConfig
-from dpiqa.models.teacher import Teacher, TeacherConfig, UnetConfig
+from dpiqa.models.student import StudentConfig, build_student
+from dpiqa.models.teacher import TeacherConfig, UnetConfig, build_teacher
 from dpiqa.models.vae import VaeConfig
 from dpiqa.training.runs.publish import export_model
 
@@ -54,8 +54,8 @@ def made(tmp_path_factory):
     torch.set_num_threads(1)
     for seed in range(2):
         torch.manual_seed(seed)
-        export_model(Student(STUDENT).eval(), STUDENT, f"run-{seed}", folder, licence="Apache-2.0")
-    export_model(Teacher(TEACHER).eval(), TEACHER, "judge", folder, licence="Apache-2.0")
+        export_model(build_student(STUDENT).eval(), STUDENT, f"run-{seed}", folder, licence="Apache-2.0")
+    export_model(build_teacher(TEACHER).eval(), TEACHER, "judge", folder, licence="Apache-2.0")
     return folder
 
 

@@ -4,7 +4,7 @@ from support.doorbells import RecordingDoorbell
 
 from dpiqa.doorbell import Queue
 from dpiqa.errors import CheckpointError, StoreUnavailable
-from dpiqa.models.brightness import BRIGHTNESS, PixelScorer
+from dpiqa.models.brightness import BRIGHTNESS, BrightnessScorer
 from dpiqa.models.loading import load_scorer
 from dpiqa.profiles import Profile
 from dpiqa.types import Stage
@@ -36,7 +36,7 @@ def test_a_broken_doorbell_loses_nothing(archive):
 def test_a_score_that_is_stored_already_is_not_computed_again(archive):
     calls = []
 
-    class Counting(PixelScorer):
+    class Counting(BrightnessScorer):
         def score(self, pixels):
             calls.append(len(pixels))
             return super().score(pixels)
@@ -80,7 +80,7 @@ def test_an_unreachable_store_postpones_without_counting_an_error(archive):
 
 
 def test_an_image_that_always_fails_is_given_up_after_its_tries(archive):
-    class Broken(PixelScorer):
+    class Broken(BrightnessScorer):
         def score(self, pixels):
             if not pixels.any():  # the warm-up's blank image
                 return super().score(pixels)
@@ -98,7 +98,7 @@ def test_a_fence_that_moved_on_refuses_the_record(archive):
     ids = archive.add([0.1, 0.2])
     reached = []
 
-    class Meddled(PixelScorer):
+    class Meddled(BrightnessScorer):
         def score(self, pixels):
             if pixels.any():  # not the warm-up's blank image
                 archive.rows("UPDATE items SET attempt = attempt + 1 WHERE id = :id RETURNING id", id=ids[0])
@@ -115,7 +115,7 @@ def test_long_work_keeps_its_lease(archive):
     archive.settings = archive.settings.model_copy(update={"lease_seconds": 0.6})
     ids = archive.add([0.1])
 
-    class Slow(PixelScorer):
+    class Slow(BrightnessScorer):
         def score(self, pixels):
             archive.rows("SELECT pg_sleep(:seconds)", seconds=2 if pixels.any() else 0)
             return super().score(pixels)

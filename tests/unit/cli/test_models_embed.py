@@ -9,7 +9,7 @@ from support.clip import WIDTH, write_tiny_clip, write_tiny_diffusion_text
 from support.published import TEACHER, teacher_state_dict
 
 from dpiqa.models.loading import load_scorer
-from dpiqa.models.prompts import Pooling, prompt_table
+from dpiqa.models.prompts import TextPooling, prompt_table
 from dpiqa.models.text.embeddings import read_embeddings
 
 TABLE = """
@@ -51,7 +51,7 @@ def test_a_table_of_ones_own_is_embedded_once_and_copied_to_the_output(run, mode
     said = json.loads(ended.stdout)
     assert (said["file"], said["shape"], said["prompts"]) == ("text.safetensors", [12, WIDTH], "mine.toml")
     copy = read_embeddings(tmp_path / "text.safetensors")
-    assert (copy.source.pooling, copy.source.sha256) == (Pooling.PROJECTED, said["sha256"])
+    assert (copy.source.pooling, copy.source.sha256) == (TextPooling.PROJECTED, said["sha256"])
     (kept,) = (models_dir / "text-embeddings").iterdir()
     made = kept.stat().st_mtime_ns
     again = json.loads(run(*words).stdout)
@@ -76,7 +76,7 @@ def test_the_papers_prompts_go_through_stable_diffusions_encoder_with_a_warning(
         (("--table", "published-1485"), 4, "dpiqa models pull clip-vit-l14"),
         (("--table", "paper-1925"), 4, "dpiqa models pull sd15-text"),
         (("--table", "published-1485", "--encoder", "nowhere"), 4, "no folder nowhere"),
-        (("--table", "published-1485", "--encoder", "models"), 78, "no text encoder"),
+        (("--table", "published-1485", "--encoder", "models"), 78, "does not hold a text encoder"),
     ],
 )
 def test_what_is_missing_is_named_with_its_hint(run, models_dir, words, code, complaint):

@@ -14,9 +14,8 @@ from safetensors.torch import save
 from support.onnx_files import green_mean
 from support.scripted_server import Script, serving
 
-from dpiqa.models.catalogue import find_entry
-from dpiqa.models.catalogue.parts import part_folder
-from dpiqa.models.catalogue.record import read_record
+from dpiqa.models.catalogue.entries import find_entry
+from dpiqa.models.catalogue.pulled import part_folder, read_record
 
 MODEL = "dpiqa-student-onnx"
 CONTENT = green_mean(512)

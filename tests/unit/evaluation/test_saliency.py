@@ -10,7 +10,7 @@ from dpiqa.evaluation.saliency import Saliency, saliency
 from dpiqa.imaging.distortions import distort
 from dpiqa.imaging.preprocessing import prepare
 from dpiqa.local import demo_photos
-from dpiqa.models.brightness import BRIGHTNESS, PixelScorer
+from dpiqa.models.brightness import BRIGHTNESS, BrightnessScorer
 from dpiqa.models.loading import load_scorer
 
 pytestmark = pytest.mark.heavy
@@ -38,7 +38,7 @@ def photograph(name):
 def test_a_dark_quadrant_pulls_the_brightness_down(down, right):
     pixels = np.full((64, 64, 3), 200, np.uint8)
     pixels[down * 32 : down * 32 + 32, right * 32 : right * 32 + 32] = 40
-    found = saliency(PixelScorer(BRIGHTNESS), pixels)
+    found = saliency(BrightnessScorer(BRIGHTNESS), pixels)
     assert found.score == pytest.approx(160 / 255)
     corner = (-down, -right)  # the cell furthest out is seen by one region alone: the quadrant itself
     assert found.regions[corner] == pytest.approx(40 / 255)
@@ -47,19 +47,19 @@ def test_a_dark_quadrant_pulls_the_brightness_down(down, right):
 
 
 def test_an_even_picture_has_no_effects():
-    found = saliency(PixelScorer(BRIGHTNESS), np.full((64, 64, 3), 90, np.uint8))
+    found = saliency(BrightnessScorer(BRIGHTNESS), np.full((64, 64, 3), 90, np.uint8))
     assert np.abs(found.effect).max() < 1e-12
 
 
 def test_any_batch_gives_the_same_map():
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    maps = [saliency(PixelScorer(BRIGHTNESS), pixels, batch=batch).regions for batch in (1, 7, 64)]
+    maps = [saliency(BrightnessScorer(BRIGHTNESS), pixels, batch=batch).regions for batch in (1, 7, 64)]
     assert (maps[0] == maps[1]).all()
     assert (maps[0] == maps[2]).all()
 
 
 def test_sides_that_eight_does_not_divide():
-    class Odd(PixelScorer):
+    class Odd(BrightnessScorer):
         card = BRIGHTNESS.model_copy(
             update={"preprocessing": BRIGHTNESS.preprocessing.model_copy(update={"width": 61})}
         )
@@ -71,7 +71,7 @@ def test_sides_that_eight_does_not_divide():
 
 
 def test_a_model_that_answers_nan_is_an_error_not_a_map():
-    class Broken(PixelScorer):
+    class Broken(BrightnessScorer):
         def score(self, pixels):
             return np.full(len(pixels), np.nan)
 

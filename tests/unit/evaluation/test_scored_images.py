@@ -9,7 +9,7 @@ from dpiqa.evaluation.measurement import evaluate
 from dpiqa.evaluation.scored_images import score_labelled
 from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.imaging.limits import Limits
-from dpiqa.models.brightness import BRIGHTNESS, PixelScorer
+from dpiqa.models.brightness import BRIGHTNESS, BrightnessScorer
 from dpiqa.models.loading import load_scorer
 from dpiqa.types import Reason
 
@@ -52,7 +52,7 @@ def test_limits_hold(images):
 
 
 def test_one_image_the_model_cannot_score_costs_only_itself(images):
-    class Shy(PixelScorer):
+    class Shy(BrightnessScorer):
         def score(self, pixels):
             scores = super().score(pixels)
             return np.where(scores > 0.65, np.nan, scores)

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from dpiqa.models.quality_decoder import QfdConfig
-from dpiqa.models.student import Student, StudentConfig
-from dpiqa.models.teacher import Teacher, TeacherConfig, UnetConfig
+from dpiqa.models.student import StudentConfig, build_student
+from dpiqa.models.teacher import TeacherConfig, UnetConfig, build_teacher
 from dpiqa.models.vae import VaeConfig
 from dpiqa.training.runs.publish import export_model
 
@@ -40,13 +40,13 @@ def one_thread():
 @pytest.fixture
 def tiny_student():
     torch.manual_seed(0)
-    return Student(TINY_STUDENT).eval()
+    return build_student(TINY_STUDENT).eval()
 
 
 @pytest.fixture
 def tiny_teacher():
     torch.manual_seed(0)
-    return Teacher(TINY_TEACHER).eval()
+    return build_teacher(TINY_TEACHER).eval()
 
 
 @pytest.fixture

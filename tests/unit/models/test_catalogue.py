@@ -4,15 +4,14 @@ import pytest
 from huggingface_hub import constants
 
 from dpiqa.errors import InvalidRequest, NotFound
-from dpiqa.models.catalogue import catalogue, find_entry
-from dpiqa.models.catalogue.places import Hosts, places_of
+from dpiqa.models.catalogue.entries import Hosts, catalogue, find_entry, find_sources
 from dpiqa.types import ModelKind
 
 HOSTS = Hosts("https://drive.example/", "https://hub.example")
 
 
 def urls(name, hosts=HOSTS, **options):
-    return [place.url for place in places_of(find_entry(name), hosts, **options)]
+    return [place.url for place in find_sources(find_entry(name), hosts, **options)]
 
 
 def test_the_published_checkpoints_are_all_there():
@@ -47,23 +46,23 @@ def test_another_source_replaces_them(tmp_path):
     assert urls("promptiqa", source="me/mine") == ["https://hub.example/me/mine/resolve/main/best_model.pth.tar"]
     (tmp_path / "best_model.pth.tar").write_bytes(b"x")
     for source in (tmp_path, tmp_path / "best_model.pth.tar"):
-        (place,) = places_of(find_entry("promptiqa"), HOSTS, source=str(source))
+        (place,) = find_sources(find_entry("promptiqa"), HOSTS, source=str(source))
         assert (place.url, place.path) == ("", tmp_path / "best_model.pth.tar")
 
 
 def test_the_users_token_is_for_the_users_hub_only():
     entry = find_entry("promptiqa")
-    assert places_of(entry, HOSTS)[0].is_hub
-    assert places_of(entry, HOSTS, source="me/mine")[0].is_hub
-    assert not places_of(entry, HOSTS, source="http://mirror")[0].is_hub
-    assert not places_of(find_entry("dpiqa-student-koniq"), HOSTS)[0].is_hub
+    assert find_sources(entry, HOSTS)[0].is_hub
+    assert find_sources(entry, HOSTS, source="me/mine")[0].is_hub
+    assert not find_sources(entry, HOSTS, source="http://mirror")[0].is_hub
+    assert not find_sources(find_entry("dpiqa-student-koniq"), HOSTS)[0].is_hub
 
 
 @pytest.mark.parametrize(
     ("name", "options", "error", "words"),
     [
-        ("dpiqa-student-koniq", {"source": "nowhere.pth"}, NotFound, "there is no nowhere.pth"),
-        ("promptiqa", {"source": "/no/such/folder"}, NotFound, "there is no /no/such/folder"),
+        ("dpiqa-student-koniq", {"source": "nowhere.pth"}, NotFound, "nowhere.pth does not exist"),
+        ("promptiqa", {"source": "/no/such/folder"}, NotFound, "/no/such/folder does not exist"),
         ("promptiqa", {"source": "."}, NotFound, "best_model.pth.tar"),
         ("sd15", {"source": __file__}, InvalidRequest, "4 files"),
         ("dpiqa-student-koniq", {"revision": "v2"}, InvalidRequest, "no revisions"),

@@ -5,8 +5,8 @@ import pytest
 from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.models import folder as folders
 from dpiqa.models.brightness import BRIGHTNESS
-from dpiqa.models.cards import find_card
-from dpiqa.models.figures import add_sections, check_card, stale_sections, with_sections
+from dpiqa.models.cards import find_card, stale_sections, with_sections
+from dpiqa.models.folder import add_sections, check_card
 
 CARD = BRIGHTNESS.model_copy(update={"name": "mine", "sha256": "a" * 64})
 

@@ -8,7 +8,7 @@ from support.onnx_files import green_mean
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
 from dpiqa.models.cards import find_card, verify
 from dpiqa.models.folder import changing, publish, publish_staged, remove_model, staging
-from dpiqa.models.importing import import_checkpoint
+from dpiqa.models.importing.importer import import_checkpoint
 from dpiqa.types import ModelKind
 
 

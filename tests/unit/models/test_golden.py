@@ -10,8 +10,8 @@ from PIL import Image
 
 from dpiqa.imaging.preprocessing import Preprocessing, prepare
 from dpiqa.models.importing.naming import rename
-from dpiqa.models.student import Student, StudentConfig
-from dpiqa.models.teacher import Teacher, TeacherConfig
+from dpiqa.models.student import StudentConfig, build_student
+from dpiqa.models.teacher import Teacher, TeacherConfig, build_teacher
 from dpiqa.types import ModelKind
 
 pytestmark = pytest.mark.heavy
@@ -45,7 +45,7 @@ def test_the_student_is_the_published_one():
     golden = json.loads((GOLDEN / "student.json").read_text())
     published = synthetic.student_state_dict(golden["keys"], GOLDEN / "student_batchnorm.npz")
     with torch.device("meta"):
-        student = Student(StudentConfig())
+        student = build_student(StudentConfig())
     renamed = rename(published, ModelKind.STUDENT, student).tensors
     student.load_state_dict(renamed, strict=True, assign=True)
     check(student.eval(), golden["outputs"])
@@ -55,7 +55,7 @@ def test_the_student_is_the_published_one():
 def test_the_teacher_has_the_published_names_and_shapes():
     golden = json.loads((GOLDEN / "teacher.json").read_text())
     with torch.device("meta"):
-        teacher = Teacher(TeacherConfig())
+        teacher = build_teacher(TeacherConfig())
         published = {name: torch.empty(shape) for name, shape in golden["keys"].items()}
         published |= {"prompts.embeddings": torch.empty(1485, 768)}
     renamed = rename(published, ModelKind.TEACHER, teacher).tensors
@@ -67,7 +67,7 @@ def test_the_teacher_has_the_published_names_and_shapes():
 def test_the_teacher_is_the_published_one():
     golden = json.loads((GOLDEN / "teacher.json").read_text())
     with torch.device("meta"):
-        teacher = Teacher(TeacherConfig())
+        teacher = build_teacher(TeacherConfig())
     needed = {n: s for n, s in golden["keys"].items() if n in teacher.state_dict()}  # the VAE's decoder costs 0.2 GB
     published = synthetic.teacher_state_dict(needed)
     published |= {"prompts.embeddings": synthetic.text_embeddings()}

@@ -13,7 +13,7 @@ from dpiqa.imaging.preprocessing import prepare
 from dpiqa.models.base import ModelCard
 from dpiqa.models.promptiqa.config import PromptIQAConfig
 from dpiqa.models.promptiqa.network import PromptIQA
-from dpiqa.models.promptiqa.scorer import PromptIQAModel
+from dpiqa.models.promptiqa.scorer import PromptIQACheckpoint
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Direction, ModelKind
 
@@ -53,7 +53,7 @@ def test_the_network_is_the_published_one():
     golden = json.loads((GOLDEN / "promptiqa.json").read_text())
     network = published_network()
     network.load_state_dict(synthetic.promptiqa_state_dict(golden["keys"]), strict=True, assign=True)
-    model = PromptIQAModel(CARD, network.eval(), torch.device("cpu"))
+    model = PromptIQACheckpoint(CARD, network.eval(), torch.device("cpu"))
     pairs = np.stack([prepared(picture) for picture in synthetic.prompt_images()])
     features = model.features(pairs, np.array(golden["isp_scores"]))
     scorer = model.scorer(

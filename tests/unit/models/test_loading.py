@@ -11,6 +11,7 @@ from dpiqa.models import torch_scorer
 from dpiqa.models.cards import find_card, sha256_of
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
+from dpiqa.models.networks import ScoringNetwork
 from dpiqa.types import Precision
 
 
@@ -100,16 +101,16 @@ def test_sizes_that_make_no_sense_are_an_error_of_the_card(models_dir):
 
 
 def test_a_device_that_is_not_there_is_a_configuration_error(models_dir):
-    with pytest.raises(ConfigurationError, match="is no device"):
+    with pytest.raises(ConfigurationError, match="is not a device"):
         load_scorer("small-student", models_dir=models_dir, device="gpu")
-    with pytest.raises(ConfigurationError, match="there is no cuda:99 here"):
+    with pytest.raises(ConfigurationError, match="there is no cuda:99 on this machine"):
         load_scorer("small-student", models_dir=models_dir, device="cuda:99")
 
 
 def test_a_full_device_is_our_error(models_dir, pixels):
     scorer = load_scorer("small-student", models_dir=models_dir, device="cpu")
 
-    class Full(torch.nn.Module):
+    class Full(ScoringNetwork):
         def forward(self, images):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 

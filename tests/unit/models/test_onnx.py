@@ -83,7 +83,7 @@ def test_a_model_without_a_score_says_so(tmp_path, pixels):
 
 def test_a_device_or_precision_that_is_not_there_is_a_configuration_error(tmp_path):
     folder = write_model(tmp_path / "models")
-    with pytest.raises(ConfigurationError, match="offers no device 'cuda:7'"):
+    with pytest.raises(ConfigurationError, match="does not offer the device 'cuda:7'"):
         load_scorer("older", models_dir=folder, device="cuda:7")
     with pytest.raises(ConfigurationError, match="float32 only"):
         load_scorer(ModelChoice(model="older", precision=Precision.BFLOAT16), models_dir=folder, device="cpu")

@@ -96,7 +96,7 @@ def test_a_gpu_that_only_emulates_bfloat16_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an old GPU")
     card = find_card("bundled-student").model_copy(update={"precision": Precision.BFLOAT16})
-    with pytest.raises(ConfigurationError, match="an old GPU has no bfloat16"):
+    with pytest.raises(ConfigurationError, match="an old GPU does not support bfloat16"):
         torch_scorer.require_precision(torch.device("cuda"), card)
     torch_scorer.require_precision(torch.device("cpu"), card)
     torch_scorer.require_precision(torch.device("cuda"), find_card("bundled-student"))

@@ -60,5 +60,5 @@ def test_an_exchanged_checkpoint_is_not_mistaken_for_the_one_in_memory(card, tmp
 
 
 def test_features_are_not_forgotten_silently(card, tmp_path):
-    with pytest.raises(ValueError, match="without the features of its requirement"):
+    with pytest.raises(ValueError, match="needs the features of its requirement"):
         load_scorer(ModelChoice(model="tiny", requirement="blur@1"), models_dir=tmp_path, device="cpu")

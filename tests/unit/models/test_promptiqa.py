@@ -10,12 +10,11 @@ from support.images import photograph
 from support.promptiqa import TINY, tiny_promptiqa, write_tiny_promptiqa
 
 from dpiqa.errors import CheckpointError
-from dpiqa.models.base import Precision
 from dpiqa.models.promptiqa.attention import MultiViewAttention, TokenAttention
 from dpiqa.models.promptiqa.config import PromptIQAConfig
 from dpiqa.models.promptiqa.scorer import load_promptiqa
 from dpiqa.requirement import PreparedRequirement
-from dpiqa.types import Direction
+from dpiqa.types import Direction, Precision
 
 SCORES = np.linspace(0, 1, 6)
 
@@ -147,7 +146,7 @@ def test_every_prompt_set_may_be_an_images_own():
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"image_size": 225}, "no multiple"),
+        ({"image_size": 225}, "not a multiple"),
         ({"taps": (2, 12)}, "not among 12"),
         ({"image_size": 320}, "into 2 x 2"),
         ({"vit_heads": 7}, "number of heads"),

@@ -1,7 +1,7 @@
 import pytest
 
 from dpiqa.errors import CheckpointError, InvalidRequest
-from dpiqa.models.prompts import PAPER, PROMPT_TABLES, PUBLISHED, SMALL, Pooling, prompt_table, read_prompt_table
+from dpiqa.models.prompts import PAPER, PROMPT_TABLES, PUBLISHED, SMALL, TextPooling, prompt_table, read_prompt_table
 
 TABLE = """
 template = "{quality} {scene} with {distortion}"
@@ -37,8 +37,8 @@ def test_the_published_prompts_are_worded_as_the_published_code_words_them():
 
 def test_the_papers_prompts_speak_of_distortion_and_are_averaged_over_tokens():
     assert PAPER.texts()[0] == "a photo of a animal with jpeg2000 compression distortion, which is of bad quality"
-    assert PAPER.pooling is Pooling.TOKEN_MEAN
-    assert PUBLISHED.pooling is Pooling.PROJECTED
+    assert PAPER.pooling is TextPooling.TOKEN_MEAN
+    assert PUBLISHED.pooling is TextPooling.PROJECTED
 
 
 def test_only_a_table_with_unconfirmed_words_is_called_reconstructed():
@@ -56,7 +56,7 @@ def test_a_table_of_ones_own_is_a_toml_file(tmp_path):
     table = read_prompt_table(path)
     assert table.texts()[:2] == ["bad cat with blur", "bad cat with noise"]
     assert table.texts()[-1] == "good cat with haze"
-    assert table.pooling is Pooling.TOKEN_MEAN
+    assert table.pooling is TextPooling.TOKEN_MEAN
 
 
 @pytest.mark.parametrize(

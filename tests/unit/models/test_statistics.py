@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.ndimage import correlate1d
 
-from dpiqa.models.regressor import MapReader, Pooling
-from dpiqa.models.statistics import CELL, CHANNELS, StatisticsBranch, _all_octaves, scene_statistics
-from dpiqa.models.student import Student, StudentConfig
-from dpiqa.models.teacher import Teacher
+from dpiqa.models.regressor import MapPooling, MomentReader
+from dpiqa.models.scene_statistics import CELL, CHANNELS, StatisticsBranch, _all_octaves, scene_statistics
+from dpiqa.models.student import StudentConfig, build_student
+from dpiqa.models.teacher import build_teacher
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_noise_and_blur_move_them_apart(images):
 
 
 def test_moments_are_read_from_a_map_of_any_size():
-    reader = MapReader(4, 8, Pooling.MOMENTS, dropout=0.0).eval()
+    reader = MomentReader(4, dropout=0.0).eval()
     flat = torch.full((1, 4, 3, 5), 2.0)
     torch.testing.assert_close(reader(flat), torch.tensor([[2.0] * 4 + [0.01] * 4 + [2.0] * 4]), atol=1e-4, rtol=0)
     repeated = torch.rand(1, 4, 2, 2).repeat(1, 1, 4, 4)
@@ -91,7 +91,7 @@ def test_moments_are_read_from_a_map_of_any_size():
 
 
 def test_the_middle_of_a_map_counts_apart_from_the_rest():
-    reader = MapReader(1, 8, Pooling.MOMENTS, dropout=0.0).eval()
+    reader = MomentReader(1, dropout=0.0).eval()
     framed = torch.zeros(1, 1, 8, 8)
     framed[..., 2:6, 2:6] = 1.0
     torch.testing.assert_close(reader(framed)[0, ::2], torch.tensor([0.25, 1.0]), atol=1e-4, rtol=0)
@@ -112,10 +112,10 @@ def test_a_student_reads_statistics_given_or_not_alike(images):
         map_channels=4,
         statistics_channels=6,
         map_size=2,
-        pooling=Pooling.MOMENTS,
+        pooling=MapPooling.MOMENTS,
         hidden=8,
     )
-    student = Student(sizes).eval()
+    student = build_student(sizes).eval()
     with torch.inference_mode():
         scores, feature_map = student(images)
         given, _ = student(images, scene_statistics(images))
@@ -127,8 +127,8 @@ def test_in_half_precision_statistics_are_still_of_exact_pixels(images):
     sizes = StudentConfig(
         backbone="test_efficientnet", input_size=64, map_channels=4, statistics_channels=6, map_size=2, hidden=8
     )
-    student = Student(sizes).eval().to(torch.bfloat16)
-    assert student.wants_float32
+    student = build_student(sizes).eval().to(torch.bfloat16)
+    assert student.input_dtype == torch.float32
     with torch.inference_mode():
         exact, _ = student(images)
         given, _ = student(images, scene_statistics(images))
@@ -137,8 +137,8 @@ def test_in_half_precision_statistics_are_still_of_exact_pixels(images):
 
 def test_a_teachers_statistics_reach_its_score(tiny_teacher, images):
     sizes = tiny_teacher.config
-    qfd = sizes.qfd.model_copy(update={"statistics_channels": 6, "pooling": Pooling.MOMENTS})
-    teacher = Teacher(sizes.model_copy(update={"qfd": qfd})).eval()
+    qfd = sizes.qfd.model_copy(update={"statistics_channels": 6, "pooling": MapPooling.MOMENTS})
+    teacher = build_teacher(sizes.model_copy(update={"qfd": qfd})).eval()
     statistics = scene_statistics(images).requires_grad_()
     scores, quality = teacher(images, statistics=statistics)
     scores.sum().backward()

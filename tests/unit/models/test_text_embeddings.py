@@ -3,9 +3,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dpiqa.errors import CheckpointError
-from dpiqa.models.prompts import Pooling
-from dpiqa.models.text.embeddings import TextEmbeddings, content_hash, read_embeddings, write_embeddings
-from dpiqa.models.text.source import TextSource
+from dpiqa.models.prompts import TextPooling
+from dpiqa.models.text.embeddings import TextEmbeddings, TextSource, content_hash, read_embeddings, write_embeddings
 
 
 @pytest.fixture
@@ -14,7 +13,7 @@ def embeddings():
     source = TextSource(
         prompts="mine",
         encoder="tiny@0123456789ab",
-        pooling=Pooling.TOKEN_MEAN,
+        pooling=TextPooling.TOKEN_MEAN,
         reconstructed=True,
         sha256=content_hash(values),
         made_from="0" * 64,

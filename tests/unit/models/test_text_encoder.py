@@ -7,7 +7,7 @@ from support.clip import WIDTH, write_tiny_clip, write_tiny_diffusion_text
 from transformers import CLIPTokenizer
 
 from dpiqa.errors import CheckpointError, InvalidRequest
-from dpiqa.models.prompts import Pooling, PromptTable, prompt_table
+from dpiqa.models.prompts import PromptTable, TextPooling, prompt_table
 from dpiqa.models.text.cache import cached_embeddings
 from dpiqa.models.text.clip import load_text_encoder
 from dpiqa.models.text.embeddings import read_embeddings
@@ -47,20 +47,20 @@ def test_projected_embeddings_are_clips_text_features(tmp_path):
     with torch.inference_mode():
         features = model.get_text_features(**given)
     expected = getattr(features, "pooler_output", features)  # transformers 5, transformers 4
-    torch.testing.assert_close(embed(tmp_path / "clip", Pooling.PROJECTED, texts), expected)
+    torch.testing.assert_close(embed(tmp_path / "clip", TextPooling.PROJECTED, texts), expected)
 
 
 def test_averaged_embeddings_are_the_mean_of_the_token_states_without_padding(tmp_path):
     model = write_tiny_diffusion_text(tmp_path / "sd")
     tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "sd" / "tokenizer")
-    found = embed(tmp_path / "sd", Pooling.TOKEN_MEAN, TEXTS)
+    found = embed(tmp_path / "sd", TextPooling.TOKEN_MEAN, TEXTS)
     for text, embedding in zip(TEXTS, found, strict=True):
         with torch.inference_mode():
             states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state
         torch.testing.assert_close(embedding, states[0].mean(dim=0))
 
 
-@pytest.mark.parametrize("pooling", Pooling)
+@pytest.mark.parametrize("pooling", TextPooling)
 def test_an_embedding_depends_on_no_other_text(clip, pooling):
     together = embed(clip, pooling, TEXTS)
     for text, embedding in zip(TEXTS, together, strict=True):
@@ -68,13 +68,13 @@ def test_an_embedding_depends_on_no_other_text(clip, pooling):
 
 
 def test_all_published_prompts_become_one_embedding_each(clip):
-    found = embed(clip, Pooling.PROJECTED, prompt_table("published-1485").texts())
+    found = embed(clip, TextPooling.PROJECTED, prompt_table("published-1485").texts())
     assert found.shape == (1485, WIDTH)
     assert len(found.unique(dim=0)) == 1485
 
 
 def test_embeddings_are_made_once(clip, tmp_path):
-    encoder = load_text_encoder(clip, Pooling.PROJECTED, device=CPU)
+    encoder = load_text_encoder(clip, TextPooling.PROJECTED, device=CPU)
     done = []
     first, path = cached_embeddings(TABLE, "mine", encoder, tmp_path, progress=done.append)
     again, same_path = cached_embeddings(TABLE, "mine", encoder, tmp_path, progress=done.append)
@@ -95,10 +95,10 @@ def test_whatever_goes_in_makes_other_embeddings(clip, tmp_path):
     save_file(tensors, changed / "model.safetensors", metadata={"format": "pt"})
     other_words = TABLE.model_copy(update={"scenes": ("cat", "cow")})
     ways = [
-        (TABLE, clip, Pooling.PROJECTED),
-        (TABLE, clip, Pooling.TOKEN_MEAN),
-        (TABLE, changed, Pooling.PROJECTED),
-        (other_words, clip, Pooling.PROJECTED),
+        (TABLE, clip, TextPooling.PROJECTED),
+        (TABLE, clip, TextPooling.TOKEN_MEAN),
+        (TABLE, changed, TextPooling.PROJECTED),
+        (other_words, clip, TextPooling.PROJECTED),
     ]
     made = [
         cached_embeddings(table, "mine", load_text_encoder(folder, pooling, device=CPU), tmp_path / "cache")
@@ -112,13 +112,13 @@ def test_the_format_of_the_weights_file_is_no_new_encoder(clip, tmp_path):
     shutil.copytree(clip, half)
     tensors = {name: tensor.half().float() for name, tensor in load_file(clip / "model.safetensors").items()}
     save_file(tensors, half / "model.safetensors", metadata={"format": "pt"})
-    rounded = load_text_encoder(half, Pooling.PROJECTED, device=CPU)
+    rounded = load_text_encoder(half, TextPooling.PROJECTED, device=CPU)
     save_file({n: t.half() for n, t in tensors.items()}, half / "model.safetensors", metadata={"format": "pt"})
-    assert load_text_encoder(half, Pooling.PROJECTED, device=CPU).weights_sha256 == rounded.weights_sha256
+    assert load_text_encoder(half, TextPooling.PROJECTED, device=CPU).weights_sha256 == rounded.weights_sha256
 
 
 def test_a_damaged_file_in_the_cache_is_made_again(clip, tmp_path):
-    encoder = load_text_encoder(clip, Pooling.PROJECTED, device=CPU)
+    encoder = load_text_encoder(clip, TextPooling.PROJECTED, device=CPU)
     first, path = cached_embeddings(TABLE, "mine", encoder, tmp_path)
     path.write_bytes(path.read_bytes()[:-9])
     again, _ = cached_embeddings(TABLE, "mine", encoder, tmp_path)
@@ -127,12 +127,12 @@ def test_a_damaged_file_in_the_cache_is_made_again(clip, tmp_path):
 
 def test_stable_diffusions_text_encoder_has_no_projection_and_says_so(diffusion):
     with pytest.raises(CheckpointError, match=r"no text_projection\.weight.*token-mean"):
-        load_text_encoder(diffusion, Pooling.PROJECTED, device=CPU)
+        load_text_encoder(diffusion, TextPooling.PROJECTED, device=CPU)
 
 
 def test_a_text_that_is_too_long_is_not_cut(clip):
     with pytest.raises(InvalidRequest, match="132 tokens"):
-        embed(clip, Pooling.PROJECTED, ["a" * 130])
+        embed(clip, TextPooling.PROJECTED, ["a" * 130])
 
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "config.json", None])
@@ -142,4 +142,4 @@ def test_a_folder_without_clip_says_what_is_wrong(clip, tmp_path, lost):
         shutil.copytree(clip, folder)
         (folder / lost).unlink()
     with pytest.raises(CheckpointError, match="clip"):
-        load_text_encoder(folder, Pooling.PROJECTED, device=CPU)
+        load_text_encoder(folder, TextPooling.PROJECTED, device=CPU)

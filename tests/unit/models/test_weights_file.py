@@ -33,7 +33,7 @@ def test_what_is_written_is_what_is_read(path):
         torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in TENSORS.items()
     )
     assert find_damage(path) == ""
-    assert read_header(path).places.keys() == TENSORS.keys()
+    assert read_header(path).ranges.keys() == TENSORS.keys()
 
 
 def test_views_and_shared_memory_are_written_as_what_they_show(tmp_path):
@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_written_is_an_error_of_ours(tmp_path):
 
 def test_every_changed_byte_of_a_tensor_is_laid_to_its_tensor(path):
     whole, header = path.read_bytes(), read_header(path)
-    for name, (first, end) in header.places.items():
+    for name, (first, end) in header.ranges.items():
         for place in {first, end - 1} if end > first else ():
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
             assert find_damage(path) == f"tensor {name} was changed"
@@ -73,7 +73,7 @@ def test_every_cut_is_found(path):
 def test_a_tensor_that_was_taken_out_is_named(path, tmp_path):
     metadata = read_header(path).metadata
     save_file({name: tensor for name, tensor in TENSORS.items() if name != "half"}, path, metadata=metadata)
-    assert find_damage(path) == "tensor half was taken out"
+    assert find_damage(path) == "tensor half was removed"
 
 
 def file_with(header):

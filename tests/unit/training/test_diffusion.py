@@ -10,9 +10,9 @@ from support.training import DIFFUSION, TEACHER, make_set
 
 from dpiqa.errors import CheckpointError, InvalidRequest
 from dpiqa.models.cards import sha256_of
-from dpiqa.models.shrink import shrunk
-from dpiqa.models.teacher import TIMESTEP, Teacher
+from dpiqa.models.teacher import TIMESTEP, build_teacher
 from dpiqa.models.vae import VaeConfig, build_encoder, encode
+from dpiqa.models.views import shrunk
 from dpiqa.training.config.file import resolve
 from dpiqa.training.config.kinds import DiffusionRun, TeacherRun
 from dpiqa.training.data import features
@@ -224,7 +224,7 @@ def test_a_teacher_begins_with_it(place, unet, teacher_run):
         for key, value in tensors.items():
             assert torch.equal(kept[f"{name}.{key}"], value), key
     torch.manual_seed(5)
-    assert not torch.equal(Teacher(made.config).unet.conv_in.weight, made.unet.conv_in.weight)
+    assert not torch.equal(build_teacher(made.config).unet.conv_in.weight, made.unet.conv_in.weight)
 
 
 def test_the_card_of_the_teacher_names_it(place, unet, teacher_run):

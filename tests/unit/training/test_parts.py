@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.training import toy_plan
 
-from dpiqa.models.quality_decoder import QfdConfig, QualityFeatureDecoder
+from dpiqa.models.quality_decoder import QfdConfig, build_decoder
 from dpiqa.training.data.crops import Crops, random_crops
 from dpiqa.training.loop.optimise import MovingAverage, learning_rate, parameter_groups
 from dpiqa.training.runs.regressor import begin_as_pooling, calibrate, fold, normalise
@@ -131,7 +131,7 @@ def test_scores_that_are_no_numbers_have_no_merit():
 def test_the_decoders_normalisation_folds_away():
     torch.manual_seed(0)
     config = QfdConfig(width=8, squeeze=2, score_widths=(8, 8), map_channels=4, map_size=8, hidden=8)
-    decoder = QualityFeatureDecoder((8, 8, 16, 16), config)
+    decoder = build_decoder((8, 8, 16, 16), config)
     names = set(decoder.state_dict())
     maps = [torch.rand(4, channels, 16, 16) for channels in (8, 8, 16, 16)]
     normalise(decoder)
@@ -150,7 +150,8 @@ def test_the_decoders_normalisation_folds_away():
 def test_glibc_is_asked_to_keep_what_is_freed():
     """In a process of its own: it cannot be taken back."""
     code = (
-        "import platform; from dpiqa.models.memory import keep_buffers; print(platform.libc_ver()[0], keep_buffers())"
+        "import platform; from dpiqa.models.torch_scorer import keep_buffers; "
+        "print(platform.libc_ver()[0], keep_buffers())"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert said[-1] == str(said[0] == "glibc")

@@ -8,7 +8,7 @@ import torch
 from support.training import STUDENT, waves
 
 from dpiqa.imaging.distortions import KINDS
-from dpiqa.models.statistics import CHANNELS
+from dpiqa.models.scene_statistics import CHANNELS
 from dpiqa.training.config.kinds import DistortedLoss, StudentRun
 from dpiqa.training.data.batches import BatchSource
 from dpiqa.training.data.distorted import BatchCopies, distorted_copies, order_term

@@ -8,7 +8,7 @@ import torch
 from support.training import STUDENT, TEACHER
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.models.statistics import CHANNELS
+from dpiqa.models.scene_statistics import CHANNELS
 from dpiqa.training.config.kinds import StudentRun, TeacherRun
 from dpiqa.training.config.run import Arithmetic
 from dpiqa.training.data.array_cache import cached_rows

@@ -7,8 +7,8 @@ from support.training import STUDENT, TEACHER
 
 from dpiqa.errors import CheckpointError, ConfigurationError, InvalidRequest
 from dpiqa.models.loading import load_scorer
-from dpiqa.models.student import Student
-from dpiqa.models.teacher import Teacher
+from dpiqa.models.student import build_student
+from dpiqa.models.teacher import build_teacher
 from dpiqa.models.vae import build_autoencoder
 from dpiqa.training.config.file import resolve
 from dpiqa.training.config.kinds import StudentRun, TeacherMode, TeacherRun
@@ -39,7 +39,7 @@ def run(folder):
 @pytest.fixture
 def teacher(run):
     torch.manual_seed(0)
-    return Teacher(run().model.architecture)
+    return build_teacher(run().model.architecture)
 
 
 def learning(network):
@@ -105,7 +105,7 @@ def test_low_rank_changes_are_merged_into_the_published_names(teacher):
 
 def test_stable_diffusion_from_a_folder(run, tmp_path):
     torch.manual_seed(1)
-    source = Teacher(run().model.architecture)
+    source = build_teacher(run().model.architecture)
     config = source.config.vae.model_copy(update={"scaling_factor": 0.5})
     source.unet.save_pretrained(tmp_path / "unet")
     vae = build_autoencoder(config)
@@ -138,7 +138,7 @@ def test_a_part_that_is_missing_is_named(run, override, complaint):
 def test_a_decoder_begins_with_what_a_student_knows(run, folder, tmp_path):
     sizes = ["statistics_channels=6", "pooling=moments"]
     torch.manual_seed(3)
-    student = Student(
+    student = build_student(
         resolve(
             StudentRun, file=folder / "student.toml", overrides=[f"model.architecture.{one}" for one in sizes]
         ).model.architecture
@@ -172,7 +172,7 @@ def scorer(run, tmp_path):
     """A teacher that looks at views, as a production scorer."""
     torch.manual_seed(0)
     config = run("model.architecture.view_size=32").model.architecture
-    export_model(Teacher(config), config, "small", tmp_path, licence="Apache-2.0")
+    export_model(build_teacher(config), config, "small", tmp_path, licence="Apache-2.0")
     return load_scorer("small", models_dir=tmp_path, device="cpu")
 
 
@@ -214,7 +214,7 @@ def test_a_start_is_of_the_right_kind_and_learns(scorer, tmp_path):
 def test_a_backbone_of_another_librarys_names(folder, tmp_path):
     config = resolve(StudentRun, file=folder / "student.toml").model.architecture
     torch.manual_seed(0)
-    source, target = Student(config).base_model, Student(config)
+    source, target = build_student(config).base_model, build_student(config)
     renamed = {f"features.{number}": value for number, value in enumerate(source.state_dict().values())}
     torch.save(renamed | {"classifier.1.weight": torch.zeros(3)}, tmp_path / "torchvision.pth")
     fill_backbone(target, tmp_path / "torchvision.pth")

@@ -10,7 +10,7 @@ from support.published import STUDENT, student_state_dict, teacher_state_dict
 
 from dpiqa.errors import CheckpointError, ConfigurationError, InvalidRequest
 from dpiqa.models.cards import find_card, verify
-from dpiqa.models.importing import import_checkpoint
+from dpiqa.models.importing.importer import import_checkpoint
 from dpiqa.types import ModelKind
 
 pytestmark = pytest.mark.heavy

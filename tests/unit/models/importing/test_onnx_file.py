@@ -9,7 +9,7 @@ from support.onnx_files import green_mean
 
 from dpiqa.errors import CheckpointError
 from dpiqa.models.cards import find_card, verify
-from dpiqa.models.importing import import_checkpoint
+from dpiqa.models.importing.importer import import_checkpoint
 from dpiqa.models.loading import load_scorer
 from dpiqa.types import ModelKind
 
@@ -50,7 +50,7 @@ def test_it_needs_no_torch(tmp_path):
     code = """
 import pathlib, sys
 from dpiqa.types import ModelKind
-from dpiqa.models.importing import import_checkpoint
+from dpiqa.models.importing.importer import import_checkpoint
 folder = pathlib.Path(sys.argv[1])
 import_checkpoint(folder / "student.onnx", kind=ModelKind.ONNX, name="older", models_dir=folder / "models", licence="x")
 assert "torch" not in sys.modules

@@ -6,14 +6,14 @@ from support.published import as_trained_in_parallel
 
 from dpiqa.models.cards import find_card, verify
 from dpiqa.models.checkpoint import load_tensors
-from dpiqa.models.importing import import_checkpoint
+from dpiqa.models.importing.importer import import_checkpoint
 from dpiqa.types import ModelKind
 
 
 def test_it_is_imported(tmp_path):
     published = tiny_promptiqa().state_dict()
     torch.save(as_trained_in_parallel(published), tmp_path / "best_model.pth.tar")
-    said = []
+    remarks = []
     import_checkpoint(
         tmp_path / "best_model.pth.tar",
         kind=ModelKind.PROMPTIQA,
@@ -21,7 +21,7 @@ def test_it_is_imported(tmp_path):
         models_dir=tmp_path / "models",
         architecture=TINY.model_dump(mode="json"),
         licence="MIT",
-        say=said.append,
+        note=remarks.append,
     )
     card = find_card("prompted", tmp_path / "models")
     verify(card, tmp_path / "models")
@@ -30,4 +30,4 @@ def test_it_is_imported(tmp_path):
     kept = load_tensors(tmp_path / "models" / card.weights)
     assert kept.keys() == published.keys()
     assert all(torch.equal(kept[name], tensor) for name, tensor in published.items())
-    assert any("a test image scored" in line for line in said)
+    assert any("a test image scored" in line for line in remarks)

@@ -12,7 +12,7 @@ from torchvision.models import efficientnet_b0
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.models.cards import find_card, sha256_of, verify
-from dpiqa.models.importing import import_checkpoint
+from dpiqa.models.importing.importer import import_checkpoint
 from dpiqa.models.loading import load_scorer
 from dpiqa.types import ModelKind
 
@@ -89,8 +89,8 @@ def test_the_same_weights_are_the_same_scorer_wherever_they_come_from(tmp_path, 
 def test_the_card_says_what_is_known(tmp_path, models_dir, published):
     file = tmp_path / "student.pth"
     write_pth(published, file)
-    said = []
-    importing(file, models_dir, say=said.append)
+    remarks = []
+    importing(file, models_dir, note=remarks.append)
     card = find_card("koniq", models_dir)
     verify(card, models_dir)
     assert (card.licence, card.paper, card.trained_on) == tuple(ABOUT.values())
@@ -98,8 +98,8 @@ def test_the_card_says_what_is_known(tmp_path, models_dir, published):
     assert card.preprocessing.version == "squash-bilinear-64x64-v1"
     assert "higher is better" in card.score_scale
     assert sha256_of(file) in card.notes
-    assert any("weights_only" in line for line in said)
-    assert any("a test image scored" in line for line in said)
+    assert any("weights_only" in line for line in remarks)
+    assert any("a test image scored" in line for line in remarks)
 
 
 def test_what_training_counted_may_be_absent(tmp_path, models_dir, published):

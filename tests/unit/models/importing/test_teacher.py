@@ -7,11 +7,10 @@ from safetensors.torch import load_file, save_file
 from support.published import TEACHER, teacher_state_dict, with_old_attention
 
 from dpiqa.errors import CheckpointError, InvalidRequest
-from dpiqa.models.importing import import_checkpoint
+from dpiqa.models.importing.importer import import_checkpoint
 from dpiqa.models.loading import load_scorer
-from dpiqa.models.teacher import Teacher
-from dpiqa.models.text.embeddings import TextEmbeddings, content_hash, write_embeddings
-from dpiqa.models.text.source import TextSource
+from dpiqa.models.teacher import build_teacher
+from dpiqa.models.text.embeddings import TextEmbeddings, TextSource, content_hash, write_embeddings
 from dpiqa.types import ModelKind
 
 pytestmark = pytest.mark.heavy
@@ -34,7 +33,7 @@ def embeddings(tmp_path):
 
 @pytest.fixture
 def importing(tmp_path):
-    def run(published, text_embeddings, name="teacher", say=lambda _: None):
+    def run(published, text_embeddings, name="teacher", note=lambda _: None):
         file = tmp_path / f"{name}-published.pth"
         torch.save(published, file)
         return import_checkpoint(
@@ -45,7 +44,7 @@ def importing(tmp_path):
             text_embeddings=text_embeddings,
             architecture=TEACHER.model_dump(mode="json", exclude_unset=True),
             licence="CC BY-NC-SA 4.0",
-            say=say,
+            note=note,
         )
 
     return run
@@ -54,7 +53,7 @@ def importing(tmp_path):
 def expected_score(published, embeddings, pixels):
     """Load by names alone, without anything of the importer."""
     values = load_file(embeddings)["embeddings"]
-    network = Teacher(TEACHER.model_copy(update={"prompt_count": len(values)})).eval()
+    network = build_teacher(TEACHER.model_copy(update={"prompt_count": len(values)})).eval()
     known = {name: tensor for name, tensor in published.items() if name in network.state_dict()}
     network.load_state_dict(known | {"prompts.embeddings": values})
     with torch.inference_mode():
@@ -74,10 +73,10 @@ def test_old_and_new_names_of_the_vae_give_the_same_scores(tmp_path, importing, 
     np.testing.assert_allclose(scores, expected_score(published, embeddings, pixels), rtol=1e-4, atol=1e-5)
 
 
-def test_what_no_score_uses_is_left_out_and_said(tmp_path, importing, published, embeddings):
-    said = []
-    card = importing(published, embeddings, say=said.append)
-    (left_out,) = [line for line in said if line.startswith("left out")]
+def test_what_no_score_uses_is_left_out_and_remarks(tmp_path, importing, published, embeddings):
+    remarks = []
+    card = importing(published, embeddings, note=remarks.append)
+    (left_out,) = [line for line in remarks if line.startswith("left out")]
     for part in ("vae.decoder", "vae.post_quant_conv", "QFD.bnc1", "QFD.classifier_dist"):
         assert part in left_out
         assert part in card.notes
@@ -88,9 +87,9 @@ def test_what_no_score_uses_is_left_out_and_said(tmp_path, importing, published,
 def test_the_unets_last_layers_may_be_absent(tmp_path, importing, published, embeddings):
     whole = importing(published, embeddings, "whole")
     ends = ("unet.conv_out.", "unet.conv_norm_out.")
-    said = []
-    importing({n: t for n, t in published.items() if not n.startswith(ends)}, embeddings, "cut", said.append)
-    assert any("unet.conv_out" in line and "not in the file" in line for line in said)
+    remarks = []
+    importing({n: t for n, t in published.items() if not n.startswith(ends)}, embeddings, "cut", remarks.append)
+    assert any("unet.conv_out" in line and "not in the file" in line for line in remarks)
     pixels = np.full((1, 64, 64, 3), 99, np.uint8)
     scores = [
         load_scorer(name, models_dir=tmp_path / "models", device="cpu").score(pixels) for name in ("whole", "cut")
@@ -110,7 +109,7 @@ def test_bare_embeddings_are_taken_too(tmp_path, importing, published):
 
 def test_a_pickled_array_of_objects_is_refused(tmp_path, importing, published):
     np.save(tmp_path / "text.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(CheckpointError, match="no array of numbers"):
+    with pytest.raises(CheckpointError, match="does not hold an array of numbers"):
         importing(published, tmp_path / "text.npy")
 
 

@@ -1,4 +1,4 @@
-"""Natural-scene statistics as a layer: what contrast-normalised brightness and colour look like in each cell.
+"""Natural-scene statistics as a layer: moments of contrast-normalised brightness and colour in each cell.
 
 Photographs of good quality have much the same distribution of locally normalised brightness, and distortions change it
 (Ruderman 1994; Mittal et al., BRISQUE, IEEE TIP 2012, section III). BRISQUE fits generalised Gaussians to a whole
@@ -20,7 +20,7 @@ _WINDOW = 7  #: pixels a side of the Gaussian window of local mean and deviation
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  #: right, below and the two diagonals
 _OPPONENTS = ((0.299, 0.587, 0.114), (0.3, 0.04, -0.35), (0.34, -0.6, 0.17))  #: rows from RGB (Geusebroek et al. 2001)
 _LEVELS = 255  #: the constant 1 in BRISQUE's normalisation belongs to values of 0-255
-_BELL = [math.exp(-((place - _WINDOW // 2) ** 2) / (2 * (_WINDOW / 6) ** 2)) for place in range(_WINDOW)]
+_BELL = [math.exp(-((index - _WINDOW // 2) ** 2) / (2 * (_WINDOW / 6) ** 2)) for index in range(_WINDOW)]
 _WEIGHTS = [height / sum(_BELL) for height in _BELL]  #: of the window, from one side to the other
 _SMALLEST = 0.01  #: moment, before the logarithm
 _SMALLEST_DEVIATION = 0.1  #: of 255
@@ -42,12 +42,12 @@ def scene_statistics(images: torch.Tensor) -> torch.Tensor:
 def _all_octaves(images: torch.Tensor) -> torch.Tensor:
     opponents = torch.tensor(_OPPONENTS, device=images.device)
     values = torch.einsum("oc,bchw->bohw", opponents, images.float().contiguous()) * _LEVELS
-    parts: list[torch.Tensor] = []
+    channels: list[torch.Tensor] = []
     for octave in range(SCALES):
         if octave:
             values = _halved(values)
-        parts += _octave(values, CELL >> octave)
-    return torch.cat(parts, dim=1)
+        channels += _octave(values, CELL >> octave)
+    return torch.cat(channels, dim=1)
 
 
 def _octave(values: torch.Tensor, cell: int) -> list[torch.Tensor]:
@@ -57,41 +57,48 @@ def _octave(values: torch.Tensor, cell: int) -> list[torch.Tensor]:
     around = F.pad(normalised, (1, 1, 1, 1), mode="replicate")
     height, width = values.shape[-2:]
     neighbours = [around[:, :, 1 + down :, 1 + right :][:, :, :height, :width] for down, right in _NEIGHBOURS]
-    products = [part for one in neighbours for part in _moments(normalised * one, cell)]
-    deviations = [(_cells(one, cell) + _SMALLEST_DEVIATION).log() for one in (deviation, deviation * deviation)]
+    products = [moment for neighbour in neighbours for moment in _moments(normalised * neighbour, cell)]
+    powers = (deviation, deviation * deviation)
+    deviations = [(_cells(power, cell) + _SMALLEST_DEVIATION).log() for power in powers]
     return [*_moments(normalised, cell), *products, *deviations, _cells(values, cell) / _LEVELS]
 
 
 def _moments(values: torch.Tensor, cell: int) -> list[torch.Tensor]:
-    """Logarithms of the mean size and square of the values above zero and below it. Uses `values` up."""
+    """Return logarithms of the mean size and square of the values above zero and below it. Overwrites `values`."""
     above = values.clamp_min(0)
     below = values.sub_(above)
     sizes = [_cells(above, cell), -_cells(below, cell)]
     squares = [_cells(side.mul_(side), cell) for side in (above, below)]
-    return [(one + _SMALLEST).log() for one in (*sizes, *squares)]
+    return [(moment + _SMALLEST).log() for moment in (*sizes, *squares)]
 
 
 def _cells(values: torch.Tensor, cell: int) -> torch.Tensor:
-    """Mean over cells: whole rows first, on a CPU twice as fast as both sides at once; average pooling is slower."""
+    """Return the mean over cells.
+
+    Whole rows first: on a CPU twice as fast as both sides at once; average pooling is slower.
+    """
     batch, channels, height, width = values.shape
     rows = values.view(batch, channels, height // cell, cell, width).sum(dim=3)
     return rows.view(batch, channels, height // cell, width // cell, cell).sum(dim=4) / (cell * cell)
 
 
 def _halved(values: torch.Tensor) -> torch.Tensor:
-    """Mean of 2 x 2 pixels, by sums of slices: on a CPU several times as fast as average pooling."""
+    """Return the mean of 2 x 2 pixels, by sums of slices: on a CPU several times as fast as average pooling."""
     rows = values[..., ::2, :] + values[..., 1::2, :]
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 def _blurred(values: torch.Tensor) -> torch.Tensor:
-    """Mean under the Gaussian window, one side after the other; the picture is mirrored at its edges."""
+    """Return the mean under the Gaussian window, one side after the other; the picture is mirrored at its edges."""
     padded = F.pad(values, (_WINDOW // 2,) * 4, mode="reflect")
     return _weighted(_weighted(padded, dim=3), dim=2)
 
 
 def _weighted(padded: torch.Tensor, dim: int) -> torch.Tensor:
-    """Sum of shifted copies under the window's weights: on a CPU fifteen times as fast as a grouped convolution."""
+    """Return the sum of copies that are shifted under the window's weights.
+
+    On a CPU fifteen times as fast as a grouped convolution.
+    """
     extent = padded.shape[dim] - _WINDOW + 1
     total = padded.narrow(dim, 0, extent) * _WEIGHTS[0]
     for shift, weight in enumerate(_WEIGHTS[1:], start=1):
@@ -121,8 +128,8 @@ class StatisticsBranch(nn.Module):
         return channels
 
 
-def _layer(given: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(given, channels, 1), nn.BatchNorm2d(channels), nn.ReLU())
+def _layer(channels_in: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels_in, channels, 1), nn.BatchNorm2d(channels), nn.ReLU())
 
 
 _FARTHEST = 6.0  #: deviations from the mean; a black cell's logarithms lie much farther out
