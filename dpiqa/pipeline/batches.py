@@ -14,6 +14,8 @@ from dpiqa.text import first_line
 from dpiqa.types import Reason
 
 T = TypeVar("T")
+
+RECORD_ITEMS = 64  #: items per transaction, and so per routing decision, at most
 #: Parts of the messages of CUDA, cuDNN, cuBLAS and HIP when their context can no longer be used.
 _BROKEN = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "HIP error")
 

@@ -14,10 +14,9 @@ from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.choice import ModelChoice
 from dpiqa.percentiles import Reference
-from dpiqa.pipeline.batches import batched
+from dpiqa.pipeline.batches import RECORD_ITEMS, batched
 from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.preparer import PreparedImage, Preparer, Reader
-from dpiqa.pipeline.recorder import RECORD_ITEMS
 from dpiqa.pipeline.scorers import LoadedScorer, batch_size, load_for_settings
 from dpiqa.profiles import Profile
 from dpiqa.routing import decide

@@ -5,33 +5,40 @@ import socket
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import cast
 
 import structlog
 from sqlalchemy import Engine
 
-from dpiqa.doorbell import Doorbell, load_doorbell, ring_score
+from dpiqa import routing
+from dpiqa.doorbell import Doorbell, Ring, load_doorbell, ring_score
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.pool import DecodePool
+from dpiqa.models.base import ModelCard
 from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.store import ObjectStore
-from dpiqa.pipeline.batches import batched
+from dpiqa.pipeline import metrics
+from dpiqa.pipeline.batches import RECORD_ITEMS, batched
 from dpiqa.pipeline.chunk import ChunkRun
 from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.feeder import Feeder
 from dpiqa.pipeline.leases import LeaseKeeper
 from dpiqa.pipeline.lister import Lister
 from dpiqa.pipeline.preparer import Preparer
-from dpiqa.pipeline.recorder import RECORD_ITEMS, Recorder
 from dpiqa.pipeline.scorers import LoadedScorers
 from dpiqa.pipeline.startup import require_schema, wait_for
 from dpiqa.profiles import load_profile
+from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings
-from dpiqa.storage import workers
+from dpiqa.storage import record, workers
 from dpiqa.storage.claims import claim, renew
 from dpiqa.storage.engine import make_engine, transaction
-from dpiqa.storage.outcomes import Claim
+from dpiqa.storage.feed import ring_now
+from dpiqa.storage.outcomes import Claim, Outcome, Rejected
+from dpiqa.text import first_line
 from dpiqa.types import Stage
 
 log = structlog.get_logger()
@@ -65,7 +72,6 @@ class Worker:
         self._preparer = Preparer.from_settings(store, decoder, settings)
         self._device = Device()
         self._leases = LeaseKeeper(self._renew, settings.lease_seconds)
-        self._recorder = Recorder(engine, stage, scorers, holds=self._holds, settings=settings)
 
     def score(self, item_ids: list[int]) -> int:
         """Bring those of the items that are free to their outcomes, in the database. Return how many were claimed.
@@ -82,7 +88,7 @@ class Worker:
             run = ChunkRun(self._preparer, self._device, self.scorers, stopping=self.stopping, holds=self._holds)
             try:
                 for outcomes in batched(run.outcomes(claims), RECORD_ITEMS):
-                    ring_score(self.doorbell, self._recorder.record(outcomes))
+                    ring_score(self.doorbell, self._record(outcomes))
             finally:
                 self._leases.drop(held)
         if claims:
@@ -124,6 +130,52 @@ class Worker:
         except DatabaseUnavailable as error:
             log.warning("claim_postponed", items=len(item_ids), error=str(error))
             return []
+
+    def _record(self, outcomes: Sequence[Outcome]) -> list[Ring]:
+        """Record the outcomes, one transaction per profile; return what to announce to the teacher.
+
+        Tries again while Postgres is unavailable. What loses its lease meanwhile is dropped: another worker has it.
+        """
+        by_profile: dict[str, list[Outcome]] = defaultdict(list)
+        for outcome in outcomes:
+            by_profile[outcome.claim.profile_id].append(outcome)
+        return [ring for profile_id, group in by_profile.items() for ring in self._record_of(profile_id, group)]
+
+    def _record_of(self, profile_id: str, outcomes: list[Outcome]) -> list[Ring]:
+        try:
+            return retry_until_available(
+                lambda: self._record_held(profile_id, outcomes), event="record_postponed", items=len(outcomes)
+            )
+        except Exception as error:
+            log.exception("record_failed", items=len(outcomes), error=first_line(error))
+            if len(outcomes) == 1:
+                return []
+            # Each alone: an outcome that the database refuses must not take its neighbours along.
+            return [ring for outcome in outcomes for ring in self._record_of(profile_id, [outcome])]
+
+    def _record_held(self, profile_id: str, outcomes: list[Outcome]) -> list[Ring]:
+        """Record the outcomes whose leases are still held, in one transaction."""
+        held = [outcome for outcome in outcomes if self._holds(outcome.claim)]
+        rings: list[Ring] = []
+        n_stale = len(outcomes) - len(held)
+        if held:
+            settings, profile = self.settings, self.scorers.profile(profile_id)
+            # None only where the model could not be loaded, and so nothing was scored
+            card = cast("ModelCard", self.scorers.card(profile_id))
+            with metrics.stage("record"), transaction(self.engine) as c:
+                recorded = record.record(
+                    c, self.stage, profile, card, held, decide=routing.decide, max_errors=settings.max_errors
+                )
+                rings = ring_now(c, recorded.teacher_items, window=settings.window_items, chunk=settings.chunk_items)
+            n_stale += recorded.n_stale
+            metrics.ESCALATIONS.inc(len(recorded.teacher_items))
+        for outcome in held:
+            name = outcome.reason.value if isinstance(outcome, Rejected) else type(outcome).__name__.lower()
+            metrics.IMAGES.labels(self.stage.value, name).inc()
+        if n_stale:
+            metrics.STALE_WRITES.inc(n_stale)
+            log.warning("stale_writes_refused", items=n_stale)
+        return rings
 
     def _renew(self, held: Sequence[tuple[int, int]]) -> set[int]:
         with transaction(self.engine) as c:
