@@ -9,6 +9,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -104,7 +105,7 @@ class Reference(BaseModel):
 
     def percentile(self, score: float) -> float:
         """Share of the population (0-100) that is no better than `score`; between quantiles linear, outside clamped."""
-        worst_first, oriented = self._worst_first(), self._oriented(score)
+        worst_first, oriented = self._worst_first, self._oriented(score)
         index = bisect_right(worst_first, oriented)
         if index in (0, POINTS):
             return 0.0 if index == 0 else 100.0
@@ -113,7 +114,7 @@ class Reference(BaseModel):
 
     def score_at(self, percentile: float) -> float:
         """Score below which (above which, where lower is better) `percentile` (0-100) of the population lies."""
-        worst_first = self._worst_first()
+        worst_first = self._worst_first
         low = min(int(percentile), POINTS - 2)
         share = percentile - low
         return self._oriented(worst_first[low] * (1 - share) + worst_first[low + 1] * share)
@@ -142,9 +143,11 @@ class Reference(BaseModel):
         """Return the score on a scale where higher is better; its own inverse."""
         return -score if self.direction is Direction.LOWER else score
 
+    @cached_property
     def _worst_first(self) -> list[float]:
-        ordered = [self._oriented(value) for value in self.quantiles]
-        return ordered[::-1] if self.direction is Direction.LOWER else ordered
+        """The quantiles on a scale where higher is better. Kept: pages of scores need them several times a row."""
+        oriented = [self._oriented(value) for value in self.quantiles]
+        return oriented[::-1] if self.direction is Direction.LOWER else oriented
 
 
 def find_reference(references: Iterable[Reference], scorer_id: str) -> Reference | None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -228,7 +229,7 @@ def _read_cursor(conditions: ScoreFilter, order: ScoreOrder, cursor: str) -> lis
     return position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredScore:
     """The score of one model for one version of the object, with its origin."""
 
@@ -258,7 +259,7 @@ class StoredScore:
         """The word for the score by that population; None where there is none."""
         return None if (reference := self._reference) is None else reference.band(self.score)
 
-    @property
+    @cached_property
     def _reference(self) -> Reference | None:
         return read_reference(self.card.get("references"), self.scorer_id)
 

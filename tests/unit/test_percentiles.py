@@ -78,31 +78,31 @@ def test_shares_are_those_of_the_population():
 
 @given(populations, directions, finite)
 def test_each_score_is_in_exactly_the_range_of_its_band(quantiles, direction, score):
-    made = reference(quantiles, direction)
-    inside = [band for band in Band if within(made.range_of(band, ID), score)]
-    assert inside == [made.band(score)]
+    population = reference(quantiles, direction)
+    inside = [band for band in Band if within(population.range_of(band, ID), score)]
+    assert inside == [population.band(score)]
 
 
 @given(populations, directions, finite, finite)
-def test_a_better_score_never_gets_less(quantiles, direction, one, other):
-    made = reference(quantiles, direction)
-    worse, better = sorted((one, other), reverse=direction is Direction.LOWER)
-    assert 0 <= made.percentile(worse) <= made.percentile(better) <= 100
-    assert tuple(Band).index(made.band(worse)) <= tuple(Band).index(made.band(better))
+def test_a_better_score_never_gets_less(quantiles, direction, first, second):
+    population = reference(quantiles, direction)
+    worse, better = sorted((first, second), reverse=direction is Direction.LOWER)
+    assert 0 <= population.percentile(worse) <= population.percentile(better) <= 100
+    assert tuple(Band).index(population.band(worse)) <= tuple(Band).index(population.band(better))
 
 
 @given(populations, directions, st.integers(0, 100))
-def test_there_and_back(quantiles, direction, percent):
-    made = reference(quantiles, direction)
-    assert made.percentile(made.score_at(percent)) >= percent  # more where many images have the same score
-    assert made.among(made.score_at(percent), worst(percent))
-    assert made.among(made.score_at(percent), best(100 - percent))
+def test_a_percentile_becomes_a_score_and_a_percentile_again(quantiles, direction, percent):
+    population = reference(quantiles, direction)
+    assert population.percentile(population.score_at(percent)) >= percent  # more where many images have the same score
+    assert population.among(population.score_at(percent), worst(percent))
+    assert population.among(population.score_at(percent), best(100 - percent))
 
 
 def test_a_population_of_equals():
-    made = reference((0.5,) * 101)
-    assert [made.percentile(score) for score in (0.4, 0.5, 0.6)] == [0, 100, 100]
-    assert [made.band(score) for score in (0.4, 0.5)] == [Band.BAD, Band.EXCELLENT]
+    population = reference((0.5,) * 101)
+    assert [population.percentile(score) for score in (0.4, 0.5, 0.6)] == [0, 100, 100]
+    assert [population.band(score) for score in (0.4, 0.5)] == [Band.BAD, Band.EXCELLENT]
 
 
 @pytest.mark.parametrize("quantiles", [EVEN[:-1], EVEN[::-1], (*EVEN[:-1], float("nan")), (*EVEN[:-1], float("inf"))])
@@ -112,14 +112,14 @@ def test_what_is_no_reference(quantiles):
 
 
 def test_it_counts_for_these_weights_in_any_arithmetic_and_for_nothing_else():
-    made = reference()
-    assert made.fits(ID.replace("float32", "bfloat16+nchw"))
-    assert made.fits(ID.replace("model", "renamed"))
+    population = reference()
+    assert population.fits(ID.replace("float32", "bfloat16+nchw"))
+    assert population.fits(ID.replace("model", "renamed"))
     for other in (ID.replace("0123", "3210"), ID.replace("8x8", "9x9"), f"{ID}:portraits@1"):
-        assert not made.fits(other)
-        assert find_reference([made], other) is None
+        assert not population.fits(other)
+        assert find_reference([population], other) is None
     by_requirement = reference(scorer_id=f"{ID}:portraits@1")
-    assert find_reference([made, by_requirement], f"{ID}:portraits@1") is by_requirement
+    assert find_reference([population, by_requirement], f"{ID}:portraits@1") is by_requirement
 
 
 def test_cards_older_than_references():

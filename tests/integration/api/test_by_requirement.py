@@ -19,29 +19,29 @@ CARD = STUDENT.model_copy(
 
 
 @pytest.fixture
-def book(client):
+def ledger(client):
     return Ledger(client.app.state.engine)
 
 
-def wanted(name):
+def request(name):
     pairs = tuple(Pair(f"s3://photos/isp/{n}.jpg", n / 4) for n in range(5))
     return RequirementRequest(name=name, pairs=pairs, direction=Direction.LOWER, model=STUDENT.name)
 
 
 @pytest.fixture
-def blur(book):
+def blur(ledger):
     """The requirement blur@1, ready to score by."""
 
     def keep(c):
-        made = add_requirement(c, wanted("blur"), digests=["d"] * 5)
+        requirement = add_requirement(c, request("blur"), digests=["d"] * 5)
         stability = Stability(srcc=1.0, mae=0.1, scores=(0.5,) * 5)
         features = np.zeros((5, 2), np.float32)
         preparation = Preparation(
             scorer_id=STUDENT.scorer_id, features=features, stability=stability, contradictions=()
         )
-        save_preparation(c, made, preparation)
+        save_preparation(c, requirement, preparation)
 
-    book.do(keep)
+    ledger.do(keep)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_watch_may_too(client, blur):
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("fields", "words"),
     [
         ({"requirement": "nonesuch"}, "no requirement 'nonesuch'"),
         ({"requirement": "waiting"}, "not checked yet"),
@@ -68,22 +68,22 @@ def test_a_watch_may_too(client, blur):
         ({"requirement": "blur", "profile": "smoke"}, "either"),
     ],
 )
-def test_what_is_not_ready_is_the_callers_error(client, book, blur, asked, said):
-    book.do(add_requirement, wanted("waiting"))
-    answer = client.post("/v1/jobs", json={"bucket": "photos"} | asked)
+def test_what_is_not_ready_is_the_callers_error(client, ledger, blur, fields, words):
+    ledger.do(add_requirement, request("waiting"))
+    answer = client.post("/v1/jobs", json={"bucket": "photos"} | fields)
     assert answer.status_code == 422
-    assert said in answer.text
+    assert words in answer.text
 
 
-def test_worst_is_the_high_end_where_lower_is_better(client, book, blur):
+def test_worst_is_the_high_end_where_lower_is_better(client, ledger, blur):
     job = client.post("/v1/jobs", json={"bucket": "photos", "requirement": "blur"}).json()
-    started = book.do(start_listing, job["id"], 60)
-    ids = book.add(started, refs(10))
-    book.do(finish_listing, started)
-    claims = book.claim(ids)
+    started = ledger.do(start_listing, job["id"], 60)
+    ids = ledger.add(started, refs(10))
+    ledger.do(finish_listing, started)
+    claims = ledger.claim(ids)
     scored = [Scored(claim, int(claim.ref.key[1:]) / 10, claim.ref.etag) for claim in claims]
-    profile = book.do(read_profile, job["profile"])
-    book.do(record, Stage.STUDENT, profile, CARD, scored, decide=decide)
+    profile = ledger.do(read_profile, job["profile"])
+    ledger.do(record, Stage.STUDENT, profile, CARD, scored, decide=decide)
 
     def scores(**query):
         page = client.get("/v1/scores", params={"profile": job["profile"]} | query).json()
@@ -94,5 +94,5 @@ def test_worst_is_the_high_end_where_lower_is_better(client, book, blur):
     assert scores(sort="score", limit=2) == [0.0, 0.1]
     assert scores(worst="20%") == [0.9, 0.8]
     assert scores(best="20%") == [0.0, 0.1]
-    (found,) = client.get("/v1/scores/lookup", params={"bucket": "photos", "key": "k00003"}).json()["scores"]
-    assert (found["model"], found["scale"]) == (f"{STUDENT.scorer_id}:blur@1", "0-1: lower is better")
+    (score,) = client.get("/v1/scores/lookup", params={"bucket": "photos", "key": "k00003"}).json()["scores"]
+    assert (score["model"], score["scale"]) == (f"{STUDENT.scorer_id}:blur@1", "0-1: lower is better")

@@ -9,11 +9,11 @@ from dpiqa.api.docs import ASSETS
 class Links(HTMLParser):
     def __init__(self):
         super().__init__()
-        self.found, self.inline = [], 0
+        self.urls, self.inline = [], 0
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
-        self.found += [attrs[name] for name in ("src", "href") if name in attrs]
+        self.urls += [attrs[name] for name in ("src", "href") if name in attrs]
         self.inline += tag == "script" and "src" not in attrs
 
 
@@ -23,8 +23,8 @@ def test_the_page_asks_nobody_else(client):
     links = Links()
     links.feed(page.text)
     assert links.inline == 0
-    assert "docs/swagger-ui-bundle.js" in links.found
-    for link in links.found:
+    assert "docs/swagger-ui-bundle.js" in links.urls
+    for link in links.urls:
         assert not re.match(r"(?:\w+:)?//", link)
         assert client.get(f"/{link}").status_code == 200
     policy = page.headers["content-security-policy"]

@@ -46,8 +46,8 @@ def send(client, body):
 def test_bodies(client, body, counts):
     answer = send(client, body)
     assert answer.status_code == 202
-    told = answer.json()
-    assert (told["images"], told["removals"], told["queued"]) == counts
+    accepted = answer.json()
+    assert (accepted["images"], accepted["removals"], accepted["queued"]) == counts
     assert client.app.state.doorbell.depth(Queue.LIVE) == (1 if counts[2] else 0)
 
 

@@ -9,16 +9,16 @@ from sqlalchemy import text
 from dpiqa.settings import load_settings
 from dpiqa.storage.engine import transaction
 
-NOBODY = "postgresql://u:p@127.0.0.1:9/x"
+CLOSED_DATABASE = "postgresql://u:p@127.0.0.1:9/x"
 
 
-def opened(**settings):
+def open_client(**settings):
     app = create_app(load_settings(api_hosts="testserver", **settings))
     return TestClient(app, raise_server_exceptions=False)
 
 
-def test_alive_asks_nobody():
-    with opened(database_url=NOBODY, broker_url="redis://127.0.0.1:9/0") as client:
+def test_liveness_needs_no_other_part():
+    with open_client(database_url=CLOSED_DATABASE, broker_url="redis://127.0.0.1:9/0") as client:
         assert client.get("/healthz").json() == {"status": "ok"}
 
 
@@ -40,7 +40,7 @@ def states(answer):
 
 
 def test_without_broker(database_url):
-    with opened(database_url=database_url, broker_url="redis://:hunter2@127.0.0.1:9/0") as client:
+    with open_client(database_url=database_url, broker_url="redis://:hunter2@127.0.0.1:9/0") as client:
         answer = client.get("/readyz")
     assert states(answer) == {"database": True, "migrations": True, "broker": False}
     assert "broker" in answer.json()["detail"]
@@ -48,7 +48,7 @@ def test_without_broker(database_url):
 
 
 def test_without_database(broker_url):
-    with opened(database_url=NOBODY, broker_url=broker_url) as client:
+    with open_client(database_url=CLOSED_DATABASE, broker_url=broker_url) as client:
         answer = client.get("/readyz")
         assert states(answer) == {"database": False, "migrations": False, "broker": True}
         jobs = client.get("/v1/jobs")
@@ -57,7 +57,7 @@ def test_without_database(broker_url):
 
 
 def test_unmigrated(empty_database_url, broker_url):
-    with opened(database_url=empty_database_url, broker_url=broker_url) as client:
+    with open_client(database_url=empty_database_url, broker_url=broker_url) as client:
         answer = client.get("/readyz")
         jobs = client.get("/v1/jobs")
     assert states(answer) == {"database": True, "migrations": False, "broker": True}
@@ -73,7 +73,7 @@ def silent_port():
 
 
 def test_parts_that_hang_are_bounded(silent_port):
-    with opened(
+    with open_client(
         database_url=f"postgresql://u:p@127.0.0.1:{silent_port}/x", broker_url=f"redis://127.0.0.1:{silent_port}/0"
     ) as client:
         started = time.monotonic()
@@ -82,7 +82,7 @@ def test_parts_that_hang_are_bounded(silent_port):
     assert time.monotonic() - started < 25
 
 
-def test_a_question_that_takes_too_long(client):
+def test_a_query_that_takes_too_long(client):
     engine = client.app.state.engine
 
     @client.app.get("/slow")
@@ -100,15 +100,15 @@ def test_a_question_that_takes_too_long(client):
 def test_metrics(client):
     client.get("/v1/jobs")
     client.get("/v1/jobs/nonsense-" + "x" * 50)
-    told = client.get("/metrics").text
-    assert 'dpiqa_api_requests_total{method="GET",route="/v1/jobs",status="200"} 1.0' in told
-    assert 'dpiqa_queue_messages{queue="bulk"} 0.0' in told
-    assert 'dpiqa_up{part="database"} 1.0' in told
-    assert "nonsense" not in told
+    text_of_metrics = client.get("/metrics").text
+    assert 'dpiqa_api_requests_total{method="GET",route="/v1/jobs",status="200"} 1.0' in text_of_metrics
+    assert 'dpiqa_queue_messages{queue="bulk"} 0.0' in text_of_metrics
+    assert 'dpiqa_up{part="database"} 1.0' in text_of_metrics
+    assert "nonsense" not in text_of_metrics
 
 
 def test_metrics_without_the_others():
-    with opened(database_url=NOBODY, broker_url="redis://127.0.0.1:9/0") as client:
+    with open_client(database_url=CLOSED_DATABASE, broker_url="redis://127.0.0.1:9/0") as client:
         answer = client.get("/metrics")
     assert answer.status_code == 200
     assert 'dpiqa_up{part="database"} 0.0' in answer.text

@@ -1,4 +1,4 @@
-"""Percentiles and words over HTTP: by the reference of the scorer whose score counts."""
+"""Percentiles and bands over HTTP: by the reference of the scorer whose score counts."""
 
 import pytest
 from support.ledger import BOTH, STUDENT, TEACHER, Ledger, refs
@@ -12,32 +12,37 @@ from dpiqa.types import Direction, Stage
 PROFILE = {"profile": BOTH.id}
 
 
-def knowing(card, lowest, highest, direction=Direction.HIGHER):
+def with_reference(card, lowest, highest, direction=Direction.HIGHER):
     """The card with a reference whose scores are spread evenly between two."""
     quantiles = tuple(lowest + (highest - lowest) * n / 100 for n in range(101))
-    made = Reference(
+    reference = Reference(
         population="p", n=1000, scorer_id=card.scorer_id, command="c", direction=direction, quantiles=quantiles
     )
-    return card.model_copy(update={"references": (made,)})
+    return card.model_copy(update={"references": (reference,)})
 
 
 @pytest.fixture
-def book(client):
+def ledger(client):
     return Ledger(client.app.state.engine, BOTH)
 
 
 @pytest.fixture
-def fill(book):
+def fill(ledger):
     """Score a hundred images 0.00 to 0.99 by these cards; the teacher gives 0.505 to two of the borderline ones."""
 
     def score(student, teacher):
-        _, ids = book.submit(refs(100))
-        claims = book.claim(ids)
-        said = [Scored(one, int(one.ref.key[1:]) / 100, one.ref.etag) for one in claims]
-        recorded = book.do(record, Stage.STUDENT, BOTH, student, said, decide=decide)
-        asked = book.claim(recorded.teacher_items[:2], stage=Stage.TEACHER)
-        book.do(
-            record, Stage.TEACHER, BOTH, teacher, [Scored(one, 0.505, one.ref.etag) for one in asked], decide=decide
+        _, ids = ledger.submit(refs(100))
+        claims = ledger.claim(ids)
+        outcomes = [Scored(claim, int(claim.ref.key[1:]) / 100, claim.ref.etag) for claim in claims]
+        recorded = ledger.do(record, Stage.STUDENT, BOTH, student, outcomes, decide=decide)
+        escalated = ledger.claim(recorded.teacher_items[:2], stage=Stage.TEACHER)
+        ledger.do(
+            record,
+            Stage.TEACHER,
+            BOTH,
+            teacher,
+            [Scored(claim, 0.505, claim.ref.etag) for claim in escalated],
+            decide=decide,
         )
 
     return score
@@ -54,31 +59,31 @@ def keys(page):
 
 
 def test_each_score_is_read_by_the_reference_of_its_own_scorer(client, fill):
-    fill(knowing(STUDENT, 0, 1), knowing(TEACHER, 0.5, 0.6))
+    fill(with_reference(STUDENT, 0, 1), with_reference(TEACHER, 0.5, 0.6))
     rows = {row["key"]: row for row in ask(client, limit=1000)["items"]}
     assert (rows["k00005"]["percentile"], rows["k00005"]["band"]) == (pytest.approx(5), "bad")
     assert rows["k00095"]["band"] == "excellent"
-    taught = [row for row in rows.values() if row["stage"] == "teacher"]
-    assert [(row["percentile"], row["band"]) for row in taught] == [(pytest.approx(5), "bad")] * 2
+    by_teacher = [row for row in rows.values() if row["stage"] == "teacher"]
+    assert [(row["percentile"], row["band"]) for row in by_teacher] == [(pytest.approx(5), "bad")] * 2
     bad = ask(client, band="bad", limit=1000)
-    assert sorted(keys(bad)) == sorted([*(f"k{n:05}" for n in range(10)), *(row["key"] for row in taught)])
+    assert sorted(keys(bad)) == sorted([*(f"k{n:05}" for n in range(10)), *(row["key"] for row in by_teacher)])
 
 
 def test_bands_go_with_the_other_filters(client, fill):
-    fill(knowing(STUDENT, 0, 1), TEACHER)
+    fill(with_reference(STUDENT, 0, 1), TEACHER)
     assert keys(ask(client, band=["bad", "excellent"], max=0.02)) == ["k00000", "k00001", "k00002"]
     assert keys(ask(client, band="bad", worst="20%")) == ["k00000", "k00001"]
     first = ask(client, band=["poor", "good"], limit=25)
     rest = ask(client, band=["poor", "good"], limit=25, cursor=first["next_cursor"])
-    found = keys(first) + keys(rest)
-    assert found == [f"k{n:05}" for n in (*range(10, 30), *range(70, 90))]
+    listed = keys(first) + keys(rest)
+    assert listed == [f"k{n:05}" for n in (*range(10, 30), *range(70, 90))]
     assert (
         client.get("/v1/scores", params=PROFILE | {"band": "fair", "cursor": first["next_cursor"]}).status_code == 422
     )
 
 
 def test_a_scale_on_which_lower_is_better(client, fill):
-    fill(knowing(STUDENT, 0, 1, Direction.LOWER), TEACHER)
+    fill(with_reference(STUDENT, 0, 1, Direction.LOWER), TEACHER)
     assert sorted(keys(ask(client, band="excellent"))) == [f"k{n:05}" for n in range(11)]  # the cut itself is better
     assert sorted(keys(ask(client, band="bad"))) == [f"k{n:05}" for n in range(91, 100)]
 
@@ -97,9 +102,9 @@ def test_nothing_scored_is_no_error(client):
 
 
 def test_lookup_says_what_each_score_means(client, fill):
-    fill(knowing(STUDENT, 0, 1), TEACHER)
+    fill(with_reference(STUDENT, 0, 1), TEACHER)
     key = next(row["key"] for row in ask(client, limit=1000)["items"] if row["stage"] == "teacher")
-    found = client.get("/v1/scores/lookup", params={"bucket": "photos", "key": key}).json()
-    meant = {row["model"]: row["band"] for row in found["scores"]}
-    assert meant == {STUDENT.scorer_id: "fair", TEACHER.scorer_id: None}
-    assert [row["band"] for row in found["results"]] == [None]
+    image = client.get("/v1/scores/lookup", params={"bucket": "photos", "key": key}).json()
+    bands = {row["model"]: row["band"] for row in image["scores"]}
+    assert bands == {STUDENT.scorer_id: "fair", TEACHER.scorer_id: None}
+    assert [row["band"] for row in image["results"]] == [None]

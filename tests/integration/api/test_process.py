@@ -1,4 +1,4 @@
-"""`python -m dpiqa.api` as a process: what it imports, how it refuses to start, how it ends."""
+"""`python -m dpiqa.api` as a process: its imports, refused starts, its end."""
 
 import os
 import signal
@@ -44,9 +44,9 @@ def test_a_wrong_setting_ends_with_one_line(more, words):
 
 
 def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
 def wait_for(url, process):

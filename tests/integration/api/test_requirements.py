@@ -1,4 +1,4 @@
-"""Requirements over HTTP: submitted here, checked by a worker, shown with what came of it."""
+"""Requirements over HTTP: submitted here, checked by a worker, shown with the outcome."""
 
 import threading
 
@@ -54,8 +54,13 @@ def test_submitted_checked_and_shown(client, work, s3):
     answer = submit(client, bucket=s3.name, direction="lower is better")
     assert answer.status_code == 202
     assert answer.headers["location"] == "/v1/requirements/bright@1"
-    taken = answer.json()
-    assert (taken["id"], taken["state"], taken["checks"], taken["warning"]) == ("bright@1", "pending", [], None)
+    accepted = answer.json()
+    assert (accepted["id"], accepted["state"], accepted["checks"], accepted["warning"]) == (
+        "bright@1",
+        "pending",
+        [],
+        None,
+    )
     assert client.app.state.doorbell.depth(Queue.MAINTENANCE) == 1
     pending = client.get("/v1/requirements/bright").json()
     assert [pair["leave_one_out"] for pair in pending["pairs"]] == [None] * 5
@@ -89,8 +94,8 @@ def test_the_same_request_is_the_same_version(client):
     assert submit(client, force=True).json()["id"] == "bright@2"
     assert submit(client, name="other").json()["id"] == "other@1"
     listed = client.get("/v1/requirements?limit=2")
-    ids = [one["id"] for one in listed.json()["items"]]
-    ids += [one["id"] for one in client.get(listed.links["next"]["url"]).json()["items"]]
+    ids = [row["id"] for row in listed.json()["items"]]
+    ids += [row["id"] for row in client.get(listed.links["next"]["url"]).json()["items"]]
     assert ids == ["bright@1", "bright@2", "other@1"]
 
 

@@ -14,16 +14,16 @@ HOSTILE = ["' OR '1'='1", "'; DROP TABLE results; --", "%", "_", "\\", "k%_", "$
 
 
 @pytest.fixture
-def book(client):
+def ledger(client):
     """A hundred images of scores 0.00 to 0.99; of the borderline ones, some went to the teacher."""
     return Ledger(client.app.state.engine, BOTH)
 
 
 @pytest.fixture
-def job(book):
-    job, ids = book.submit(refs(100))
-    recorded = book.score(ids, value=lambda claim: int(claim.ref.key[1:]) / 100)
-    book.score(recorded.teacher_items[:2], stage=Stage.TEACHER, value=0.505)
+def job(ledger):
+    job, ids = ledger.submit(refs(100))
+    recorded = ledger.score(ids, value=lambda claim: int(claim.ref.key[1:]) / 100)
+    ledger.score(recorded.teacher_items[:2], stage=Stage.TEACHER, value=0.505)
     return job
 
 
@@ -37,7 +37,7 @@ def keys(page):
     return [row["key"] for row in page["items"]]
 
 
-def test_each_row_says_who_and_why(client, book, job):
+def test_each_row_says_who_and_why(client, ledger, job):
     rows = {row["key"]: row for row in ask(client, limit=1000)["items"]}
     assert len(rows) == 100
     clear = rows["k00010"]
@@ -56,8 +56,8 @@ def test_each_row_says_who_and_why(client, book, job):
     assert status["done"] == 100 - len(waiting)
 
 
-def test_filters(client, book, job):
-    book.submit([ref("k00001", bucket="other")])
+def test_filters(client, ledger, job):
+    ledger.submit([ref("k00001", bucket="other")])
     assert keys(ask(client, max=0.03)) == ["k00000", "k00001", "k00002", "k00003"]
     assert keys(ask(client, min=0.97, sort="-score")) == ["k00099", "k00098", "k00097"]
     assert keys(ask(client, min=0.1, max=0.1)) == ["k00010"]
@@ -82,7 +82,7 @@ def test_pages_meet_without_gap_or_double(client, job):
         assert seen == whole
 
 
-def test_shares(client, book, job):
+def test_shares(client, ledger, job):
     worst = ask(client, worst="5%")
     assert keys(worst) == [f"k{n:05}" for n in range(5)]
     assert worst["threshold"] == 0.04
@@ -93,10 +93,10 @@ def test_shares(client, book, job):
     assert ask(client, worst="5%", prefix="none")["items"] == []
 
 
-def test_a_share_stays_put_while_scores_arrive(client, book, job):
+def test_a_share_stays_put_while_scores_arrive(client, ledger, job):
     first = ask(client, worst="10%", limit=4)
-    _, ids = book.submit([ref(f"new{n}", f"n{n}") for n in range(50)])
-    book.score(ids, value=0.0)
+    _, ids = ledger.submit([ref(f"new{n}", f"n{n}") for n in range(50)])
+    ledger.score(ids, value=0.0)
     second = ask(client, worst="10%", limit=100, cursor=first["next_cursor"])
     assert second["threshold"] == first["threshold"]
     assert keys(first) + keys(second) == [f"k{n:05}" for n in range(10)]
@@ -183,7 +183,7 @@ def test_tampered_cursors(client, job):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_is_text(client, book, job, text):
+def test_hostile_text_is_text(client, ledger, job, text):
     for name in ("bucket", "prefix", "model"):
         assert ask(client, **{name: text})["items"] == []
     assert client.get("/v1/scores", params={"profile": f"{text}@1"}).json()["items"] == []
@@ -193,19 +193,19 @@ def test_hostile_text_is_text(client, book, job, text):
     assert len(keys(ask(client, limit=1000))) == 100
 
 
-def test_lookup(client, book, job):
-    taught = next(row for row in ask(client, model="teacher")["items"])
-    answer = client.get("/v1/scores/lookup", params={"bucket": "photos", "key": taught["key"]})
+def test_lookup(client, ledger, job):
+    escalated = next(row for row in ask(client, model="teacher")["items"])
+    answer = client.get("/v1/scores/lookup", params={"bucket": "photos", "key": escalated["key"]})
     assert answer.status_code == 200
-    found = answer.json()
-    assert (found["bucket"], found["key"], found["deleted"]) == ("photos", taught["key"], False)
-    by_model = {score["model"]: score for score in found["scores"]}
+    image = answer.json()
+    assert (image["bucket"], image["key"], image["deleted"]) == ("photos", escalated["key"], False)
+    by_model = {score["model"]: score for score in image["scores"]}
     assert set(by_model) == {STUDENT.scorer_id, TEACHER.scorer_id}
     for card in (STUDENT, TEACHER):
         score = by_model[card.scorer_id]
         assert score["card"]["sha256"] == card.sha256
-        assert (score["etag"], score["job_id"]) == (taught["etag"], str(job.id))
-    [result] = found["results"]
+        assert (score["etag"], score["job_id"]) == (escalated["etag"], str(job.id))
+    [result] = image["results"]
     assert (result["profile"], result["stage"], result["route"]) == (BOTH.id, "teacher", "borderline")
 
 
@@ -217,11 +217,11 @@ def test_lookup_of_what_nobody_knows(client, job):
     assert client.get("/v1/scores/lookup", params={"bucket": "photos", "key": "k" * 1025}).status_code == 422
 
 
-def test_failures_by_reason(client, book):
-    job, ids = book.submit(refs(3))
-    claims = book.claim(ids)
+def test_failures_by_reason(client, ledger):
+    job, ids = ledger.submit(refs(3))
+    claims = ledger.claim(ids)
 
-    book.record([Rejected(claims[0], Reason.TRUNCATED, "cut"), Rejected(claims[1], Reason.EMPTY), Gone(claims[2])])
+    ledger.record([Rejected(claims[0], Reason.TRUNCATED, "cut"), Rejected(claims[1], Reason.EMPTY), Gone(claims[2])])
     status = client.get(f"/v1/jobs/{job.id}").json()
     assert status["failures"] == {"truncated": 1, "empty": 1, "object_deleted": 1}
     assert (status["state"], status["done"], status["total"]) == ("complete", 3, 3)

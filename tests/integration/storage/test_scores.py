@@ -28,7 +28,7 @@ def walk(book, conditions, *, limit=7, order=ScoreOrder.LOWEST_FIRST):
 def scored(book):
     """60 images of two buckets, with six different scores among them."""
     images = refs(40) + [ref(f"2024/%_{i}", f"other-{i}", bucket="other") for i in range(20)]
-    values = {one.key: (i % 6) / 10 for i, one in enumerate(images)}
+    values = {image.key: (i % 6) / 10 for i, image in enumerate(images)}
     book.values = values
     _, ids = book.submit(images)
     book.score(ids, value=lambda claim: values[claim.ref.key])
@@ -162,7 +162,7 @@ def test_jobs_and_items_are_paged(book):
 
 _MANY = text(
     """
-    WITH made AS (
+    WITH inserted AS (
         INSERT INTO images (bucket, key, etag, current)
         SELECT CASE n % 10 WHEN 0 THEN 'photos' ELSE 'other' END, 'k' || n, 'e' || n, true
         FROM generate_series(1, 20000) AS n
@@ -170,7 +170,7 @@ _MANY = text(
     INSERT INTO results
         (image_id, profile, score, scorer_id, stage, status, route, bucket, key, etag, current, job_id)
     SELECT id, 'alone@1', id % 97 / 100.0, :scorer, 'student', 'final', 'clear', bucket, key, etag, true, :job
-    FROM made
+    FROM inserted
     """
 )
 

@@ -58,7 +58,7 @@ def test_table(cls, status, code):
     assert problem["code"] == code
     assert problem["status"] == status
     assert problem["instance"] == "/x"
-    assert ("db.internal" in answer.text) == (status < 500)  # what fails on our side is not told
+    assert ("db.internal" in answer.text) == (status < 500)  # causes on our side are not shown
     assert ("retry-after" in answer.headers) == (status == 503)
 
 
