@@ -1,4 +1,1 @@
-"""Training on labelled photographs: `runs` are what can be trained, `config` describes a run, `data` feeds it.
-
-`loop` makes the updates of every run.
-"""
+"""Training of models on labelled photographs: the runs, their configuration, their data and the loop."""

@@ -108,12 +108,12 @@ def make_set(folder, count=24, size=64):
 def waves(count):
     """Give smooth pictures of 64 pixels, (count, 64, 64, 3) uint8."""
     y, x = np.mgrid[0:64, 0:64]
-    found = [np.sin(x / (3 + number)) + np.cos(y / (4 + number)) for number in range(count)]
-    return np.stack([np.repeat((128 + 50 * wave).astype(np.uint8)[..., None], 3, axis=2) for wave in found])
+    patterns = [np.sin(x / (3 + number)) + np.cos(y / (4 + number)) for number in range(count)]
+    return np.stack([np.repeat((128 + 50 * pattern).astype(np.uint8)[..., None], 3, axis=2) for pattern in patterns])
 
 
 class Toy:
-    """Learns a plane through noise, with dropout and batch statistics: whatever a resumed run could get wrong."""
+    """Learns a plane through noise, with dropout and batch statistics: all that a resumed run could get wrong."""
 
     def __init__(self, plan, *, dropout=0.3, merits=None, diverge_at=None):
         torch.manual_seed(plan.seed)
@@ -122,7 +122,7 @@ class Toy:
         )
         rng = np.random.default_rng(7)
         self.inputs = rng.standard_normal((64, 4)).astype(np.float32)
-        self.wanted = self.inputs @ np.array([1.0, -2.0, 0.5, 0.0], dtype=np.float32)
+        self.targets = self.inputs @ np.array([1.0, -2.0, 0.5, 0.0], dtype=np.float32)
         self.plan, self.merits, self.diverge_at, self.calls = plan, list(merits or ()), diverge_at, 0
 
     def batches(self, rng):
@@ -132,11 +132,11 @@ class Toy:
         self.calls += 1
         noise = torch.from_numpy(rng.standard_normal((len(rows), 4)).astype(np.float32)) * 0.1
         scores = network(torch.from_numpy(self.inputs[rows]) + noise).squeeze(1)
-        error = (scores - torch.from_numpy(self.wanted[rows])).square().mean()
+        error = (scores - torch.from_numpy(self.targets[rows])).square().mean()
         return {"squared": error * float("nan") if self.diverge_at == self.calls else error}
 
     def validate(self, network):
-        error = float((network(torch.from_numpy(self.inputs)).squeeze(1) - torch.from_numpy(self.wanted)).std())
+        error = float((network(torch.from_numpy(self.inputs)).squeeze(1) - torch.from_numpy(self.targets)).std())
         return Validation(merit=self.merits.pop(0) if self.merits else -error, figures={"error": error})
 
 

@@ -42,6 +42,7 @@ def teacher_outputs(
 
     An output belongs to a scorer id and the sha256 of a picture's file: data sets and splits share it.
     """
+    # "answers" is their name of earlier versions, whose files are still valid.
     folder = cache / "answers" / scorer.card.scorer_id.replace(":", "_")
     files = [folder / digest[:2] / f"{digest}.safetensors" for digest in sha256]
 
@@ -53,7 +54,7 @@ def teacher_outputs(
                 "map": np.ascontiguousarray(quality, dtype=np.float16),
             }
 
-    label = f"answers of {scorer.card.name}"
+    label = f"outputs of {scorer.card.name}"
     cached_files([files[row] for row in rows], make, folder=folder, label=label, block=batch)
     scores = np.full(len(files), np.nan, dtype=np.float32)
     powers = []

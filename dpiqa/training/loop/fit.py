@@ -75,21 +75,21 @@ def fit(
 
 
 class StopRequest:
-    """A request to stop the run, made by a signal."""
+    """A flag that a signal sets: the run stops after the present update."""
 
     def __init__(self) -> None:
-        self.made = False
+        self.requested = False
 
     def handle(self, _signal: int, _frame: FrameType | None) -> None:
         """Note the request; a second signal stops immediately."""
-        if self.made:
+        if self.requested:
             raise KeyboardInterrupt
-        self.made = True
+        self.requested = True
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request while the block runs; outside the main thread none is ever made."""
+    """Turn SIGINT and SIGTERM into a stop request while the block runs; outside the main thread it is never set."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
@@ -142,7 +142,7 @@ class _Run:
         if self.progress.step:
             log.info("training_resumed", step=self.progress.step, steps=self.steps)
         while self.progress.step < self.steps:
-            if self.processes.any(stop.made):
+            if self.processes.any(stop.requested):
                 self._save()
                 raise TrainingInterrupted(
                     f"stopped after update {self.progress.step} of {self.steps}, saved in {self.out}",

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(900)  # a slow machine is no failure
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def folder(tmp_path_factory):
     """A folder with a data set, settings, and everything that the commands make."""
     folder = tmp_path_factory.mktemp("chain")
     make_set(folder / "set")
@@ -26,13 +26,13 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def command(place):
+def command(folder):
     """Run `dpiqa ...` with the folder's models; returns what it printed on stdout and stderr."""
 
     def run(*words, code=0):
         environment = {
-            "DPIQA_MODELS_DIR": str(place / "models"),
-            "DPIQA_HOME": str(place / "home"),
+            "DPIQA_MODELS_DIR": str(folder / "models"),
+            "DPIQA_HOME": str(folder / "home"),
             "DPIQA_THREADS": "1",
             "DPIQA_DEVICE": "cpu",
             "DPIQA_DECODE_PROCESSES": "1",
@@ -46,22 +46,24 @@ def command(place):
 
 
 @pytest.fixture(scope="module")
-def train(place, command):
+def train(folder, command):
     """Run one `dpiqa train ...` on the data set into `runs/NAME`."""
-    (place / "models").mkdir()
+    (folder / "models").mkdir()
 
     def run(kind, name, *settings, config=None):
         words = [
             "--config",
-            config or place / f"{kind}.toml",
+            config or folder / f"{kind}.toml",
             "--dataset",
             "csv",
             "--data",
-            place / "set" / "labels.csv",
+            folder / "set" / "labels.csv",
         ]
-        words += ["--out", place / "runs" / name, "--json"] + ([] if kind == "vae" else ["--name", name])
-        given = ("output.log_every_steps=2", "output.bootstrap_draws=20", f"data.cache={place / 'cache'}", *settings)
-        return json.loads(command("train", kind, *words, *(w for one in given for w in ("--set", one))).stdout)
+        words += ["--out", folder / "runs" / name, "--json"] + ([] if kind == "vae" else ["--name", name])
+        changes = ("output.log_every_steps=2", "output.bootstrap_draws=20", f"data.cache={folder / 'cache'}", *settings)
+        return json.loads(
+            command("train", kind, *words, *(word for change in changes for word in ("--set", change))).stdout
+        )
 
     return run
 
@@ -81,22 +83,22 @@ def student(train, teacher):
     return train("student", "tiny-student", f"teacher={teacher['name']}", "loss.teacher_score=0.5")
 
 
-def losses(place, name):
-    return [line["loss"] for line in read_log(place / "runs" / name) if "loss" in line]
+def losses(folder, name):
+    return [line["loss"] for line in read_log(folder / "runs" / name) if "loss" in line]
 
 
-def test_every_loss_falls(place, vae, teacher, student):
+def test_every_loss_falls(folder, vae, teacher, student):
     for name in ("vae", "tiny-teacher", "tiny-student"):
-        course = losses(place, name)
+        course = losses(folder, name)
         assert len(course) == 6
         assert course[-1] < course[0]
-    terms = [line for line in read_log(place / "runs" / "tiny-student") if "loss" in line][-1]
+    terms = [line for line in read_log(folder / "runs" / "tiny-student") if "loss" in line][-1]
     assert terms["loss"] == pytest.approx(
         sum(terms[name] for name in ("squared", "ranking", "map", "teacher_score")), rel=1e-4
     )
 
 
-def test_the_card_says_how_the_model_came_about(place, teacher, student):
+def test_the_card_says_how_the_model_came_about(folder, teacher, student):
     history = student["figures"]["training"]
     assert history["identity"]["sources"]["teacher"].startswith("tiny-teacher:")
     assert len(history["identity"]["labels_sha256"]) == 64
@@ -110,62 +112,66 @@ def test_the_card_says_how_the_model_came_about(place, teacher, student):
     assert history["run"] != teacher["figures"]["training"]["run"]
 
 
-def test_the_card_names_the_command_and_the_digests_of_all_it_was_made_from(place, vae, teacher, student):
-    made = student["figures"]["training"]
-    asked = {"model": "tiny-teacher", "sha256": teacher["sha256"], "command": teacher["figures"]["training"]["command"]}
-    assert made["made_from"] == {"teacher": asked}
-    assert made["weights"] == student["figures"]["csv val"]["weights"] == {"tiny-student": student["sha256"]}
+def test_the_card_names_the_command_and_the_digests_of_all_it_was_made_from(folder, vae, teacher, student):
+    training = student["figures"]["training"]
+    origin = {
+        "model": "tiny-teacher",
+        "sha256": teacher["sha256"],
+        "command": teacher["figures"]["training"]["command"],
+    }
+    assert training["made_from"] == {"teacher": origin}
+    assert training["weights"] == student["figures"]["csv val"]["weights"] == {"tiny-student": student["sha256"]}
     source = teacher["figures"]["training"]["made_from"]["vae"]
     assert (source["file"], source["sha256"]) == ("vae.safetensors", sha256_of(Path(vae)))
     assert source["command"].startswith("dpiqa train vae --dataset csv --data labels.csv --out vae ")
     for card in (teacher, student):
-        assert str(place) not in json.dumps(card)  # nobody's folders
+        assert str(folder) not in json.dumps(card)  # nobody's folders
 
 
-def test_the_command_of_the_card_makes_the_same_weights(place, command, student, monkeypatch):
+def test_the_command_of_the_card_makes_the_same_weights(folder, command, student, monkeypatch):
     """In the folder that holds what the card calls by name alone, and under another name."""
     words = shlex.split(student["figures"]["training"]["command"])
     words[words.index("--name") + 1] = "twin"
-    words[words.index("--out") + 1] = str(place / "runs" / "twin")
-    monkeypatch.chdir(place / "set")
-    command(*words[1:], "--set", f"data.cache={place / 'cache'}", "--set", "output.bootstrap_draws=20")
+    words[words.index("--out") + 1] = str(folder / "runs" / "twin")
+    monkeypatch.chdir(folder / "set")
+    command(*words[1:], "--set", f"data.cache={folder / 'cache'}", "--set", "output.bootstrap_draws=20")
     twin = json.loads(command("models", "show", "twin", "--json").stdout)
     assert twin["sha256"] == student["sha256"]
 
 
-def test_the_models_are_listed_evaluated_and_score_files(place, command, student):
+def test_the_models_are_listed_evaluated_and_score_files(folder, command, student):
     listed = {card["name"] for card in json.loads(command("models", "list", "--json").stdout)}
     assert {"tiny-teacher", "tiny-student"} <= listed
-    picture = place / "set" / "0.png"
+    picture = folder / "set" / "0.png"
     scored = json.loads(command("score", picture, "--model", "tiny-student", "--json").stdout)
     rows = scored["images"] if isinstance(scored, dict) else scored
     assert 0 < rows[0]["score"] < 1.5
-    words = ("--dataset", "csv", "--data", place / "set" / "labels.csv", "--split", "val", "--json")
+    words = ("--dataset", "csv", "--data", folder / "set" / "labels.csv", "--split", "val", "--json")
     measured = command("evaluate", "tiny-student", *words).stdout
     assert str(student["figures"]["csv val"]["rmse"]) in measured
 
 
-def test_the_same_command_again_changes_nothing_and_another_is_refused(place, train, command, student):
-    weights = place / "models" / "tiny-student.safetensors"
+def test_the_same_command_again_changes_nothing_and_another_is_refused(folder, train, command, student):
+    weights = folder / "models" / "tiny-student.safetensors"
     before = weights.read_bytes()
     again = train("student", "tiny-student", "teacher=tiny-teacher", "loss.teacher_score=0.5")
     assert (again["sha256"], weights.read_bytes()) == (student["sha256"], before)
-    words = ("--dataset", "csv", "--data", place / "set" / "labels.csv", "--set", f"data.cache={place / 'cache'}")
-    config = ("train", "student", "--config", place / "student.toml", *words)
-    refused = command(*config, "--out", place / "runs" / "other", "--name", "tiny-student", code=2)
+    words = ("--dataset", "csv", "--data", folder / "set" / "labels.csv", "--set", f"data.cache={folder / 'cache'}")
+    config = ("train", "student", "--config", folder / "student.toml", *words)
+    refused = command(*config, "--out", folder / "runs" / "other", "--name", "tiny-student", code=2)
     assert "there is a model called tiny-student already" in refused.stderr
-    refused = command(*config, "--out", place / "runs" / "tiny-student", "--name", "another", code=78)
+    refused = command(*config, "--out", folder / "runs" / "tiny-student", "--name", "another", code=78)
     assert "holds a run with another" in refused.stderr
 
 
-def test_fine_tuning_is_the_same_command(place, train, student, tmp_path):
+def test_fine_tuning_is_the_same_command(folder, train, student, tmp_path):
     (tmp_path / "tune.toml").write_text('preset = "finetune-student"\n')
     settings = ("model.start=tiny-student", "model.calibrate_on=0", "plan.batch=8", "plan.epochs=1", "plan.rate=1e-5")
     tuned = train("student", "tuned", *settings, "plan.precision=float32", config=tmp_path / "tune.toml")
     assert tuned["architecture"] == student["architecture"]
     assert tuned["figures"]["training"]["identity"]["sources"]["start"] == student["sha256"]
-    start = losses(place, "tiny-student")[0]
-    assert losses(place, "tuned")[0] < start * 25  # in the labels' deviation, 25 times a MOS' square or so
+    start = losses(folder, "tiny-student")[0]
+    assert losses(folder, "tuned")[0] < start * 25  # in the labels' deviation, 25 times a MOS' square or so
     assert tuned["sha256"] != student["sha256"]
 
 
@@ -178,11 +184,11 @@ def test_a_teacher_is_fine_tuned_in_part(train, teacher, tmp_path, mode):
     assert tuned["figures"]["csv val"]["failures"] == 0
 
 
-def test_print_config_is_a_file_that_can_be_given_back(command, place):
-    words = ("train", "student", "--config", place / "student.toml")
+def test_print_config_is_a_file_that_can_be_given_back(command, folder):
+    words = ("train", "student", "--config", folder / "student.toml")
     printed = command(*words, "--set", "plan.epochs=9", "--print-config")
-    (place / "printed.toml").write_text(printed.stdout)
-    assert command("train", "student", "--config", place / "printed.toml", "--print-config").stdout == printed.stdout
+    (folder / "printed.toml").write_text(printed.stdout)
+    assert command("train", "student", "--config", folder / "printed.toml", "--print-config").stdout == printed.stdout
     wrong = command(*words, "--set", "plan.epoch=9", code=2)
     assert "unknown key plan.epoch / hint: did you mean epochs?" in wrong.stderr
     assert "--dataset" in command(*words, code=2).stderr

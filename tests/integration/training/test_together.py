@@ -34,7 +34,7 @@ def test_two_processes_are_one_run(tmp_path):
     assert first["weights"] == second["weights"]
     assert first["steps"] == 2 * (64 // 8 // 4)  # epochs of 8 batches, four to an update: two turns of two processes
     for epoch in range(2):
-        batches = [rows for one in (first, second) for rows in one["seen"][4 * epoch : 4 * epoch + 4]]
+        batches = [rows for process in (first, second) for rows in process["seen"][4 * epoch : 4 * epoch + 4]]
         assert sorted(row for rows in batches for row in rows) == list(range(64))  # each picture once an epoch
 
 

@@ -73,19 +73,19 @@ def test_a_signal_before_the_first_update_keeps_what_was_prepared(train, monkeyp
 
 
 def test_preparations_have_a_bar_each_and_training_comes_after(monkeypatch):
-    shown = io.StringIO()
+    terminal = io.StringIO()
     monkeypatch.setattr(
-        console, "stderr", lambda: Console(file=shown, force_terminal=True, width=200, color_system=None)
+        console, "stderr", lambda: Console(file=terminal, force_terminal=True, width=200, color_system=None)
     )
     with train_progress.watching() as watch, listening(watch.prepared):
-        for what, there in (("decoding pictures", 64), ("scene statistics", 0)):
-            for rows in blocks(what, there, 200, 64):
+        for label, done in (("decoding pictures", 64), ("scene statistics", 0)):
+            for rows in blocks(label, done, 200, 64):
                 assert len(rows) in {64, 8}
                 watch._progress.refresh()
         watch.started(step=0, steps=10)
         watch.stepped(step=1, loss=0.5)
         watch._progress.refresh()
-    text = shown.getvalue()
+    text = terminal.getvalue()
     assert "decoding pictures: 64 of 200 are there" in text
     assert "scene statistics: all 200 after 0s" in text
     statistics = text.split("decoding pictures: all")[1]
@@ -94,9 +94,9 @@ def test_preparations_have_a_bar_each_and_training_comes_after(monkeypatch):
 
 
 def test_the_bar_shows_rate_time_left_loss_and_srcc(monkeypatch):
-    shown = io.StringIO()
+    terminal = io.StringIO()
     monkeypatch.setattr(
-        console, "stderr", lambda: Console(file=shown, force_terminal=True, width=200, color_system=None)
+        console, "stderr", lambda: Console(file=terminal, force_terminal=True, width=200, color_system=None)
     )
     with train_progress.watching() as watch:
         watch.started(step=0, steps=10)
@@ -104,7 +104,7 @@ def test_the_bar_shows_rate_time_left_loss_and_srcc(monkeypatch):
             watch.stepped(step=step, loss=0.5 / step)
         watch.validated(step=5, figures={"srcc": 0.71234, "plcc": 0.7, "rmse": 0.1}, best=True)
         watch._progress.refresh()
-    text = shown.getvalue()
+    text = terminal.getvalue()
     assert "update 5: srcc 0.7123 plcc 0.7000 rmse 0.1000 (best)" in text
     last = text.split("training")[-1]
     assert "5/10" in last
@@ -115,8 +115,8 @@ def test_the_bar_shows_rate_time_left_loss_and_srcc(monkeypatch):
 
 def test_data_sets_and_places_go_in_pairs(tmp_path):
     path = tmp_path / 'a "quoted" name'
-    found = train_options.overrides(["plan.epochs=3"], ["csv"], [path], tmp_path, "mine")
-    assert found[0] == "plan.epochs=3"
-    assert r"a \"quoted\" name" in found[1]
+    overrides = train_options.overrides(["plan.epochs=3"], ["csv"], [path], tmp_path, "mine")
+    assert overrides[0] == "plan.epochs=3"
+    assert r"a \"quoted\" name" in overrides[1]
     with pytest.raises(InvalidRequest, match="2 data sets and 1 places"):
         train_options.overrides(None, ["csv", "clive"], [path], None)

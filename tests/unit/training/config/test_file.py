@@ -55,7 +55,7 @@ def test_later_ones_win(tmp_path):
 def test_auto_is_settled_by_what_the_machine_computes(monkeypatch):
     for capabilities, expected in (({"avx2": True}, "float32"), ({"avx512_bf16": True}, "bfloat16")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        monkeypatch.setattr(precision, "cpu_capabilities", lambda found=capabilities: found)
+        monkeypatch.setattr(precision, "cpu_capabilities", lambda features=capabilities: features)
         assert resolve(StudentRun, preset="bundled-student").plan.precision == expected
         assert resolve(StudentRun, preset="paper-koniq-student").plan.precision == "float32"
 
@@ -77,6 +77,7 @@ def test_values_are_toml_or_else_words():
         ("output.name=../evil", "output.name: string should match", "--print-config"),
         ("model.start=bundled-student", "model: give either start", "--print-config"),
         ("epochs", "'epochs' is not an override", "KEY=VALUE"),
+        ("loss.spoiled.share=0.1", "unknown key loss.spoiled", "it is called loss.distorted now"),
     ],
 )
 def test_what_is_wrong_is_named(override, complaint, hint):

@@ -94,16 +94,16 @@ def test_a_finished_run_is_not_run_again(tmp_path):
 
 def test_accumulated_batches_are_one_large_batch(tmp_path):
     """Up to the batch statistics, which the passes take apart."""
-    found = []
+    results = []
     for batch, accumulation in ((16, 1), (8, 2)):
         plan = toy_plan(batch=batch, accumulation=accumulation, epochs=1, ema=0.0)
         task = Toy(plan, dropout=0)
         task.network[1] = torch.nn.Identity()
         task.loss = _without_noise(task)
         fit(task, plan, tmp_path / str(batch))
-        found.append(weights(task))
-    for name, value in found[0].items():
-        torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-5)
+        results.append(weights(task))
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value, rtol=1e-4, atol=1e-5)
 
 
 def _without_noise(task):
@@ -179,5 +179,5 @@ def test_tensorboard_gets_the_same_figures(tmp_path):
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     logged = {line["step"]: line["loss"] for line in read_log(tmp_path) if "loss" in line}
-    shown = {event.step: event.value for event in events.Scalars("loss")}
-    assert shown == pytest.approx(logged, rel=1e-5)
+    recorded = {event.step: event.value for event in events.Scalars("loss")}
+    assert recorded == pytest.approx(logged, rel=1e-5)

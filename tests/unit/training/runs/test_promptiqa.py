@@ -56,14 +56,14 @@ def mixture():
 def test_a_batch_is_of_one_set_and_an_epoch_sees_every_set(mixture):
     task = PromptIQATask(tiny_promptiqa(), mixture, PromptIQARun.model_validate(RUN))
     batches = task.batches(np.random.default_rng(0))
-    found = [mixture.locate(batch) for batch in batches]
+    located = [mixture.locate(batch) for batch in batches]
     assert [len(batch) for batch in batches] == [4] * 4
-    assert sorted(len(data.labels) for data, _ in found) == [8, 14, 14, 14]
-    for data, rows in found:
+    assert sorted(len(data.labels) for data, _ in located) == [8, 14, 14, 14]
+    for data, rows in located:
         assert set(rows) <= set(data.train)
     other = task.batches(np.random.default_rng(1))
     assert len(other) == 4
-    assert any(not np.array_equal(one, two) for one, two in zip(batches, other, strict=True))
+    assert any(not np.array_equal(batch, another) for batch, another in zip(batches, other, strict=True))
 
 
 def test_everyone_but_oneself():
@@ -89,16 +89,16 @@ def test_an_image_sees_the_scores_of_the_others_and_not_its_own():
 def test_batches_become_other_requirements_as_often_as_asked():
     labels, rng = np.array([0.1, 0.3, 0.5]), np.random.default_rng(0)
     drawn = [as_requirement(labels, PromptLoss(), rng) for _ in range(2000)]
-    assert np.mean([one[0] > one[2] for one in drawn]) == pytest.approx(0.1, abs=0.03)
-    assert np.mean([np.ptp(one) > 0.5 for one in drawn]) == pytest.approx(0.5, abs=0.05)
-    for wanted, scaling, flipping in (
+    assert np.mean([requirement[0] > requirement[2] for requirement in drawn]) == pytest.approx(0.1, abs=0.03)
+    assert np.mean([np.ptp(requirement) > 0.5 for requirement in drawn]) == pytest.approx(0.5, abs=0.05)
+    for expected, scaling, flipping in (
         ([0.1, 0.3, 0.5], 0, 0),
         ([0.2, 0.6, 1.0], 1, 0),
         ([0.9, 0.7, 0.5], 0, 1),
         ([0.8, 0.4, 0.0], 1, 1),
     ):
-        made = as_requirement(labels, PromptLoss(scaling=scaling, flipping=flipping), rng)
-        np.testing.assert_allclose(made, wanted, atol=1e-12)
+        requirement = as_requirement(labels, PromptLoss(scaling=scaling, flipping=flipping), rng)
+        np.testing.assert_allclose(requirement, expected, atol=1e-12)
     np.testing.assert_array_equal(as_requirement(np.zeros(3), PromptLoss(scaling=1, flipping=0), rng), np.zeros(3))
 
 

@@ -47,7 +47,7 @@ def make_vae(file, seed=0):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("diffusion")
     (folder / "diffusion.toml").write_text(DIFFUSION)
     (folder / "teacher.toml").write_text(TEACHER)
@@ -57,38 +57,38 @@ def place(tmp_path_factory):
     return folder
 
 
-def settings(place, name):
-    data = f'data.sets=[{{name = "csv", path = "{place / "set" / "labels.csv"}"}}]'
-    return [data, f"data.cache={place / 'cache'}", f"model.vae={place / 'vae.safetensors'}", f"output.folder={name}"]
+def settings(folder, name):
+    data = f'data.sets=[{{name = "csv", path = "{folder / "set" / "labels.csv"}"}}]'
+    return [data, f"data.cache={folder / 'cache'}", f"model.vae={folder / 'vae.safetensors'}", f"output.folder={name}"]
 
 
-def denoise(place, out, observer=None, *changes):
-    overrides = [*settings(place, out), "output.checkpoint_every_steps=3", "output.log_every_steps=2", *changes]
-    run = resolve(DiffusionRun, file=place / "diffusion.toml", overrides=overrides)
-    return train_diffusion(run, RunContext(models_dir=place / "models", device="cpu", observer=observer))
+def denoise(folder, out, observer=None, *changes):
+    overrides = [*settings(folder, out), "output.checkpoint_every_steps=3", "output.log_every_steps=2", *changes]
+    run = resolve(DiffusionRun, file=folder / "diffusion.toml", overrides=overrides)
+    return train_diffusion(run, RunContext(models_dir=folder / "models", device="cpu", observer=observer))
 
 
 @pytest.fixture(scope="module")
-def unet(place):
-    return denoise(place, place / "whole")
+def unet(folder):
+    return denoise(folder, folder / "whole")
 
 
 @pytest.fixture
-def teacher_run(place):
-    return lambda *changes: resolve(TeacherRun, file=place / "teacher.toml", overrides=changes)
+def teacher_run(folder):
+    return lambda *changes: resolve(TeacherRun, file=folder / "teacher.toml", overrides=changes)
 
 
-def test_the_error_falls_and_is_named_by_timestep(place, unet):
-    judged = [line for line in read_log(place / "whole") if "val_error" in line]
-    assert [line["step"] for line in judged] == [2, 4, 6, 8, 10, 12]
-    assert judged[-1]["val_error"] < judged[0]["val_error"]
-    for line in judged:
+def test_the_error_falls_and_is_named_by_timestep(folder, unet):
+    validations = [line for line in read_log(folder / "whole") if "val_error" in line]
+    assert [line["step"] for line in validations] == [2, 4, 6, 8, 10, 12]
+    assert validations[-1]["val_error"] < validations[0]["val_error"]
+    for line in validations:
         assert line["val_error"] == pytest.approx(np.mean([line[f"val_error_{t}"] for t in VALIDATED_AT]), rel=1e-4)
-    course = [line["loss"] for line in read_log(place / "whole") if "loss" in line]
+    course = [line["loss"] for line in read_log(folder / "whole") if "loss" in line]
     assert course[-1] < course[0]
 
 
-def test_a_run_that_broke_off_ends_with_the_same_bytes(place, unet):
+def test_a_run_that_broke_off_ends_with_the_same_bytes(folder, unet):
     class BreaksAt(SilentObserver):
         def __init__(self, step):
             self._step = step
@@ -99,36 +99,36 @@ def test_a_run_that_broke_off_ends_with_the_same_bytes(place, unet):
 
     for step in (2, 8):
         with pytest.raises(KeyboardInterrupt):
-            denoise(place, place / "cut", BreaksAt(step))
-    assert denoise(place, place / "cut").read_bytes() == unet.read_bytes()
+            denoise(folder, folder / "cut", BreaksAt(step))
+    assert denoise(folder, folder / "cut").read_bytes() == unet.read_bytes()
 
 
-def test_the_record_beside_the_file_says_how_it_was_made(place, unet):
+def test_the_record_beside_the_file_says_how_it_was_made(folder, unet):
     record = json.loads(unet.with_suffix(".json").read_text())
     assert (unet.name, record["sha256"]) == (UNET_NAME, sha256_of(unet))
     assert record["command"].startswith("dpiqa train diffusion ")
     assert "--dataset csv --data labels.csv --out whole --set " in record["command"]
-    assert record["made_from"]["vae"]["sha256"] == sha256_of(place / "vae.safetensors")
-    assert str(place) not in json.dumps(record)
+    assert record["made_from"]["vae"]["sha256"] == sha256_of(folder / "vae.safetensors")
+    assert str(folder) not in json.dumps(record)
 
 
 def test_latents_are_what_a_teacher_sees_and_are_made_once(tmp_path, monkeypatch):
     vae = make_vae(tmp_path / "vae.safetensors")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    found = cached_latents(pixels, tmp_path, tmp_path / "vae.safetensors", SIZES, 2, "cpu")
-    assert (found.shape, found.dtype) == ((3, 2, 4, 8, 8), np.float16)
+    latents = cached_latents(pixels, tmp_path, tmp_path / "vae.safetensors", SIZES, 2, "cpu")
+    assert (latents.shape, latents.dtype) == ((3, 2, 4, 8, 8), np.float16)
     with torch.no_grad():
         for side, images in enumerate((as_images(pixels), as_images(pixels[:, :, ::-1].copy()))):
             seen = encode(vae, shrunk(images, 2)).numpy()
-            np.testing.assert_allclose(found[:, side], seen, atol=2e-3)
-    assert not np.array_equal(found[:, 0], found[:, 1, :, :, ::-1])  # a mirrored picture is no mirrored latent
+            np.testing.assert_allclose(latents[:, side], seen, atol=2e-3)
+    assert not np.array_equal(latents[:, 0], latents[:, 1, :, :, ::-1])  # a mirrored picture is no mirrored latent
 
     def never(*_given):
         raise AssertionError
 
     monkeypatch.setattr(features, "encode", never)
     again = cached_latents(pixels, tmp_path, tmp_path / "vae.safetensors", SIZES, 2, "cpu")
-    np.testing.assert_array_equal(again, found)
+    np.testing.assert_array_equal(again, latents)
     make_vae(tmp_path / "other.safetensors", seed=1)
     with pytest.raises(AssertionError):
         cached_latents(pixels, tmp_path, tmp_path / "other.safetensors", SIZES, 2, "cpu")
@@ -151,7 +151,7 @@ def test_a_share_of_the_timesteps_is_near(share):
 
 
 class Guess(torch.nn.Module):
-    """Finds no noise, whatever it sees; notes what that was."""
+    """Predicts no noise for every input, and records the inputs."""
 
     def __init__(self, config):
         super().__init__()
@@ -159,9 +159,9 @@ class Guess(torch.nn.Module):
         self.config = config
         self.seen = []
 
-    def forward(self, given, timesteps):
-        self.seen.append((given.clone(), timesteps.clone()))
-        return given * self.scale
+    def forward(self, noisy, timesteps):
+        self.seen.append((noisy.clone(), timesteps.clone()))
+        return noisy * self.scale
 
 
 def task_of(latent, tmp_path, *changes):
@@ -179,7 +179,7 @@ def task_of(latent, tmp_path, *changes):
     return DiffusionTask(Guess(run.model.architecture), data, latent, run)
 
 
-def test_who_finds_no_noise_has_error_one_each_time_the_same(tmp_path):
+def test_predicting_no_noise_has_error_one_each_time_the_same(tmp_path):
     task = task_of(np.random.default_rng(0).standard_normal((40, 2, 4, 8, 8)).astype(np.float16), tmp_path)
     with torch.no_grad():
         first, second = task.validate(task.network), task.validate(task.network)
@@ -189,7 +189,7 @@ def test_who_finds_no_noise_has_error_one_each_time_the_same(tmp_path):
     half = task_of(task._latents, tmp_path, "data.validation_images=10")
     with torch.no_grad():
         half.validate(half.network)
-    assert sum(len(given) for given, _ in half.network.seen) == 10 * len(VALIDATED_AT)
+    assert sum(len(noisy) for noisy, _ in half.network.seen) == 10 * len(VALIDATED_AT)
 
 
 @pytest.mark.parametrize(("mirror", "sides"), [("true", {1.0, -1.0}), ("false", {1.0})])
@@ -199,9 +199,9 @@ def test_half_of_the_pictures_are_mirrored(tmp_path, mirror, sides):
     task = task_of(latent, tmp_path, f"plan.mirror={mirror}", "loss.near_share=1")
     terms = task.loss(task.network, np.arange(64), np.random.default_rng(0))
     assert float(terms["noise"]) == pytest.approx(1, abs=0.05)
-    ((given, timesteps),) = task.network.seen
+    ((noisy, timesteps),) = task.network.seen
     assert int(timesteps.max()) < NEAR
-    assert set(given.mean(dim=(1, 2, 3)).sign().tolist()) == sides
+    assert set(noisy.mean(dim=(1, 2, 3)).sign().tolist()) == sides
 
 
 def test_latents_that_the_levels_cannot_halve_are_refused(tmp_path):
@@ -209,49 +209,56 @@ def test_latents_that_the_levels_cannot_halve_are_refused(tmp_path):
         task_of(np.zeros((2, 2, 4, 12, 12), dtype=np.float16), tmp_path)
 
 
-def test_crops_are_refused(place):
+def test_crops_are_refused(folder):
     with pytest.raises(InvalidRequest, match="latents of whole pictures"):
-        denoise(place, place / "cropped", None, "plan.crop=32")
+        denoise(folder, folder / "cropped", None, "plan.crop=32")
 
 
-def test_a_teacher_begins_with_it(place, unet, teacher_run):
+def test_a_teacher_begins_with_it(folder, unet, teacher_run):
     torch.manual_seed(5)
-    made = new_teacher(teacher_run(f"model.vae={place / 'vae.safetensors'}", f"model.unet={unet}").model, None)
+    teacher = new_teacher(teacher_run(f"model.vae={folder / 'vae.safetensors'}", f"model.unet={unet}").model, None)
     kept = load_file(unet)
     for name in ("unet", "prompts"):
-        tensors = made.get_submodule(name).state_dict()
+        tensors = teacher.get_submodule(name).state_dict()
         assert tensors
         for key, value in tensors.items():
             assert torch.equal(kept[f"{name}.{key}"], value), key
     torch.manual_seed(5)
-    assert not torch.equal(build_teacher(made.config).unet.conv_in.weight, made.unet.conv_in.weight)
+    assert not torch.equal(build_teacher(teacher.config).unet.conv_in.weight, teacher.unet.conv_in.weight)
 
 
-def test_the_card_of_the_teacher_names_it(place, unet, teacher_run):
-    changes = [*settings(place, place / "teacher"), f"model.unet={unet}", "plan.epochs=1", "output.bootstrap_draws=20"]
-    (place / "models").mkdir(exist_ok=True)
-    card = train_teacher(teacher_run(*changes), RunContext(models_dir=place / "models", device="cpu"))
-    made = card.figures["training"]
-    assert made["made_from"]["unet"]["sha256"] == made["identity"]["sources"]["files"]["unet"] == sha256_of(unet)
-    assert made["made_from"]["unet"]["command"].startswith("dpiqa train diffusion ")
+def test_the_card_of_the_teacher_names_it(folder, unet, teacher_run):
+    changes = [
+        *settings(folder, folder / "teacher"),
+        f"model.unet={unet}",
+        "plan.epochs=1",
+        "output.bootstrap_draws=20",
+    ]
+    (folder / "models").mkdir(exist_ok=True)
+    card = train_teacher(teacher_run(*changes), RunContext(models_dir=folder / "models", device="cpu"))
+    training = card.figures["training"]
+    assert (
+        training["made_from"]["unet"]["sha256"] == training["identity"]["sources"]["files"]["unet"] == sha256_of(unet)
+    )
+    assert training["made_from"]["unet"]["command"].startswith("dpiqa train diffusion ")
 
 
 @pytest.mark.parametrize(
     ("change", "error", "complaint"),
     [
-        ("model.vae={place}/other.safetensors", CheckpointError, "trained with vae.sha256 = "),
+        ("model.vae={folder}/other.safetensors", CheckpointError, "trained with vae.sha256 = "),
         ("model.vae=", InvalidRequest, "knows the latents of one VAE only"),
         ("model.architecture.unet.heads=4", CheckpointError, r"unet.heads = 2, the teacher has 4"),
         ("model.architecture.unet.channels=[8,8,16,24]", CheckpointError, r"unet.channels = \[8, 8, 16, 16\]"),
         ("model.architecture.prompts=published-1485", CheckpointError, 'prompts = "small-90"'),
-        ("model.unet={place}/vae.safetensors", CheckpointError, "was not written by `dpiqa train diffusion`"),
-        ("model.unet={place}/nowhere.safetensors", CheckpointError, "was not written by `dpiqa train diffusion`"),
+        ("model.unet={folder}/vae.safetensors", CheckpointError, "was not written by `dpiqa train diffusion`"),
+        ("model.unet={folder}/nowhere.safetensors", CheckpointError, "was not written by `dpiqa train diffusion`"),
     ],
 )
-def test_what_does_not_fit_a_teacher_is_named(place, unet, teacher_run, change, error, complaint):
-    given = [f"model.vae={place / 'vae.safetensors'}", f"model.unet={unet}", change.format(place=place)]
+def test_what_does_not_fit_a_teacher_is_named(folder, unet, teacher_run, change, error, complaint):
+    overrides = [f"model.vae={folder / 'vae.safetensors'}", f"model.unet={unet}", change.format(folder=folder)]
     with pytest.raises(error, match=complaint):
-        new_teacher(teacher_run(*given).model, None)
+        new_teacher(teacher_run(*overrides).model, None)
 
 
 def test_two_sources_of_a_unet_are_refused(unet, teacher_run):

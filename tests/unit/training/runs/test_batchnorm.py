@@ -25,9 +25,9 @@ def test_scores_are_standardised_for_the_batch_just_seen(network, batch):
         learned = network(batch)
     network(10 * torch.rand(4, 3, 8, 8))  # not watched
     with last.applied():
-        again, one = network(batch), network(batch[:1])
+        again, single = network(batch), network(batch[:1])
     assert torch.allclose(again, learned, atol=1e-5)
-    assert torch.allclose(one, learned[:1], atol=1e-5)
+    assert torch.allclose(single, learned[:1], atol=1e-5)
 
 
 def test_scoring_drops_nothing_and_leaves_the_network_as_it_was(network, batch):

@@ -1,4 +1,4 @@
-"""Modes of a teacher, where its weights come from, and what a student hears of it."""
+"""Modes of a teacher, the sources of its weights, and its outputs for students."""
 
 import numpy as np
 import pytest
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.heavy
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("configs")
-    (made / "teacher.toml").write_text(TEACHER)
-    (made / "student.toml").write_text(STUDENT)
-    return made
+    configs = tmp_path_factory.mktemp("configs")
+    (configs / "teacher.toml").write_text(TEACHER)
+    (configs / "student.toml").write_text(STUDENT)
+    return configs
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_silent_adapters_leave_the_unet_alone(teacher):
     other = torch.rand(2, 3, 64, 64)
     apply_mode(teacher, TeacherMode.QFD, lora_rank=2, new=True)
     with torch.no_grad():
-        assert all((one == 0).all() for one in teacher.img_adapter(images))
+        assert all((residual == 0).all() for residual in teacher.img_adapter(images))
         torch.testing.assert_close(teacher.conditioning()[0], teacher.prompts())
         latents = torch.rand(2, 4, 32, 32)
         torch.testing.assert_close(teacher(images, latents), teacher(other, latents))
@@ -112,9 +112,9 @@ def test_stable_diffusion_from_a_folder(run, tmp_path):
     vae.save_pretrained(tmp_path / "vae")
     with pytest.raises(ConfigurationError, match=r"scales latents by 0\.5"):
         new_teacher(run(f"model.diffusion={tmp_path}").model, None)
-    made = new_teacher(run(f"model.diffusion={tmp_path}", "model.architecture.vae.scaling_factor=0.5").model, None)
-    assert torch.equal(made.unet.conv_in.weight, source.unet.conv_in.weight)
-    assert torch.equal(made.vae.encoder.conv_in.weight, vae.encoder.conv_in.weight)
+    teacher = new_teacher(run(f"model.diffusion={tmp_path}", "model.architecture.vae.scaling_factor=0.5").model, None)
+    assert torch.equal(teacher.unet.conv_in.weight, source.unet.conv_in.weight)
+    assert torch.equal(teacher.vae.encoder.conv_in.weight, vae.encoder.conv_in.weight)
     with pytest.raises(ConfigurationError, match="cannot be loaded"):
         new_teacher(run(f"model.diffusion={tmp_path / 'nowhere'}").model, None)
     wrong = run(f"model.diffusion={tmp_path}", "model.architecture.unet.channels=[8, 8, 16, 24]")
@@ -140,19 +140,19 @@ def test_a_decoder_begins_with_what_a_student_knows(run, folder, tmp_path):
     torch.manual_seed(3)
     student = build_student(
         resolve(
-            StudentRun, file=folder / "student.toml", overrides=[f"model.architecture.{one}" for one in sizes]
+            StudentRun, file=folder / "student.toml", overrides=[f"model.architecture.{size}" for size in sizes]
         ).model.architecture
     )
     export_model(student, student.config, "first", tmp_path, half=False, licence="Apache-2.0")
-    wanted = [f"model.architecture.qfd.{one}" for one in sizes]
-    model = run("model.head_from=first", *wanted).model
+    decoder_sizes = [f"model.architecture.qfd.{size}" for size in sizes]
+    model = run("model.head_from=first", *decoder_sizes).model
     teacher = new_teacher(model, tmp_path)
     prepare_teacher(teacher, model, 0.5)
     for part in ("statistics.mix.0", "statistics.combine.0", "fc1", "fc3"):
         assert torch.equal(teacher.QFD.get_submodule(part).weight, student.get_submodule(part).weight)
     assert torch.equal(teacher.QFD.fc3.bias, student.fc3.bias)  # not put at the labels' mean: it knows better
     with pytest.raises(CheckpointError, match="does not fit the architecture"):
-        new_teacher(run("model.head_from=first", *wanted, "model.architecture.qfd.hidden=12").model, tmp_path)
+        new_teacher(run("model.head_from=first", *decoder_sizes, "model.architecture.qfd.hidden=12").model, tmp_path)
 
 
 def test_a_guide_is_calibrated_before_it_is_mixed_in():
@@ -182,25 +182,25 @@ def test_answers_are_what_production_says_and_kept(scorer, tmp_path, monkeypatch
     scores, maps = score_with_maps(scorer, pixels)
     np.testing.assert_allclose(scores, scorer.score(pixels), rtol=1e-5)
     assert maps.shape == (6, 8, 8, 4)
-    asked = []
+    batches = []
 
-    def spy(asked_scorer, some):
-        asked.append(len(some))
-        if len(asked) == 2:
+    def spy(spied_scorer, some_pixels):
+        batches.append(len(some_pixels))
+        if len(batches) == 2:
             raise KeyboardInterrupt
-        return score_with_maps(asked_scorer, some)
+        return score_with_maps(spied_scorer, some_pixels)
 
     monkeypatch.setattr(outputs_module, "score_with_maps", spy)
     with pytest.raises(KeyboardInterrupt):
         teacher_outputs(scorer, pixels, names, np.arange(6), tmp_path, batch=2)
     rows = np.array([1, 0, 3, 4, 5])
-    found = teacher_outputs(scorer, pixels, names, rows, tmp_path, batch=2)
-    assert asked == [2, 2, 2, 1]  # rows 0 and 1 were kept; of 3, 4, 5 two and one
-    np.testing.assert_allclose(found.scores[rows], scores[rows], rtol=1e-5)
-    assert np.isnan(found.scores[2])
-    np.testing.assert_allclose(found.maps(rows), maps[rows], atol=2e-3)
-    assert found.shape == (8, 8, 4)
-    assert found.power == pytest.approx(float(np.square(maps[rows]).mean()), rel=1e-2)
+    outputs = teacher_outputs(scorer, pixels, names, rows, tmp_path, batch=2)
+    assert batches == [2, 2, 2, 1]  # rows 0 and 1 were kept; of 3, 4, 5 two and one
+    np.testing.assert_allclose(outputs.scores[rows], scores[rows], rtol=1e-5)
+    assert np.isnan(outputs.scores[2])
+    np.testing.assert_allclose(outputs.maps(rows), maps[rows], atol=2e-3)
+    assert outputs.shape == (8, 8, 4)
+    assert outputs.power == pytest.approx(float(np.square(maps[rows]).mean()), rel=1e-2)
 
 
 def test_a_start_is_of_the_right_kind_and_learns(scorer, tmp_path):

@@ -58,10 +58,10 @@ def test_the_stronger_copy_is_further_from_the_picture(crops, tmp_path):
 def test_a_batch_finds_the_copies_of_its_own_pictures(crops, tmp_path):
     copies = copies_of(crops, tmp_path, share=0.5)
     rows = np.array([*copies.rows[[2, 0]], *np.setdiff1d(np.arange(8), copies.rows)[:1]])
-    found = copies.of_batch(rows)
-    assert found.positions.tolist() == [0, 1]
-    assert found.copies.tolist() == [2, 0, 6, 4]
-    assert found.strong.tolist() == copies.strong[[2, 0]].tolist()
+    batch = copies.of_batch(rows)
+    assert batch.positions.tolist() == [0, 1]
+    assert batch.copies.tolist() == [2, 0, 6, 4]
+    assert batch.strong.tolist() == copies.strong[[2, 0]].tolist()
 
 
 def test_copies_are_cut_where_their_originals_are(crops, tmp_path):
@@ -79,8 +79,8 @@ def test_copies_are_cut_where_their_originals_are(crops, tmp_path):
     )
     assert torch.equal(batch.pictures.images, batch.ordered.images[:8])
     assert torch.equal(batch.pictures.statistics, batch.ordered.statistics[:8])
-    for place in range(8):  # a shifted mean leaves the pattern as it was
-        own, weak = batch.pictures.images[place].flatten(), batch.ordered.images[8 + place].flatten()
+    for index in range(8):  # a shifted mean leaves the pattern as it was
+        own, weak = batch.pictures.images[index].flatten(), batch.ordered.images[8 + index].flatten()
         assert torch.corrcoef(torch.stack([own, weak]))[0, 1] > 0.95
 
 

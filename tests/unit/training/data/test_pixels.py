@@ -40,12 +40,12 @@ def decoded(monkeypatch):
 
 
 def test_pixels_are_those_of_production_and_made_once(pictures, tmp_path, decoded):
-    found = cached_pixels(pictures, SIZE, tmp_path / "cache")
+    first = cached_pixels(pictures, SIZE, tmp_path / "cache")
     for row, path in enumerate(pictures):
-        np.testing.assert_array_equal(found.pixels[row], decode_and_prepare(path.read_bytes(), SIZE, Limits()))
+        np.testing.assert_array_equal(first.pixels[row], decode_and_prepare(path.read_bytes(), SIZE, Limits()))
     again = cached_pixels(pictures, SIZE, tmp_path / "cache")
-    np.testing.assert_array_equal(again.pixels, found.pixels)
-    assert again.sha256 == found.sha256
+    np.testing.assert_array_equal(again.pixels, first.pixels)
+    assert again.sha256 == first.sha256
     assert len(decoded) == 10
 
 

@@ -11,7 +11,6 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.models.scene_statistics import CHANNELS
 from dpiqa.training.config.kinds import StudentRun, TeacherRun
 from dpiqa.training.config.run import Arithmetic
-from dpiqa.training.data.array_cache import cached_rows
 from dpiqa.training.data.features import cached_statistics
 from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.runs.student import StudentTask, new_student
@@ -40,29 +39,10 @@ def data(tmp_path):
     )
 
 
-def test_rows_go_on_where_a_killed_process_left_them(tmp_path):
-    made = []
-
-    def make(rows, *, until=200):
-        for row in rows:
-            if row >= until:
-                raise KeyboardInterrupt
-            made.append(row)
-            yield np.full(3, row)
-
-    file = tmp_path / "rows" / "rows.npy"
-    with pytest.raises(KeyboardInterrupt):
-        cached_rows(file, (150, 3), np.float32, lambda rows: make(rows, until=100), label="rows")
-    again = cached_rows(file, (150, 3), np.float32, make, label="rows")
-    assert np.array_equal(again, np.repeat(np.arange(150.0)[:, None], 3, axis=1))
-    assert made == [*range(100), *range(64, 150)]  # a block that was not noted is made again, the one before it is not
-    cached_rows(file, (150, 3), np.float32, lambda rows: pytest.fail(f"{rows} are there already"), label="rows")
-
-
 def test_cached_statistics_are_those_of_the_network_to_a_float16(data):
-    found = data.with_statistics().statistics
-    assert found.shape == (10, 2, 2, CHANNELS)
-    assert np.array_equal(found, cached_statistics(np.zeros_like(data.pixels), data.folder))  # not computed again
+    statistics = data.with_statistics().statistics
+    assert statistics.shape == (10, 2, 2, CHANNELS)
+    assert np.array_equal(statistics, cached_statistics(np.zeros_like(data.pixels), data.folder))  # not computed again
     run = StudentRun.model_validate(student_document())
     student = new_student(run.model.architecture, run.model.begin, 0.5).eval()
     rows = np.arange(10)
