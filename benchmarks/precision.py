@@ -20,8 +20,7 @@ from scipy.stats import spearmanr
 
 from dpiqa.datasets import load_dataset
 from dpiqa.datasets.spec import LabelledImage
-from dpiqa.imaging.decode import decode_and_prepare
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.models.base import Scorer
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer

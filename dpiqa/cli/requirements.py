@@ -110,7 +110,7 @@ def show(name: NameOrId, as_json: options.Json = False) -> None:
 @contextmanager
 def _builder(settings: "Settings") -> "Iterator[tuple[RequirementBuilder, PairReader]]":
     """Open a builder in this process, and a reader of objects and files."""
-    from dpiqa.imaging.limits import Limits
+    from dpiqa.imaging.decode import Limits
     from dpiqa.imaging.pool import DecodePool
     from dpiqa.objects.files import LocalFiles
     from dpiqa.objects.s3 import S3Store

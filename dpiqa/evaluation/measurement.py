@@ -18,7 +18,7 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.evaluation.correlation import METRICS, Agreement, agreement
 from dpiqa.evaluation.intervals import DRAWS, Interval, intervals, rounded, srcc_interval
 from dpiqa.evaluation.scored_images import Advance, Failure, ScoredImages, score_labelled
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits
 from dpiqa.models.base import Scorer
 
 FIVE_SPLITS = "five-splits"  #: stands for the split in tables and labels

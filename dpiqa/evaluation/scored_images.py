@@ -9,7 +9,7 @@ import numpy as np
 
 from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import ImageRejected, ObjectGone
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import Scorer
 from dpiqa.objects.files import LocalFiles

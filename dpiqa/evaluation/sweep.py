@@ -10,9 +10,8 @@ from PIL import Image
 
 from dpiqa.errors import ImageRejected, InvalidRequest, ObjectGone
 from dpiqa.evaluation.scored_images import Advance, Failure, failure_of
-from dpiqa.imaging.decode import decode
+from dpiqa.imaging.decode import Limits, decode
 from dpiqa.imaging.distortions import KINDS, STRENGTHS, distort
-from dpiqa.imaging.limits import Limits
 from dpiqa.imaging.preprocessing import prepare
 from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.objects.files import LocalFiles

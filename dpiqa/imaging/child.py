@@ -1,7 +1,7 @@
-"""The decode process: `python -m dpiqa.imaging.child FD LIMITS PARENT`. Started by `dpiqa.imaging.pool` only.
+"""Decode process: `python -m dpiqa.imaging.child FD LIMITS PARENT`. Started by `dpiqa.imaging.pool` only.
 
-It reads requests from the socket `FD`, decodes, answers, and ends when its owner does. It has no credentials, no
-stderr and no torch.
+It reads requests from the socket `FD`, decodes, replies, and ends when its owner does. It has neither credentials nor
+stderr nor torch.
 """
 
 import ctypes
@@ -17,14 +17,13 @@ from PIL import AvifImagePlugin, Image
 
 from dpiqa.errors import ImageRejected
 from dpiqa.imaging import frames
-from dpiqa.imaging.decode import decode_and_prepare
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.types import Reason
 
 Work = Callable[[bytes, Preprocessing, Limits], np.ndarray]
 _PR_SET_PDEATHSIG = 1
-_GRACE_SECONDS = 2  #: the owner ends a slow decode; the alarm is for when the owner cannot
+_GRACE_SECONDS = 2  #: the owner ends a slow decode; the alarm does where the owner cannot
 
 
 def main() -> None:
@@ -34,7 +33,7 @@ def main() -> None:
 
 
 def run(fd: int, limits: Limits, parent: int, work: Work) -> None:
-    """Bind this process to its owner and its limits, then serve until the owner is gone."""
+    """Tie this process to its owner and its limits, then serve until the owner has ended."""
     _die_with(parent)
     _confine(limits)
     with socket.socket(fileno=fd) as owner:
@@ -45,7 +44,7 @@ def run(fd: int, limits: Limits, parent: int, work: Work) -> None:
 
 
 def serve(owner: socket.socket, limits: Limits, work: Work) -> None:
-    """Answer requests for ever. Raises `PeerGoneError` when the owner is."""
+    """Reply to requests without end. Raises `PeerGoneError` when the owner has ended."""
     owner.sendall(frames.READY)
     while True:
         data, preprocessing = frames.receive_request(owner)
@@ -60,18 +59,18 @@ def serve(owner: socket.socket, limits: Limits, work: Work) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Ask the kernel to kill us with the thread that started us: it does so even while a decoder never returns.
+    """Have the kernel kill this process with the thread that started it, even while a decoder never returns.
 
-    Where there is no such call (macOS), the closed socket ends an idle process and the alarm a busy one.
+    On systems without this call (macOS), the closed socket ends an idle process and the alarm a busy one.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
-        sys.exit(0)  # it died before we asked
+        sys.exit(0)  # it died before the call
 
 
 def _confine(limits: Limits) -> None:
-    """Bound memory; leave no core files; let the owner alone decide when we stop."""
+    """Limit memory, write no core files, and ignore signals: only the owner ends this process."""
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

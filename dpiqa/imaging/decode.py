@@ -1,27 +1,52 @@
-"""Bytes of an object -> upright 8-bit sRGB pixels, or the reason why not.
+"""Decoding of an object's bytes to upright 8-bit sRGB pixels, within limits.
 
 Pillow's exceptions become `ImageRejected` here and nowhere else. Limits are checked from the header, before any
-pixel is decoded. Untrusted bytes belong into `dpiqa.imaging.pool`; this module is what runs in its processes.
+pixel is decoded. Untrusted bytes belong in `dpiqa.imaging.pool`; this module runs in its processes.
 """
 
 import contextlib
 import io
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from dpiqa.errors import ImageRejected
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.formats import ALLOWED, ends_early, sniff
 from dpiqa.imaging.modes import to_rgb
 from dpiqa.imaging.preprocessing import Preprocessing, prepare
-from dpiqa.imaging.sniff import ALLOWED, sniff
-from dpiqa.imaging.structure import ends_early
 from dpiqa.types import Reason
+
+if TYPE_CHECKING:
+    from dpiqa.settings import Settings
 
 _TAG_SUBFILE_TYPE, _TAG_DNG_VERSION = 254, 50706
 _REDUCED_RESOLUTION = 1  #: bit of the subfile type
+
+
+class Limits(BaseModel):
+    """Bounds on one image; an image beyond any of them is rejected, never scored from a part."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_bytes: PositiveInt = 64 * 1024 * 1024  #: of the file
+    max_pixels: PositiveInt = 50_000_000  #: width x height, read from the header before decoding
+    max_side: PositiveInt = 16_384  #: pixels, either side
+    seconds: PositiveFloat = 10.0  #: wall time of decoding and resizing, enforced by `DecodePool`
+    memory_bytes: PositiveInt = 2 * 1024**3  #: address space of a decode process, enforced by `DecodePool`
+
+    @classmethod
+    def from_settings(cls, settings: "Settings") -> "Limits":
+        """Return the configured limits."""
+        return cls(
+            max_bytes=settings.max_image_bytes,
+            max_pixels=settings.max_image_pixels,
+            max_side=settings.max_image_side,
+            seconds=settings.decode_seconds,
+            memory_bytes=settings.decode_memory_bytes,
+        )
 
 
 def decode_and_prepare(data: bytes, preprocessing: Preprocessing, limits: Limits) -> np.ndarray:
@@ -35,7 +60,7 @@ def decode_and_prepare(data: bytes, preprocessing: Preprocessing, limits: Limits
 def decode(data: bytes, limits: Limits) -> Image.Image:
     """Object bytes -> mode RGB, upright, sRGB; the first frame of an animation.
 
-    Raises `ImageRejected` with the reason. Changes Python's warning filters while it runs (not thread-safe).
+    Raises `ImageRejected` with the reason. Changes Python's warning filters while it runs: not thread-safe.
     """
     image_format = _admit(data, limits)
     with warnings.catch_warnings():
@@ -54,7 +79,7 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
 
 
 def _admit(data: bytes, limits: Limits) -> str:
-    """Find out what the first bytes alone can tell: the format to decode, or the reason not to."""
+    """Return the format by the first bytes, or raise the reason not to decode."""
     if not data:
         raise ImageRejected(Reason.EMPTY, "the object has no bytes")
     if len(data) > limits.max_bytes:
@@ -94,13 +119,13 @@ def _refuse_raw(image: Image.Image) -> None:
 
 
 def _turn_upright(image: Image.Image) -> None:
-    """Turn as the EXIF orientation says. Broken EXIF turns nothing: the pixels are sound."""
+    """Rotate by the EXIF orientation. Broken EXIF is ignored: the pixels are intact."""
     with contextlib.suppress(Exception):  # EXIF parsing fails in as many ways as there are editors
         ImageOps.exif_transpose(image, in_place=True)
 
 
 def _damaged(data: bytes, image_format: str, error: Exception) -> ImageRejected:
-    """Tell truncated from corrupt: the first calls for another upload, the second for another file."""
+    """Distinguish truncated from corrupt: one needs another upload, the other another file."""
     detail = " ".join(str(error).split())[:200]
     if "truncated" in detail.lower() or ends_early(data, image_format):
         return ImageRejected(Reason.TRUNCATED, f"{image_format} ends too early: {detail}")

@@ -1,6 +1,6 @@
-"""What a decode process and its owner say to each other over a socket: framed bytes, never pickle.
+"""Frames between a decode process and its owner over a socket: bytes, never pickles.
 
-A decoder that an attacker took over can answer with wrong pixels of the right size, and with nothing else.
+A decoder that an attacker took over can reply with wrong pixels of the right size, and with nothing else.
 """
 
 import json
@@ -23,22 +23,22 @@ _MAX_REASON_BYTES = 4096
 
 
 class PeerGoneError(Exception):
-    """The other side closed the socket, or broke the protocol."""
+    """The other side closed the socket or violated the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment until which a whole exchange must be done."""
+    """Time until which a whole exchange must be done."""
 
     at: float | None  #: by `time.monotonic`; None: never
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
-        """Make the moment that many seconds from now."""
+        """Return the deadline that many seconds from now."""
         return cls(time.monotonic() + seconds)
 
     def apply(self, peer: socket.socket) -> None:
-        """Bound the next call on the socket. Raises `TimeoutError` when the moment has passed."""
+        """Set the timeout of the next call on the socket. Raises `TimeoutError` when the deadline has passed."""
         if self.at is None:
             return
         left = self.at - time.monotonic()
@@ -58,7 +58,7 @@ def send_request(peer: socket.socket, data: bytes, preprocessing: Preprocessing,
 
 
 def receive_request(peer: socket.socket) -> tuple[bytes, Preprocessing]:
-    """Wait for an image from the owner. Raises `PeerGoneError` when the owner is gone."""
+    """Wait for an image from the owner. Raises `PeerGoneError` when the owner has ended."""
     head_bytes, data_bytes = _REQUEST.unpack(_receive(peer, _REQUEST.size, FOREVER))
     preprocessing = Preprocessing.model_validate_json(_receive(peer, head_bytes, FOREVER))
     return bytes(_receive(peer, data_bytes, FOREVER)), preprocessing
@@ -78,9 +78,9 @@ def send_rejection(peer: socket.socket, rejection: ImageRejected) -> None:
 
 
 def receive_reply(peer: socket.socket, preprocessing: Preprocessing, deadline: Deadline) -> np.ndarray:
-    """Wait for (H, W, 3) uint8 of the size asked for.
+    """Wait for (H, W, 3) uint8 of the requested size.
 
-    Raises `ImageRejected`, `TimeoutError`, and `PeerGoneError` for a dead decoder and for an answer that is none.
+    Raises `ImageRejected`, `TimeoutError`, and `PeerGoneError` for a dead decoder or an invalid reply.
     """
     kind, first, second = _REPLY.unpack(_receive(peer, _REPLY.size, deadline))
     if kind == _PIXELS and (first, second) == (preprocessing.height, preprocessing.width):
@@ -88,15 +88,15 @@ def receive_reply(peer: socket.socket, preprocessing: Preprocessing, deadline: D
         return pixels.reshape(first, second, 3)
     if kind == _REJECTED and first <= _MAX_REASON_BYTES:
         raise _rejection(_receive(peer, first, deadline))
-    raise PeerGoneError("not an answer")
+    raise PeerGoneError("invalid reply")
 
 
 def _rejection(body: bytearray) -> Exception:
     try:
-        said = json.loads(body)
-        return ImageRejected(Reason(said["reason"]), str(said["message"]))
+        rejection = json.loads(body)
+        return ImageRejected(Reason(rejection["reason"]), str(rejection["message"]))
     except (ValueError, KeyError, TypeError):
-        return PeerGoneError("not an answer")
+        return PeerGoneError("invalid reply")
 
 
 def receive_ready(peer: socket.socket, deadline: Deadline) -> None:
@@ -121,12 +121,12 @@ def _receive(peer: socket.socket, size: int, deadline: Deadline) -> bytearray:
     while done < size:
         deadline.apply(peer)
         try:
-            got = peer.recv_into(view[done:])
+            count = peer.recv_into(view[done:])
         except TimeoutError:
             raise
         except OSError as error:
             raise PeerGoneError(str(error)) from None
-        if not got:
+        if not count:
             raise PeerGoneError("closed")
-        done += got
+        done += count
     return buffer

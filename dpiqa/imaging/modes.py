@@ -1,6 +1,6 @@
-"""Every Pillow mode to 8-bit sRGB, with a written answer for each: `docs/imaging.md` has the table.
+"""Conversion of every Pillow mode to 8-bit sRGB; `docs/imaging.md` has the table.
 
-Pillow's own `convert("RGB")` is not that answer: it clips 16-bit grey to white, drops transparency and refuses LAB.
+Pillow's own `convert("RGB")` does not suffice: it clips 16-bit grey to white, drops transparency and refuses LAB.
 """
 
 import io
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-GREY = (128, 128, 128)  #: what transparent pixels are composited over
+GREY = (128, 128, 128)  #: below transparent pixels
 _TAG_BITS_PER_SAMPLE = 258
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 _INTEGER_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
@@ -34,13 +34,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _colour(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """No alpha: a profile fits the mode it was written for, so it is applied before any conversion."""
+    """Convert without alpha. A profile fits the mode it was written for, so it is applied before any conversion."""
     plain = image if image.mode in ("RGB", "L", "CMYK") else image.convert("L" if image.mode == "1" else "RGB")
     return _with_profile(plain, profile)
 
 
 def _flatten(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """RGBA over mid-grey, so that what nobody sees does not count, and neither white nor black edges appear."""
+    """Composite RGBA over mid-grey, so that invisible pixels do not count, and neither white nor black edges appear."""
     colour = _with_profile(image.convert("RGB"), profile)
     alpha = image.getchannel("A")
     if alpha.getextrema() == (255, 255):
@@ -67,14 +67,14 @@ def _to_8_bit(image: Image.Image) -> np.ndarray:
 
 
 def _white_level(image: Image.Image) -> int:
-    """Find the value of white: a 12-bit TIFF says so in its tags, all else is read as 16 bits."""
+    """Return the value of white: 12 bits if a TIFF's tags say so, else 16 bits."""
     tags: Any = getattr(image, "tag_v2", None)
     bits = tags.get(_TAG_BITS_PER_SAMPLE, (16,)) if tags is not None else (16,)
     return 4095 if bits and bits[0] == 12 else 65535
 
 
 def _stretch(values: np.ndarray) -> np.ndarray:
-    """Values without a known white: 0-1 and 0-255 are taken as they stand, others from minimum to maximum."""
+    """Scale values without a known white: 0-1 and 0-255 by their range, others from minimum to maximum."""
     low, high = float(values.min()), float(values.max())
     if low >= 0 and high <= 255:
         scale = 255.0 if high <= 1 else 1.0
@@ -96,7 +96,7 @@ def _with_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
 def _through_icc(image: Image.Image, profile: bytes) -> Image.Image:
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     if image.mode == "RGB" and "srgb" in (source.profile.profile_description or "").lower():
-        return image  # the identity, and its rounding would cost 100 ms for 12 megapixels
+        return image  # the transform is the identity but for rounding, and takes 100 ms for 12 megapixels
     converted = ImageCms.profileToProfile(image, source, _srgb(), outputMode="RGB")
     if converted is None:
         raise ValueError("no transform")

@@ -1,8 +1,8 @@
-"""Decode processes that may hang, crash or eat memory and harm nothing but their own image.
+"""Pool of decode processes. One that hangs, crashes or uses up its memory affects only its own image.
 
 Each thread of the pool owns one process and one socket to it, so a process killed at any moment leaves no lock
 behind, and the kernel can end the process with its thread. (A pool whose processes share one queue, as in pebble
-or `concurrent.futures`, stands still for ever when a process is killed while it holds the queue's lock.) Processes are
+or `concurrent.futures`, stops forever when a process is killed while it holds the queue's lock.) Processes are
 started by `exec`, with an environment that holds no secret, and never re-import the program that owns the pool.
 """
 
@@ -21,16 +21,18 @@ import structlog
 
 from dpiqa.errors import ImageRejected, Unavailable
 from dpiqa.imaging import frames
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.types import Reason
 
 log = structlog.get_logger()
 CHILD = (sys.executable, "-P", "-m", "dpiqa.imaging.child")  #: -P: the user's folder must not shadow modules
-_START_SECONDS = 60.0  #: for a decode process to say that it is ready, on a machine that is busy
+_START_SECONDS = 60.0  #: until a decode process must be ready, on a busy machine
 _TRIES = 2  #: a process may have been killed for reasons that are not the image's
-#: All that a decode process sees of the environment; anything else may be a secret.
-_KEPT = frozenset({"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"})
+#: Variables that a decode process sees of the environment; any other may be a secret.
+_ALLOWED_VARIABLES = frozenset(
+    {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"}
+)
 
 
 class DecodePool:
@@ -42,7 +44,7 @@ class DecodePool:
     def __init__(self, processes: int, limits: Limits, *, command: Sequence[str] = CHILD) -> None:
         self._limits = limits
         self._command = tuple(command)
-        self._own = threading.local()
+        self._local = threading.local()
         self._lock = threading.Lock()
         self._decoders: set[_Decoder] = set()
         self._closed = False
@@ -57,7 +59,7 @@ class DecodePool:
         return self._threads.submit(self._decode, data, preprocessing)
 
     def close(self) -> None:
-        """End all processes at once. What runs fails with `Unavailable`, what waits is cancelled. May be repeated."""
+        """End all processes at once. Running work fails with `Unavailable`, waiting work is cancelled. Idempotent."""
         with self._lock:
             self._closed = True
             for decoder in self._decoders:
@@ -97,24 +99,24 @@ class DecodePool:
         """Return this thread's process, started if it has none, and ready. Raises `Unavailable`."""
         exit_code: int | None = None
         for _ in range(_TRIES):
-            decoder = self._started()
+            decoder = self._start_decoder()
             try:
-                decoder.await_ready()
+                decoder.wait_ready()
             except (frames.PeerGoneError, TimeoutError):
                 exit_code = self._replace(decoder)
             else:
                 return decoder
         raise Unavailable(
             f"a decode process does not start, exit code {exit_code}",
-            hint=f"see what `{' '.join(self._command)}` says; DPIQA_DECODE_MEMORY_BYTES may be too small",
+            hint=f"see the output of `{' '.join(self._command)}`; DPIQA_DECODE_MEMORY_BYTES may be too small",
         )
 
-    def _started(self) -> "_Decoder":
-        decoder: _Decoder | None = getattr(self._own, "decoder", None)
+    def _start_decoder(self) -> "_Decoder":
+        decoder: _Decoder | None = getattr(self._local, "decoder", None)
         if decoder is None:
             with self._lock:
-                self._refuse_closed()
-                decoder = self._own.decoder = _Decoder.start(self._command, self._limits)
+                self._check_open()
+                decoder = self._local.decoder = _Decoder.start(self._command, self._limits)
                 self._decoders.add(decoder)
         return decoder
 
@@ -122,13 +124,13 @@ class DecodePool:
         """End a process that must not be used again; the next image starts another. Returns its exit code."""
         with self._lock:
             self._decoders.discard(decoder)
-            self._own.decoder = None
+            self._local.decoder = None
         exit_code = decoder.end()
-        self._refuse_closed()
+        self._check_open()
         log.info("decoder_replaced", exit_code=exit_code)
         return exit_code
 
-    def _refuse_closed(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise Unavailable("the decode pool is closed")
 
@@ -143,7 +145,7 @@ class _Decoder:
 
     @classmethod
     def start(cls, command: Sequence[str], limits: Limits) -> "_Decoder":
-        """Start a process without waiting for it. Raises `Unavailable` when the system has no room for one."""
+        """Start a process without waiting for it. Raises `Unavailable` when the system has no resources for one."""
         ours, theirs = socket.socketpair()
         arguments = (str(theirs.fileno()), limits.model_dump_json(), str(os.getpid()))
         try:
@@ -163,19 +165,19 @@ class _Decoder:
             theirs.close()
         return cls(process, ours)
 
-    def await_ready(self) -> None:
+    def wait_ready(self) -> None:
         """Wait until it has started, the first time. Raises `PeerGoneError` or `TimeoutError`."""
         if not self._is_ready:
             frames.receive_ready(self._peer, frames.Deadline.after(_START_SECONDS))
             self._is_ready = True
 
     def decode(self, data: bytes, preprocessing: Preprocessing, deadline: frames.Deadline) -> np.ndarray:
-        """Have one image decoded. Raises `ImageRejected`, `TimeoutError`, `PeerGoneError`."""
+        """Decode one image in the process. Raises `ImageRejected`, `TimeoutError`, `PeerGoneError`."""
         frames.send_request(self._peer, data, preprocessing, deadline)
         return frames.receive_reply(self._peer, preprocessing, deadline)
 
     def kill(self) -> None:
-        """End it now, from any thread; the owning thread then meets `PeerGoneError`."""
+        """End it now, from any thread; the owning thread then gets `PeerGoneError`."""
         self._process.kill()
 
     def end(self) -> int | None:
@@ -186,8 +188,8 @@ class _Decoder:
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Make what a decode process may know: an allow-list, and where to find this very dpiqa."""
-    kept = {name: value for name, value in environment.items() if name in _KEPT}
-    here = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH"))))
-    return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    """Return the environment of a decode process: allowed variables, and the path of this dpiqa."""
+    allowed = {name: value for name, value in environment.items() if name in _ALLOWED_VARIABLES}
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, (root, allowed.get("PYTHONPATH"))))
+    return {**allowed, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

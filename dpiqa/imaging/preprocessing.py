@@ -1,16 +1,17 @@
-"""Named, versioned ways to turn an RGB image into a model's input. Free of torch.
+"""Preprocessing: named, versioned ways to turn an RGB image into a model's input. Independent of torch.
 
 A change in the pixels is a new version: other resize kernels sharpen (1.2 to 6 times the Laplacian energy of
-the reference), scaled JPEG decoding blurs (0.88), and either is another input to a quality model.
+the reference), scaled JPEG decoding blurs (0.88), and both change the input of a quality model.
 """
 
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from dpiqa.imaging.cubic import resize_cubic
+from dpiqa.extras import require, required_for
 
 
 class ResizeFilter(StrEnum):
@@ -21,7 +22,7 @@ class ResizeFilter(StrEnum):
 
 
 class Preprocessing(BaseModel):
-    """How an upright 8-bit RGB image becomes model input. Aspect ratio is not kept (DP-IQA, section 4.1)."""
+    """Way from an upright 8-bit RGB image to model input. The aspect ratio is not kept (DP-IQA, section 4.1)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,3 +46,26 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
         return np.ascontiguousarray(resize_cubic(np.asarray(image, dtype=np.uint8), *size))
     resized = image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
     return np.ascontiguousarray(resized, dtype=np.uint8)
+
+
+def require_opencv() -> None:
+    """Raise `ConfigurationError` unless OpenCV is installed. Does not import it."""
+    require("cv2", "resizing for PromptIQA models")
+
+
+def resize_cubic(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(H, W, 3) uint8 -> (`height`, `width`, 3) uint8 by OpenCV's `INTER_CUBIC`, which PromptIQA was trained with.
+
+    Raises `ConfigurationError` if OpenCV is not installed.
+    """
+    cv2 = _opencv()
+    resized: np.ndarray = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC)
+    return resized
+
+
+@cache
+def _opencv():  # type: ignore[no-untyped-def]  # noqa: ANN202 - a module
+    with required_for("resizing for PromptIQA models"):
+        import cv2  # noqa: PLC0415 - an extra
+    cv2.setNumThreads(1)  # there is one decode process per core already
+    return cv2

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from dpiqa.errors import ImageRejected, InvalidRequest, ObjectChanged, ObjectGone, Unavailable
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.choice import ModelChoice
 from dpiqa.percentiles import Reference

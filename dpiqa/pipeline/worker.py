@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from dpiqa import routing
 from dpiqa.doorbell import Doorbell, Ring, load_doorbell, ring_score
 from dpiqa.errors import DatabaseUnavailable
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import ModelCard
 from dpiqa.objects.s3 import S3Store

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from dpiqa.doorbell import Queue
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.loading import load_scorer
 from dpiqa.pipeline.lister import Lister

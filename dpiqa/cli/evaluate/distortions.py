@@ -17,7 +17,7 @@ def run(request: Request, model: str, folder: Path, kinds: Sequence[str], limit:
     """Measure and show; returns how many pictures were not scored. Raises `InvalidRequest`, `NotFound`."""
     from dpiqa.cli.support.progress import counting
     from dpiqa.evaluation.sweep import card_sections, check_kinds, sweep
-    from dpiqa.imaging.limits import Limits
+    from dpiqa.imaging.decode import Limits
 
     check_kinds(kinds)
     files = [Path(ref.key) for ref in targets.local_refs(targets.find_places([str(folder)]))][:limit]

@@ -59,7 +59,7 @@ def scoring(settings: "Settings", scorer: "Scorer") -> "Score":
     """Return a function that scores images as production does, with a progress bar."""
     from dpiqa.cli.support.progress import counting
     from dpiqa.evaluation.scored_images import score_labelled
-    from dpiqa.imaging.limits import Limits
+    from dpiqa.imaging.decode import Limits
     from dpiqa.pipeline.scorers import batch_size
 
     def score(images: "Sequence[LabelledImage]") -> "ScoredImages":

@@ -87,8 +87,7 @@ def _decoded(settings: "Settings", data: bytes, scorer: "Scorer") -> "tuple[Imag
 
     The decode pool goes first: what hangs or crashes a decoder must not do it here. Raises `ImageRejected`.
     """
-    from dpiqa.imaging.decode import decode
-    from dpiqa.imaging.limits import Limits
+    from dpiqa.imaging.decode import Limits, decode
     from dpiqa.imaging.pool import DecodePool
 
     limits = Limits.from_settings(settings)

@@ -1,9 +1,9 @@
-"""Ways a photograph can be spoiled, each at five strengths, deterministic by seed. numpy and Pillow only.
+"""Distortions of photographs, each at five strengths, deterministic by seed. numpy and Pillow only.
 
 For demos, evaluation, tests of models and training with a known order: within one kind, a higher strength is further
 from the original. Blurs and cells scale with the picture, so that a strength means about the same on a thumbnail and on
 12 megapixels. There is one for each of the 25 kinds of KADID-10k (Lin et al., QoMEX 2019) and for every synthetic one
-that DP-IQA's prompts name, where the name has a definition; `docs/evaluation.md` says which is which.
+that DP-IQA's prompts name, where the name has a definition; `docs/evaluation.md` has the table.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ KINDS: dict[str, Distortion] = {
 
 
 def distort(image: Image.Image, kind: str, strength: int, seed: int = 0) -> Image.Image:
-    """Return a spoiled RGB copy of `image`. `kind`: one of `KINDS`; `strength`: 1 (slight) to 5 (severe).
+    """Return a distorted RGB copy of `image`. `kind`: one of `KINDS`; `strength`: 1 (slight) to 5 (severe).
 
     The same arguments give the same pixels. Raises `ValueError` for an unknown kind or strength.
     """

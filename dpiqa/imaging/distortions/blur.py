@@ -22,7 +22,7 @@ def defocus(image: Image.Image, level: int, _rng: np.random.Generator) -> Image.
 
 
 def motion_blur(image: Image.Image, level: int, rng: np.random.Generator) -> Image.Image:
-    """Camera that moved: every point becomes a line; the seed says in which direction."""
+    """Camera that moved: every point becomes a line; the seed decides in which direction."""
     length = scaled(image, (5.0, 10.0, 16.0, 26.0, 40.0)[level])
     angle = rng.uniform(0, np.pi)
     along = np.arange(-length / 2, length / 2 + 0.5)

@@ -17,7 +17,7 @@ def oversaturate(image: Image.Image, level: int, _rng: np.random.Generator) -> I
 
 
 def colour_cast(image: Image.Image, level: int, rng: np.random.Generator) -> Image.Image:
-    """Wrong white balance; the seed says towards which colour."""
+    """Wrong white balance; the seed decides towards which colour."""
     direction = rng.permutation([1.0, 0.0, -1.0])
     return to_image(to_array(image) + direction * (12, 24, 40, 62, 90)[level])
 

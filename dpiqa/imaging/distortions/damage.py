@@ -1,4 +1,4 @@
-"""Heavy-handed processing and lost parts."""
+"""Excessive processing and lost parts."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -19,17 +19,17 @@ def over_smooth(image: Image.Image, level: int, _rng: np.random.Generator) -> Im
 
 def lost_blocks(image: Image.Image, level: int, rng: np.random.Generator) -> Image.Image:
     """Blocks of one colour where data was lost."""
-    spoiled = image.copy()
-    pencil = ImageDraw.Draw(spoiled)
+    distorted = image.copy()
+    pencil = ImageDraw.Draw(distorted)
     side = max(4, min(image.size) // 16)
     for _ in range((3, 8, 18, 36, 70)[level]):
         left, top = int(rng.integers(0, image.width)), int(rng.integers(0, image.height))
         pencil.rectangle((left, top, left + side, top + side), fill=tuple(rng.integers(0, 256, 3).tolist()))
-    return spoiled
+    return distorted
 
 
 def jitter(image: Image.Image, level: int, rng: np.random.Generator) -> Image.Image:
-    """Every pixel shows one beside it, as through ribbed glass."""
+    """Every pixel replaced by a neighbour, as through ribbed glass."""
     reach = scaled(image, (1.0, 2.0, 3.5, 6.0, 10.0)[level])
     pixels = np.asarray(image)
     height, width = pixels.shape[:2]
@@ -40,15 +40,15 @@ def jitter(image: Image.Image, level: int, rng: np.random.Generator) -> Image.Im
 
 
 def misplaced_patches(image: Image.Image, level: int, rng: np.random.Generator) -> Image.Image:
-    """Small patches show what belongs a little beside them; hard to see one by one."""
-    spoiled = image.copy()
+    """Small patches with content from a little beside them; hard to see one by one."""
+    distorted = image.copy()
     side = max(3, min(image.size) // 24)
     for _ in range((20, 50, 110, 230, 460)[level]):
         left, top = int(rng.integers(0, image.width)), int(rng.integers(0, image.height))
         right, down = (int(offset) for offset in rng.integers(-side, side + 1, 2))
         patch = image.crop(_inside(image, left + right, top + down, side))
-        spoiled.paste(patch, (left, top))
-    return spoiled
+        distorted.paste(patch, (left, top))
+    return distorted
 
 
 KINDS: dict[str, Distortion] = {

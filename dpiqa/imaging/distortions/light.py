@@ -1,4 +1,4 @@
-"""Exposure, contrast, haze: how light reaches the picture."""
+"""Exposure, contrast and haze."""
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -41,7 +41,7 @@ def vignette(image: Image.Image, level: int, _rng: np.random.Generator) -> Image
 
 
 def mean_shift(image: Image.Image, level: int, rng: np.random.Generator) -> Image.Image:
-    """All samples up or down by the same amount; the seed says which."""
+    """All samples up or down by the same amount; the seed decides which."""
     return to_image(to_array(image) + rng.choice([-1, 1]) * (12, 24, 40, 60, 85)[level])
 
 

@@ -1,4 +1,4 @@
-"""Noise of sensors and transmission, and what is left of it after denoising."""
+"""Noise of sensors and transmission, and its remains after denoising."""
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -7,7 +7,7 @@ from dpiqa.imaging.distortions.pixels import Distortion, from_ycbcr, to_array, t
 
 
 def gaussian_noise(image: Image.Image, level: int, rng: np.random.Generator) -> Image.Image:
-    """Noise of each sample by itself."""
+    """Independent noise of each sample."""
     pixels = to_array(image)
     return to_image(pixels + rng.normal(0, (6, 12, 22, 38, 60)[level], pixels.shape))
 

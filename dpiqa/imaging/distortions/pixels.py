@@ -1,4 +1,4 @@
-"""What several distortions need."""
+"""Pixel operations shared by the distortions."""
 
 import io
 from collections.abc import Callable

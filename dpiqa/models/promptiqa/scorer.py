@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from dpiqa.errors import CheckpointError, DeviceMemoryError
-from dpiqa.imaging.cubic import require_opencv
-from dpiqa.imaging.preprocessing import ResizeFilter
+from dpiqa.imaging.preprocessing import ResizeFilter, require_opencv
 from dpiqa.models.base import ModelCard, Scorer, require_shape
 from dpiqa.models.networks import ScoringNetwork
 from dpiqa.models.promptiqa.network import PromptIQA

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dpiqa.errors import ImageRejected, InvalidRequest
-from dpiqa.imaging.decode import decode_and_prepare
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.training.data.array_cache import cached_rows_with_notes
 

@@ -9,7 +9,7 @@ from support.photos import png
 from support.prompting import CARD, write_line
 
 from dpiqa.doorbell import Queue
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.objects.s3 import S3Store
 from dpiqa.requirements.builder import RequirementBuilder

@@ -7,8 +7,7 @@ from support.photos import jpeg, png
 from dpiqa.datasets.spec import LabelledImage
 from dpiqa.evaluation.measurement import evaluate
 from dpiqa.evaluation.scored_images import score_labelled
-from dpiqa.imaging.decode import decode_and_prepare
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.models.brightness import BRIGHTNESS, BrightnessScorer
 from dpiqa.models.loading import load_scorer
 from dpiqa.types import Reason

@@ -7,8 +7,7 @@ import sys
 
 from dpiqa.errors import ImageRejected
 from dpiqa.imaging import child
-from dpiqa.imaging.decode import decode_and_prepare
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.types import Reason
 
 

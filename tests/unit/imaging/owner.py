@@ -5,7 +5,7 @@ import threading
 import time
 
 from dpiqa.errors import ImageRejected
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.imaging.preprocessing import Preprocessing
 

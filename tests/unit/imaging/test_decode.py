@@ -9,9 +9,8 @@ from PIL import Image
 from support.images import encoded, photograph
 
 from dpiqa.errors import ImageRejected
-from dpiqa.imaging.decode import decode
-from dpiqa.imaging.limits import Limits
-from dpiqa.imaging.sniff import sniff
+from dpiqa.imaging.decode import Limits, decode
+from dpiqa.imaging.formats import sniff
 from dpiqa.types import Reason
 
 LIMITS = Limits()

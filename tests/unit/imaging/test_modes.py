@@ -5,8 +5,7 @@ import pytest
 from PIL import Image, ImageCms
 from support.images import encoded, photograph
 
-from dpiqa.imaging.decode import decode
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits, decode
 
 LIMITS = Limits()
 GREY = np.array([128, 128, 128])

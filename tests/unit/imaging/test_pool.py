@@ -13,8 +13,7 @@ import pytest
 from support.images import encoded, photograph
 
 from dpiqa.errors import ImageRejected, Unavailable
-from dpiqa.imaging.decode import decode_and_prepare
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.pool import DecodePool, child_environment
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.types import Reason

@@ -3,8 +3,7 @@ import pytest
 from PIL import Image
 from support.images import encoded, photograph
 
-from dpiqa.imaging.decode import decode_and_prepare
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.imaging.preprocessing import Preprocessing, ResizeFilter, prepare
 

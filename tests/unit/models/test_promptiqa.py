@@ -163,7 +163,7 @@ import sys
 sys.modules["cv2"] = None
 import numpy as np
 from dpiqa.errors import ConfigurationError
-from dpiqa.imaging.cubic import require_opencv, resize_cubic
+from dpiqa.imaging.preprocessing import require_opencv, resize_cubic
 for call in (require_opencv, lambda: resize_cubic(np.zeros((4, 4, 3), np.uint8), 2, 2)):
     try:
         call()

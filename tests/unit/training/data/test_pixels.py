@@ -6,8 +6,7 @@ from PIL import Image
 
 from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
-from dpiqa.imaging.decode import decode_and_prepare
-from dpiqa.imaging.limits import Limits
+from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.training.config.run import DataConfig
 from dpiqa.training.data import array_cache, pixels
