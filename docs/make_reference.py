@@ -6,6 +6,7 @@ Tests compare them.
 """
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from dpiqa.cli.main import app
+from dpiqa.cli.support.groups import LazyCommand
 from dpiqa.datasets import DATASETS
 from dpiqa.datasets.spec import DatasetSpec
 from dpiqa.exit_codes import MEANINGS
@@ -27,26 +29,30 @@ CLI_HEAD = """# Command line
 
 Made by `python docs/make_reference.py`; `dpiqa COMMAND --help` says the same.
 
-- A score is MOS/100: nominally 0 to 1, higher is better, never clamped; by a requirement, it is on the
-  requirement's scale. `scale` says which.
-- Results go to stdout; progress, notes and errors to stderr. An error is one line: `error: ... / hint: ...`.
-- `--json` prints one JSON document (ASCII) on stdout. Arrays are written row by row, so an export of any size streams.
-- `--output F` writes `.csv`, `.jsonl` or `.parquet` by the name's ending; the file appears when it is complete. Text
-  cells of a CSV that begin with `= + - @` get a leading `'`, so that no spreadsheet takes an object key for a formula.
-- No colours and no live display where stdout or stderr is not a terminal; no colours with `NO_COLOR`. Control
-  characters in keys are shown as escapes.
-- Commands find Postgres, the broker and S3 by themselves after `dpiqa local up`, or through the settings in
-  [configuration.md](configuration.md).
+- A score is MOS/100: nominally 0 to 1, higher is better, never clamped; by a requirement, it is on
+  the requirement's scale. `scale` says which.
+- Results go to stdout; progress, notes and errors to stderr. An error is one line:
+  `error: ... / hint: ...`.
+- `--json` prints one JSON document (ASCII) on stdout. Arrays are written row by row, so an export
+  of any size streams.
+- `--output F` writes `.csv`, `.jsonl` or `.parquet` by the name's ending; the file appears when it
+  is complete. Text cells of a CSV that begin with `= + - @` get a leading `'`, so that no
+  spreadsheet takes an object key for a formula.
+- No colours and no live display where stdout or stderr is not a terminal; no colours with
+  `NO_COLOR`. Control characters in keys are shown as escapes.
+- Commands find Postgres, the broker and S3 by themselves after `dpiqa local up`, or through the
+  settings in [configuration.md](configuration.md).
 """
 
 SETTINGS_HEAD = """# Configuration
 
-Made by `python docs/make_reference.py` from `dpiqa/settings.py`. `dpiqa config show` prints the values that hold on a
-machine, without secrets.
+Made by `python docs/make_reference.py` from `dpiqa/settings.py`. `dpiqa config show` prints the
+values that hold on a machine, without secrets.
 
-Sources, the first that knows a setting wins: the command's own options; environment variables; a file `.env` in the
-working directory; for some, AWS's own variable; the connection file of a running `dpiqa local up`; the default. An
-empty variable means the default. S3 credentials come from AWS's own chain (environment, profile, instance role).
+Sources, the first that knows a setting wins: the command's own options; environment variables; a
+file `.env` in the working directory; for some, AWS's own variable; the connection file of a running
+`dpiqa local up`; the default. An empty variable means the default. S3 credentials come from AWS's
+own chain (environment, profile, instance role).
 
 | variable | default | meaning |
 |---|---|---|
@@ -56,35 +62,38 @@ Besides: `NO_COLOR` (no colours), and of AWS's own variables whatever boto3 read
 """
 DATASETS_HEAD = """# Data sets
 
-Made by `python docs/make_reference.py` from `dpiqa/datasets`. Training and evaluation read these sets in the layouts
-they are published in; nothing is downloaded, and no set is part of dpiqa.
+Made by `python docs/make_reference.py` from `dpiqa/datasets`. Training and evaluation read these
+sets in the layouts they are published in; nothing is downloaded, and no set is part of dpiqa.
 
 ```console
-$ dpiqa datasets check kadid10k --data /data/kadid10k     # what is there: images by split, labels, missing files
-$ dpiqa evaluate bundled-student --dataset kadid10k --data /data/kadid10k
+$ dpiqa datasets check kadid10k --data /data/kadid10k     # images by split, labels, missing files
+$ dpiqa evaluate scores bundled-student --dataset kadid10k --data /data/kadid10k
 $ dpiqa train student --preset bundled-student --dataset kadid10k --data /data/kadid10k
 ```
 
-**Labels** become MOS from 0 to 1, higher is better: (label - worst) / (best - worst) on the fixed scale of the table,
-never the lowest and highest of what is there, so that a part of a set has the same labels as the whole. A label beyond
-an end by up to a twentieth of the scale counts as that end (some sets have a few); further out it is an error, and in a
-CSV of your own any is.
+**Labels** become MOS from 0 to 1, higher is better: (label - worst) / (best - worst) on the fixed
+scale of the table, never the lowest and highest of what is there, so that a part of a set has the
+same labels as the whole. A label beyond an end by up to a twentieth of the scale counts as that end
+(some sets have a few); further out it is an error, and in a CSV of your own any is.
 
-**Splits.** The official one where there is one; it is taken as published. Otherwise 80/20 at random from a seed (0
-unless said), by reference image or group where the set has them: the same images on the same sides on every machine, in
-whatever order the rows stand. Training that chooses its checkpoint on `val` takes a tenth of the training side for it
-where the set has no `val`. `--split DIR` of `dpiqa datasets check` reads one of LIQE's ten splits (`*_train*.txt`,
-`*_val*.txt`, `*_test*.txt`), `--split random` ignores an official one. The paper's protocol is the median over five
-random splits, seeds 0 to 4.
+**Splits.** The official one where there is one; it is taken as published. Otherwise 80/20 at random
+from a seed (0 unless said), by reference image or group where the set has them: the same images on
+the same sides on every machine, in whatever order the rows stand. Training that chooses its
+checkpoint on `val` takes a tenth of the training side for it where the set has no `val`.
+`--split DIR` of `dpiqa datasets check` reads one of LIQE's ten splits (`*_train*.txt`,
+`*_val*.txt`, `*_test*.txt`), `--split random` ignores an official one. The paper's protocol is the
+median over five random splits, seeds 0 to 4.
 
-**Missing files.** An image that is listed and not there stays in the set: scoring it fails, and the failure is counted.
-`check` names the first and ends with exit code 1. When no image is there at all, or no label file, the error says which
-file was expected and what was found. Names that differ from the list in the case of their letters alone are found.
+**Missing files.** An image that is listed and not there stays in the set: scoring it fails, and the
+failure is counted. `check` names the first and ends with exit code 1. When no image is there at
+all, or no label file, the error says which file was expected and what was found. Names that differ
+from the list in the case of their letters alone are found.
 
-**Your own images**: a CSV with a header, UTF-8. `image` (or `path`, `file`, `filename`, `name`), relative to the CSV,
-and `mos` (or `score`) are needed; `split` (`train`, `val`, `test`), `subset` and `group` (or `near_duplicate_group`:
-images that must stay on one side of a split) may follow. On another scale than 0 to 1, call the set `csv:1..5` (worst
-first), or `csv:100..0` where lower is better.
+**Your own images**: a CSV with a header, UTF-8. `image` (or `path`, `file`, `filename`, `name`),
+relative to the CSV, and `mos` (or `score`) are needed; `split` (`train`, `val`, `test`), `subset`
+and `group` (or `near_duplicate_group`: images that must stay on one side of a split) may follow. On
+another scale than 0 to 1, call the set `csv:1..5` (worst first), or `csv:100..0` where lower is
+better.
 
 ```csv
 image,mos,split,subset,group
@@ -128,26 +137,46 @@ def commands() -> Iterator[tuple[list[str], Any]]:
     """Yield the words and the object of every command that does something, in the order of `--help`."""
 
     def walk(words: list[str], command: Any) -> Iterator[tuple[list[str], Any]]:
+        if isinstance(command, LazyCommand):
+            command = command.load()
         subcommands = getattr(command, "commands", None)
         if subcommands is None:
             yield words, command
         for name, subcommand in (subcommands or {}).items():
-            yield from walk([*words, name], subcommand)
+            if not subcommand.hidden:
+                yield from walk([*words, name], subcommand)
 
     return walk(["dpiqa"], get_command(app))
 
 
 def _command_section(words: list[str], command: Any) -> str:
-    named = [parameter for parameter in command.params if parameter.param_type_name == "option"]
-    examples = [line for line in command.epilog.split("\n\n") if line.startswith("dpiqa")]
-    parts = [f"\n## {' '.join(words)}\n", command.help, "```\n" + "\n".join(examples) + "\n```"]
-    places = [
-        f"- `{parameter.metavar or parameter.name.upper()}`: {parameter.help}"
-        for parameter in command.params
-        if parameter.param_type_name == "argument"
+    """Return the section of a command: its help, its arguments and options, its examples."""
+    parameters = [parameter for parameter in command.params if parameter.name != "help"]
+    arguments = [parameter for parameter in parameters if parameter.param_type_name == "argument"]
+    options = [parameter for parameter in parameters if parameter.param_type_name == "option"]
+    names = [parameter.metavar or parameter.name.upper() for parameter in arguments]
+    names += [", ".join(parameter.opts) for parameter in options]
+    items = [
+        _wrapped(f"- `{name}`: {parameter.help}", indent="  ")
+        for name, parameter in zip(names, arguments + options, strict=True)
     ]
-    options = [f"- `{', '.join(parameter.opts)}`: {parameter.help}" for parameter in named if parameter.name != "help"]
-    return "\n\n".join([*parts[:2], "\n".join([*places, *options]), parts[2]]).replace("\n\n\n", "\n\n") + "\n"
+    examples = [line for line in command.epilog.split("\n\n") if line.startswith("dpiqa")]
+    parts = [f"## {' '.join(words)}", *map(_wrapped, command.help.split("\n\n"))]
+    parts += ["\n".join(items)] if items else []
+    parts.append("```\n" + "\n".join(examples) + "\n```")
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    """Return a paragraph in lines of up to 100 characters; code in backticks is not broken."""
+    words = re.findall(r"(?:`[^`]*`|[^\s`])+", text)
+    lines = [words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) <= 100:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(indent + word)
+    return "\n".join(lines)
 
 
 def configuration_page() -> str:
@@ -162,9 +191,9 @@ def configuration_page() -> str:
 def datasets_page() -> str:
     """Return the page of all data sets."""
     rows = "".join(
-        f"| `{one.name}` | {one.title} | {f'{one.size:,}' if one.size else 'any'} | {one.label} | {one.scale} "
-        f"| {one.split} |\n"
-        for one in DATASETS.values()
+        f"| `{spec.name}` | {spec.title} | {f'{spec.size:,}' if spec.size else 'any'} | {spec.label} | {spec.scale} "
+        f"| {spec.split} |\n"
+        for spec in DATASETS.values()
     )
     return DATASETS_HEAD + rows + "".join(map(_dataset_section, DATASETS.values()))
 
@@ -178,7 +207,7 @@ def _dataset_section(spec: DatasetSpec) -> str:
         "Terms": spec.terms,
         "Cite": f"{spec.citation}. <{spec.homepage}>" if spec.citation else "",
     }
-    lines = "\n".join(f"- {name}: {fact}" for name, fact in facts.items() if fact)
+    lines = "\n".join(_wrapped(f"- {name}: {fact}", indent="  ") for name, fact in facts.items() if fact)
     return f"\n## {spec.title}\n\n{lines}\n"
 
 

@@ -1,53 +1,39 @@
 """`dpiqa datasets`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dpiqa.cli.support import console, options
-from dpiqa.cli.support.groups import command, new_group
+from dpiqa.cli.support.groups import command
+from dpiqa.datasets import DATASETS, find_dataset, load_dataset
+from dpiqa.datasets.load import summary
+from dpiqa.datasets.spec import DatasetSpec
 from dpiqa.exit_codes import ExitCode
 
-if TYPE_CHECKING:
-    from dpiqa.datasets.spec import DatasetSpec
-
-Name = Annotated[
+DatasetArgument = Annotated[
     str, typer.Argument(help="Data set, as `dpiqa datasets list` names it; csv:WORST..BEST for a CSV on another scale.")
 ]
-_BAR = 40  #: characters of the histogram's longest bar
+_BAR_CHARACTERS = 40  #: of the histogram's longest bar
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group."""
-    group = new_group("datasets", "Data sets: which can be read, in which layout.", ["dpiqa datasets list"])
-    command(group, "list", "dpiqa datasets list")(list_all)
-    command(group, "show", "dpiqa datasets show koniq10k", "dpiqa datasets show csv --json")(show)
-    command(
-        group,
-        "check",
-        "dpiqa datasets check kadid10k --data /data/kadid10k",
-        "dpiqa datasets check csv:1..5 --data labels.csv --json",
-    )(check)
-    app.add_typer(group)
-
-
-def list_all(as_json: options.Json = False) -> None:
-    """List the data sets there are readers for."""
-    from dpiqa.datasets import DATASETS
-
+@command("list", "dpiqa datasets list")
+def list_datasets(as_json: options.JsonOption = False) -> None:
+    """List the data sets that can be read."""
     if as_json:
-        console.print_json([_document(spec) for spec in DATASETS.values()])
+        console.print_json([_as_dict(spec) for spec in DATASETS.values()])
         return
-    rows = [(one.name, one.title, one.size or None, one.label, one.scale, one.split) for one in DATASETS.values()]
+    rows = [
+        (spec.name, spec.title, spec.size or None, spec.label, spec.scale, spec.split) for spec in DATASETS.values()
+    ]
     console.table(("data set", "title", "images", "label", "worst to best", "split"), rows)
 
 
-def show(name: Name, as_json: options.Json = False) -> None:
-    """Show a data set: the layout expected, its labels and splits, its terms, what to cite."""
-    from dpiqa.datasets import find_dataset
-
-    document = _document(find_dataset(name))
+@command("show", "dpiqa datasets show koniq10k", "dpiqa datasets show csv --json")
+def show(name: DatasetArgument, as_json: options.JsonOption = False) -> None:
+    """Show a data set: the layout expected, its labels and splits, its terms, how to cite it."""
+    document = _as_dict(find_dataset(name))
     if as_json:
         console.print_json(document)
         return
@@ -55,32 +41,34 @@ def show(name: Name, as_json: options.Json = False) -> None:
     console.fields((key.replace("_", " "), value) for key, value in lines.items() if value not in (None, "", ()))
 
 
+@command(
+    "check",
+    "dpiqa datasets check kadid10k --data /data/kadid10k",
+    "dpiqa datasets check csv:1..5 --data labels.csv --json",
+)
 def check(
-    name: Name,
+    name: DatasetArgument,
     data: Annotated[Path, typer.Option(help="Folder the data set was unpacked to; for csv, the file.", exists=True)],
     split: Annotated[
         str, typer.Option(help="`published`, `random`, or a folder of split files (one of LIQE's ten).")
     ] = "published",
     seed: Annotated[int, typer.Option(help="Seed of a random split.", min=0)] = 0,
-    as_json: options.Json = False,
+    as_json: options.JsonOption = False,
 ) -> None:
-    """Read a data set's labels and say what is there: images by split, labels by tenths of MOS, missing files.
+    """Read a data set's labels and summarise them: images by split, labels by tenths of MOS, missing files.
 
     Ends with 1 if listed images are missing.
     """
-    from dpiqa.datasets import load_dataset
-    from dpiqa.datasets.load import summary
-
-    found = summary(load_dataset(name, data, split=split, split_seed=seed))
+    counts = summary(load_dataset(name, data, split=split, split_seed=seed))
     if as_json:
-        console.print_json(found)
+        console.print_json(counts)
     else:
-        _show(found)
-    if found["missing"]:
+        _print_summary(counts)
+    if counts["missing"]:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def _document(spec: "DatasetSpec") -> dict[str, Any]:
+def _as_dict(spec: DatasetSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
         "title": spec.title,
@@ -99,27 +87,25 @@ def _document(spec: "DatasetSpec") -> dict[str, Any]:
     }
 
 
-def _show(found: dict[str, Any]) -> None:
-    published = f" of {found['published']} published" if found["published"] else ""
-    mos = found["mos"]
+def _print_summary(counts: dict[str, Any]) -> None:
+    published = f" of {counts['published']} published" if counts["published"] else ""
+    mos = counts["mos"]
     console.fields(
         [
-            ("labels", found["labels"]),
-            ("images", f"{found['images']}{published}"),
-            ("missing", ", ".join([str(found["missing"]), *found["missing_first"]])),
-            ("split", found["split"]),
-            ("groups", f"{found['groups']}, {found['groups_on_two_sides']} of them on two sides"),
+            ("labels", counts["labels"]),
+            ("images", f"{counts['images']}{published}"),
+            ("missing", ", ".join([str(counts["missing"]), *counts["missing_first"]])),
+            ("split", counts["split"]),
+            ("groups", f"{counts['groups']}, {counts['groups_on_two_sides']} of them on two sides"),
             ("MOS", f"{mos['lowest']:.4f} to {mos['highest']:.4f}, mean {mos['mean']:.4f}"),
         ]
     )
-    rows = [("all", *_counts(found["splits"])), *((name, *_counts(one)) for name, one in found["subsets"].items())]
+    sides = {"all": counts["splits"], **counts["subsets"]}
+    rows = [(name, *(sizes.get(side, 0) for side in ("train", "val", "test"))) for name, sizes in sides.items()]
     console.table(("subset", "train", "val", "test"), rows)
-    most = max(found["histogram"])
+    largest = max(counts["histogram"])
     bars = [
-        (f"{place / 10:.1f}", count, "#" * round(_BAR * count / most)) for place, count in enumerate(found["histogram"])
+        (f"{index / 10:.1f}", count, "#" * round(_BAR_CHARACTERS * count / largest))
+        for index, count in enumerate(counts["histogram"])
     ]
     console.table(("MOS from", "images", ""), bars)
-
-
-def _counts(splits: dict[str, int]) -> tuple[int, int, int]:
-    return splits.get("train", 0), splits.get("val", 0), splits.get("test", 0)

@@ -1,17 +1,15 @@
-"""`dpiqa`: the commands, assembled. Importing this stays fast; each command imports what it needs when it runs."""
+"""`dpiqa`: the tree of commands. A command's module is imported when the command runs, so that `--help` is fast.
+
+To add a command: write its function in the folder of its topic, decorate it with `command`, and add its name, its path
+and the first paragraph of its docstring to a table below. Then run `python docs/make_reference.py`.
+"""
 
 from typing import Annotated
 
 import typer
 
-from dpiqa.cli import datasets, profiles, requirements
-from dpiqa.cli.evaluate import evaluate
-from dpiqa.cli.jobs import follow, jobs, submit
-from dpiqa.cli.models import cards
-from dpiqa.cli.scores import explain, score, scores
-from dpiqa.cli.support.groups import ErrorLineGroup, new_group
-from dpiqa.cli.system import config, db, demo, doctor, local, processes
-from dpiqa.cli.train import commands
+from dpiqa import __version__
+from dpiqa.cli.support.groups import ErrorLineGroup, add_commands, add_group, new_group
 from dpiqa.exit_codes import as_help
 
 HELP = """Blind image quality scores for very large image archives.
@@ -35,10 +33,8 @@ app = new_group(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        from dpiqa import __version__
-
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"dpiqa {__version__}")
         raise typer.Exit
 
@@ -46,33 +42,266 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and end.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and end.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     pass
 
 
-for module in (
-    score,
-    explain,
-    demo,
-    local,
-    submit,
-    follow,
-    jobs,
-    scores,
-    doctor,
-    cards,
-    profiles,
-    requirements,
-    db,
-    config,
-    datasets,
-    processes,
-    commands,
-    evaluate,
-):
-    module.register(app)
+add_commands(
+    app,
+    {
+        "score": (
+            "scores.score:score",
+            "Score images in this process: no queue, no database. For a folder or a quick look.",
+        ),
+        "explain": (
+            "scores.explain:explain",
+            "Show which regions pull an image's score down (red) and which hold it up (blue).",
+        ),
+        "demo": (
+            "system.local:demo",
+            "Start everything, upload photographs and distorted copies, and show how they are scored. Ctrl-C ends it.",
+        ),
+        "submit": ("jobs.submit:submit", "Queue all images under a prefix for the workers. Prints the job's id."),
+        "follow": (
+            "jobs.follow:follow",
+            "Show the progress of a job, its rate, the time left and what it waits for, until it is complete.",
+        ),
+        "jobs": (
+            "jobs.jobs:jobs",
+            "List the jobs, newest first, with the progress of each. `dpiqa follow JOB` follows one.",
+        ),
+        "items": ("jobs.jobs:items", "List a job's images: the state of each and, where it was not scored, why."),
+        "scores": (
+            "scores.scores:scores",
+            "Show the scores that count: one for each image under a profile, worst first.",
+        ),
+        "lookup": (
+            "scores.scores:lookup",
+            "Show every score of one image: by which model, of which bytes, when, and which of them counts.",
+        ),
+        "doctor": (
+            "system.doctor:doctor",
+            "Check settings, database, broker, S3, event queue, models, workers, device and disk.",
+        ),
+    },
+)
+add_commands(app, {"watch": ("jobs.follow:watch", "Old name of `dpiqa follow`, for one release.")}, hidden=True)
+add_commands(
+    app,
+    {
+        "worker": (
+            "system.processes:worker",
+            "Score queued images with the students or the teachers of the profiles. Ctrl-C ends it after its batch.",
+        ),
+        "listen": (
+            "system.processes:listen",
+            "Read the S3 events of DPIQA_QUEUE_URL (SQS) and queue the images they name.",
+        ),
+        "api": ("system.processes:api", "Serve the HTTP API. Off loopback it needs DPIQA_API_KEY."),
+        "flower": (
+            "system.processes:flower",
+            "Serve Flower, the live view of workers and queues, behind a password and unable to change anything.",
+        ),
+    },
+    rich_help_panel="Processes of the system",
+)
+
+add_group(
+    app,
+    "local",
+    "The whole system on this machine's loopback: for demos, laptops, development and tests.",
+    ["dpiqa local up"],
+    {
+        "up": (
+            "system.local:up",
+            "Start Postgres, Valkey, S3/SQS, listener, workers, API and Flower, and wait until they are ready.",
+        ),
+        "status": (
+            "system.local:status",
+            "Show what runs, and where. Ends with 1 when nothing does or a part is not ready.",
+        ),
+        "down": ("system.local:down", "Stop everything that `dpiqa local up` started. The data stay."),
+    },
+)
+add_group(
+    app,
+    "models",
+    "Models: what scored, how well, under which licence.",
+    ["dpiqa models list"],
+    {
+        "list": ("models.cards:list_models", "List the bundled models and those in DPIQA_MODELS_DIR."),
+        "show": (
+            "models.cards:show",
+            "Show a model card: architecture, data and its terms, measured figures, known failures.",
+        ),
+        "verify": (
+            "models.cards:verify",
+            "Check that weights and pulled parts exist and are unchanged, byte for byte. Ends with 1 if one is not.",
+        ),
+        "import": (
+            "models.importing:import_file",
+            "Make a model of a published checkpoint: one safetensors file with a card, in DPIQA_MODELS_DIR.",
+        ),
+        "remove": (
+            "models.cards:remove",
+            "Delete a model's card and weights. Scores that it made stay; a profile that names it stops working.",
+        ),
+        "pull": ("models.pull:pull", "Fetch weights that others published, and make a model of them."),
+        "prompts": (
+            "models.prompts:prompts",
+            "List the tables of prompts, or print all texts of one, in the order of their embeddings.",
+        ),
+        "embed-text": (
+            "models.prompts:embed_text",
+            "Embed a table's prompts with CLIP's text encoder, for `dpiqa models import --text-embeddings`.",
+        ),
+        "reference": (
+            "models.reference:reference",
+            "Score a population of images, and keep in the model's card how their scores are distributed.",
+        ),
+    },
+)
+add_group(
+    app,
+    "profiles",
+    "Profiles: which models score, and which images the teacher sees.",
+    ["dpiqa profiles list"],
+    {
+        "list": ("profiles:list_profiles", "List the built-in profiles and those in DPIQA_PROFILES_DIR."),
+        "show": ("profiles:show", "Show one profile: models, cut-offs and margins, the escalated share."),
+    },
+)
+add_group(
+    app,
+    "requirements",
+    "Requirements: image-score pairs that tell a PromptIQA model what quality means here.",
+    ["dpiqa requirements list"],
+    {
+        "create": (
+            "requirements:create",
+            "Read and check image-score pairs, and keep them with their prompt features as the next version of a name.",
+        ),
+        "prepare": (
+            "requirements:prepare",
+            "Make the prompt features that a model lacks: after its checkpoint was replaced, or for another model.",
+        ),
+        "list": (
+            "requirements:list_requirements",
+            "List all versions of all requirements, with the direction of their scores.",
+        ),
+        "show": (
+            "requirements:show",
+            "Show one version: direction, checks, and each pair with the score that the other pairs give its image.",
+        ),
+    },
+)
+add_group(
+    app,
+    "db",
+    "The tables in Postgres.",
+    ["dpiqa db upgrade"],
+    {
+        "upgrade": (
+            "system.db:upgrade",
+            "Create the tables, or bring them to this version. Idempotent; processes that start together take turns.",
+        ),
+        "current": (
+            "system.db:current",
+            "Show which version the tables have, and which this program needs. Ends with 1 when they differ.",
+        ),
+        "revision": (
+            "system.db:revision",
+            "Write the next migration (for developers): what differs between the program's tables and this database.",
+        ),
+    },
+)
+add_group(
+    app,
+    "config",
+    "Show the settings.",
+    ["dpiqa config show"],
+    {
+        "show": (
+            "system.config:show",
+            "Show every setting as this machine sees it, secrets masked. docs/configuration.md explains each.",
+        ),
+    },
+)
+add_group(
+    app,
+    "datasets",
+    "Data sets: which can be read, in which layout.",
+    ["dpiqa datasets list"],
+    {
+        "list": ("datasets:list_datasets", "List the data sets that can be read."),
+        "show": (
+            "datasets:show",
+            "Show a data set: the layout expected, its labels and splits, its terms, how to cite it.",
+        ),
+        "check": (
+            "datasets:check",
+            "Read a data set's labels and summarise them: images by split, labels by tenths of MOS, missing files.",
+        ),
+    },
+)
+add_group(
+    app,
+    "train",
+    "Train models on labelled photographs: the autoencoder, a U-Net on its latents, the teacher, then the student; or"
+    " PromptIQA. Or fine-tune one. Settings come from a preset, a TOML file and --set, later ones winning. A killed run"
+    " goes on where it was.",
+    ["dpiqa train student --preset finetune-student --dataset csv --data labels.csv --out runs/mine --name mine"],
+    {
+        "vae": (
+            "train.commands:vae",
+            "Train the autoencoder whose latents the teacher reads. The labels' scores are not used.",
+        ),
+        "diffusion": (
+            "train.commands:diffusion",
+            "Pre-train a teacher's U-Net by denoising the autoencoder's latents. The labels' scores are not used.",
+        ),
+        "teacher": (
+            "train.commands:teacher",
+            "Train or fine-tune a teacher: the diffusion prior with its quality feature decoder.",
+        ),
+        "student": (
+            "train.commands:student",
+            "Train or fine-tune a student, from labels alone or from a teacher's outputs too (distillation).",
+        ),
+        "promptiqa": (
+            "train.commands:promptiqa",
+            "Train or fine-tune a PromptIQA model, which scores by a requirement's image-score pairs.",
+        ),
+    },
+    panel="Making models",
+)
+add_group(
+    app,
+    "evaluate",
+    "Measure models: against human scores, against each other, as a profile's routing, or on distorted pictures.",
+    ["dpiqa evaluate scores bundled-student --dataset koniq10k --data ~/data/koniq10k"],
+    {
+        "scores": (
+            "evaluate.scores:scores",
+            "Compare a model's scores with human scores: SRCC, PLCC, KRCC and RMSE with 95 % intervals.",
+        ),
+        "compare": (
+            "evaluate.compare:compare",
+            "Compare several models on one data set, with 95 % intervals of their differences from the first.",
+        ),
+        "routing": (
+            "evaluate.routing:routing",
+            "Compare a profile's routing with its student alone and with escalating at random.",
+        ),
+        "distortions": (
+            "evaluate.distortions:distortions",
+            "Distort pictures in five strengths, and show for which kinds of distortion the score falls with strength.",
+        ),
+    },
+    panel="Making models",
+)
 
 
 def main() -> None:

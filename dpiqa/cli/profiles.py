@@ -1,48 +1,38 @@
 """`dpiqa profiles`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dpiqa.cli.support import console, context, options
-from dpiqa.cli.support.groups import command, new_group
-
-if TYPE_CHECKING:
-    from dpiqa.profiles import Profile
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group."""
-    group = new_group(
-        "profiles", "Profiles: which models score, and which images the teacher sees.", ["dpiqa profiles list"]
-    )
-    command(group, "list", "dpiqa profiles list")(list_all)
-    command(group, "show", "dpiqa profiles show default", "dpiqa profiles show default@1 --json")(show)
-    app.add_typer(group)
+from dpiqa.cli.support.groups import command
+from dpiqa.profiles import Profile, load_profile
+from dpiqa.profiles import list_profiles as read_profiles
 
 
-def list_all(as_json: options.Json = False) -> None:
+@command("list", "dpiqa profiles list")
+def list_profiles(as_json: options.JsonOption = False) -> None:
     """List the built-in profiles and those in DPIQA_PROFILES_DIR."""
-    from dpiqa.profiles import list_profiles
-
-    profiles = list_profiles(context.settings().profiles_dir)
+    profiles = read_profiles(context.read_settings().profiles_dir)
     if as_json:
-        console.print_json([_document(profile) for profile in profiles])
+        console.print_json([_as_dict(profile) for profile in profiles])
         return
-    rows = [(one.id, str(one.student), str(one.teacher or ""), _share(one), one.description) for one in profiles]
+    rows = [
+        (profile.id, str(profile.student), str(profile.teacher or ""), _share(profile), profile.description)
+        for profile in profiles
+    ]
     console.table(("profile", "student", "teacher", "escalates", "description"), rows)
 
 
+@command("show", "dpiqa profiles show default", "dpiqa profiles show default@1 --json")
 def show(
     name: Annotated[str, typer.Argument(help="Name (the newest version) or id, such as default@1.")],
-    as_json: options.Json = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Show one profile: models, cut-offs and margins, the escalated share."""
-    from dpiqa.profiles import load_profile
-
-    profile = load_profile(name, context.settings().profiles_dir)
+    profile = load_profile(name, context.read_settings().profiles_dir)
     if as_json:
-        console.print_json(_document(profile))
+        console.print_json(_as_dict(profile))
         return
     cutoffs = ", ".join(f"{cutoff.at:g} ± {cutoff.margin:g}" for cutoff in profile.cutoffs)
     console.fields(
@@ -57,9 +47,9 @@ def show(
     )
 
 
-def _share(profile: "Profile") -> str:
+def _share(profile: Profile) -> str:
     return f"{profile.max_escalated_share:.0%}" if profile.teacher else ""
 
 
-def _document(profile: "Profile") -> dict[str, object]:
+def _as_dict(profile: Profile) -> dict[str, object]:
     return {"id": profile.id, **profile.model_dump(mode="json")}

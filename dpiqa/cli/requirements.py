@@ -1,131 +1,112 @@
 """`dpiqa requirements`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dpiqa.cli.support import console, context, options
-from dpiqa.cli.support.groups import command, new_group
+from dpiqa.cli.support.groups import command
+from dpiqa.cli.support.output import read_pages
 from dpiqa.cli.support.progress import counting
+from dpiqa.imaging.decode import Limits
+from dpiqa.imaging.pool import DecodePool
+from dpiqa.objects.files import LocalFiles
+from dpiqa.objects.s3 import S3Store
+from dpiqa.requirement import RequirementRequest, read_pairs
+from dpiqa.requirements.builder import RequirementBuilder
+from dpiqa.requirements.pair_images import PairReader
+from dpiqa.settings import Settings
+from dpiqa.storage.requirement_queries import CheckRow, show_requirement
+from dpiqa.storage.requirement_queries import list_requirements as requirement_page
 from dpiqa.types import Direction
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dpiqa.requirements.builder import RequirementBuilder
-    from dpiqa.requirements.pair_images import PairReader
-    from dpiqa.settings import Settings
-    from dpiqa.storage.requirement_queries import CheckRow
-
-Name = Annotated[str, typer.Argument(help="Name; versions are numbered from 1.")]
-NameOrId = Annotated[str, typer.Argument(help="Name (the newest version that is ready) or id, such as portraits@1.")]
-Pairs = Annotated[
+NameArgument = Annotated[str, typer.Argument(help="Name; versions are numbered from 1.")]
+NameOrIdArgument = Annotated[
+    str, typer.Argument(help="Name (the newest version that is ready) or id, such as portraits@1.")
+]
+PairsOption = Annotated[
     Path,
     typer.Option(help="CSV with the columns path (relative to it, absolute, or s3://bucket/key) and score (0-1)."),
 ]
-Model = Annotated[str, typer.Option("--model", "-m", help="PromptIQA model that makes the prompt features.")]
-Way = Annotated[Direction, typer.Option("--direction", help="How the scores of the pairs are to be read.")]
-Force = Annotated[bool, typer.Option("--force", help="Accept pairs that contradict each other.")]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="PromptIQA model that makes the prompt features.")]
+DirectionOption = Annotated[Direction, typer.Option("--direction", help="How the scores of the pairs are to be read.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Accept pairs that contradict each other.")]
+_CREATE_EXAMPLE = "dpiqa requirements create portraits --pairs pairs.csv --model promptiqa"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group."""
-    group = new_group(
-        "requirements",
-        "Requirements: image-score pairs that tell a PromptIQA model what quality means here.",
-        ["dpiqa requirements list"],
-    )
-    example = "dpiqa requirements create portraits --pairs pairs.csv --model promptiqa"
-    command(group, "create", example, f'{example} --direction "lower is better"')(create)
-    command(group, "prepare", "dpiqa requirements prepare portraits@1 --model promptiqa")(prepare)
-    command(group, "list", "dpiqa requirements list")(list_all)
-    command(group, "show", "dpiqa requirements show portraits", "dpiqa requirements show portraits@1 --json")(show)
-    app.add_typer(group)
-
-
+@command("create", _CREATE_EXAMPLE, f'{_CREATE_EXAMPLE} --direction "lower is better"')
 def create(
-    name: Name,
-    pairs: Pairs,
-    model: Model,
-    direction: Way = Direction.HIGHER,
-    force: Force = False,
-    as_json: options.Json = False,
+    name: NameArgument,
+    pairs: PairsOption,
+    model: ModelOption,
+    direction: DirectionOption = Direction.HIGHER,
+    force: ForceOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Read and check image-score pairs, and keep them with their prompt features as the next version of a name.
 
-    Needs 5 to 200 pairs, about 10 serve well, whose scores span at least 0.2 of the scale. Pairs that contradict each
-    other are refused unless forced. The same pairs again give the same version.
+    Needs 5 to 200 pairs, of which about 10 serve well, with scores that span at least 0.2 of the scale. Pairs that
+    contradict each other are refused unless forced. The same pairs give the same version.
     """
-    from dpiqa.requirement import RequirementRequest, read_pairs
-
     request = RequirementRequest(name=name, pairs=read_pairs(pairs), direction=direction, model=model, force=force)
     request.check()
-    settings = context.settings()
+    settings = context.read_settings()
     with _builder(settings) as (builder, reader), counting("checking", 2 * len(request.pairs)) as advance:
         requirement = builder.create(request, reader, step=lambda: advance(1))
-    _show(settings, requirement.id, as_json=as_json)
+    _print_requirement(settings, requirement.id, as_json=as_json)
     console.note(f"score by it with --requirement {requirement.id}")
 
 
+@command("prepare", "dpiqa requirements prepare portraits@1 --model promptiqa")
 def prepare(
-    name: NameOrId,
+    name: NameOrIdArgument,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="PromptIQA model; by default the one it was created with.")
     ] = None,
-    force: Force = False,
-    as_json: options.Json = False,
+    force: ForceOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
-    """Make the prompt features that a model lacks: after its checkpoint was exchanged, or for another model.
+    """Make the prompt features that a model lacks: after its checkpoint was replaced, or for another model.
 
-    The images are read again and must be what they were.
+    The images are read again and must be unchanged.
     """
-    settings = context.settings()
+    settings = context.read_settings()
     with _builder(settings) as (builder, reader), counting("checking", None) as advance:
         requirement = builder.prepare_again(name, reader, model=model, force=force, step=lambda: advance(1))
-    _show(settings, requirement.id, as_json=as_json)
+    _print_requirement(settings, requirement.id, as_json=as_json)
 
 
-def list_all(as_json: options.Json = False) -> None:
+@command("list", "dpiqa requirements list")
+def list_requirements(as_json: options.JsonOption = False) -> None:
     """List all versions of all requirements, with the direction of their scores."""
-    from dpiqa.cli.support.output import walk
-    from dpiqa.storage.requirement_queries import list_requirements
-
     with context.database() as engine:
-        rows = list(walk(engine, lambda c, limit, cursor: list_requirements(c, limit=limit, cursor=cursor), None))
+        rows = list(read_pages(engine, lambda c, limit, cursor: requirement_page(c, limit=limit, cursor=cursor), None))
     if as_json:
         console.print_json(rows)
         return
-    cells = [(row.id, row.state, row.direction, row.n_pairs, *_figures(row.checks)) for row in rows]
-    console.table(("requirement", "state", "scores", "pairs", "leave-one-out SRCC", "MAE", "model"), cells)
+    table = [(row.id, row.state, row.direction, row.n_pairs, *_figures(row.checks)) for row in rows]
+    console.table(("requirement", "state", "scores", "pairs", "leave-one-out SRCC", "MAE", "model"), table)
 
 
-def show(name: NameOrId, as_json: options.Json = False) -> None:
+@command("show", "dpiqa requirements show portraits", "dpiqa requirements show portraits@1 --json")
+def show(name: NameOrIdArgument, as_json: options.JsonOption = False) -> None:
     """Show one version: direction, checks, and each pair with the score that the other pairs give its image."""
-    _show(context.settings(), name, as_json=as_json)
+    _print_requirement(context.read_settings(), name, as_json=as_json)
 
 
 @contextmanager
-def _builder(settings: "Settings") -> "Iterator[tuple[RequirementBuilder, PairReader]]":
+def _builder(settings: Settings) -> Iterator[tuple[RequirementBuilder, PairReader]]:
     """Open a builder in this process, and a reader of objects and files."""
-    from dpiqa.imaging.decode import Limits
-    from dpiqa.imaging.pool import DecodePool
-    from dpiqa.objects.files import LocalFiles
-    from dpiqa.objects.s3 import S3Store
-    from dpiqa.requirements.builder import RequirementBuilder
-    from dpiqa.requirements.pair_images import PairReader
-
     reader = PairReader(S3Store.from_settings(settings), LocalFiles())
     limits = Limits.from_settings(settings)
     with context.database(settings) as engine, DecodePool(settings.decode_processes, limits) as decoder:
         yield RequirementBuilder(engine, decoder, settings), reader
 
 
-def _show(settings: "Settings", name: str, *, as_json: bool) -> None:
-    from dpiqa.storage.requirement_queries import show_requirement
-
+def _print_requirement(settings: Settings, name: str, *, as_json: bool) -> None:
     with context.connection(settings) as connection:
         requirement = show_requirement(connection, name)
     if as_json:
@@ -138,16 +119,16 @@ def _show(settings: "Settings", name: str, *, as_json: bool) -> None:
             ("state", f"{requirement.state}: {requirement.error}" if requirement.error else requirement.state),
             ("pairs", requirement.n_pairs),
             ("created", requirement.created_at),
-            *(line for check in requirement.checks for line in _lines(check)),
+            *(line for check in requirement.checks for line in _check_lines(check)),
         ]
     )
     cells = [(pair.score, pair.leave_one_out, pair.path) for pair in requirement.pairs]
     console.table(("score", "by the others", "image"), cells)
 
 
-def _lines(check: "CheckRow") -> list[tuple[str, str]]:
+def _check_lines(check: CheckRow) -> list[tuple[str, str]]:
     srcc, mae, scorer = _figures([check])
-    figures = f"SRCC {console.shown(srcc)}, mean absolute error {console.shown(mae)}"
+    figures = f"SRCC {console.as_text(srcc)}, mean absolute error {console.as_text(mae)}"
     return [
         ("prompt features of", str(scorer)),
         ("  leave-one-out", figures),
@@ -155,7 +136,7 @@ def _lines(check: "CheckRow") -> list[tuple[str, str]]:
     ]
 
 
-def _figures(checks: "Sequence[CheckRow]") -> tuple[float | str, float | str, str]:
+def _figures(checks: Sequence[CheckRow]) -> tuple[float | str, float | str, str]:
     """Return SRCC, MAE and scorer of the newest check; empty before there is one."""
     if not checks:
         return "", "", ""

@@ -1,47 +1,70 @@
-"""`dpiqa evaluate MODEL --distortions`: score against strength for each kind of distortion."""
+"""`dpiqa evaluate distortions`: score against strength for each kind of distortion."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from dpiqa.cli.evaluate.request import Request, check_cards, write_cards
-from dpiqa.cli.support import console, scorers, targets
+import typer
 
-if TYPE_CHECKING:
-    from dpiqa.evaluation.sweep import Sweep
+from dpiqa.cli.evaluate.request import CardFolderOption, CardWriter, ReportFolderOption, exit_for, note_report
+from dpiqa.cli.support import console, context, options
+from dpiqa.cli.support.groups import command
+from dpiqa.cli.support.progress import counting
+from dpiqa.cli.support.scoring import load_scorer
+from dpiqa.cli.support.targets import local_refs, parse_targets
+from dpiqa.evaluation.sweep import Sweep, card_sections, check_kinds, sweep
+from dpiqa.imaging.decode import Limits
 
+PicturesOption = Annotated[Path, typer.Option("--data", help="Folder of pictures; no labels are needed.")]
+KindsOption = Annotated[list[str] | None, typer.Option("--kind", help="Only this kind. May be repeated.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Only the first N pictures.")]
 _COLUMNS = ("distortion", "original", "1", "2", "3", "4", "5", "with strength the score")
 
 
-def run(request: Request, model: str, folder: Path, kinds: Sequence[str], limit: int | None) -> int:
-    """Measure and show; returns how many pictures were not scored. Raises `InvalidRequest`, `NotFound`."""
-    from dpiqa.cli.support.progress import counting
-    from dpiqa.evaluation.sweep import card_sections, check_kinds, sweep
-    from dpiqa.imaging.decode import Limits
+@command(
+    "distortions",
+    "dpiqa evaluate distortions my-student --data ~/Pictures --output report",
+    "dpiqa evaluate distortions my-student --data ~/Pictures --kind jpeg --kind haze --limit 20",
+)
+def distortions(  # noqa: PLR0913 - one parameter per option
+    ctx: typer.Context,
+    model: options.ModelArgument,
+    *,
+    data: PicturesOption,
+    kind: KindsOption = None,
+    limit: LimitOption = None,
+    requirement: options.RequirementOption = None,
+    device: options.DeviceOption = None,
+    output: ReportFolderOption = None,
+    card: CardFolderOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Distort pictures in five strengths, and show for which kinds of distortion the score falls with strength.
 
+    Ends with 1 when a picture was not scored.
+    """
+    kinds = kind or []
     check_kinds(kinds)
-    files = [Path(ref.key) for ref in targets.local_refs(targets.find_places([str(folder)]))][:limit]
-    scorer = scorers.load(request.settings, model, request.requirement)
-    check_cards(request, [scorer.card])
+    files = [Path(ref.key) for ref in local_refs(parse_targets([str(data)]))][:limit]
+    settings = context.read_settings(device=device)
+    scorer = load_scorer(settings, model, requirement)
+    cards = CardWriter.from_options(ctx, card)
+    cards.check(scorer.card)
     with counting("distorting and scoring", len(files)) as advance:
-        found = sweep(scorer, files, kinds=kinds, limits=Limits.from_settings(request.settings), advance=advance)
-    if request.output:
-        from dpiqa.evaluation.report_files import write_sweep
+        result = sweep(scorer, files, kinds=kinds, limits=Limits.from_settings(settings), advance=advance)
+    if output:
+        from dpiqa.evaluation.report_files import write_sweep  # noqa: PLC0415 - matplotlib, an extra
 
-        written = write_sweep(request.output, scorer.card, found)
-        console.note(f"{len(written)} files in {request.output}, distortions.md among them")
-    if request.as_json:
-        console.print_json({"model": scorer.card.name, **found.as_dict()})
+        note_report(output, write_sweep(output, scorer.card, result), "distortions.md")
+    if as_json:
+        console.print_json({"model": scorer.card.name, **result.as_dict()})
     else:
-        _show(found)
-    write_cards(request, [scorer.card], card_sections(found), measured=[scorer.card])
-    return len(found.failures)
+        _print_table(result)
+    cards.write([scorer.card], card_sections(result), measured=[scorer.card])
+    exit_for(len(result.failures))
 
 
-def _show(found: "Sweep") -> None:
-    console.table(
-        _COLUMNS,
-        [[kind, *(float(value) for value in found.means[kind]), str(trend)] for kind, trend in found.trends.items()],
-    )
-    falling = sum(trend.falls for trend in found.trends.values())
-    console.note(f"falls with strength for {falling} of {len(found.kinds)} kinds, over {len(found.scores)} pictures")
+def _print_table(result: Sweep) -> None:
+    rows = [[kind, *map(float, result.means[kind]), str(trend)] for kind, trend in result.trends.items()]
+    console.table(_COLUMNS, rows)
+    falling = sum(trend.falls for trend in result.trends.values())
+    console.note(f"falls with strength for {falling} of {len(result.kinds)} kinds, over {len(result.scores)} pictures")

@@ -1,115 +1,128 @@
-"""What every form of `dpiqa evaluate` is asked, and what they share: images, a scorer's answers, the card."""
+"""Options and steps that the subcommands of `dpiqa evaluate` share: data sets, scoring, cards, the end."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
+
+import typer
 
 from dpiqa.cli.support import console
+from dpiqa.cli.support.options import Split, command_line
+from dpiqa.cli.support.scoring import score_function
+from dpiqa.datasets import load_dataset
+from dpiqa.datasets.spec import LabelledImage
+from dpiqa.errors import InvalidRequest
+from dpiqa.evaluation.measurement import images_of_split
+from dpiqa.evaluation.scored_images import ScoredImages
+from dpiqa.exit_codes import ExitCode
+from dpiqa.models.base import ModelCard
+from dpiqa.models.choice import ModelChoice
+from dpiqa.models.folder import add_sections, check_card
+from dpiqa.pipeline.scorers import load_for_settings
+from dpiqa.provenance import stamp
+from dpiqa.settings import Settings
 
-if TYPE_CHECKING:
-    from dpiqa.datasets.spec import LabelledImage
-    from dpiqa.evaluation.measurement import Score
-    from dpiqa.evaluation.scored_images import ScoredImages
-    from dpiqa.models.base import ModelCard, Scorer
-    from dpiqa.models.choice import ModelChoice
-    from dpiqa.settings import Settings
+CalledOption = Annotated[
+    str | None,
+    typer.Option(help="Name of the data in report and card, e.g. biq2021 where --dataset is csv.", metavar="NAME"),
+]
+SplitOption = Annotated[Split | None, typer.Option(help="Images that count; test by default.")]
+SeedOption = Annotated[int, typer.Option(help="Of the bootstrap, of random splits, and of orders of arrival.")]
+ReportFolderOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder for the report, its data and plots.", file_okay=False)
+]
+CardFolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--card", help="Write the figures into the models' cards in this folder.", metavar="FOLDER", file_okay=False
+    ),
+]
 
-
-class Protocol(StrEnum):
-    """How the images that count are chosen."""
-
-    OFFICIAL = "official"  #: one split: the set's own where it has one, else a seeded one
-    FIVE_SPLITS = "five-splits"  #: the median over the test sides of five random 80/20 splits
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The options of one command."""
-
-    settings: "Settings"
-    command: str  #: that a card repeats
-    requirement: str | None
-    sets: Sequence[tuple[str, Path]]  #: name and place of each data set
-    called: str | None  #: what the one set is called instead of its name
-    split: str
-    protocol: Protocol
-    seed: int
-    output: Path | None  #: folder of the report
-    cards: Path | None  #: folder whose cards get the figures
-    as_json: bool
-
-    @property
-    def data(self) -> str:
-        """Return what a table calls the images of the one data set: `biq2021 val`."""
-        return f"{self.called or self.sets[0][0]} {self.split}"
+#: Parameters that say where results go: they do not belong to the command that a card repeats.
+_DESTINATIONS = frozenset({"output", "card", "as_json"})
 
 
-def images_of(request: Request) -> "list[LabelledImage]":
-    """Return the images that count of the one data set. Raises what the readers do, and for a split without images."""
-    from dpiqa.datasets import load_dataset
-    from dpiqa.evaluation.measurement import images_of_split
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """One data set on the command line."""
 
-    ((name, place),) = request.sets
-    return images_of_split(load_dataset(name, place, split_seed=request.seed).images, request.split, name)
+    name: str  #: of the reader: `koniq10k`, `csv`
+    path: Path
+    called: str  #: in reports and cards
 
-
-def scoring(settings: "Settings", scorer: "Scorer") -> "Score":
-    """Return a function that scores images as production does, with a progress bar."""
-    from dpiqa.cli.support.progress import counting
-    from dpiqa.evaluation.scored_images import score_labelled
-    from dpiqa.imaging.decode import Limits
-    from dpiqa.pipeline.scorers import batch_size
-
-    def score(images: "Sequence[LabelledImage]") -> "ScoredImages":
-        with counting(f"scoring with {scorer.card.name}", len(images)) as advance:
-            return score_labelled(
-                scorer,
-                images,
-                batch=batch_size(scorer.card, settings),
-                processes=settings.decode_processes,
-                limits=Limits.from_settings(settings),
-                advance=advance,
-            )
-
-    return score
+    def images(self, split: str, seed: int) -> Sequence[LabelledImage]:
+        """Return the images that count. Raises what the readers do, and for a split without images."""
+        return images_of_split(load_dataset(self.name, self.path, split_seed=seed).images, split, self.name)
 
 
-def scored_by(
-    request: Request, choices: "Mapping[str, ModelChoice]", images: "Sequence[LabelledImage]"
-) -> "dict[str, ScoredImages]":
+def parse_datasets(names: Sequence[str] | None, paths: Sequence[Path] | None, called: str | None) -> list[DataSet]:
+    """Pair --dataset with --data. Raises `InvalidRequest` unless there are as many of one as of the other."""
+    names, paths = names or [], paths or []
+    if not names or len(names) != len(paths):
+        raise InvalidRequest(
+            f"{len(names)} --dataset and {len(paths)} --data were given", hint="give one --data for each --dataset"
+        )
+    if called and len(names) > 1:
+        raise InvalidRequest("--called is for one data set", hint="give one --dataset")
+    return [DataSet(name, path, called or name) for name, path in zip(names, paths, strict=True)]
+
+
+def parse_dataset(names: Sequence[str] | None, paths: Sequence[Path] | None, called: str | None) -> DataSet:
+    """Do as `parse_datasets` for a command that takes one."""
+    datasets = parse_datasets(names, paths, called)
+    if len(datasets) > 1:
+        raise InvalidRequest("several models are compared on one data set", hint="give one --dataset")
+    return datasets[0]
+
+
+def score_with_each(
+    settings: Settings, choices: Mapping[str, ModelChoice], images: Sequence[LabelledImage]
+) -> dict[str, ScoredImages]:
     """Score the images with one model after the other; only one is in memory at a time."""
-    from dpiqa.pipeline.scorers import load_for_settings
+    return {
+        name: score_function(settings, load_for_settings(choice, settings))(images) for name, choice in choices.items()
+    }
 
-    settings = request.settings
-    return {name: scoring(settings, load_for_settings(choice, settings))(images) for name, choice in choices.items()}
 
+@dataclass(frozen=True, slots=True)
+class CardWriter:
+    """The models' cards in the folder of --card; without one nothing is written."""
 
-def check_cards(request: Request, cards: "Sequence[ModelCard]") -> None:
-    """Raise before anything is measured if the figures could not be written down (`dpiqa.models.folder`)."""
-    from dpiqa.models.folder import check_card
+    folder: Path | None
+    command: str  #: that a card repeats
 
-    if request.cards:
+    @classmethod
+    def from_options(cls, context: typer.Context, folder: Path | None) -> "CardWriter":
+        """Return the writer of the running command."""
+        return cls(folder, command_line(context, without=_DESTINATIONS))
+
+    def check(self, *cards: ModelCard) -> None:
+        """Raise before anything is measured if the figures could not be written (`dpiqa.models.folder`)."""
+        if self.folder:
+            for card in cards:
+                check_card(card, self.folder)
+
+    def write(
+        self, cards: Sequence[ModelCard], sections: Mapping[str, Mapping[str, Any]], *, measured: Sequence[ModelCard]
+    ) -> None:
+        """Merge the sections, stamped, into the `cards`. `measured`: the models whose figures they are."""
+        if not self.folder:
+            return
+        origin = stamp(self.command, {card.name: card.sha256 for card in measured})
+        stamped = {name: origin | dict(section) for name, section in sections.items()}
         for card in cards:
-            check_card(card, request.cards)
+            add_sections(card, self.folder, stamped)
+            console.note(f"written into the card of {card.name} in {self.folder}: {'; '.join(sections)}")
 
 
-def write_cards(
-    request: Request,
-    cards: "Sequence[ModelCard]",
-    sections: Mapping[str, Mapping[str, Any]],
-    *,
-    measured: "Sequence[ModelCard]",
-) -> None:
-    """Merge the sections, stamped, into the `cards` where --card asks for it. `measured`: whose figures."""
-    from dpiqa.models.folder import add_sections
-    from dpiqa.provenance import stamp
+def note_report(folder: Path, files: Sequence[Path], main: str) -> None:
+    """Print on stderr where the report is."""
+    console.note(f"{len(files)} files in {folder}, {main} among them")
 
-    if not request.cards:
-        return
-    origin = stamp(request.command, {card.name: card.sha256 for card in measured})
-    stamped = {name: origin | dict(section) for name, section in sections.items()}
-    for card in cards:
-        add_sections(card, request.cards, stamped)
-        console.note(f"written into the card of {card.name} in {request.cards}: {'; '.join(sections)}")
+
+def exit_for(failures: int) -> None:
+    """Raise `typer.Exit` with code 1 if images were not scored."""
+    if failures:
+        console.warn(f"{failures} images were not scored")
+        raise typer.Exit(ExitCode.INCOMPLETE)

@@ -1,67 +1,104 @@
-"""`dpiqa evaluate --routing PROFILE`: whether sending borderline images to the teacher improves decisions."""
+"""`dpiqa evaluate routing`: whether sending borderline images to the teacher improves decisions."""
 
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from dpiqa.cli.evaluate.request import Request, check_cards, images_of, scored_by, write_cards
-from dpiqa.cli.support import console
+import typer
+
+from dpiqa.cli.evaluate.request import (
+    CalledOption,
+    CardFolderOption,
+    CardWriter,
+    ReportFolderOption,
+    SeedOption,
+    SplitOption,
+    exit_for,
+    note_report,
+    parse_dataset,
+    score_with_each,
+)
+from dpiqa.cli.support import console, context, options
+from dpiqa.cli.support.groups import command
+from dpiqa.cli.support.options import Split
 from dpiqa.errors import InvalidRequest
+from dpiqa.evaluation import routing_trial as trials
+from dpiqa.evaluation.paired import pair_scores
+from dpiqa.evaluation.routing_trial import RoutingTrial, card_sections, check_routes, try_routing
+from dpiqa.models.cards import find_card
+from dpiqa.models.choice import ModelChoice
+from dpiqa.pipeline.scorers import check_profile
+from dpiqa.profiles import Profile, load_profile
 
-if TYPE_CHECKING:
-    from dpiqa.evaluation.routing_trial import RoutingTrial
-    from dpiqa.models.choice import ModelChoice
-    from dpiqa.profiles import Profile
-
-
-def run(request: Request, profile_name: str) -> int:
-    """Try the policy and show; returns how many images were not scored. Cards written: the student's and teacher's."""
-    from dpiqa.evaluation.paired import pair_scores
-    from dpiqa.evaluation.routing_trial import card_sections, check_routes, try_routing
-    from dpiqa.models.cards import find_card
-    from dpiqa.pipeline.scorers import check_profile
-    from dpiqa.profiles import load_profile
-
-    settings = request.settings
-    profile = load_profile(profile_name, settings.profiles_dir)
-    check_routes(profile)
-    check_profile(profile, settings)
-    choices = _choices(profile)
-    cards = {choice.model: find_card(choice.model, settings.models_dir) for choice in choices.values()}
-    check_cards(request, list(cards.values()))
-    images = images_of(request)
-    paired = pair_scores(scored_by(request, choices, images))
-    trial = try_routing(paired, profile, chunk=settings.chunk_items, seed=request.seed)
-    _deliver(request, trial, len(paired.failures))
-    of_both = list(cards.values())
-    write_cards(request, of_both, card_sections(trial, request.data), measured=of_both)
-    return len(paired.failures)
+ProfileArgument = Annotated[
+    str, typer.Argument(help="Profile by name or id (`dpiqa profiles list`).", show_default=False)
+]
 
 
-def _choices(profile: "Profile") -> "dict[str, ModelChoice]":
-    """Return student and teacher, in this order. Raises `InvalidRequest` for scores that are no MOS."""
-    chosen = {stage.value: choice for stage, choice in profile.choices.items()}
-    for choice in chosen.values():
+@command(
+    "routing",
+    "dpiqa evaluate routing default --dataset csv --data labels.csv --split val --output report",
+)
+def routing(  # noqa: PLR0913 - one parameter per option
+    ctx: typer.Context,
+    profile: ProfileArgument,
+    *,
+    dataset: options.DatasetsOption = None,
+    data: options.DatasetPathsOption = None,
+    called: CalledOption = None,
+    split: SplitOption = None,
+    seed: SeedOption = 0,
+    device: options.DeviceOption = None,
+    output: ReportFolderOption = None,
+    card: CardFolderOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Compare a profile's routing with its student alone and with escalating at random.
+
+    Says whether sending borderline images to the teacher improves decisions. The figures are written into the cards of
+    student and teacher. Ends with 1 when an image was not scored.
+    """
+    labelled = parse_dataset(dataset, data, called)
+    side = split or Split.TEST
+    settings = context.read_settings(device=device)
+    tested = load_profile(profile, settings.profiles_dir)
+    check_routes(tested)
+    check_profile(tested, settings)
+    choices = _choices(tested)
+    measured = list(
+        {choice.model: find_card(choice.model, settings.models_dir) for choice in choices.values()}.values()
+    )
+    cards = CardWriter.from_options(ctx, card)
+    cards.check(*measured)
+    paired = pair_scores(score_with_each(settings, choices, labelled.images(side.value, seed)))
+    trial = try_routing(paired, tested, chunk=settings.chunk_items, seed=seed)
+    description = f"{labelled.called} {side}"
+    document = {"data": description, "failures": len(paired.failures), **trial.as_dict()}
+    if output:
+        from dpiqa.evaluation.report_files import write_trial  # noqa: PLC0415 - matplotlib, an extra
+
+        note_report(output, write_trial(output, trial, description, document), "routing.md")
+    if as_json:
+        console.print_json(document)
+    else:
+        _print_tables(trial, description)
+    cards.write(measured, card_sections(trial, description), measured=measured)
+    exit_for(len(paired.failures))
+
+
+def _choices(profile: Profile) -> dict[str, ModelChoice]:
+    """Return student and teacher, in this order. Raises `InvalidRequest` for scores that are not MOS."""
+    choices = {stage.value: choice for stage, choice in profile.choices.items()}
+    for choice in choices.values():
         if choice.requirement is not None:
             raise InvalidRequest(
-                f"{profile.id} scores by the requirement {choice.requirement}, which people's MOS says nothing about",
+                f"{profile.id} scores by the requirement {choice.requirement}, which human MOS says nothing about",
                 hint="choose a profile whose models predict MOS",
             )
-    return chosen
+    return choices
 
 
-def _deliver(request: Request, trial: "RoutingTrial", failed: int) -> None:
-    from dpiqa.evaluation import routing_trial as report
-
-    document = {"data": request.data, "failures": failed, **trial.as_dict()}
-    if request.output:
-        from dpiqa.evaluation.report_files import write_trial
-
-        written = write_trial(request.output, trial, request.data, document)
-        console.note(f"{len(written)} files in {request.output}, routing.md among them")
-    if request.as_json:
-        console.print_json(document)
-        return
-    console.table(report.columns(trial), report.rows(trial), title=report.title(trial, request.data))
+def _print_tables(trial: RoutingTrial, description: str) -> None:
+    console.table(trials.columns(trial), trials.rows(trial), title=trials.title(trial, description))
     console.table(
-        report.DISAGREEMENT_COLUMNS, report.disagreement_rows(trial.disagreement), title="teacher against student"
+        trials.DISAGREEMENT_COLUMNS, trials.disagreement_rows(trial.disagreement), title="teacher against student"
     )
     console.stdout().print(console.plain(trial.verdict))

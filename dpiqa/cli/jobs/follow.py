@@ -1,49 +1,50 @@
-"""`dpiqa watch`: a job's progress, live, until it is complete."""
+"""`dpiqa follow`: a job's progress, live, until it is complete."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from sqlalchemy import Engine
 
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.cli.support.options import parse_job_id
 from dpiqa.cli.support.progress import duration
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.exit_codes import ExitCode
+from dpiqa.settings import Settings
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.job_queries import JobReport, get_job
 from dpiqa.text import sanitise
 from dpiqa.types import ItemState, JobState
-
-if TYPE_CHECKING:
-    from dpiqa.settings import Settings
-    from dpiqa.storage.job_queries import JobReport
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 10.0  # between two lines where there is no terminal to draw on
 _NOT_SCORED = (ItemState.REJECTED, ItemState.DEAD)
 
-Timeout = Annotated[float | None, typer.Option(help="Give up after so many seconds, with exit code 1.", min=0)]
+TimeoutOption = Annotated[float | None, typer.Option(help="Give up after this many seconds, with exit code 1.", min=0)]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(app, "watch", "dpiqa watch 0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f", "dpiqa watch JOB --timeout 600 --json")(
-        watch
-    )
-
-
-def watch(job: options.JobId, timeout: Timeout = None, as_json: options.Json = False) -> None:
-    """Show how far a job is, its rate, the time left and what it waits for, until it is complete.
+@command("follow", "dpiqa follow 0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f", "dpiqa follow JOB --timeout 600 --json")
+def follow(job: options.JobArgument, timeout: TimeoutOption = None, as_json: options.JsonOption = False) -> None:
+    """Show the progress of a job, its rate, the time left and what it waits for, until it is complete.
 
     Ends with 1 when images were rejected or given up, the job failed, or the time is over.
     """
-    follow_job(context.settings(), parse_job_id(job), as_json=as_json, timeout=timeout)
+    follow_job(context.read_settings(), options.parse_job_id(job), as_json=as_json, timeout=timeout)
 
 
-def follow_job(settings: "Settings", job_id: UUID, *, as_json: bool, timeout: float | None = None) -> None:
+@command("watch", "dpiqa watch JOB", hidden=True)
+def watch(job: options.JobArgument, timeout: TimeoutOption = None, as_json: options.JsonOption = False) -> None:
+    """Old name of `dpiqa follow`, for one release."""
+    console.note("`dpiqa watch` is deprecated and will be removed: use `dpiqa follow`")
+    follow_job(context.read_settings(), options.parse_job_id(job), as_json=as_json, timeout=timeout)
+
+
+def follow_job(settings: Settings, job_id: UUID, *, as_json: bool, timeout: float | None = None) -> None:
     """Draw until the job ends, then print its report. Raises `NotFound`, and `typer.Exit` unless all was scored."""
     deadline = None if timeout is None else time.monotonic() + timeout
     with context.database(settings) as engine, _display() as show:
@@ -51,101 +52,79 @@ def follow_job(settings: "Settings", job_id: UUID, *, as_json: bool, timeout: fl
         while not _has_ended(report) and (deadline is None or time.monotonic() < deadline):
             show(report)
             time.sleep(_POLL_SECONDS)
-            report = _read_patiently(engine, job_id, report)
+            try:
+                report = _read(engine, job_id)
+            except DatabaseUnavailable as error:  # the job does not depend on this command
+                console.warn(error.message)
+                time.sleep(_LINE_SECONDS)
         show(report)
     if as_json:
-        console.print_json(report_document(report))
+        console.print_json(report)
     else:
         show_report(report)
-    if not _has_ended(report) or not _is_clean(report):
+    is_clean = report.job.state is JobState.COMPLETE and not any(report.by_state.get(state, 0) for state in _NOT_SCORED)
+    if not is_clean:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def _read(engine: Any, job_id: UUID) -> "JobReport":
-    from dpiqa.storage.engine import transaction
-    from dpiqa.storage.job_queries import get_job
-
+def _read(engine: Engine, job_id: UUID) -> JobReport:
     with transaction(engine) as connection:
         return get_job(connection, job_id)
 
 
-def _read_patiently(engine: Any, job_id: UUID, known: "JobReport") -> "JobReport":
-    """Return the report, or the last one while the database is away: the job does not depend on our looking."""
-    try:
-        return _read(engine, job_id)
-    except DatabaseUnavailable as error:
-        console.warn(error.message)
-        time.sleep(_LINE_SECONDS)
-        return known
-
-
-def _has_ended(report: "JobReport") -> bool:
+def _has_ended(report: JobReport) -> bool:
     return report.job.state in (JobState.COMPLETE, JobState.FAILED)
 
 
-def _is_clean(report: "JobReport") -> bool:
-    return report.job.state is JobState.COMPLETE and not any(report.by_state.get(state, 0) for state in _NOT_SCORED)
-
-
 @contextmanager
-def _display() -> "Iterator[Callable[[JobReport], None]]":
-    """Yield what shows a report on stderr: a live bar on a terminal, now and then a line elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-
-    out = console.stderr()
-    if not out.is_terminal:
-        yield _Lines().show
+def _display() -> Iterator[Callable[[JobReport], None]]:
+    """Yield a function that shows a report on stderr: as a live bar on a terminal, as an occasional line elsewhere."""
+    stderr = console.stderr()
+    if not stderr.is_terminal:
+        yield _LineDisplay().show
         return
     columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=out, transient=True) as progress:
+    with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task("", total=None)
 
-        def show(report: "JobReport") -> None:
+        def show(report: JobReport) -> None:
             total = report.total if report.job.state is not JobState.LISTING else None
             progress.update(task, completed=report.done, total=total, description=sanitise(pace(report)))
 
         yield show
 
 
-class _Lines:
-    """One line at the start, and then at most every ten seconds, when something changed."""
+class _LineDisplay:
+    """One line at the start, then one at most every ten seconds, when something changed."""
 
     def __init__(self) -> None:
-        self._last, self._at = "", float("-inf")
+        self._last_line, self._printed_at = "", float("-inf")
 
-    def show(self, report: "JobReport") -> None:
+    def show(self, report: JobReport) -> None:
         line = f"{report.done} of {report.total} done, {pace(report)}"
-        if line != self._last and time.monotonic() - self._at >= _LINE_SECONDS:
-            self._last, self._at = line, time.monotonic()
+        if line != self._last_line and time.monotonic() - self._printed_at >= _LINE_SECONDS:
+            self._last_line, self._printed_at = line, time.monotonic()
             console.note(line)
 
 
-def pace(report: "JobReport") -> str:
-    """Rate, time left, and what the job waits for."""
+def pace(report: JobReport) -> str:
+    """Return the rate, the time left, and what the job waits for."""
     parts = [f"{report.rate:.1f}/s"]
     if report.job.state is JobState.LISTING:
         parts.append("still listing the bucket")
     elif report.eta_seconds is not None and report.done < report.total:
         parts.append(f"{duration(report.eta_seconds)} left")
-    return ", ".join([*parts, *_waiting(report)])
+    if report.waiting_for:
+        parts.append(f"waits for {report.waiting_for}")
+    return ", ".join(parts)
 
 
-def _waiting(report: "JobReport") -> list[str]:
-    return [f"waits for {report.waiting_for}"] if report.waiting_for else []
-
-
-def report_document(report: "JobReport") -> dict[str, Any]:
-    """Return the report as JSON shows it."""
-    document: dict[str, Any] = console.jsonable(report)
-    return document
-
-
-def show_report(report: "JobReport") -> None:
+def show_report(report: JobReport) -> None:
     """Print the report on stdout."""
     job = report.job
     states = ", ".join(f"{count} {state}" for state, count in report.by_state.items() if count)
     failures = ", ".join(f"{count} {reason}" for reason, count in report.failures.items() if count)
-    pairs = [
+    pairs: list[tuple[str, Any]] = [
         ("job", job.id),
         ("kind", job.kind),
         ("of", f"s3://{job.bucket}/{job.prefix}"),

@@ -1,4 +1,4 @@
-"""A model card for reading: one line for a thing, and of every section of figures what people ask first."""
+"""Model cards as text: one line per field, and the main figures of each measured section."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,16 +8,16 @@ _SPREAD = ("mean", "deviation", "lowest", "highest")
 
 
 def card_lines(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield names and lines of a card as JSON has it; a name that has several lines stands at the first."""
-    for key, value in document.items():
+    """Yield names and lines of a card's JSON document; a name with several lines stands at the first."""
+    for field, value in document.items():
         if value in (None, "", [], {}):
             continue
-        name = key.replace("_", " ")
-        if key == "figures" and isinstance(value, Mapping):
+        name = field.replace("_", " ")
+        if field == "figures" and isinstance(value, Mapping):
             for title, section in value.items():
                 yield from _named(title, _section(section))
         elif isinstance(value, Mapping):
-            yield from _named(name, (f"{part}: {_flat(one)}" for part, one in value.items() if one is not None))
+            yield from _named(name, (f"{key}: {_flat(item)}" for key, item in value.items() if item is not None))
         elif isinstance(value, list):
             yield from _named(name, map(_flat, value))
         else:
@@ -30,12 +30,12 @@ def _named(name: str, lines: Iterator[str]) -> Iterator[tuple[str, str]]:
 
 
 def _section(section: Any) -> Iterator[str]:
-    """Yield what a section of figures says; of one that we do not know, its plain values."""
+    """Yield the lines of a section of figures; of an unknown kind of section, its plain values."""
     if not isinstance(section, Mapping):
         yield _flat(section)
         return
-    known = [*_agreement(section), *_distortions(section), *_seeds(section), *_routing(section)]
-    yield from known or [_flat({k: v for k, v in section.items() if isinstance(v, int | float | bool)})]
+    lines = [*_agreement(section), *_distortions(section), *_seeds(section), *_routing(section)]
+    yield from lines or [_flat({k: v for k, v in section.items() if isinstance(v, int | float | bool)})]
     for role, origin in _parts(section.get("made_from")):
         yield f"made from {role.replace('_', ' ')}: {_flat(origin)}"
     for key in ("chosen_on", "remark"):
@@ -46,7 +46,7 @@ def _section(section: Any) -> Iterator[str]:
 
 
 def _agreement(section: Mapping[str, Any]) -> Iterator[str]:
-    """Yield correlation with people's scores, pooled and by subset."""
+    """Yield the correlation with human scores, pooled and by subset."""
     if not isinstance(section.get("srcc"), int | float):
         return
     intervals = dict(_parts(section.get("intervals_95")))
@@ -57,8 +57,8 @@ def _agreement(section: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield f"{section.get('n', '?')} images: {', '.join(parts)}"
     for name, subset in _parts(section.get("subsets")):
-        known = dict(_parts(subset))
-        yield f"{name}: {known.get('n', '?')} images, SRCC {_number(known.get('srcc'))}"
+        figures = dict(_parts(subset))
+        yield f"{name}: {figures.get('n', '?')} images, SRCC {_number(figures.get('srcc'))}"
 
 
 def _distortions(section: Mapping[str, Any]) -> Iterator[str]:
@@ -66,7 +66,7 @@ def _distortions(section: Mapping[str, Any]) -> Iterator[str]:
         return
     pictures, kinds = section.get("pictures", "?"), section.get("kinds", "?")
     yield f"the score falls with strength for {len(section['falling'])} of {kinds} kinds ({pictures} pictures)"
-    rising = [f"{kind} (rises at {_flat(at)})" for kind, at in _parts(section.get("rising_at_strengths"))]
+    rising = [f"{kind} (rises at {_flat(strengths)})" for kind, strengths in _parts(section.get("rising_at_strengths"))]
     if rising:
         yield "not for " + ", ".join(rising)
     if section.get("flat"):
@@ -85,19 +85,19 @@ def _seeds(section: Mapping[str, Any]) -> Iterator[str]:
 def _routing(section: Mapping[str, Any]) -> Iterator[str]:
     if "verdict" in section:
         yield str(section["verdict"])
-    between = section.get("teacher_against_student")
-    if isinstance(between, Mapping):
-        rank = between.get("srcc")
+    difference = section.get("teacher_against_student")
+    if isinstance(difference, Mapping):
+        rank = difference.get("srcc")
         rank = rank.get("value") if isinstance(rank, Mapping) else rank
         yield (
             f"teacher against student: SRCC {_number(rank)}, mean absolute difference "
-            f"{_number(between.get('mean_absolute_difference'))}, on opposite sides of a cut-off "
-            f"{_number(between.get('opposite_sides'))} of the images"
+            f"{_number(difference.get('mean_absolute_difference'))}, on opposite sides of a cut-off "
+            f"{_number(difference.get('opposite_sides'))} of the images"
         )
 
 
 def _parts(value: Any) -> list[tuple[str, Any]]:
-    """Return names and values of a mapping, nothing of anything else: cards may be written by hand."""
+    """Return the items of a mapping, and none of anything else: cards may be written by hand."""
     return list(value.items()) if isinstance(value, Mapping) else []
 
 
@@ -115,9 +115,9 @@ def _number(value: Any) -> str:
 
 
 def _flat(value: Any) -> str:
-    """Return a value in one line."""
+    """Return a value as one line."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_flat(one)}" for key, one in value.items())
+        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_flat, value))
     return str(value)

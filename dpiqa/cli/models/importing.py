@@ -1,34 +1,27 @@
-"""`dpiqa models import` and `remove`."""
+"""`dpiqa models import`."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.errors import InvalidRequest
+from dpiqa.models.base import ModelCard
+from dpiqa.models.importing.importer import import_checkpoint
+from dpiqa.models.importing.sizes import read_architecture
 from dpiqa.types import ModelKind
 
-if TYPE_CHECKING:
-    from dpiqa.models.base import ModelCard
+_NOT_STATED = "not stated"
 
-_IMPORT_EXAMPLES = (
+
+@command(
+    "import",
     'dpiqa models import student.pth --kind student --name koniq-student --licence "CC BY-NC-SA 4.0"',
     "dpiqa models import teacher.pth --kind teacher --name koniq-teacher --text-embeddings published-1485.safetensors",
     "dpiqa models import best_model.pth.tar --kind promptiqa --name promptiqa",
     "dpiqa models import student.onnx --kind onnx --name older-student",
 )
-_NOT_STATED = "not stated"
-
-
-def register(group: typer.Typer) -> None:
-    """Add the commands."""
-    command(group, "import", *_IMPORT_EXAMPLES)(import_file)
-    command(group, "remove", "dpiqa models remove koniq-student", "dpiqa models remove koniq-student --yes")(remove)
-
-
 def import_file(  # noqa: PLR0913, PLR0917 - options of a command
     file: Annotated[Path, typer.Argument(help="The checkpoint: .pth, .pth.tar, .safetensors or .onnx.")],
     kind: Annotated[ModelKind, typer.Option("--kind", help="What it is: student, teacher, promptiqa or onnx.")],
@@ -46,22 +39,19 @@ def import_file(  # noqa: PLR0913, PLR0917 - options of a command
     ] = _NOT_STATED,
     paper: Annotated[str, typer.Option("--paper", help="Where the model is described, for the card.")] = "",
     trained_on: Annotated[str, typer.Option("--trained-on", help="Training data and split, for the card.")] = "",
-    as_json: options.Json = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Make a model of a published checkpoint: one safetensors file with a card, in DPIQA_MODELS_DIR.
 
     Names of the published state dicts are translated, tensors that no score uses are left out, and the model has to
-    score a test image before it is put in its place. Pickles (.pth) are read as tensors and numbers only; nothing in
-    them is run.
+    score a test image before it is published. Pickles (.pth) are read as tensors and numbers only; nothing in them is
+    run.
     """
-    from dpiqa.models.importing.importer import import_checkpoint
-    from dpiqa.models.importing.sizes import read_architecture
-
     card = import_checkpoint(
         file,
         kind=kind,
         name=name,
-        models_dir=context.settings().models_dir,
+        models_dir=context.read_settings().models_dir,
         text_embeddings=text_embeddings,
         architecture=read_architecture(architecture) if architecture else None,
         licence=licence,
@@ -71,44 +61,19 @@ def import_file(  # noqa: PLR0913, PLR0917 - options of a command
     )
     if licence == _NOT_STATED:
         console.warn(f"the card of {name} states no licence: name it with --licence")
-    show_made(card, as_json=as_json)
+    print_new_card(card, as_json=as_json)
 
 
-def remove(
-    name: Annotated[str, typer.Argument(help="Model, as `dpiqa models list` names it.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: options.Json = False,
-) -> None:
-    """Delete a model's card and weights. Scores that it made stay; a profile that names it stops working."""
-    from dpiqa.models.cards import find_card
-    from dpiqa.models.folder import remove_model
-
-    folder = context.settings().models_dir
-    card = find_card(name, folder)
-    if not yes and not agreed(f"delete {card.name} ({card.kind}, {card.licence})?"):
-        raise InvalidRequest(f"{name} was not removed: nobody agreed", hint="say --yes")
-    removed = remove_model(name, folder)
-    if as_json:
-        console.print_json({"removed": removed.name, "scorer_id": removed.scorer_id})
-    else:
-        console.note(f"removed {removed.name}")
-
-
-def show_made(card: "ModelCard", *, as_json: bool) -> None:
-    """Say what a model that was just made is."""
+def print_new_card(card: ModelCard, *, as_json: bool) -> None:
+    """Print the main fields of a model that was just published."""
     if as_json:
         console.print_json({"scorer_id": card.scorer_id, **card.model_dump(mode="json")})
         return
-    rows = {
+    fields = {
         "model": card.name,
         "kind": card.kind.value,
         "scorer": card.scorer_id,
         "licence": card.licence,
         "sha256": card.sha256,
     }
-    console.fields(rows.items())
-
-
-def agreed(question: str) -> bool:
-    """Ask on a terminal; elsewhere nobody can answer, and the answer is no."""
-    return sys.stdin.isatty() and typer.confirm(question, err=True)
+    console.fields(fields.items())

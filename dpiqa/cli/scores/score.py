@@ -1,80 +1,81 @@
-"""`dpiqa score`: files, folders or objects, scored in this process."""
+"""`dpiqa score`: images scored in this process."""
 
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from dpiqa.cli.scores.share import images_in, require_references
+from dpiqa.cli.scores.summary import show_summary
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
+from dpiqa.cli.support.output import check_output, write_rows
+from dpiqa.cli.support.progress import counting
+from dpiqa.cli.support.targets import local_refs, parse_targets, s3_refs
 from dpiqa.errors import InvalidRequest
 from dpiqa.exit_codes import ExitCode
-from dpiqa.types import Precision
+from dpiqa.models.choice import ModelChoice, parse_choice
+from dpiqa.objects.files import LocalFiles
+from dpiqa.objects.s3 import S3Store
+from dpiqa.percentiles import parse_share
+from dpiqa.pipeline.local_run import ScoredObject, score_objects
+from dpiqa.pipeline.preparer import Reader
+from dpiqa.pipeline.scorers import check_choice, check_profile, database_of
+from dpiqa.profiles import Profile
+from dpiqa.settings import Settings
+from dpiqa.storage.profiles import choose
+from dpiqa.types import ImageRef, Precision
 
-if TYPE_CHECKING:
-    from dpiqa.models.choice import ModelChoice
-    from dpiqa.pipeline.local_run import ScoredObject
-    from dpiqa.pipeline.preparer import Reader
-    from dpiqa.profiles import Profile
-    from dpiqa.settings import Settings
-    from dpiqa.types import ImageRef
-
-Targets = Annotated[
+TargetsArgument = Annotated[
     list[str],
     typer.Argument(help="Files, folders (searched recursively) or s3://bucket/prefix.", metavar="PATH|S3_ADDRESS..."),
 ]
-Model = Annotated[str | None, typer.Option("--model", "-m", help="One model by name (`dpiqa models list`).")]
-Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Score only the first N images.")]
-Requirement = Annotated[
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="One model by name (`dpiqa models list`).")]
+LimitOption = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Score only the first N images.")]
+RequirementOption = Annotated[
     str | None,
     typer.Option("--requirement", "-r", help="Score by this requirement: NAME (its newest version) or NAME@VERSION."),
 ]
-ChosenPrecision = Annotated[
+PrecisionOption = Annotated[
     Precision | None, typer.Option("--precision", help="Arithmetic of --model; its card's by default.")
 ]
-ChannelsLast = Annotated[
+ChannelsLastOption = Annotated[
     bool | None,
     typer.Option("--channels-last/--no-channels-last", help="Memory format of --model; its card's by default."),
 ]
-Worst = Annotated[
+WorstOption = Annotated[
     str | None,
     typer.Option(help="Show only images as bad as the worst share of the reference population, e.g. 5%."),
 ]
-Best = Annotated[str | None, typer.Option(help="Show only images as good as its best share, likewise.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; DPIQA_DEVICE by default.")]
+BestOption = Annotated[str | None, typer.Option(help="Show only images as good as its best share, likewise.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(
-        app,
-        "score",
-        "dpiqa score ~/Pictures",
-        "dpiqa score photo.jpg --model bundled-student --json",
-        "dpiqa score ~/Pictures --model bundled-student --precision bfloat16",
-        "dpiqa score ~/Pictures --requirement portraits",
-        "dpiqa score ~/Pictures --worst 5% --output worst.csv",
-        "dpiqa score s3://photos/2024/ --profile default --output scores.csv",
-    )(score)
-
-
+@command(
+    "score",
+    "dpiqa score ~/Pictures",
+    "dpiqa score photo.jpg --model bundled-student --json",
+    "dpiqa score ~/Pictures --model bundled-student --precision bfloat16",
+    "dpiqa score ~/Pictures --requirement portraits",
+    "dpiqa score ~/Pictures --worst 5% --output worst.csv",
+    "dpiqa score s3://photos/2024/ --profile default --output scores.csv",
+)
 def score(  # noqa: PLR0913 - one parameter per option
-    targets: Targets,
+    targets: TargetsArgument,
     *,
-    model: Model = None,
-    requirement: Requirement = None,
-    precision: ChosenPrecision = None,
-    channels_last: ChannelsLast = None,
-    profile: options.ProfileName = None,
-    worst: Worst = None,
-    best: Best = None,
-    limit: Limit = None,
-    device: Device = None,
-    as_json: options.Json = False,
-    output: options.Output = None,
+    model: ModelOption = None,
+    requirement: RequirementOption = None,
+    precision: PrecisionOption = None,
+    channels_last: ChannelsLastOption = None,
+    profile: options.ProfileOption = None,
+    worst: WorstOption = None,
+    best: BestOption = None,
+    limit: LimitOption = None,
+    device: options.DeviceOption = None,
+    as_json: options.JsonOption = False,
+    output: options.OutputOption = None,
 ) -> None:
     """Score images in this process: no queue, no database. For a folder or a quick look.
 
@@ -84,121 +85,102 @@ def score(  # noqa: PLR0913 - one parameter per option
     Percentiles, bands and --worst compare with the reference population of the model's card (`dpiqa models show`), not
     with the other images: 5% may be none or all of them. Images without a score are shown in any case.
     """
-    from dpiqa.cli.scores.share import images_in, require_references
-    from dpiqa.cli.scores.summary import show_summary
-    from dpiqa.cli.support.output import check_output, write_rows
-    from dpiqa.percentiles import parse_share
-
-    options_of_model = {"precision": precision, "channels_last": channels_last}
-    _check_options(model, requirement, profile, options_of_model)
+    arithmetic = {"precision": precision, "channels_last": channels_last}
+    _check_options(model, requirement, profile, arithmetic)
     if output:
         check_output(output)
     started = time.monotonic()
-    settings = context.settings(profile=profile, device=device)
-    choice = _choose(settings, model, requirement, options_of_model) if model or requirement else None
-    by = choice or context.profile(settings)
+    settings = context.read_settings(profile=profile, device=device)
+    choice = _model_choice(settings, model, requirement, arithmetic) if model or requirement else None
+    scored_by = choice or context.profile(settings)
     share = parse_share(worst, best, field="--{}")
     if share:
-        require_references(settings, by)
-    results = _run(settings, targets, by, limit)
+        require_references(settings, [scored_by] if isinstance(scored_by, ModelChoice) else scored_by.choices.values())
+    images = _score(settings, targets, scored_by, limit)
     elapsed = time.monotonic() - started
-    shown = images_in(share, results) if share else results
+    listed = images_in(share, images) if share else images
     if output:
-        console.note(f"{write_rows(output, _columns(as_row(results[0])), map(as_row, shown))} rows in {output}")
+        columns = {name: float if name in {"score", "percentile"} else str for name in as_row(images[0])}
+        console.note(f"{write_rows(output, columns, map(as_row, listed))} rows in {output}")
     if as_json:
-        console.print_json_array(map(as_row, shown))
+        console.print_json_array(map(as_row, listed))
     else:
-        show_summary(results, elapsed, shown=() if output else shown)
-    if any(one.score is None for one in results):
+        show_summary(images, elapsed, listed=() if output else listed)
+    if any(image.score is None for image in images):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def as_row(one: "ScoredObject") -> dict[str, Any]:
-    """One image as JSON and files show it: `path`, or `bucket` and `key`, then what became of it."""
-    where = {"bucket": one.ref.bucket, "key": one.ref.key} if one.ref.bucket else {"path": one.ref.key}
-    return where | {
-        "state": one.state,
-        "score": one.score,
-        "scale": one.scale,
-        "percentile": one.percentile,
-        "band": one.band,
-        "model": one.model,
-        "scorer_id": one.scorer_id,
-        "stage": one.stage,
-        "route": one.route,
-        "reason": one.reason,
-        "detail": one.detail or None,
+def as_row(image: ScoredObject) -> dict[str, Any]:
+    """Return one image as JSON and files show it: `path`, or `bucket` and `key`, then its outcome."""
+    address = {"bucket": image.ref.bucket, "key": image.ref.key} if image.ref.bucket else {"path": image.ref.key}
+    return address | {
+        "state": image.state,
+        "score": image.score,
+        "scale": image.scale,
+        "percentile": image.percentile,
+        "band": image.band,
+        "model": image.model,
+        "scorer_id": image.scorer_id,
+        "stage": image.stage,
+        "route": image.route,
+        "reason": image.reason,
+        "detail": image.detail or None,
     }
 
 
-def _columns(row: dict[str, Any]) -> dict[str, type]:
-    return {name: float if name in {"score", "percentile"} else str for name in row}
-
-
-def _check_options(model: str | None, requirement: str | None, profile: str | None, options: dict[str, Any]) -> None:
+def _check_options(model: str | None, requirement: str | None, profile: str | None, arithmetic: dict[str, Any]) -> None:
     """Raise `InvalidRequest` for options that contradict each other."""
-    one = "--model" if model else "--requirement"
     if profile and (model or requirement):
-        raise InvalidRequest(f"{one} and --profile exclude each other", hint="give one of them")
-    if not (model or requirement) and any(value is not None for value in options.values()):
+        option = "--model" if model else "--requirement"
+        raise InvalidRequest(f"{option} and --profile exclude each other", hint="give one of them")
+    if not (model or requirement) and any(value is not None for value in arithmetic.values()):
         raise InvalidRequest(
             "--precision and --channels-last need --model", hint="name the model; profiles name theirs"
         )
 
 
-def _choose(settings: "Settings", model: str | None, requirement: str | None, options: dict[str, Any]) -> "ModelChoice":
-    """Return the choice that the options make; a requirement without --model brings its own."""
-    from dpiqa.models.choice import parse_choice
-    from dpiqa.pipeline.scorers import database_of
-    from dpiqa.storage.profiles import choose
-
+def _model_choice(
+    settings: Settings, model: str | None, requirement: str | None, arithmetic: dict[str, Any]
+) -> ModelChoice:
+    """Return the choice that the options make; a requirement without --model brings its own model."""
     if requirement and not model:
         with database_of(settings) as connection:
             own = choose(connection, requirement)
         model, requirement = own.model, own.requirement
-    return parse_choice(model=model, requirement=requirement, **options)
+    return parse_choice(model=model, requirement=requirement, **arithmetic)
 
 
-def _run(
-    settings: "Settings", targets: Sequence[str], by: "Profile | ModelChoice", limit: int | None
-) -> "list[ScoredObject]":
+def _score(
+    settings: Settings, targets: Sequence[str], scored_by: Profile | ModelChoice, limit: int | None
+) -> list[ScoredObject]:
     """Score the targets by a profile or one model. Raises before any image is fetched for a model that cannot run."""
-    from dpiqa.cli.support.progress import counting
-    from dpiqa.models.choice import ModelChoice
-    from dpiqa.pipeline.local_run import score_objects
-    from dpiqa.pipeline.scorers import check_choice, check_profile
-
-    profile, choice = (None, by) if isinstance(by, ModelChoice) else (by, None)
+    profile, choice = (None, scored_by) if isinstance(scored_by, ModelChoice) else (scored_by, None)
     if choice:
         check_choice(choice, settings)
     if profile:
         check_profile(profile, settings)
     work = _find_work(settings, targets, limit)
-    results = []
+    images = []
     with counting("scoring", work.total) as advance:
-        for one in score_objects(work.store, work.refs, profile=profile, choice=choice, settings=settings):
-            results.append(one)
+        for image in score_objects(work.store, work.refs, profile=profile, choice=choice, settings=settings):
+            images.append(image)
             advance(1)
-    return results
+    return images
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    refs: "Iterable[ImageRef]"
+    refs: Iterable[ImageRef]
     total: int | None  #: None: not known before the bucket is listed
-    store: "Reader"
+    store: Reader
 
 
-def _find_work(settings: "Settings", targets: Sequence[str], limit: int | None) -> _Work:
-    from dpiqa.cli.support import targets as sources_
-    from dpiqa.objects.files import LocalFiles
-    from dpiqa.objects.s3 import S3Store
-
-    places = sources_.find_places(targets)
-    addresses = [place.address for place in places if place.address]
+def _find_work(settings: Settings, words: Sequence[str], limit: int | None) -> _Work:
+    targets = parse_targets(words)
+    addresses = [target.address for target in targets if target.address]
     if not addresses:
-        found = sources_.local_refs(places)[:limit]
-        return _Work(found, len(found), LocalFiles())
+        files = local_refs(targets)[:limit]
+        return _Work(files, len(files), LocalFiles())
     store = S3Store.from_settings(settings)
-    refs = (ref for address in addresses for ref in sources_.s3_refs(store, address))
+    refs = (ref for address in addresses for ref in s3_refs(store, address))
     return _Work(islice(refs, limit), limit, store)

@@ -1,21 +1,18 @@
 """The worst or best share of a reference population, for `dpiqa score --worst 5%`."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from dpiqa.cli.support import console
 from dpiqa.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from dpiqa.models.base import ModelCard
-    from dpiqa.models.choice import ModelChoice
-    from dpiqa.percentiles import Share
-    from dpiqa.pipeline.local_run import ScoredObject
-    from dpiqa.profiles import Profile
-    from dpiqa.settings import Settings
+from dpiqa.models.base import ModelCard
+from dpiqa.models.cards import find_card
+from dpiqa.models.choice import ModelChoice, chosen_card
+from dpiqa.percentiles import Share
+from dpiqa.pipeline.local_run import ScoredObject
+from dpiqa.settings import Settings
 
 
-def images_in(share: "Share", images: "Sequence[ScoredObject]") -> "list[ScoredObject]":
+def images_in(share: Share, images: Sequence[ScoredObject]) -> list[ScoredObject]:
     """Return the images in the share and those without a score; says on stderr which populations were compared."""
     scored = [image for image in images if image.score is not None]
     selected = [
@@ -37,12 +34,9 @@ def images_in(share: "Share", images: "Sequence[ScoredObject]") -> "list[ScoredO
     return selected
 
 
-def require_references(settings: "Settings", by: "Profile | ModelChoice") -> None:
+def require_references(settings: Settings, choices: Iterable[ModelChoice]) -> None:
     """Raise `InvalidRequest` if a model that may score has no reference: before it scores, not after."""
-    from dpiqa.models.cards import find_card
-    from dpiqa.models.choice import ModelChoice, chosen_card
-
-    for choice in [by] if isinstance(by, ModelChoice) else by.choices.values():
+    for choice in choices:
         card = chosen_card(find_card(choice.model, settings.models_dir), choice)
         if not _has_reference(card, choice.requirement):
             raise InvalidRequest(
@@ -51,8 +45,8 @@ def require_references(settings: "Settings", by: "Profile | ModelChoice") -> Non
             )
 
 
-def _has_reference(card: "ModelCard", requirement: str | None) -> bool:
-    """Say whether scores may have a percentile. Of a requirement without a version, the newest is not known yet."""
+def _has_reference(card: ModelCard, requirement: str | None) -> bool:
+    """Return whether scores may have a percentile. The newest version of a requirement is not known yet."""
     versions = {
         reference.requirement
         for reference in card.references

@@ -1,7 +1,4 @@
-"""What reaches the terminal: results on stdout, everything else on stderr, nothing that a key could smuggle in.
-
-rich is imported when something is shown, so that `dpiqa --help` of a script stays fast.
-"""
+"""Output on the terminal: results on stdout, everything else on stderr, control characters as escapes."""
 
 import dataclasses
 import json
@@ -9,40 +6,36 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from dpiqa.text import sanitise
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
-
-#: Columns of a table that goes into a file or a pipe: keys must not be cut (S3 keys have up to 1,024 bytes).
+#: Width of a table that goes into a file or a pipe: keys must not be cut (S3 keys have up to 1,024 bytes).
 _PIPE_WIDTH = 2000
 
 
-def stdout() -> "Console":
-    """Results. Colours only on a terminal and without `NO_COLOR`."""
-    from rich.console import Console
-
+def stdout() -> Console:
+    """Console of the results. Colours only on a terminal and without `NO_COLOR`."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
-def stderr() -> "Console":
-    """Progress, notes, errors."""
-    from rich.console import Console
-
+def stderr() -> Console:
+    """Console of progress, notes and errors."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def plain(value: Any, style: str = "") -> "Text":
+def plain(value: Any, style: str = "") -> Text:
     """Make a cell that shows `value` literally: no markup, no control characters. None is empty."""
-    from rich.text import Text
-
-    return Text("" if value is None else sanitise(shown(value)), style=style)
+    return Text("" if value is None else sanitise(as_text(value)), style=style)
 
 
-def shown(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Write a value as people read it: times in local time to the second, scores with four digits."""
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
@@ -55,12 +48,12 @@ def percent(value: float | None) -> str | None:
 
 
 def note(message: str) -> None:
-    """One line for people, on stderr."""
+    """Print one line for people on stderr."""
     stderr().print(plain(message))
 
 
 def warn(message: str) -> None:
-    """One yellow line on stderr; the command goes on."""
+    """Print one line with a yellow `warning:` on stderr; the command continues."""
     stderr().print(plain("warning: ", "bold yellow") + plain(message))
 
 
@@ -70,26 +63,25 @@ def show_error(message: str, hint: str = "") -> None:
     stderr().print(line + plain(f" / hint: {hint}") if hint else line)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """Print rows on stdout. Numbers stand right; a cell may be a `Text` of its own style."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
+def confirm(question: str) -> bool:
+    """Ask on a terminal; elsewhere nobody can answer, and the answer is no."""
+    return sys.stdin.isatty() and typer.confirm(question, err=True)
 
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
+    """Print rows on stdout. Numbers are right-aligned; a cell may be a `Text` with its own style."""
     cells = [list(row) for row in rows]
-    shape = Table(box=SIMPLE_HEAD, title=plain(title) if title else None, title_justify="left", pad_edge=False)
+    grid = Table(box=SIMPLE_HEAD, title=plain(title) if title else None, title_justify="left", pad_edge=False)
     for index, name in enumerate(columns):
-        numbers = any(isinstance(row[index], int | float) for row in cells)
-        shape.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        has_numbers = any(isinstance(row[index], int | float) for row in cells)
+        grid.add_column(name, justify="right" if has_numbers else "left", overflow="fold")
     for row in cells:
-        shape.add_row(*(cell if isinstance(cell, Text) else plain(cell) for cell in row))
-    stdout().print(shape)
+        grid.add_row(*(cell if isinstance(cell, Text) else plain(cell) for cell in row))
+    stdout().print(grid)
 
 
 def fields(pairs: Iterable[tuple[str, Any]]) -> None:
-    """Print names and values, one a line."""
-    from rich.table import Table
-
+    """Print names and values, one pair per line."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -99,7 +91,7 @@ def fields(pairs: Iterable[tuple[str, Any]]) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """Dataclasses, pydantic models, enums, times and ids as JSON values."""
+    """Return a dataclass, pydantic model, enum, time or id as a JSON value."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if hasattr(value, "model_dump"):
@@ -114,9 +106,9 @@ def jsonable(value: Any) -> Any:
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """Write `value` as JSON text. Raises `ValueError` for NaN and infinity, which JSON has not.
+    """Write `value` as JSON text. Raises `ValueError` for NaN and infinity, which JSON cannot represent.
 
-    ASCII only: some control characters above 127 act on terminals, and file names may hold bytes that are no text.
+    ASCII only: some control characters above 127 act on terminals, and file names may hold bytes that are not text.
     """
     return json.dumps(value, default=jsonable, indent=indent, allow_nan=False)
 
@@ -127,7 +119,7 @@ def print_json(value: Any) -> None:
 
 
 def print_json_array(rows: Iterable[Any]) -> None:
-    """Print a JSON array row by row, so that memory does not follow its length."""
+    """Print a JSON array row by row, so that memory does not grow with its length."""
     first = True
     for row in rows:
         sys.stdout.write(("[\n  " if first else ",\n  ") + to_json(row, indent=None))

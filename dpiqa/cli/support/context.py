@@ -1,43 +1,37 @@
-"""What commands stand on: settings, the database, the doorbell. All imported when used."""
+"""Settings, profile and database of a command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine
 
-    from dpiqa.profiles import Profile
-    from dpiqa.settings import Settings
+from dpiqa.logs import configure_logging
+from dpiqa.profiles import Profile, load_profile
+from dpiqa.settings import Settings, load_settings
+from dpiqa.storage.engine import make_engine, transaction
 
 
-def settings(**overrides: Any) -> "Settings":
-    """Read the settings; overrides that are None count as not given. Raises `ConfigurationError`.
+def read_settings(**overrides: Any) -> Settings:
+    """Read the settings; overrides that are None do not count. Raises `ConfigurationError`.
 
-    Log lines go to stderr from here on, errors only unless a level was chosen: people see our own messages.
+    Log lines go to stderr from here on, errors only unless a level was set: people see the command's own messages.
     """
-    from dpiqa.logs import configure_logging
-    from dpiqa.settings import load_settings
-
-    found = load_settings(**{name: value for name, value in overrides.items() if value is not None})
-    chosen = "log_level" in found.model_fields_set
-    configure_logging(found if chosen else found.model_copy(update={"log_level": "error"}))
-    return found
+    settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
+    has_level = "log_level" in settings.model_fields_set
+    configure_logging(settings if has_level else settings.model_copy(update={"log_level": "error"}))
+    return settings
 
 
-def profile(chosen: "Settings") -> "Profile":
+def profile(settings: Settings) -> Profile:
     """Return the profile that the settings (with a command's --profile in them) name. Raises `NotFound`."""
-    from dpiqa.profiles import load_profile
-
-    return load_profile(chosen.profile, chosen.profiles_dir)
+    return load_profile(settings.profile, settings.profiles_dir)
 
 
 @contextmanager
-def database(chosen: "Settings | None" = None) -> "Iterator[Engine]":
+def database(settings: Settings | None = None) -> Iterator[Engine]:
     """Yield an engine on the configured database; its connections end with the block."""
-    from dpiqa.storage.engine import make_engine
-
-    url = (chosen or settings()).require_database_url()
+    url = (settings or read_settings()).require_database_url()
     engine = make_engine(url, pool_size=1, application_name="dpiqa-cli")
     try:
         yield engine
@@ -46,9 +40,7 @@ def database(chosen: "Settings | None" = None) -> "Iterator[Engine]":
 
 
 @contextmanager
-def connection(chosen: "Settings | None" = None) -> "Iterator[Connection]":
+def connection(settings: Settings | None = None) -> Iterator[Connection]:
     """Yield a connection within one transaction."""
-    from dpiqa.storage.engine import transaction
-
-    with database(chosen) as engine, transaction(engine) as found:
-        yield found
+    with database(settings) as engine, transaction(engine) as connection:
+        yield connection

@@ -1,38 +1,71 @@
-"""How the commands hang together: groups, examples in every `--help`, errors as one line."""
+"""Groups of commands: imported when they run, with examples in every `--help` and errors as one line."""
 
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
+from typing import Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from dpiqa.cli.support.console import show_error
 from dpiqa.errors import DpiqaError
 from dpiqa.exit_codes import exit_code
+from dpiqa.extras import missing_library
 
-F = TypeVar("F", bound=Callable[..., Any])
+#: Name of a command -> its path below `dpiqa.cli` (`folder.module:function`) and the first paragraph of its help.
+Commands = Mapping[str, tuple[str, str]]
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
-class ErrorLineGroup(TyperGroup):
-    """The root: what a user did wrong ends in one line and a stable exit code, never in a traceback."""
+class LazyCommand(TyperCommand):
+    """Entry of a group: listed with its help, without importing the module of the command."""
+
+    def load(self) -> TyperCommand:
+        """Import the module and return the command."""
+        command: TyperCommand = self.callback()  # type: ignore[misc]  # set by `add_commands`
+        return command
+
+
+class LazyGroup(TyperGroup):
+    """Group that imports the module of the command that runs (Click's lazily loaded subcommands).
+
+    The group's `--help` and the suggestions for a mistyped name need no import.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Find the command that `args` begin with, and import it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, LazyCommand) else command, rest
+
+
+class ErrorLineGroup(LazyGroup):
+    """Root group: a user's mistake ends in one line and a stable exit code, never in a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except DpiqaError as error:
-            show_error(error.message, error.hint)
-            raise typer.Exit(exit_code(error)) from error
+            _end(error)
+        except ModuleNotFoundError as error:
+            _end(missing_library(error, f"dpiqa {ctx.invoked_subcommand}"))
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
 
-def new_group(name: str, text: str, examples: list[str], **options: Any) -> typer.Typer:
+def _end(error: DpiqaError) -> NoReturn:
+    show_error(error.message, error.hint)
+    raise typer.Exit(exit_code(error)) from error
+
+
+def new_group(
+    name: str, text: str, examples: list[str], cls: type[LazyGroup] = LazyGroup, **options: Any
+) -> typer.Typer:
     """Return an empty group of commands."""
     return typer.Typer(
         name=name,
+        cls=cls,
         help=_unwrapped(text),
         epilog=_epilog(examples),
         no_args_is_help=True,
@@ -41,20 +74,46 @@ def new_group(name: str, text: str, examples: list[str], **options: Any) -> type
     )
 
 
-def command(app: typer.Typer, name: str, *examples: str, **options: Any) -> Callable[[F], F]:
-    """Register a command with the examples that its `--help` shows."""
+def add_commands(group: typer.Typer, commands: Commands, **options: Any) -> None:
+    """Add commands that are imported when they run. `options`: those of `typer.Typer.command`."""
+    for name, (path, text) in commands.items():
+        group.command(name, cls=LazyCommand, help=text, **options)(_loader(f"dpiqa.cli.{path}"))
 
-    def register(function: F) -> F:
+
+def _loader(path: str) -> Callable[[], Any]:
+    def load() -> Any:
+        return resolve_name(path)
+
+    return load
+
+
+def add_group(
+    parent: typer.Typer, name: str, text: str, examples: list[str], commands: Commands, *, panel: str | None = None
+) -> None:
+    """Add a group of commands that are imported when they run. `panel`: where the parent's --help lists it."""
+    group = new_group(name, text, examples)
+    if len(commands) == 1:  # typer would make the one command the group itself
+        group.callback()(lambda: None)
+    add_commands(group, commands)
+    parent.add_typer(group, rich_help_panel=panel)
+
+
+def command(name: str, *examples: str, **options: Any) -> Callable[[Callable[..., None]], TyperCommand]:
+    """Make a function a command, with the examples that its `--help` shows."""
+
+    def make(function: Callable[..., None]) -> TyperCommand:
+        single = typer.Typer(add_completion=False)
         text = _unwrapped(inspect.getdoc(function) or "")
-        return app.command(name, help=text, epilog=_epilog(list(examples)), context_settings=_CONTEXT, **options)(
-            function
-        )
+        single.command(name, help=text, epilog=_epilog(list(examples)), context_settings=_CONTEXT, **options)(function)
+        made = typer.main.get_command(single)
+        assert isinstance(made, TyperCommand)  # noqa: S101 - typer makes a group only of several commands
+        return made
 
-    return register
+    return make
 
 
 def _unwrapped(text: str) -> str:
-    """Paragraphs on one line each: the terminal's width decides where they break."""
+    """Return paragraphs on one line each: the terminal's width decides where they break."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 

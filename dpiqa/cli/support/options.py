@@ -1,7 +1,8 @@
-"""Options that several commands share, what users type to name things, and the command line as it was typed."""
+"""Options and arguments that several commands share, and the command line as it may be published."""
 
 import shlex
 import uuid
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,18 +11,45 @@ import typer
 from dpiqa.errors import InvalidRequest
 from dpiqa.provenance import shareable_path
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Output = Annotated[
+
+class Split(StrEnum):
+    """Images of a data set that count."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+    ALL = "all"
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+OutputOption = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write all rows to this .csv, .jsonl or .parquet file.", dir_okay=False),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="At most so many rows.")]
-ProfileName = Annotated[
+LimitOption = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Largest number of rows.")]
+ProfileOption = Annotated[
     str | None,
     typer.Option("--profile", "-p", help="Profile by name or id (`dpiqa profiles list`); DPIQA_PROFILE by default."),
 ]
-JobId = Annotated[
+JobArgument = Annotated[
     str, typer.Argument(help="Job id, as `dpiqa submit` and `dpiqa jobs` print it.", metavar="JOB", show_default=False)
+]
+ModelArgument = Annotated[
+    str, typer.Argument(help="Model, as `dpiqa models list` names it.", metavar="MODEL", show_default=False)
+]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; DPIQA_DEVICE by default.")]
+#: Requirement by which one PromptIQA model scores.
+RequirementOption = Annotated[
+    str | None,
+    typer.Option(help="What quality means to a PromptIQA model: NAME or NAME@VERSION (`dpiqa requirements list`)."),
+]
+DatasetsOption = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", help="Data set by name (docs/datasets.md), or csv. May be repeated.", metavar="NAME"),
+]
+DatasetPathsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--data", help="The data set's folder, or the CSV; one for each --dataset.", metavar="PATH"),
 ]
 
 
@@ -30,37 +58,34 @@ def parse_job_id(text: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise InvalidRequest(f"{text!r} is no job id", hint="`dpiqa jobs` lists them") from None
+        raise InvalidRequest(f"{text!r} is not a valid job id", hint="`dpiqa jobs` lists them") from None
 
 
-def typed(context: typer.Context, *, without: frozenset[str]) -> str:
-    """Return the running command with the arguments and options that were given, in shell's words and --help's order.
+def command_line(context: typer.Context, *, without: frozenset[str]) -> str:
+    """Return the running command with the arguments and options that were given, quoted for a shell.
 
-    `without`: names of parameters that do not belong to what is said, such as `as_json`. Absolute paths are named by
-    their last part.
+    Options stand in the order of --help. `without`: names of parameters to leave out, such as `as_json`. Absolute paths
+    are reduced to their last part.
     """
-    words = ["dpiqa", *_names(context)]
+    words: list[str] = []
+    level: Any = context
+    while level.parent is not None:
+        words.insert(0, level.info_name or "")
+        level = level.parent
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
         if name not in without and source is not None and source.name == "COMMANDLINE":
             words += _words(parameter, context.params[name])
-    return shlex.join(words)
-
-
-def _names(context: Any) -> list[str]:
-    """Names of the groups and the command below the root."""
-    return [] if context.parent is None else [*_names(context.parent), context.info_name or ""]
+    return shlex.join(["dpiqa", *words])
 
 
 def _words(parameter: Any, value: Any) -> list[str]:
+    """Return one parameter as words of a command line."""
     if isinstance(value, bool):
         return [parameter.opts[0]] if value else []
     values = value if isinstance(value, list | tuple) else [value]
+    texts = [shareable_path(str(item)) if isinstance(item, Path) else str(item) for item in values]
     if parameter.param_type_name == "argument":
-        return [_word(one) for one in values]
-    return [word for one in values for word in (parameter.opts[0], _word(one))]
-
-
-def _word(value: Any) -> str:
-    return shareable_path(str(value)) if isinstance(value, Path) else str(value)
+        return texts
+    return [word for text in texts for word in (parameter.opts[0], text)]

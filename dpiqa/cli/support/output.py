@@ -1,6 +1,6 @@
-"""Rows to where the user wants them: walked page by page, then a table, a JSON array or a file.
+"""Output of rows: read page by page, then a table, a JSON array, or a CSV, JSONL or Parquet file.
 
-A file is streamed, and in place only when complete.
+A file is streamed, and replaces an older one only when it is complete.
 """
 
 import csv
@@ -8,21 +8,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
 
 from dpiqa.cli.support import console
-from dpiqa.cli.support.console import shown, to_json
-from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.errors import InvalidRequest
+from dpiqa.extras import required_for
 from dpiqa.files import replace_file
+from dpiqa.retries import retry_transaction
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.pages import MAX_LIMIT, Page
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
-
-    from dpiqa.storage.pages import Page
-
+T = TypeVar("T")
 Row = Mapping[str, Any]
 #: Name -> type (`str`, `float`, `bool` or `datetime`) of the columns of an export.
 Columns = Mapping[str, type]
+#: Column names of a table on the terminal, and the function that makes a line of cells from a row.
+TableLayout = tuple[Sequence[str], Callable[[dict[str, Any]], Sequence[Any]]]
+TABLE_ROWS = 20  #: rows of a table unless `--limit` is given; JSON and files hold all rows
 _ROW_GROUP = 20_000  # rows of a Parquet row group; bounds the memory of an export
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -38,7 +42,7 @@ def check_output(path: Path) -> None:
 
 
 def write_rows(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
-    """Write `rows` to `path` in the format its name ends in; returns how many. An error leaves no half file."""
+    """Write `rows` to `path` in the format that its name ends in. Returns the number of rows."""
     check_output(path)
     write, count = _WRITERS[path.suffix.lower()], 0
 
@@ -59,12 +63,12 @@ def guarded(value: Any) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """Full precision for numbers, ISO times, guarded text, empty for None."""
+    """Return a CSV cell: full precision for numbers, ISO times, guarded text, empty for None."""
     if value is None:
         return ""
     if isinstance(value, datetime):
         return value.isoformat()
-    return repr(value) if isinstance(value, float) else guarded(shown(value))
+    return repr(value) if isinstance(value, float) else guarded(console.as_text(value))
 
 
 def _write_csv(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
@@ -72,7 +76,7 @@ def _write_csv(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        for count, row in enumerate(rows, start=1):  # noqa: B007 - the count is the answer
+        for count, row in enumerate(rows, start=1):  # noqa: B007 - the count is returned
             writer.writerow([_cell(row.get(name)) for name in columns])
     return count
 
@@ -80,8 +84,8 @@ def _write_csv(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
 def _write_jsonl(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
     count = 0
     with path.open("w", encoding="ascii") as file:
-        for count, row in enumerate(rows, start=1):  # noqa: B007 - the count is the answer
-            file.write(to_json({name: row.get(name) for name in columns}, indent=None) + "\n")
+        for count, row in enumerate(rows, start=1):  # noqa: B007 - the count is returned
+            file.write(console.to_json({name: row.get(name) for name in columns}, indent=None) + "\n")
     return count
 
 
@@ -98,7 +102,7 @@ def _write_parquet(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
 
 
 def _arrow_row(row: Row, columns: Columns) -> dict[str, Any]:
-    """Text columns as text: ids and enums are not strings, and a file name may hold bytes that are no UTF-8."""
+    """Convert text columns to text: ids and enums are not strings, and a file name may hold bytes other than UTF-8."""
     return {
         name: str(value).encode("utf-8", "backslashreplace").decode() if kind is str and value is not None else value
         for name, kind in columns.items()
@@ -107,13 +111,9 @@ def _arrow_row(row: Row, columns: Columns) -> dict[str, Any]:
 
 
 def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigurationError(
-            "Parquet files need pyarrow, which is not installed", hint="pip install 'dpiqa[parquet]', or write .csv"
-        ) from error
+    with required_for("a Parquet file"):
+        import pyarrow  # noqa: PLC0415 - an extra
+        import pyarrow.parquet  # noqa: PLC0415 - an extra
     return pyarrow
 
 
@@ -124,74 +124,64 @@ _WRITERS: dict[str, Callable[[Path, Columns, Iterable[Row]], int]] = {
 }
 
 
-def as_rows(columns: Sequence[str], things: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Objects as rows of their attributes."""
-    for thing in things:
-        yield {name: getattr(thing, name) for name in columns}
+def as_rows(columns: Sequence[str], records: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Yield records as rows of these attributes."""
+    for record in records:
+        yield {name: getattr(record, name) for name in columns}
 
 
-SHOWN = 20  #: rows of a table unless `--limit` says otherwise; JSON and files hold all
+def read_pages(
+    engine: Engine, read_page: Callable[[Connection, int, str | None], Page[T]], limit: int | None
+) -> Iterator[T]:
+    """Yield rows page by page: all, or the first `limit`. `read_page(connection, rows, cursor)` reads one page.
 
+    Each page is read in a transaction of its own, so that an export of hours holds none open.
+    """
+    remaining, cursor = limit, None
 
-def deliver(
-    rows: Iterable[dict[str, Any]],
-    columns: Columns,
-    *,
-    as_json: bool,
-    output: Path | None,
-    limit: int | None,
-    line: "tuple[Sequence[str], Callable[[dict[str, Any]], Sequence[Any]]]",
-) -> None:
-    """Write rows to `output`, or print them as JSON, or as a table of `line`'s columns and cells."""
-    if output is not None:
-        console.note(f"{write_rows(output, columns, rows)} rows in {output}")
-        if as_json:
-            console.print_json({"output": str(output)})
-    elif as_json:
-        console.print_json_array(rows)
-    else:
-        _show(rows, limit or SHOWN, *line)
-
-
-def rows_wanted(*, as_json: bool, output: Path | None, limit: int | None) -> int | None:
-    """Return how many rows to ask for, None for all: a table asks for one more, to know that there are more."""
-    return limit if as_json or output else (limit or SHOWN) + 1
-
-
-def _show(
-    rows: Iterable[dict[str, Any]],
-    limit: int,
-    names: Sequence[str],
-    cells: Callable[[dict[str, Any]], Sequence[Any]],
-) -> None:
-    found = list(islice(rows, limit + 1))
-    if not found:
-        console.note("none found")
-        return
-    console.table(names, map(cells, found[:limit]))
-    if len(found) > limit:
-        console.note(f"the first {limit}; there are more: --limit, --json or --output shows them")
-
-
-T = TypeVar("T")
-
-
-def walk(engine: "Engine", ask: "Callable[[Connection, int, str | None], Page[T]]", limit: int | None) -> Iterator[T]:
-    """Yield rows page by page: all, or the first `limit`. `ask(connection, rows, cursor)` reads a page."""
-    from dpiqa.retries import retry_transaction
-    from dpiqa.storage.engine import transaction
-    from dpiqa.storage.pages import MAX_LIMIT
-
-    left, cursor = limit, None
-
-    def read() -> "Page[T]":
+    def read() -> Page[T]:
         with transaction(engine) as connection:
-            return ask(connection, MAX_LIMIT if left is None else min(left, MAX_LIMIT), cursor)
+            return read_page(connection, MAX_LIMIT if remaining is None else min(remaining, MAX_LIMIT), cursor)
 
-    while left is None or left > 0:
-        page = retry_transaction(read, attempts=1 if cursor is None else 5)  # what never worked is reported at once
+    while remaining is None or remaining > 0:
+        # A failure of the first page is reported at once; an export that has begun waits for the database.
+        page = retry_transaction(read, attempts=1 if cursor is None else 5)
         yield from page.items
         cursor = page.next_cursor
         if cursor is None:
             return
-        left = None if left is None else left - len(page.items)
+        remaining = None if remaining is None else remaining - len(page.items)
+
+
+def row_limit(*, as_json: bool, output: Path | None, limit: int | None) -> int | None:
+    """Return how many rows to read, None for all: a table reads one more, to tell whether there are more."""
+    return limit if as_json or output else (limit or TABLE_ROWS) + 1
+
+
+def print_rows(
+    rows: Iterable[dict[str, Any]],
+    columns: Columns,
+    layout: TableLayout,
+    *,
+    as_json: bool,
+    output: Path | None,
+    limit: int | None,
+) -> None:
+    """Write rows to the file `output`, or print them as JSON, or as a table with this layout."""
+    if output is not None:
+        console.note(f"{write_rows(output, columns, rows)} rows in {output}")
+        if as_json:
+            console.print_json({"output": str(output)})
+        return
+    if as_json:
+        console.print_json_array(rows)
+        return
+    table_rows = limit or TABLE_ROWS
+    first = list(islice(rows, table_rows + 1))
+    if not first:
+        console.note("none found")
+        return
+    names, cells = layout
+    console.table(names, map(cells, first[:table_rows]))
+    if len(first) > table_rows:
+        console.note(f"the first {table_rows}; there are more: --limit, --json or --output shows them")

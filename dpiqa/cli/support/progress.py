@@ -1,14 +1,21 @@
-"""Live progress on stderr, only on a terminal: in logs it would be noise."""
+"""Live progress on stderr, on a terminal only: in a log it would be noise."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from dpiqa.cli.support.console import stderr
 from dpiqa.text import sanitise
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 
 def duration(seconds: float | None) -> str:
@@ -25,10 +32,8 @@ def duration(seconds: float | None) -> str:
 
 
 @contextmanager
-def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show how many are done, the rate and the time left; yields `advance(done)`."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
+def counting(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show how many are done, the rate and the time left; yields `advance(count)`."""
     console = stderr()
     with Progress(
         SpinnerColumn(),
@@ -41,20 +46,18 @@ def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         transient=True,
         disable=not console.is_terminal,
     ) as progress:
-        progress.add_task(what, total=total, rate="")
-        yield lambda done: _advance(progress, done)
+        progress.add_task(description, total=total, rate="")
 
+        def advance(count: int) -> None:
+            task = progress.tasks[0]
+            progress.update(task.id, advance=count, rate=f"{task.speed:.1f}/s" if task.speed else "")
 
-def _advance(progress: "Progress", done: int) -> None:
-    task = progress.tasks[0]
-    progress.update(task.id, advance=done, rate=f"{task.speed:.1f}/s" if task.speed else "")
+        yield advance
 
 
 @contextmanager
-def downloading(what: str) -> Iterator[Callable[[int, int | None], None]]:
+def downloading(description: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show bytes, rate and time left of one file; yields `update(done, total)`."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
     console = stderr()
     with Progress(
         TextColumn("{task.description}"),
@@ -66,5 +69,5 @@ def downloading(what: str) -> Iterator[Callable[[int, int | None], None]]:
         transient=True,
         disable=not console.is_terminal,
     ) as progress:
-        shown = progress.add_task(sanitise(what), total=None)
-        yield lambda done, total: progress.update(shown, completed=done, total=total)
+        task = progress.add_task(sanitise(description), total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,31 +1,20 @@
 """`dpiqa db`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dpiqa.cli.support import console, context, options
-from dpiqa.cli.support.groups import command, new_group
+from dpiqa.cli.support.groups import command
 from dpiqa.exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    from dpiqa.settings import Settings
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group."""
-    group = new_group("db", "The tables in Postgres.", ["dpiqa db upgrade"])
-    command(group, "upgrade", "dpiqa db upgrade")(upgrade)
-    command(group, "current", "dpiqa db current", "dpiqa db current --json")(current)
-    command(group, "revision", 'dpiqa db revision "A column for the camera"')(revision)
-    app.add_typer(group)
+from dpiqa.settings import Settings
+from dpiqa.storage import schema
 
 
-def upgrade(as_json: options.Json = False) -> None:
+@command("upgrade", "dpiqa db upgrade")
+def upgrade(as_json: options.JsonOption = False) -> None:
     """Create the tables, or bring them to this version. Idempotent; processes that start together take turns."""
-    from dpiqa.storage import schema
-
-    settings = context.settings()
+    settings = context.read_settings()
     before = _revision(settings)
     schema.upgrade(settings.require_database_url())
     after = _revision(settings)
@@ -37,11 +26,10 @@ def upgrade(as_json: options.Json = False) -> None:
         )
 
 
-def current(as_json: options.Json = False) -> None:
+@command("current", "dpiqa db current", "dpiqa db current --json")
+def current(as_json: options.JsonOption = False) -> None:
     """Show which version the tables have, and which this program needs. Ends with 1 when they differ."""
-    from dpiqa.storage import schema
-
-    with context.database(context.settings()) as engine:
+    with context.database() as engine:
         state = schema.state(engine)
     if as_json:
         console.print_json({"current": state.current, "needed": state.needed})
@@ -52,24 +40,21 @@ def current(as_json: options.Json = False) -> None:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
+@command("revision", 'dpiqa db revision "A column for the camera"')
 def revision(
-    message: Annotated[str, typer.Argument(help="The change, in a few words.")], as_json: options.Json = False
+    message: Annotated[str, typer.Argument(help="The change, in a few words.")], as_json: options.JsonOption = False
 ) -> None:
     """Write the next migration (for developers): what differs between the program's tables and this database.
 
     The database must be at the newest revision. Read the file and correct it by hand.
     """
-    from dpiqa.storage import schema
-
-    file = schema.new_revision(context.settings().require_database_url(), message)
+    file = schema.new_revision(context.read_settings().require_database_url(), message)
     if as_json:
         console.print_json({"file": str(file)})
     else:
         console.note(f"wrote {file}")
 
 
-def _revision(settings: "Settings") -> str | None:
-    from dpiqa.storage import schema
-
+def _revision(settings: Settings) -> str | None:
     with context.database(settings) as engine:
         return schema.current(engine)

@@ -1,76 +1,72 @@
-"""`dpiqa doctor`: what is wrong, and how to mend it."""
+"""`dpiqa doctor`: what is wrong with an installation, and how to fix it."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import typer
 
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.cli.system.findings import Finding, Level, fail, ok
+from dpiqa.cli.system import checks
+from dpiqa.cli.system.checks import Finding, Level, fail, ok
 from dpiqa.errors import ConfigurationError, DpiqaError
 from dpiqa.exit_codes import ExitCode
+from dpiqa.settings import Settings
+from dpiqa.text import first_line
 
-if TYPE_CHECKING:
-    from dpiqa.settings import Settings
-
-Check: TypeAlias = "Callable[[Settings], Finding]"
+Check: TypeAlias = Callable[[Settings], Finding]
+#: In the order in which things depend on each other.
+CHECKS: dict[str, Check] = {
+    "database": checks.database,
+    "tables": checks.tables,
+    "requirements": checks.requirements,
+    "broker": checks.broker,
+    "S3": checks.s3,
+    "event queue": checks.events,
+    "workers": checks.workers,
+    "models": checks.models,
+    "device": checks.device,
+    "disk": checks.disk,
+}
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(app, "doctor", "dpiqa doctor", "dpiqa doctor --json")(doctor)
+@command("doctor", "dpiqa doctor", "dpiqa doctor --json")
+def doctor(as_json: options.JsonOption = False) -> None:
+    """Check settings, database, broker, S3, event queue, models, workers, device and disk.
 
-
-def doctor(as_json: options.Json = False) -> None:
-    """Check settings, database, broker, S3, event queue, models, workers, device and disk. Ends with 1 on a failure."""
+    Ends with 1 on a failure.
+    """
     with console.stderr().status("checking"):
-        found = examine()
+        findings = examine()
     if as_json:
-        console.print_json(found)
+        console.print_json(findings)
     else:
-        rows = [(console.plain(one.level, _STYLES[one.level]), one.name, one.message, one.hint) for one in found]
+        rows = [
+            (console.plain(finding.level, _STYLES[finding.level]), finding.name, finding.message, finding.hint)
+            for finding in findings
+        ]
         console.table(("", "part", "finding", "hint"), rows)
-    if any(one.level is Level.FAIL for one in found):
+    if any(finding.level is Level.FAIL for finding in findings):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def examine() -> list[Finding]:
-    """All findings, in the order in which things depend on each other. Never raises."""
+    """Return all findings, in the order of `CHECKS`. Never raises."""
     try:
-        settings = context.settings()
+        settings = context.read_settings()
     except ConfigurationError as error:
         return [fail("settings", error.message, error.hint)]
-    checks = _checks()
-    with ThreadPoolExecutor(len(checks)) as threads:
-        found = threads.map(lambda name: _run(name, checks[name], settings), checks)
-        return [ok("settings", "all read; `dpiqa config show` lists them"), *found]
 
+    def run(name: str) -> Finding:
+        try:
+            return CHECKS[name](settings)
+        except DpiqaError as error:
+            return fail(name, error.message, error.hint)
+        except Exception as error:
+            return fail(name, first_line(error), "this is unexpected; please report it")
 
-def _checks() -> dict[str, Check]:
-    from dpiqa.cli.system import checks
-
-    return {
-        "database": checks.database,
-        "tables": checks.tables,
-        "requirements": checks.requirements,
-        "broker": checks.broker,
-        "S3": checks.s3,
-        "event queue": checks.events,
-        "workers": checks.workers,
-        "models": checks.models,
-        "device": checks.device,
-        "disk": checks.disk,
-    }
-
-
-def _run(name: str, check: Check, settings: "Settings") -> Finding:
-    try:
-        return check(settings)
-    except DpiqaError as error:
-        return fail(name, error.message, error.hint)
-    except Exception as error:
-        line = (str(error).splitlines() or [""])[0]
-        return fail(name, f"{type(error).__name__}: {line}", "this is unexpected; please report it")
+    with ThreadPoolExecutor(len(CHECKS)) as threads:
+        findings = threads.map(run, CHECKS)
+        return [ok("settings", "all read; `dpiqa config show` lists them"), *findings]

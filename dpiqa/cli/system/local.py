@@ -1,84 +1,87 @@
-"""`dpiqa local`: the embedded stack."""
+"""`dpiqa local`: the embedded stack on this machine; `dpiqa demo`: the whole system, shown at work."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from dpiqa.cli.support import console, context, options
-from dpiqa.cli.support.groups import command, new_group
+from dpiqa.cli.support.groups import command
 from dpiqa.exit_codes import ExitCode
+from dpiqa.extras import required_for
+from dpiqa.local import control
+from dpiqa.local.control import Status
+from dpiqa.local.demo import run as run_demo
+from dpiqa.logs import configure_logging
 
-if TYPE_CHECKING:
-    from dpiqa.local.control import Status
-
-ServersOnly = Annotated[
+ServersOnlyOption = Annotated[
     bool, typer.Option("--servers-only", help="Start Postgres, Valkey and S3/SQS only: no listener, workers, API.")
 ]
-Foreground = Annotated[bool, typer.Option("--foreground", help="Stay here and stop everything at Ctrl-C.")]
+ForegroundOption = Annotated[bool, typer.Option("--foreground", help="Stay here and stop everything at Ctrl-C.")]
+OnceOption = Annotated[bool, typer.Option("--once", help="Stop by itself; exit code 0 only if every image was scored.")]
+PhotosOption = Annotated[
+    Path | None, typer.Option(help="Your own photographs instead of the demo's.", exists=True, file_okay=False)
+]
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Keep database and logs in this folder; a temporary one by default.")
+]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group."""
-    group = new_group(
-        "local",
-        "The whole system on this machine's loopback: for demos, laptops, development and tests.",
-        ["dpiqa local up"],
-    )
-    command(group, "up", "dpiqa local up", "dpiqa local up --servers-only")(up)
-    command(group, "status", "dpiqa local status", "dpiqa local status --json")(status)
-    command(group, "down", "dpiqa local down")(down)
-    app.add_typer(group)
-
-
-def up(servers_only: ServersOnly = False, foreground: Foreground = False, as_json: options.Json = False) -> None:
+@command("up", "dpiqa local up", "dpiqa local up --servers-only")
+def up(
+    servers_only: ServersOnlyOption = False, foreground: ForegroundOption = False, as_json: options.JsonOption = False
+) -> None:
     """Start Postgres, Valkey, S3/SQS, listener, workers, API and Flower, and wait until they are ready.
 
-    Other commands find them by themselves. What DPIQA_DATABASE_URL, DPIQA_BROKER_URL or AWS_ENDPOINT_URL_S3 point
-    elsewhere is not started.
+    Other commands find them by themselves. A server that DPIQA_DATABASE_URL, DPIQA_BROKER_URL or AWS_ENDPOINT_URL_S3
+    names elsewhere is not started.
     """
-    from dpiqa.local import control
-    from dpiqa.logs import configure_logging
-
-    settings = context.settings()
+    settings = context.read_settings()
     if foreground:
         configure_logging(settings)
-    console.note("starting; the first time takes a minute" if not control.status(settings.home).running else "it runs")
-    found = control.up(settings.home, everything=not servers_only, foreground=foreground)
+    is_running = control.status(settings.home).running
+    console.note("it runs already" if is_running else "starting; the first time takes a minute")
+    status = control.up(settings.home, everything=not servers_only, foreground=foreground)
     if not foreground:
-        _show(found, as_json)
+        _print_status(status, as_json)
 
 
-def status(as_json: options.Json = False) -> None:
+@command("status", "dpiqa local status", "dpiqa local status --json")
+def status(as_json: options.JsonOption = False) -> None:
     """Show what runs, and where. Ends with 1 when nothing does or a part is not ready."""
-    from dpiqa.local import control
-
-    found = control.status(context.settings().home)
-    _show(found, as_json)
-    if found.phase != "ready" or any(one["state"] != "ready" for one in found.processes):
+    status = control.status(context.read_settings().home)
+    _print_status(status, as_json)
+    if status.phase != "ready" or any(process["state"] != "ready" for process in status.processes):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def down(as_json: options.Json = False) -> None:
+@command("down", "dpiqa local down")
+def down(as_json: options.JsonOption = False) -> None:
     """Stop everything that `dpiqa local up` started. The data stay."""
-    from dpiqa.local import control
-
-    stopped = control.down(context.settings().home)
+    was_running = control.down(context.read_settings().home)
     if as_json:
-        console.print_json({"stopped": stopped})
+        console.print_json({"stopped": was_running})
     else:
-        console.note("stopped" if stopped else "nothing was running")
+        console.note("stopped" if was_running else "nothing was running")
 
 
-def _show(found: "Status", as_json: bool) -> None:
-    places = {name: found.connection[name] for name in ("api_url", "flower_url", "bucket") if name in found.connection}
+@command("demo", "dpiqa demo", "dpiqa demo --once", "dpiqa demo --photos ~/Pictures")
+def demo(once: OnceOption = False, photos: PhotosOption = None, home: HomeOption = None) -> None:
+    """Start everything, upload photographs and distorted copies, and show how they are scored. Ctrl-C ends it."""
+    with required_for("dpiqa demo", extra="demo"):
+        raise typer.Exit(run_demo(once=once, photos=photos, home=home))
+
+
+def _print_status(status: Status, as_json: bool) -> None:
+    addresses = {key: status.connection[key] for key in ("api_url", "flower_url", "bucket") if key in status.connection}
     if as_json:
-        document = {"running": found.running, "phase": found.phase, "pid": found.pid, "processes": found.processes}
-        console.print_json(document | places)
+        document = {"running": status.running, "phase": status.phase, "pid": status.pid, "processes": status.processes}
+        console.print_json(document | addresses)
         return
-    if not found.running:
+    if not status.running:
         console.note("nothing is running; start it with `dpiqa local up`")
         return
     columns = ("name", "state", "pid", "restarts", "url")
-    console.table(columns, [[one.get(column) for column in columns] for one in found.processes])
-    for name, value in places.items():
+    console.table(columns, [[process.get(column) for column in columns] for process in status.processes])
+    for name, value in addresses.items():
         console.note(f"{name.replace('_', ' ')}: {value}")

@@ -1,77 +1,132 @@
-"""`dpiqa train ...`: the one front of `dpiqa.training`."""
+"""`dpiqa train ...`: the commands, one for each kind of run."""
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from dpiqa.cli.support import options
-from dpiqa.cli.support.groups import command, new_group
-from dpiqa.cli.train import options as train_options
-from dpiqa.cli.train.runs import LOADERS, NAMELESS, Loader
+from dpiqa.cli.support.groups import command
+from dpiqa.cli.train.run import overrides, train
 
-_PANEL = "Making models"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = new_group(
-        "train",
-        "Train models on labelled photographs: the autoencoder, a U-Net on its latents, the teacher, then the"
-        " student; or PromptIQA."
-        " Or fine-tune one. Settings come from a preset, a TOML file and --set, later ones winning."
-        " A killed run goes on where it was.",
-        ["dpiqa train student --preset finetune-student --dataset csv --data labels.csv --out runs/mine --name mine"],
-    )
-    for name, (load, *examples) in LOADERS.items():
-        front = _of_file if name in NAMELESS else _of_model
-        command(group, name, *examples)(front(load))
-    app.add_typer(group, rich_help_panel=_PANEL)
-
-
-def _of_model(load: Loader) -> Callable[..., None]:
-    """Return the front of a run that makes a model, which has a name. Its help is the loader's docstring."""
-
-    def train(  # noqa: PLR0913 - one parameter per option
-        *,
-        config: train_options.Config = None,
-        preset: train_options.Preset = None,
-        changes: train_options.Set = None,
-        dataset: train_options.Dataset = None,
-        data: train_options.Data = None,
-        out: train_options.Out = None,
-        name: train_options.Name = None,
-        print_config: train_options.PrintConfig = False,
-        as_json: options.Json = False,
-    ) -> None:
-        chosen = train_options.overrides(changes, dataset, data, out, name)
-        given = {"preset": preset, "file": config, "overrides": chosen}
-        train_options.run(load, given, print_config=print_config, as_json=as_json)
-
-    return _described(train, load)
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with the run's settings.", exists=True, dir_okay=False)
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(help="Settings to begin from, shipped with dpiqa; a wrong name lists them. The file changes them."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one setting: KEY=VALUE, e.g. plan.epochs=3. May be repeated.", metavar="K=V"),
+]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Folder for the run (output.folder); a killed run continues from it.")
+]
+NameOption = Annotated[str | None, typer.Option(help="Name of the model (output.name).")]
+PrintConfigOption = Annotated[
+    bool, typer.Option("--print-config", help="Print the settings that would be used, as TOML, and end.")
+]
 
 
-def _of_file(load: Loader) -> Callable[..., None]:
-    """Return the front of a run whose result is a file for other runs, without a name among the models."""
+def _command(
+    name: str, *examples: str, settings: str, function: str, makes_model: bool = True
+) -> Callable[[Callable[[], None]], TyperCommand]:
+    """Make a function without a body the command of a kind of run: all kinds have the same options.
 
-    def train(
-        *,
-        config: train_options.Config = None,
-        preset: train_options.Preset = None,
-        changes: train_options.Set = None,
-        dataset: train_options.Dataset = None,
-        data: train_options.Data = None,
-        out: train_options.Out = None,
-        print_config: train_options.PrintConfig = False,
-        as_json: options.Json = False,
-    ) -> None:
-        chosen = train_options.overrides(changes, dataset, data, out)
-        given = {"preset": preset, "file": config, "overrides": chosen}
-        train_options.run(load, given, print_config=print_config, as_json=as_json)
+    `settings` and `function`: `module:name` of the settings' class and of the function that trains by them. Their
+    modules load torch, so they are imported when the command runs. `makes_model`: otherwise the result is a file for
+    other runs, and there is no --name.
+    """
 
-    return _described(train, load)
+    def make(described: Callable[[], None]) -> TyperCommand:
+        def run(  # noqa: PLR0913 - one parameter per option
+            *,
+            config: ConfigOption = None,
+            preset: PresetOption = None,
+            changes: SetOption = None,
+            dataset: options.DatasetsOption = None,
+            data: options.DatasetPathsOption = None,
+            out: OutOption = None,
+            name: NameOption = None,
+            print_config: PrintConfigOption = False,
+            as_json: options.JsonOption = False,
+        ) -> None:
+            sources = {"preset": preset, "file": config, "overrides": overrides(changes, dataset, data, out, name)}
+            train(settings, function, sources, print_config=print_config, as_json=as_json)
+
+        run.__doc__ = described.__doc__
+        if not makes_model:
+            signature = inspect.signature(run)
+            parameters = [parameter for parameter in signature.parameters.values() if parameter.name != "name"]
+            run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return command(name, *examples)(run)
+
+    return make
 
 
-def _described(front: Callable[..., None], load: Callable[..., Any]) -> Callable[..., None]:
-    front.__doc__ = load.__doc__
-    return front
+@_command(
+    "vae",
+    "dpiqa train vae --preset bundled-vae --dataset csv --data labels.csv",
+    settings="dpiqa.training.config.kinds:VaeRun",
+    function="dpiqa.training.runs.vae:train_vae",
+    makes_model=False,
+)
+def vae() -> None:
+    """Train the autoencoder whose latents the teacher reads. The labels' scores are not used."""
+
+
+@_command(
+    "diffusion",
+    "dpiqa train diffusion --preset bundled-diffusion --dataset csv --data labels.csv",
+    settings="dpiqa.training.config.kinds:DiffusionRun",
+    function="dpiqa.training.runs.diffusion:train_diffusion",
+    makes_model=False,
+)
+def diffusion() -> None:
+    """Pre-train a teacher's U-Net by denoising the autoencoder's latents. The labels' scores are not used.
+
+    model.vae names the autoencoder's file; a teacher begins with the result by model.unet.
+    """
+
+
+@_command(
+    "teacher",
+    "dpiqa train teacher --preset bundled-teacher --dataset csv --data labels.csv --out runs/teacher --name mine",
+    "dpiqa train teacher --preset paper-koniq-teacher --print-config",
+    settings="dpiqa.training.config.kinds:TeacherRun",
+    function="dpiqa.training.runs.teacher:train_teacher",
+)
+def teacher() -> None:
+    """Train or fine-tune a teacher: the diffusion prior with its quality feature decoder.
+
+    model.mode names the parts that learn: qfd, adapters+qfd, lora+qfd, adapters+lora+qfd or full.
+    """
+
+
+@_command(
+    "student",
+    "dpiqa train student --preset bundled-student-distilled --dataset csv --data labels.csv --set teacher=mine",
+    "dpiqa train student --config run.toml --set plan.epochs=3 --set plan.rate=1e-4",
+    settings="dpiqa.training.config.kinds:StudentRun",
+    function="dpiqa.training.runs.student:train_student",
+)
+def student() -> None:
+    """Train or fine-tune a student, from labels alone or from a teacher's outputs too (distillation)."""
+
+
+@_command(
+    "promptiqa",
+    "dpiqa train promptiqa --preset finetune-promptiqa --set model.start=promptiqa --dataset csv --data labels.csv",
+    "dpiqa train promptiqa --preset paper-promptiqa --print-config",
+    settings="dpiqa.training.config.kinds:PromptIQARun",
+    function="dpiqa.training.runs.promptiqa:train_promptiqa",
+)
+def promptiqa() -> None:
+    """Train or fine-tune a PromptIQA model, which scores by a requirement's image-score pairs.
+
+    Give several data sets: each batch is of one of them, and its other images are each image's prompt.
+    """

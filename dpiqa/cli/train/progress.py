@@ -1,40 +1,39 @@
-"""How far a training run is: a bar on a terminal, a line for each preparation and each validation elsewhere."""
+"""Progress of a training run: a bar on a terminal, a line for each preparation and each validation elsewhere."""
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dpiqa.cli.support import console
 from dpiqa.cli.support.progress import duration
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-_BLANK: dict[str, Any] = {"speed": "", "loss": "", "judged": ""}
+_BLANK: dict[str, Any] = {"speed": "", "loss": "", "figures": ""}
 
 
 class Bar:
     """`dpiqa.training.loop.log.Observer` on stderr: updates, rate, time left, loss, figures of the last validation."""
 
-    def __init__(self, progress: "Progress") -> None:
+    def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._task = progress.add_task("loading", total=None, **_BLANK)
-        self._preparing, self._since = "", 0.0
+        self._preparation, self._started_at = "", 0.0
 
     def prepared(self, what: str, done: int, total: int) -> None:
         """Move the bar of what comes before the first update (`dpiqa.training.progress.Listener`)."""
-        if what != self._preparing:
-            self._preparing, self._since = what, time.monotonic()
+        if what != self._preparation:
+            self._preparation, self._started_at = what, time.monotonic()
             self._begin(what, done, total)
             console.note(f"{what}: {done} of {total} are there")
         self._move(done)
         if done == total:
-            console.note(f"{what}: all {total} after {duration(time.monotonic() - self._since)}")
-            self._preparing = ""
+            console.note(f"{what}: all {total} after {duration(time.monotonic() - self._started_at)}")
+            self._preparation = ""
 
     def started(self, *, step: int, steps: int) -> None:
-        """Set the bar to where the run goes on."""
+        """Set the bar to where the run continues."""
         self._begin("training", step, steps)
         if step:
             console.note(f"going on after update {step} of {steps}")
@@ -46,7 +45,7 @@ class Bar:
     def validated(self, *, step: int, figures: Mapping[str, float], best: bool) -> None:
         """Show the figures; in a log as a line of their own."""
         text = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        self._progress.update(self._task, judged=text.split(" rmse")[0])
+        self._progress.update(self._task, figures=text.split(" rmse")[0])
         console.note(f"update {step}: {text}{' (best)' if best else ''}")
 
     def _begin(self, what: str, done: int, total: int) -> None:
@@ -61,18 +60,16 @@ class Bar:
 @contextmanager
 def watching() -> Iterator[Bar]:
     """Show a bar while the block runs."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    shown = console.stderr()
+    stderr = console.stderr()
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[loss]}  {task.fields[judged]}"),
-        console=shown,
+        TextColumn("{task.fields[loss]}  {task.fields[figures]}"),
+        console=stderr,
         transient=True,
-        disable=not shown.is_terminal,
+        disable=not stderr.is_terminal,
     ) as progress:
         yield Bar(progress)

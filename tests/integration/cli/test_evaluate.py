@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 from support.photos import jpeg, png
 
+CSV = ("--dataset", "csv", "--data", "labels.csv")
+
 
 @pytest.fixture
 def labels(tmp_path):
@@ -21,7 +23,7 @@ def labels(tmp_path):
 
 
 def evaluate(run, labels, *more):
-    return run("evaluate", "brightness", "--dataset", "csv", "--data", labels, *more)
+    return run("evaluate", "scores", "brightness", "--dataset", "csv", "--data", labels, *more)
 
 
 def test_figures_and_a_failure_that_is_not_dropped(run, labels):
@@ -61,7 +63,7 @@ def test_the_report_folder(run, labels, tmp_path):
 def test_distortions(run, tmp_path):
     for number in range(2):
         (tmp_path / f"{number}.jpg").write_bytes(jpeg(0.3, seed=number))
-    words = ["evaluate", "brightness", "--distortions", "--data", tmp_path]
+    words = ["evaluate", "distortions", "brightness", "--data", tmp_path]
     words += ["--kind", "underexposure", "--kind", "haze"]
     shown = run(*words, "--json", "--output", tmp_path / "report")
     assert shown.exit_code == 0, shown.stderr
@@ -77,28 +79,23 @@ def test_distortions(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["nope", "--dataset", "csv", "--data", "labels.csv"], 4, "nope"),
-        (["brightness"], 2, "one --data for each"),
-        (["--dataset", "csv", "--data", "labels.csv"], 2, "no model is named"),
-        (["brightness", "--routing", "smoke", "--dataset", "csv", "--data", "labels.csv"], 2, "from the profile"),
-        (["--routing", "student-only", "--dataset", "csv", "--data", "labels.csv"], 2, "never asks a teacher"),
-        (["--routing", "nope", "--dataset", "csv", "--data", "labels.csv"], 4, "nope"),
-        (["brightness", "brightness", "--dataset", "csv", "--data", "labels.csv"], 2, "named twice"),
-        (["brightness", "--seeds", "--dataset", "csv", "--data", "labels.csv"], 2, "--seeds needs several"),
-        (["brightness", "--card", ".", "--dataset", "csv", "--data", "labels.csv"], 2, "card of brightness is not in"),
-        (["brightness", "--dataset", "csv"], 2, "one --data for each"),
-        (["brightness", "--dataset", "csv", "--data", "labels.csv"], 2, "no images of split 'test'"),
-        (["brightness", "--dataset", "koniq10k", "--data", "."], 2, "KonIQ"),
-        (["brightness", "--dataset", "kniq", "--data", "."], 4, "kniq"),
-        (["brightness", "--dataset", "csv", "--data", "labels.csv", "--kind", "jpeg"], 2, "belong to --distortions"),
-        (["brightness", "--distortions", "--data", ".", "--dataset", "csv"], 2, "one folder of pictures"),
-        (["brightness", "--distortions", "--data", ".", "--kind", "rust"], 2, "rust"),
-        (["brightness", "--distortions", "--data", "nowhere"], 4, "does not exist"),
-        (
-            ["brightness", "--dataset", "csv", "--data", "labels.csv", "--split", "val", "--protocol", "five-splits"],
-            2,
-            "makes its own splits",
-        ),
+        (["scores", "nope", *CSV], 4, "nope"),
+        (["scores", "brightness"], 2, "one --data for each"),
+        (["routing", "student-only", *CSV], 2, "never asks a teacher"),
+        (["routing", "nope", *CSV], 4, "nope"),
+        (["routing", "smoke", *CSV, *CSV], 2, "give one --dataset"),
+        (["compare", "brightness", "brightness", *CSV], 2, "named twice"),
+        (["compare", "brightness", "--seeds", *CSV], 2, "name two or more"),
+        (["compare", "brightness", "bundled-student", *CSV, *CSV], 2, "give one --dataset"),
+        (["scores", "brightness", "--card", ".", *CSV], 2, "card of brightness is not in"),
+        (["scores", "brightness", "--dataset", "csv"], 2, "one --data for each"),
+        (["scores", "brightness", *CSV], 2, "no images of split 'test'"),
+        (["scores", "brightness", *CSV, *CSV, "--called", "mine"], 2, "--called is for one data set"),
+        (["scores", "brightness", "--dataset", "koniq10k", "--data", "."], 2, "KonIQ"),
+        (["scores", "brightness", "--dataset", "kniq", "--data", "."], 4, "kniq"),
+        (["distortions", "brightness", "--data", ".", "--kind", "rust"], 2, "rust"),
+        (["distortions", "brightness", "--data", "nowhere"], 4, "does not exist"),
+        (["scores", "brightness", *CSV, "--split", "val", "--protocol", "five-splits"], 2, "makes its own splits"),
     ],
 )
 def test_mistakes_are_one_line(run, labels, words, code, says):
@@ -106,6 +103,24 @@ def test_mistakes_are_one_line(run, labels, words, code, says):
     assert shown.exit_code == code, shown.stderr
     assert says in shown.stderr
     assert shown.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["scores", *CSV], "MODEL"),
+        (["scores", "brightness", "--routing", "smoke", *CSV], "--routing"),
+        (["scores", "brightness", "--kind", "jpeg", *CSV], "--kind"),
+        (["compare", "brightness", "judge", "--requirement", "r", *CSV], "--requirement"),
+        (["routing", "smoke", "--protocol", "five-splits", *CSV], "--protocol"),
+        (["distortions", "brightness", "--data", ".", "--dataset", "csv"], "--dataset"),
+        (["distortions", "brightness"], "--data"),
+    ],
+)
+def test_an_option_of_another_subcommand_is_refused(run, labels, words, names):
+    shown = run("evaluate", *words)
+    assert shown.exit_code == 2
+    assert names in shown.stderr
 
 
 def test_explain_writes_a_map(run, tmp_path):

@@ -82,23 +82,23 @@ def test_an_absent_s3_is_a_warning(run, system, monkeypatch):
 
 
 def test_watch_reports_and_ends_with_one_for_a_rejected_image(run, scored):
-    shown = run("watch", scored.id, "--json")
+    shown = run("follow", scored.id, "--json")
     report = json.loads(shown.stdout)
     assert shown.exit_code == 1
     assert (report["job"]["state"], report["done"], report["total"]) == ("complete", 1101, 1101)
     assert report["failures"] == {"truncated": 1}
-    assert "1 truncated" in run("watch", scored.id).stdout
+    assert "1 truncated" in run("follow", scored.id).stdout
 
 
 def test_watch_ends_with_zero_when_all_is_scored(run, book, system):
     job, ids = book.submit(refs(system.name, 1), bucket=system.name)
     book.say(Stage.STUDENT, [Scored(claim, 0.9, claim.ref.etag) for claim in book.take(ids)])
-    assert run("watch", job.id).exit_code == 0
+    assert run("follow", job.id).exit_code == 0
 
 
 def test_watch_waits_and_gives_up(run, book, system):
     job, _ = book.submit(refs(system.name, 3), bucket=system.name)
-    shown = run("watch", job.id, "--timeout", "0.2")
+    shown = run("follow", job.id, "--timeout", "0.2")
     assert shown.exit_code == 1
     assert "0 of 3 done" in shown.stderr
     assert "a student worker: 3 items" in shown.stdout
@@ -106,7 +106,7 @@ def test_watch_waits_and_gives_up(run, book, system):
 
 def test_unknown_jobs(run, system):
     nobody = "0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f"
-    for words in (["watch", nobody], ["items", nobody], ["scores", "--job", nobody]):
+    for words in (["follow", nobody], ["items", nobody], ["scores", "--job", nobody]):
         shown = run(*words)
         assert (shown.exit_code, shown.stderr.count("\n")) == (4, 1), shown.stderr
 

@@ -147,7 +147,7 @@ def test_the_models_are_listed_evaluated_and_score_files(folder, command, studen
     rows = scored["images"] if isinstance(scored, dict) else scored
     assert 0 < rows[0]["score"] < 1.5
     words = ("--dataset", "csv", "--data", folder / "set" / "labels.csv", "--split", "val", "--json")
-    measured = command("evaluate", "tiny-student", *words).stdout
+    measured = command("evaluate", "scores", "tiny-student", *words).stdout
     assert str(student["figures"]["csv val"]["rmse"]) in measured
 
 

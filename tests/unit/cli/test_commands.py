@@ -138,7 +138,7 @@ def test_folders_are_searched_for_images(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "b" / "circle").symlink_to(tmp_path)
     (tmp_path / "b" / "gone.jpg").symlink_to(tmp_path / "nowhere")
-    places = targets.find_places([str(tmp_path), str(tmp_path / "notes.txt"), str(tmp_path / "a.webp")])
+    places = targets.parse_targets([str(tmp_path), str(tmp_path / "notes.txt"), str(tmp_path / "a.webp")])
     names = [ref.key.removeprefix(f"{tmp_path}/") for ref in targets.local_refs(places)]
     assert names == ["a.webp", "b/1.png", "b/2.JPG", "notes.txt"]
 

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dpiqa import errors
-from dpiqa.cli.support.groups import ErrorLineGroup, new_group
+from dpiqa.cli.support.groups import ErrorLineGroup, LazyCommand, new_group
 
 CODES = [
     (errors.StoreUnavailable("x"), 3),
@@ -37,7 +37,7 @@ def test_exit_codes(error, code):
     assert failing(error).exit_code == code
 
 
-def test_one_line_with_the_cure_on_stderr():
+def test_one_line_with_the_hint_on_stderr():
     shown = failing(errors.NotFound("no job 7", hint="see `dpiqa jobs`"))
     assert shown.stderr == "error: no job 7 / hint: see `dpiqa jobs`\n"
     assert shown.stdout == ""
@@ -68,7 +68,7 @@ def test_a_fault_of_the_program_is_not_hidden():
         (["submit", "http://bucket/x"], 2, "s3://bucket/prefix"),
         (["submit", "s3://bucket/x"], 78, "dpiqa local up"),
         (["jobs"], 78, "dpiqa local up"),
-        (["watch", "17"], 2, "`dpiqa jobs` lists them"),
+        (["follow", "17"], 2, "`dpiqa jobs` lists them"),
         (["scores", "--worst", "5"], 78, "DPIQA_DATABASE_URL"),
         (["scores", "--min", "0.5", "--max", "0.1"], 2, "swap them"),
         (["scores", "--min", "nan"], 2, "finite"),
@@ -87,6 +87,38 @@ def test_mistakes(run, words, code, named):
     assert shown.stderr.startswith("error: ")
     assert named in shown.stderr
     assert " / hint: " in shown.stderr
+
+
+def test_the_old_name_of_follow_still_works_and_says_so(run):
+    shown = run("watch", "17")
+    note, error = shown.stderr.splitlines()
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert "use `dpiqa follow`" in note
+    assert error.startswith("error: '17' is not a valid job id")
+    assert "watch" not in {line.split()[1] for line in run("--help").stdout.splitlines() if len(line.split()) > 1}
+
+
+def test_a_missing_library_is_one_line_that_names_the_install():
+    shown = failing(ModuleNotFoundError("No module named 'torch'", name="torch.nn"))
+    assert shown.exit_code == 78
+    assert shown.stderr == "error: dpiqa fail needs torch, which is not installed / hint: pip install 'dpiqa[models]'\n"
+
+
+def test_a_library_that_is_missing_where_a_command_is_imported():
+    def load():
+        raise ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn")
+
+    app = new_group("app", "", ["app fail"], cls=ErrorLineGroup)
+    app.command("fail", cls=LazyCommand, help="Fail.")(load)
+    app.callback()(lambda: None)
+    shown = CliRunner().invoke(app, ["fail"])
+    assert (shown.exit_code, shown.stderr.count("\n")) == (78, 1)
+    assert "pip install 'dpiqa[api]'" in shown.stderr
+
+
+def test_a_missing_module_of_ours_is_a_bug():
+    shown = failing(ModuleNotFoundError("No module named 'dpiqa.nowhere'", name="dpiqa.nowhere"))
+    assert isinstance(shown.exception, ModuleNotFoundError)
 
 
 @pytest.mark.parametrize(

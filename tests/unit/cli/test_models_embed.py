@@ -75,7 +75,7 @@ def test_the_papers_prompts_go_through_stable_diffusions_encoder_with_a_warning(
         (("--table", "mine.toml"), 2, "mine.toml"),
         (("--table", "published-1485"), 4, "dpiqa models pull clip-vit-l14"),
         (("--table", "paper-1925"), 4, "dpiqa models pull sd15-text"),
-        (("--table", "published-1485", "--encoder", "nowhere"), 4, "no folder nowhere"),
+        (("--table", "published-1485", "--encoder", "nowhere"), 4, "the folder nowhere does not exist"),
         (("--table", "published-1485", "--encoder", "models"), 78, "does not hold a text encoder"),
     ],
 )

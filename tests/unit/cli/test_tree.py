@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from dpiqa.cli.main import app
+from dpiqa.cli.support.groups import LazyCommand
 from dpiqa.settings import Settings
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -25,8 +28,16 @@ NAMES = [" ".join(words) for words, _ in COMMANDS]
 
 
 def test_the_promised_commands_exist():
-    promised = ["score", "submit", "watch", "jobs", "items", "scores", "doctor", "demo", "listen", "worker", "api"]
-    promised += ["evaluate", "explain", "lookup", "flower"]
+    promised = ["score", "submit", "follow", "jobs", "items", "scores", "doctor", "demo", "listen", "worker", "api"]
+    promised += [
+        "evaluate scores",
+        "evaluate compare",
+        "evaluate routing",
+        "evaluate distortions",
+        "explain",
+        "lookup",
+        "flower",
+    ]
     promised += ["local up", "local status", "local down", "db upgrade", "db current", "config show", "train student"]
     promised += ["models list", "models show", "models verify", "profiles list", "profiles show"]
     promised += [f"requirements {name}" for name in ("create", "prepare", "list", "show")]
@@ -69,20 +80,71 @@ def test_pages_are_those_of_the_program(page):
 
 
 def test_every_setting_and_command_has_its_words():
-    pages = reference()
     assert all(field.description for field in Settings.model_fields.values())
-    text = pages.cli_page()
+    text = reference().cli_page()
     assert all(f"\n## {name}\n" in text for name in NAMES)
 
 
-def test_help_waits_for_nothing_heavy():
+def lazy_commands(group, words=("dpiqa",)):
+    """Every command that is imported when it runs, with its words."""
+    for name, command in group.commands.items():
+        if isinstance(command, LazyCommand):
+            yield (*words, name), command
+        else:
+            yield from lazy_commands(command, (*words, name))
+
+
+LAZY = list(lazy_commands(get_command(app)))
+
+
+@pytest.mark.parametrize(("words", "command"), LAZY, ids=[" ".join(words) for words, _ in LAZY])
+def test_a_group_lists_the_help_that_the_command_has(words, command):
+    loaded = command.load()
+    assert loaded.name == words[-1]
+    assert command.help == loaded.help.partition("\n\n")[0]
+    assert command.hidden == loaded.hidden
+
+
+def test_every_command_is_lazy_and_shown_in_the_order_of_the_table():
+    assert [" ".join(words) for words, command in LAZY if not command.hidden] == NAMES
+
+
+def imported_by(*words):
+    """Modules that a command line imports, run in a process of its own."""
     code = (
-        "import sys, dpiqa.cli.main;"
-        "heavy = {'boto3', 'sqlalchemy', 'torch', 'pyarrow', 'celery', 'redis', 'numpy', 'PIL', 'scipy'};"
-        "found = heavy & set(sys.modules); sys.exit(f'imported: {found}' if found else 0)"
+        "import sys\n"
+        "from dpiqa.cli.main import app\n"
+        "try:\n    app(sys.argv[1:])\n"
+        "except SystemExit as end:\n    assert end.code in (0, 78), end.code\n"
+        "print(*sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stderr.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["models", "--help"], ["evaluate", "--help"]], ids=" ".join
+)
+def test_help_waits_for_nothing_heavy(words):
+    heavy = {"boto3", "sqlalchemy", "torch", "pyarrow", "celery", "redis", "numpy", "PIL", "scipy"}
+    assert not heavy & imported_by(*words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["jobs"],
+        ["scores"],
+        ["score", "--help"],
+        ["models", "list"],
+        ["train", "student", "--help"],
+        ["evaluate", "scores", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_does_not_wait_for_torch_to_start(words):
+    assert not {"torch", "timm", "diffusers", "transformers", "pyarrow", "matplotlib"} & imported_by(*words)
 
 
 def test_version(run):

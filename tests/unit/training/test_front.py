@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from dpiqa.cli.main import app
 from dpiqa.cli.support import console
-from dpiqa.cli.train import options as train_options
 from dpiqa.cli.train import progress as train_progress
+from dpiqa.cli.train import run as train_run
 from dpiqa.errors import InvalidRequest
 from dpiqa.training.progress import blocks, listening
 
@@ -115,8 +115,8 @@ def test_the_bar_shows_rate_time_left_loss_and_srcc(monkeypatch):
 
 def test_data_sets_and_places_go_in_pairs(tmp_path):
     path = tmp_path / 'a "quoted" name'
-    overrides = train_options.overrides(["plan.epochs=3"], ["csv"], [path], tmp_path, "mine")
+    overrides = train_run.overrides(["plan.epochs=3"], ["csv"], [path], tmp_path, "mine")
     assert overrides[0] == "plan.epochs=3"
     assert r"a \"quoted\" name" in overrides[1]
-    with pytest.raises(InvalidRequest, match="2 data sets and 1 places"):
-        train_options.overrides(None, ["csv", "clive"], [path], None)
+    with pytest.raises(InvalidRequest, match="2 data sets and 1 paths"):
+        train_run.overrides(None, ["csv", "clive"], [path], None)
