@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
-from dpiqa.objects.files import LocalFiles
+from dpiqa.objects.store import LocalFiles
 from dpiqa.pipeline.local_run import score_objects
 from dpiqa.settings import load_settings
 from dpiqa.types import ImageRef

@@ -48,7 +48,7 @@ def score(
     """
     # Imported here: `import dpiqa` stays fast, and needs no torch.
     from dpiqa.models.choice import parse_choice  # noqa: PLC0415
-    from dpiqa.objects.files import LocalFiles  # noqa: PLC0415
+    from dpiqa.objects.store import LocalFiles  # noqa: PLC0415
     from dpiqa.pipeline.local_run import score_objects  # noqa: PLC0415
     from dpiqa.settings import load_settings  # noqa: PLC0415
     from dpiqa.types import ImageRef  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The message broker, Redis or Valkey: its errors as ours, and a check that it keeps what it is given."""
+"""The message broker, Redis or Valkey: its errors as ours, and a check that it evicts no messages."""
 
 from dataclasses import dataclass
 from typing import Any

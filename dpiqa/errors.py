@@ -21,7 +21,7 @@
     ├─ TrainingDiverged       the loss of a training run is no longer a number
     └─ TrainingInterrupted    a training run was asked to stop; it is saved and can go on
 
-Each message is one line that says what is wrong; `hint` says what to do about it.
+Each message is one line that names the fault; `hint` names the next step.
 Vendor errors (botocore, SQLAlchemy, redis, Pillow) become ours where they enter, nowhere else.
 """
 
@@ -76,11 +76,11 @@ class DatabaseUnavailable(Unavailable):
 
 
 class BrokerUnavailable(Unavailable):
-    """The message broker does not answer. Harmless: the database records what is to be done."""
+    """The message broker does not answer. Harmless: the database records the work."""
 
 
 class SourceUnavailable(Unavailable):
-    """A source of models does not answer, or answers with something else. What was downloaded so far is kept."""
+    """A source of models does not answer, or answers with something else. Bytes downloaded so far are kept."""
 
 
 class NotFound(DpiqaError):

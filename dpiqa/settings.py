@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     profile: str = "default"
     """profile of jobs that name none"""
     models_dir: Path = Field(default_factory=default_models_dir)
-    """folder with models beside the bundled ones, and with what was pulled"""
+    """folder of imported and pulled models"""
     hub_url: str | None = None
     """the Hugging Face hub or a mirror of it; None: `HF_ENDPOINT`, then `https://huggingface.co`"""
     drive_url: str = "https://drive.usercontent.google.com"
@@ -133,9 +133,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(60, gt=0)
     """seconds after which an item of a silent worker is given to another"""
     sweep_seconds: float = Field(30, gt=0)
-    """seconds between two looks for work that nobody took"""
+    """seconds between two sweeps for work that no worker took"""
     rering_seconds: float = Field(60, gt=0)
-    """seconds after which a message that nobody acted on is sent again"""
+    """seconds after which a message without effect is sent again"""
     window_items: int = Field(4096, ge=1)
     """items announced to workers at a time; bounds the broker's memory"""
     chunk_items: int = Field(32, ge=1)
@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     decode_seconds: float = Field(10, gt=0)
     """seconds; decoding is stopped after that"""
     decode_memory_bytes: int = Field(2 * 1024 * MIB, ge=64 * MIB)
-    """bytes of address space of one decode process beyond what it starts with"""
+    """bytes of address space that one decode process may add to its initial size"""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """least severe log line that is written"""

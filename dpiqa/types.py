@@ -1,4 +1,4 @@
-"""The words of the system: one meaning each, as in `docs/glossary.md`. Standard library only."""
+"""Terms of the system as types: one meaning each, as in `docs/glossary.md`. Standard library only."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,22 +6,22 @@ from enum import StrEnum
 
 
 class ItemState(StrEnum):
-    """Where one item (one image in one job) stands. The last five are terminal: an item ends in exactly one."""
+    """State of an item (one image in one job). The last five are terminal: an item ends in exactly one."""
 
     QUEUED = "queued"  #: waits for a worker of its stage
     LEASED = "leased"  #: held by one worker until `lease_until`
     SCORED = "scored"  #: its result is final
     REJECTED = "rejected"  #: the object cannot be scored; `reason` says why
     SUPERSEDED = "superseded"  #: a newer version of the object took its place
-    DELETED = "deleted"  #: the object is gone
-    DEAD = "dead"  #: given up after repeated crashes or errors that are not the image's fault
+    DELETED = "deleted"  #: the object no longer exists
+    DEAD = "dead"  #: given up after repeated crashes, or errors that the image did not cause
 
 
 TERMINAL_STATES = frozenset(ItemState) - {ItemState.QUEUED, ItemState.LEASED}
 
 
 class Reason(StrEnum):
-    """Why an item ended unscored. A closed list: reports group by it."""
+    """Reason why an item ended unscored. A closed list: reports group by it."""
 
     # rejected
     EMPTY = "empty"  #: zero bytes
@@ -35,8 +35,8 @@ class Reason(StrEnum):
     DECODE_CRASH = "decode_crash"  #: the decoder process died or ran out of memory
     ACCESS_DENIED = "access_denied"  #: the store refused to hand out the object
     ARCHIVED = "archived"  #: in a storage class that must be restored first
-    NON_FINITE_SCORE = "non_finite_score"  #: the model answered NaN or infinity, alone too
-    DEVICE_MEMORY = "device_memory"  #: does not fit on the device even alone
+    NON_FINITE_SCORE = "non_finite_score"  #: the model answered NaN or infinity, also for the image alone
+    DEVICE_MEMORY = "device_memory"  #: does not fit on the device, even alone
     # superseded, deleted
     NEWER_VERSION = "newer_version"  #: the object was overwritten before it was scored
     OBJECT_DELETED = "object_deleted"  #: the object was deleted before it was scored
@@ -45,7 +45,7 @@ class Reason(StrEnum):
     REPEATED_ERRORS = "repeated_errors"  #: every retry failed; `detail` holds the last error
 
 
-#: The reasons each unscored end may carry.
+#: Reasons that each unscored state may have.
 REASONS_OF: dict[ItemState, frozenset[Reason]] = {
     ItemState.SUPERSEDED: frozenset({Reason.NEWER_VERSION}),
     ItemState.DELETED: frozenset({Reason.OBJECT_DELETED}),
@@ -55,14 +55,14 @@ REASONS_OF[ItemState.REJECTED] = frozenset(Reason) - frozenset().union(*REASONS_
 
 
 class Stage(StrEnum):
-    """Which model an item waits for."""
+    """Stage of an item: the model that it waits for."""
 
     STUDENT = "student"  #: fast, sees every image
     TEACHER = "teacher"  #: slow, sees the borderline ones
 
 
 class JobKind(StrEnum):
-    """What a job's items come from."""
+    """Kind of a job: the origin of its items."""
 
     PREFIX = "prefix"  #: every object under a bucket's prefix, listed once
     LIST = "list"  #: keys named in the request
@@ -70,24 +70,24 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """State of a job."""
 
     LISTING = "listing"  #: its objects are still being listed
     RUNNING = "running"  #: all items known, not all ended
     WATCHING = "watching"  #: a standing watch
-    COMPLETE = "complete"  #: every item ended (nothing more will come)
+    COMPLETE = "complete"  #: every item ended, and none will be added
     FAILED = "failed"  #: its objects could not be listed; `error` says why
 
 
 class ResultStatus(StrEnum):
-    """Whether a result may still change."""
+    """Status of a result: final, or still to be confirmed by the teacher."""
 
-    PROVISIONAL = "provisional"  #: the student's, the teacher has been asked
+    PROVISIONAL = "provisional"  #: the student's score; the teacher has been asked
     FINAL = "final"  #: nothing more is planned for this image under this profile
 
 
 class Precision(StrEnum):
-    """The arithmetic a scorer runs in. Part of its identity."""
+    """Arithmetic that a scorer runs in. Part of its identity."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -95,7 +95,7 @@ class Precision(StrEnum):
 
 
 class Route(StrEnum):
-    """Why an image was, or was not, sent to the teacher."""
+    """Route of an image: whether it is sent to the teacher, and why."""
 
     CLEAR = "clear"  #: no cut-off within its margin: the student decides
     BORDERLINE = "borderline"  #: within the margin of a cut-off: escalated
@@ -104,7 +104,7 @@ class Route(StrEnum):
 
 
 class ScoreOrder(StrEnum):
-    """ScoreOrders that have an index."""
+    """Order of scores; each has an index."""
 
     LOWEST_FIRST = "score"
     HIGHEST_FIRST = "-score"
@@ -123,14 +123,14 @@ class ScoreOrder(StrEnum):
 
 
 class Direction(StrEnum):
-    """How the scores of a requirement are to be read. PromptIQA gives back the scale of its pairs, whichever it is."""
+    """Direction of the scores of a requirement. PromptIQA returns scores on the scale of its pairs, whichever it is."""
 
     HIGHER = "higher is better"
     LOWER = "lower is better"
 
 
 class Band(StrEnum):
-    """A score in a plain word, from worst to best: shares of a reference population, see `dpiqa.percentiles`."""
+    """Score in a plain word, from worst to best: shares of a reference population, see `dpiqa.percentiles`."""
 
     BAD = "bad"  #: the worst 10 %
     POOR = "poor"  #: the next 20 %
@@ -140,7 +140,7 @@ class Band(StrEnum):
 
 
 class RequirementState(StrEnum):
-    """Where one version of a requirement stands."""
+    """State of one version of a requirement."""
 
     PENDING = "pending"  #: waits for a worker that reads and checks its pairs
     READY = "ready"  #: may be scored by
@@ -172,7 +172,7 @@ class Removal:
 
 
 class ModelKind(StrEnum):
-    """What family a model belongs to."""
+    """Family of a model."""
 
     STUDENT = "student"  #: DP-IQA student: EfficientNet
     TEACHER = "teacher"  #: DP-IQA teacher: Stable Diffusion prior

@@ -61,7 +61,7 @@ def set_up_logging(**_: Any) -> None:
 
 @signals.worker_init.connect
 def start(sender: Any, **_: Any) -> None:
-    """Check what this worker needs and load its model, before it takes a message."""
+    """Check the needs of this worker and load its model, before it takes a message."""
     configure_logging(app.settings)
     app.worker = or_refuse(lambda: checked_worker(sender.pool_cls))
 
@@ -89,7 +89,7 @@ def begin(**_: Any) -> None:
 
 
 def stop() -> None:
-    """Shut down warmly, and soon: running chunks release what has not reached the device, then Celery ends the threads.
+    """Shut down warmly, and soon: running chunks release their claims, then Celery ends the threads.
 
     By `STOP_SECONDS` all leases are released; a thread that still hangs in S3 must not keep the process.
     """

@@ -33,7 +33,7 @@ class DoorbellTask(CeleryTask):  # type: ignore[misc]
     """The class of all tasks.
 
     Binds the message, the task and the worker to the log context of the thread, so that the log lines of one message
-    can be joined. Logs what the task raises: a `MemoryError` that crosses into Celery stops its worker for good, and
+    can be joined. Logs every error of the task: a `MemoryError` that crosses into Celery stops its worker for good, and
     nothing is lost, because leases end and the feeder announces the work again. `SystemExit` and `KeyboardInterrupt`
     pass.
     """
@@ -42,7 +42,7 @@ class DoorbellTask(CeleryTask):  # type: ignore[misc]
 
     @property
     def worker(self) -> Worker:
-        """What this process works with."""
+        """The worker of this process."""
         worker: Worker = self.app.worker
         return worker
 

@@ -13,8 +13,8 @@ from dpiqa.cli.support.output import read_pages
 from dpiqa.cli.support.progress import counting
 from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
-from dpiqa.objects.files import LocalFiles
 from dpiqa.objects.s3 import S3Store
+from dpiqa.objects.store import LocalFiles
 from dpiqa.requirement import RequirementRequest, read_pairs
 from dpiqa.requirements.builder import RequirementBuilder
 from dpiqa.requirements.pair_images import PairReader

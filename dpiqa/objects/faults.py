@@ -1,7 +1,7 @@
 """One table of the error codes of S3 and SQS. Vendor errors become ours here and nowhere else.
 
-To add a code, add it to `FAULT_OF_CODE`. A `Fault` says what went wrong; `object_error`, `bucket_error` and
-`queue_error` say what follows from it for an object, a bucket and a queue.
+To add a code, add it to `FAULT_OF_CODE`. A `Fault` classifies the cause; `object_error`,
+`bucket_error`, `account_error` and `queue_error` make our error of it for an object, a bucket, all buckets, a queue.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ VENDOR_ERRORS = (ClientError, BotoCoreError, HTTPError, OSError)
 
 
 class Fault(Enum):
-    """What went wrong."""
+    """Cause of an error, independent of what was requested."""
 
     GONE = auto()  #: the object, version, bucket or queue does not exist
     DENIED = auto()  #: the service refuses this object, bucket or queue to us
@@ -188,8 +188,8 @@ def account_error(error: Exception) -> DpiqaError:
 def queue_error(error: Exception, url: str) -> DpiqaError:
     """Return our error for one that was raised by a request to an SQS queue.
 
-    Only a refusal by SQS itself is a wrong configuration. What the connection, a gateway (an answer without a code of
-    its own) or AWS's credentials chain says is waited for.
+    Only a refusal by SQS itself is a wrong configuration. An error of the connection, of a gateway (an answer without
+    a code of its own) or of AWS's credentials chain is waited for.
     """
     by_sqs = isinstance(error, ClientError) and not _code(error).isdigit()
     fault = FAULT_OF_CODE.get(_code(error), Fault.UNAVAILABLE) if by_sqs else Fault.UNAVAILABLE

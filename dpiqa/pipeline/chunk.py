@@ -18,7 +18,7 @@ from dpiqa.text import first_line
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What a running future belongs to."""
+    """The claim that a running future belongs to."""
 
     claim: Claim
     scorer: LoadedScorer
@@ -44,7 +44,7 @@ class ChunkRun:
     def outcomes(self, claims: Sequence[Claim]) -> Iterator[Outcome]:
         """Yield one outcome per claim, in the order they end; none for a claim whose lease was lost on the way.
 
-        Once `stopping` is set, what has not reached the device is released.
+        Once `stopping` is set, claims that have not reached the device are released.
         """
         for claim in claims:
             yield from self._start(claim)
@@ -64,7 +64,7 @@ class ChunkRun:
         except Exception as error:  # a model that cannot be loaded harms its own items, not the worker
             yield outcome_of_error(claim, error)
             return
-        future = self._preparer.submit(claim.ref, scorer.scorer.card.preprocessing)
+        future = self._preparer.submit(claim.ref, scorer.card.preprocessing)
         self._running[future] = _Step(claim, scorer)
 
     def _advance(self, future: "Future[Any]", step: _Step) -> Iterator[Outcome]:
@@ -85,7 +85,7 @@ class ChunkRun:
             self._running[self._device.submit(step.scorer, image.pixels)] = _Step(step.claim, step.scorer, image)
 
     def _release(self) -> Iterator[Outcome]:
-        """Release what is not on the device. A fetch that cannot be cancelled is not waited for: S3 may hang."""
+        """Release claims that are not on the device, without waiting for a running fetch: S3 may hang."""
         for future, step in list(self._running.items()):
             if future.cancel() or step.image is None:
                 del self._running[future]

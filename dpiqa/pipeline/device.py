@@ -54,7 +54,7 @@ class Device:
         self._thread.start()
 
     def submit(self, scorer: LoadedScorer, pixels: np.ndarray) -> "Future[float]":
-        """Score one image of (H, W, 3) uint8. The future ends in a finite score, `ImageRejected` or what went wrong."""
+        """Score one image of (H, W, 3) uint8. The future ends in a finite score or an error."""
         request = _Request(pixels)
         with self._changed:
             if self._closed:
@@ -64,7 +64,7 @@ class Device:
         return request.score
 
     def close(self) -> None:
-        """End the thread after its current batch; what still waits is cancelled."""
+        """End the thread after its current batch; waiting images are cancelled."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -118,7 +118,7 @@ class Device:
         metrics.BATCH_SIZE.observe(len(requests))
         if batch.fitted < len(requests):
             scorer.max_batch = max(1, batch.fitted)
-            log.warning("batch_shrunk", scorer=scorer.scorer_id, max_batch=scorer.max_batch)
+            log.warning("batch_shrunk", scorer=scorer.card.scorer_id, max_batch=scorer.max_batch)
         for request, score in zip(requests, batch.scores, strict=True):
             if isinstance(score, Exception):
                 request.score.set_exception(score)

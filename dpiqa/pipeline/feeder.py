@@ -22,7 +22,7 @@ MIN_PAUSE = 0.5  #: seconds between two looks, at least, however often it is nud
 
 
 class Feeder:
-    """Announces what waits: every `sweep_seconds`, and soon after a nudge."""
+    """Announces waiting work: every `sweep_seconds`, and soon after a nudge."""
 
     def __init__(
         self, engine: Engine, doorbell: Doorbell, settings: Settings, *, heartbeat: Callable[[], None] = lambda: None
@@ -48,7 +48,7 @@ class Feeder:
             self._thread.join()
 
     def look(self, *, sweep: bool = True) -> None:
-        """Announce what waits, once. `sweep`: also look for lost messages, unlisted jobs and unchecked requirements.
+        """Announce waiting work, once. `sweep`: also look for lost messages, unlisted jobs and unchecked requirements.
 
         Raises `DatabaseUnavailable`.
         """

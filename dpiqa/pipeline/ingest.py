@@ -18,7 +18,7 @@ from dpiqa.types import ImageRef
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What a batch of events changed."""
+    """Changes that a batch of events made."""
 
     items: list[int] = field(default_factory=list)  #: ids of new items, which wait for a worker
     removed: int = 0  #: items that ended because their object is gone
@@ -41,7 +41,7 @@ def ingest(
 
 
 def ingest_within(c: Connection, events: Sequence[Parsed], settings: Settings, profile: Profile) -> Ingested:
-    """Record the events within the caller's transaction, who rings `rings` after the commit. See `ingest`."""
+    """Record the events within the caller's transaction; ring `rings` after its commit. See `ingest`."""
     images_of_job: dict[object, tuple[Job, list[ImageRef]]] = {}
     unwatched = 0
     for ref in (ref for event in events for ref in event.images):

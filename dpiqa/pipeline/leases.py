@@ -25,7 +25,7 @@ class _Lease:
 class LeaseKeeper:
     """Renews every held lease each `lease_seconds / 3` in a thread, and drops those that were lost.
 
-    This only saves work: what keeps a lost lease from writing is the fence in the database.
+    This only saves work: the fence in the database keeps a lost lease from writing.
     """
 
     def __init__(self, renew: Renew, lease_seconds: float) -> None:
@@ -43,7 +43,7 @@ class LeaseKeeper:
                 self._leases[item_id] = _Lease(fence, claimed_at + self._seconds)
 
     def drop(self, leases: Iterable[tuple[int, int]]) -> None:
-        """Stop renewing what was recorded, released or lost."""
+        """Stop renewing leases that were recorded, released or lost."""
         with self._lock:
             for item_id, fence in leases:
                 if item_id in self._leases and self._leases[item_id].fence == fence:

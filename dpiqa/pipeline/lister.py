@@ -108,7 +108,7 @@ class Lister:
             return ImageRef(bucket=bucket, key=key, etag="")
 
     def _add(self, job: Job, page: Sequence[ImageRef], cursor: str) -> list[Ring]:
-        """Add a page and save the cursor in one transaction; return what to ring."""
+        """Add a page and save the cursor in one transaction; return the rings."""
         settings = self._settings
 
         def add(c: Connection) -> list[Ring]:

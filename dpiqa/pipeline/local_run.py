@@ -153,7 +153,7 @@ class _LocalRun:
             yield self._finish(following, loaded)
 
     def _prepare(self, refs: Iterable[ImageRef], loaded: LoadedScorer) -> _Preparing:
-        preprocessing = loaded.scorer.card.preprocessing
+        preprocessing = loaded.card.preprocessing
         return [(ref, self._preparer.submit(ref, preprocessing)) for ref in refs]
 
     def _finish(self, preparing: _Preparing, loaded: LoadedScorer) -> list[ScoredObject]:
@@ -175,13 +175,13 @@ def _to_row(ref: ImageRef, result: "Future[float] | BaseException", loaded: Load
     match error:
         case None:
             assert isinstance(result, Future)  # noqa: S101 - for the type checker: only a future has no error
-            card = loaded.scorer.card
+            card = loaded.card
             return ScoredObject(
                 ref=ref,
                 state=ItemState.SCORED,
                 score=result.result(),
                 model=card.name,
-                scorer_id=loaded.scorer_id,
+                scorer_id=card.scorer_id,
                 scale=card.score_scale,
                 lower_is_better=card.lower_is_better,
                 reference=card.reference,

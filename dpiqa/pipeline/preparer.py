@@ -71,7 +71,7 @@ class Preparer:
         return result
 
     def close(self) -> None:
-        """End the fetch threads; what has not started is cancelled."""
+        """End the fetch threads; images whose fetch has not started are cancelled."""
         self._fetchers.shutdown(wait=True, cancel_futures=True)
 
     def _fetch(self, ref: ImageRef, preprocessing: Preprocessing, result: "Future[PreparedImage]") -> None:

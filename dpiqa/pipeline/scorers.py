@@ -39,9 +39,9 @@ class LoadedScorer:
     batch_seconds: float = 0.0  #: time limit of a batch on a slow device, where the device's own limit is less
 
     @property
-    def scorer_id(self) -> str:
-        """Identity of the scorer."""
-        return self.scorer.card.scorer_id
+    def card(self) -> ModelCard:
+        """Card of the scorer's model."""
+        return self.scorer.card
 
 
 class LoadedScorers:
@@ -63,7 +63,7 @@ class LoadedScorers:
     def load_default(self, profile: Profile) -> None:
         """Load the scorer that most work will need, so that a worker that reports ready is. Raises as `scorer_of`."""
         if self._stage in profile.choices:
-            self.default_scorer_id = self.scorer_of(profile).scorer_id
+            self.default_scorer_id = self.scorer_of(profile).card.scorer_id
         else:
             log.info("no_default_model", profile=profile.id, stage=self._stage)
 
@@ -82,7 +82,7 @@ class LoadedScorers:
     def scorer_of(self, profile: Profile) -> LoadedScorer:
         """Return the profile's scorer of this stage; loads it if needed.
 
-        Raises what `load_for_settings` raises, and `ConfigurationError` for a profile without a model of this stage.
+        Raises as `load_for_settings`, and `ConfigurationError` for a profile without a model of this stage.
         """
         choice = profile.choices.get(self._stage)
         if choice is None:
@@ -97,13 +97,13 @@ class LoadedScorers:
         """Return the card of the profile's model of this stage; None while it is not loaded."""
         choice = self.profile(profile_id).choices.get(self._stage)
         loaded = self._scorers.get(choice) if choice else None
-        return loaded.scorer.card if loaded else None
+        return loaded.card if loaded else None
 
     def scorer_ids(self) -> dict[str, str]:
         """Return the ids of the loaded scorers by profile id."""
         choices = {profile.id: profile.choices.get(self._stage) for profile in list(self._profiles.values())}
         loaded = {profile_id: self._scorers.get(choice) for profile_id, choice in choices.items() if choice}
-        return {profile_id: scorer.scorer_id for profile_id, scorer in loaded.items() if scorer}
+        return {profile_id: scorer.card.scorer_id for profile_id, scorer in loaded.items() if scorer}
 
     def _load_for_stage(self, choice: ModelChoice) -> Scorer:
         return load_for_settings(choice, self._settings, lambda: transaction(self._engine), stage=self._stage)
@@ -112,7 +112,7 @@ class LoadedScorers:
 def _warm_up(scorer: Scorer, max_batch: int) -> LoadedScorer:
     """Score one blank image: the first call of a model is slow, and one that cannot run should fail at once.
 
-    Its time tells what a batch may take here: a large teacher needs minutes on a CPU without being hung.
+    Its time sets the limit of a batch on this device: a large teacher needs minutes on a CPU without being hung.
     """
     preprocessing = scorer.card.preprocessing
     started = time.monotonic()
@@ -128,7 +128,7 @@ def load_for_settings(
     """Load a scorer onto the settings' device.
 
     `transact` opens the transaction that reads a requirement; by default one on the settings' database. `stage`: also
-    check that the model may serve a profile there. Raises what `load_scorer` and opening a transaction raise, and
+    check that the model may serve a profile there. Raises as `load_scorer` and opening a transaction, and
     `NotFound` or `ConfigurationError` for a requirement that does not exist or is not ready.
     """
     check_choice(choice, settings, stage)

@@ -1,4 +1,4 @@
-"""Start-up of a worker or listener: what it needs is checked first, or it ends with one line and exit code 78."""
+"""Start-up of a worker or listener: its needs are checked first; a wrong one ends it with one line and code 78."""
 
 import sys
 import threading
@@ -24,7 +24,7 @@ def refuse(error: DpiqaError) -> NoReturn:
 
 
 def or_refuse(step: Callable[[], T]) -> T:
-    """Return what `step` returns; a wrong deployment ends the process with one line."""
+    """Call `step` and return its value; a wrong deployment ends the process with one line."""
     try:
         return step()
     except (ConfigurationError, NotFound) as error:
@@ -32,7 +32,7 @@ def or_refuse(step: Callable[[], T]) -> T:
 
 
 def wait_for(step: Callable[[], T], *, stopping: threading.Event | None = None) -> T:
-    """Return what `step` returns, trying while something outside is unavailable.
+    """Call `step` until everything outside that it needs is available, and return its value.
 
     Raises `SystemExit` (0) once `stopping` is set.
     """

@@ -1,4 +1,4 @@
-"""A worker process: what it holds, and how it scores chunks: claim, fetch, decode, score, decide, record."""
+"""A worker process: its resources, and its work on a chunk: claim, fetch, decode, score, decide, record."""
 
 import os
 import socket
@@ -76,8 +76,8 @@ class Worker:
     def score(self, item_ids: list[int]) -> int:
         """Bring those of the items that are free to their outcomes, in the database. Return how many were claimed.
 
-        Raises nothing for an image that cannot be scored, or while S3 or Postgres is unavailable. What cannot be
-        claimed now is announced again by the feeder.
+        Raises nothing for an image that cannot be scored, or while S3 or Postgres is unavailable. Items that cannot
+        be claimed now are announced again by the feeder.
         """
         claimed_at = time.monotonic()
         claims = [] if self.stopping.is_set() else self._claim(item_ids)
@@ -96,7 +96,7 @@ class Worker:
         return len(claims)
 
     def stop(self) -> None:
-        """Claim nothing more; running chunks release what has not reached the device."""
+        """Claim nothing more; running chunks release claims that have not reached the device."""
         self.stopping.set()
 
     def close(self) -> None:
@@ -132,9 +132,10 @@ class Worker:
             return []
 
     def _record(self, outcomes: Sequence[Outcome]) -> list[Ring]:
-        """Record the outcomes, one transaction per profile; return what to announce to the teacher.
+        """Record the outcomes, one transaction per profile; return the rings for the teacher.
 
-        Tries again while Postgres is unavailable. What loses its lease meanwhile is dropped: another worker has it.
+        Tries again while Postgres is unavailable. Outcomes whose lease is lost meanwhile are dropped: another worker
+        has the item.
         """
         by_profile: dict[str, list[Outcome]] = defaultdict(list)
         for outcome in outcomes:

@@ -1,1 +1,1 @@
-"""Requirements: named, versioned lists of image-score pairs that tell PromptIQA what quality means here."""
+"""Requirements: named, versioned lists of image-score pairs that define quality for PromptIQA."""

@@ -58,25 +58,20 @@ def find_prompt_card(name: str, models_dir: Path | None) -> ModelCard:
     return card
 
 
-def load_prompt_model(name: str, *, device: str, models_dir: Path | None, threads: int | None) -> PromptModel:
-    """Load a PromptIQA checkpoint, its weights verified.
+def load_prompt_model(name: str, settings: Settings) -> PromptModel:
+    """Load a PromptIQA checkpoint onto the settings' device, its weights verified.
 
     Raises `NotFound`, `InvalidRequest`, `CheckpointError`, and `ConfigurationError` where torch is not installed.
     """
-    card = find_prompt_card(name, models_dir)
-    verify(card, models_dir)
-    weights = weights_path(card, models_dir)
+    card = find_prompt_card(name, settings.models_dir)
+    verify(card, settings.models_dir)
+    weights = weights_path(card, settings.models_dir)
     if weights is None:
         raise CheckpointError(f"the card of {name} names no weights", hint="import the checkpoint again")
     with required_for(card.name, "promptiqa"):
         from dpiqa.models.promptiqa.scorer import load_promptiqa  # noqa: PLC0415 - torch only when needed
-    model: PromptModel = load_promptiqa(card, weights, device=device, threads=threads)
+    model: PromptModel = load_promptiqa(card, weights, device=settings.device, threads=settings.threads)
     return model
-
-
-def load_by_settings(name: str, settings: Settings) -> PromptModel:
-    """Load a PromptIQA model onto the settings' device. Raises as `load_prompt_model`."""
-    return load_prompt_model(name, device=settings.device, models_dir=settings.models_dir, threads=settings.threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +81,7 @@ class RequirementBuilder:
     engine: Engine
     decoder: Decoder
     settings: Settings
-    load: Callable[[str, Settings], PromptModel] = load_by_settings
+    load: Callable[[str, Settings], PromptModel] = load_prompt_model
 
     def read(self, request: RequirementRequest, reader: PairReader) -> tuple[PairImages, str]:
         """Return the pairs' images as the request's model sees them, and its scorer id.

@@ -34,7 +34,7 @@ def check(
     refuse_copies(pairs, images.digests)
     scores = np.array([pair.score for pair in pairs])
     rows = []
-    for index in range(len(pairs)):  # one at a time: what can score an image can prepare a requirement
+    for index in range(len(pairs)):  # one at a time: a device that can score an image can prepare a requirement
         rows.append(model.features(images.pixels[index : index + 1], scores[index : index + 1]))
         step()
     features = np.concatenate(rows).astype(np.float32, copy=False)
@@ -69,7 +69,7 @@ def find_contradictions(
 ) -> tuple[str, ...]:
     """Return why the pairs cannot all be right, a sentence each; empty where they can.
 
-    `pixels` (N, H, W, 3) uint8: what the model sees of each pair. Contradictory are the same bytes with two scores,
+    `pixels` (N, H, W, 3) uint8: the model's input of each pair. Contradictory are the same bytes with two scores,
     inputs that are alike (`ALIKE_DB`) with scores more than a grade apart, and a leave-one-out SRCC that is
     undefined or not above 0.
     """

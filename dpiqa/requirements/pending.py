@@ -74,7 +74,7 @@ def _settle(builder: RequirementBuilder, requirement: Requirement, store: Reader
 
 
 def _prepare(builder: RequirementBuilder, requirement: Requirement, store: Reader, step: Callable[[], None]) -> None:
-    """Check the pairs and make the requirement ready. Raises `LeaseLost`, and what is wrong with it."""
+    """Check the pairs and make the requirement ready. Raises `DpiqaError` with the reason to refuse it."""
     pairs = [pair for pair, _ in builder.commit(lambda c: requirements.read_pairs(c, requirement))]
     request = RequirementRequest(
         name=requirement.name,

@@ -16,8 +16,8 @@ from dpiqa.evaluation.saliency import Saliency, saliency
 from dpiqa.imaging.decode import Limits, decode
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import Scorer
-from dpiqa.objects.files import LocalFiles
 from dpiqa.objects.s3 import S3Store
+from dpiqa.objects.store import LocalFiles
 from dpiqa.pipeline.scorers import batch_size
 from dpiqa.settings import Settings
 from dpiqa.text import sanitise

@@ -18,8 +18,8 @@ from dpiqa.cli.support.targets import local_refs, parse_targets, s3_refs
 from dpiqa.errors import InvalidRequest
 from dpiqa.exit_codes import ExitCode
 from dpiqa.models.choice import ModelChoice, parse_choice
-from dpiqa.objects.files import LocalFiles
 from dpiqa.objects.s3 import S3Store
+from dpiqa.objects.store import LocalFiles
 from dpiqa.percentiles import parse_share
 from dpiqa.pipeline.local_run import ScoredObject, score_objects
 from dpiqa.pipeline.preparer import Reader

@@ -8,7 +8,7 @@ from support.photos import png
 from support.prompting import CARD, write_line
 
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound, StoreUnavailable
-from dpiqa.objects.files import LocalFiles
+from dpiqa.objects.store import LocalFiles
 from dpiqa.pipeline.feeder import Feeder
 from dpiqa.requirement import Pair, RequirementRequest
 from dpiqa.requirements.builder import RequirementBuilder
@@ -188,7 +188,7 @@ def test_a_worker_prepares_what_was_submitted(requirements):
     [
         ({"scores": (0.9, 0.1, 0.9, 0.1, 0.9)}, "contradict each other"),
         ({"scores": (*LEVELS, 0.6)}, "bucket/5.png: there is no such file or object"),
-        ({"model": "nonesuch"}, "no model is called 'nonesuch'"),
+        ({"model": "nonesuch"}, "no model called 'nonesuch'"),
         ({"scheme": "/etc"}, "access_denied, files are read by"),
     ],
 )

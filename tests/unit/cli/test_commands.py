@@ -9,7 +9,7 @@ from dpiqa.cli.jobs.follow import pace
 from dpiqa.cli.support import targets
 from dpiqa.doorbell import Queue
 from dpiqa.errors import ImageRejected, ObjectGone
-from dpiqa.objects.files import LocalFiles
+from dpiqa.objects.store import LocalFiles
 from dpiqa.storage.job_queries import JobReport
 from dpiqa.storage.jobs import Job
 from dpiqa.types import ImageRef, JobKind, JobState, Reason
