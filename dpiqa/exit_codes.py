@@ -1,4 +1,4 @@
-"""Exit codes: what scripts may rely on. Documented in `dpiqa --help` and `docs/cli.md`."""
+"""Exit codes that scripts may rely on. Documented in `dpiqa --help` and `docs/cli.md`."""
 
 from enum import IntEnum
 
@@ -32,7 +32,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.CONFIGURATION: "a setting, checkpoint or bucket is missing or wrong",
 }
 
-_OF_ERROR: tuple[tuple[type[DpiqaError], ExitCode], ...] = (
+_CODE_OF_ERROR: tuple[tuple[type[DpiqaError], ExitCode], ...] = (
     (Unavailable, ExitCode.UNREACHABLE),
     (NotFound, ExitCode.NOT_FOUND),
     (ObjectGone, ExitCode.NOT_FOUND),
@@ -42,10 +42,10 @@ _OF_ERROR: tuple[tuple[type[DpiqaError], ExitCode], ...] = (
 
 
 def exit_code(error: DpiqaError) -> ExitCode:
-    """Return the code for an error that ended a command."""
-    return next((code for kind, code in _OF_ERROR if isinstance(error, kind)), ExitCode.INCOMPLETE)
+    """Return the code of a command that ended with this error."""
+    return next((code for error_type, code in _CODE_OF_ERROR if isinstance(error, error_type)), ExitCode.INCOMPLETE)
 
 
 def as_help() -> str:
-    """One line for `--help`."""
+    """Return all codes as one line for `--help`."""
     return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."

@@ -17,7 +17,7 @@ _BIQ2021 = "as published for BIQ2021's official test split"
 class Published:
     """One figure of a paper."""
 
-    dataset: str  #: tested on; name as `dpiqa evaluate --dataset` takes it
+    dataset: str  #: tested on; name as `dpiqa evaluate scores --dataset` takes it
     model: str
     trained_on: str  #: name of the data set; equal to `dataset` within a set
     srcc: float
