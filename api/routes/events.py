@@ -4,10 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from dpiqa.doorbell import ring_score
 from dpiqa.events import parse
-from dpiqa.pipeline.ingest import ingest_within
-from dpiqa.storage.engine import transaction
+from dpiqa.pipeline.ingest import ingest
 
 from ..dependencies import DoorbellDep, EngineDep, SettingsDep, profile_named
 from ..schemas import EventsAccepted
@@ -48,13 +46,12 @@ def receive(
     """Take in events. Once this answers, each image they name is recorded; send them again if it does not."""
     events = parse(body)
     profile = profile_named(settings, None)
-    with transaction(engine) as connection:
-        ingested = ingest_within(connection, [events], settings, profile)
+    ingested = ingest(engine, doorbell, [events], settings, profile)
     return EventsAccepted(
         images=len(events.images),
         removals=len(events.removals),
         queued=len(ingested.items),
         unwatched=ingested.unwatched,
         ignored=events.ignored,
-        warning=ring_score(doorbell, ingested.rings),
+        warning=ingested.warning,
     )

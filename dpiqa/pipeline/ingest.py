@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
-from dpiqa.doorbell import Doorbell, Ring, ring_score
+from dpiqa.doorbell import Doorbell, ring_score
 from dpiqa.events import Parsed
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
@@ -23,7 +23,7 @@ class Ingested:
     items: list[int] = field(default_factory=list)  #: ids of new items, which wait for a worker
     removed: int = 0  #: items that ended because their object is gone
     unwatched: int = 0  #: images of buckets and prefixes without a watch
-    rings: list[Ring] = field(default_factory=list)  #: to be rung after the commit
+    warning: str | None = None  #: the work is recorded, but the broker was unavailable
 
 
 def ingest(
@@ -34,25 +34,18 @@ def ingest(
     When this returns, every image has a row, and the events may be deleted. Raises `DatabaseUnavailable`; an
     unavailable broker is not an error.
     """
-    with transaction(engine) as c:
-        ingested = ingest_within(c, events, settings, profile)
-    ring_score(doorbell, ingested.rings)
-    return ingested
-
-
-def ingest_within(c: Connection, events: Sequence[Parsed], settings: Settings, profile: Profile) -> Ingested:
-    """Record the events within the caller's transaction; ring `rings` after its commit. See `ingest`."""
     images_of_job: dict[object, tuple[Job, list[ImageRef]]] = {}
     unwatched = 0
-    for ref in (ref for event in events for ref in event.images):
-        watches = find_watches(c, ref.bucket, ref.key)
-        if not watches and settings.auto_watch:
-            watches = [ensure_watch(c, ref.bucket, "", profile)]
-        unwatched += not watches
-        for job in watches:
-            images_of_job.setdefault(job.id, (job, []))[1].append(ref)
-    items = [item for job, images in images_of_job.values() for item in add_images(c, job, images)]
     removals = [removal for event in events for removal in event.removals]
-    removed = remove_objects(c, removals) if removals else 0
-    rings = ring_now(c, items, window=settings.window_items, chunk=settings.chunk_items) if items else []
-    return Ingested(items, removed, unwatched, rings)
+    with transaction(engine) as c:
+        for ref in (ref for event in events for ref in event.images):
+            watches = find_watches(c, ref.bucket, ref.key)
+            if not watches and settings.auto_watch:
+                watches = [ensure_watch(c, ref.bucket, "", profile)]
+            unwatched += not watches
+            for job in watches:
+                images_of_job.setdefault(job.id, (job, []))[1].append(ref)
+        items = [item for job, images in images_of_job.values() for item in add_images(c, job, images)]
+        removed = remove_objects(c, removals) if removals else 0
+        rings = ring_now(c, items, window=settings.window_items, chunk=settings.chunk_items) if items else []
+    return Ingested(items, removed, unwatched, ring_score(doorbell, rings))
