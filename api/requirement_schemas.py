@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from dpiqa.addresses import BUCKET_PATTERN
 from dpiqa.requirement import MAX_PAIRS, MIN_PAIRS, NAME_PATTERN, Pair, RequirementRequest
 from dpiqa.types import Direction, RequirementState
 
@@ -17,7 +18,7 @@ RequirementName = Annotated[
 ]
 ObjectUrl = Annotated[
     str,
-    Field(max_length=1300, pattern=r"^s3://[A-Za-z0-9][A-Za-z0-9._-]{1,254}/.+$", examples=["s3://photos/isp/1.jpg"]),
+    Field(max_length=1300, pattern=rf"^s3://{BUCKET_PATTERN}/.+$", examples=["s3://photos/isp/1.jpg"]),
     Storable,
 ]
 Score = Annotated[float, Field(ge=0, le=1, description="The score that the image deserves, 0 to 1.")]

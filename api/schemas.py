@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from dpiqa.addresses import S3Address, split_s3
+from dpiqa.requirement import NAME_OR_ID_PATTERN
 from dpiqa.storage.pages import MAX_LIMIT
 from dpiqa.types import Band, ItemState, JobKind, JobState, Reason, ResultStatus, Route, Stage
 
@@ -69,9 +70,7 @@ ProfileName = Annotated[
 ModelName = Annotated[str, Field(min_length=1, max_length=255), Storable]
 RequirementId = Annotated[
     str,
-    Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(@[1-9][0-9]{0,8})?$", description="`name@version`, or `name`: the newest."
-    ),
+    Field(pattern=NAME_OR_ID_PATTERN, description="`name@version`, or `name`: the newest."),
     Storable,
 ]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Rows in one page.")]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dpiqa.errors import InvalidRequest
 
 #: Bucket names that S3-compatible servers accept; AWS itself is stricter.
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+BUCKET_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
 _SCHEME = "s3://"
 
 
@@ -31,7 +31,7 @@ def parse_s3(text: str) -> S3Address:
     if not is_s3(text):
         raise InvalidRequest(f"{text!r} is not an S3 address", hint="write s3://bucket/prefix")
     address = split_s3(text)
-    if not _BUCKET.fullmatch(address.bucket):
+    if not re.fullmatch(BUCKET_PATTERN, address.bucket):
         raise InvalidRequest(f"{address.bucket!r} is not a bucket name", hint="write s3://bucket/prefix")
     return address
 

@@ -17,6 +17,8 @@ from dpiqa.types import Direction, ImageRef
 
 #: Pattern of names, which are part of scorer ids (`...:portraits@1`) and of profiles: without `:` and `@`.
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+#: `portraits@2`, or `portraits`: the newest version.
+NAME_OR_ID_PATTERN = NAME_PATTERN.replace("$", r"(@[1-9][0-9]{0,8})?$")
 #: The least that is accepted; PromptIQA's own demonstration uses 10.
 MIN_PAIRS = 5
 #: PromptIQA was trained with prompts of 43 pairs (a batch of 44 less the image itself); far more were never tried.

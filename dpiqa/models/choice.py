@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.requirement import NAME_OR_ID_PATTERN
 from dpiqa.text import first_field_error
 from dpiqa.types import ModelKind, Precision, Stage
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # cards import Pillow, which the API does without
     from dpiqa.models.base import ModelCard
 
 #: `portraits` (the newest version) or `portraits@2`.
-RequirementName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*(@[1-9][0-9]*)?$")]
+RequirementName = Annotated[str, StringConstraints(pattern=NAME_OR_ID_PATTERN)]
 #: Kinds whose networks run in torch, in any precision and memory format.
 _TORCH = frozenset({ModelKind.STUDENT, ModelKind.TEACHER, ModelKind.PROMPTIQA})
 #: Kinds that may give the last word on borderline images.
