@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support.onnx_files import green_mean
 from support.promptiqa import write_tiny_promptiqa
+from support.tiny_networks import write_tiny_models
 
 from dpiqa.evaluation.saliency import saliency
 from dpiqa.imaging.preprocessing import Preprocessing
@@ -33,8 +34,8 @@ def check(scorer):
 
 
 @pytest.mark.parametrize("name", ["small-student", "small-teacher"])
-def test_student_and_teacher(models_dir, name):
-    check(load_scorer(name, models_dir=models_dir, device="cpu"))
+def test_student_and_teacher(tmp_path, name):
+    check(load_scorer(name, models_dir=write_tiny_models(tmp_path / "models"), device="cpu"))
 
 
 def test_onnx(tmp_path):
