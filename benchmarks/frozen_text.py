@@ -1,7 +1,7 @@
-"""What it saves to compute a teacher's cross-attention keys and values once per checkpoint instead of once per batch.
+"""Savings of computing a teacher's cross-attention keys and values once per checkpoint instead of once per batch.
 
-Random weights: neither speed nor difference depends on what they are. The difference is that of the scores before and
-after; the two ways are timed in turns, so that whatever else the machine does falls on both. On a CPU the processor's
+The weights are random: neither speed nor difference depends on them. The difference is that of the scores of both ways,
+which are timed in turns, so that other load on the machine falls on both. On a CPU the processor's
 time is what to compare, summed over threads: it does not count waiting for other programs.
 
     python benchmarks/frozen_text.py --prompts 1485 --threads 2
@@ -22,9 +22,9 @@ from dpiqa.models.teacher import Teacher, TeacherConfig, build_teacher
 
 
 def projections(teacher: Teacher) -> list[tuple[Attention, torch.nn.Module, torch.nn.Module]]:
-    """Every cross-attention with the key and value projections it has now."""
-    found = [m for m in teacher.unet.modules() if getattr(m, "is_cross_attention", False)]
-    return [(attention, attention.to_k, attention.to_v) for attention in found]
+    """Return every cross-attention with its present key and value projections."""
+    attentions = [module for module in teacher.unet.modules() if getattr(module, "is_cross_attention", False)]
+    return [(attention, attention.to_k, attention.to_v) for attention in attentions]
 
 
 def put(layers: list[tuple[Attention, torch.nn.Module, torch.nn.Module]]) -> None:
@@ -33,9 +33,9 @@ def put(layers: list[tuple[Attention, torch.nn.Module, torch.nn.Module]]) -> Non
 
 
 def measure(teacher: Teacher, images: torch.Tensor, repeats: int) -> dict[str, object]:
-    asked = projections(teacher)
+    original = projections(teacher)
     freeze_text(teacher.unet, teacher.conditioning())
-    ways = {"each_batch": asked, "once": projections(teacher)}
+    ways = {"each_batch": original, "once": projections(teacher)}
     clocks = {"wall": time.perf_counter, "processor": time.process_time}
     times: dict[str, dict[str, list[float]]] = {clock: {way: [] for way in ways} for clock in clocks}
     scores = {}
@@ -52,7 +52,7 @@ def measure(teacher: Teacher, images: torch.Tensor, repeats: int) -> dict[str, o
 
 
 def compare(times: dict[str, list[float]]) -> dict[str, object]:
-    """Median and range of each way without its first round, and what the second way saves."""
+    """Return median and range of each way without its first round, and the savings of the second way."""
     median = {way: statistics.median(spent[1:]) for way, spent in times.items()}
     return {
         "median": {way: round(value, 1) for way, value in median.items()},

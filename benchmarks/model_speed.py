@@ -22,10 +22,10 @@ def milliseconds(scorer: Scorer, batch: int, repeats: int) -> list[float]:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (batch, size.height, size.width, 3), dtype=np.uint8)
     times = []
-    for turn in range(repeats + 2):
+    for repetition in range(repeats + 2):
         started = time.perf_counter()
         scorer.score(pixels)
-        if turn >= 2:
+        if repetition >= 2:
             times.append((time.perf_counter() - started) * 1000 / batch)
     return times
 

@@ -1,4 +1,4 @@
-"""What less precision costs and saves: each model in each precision and memory format, against its float32 scores.
+"""Costs and savings of less precision: each model in each precision and memory format, against its float32 scores.
 
 python benchmarks/precision.py --data labels.csv --split val --threads 1 --json
 
@@ -26,7 +26,7 @@ from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
 from dpiqa.types import Precision
 
-#: (precision, channels last); the first is what the others are compared with.
+#: (precision, channels last); the others are compared with the first.
 VARIANTS = [
     (Precision.FLOAT32, True),
     (Precision.FLOAT32, False),
@@ -42,11 +42,11 @@ def score_all(scorer: Scorer, images: list[LabelledImage], batch: int) -> tuple[
     """
     scores, times = [], []
     for start in range(0, len(images), batch):
-        part = images[start : start + batch]
-        prepared = [decode_and_prepare(image.path.read_bytes(), scorer.card.preprocessing, Limits()) for image in part]
+        block = images[start : start + batch]
+        prepared = [decode_and_prepare(image.path.read_bytes(), scorer.card.preprocessing, Limits()) for image in block]
         started = np.array([time.perf_counter(), time.process_time()])
         scores.append(scorer.score(np.stack(prepared)))
-        if len(part) == batch:
+        if len(block) == batch:
             times.append((np.array([time.perf_counter(), time.process_time()]) - started) * 1000 / batch)
     return np.concatenate(scores), np.array(times)
 
@@ -82,8 +82,8 @@ def measure(name: str, images: list[LabelledImage], options: argparse.Namespace)
             "channels_last": channels_last,
         }
         row |= compare(scores, exact[::every], mos)
-        for place, clock in enumerate(("ms_per_image", "cpu_ms_per_image")):
-            row[clock] = [round(float(value), 1) for value in np.quantile(times[:, place], [0.25, 0.5, 0.75])]
+        for column, clock in enumerate(("ms_per_image", "cpu_ms_per_image")):
+            row[clock] = [round(float(value), 1) for value in np.quantile(times[:, column], [0.25, 0.5, 0.75])]
         rows.append(row)
         print(json.dumps(row), file=sys.stderr, flush=True)
     return rows

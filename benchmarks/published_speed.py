@@ -1,4 +1,4 @@
-"""Published-size networks with random weights: parameters, memory, ms per image. Speed does not depend on the weights.
+"""Networks of published sizes with random weights: parameters, memory, ms per image, which do not depend on weights.
 
 On a CPU the processor's time is what to compare on a busy machine: it does not count waiting for other programs.
 

@@ -53,32 +53,32 @@ def write_weights(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
 def mismatch(
     expected: Mapping[str, torch.Tensor],
-    found: Mapping[str, torch.Tensor],
-    called: Mapping[str, str] | None = None,
+    tensors: Mapping[str, torch.Tensor],
+    names: Mapping[str, str] | None = None,
 ) -> str:
     """Describe the first difference in names, shapes and kinds of numbers, and count the others; "" if there is none.
 
-    `called`: other names of some of the tensors, for the message.
+    `names`: other names of some of the tensors, for the message.
     """
-    names = called or {}
+    names = names or {}
     differences = [
         f"tensor {names.get(name, name)} {difference}"
-        for name in [*expected, *(name for name in found if name not in expected)]
-        if (difference := _difference(expected.get(name), found.get(name)))
+        for name in [*expected, *(name for name in tensors if name not in expected)]
+        if (difference := _difference(expected.get(name), tensors.get(name)))
     ]
     more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
     return differences[0] + more if differences else ""
 
 
-def _difference(expected: torch.Tensor | None, found: torch.Tensor | None) -> str:
-    if found is None:
+def _difference(expected: torch.Tensor | None, tensor: torch.Tensor | None) -> str:
+    if tensor is None:
         return "is missing"
     if expected is None:
         return "is unexpected"
-    if expected.shape != found.shape:
-        return f"has shape {tuple(found.shape)}, expected {tuple(expected.shape)}"
-    if expected.is_floating_point() != found.is_floating_point():
-        return f"holds {found.dtype}, expected {expected.dtype}"
+    if expected.shape != tensor.shape:
+        return f"has shape {tuple(tensor.shape)}, expected {tuple(expected.shape)}"
+    if expected.is_floating_point() != tensor.is_floating_point():
+        return f"holds {tensor.dtype}, expected {expected.dtype}"
     return ""
 
 

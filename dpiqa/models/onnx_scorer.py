@@ -26,9 +26,9 @@ class OnnxScorer:
         inputs = session.get_inputs()
         size = [3, card.preprocessing.height, card.preprocessing.width]
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not _fits(inputs[0].shape, size):
-            found = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs)
+            description = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs)
             raise CheckpointError(
-                f"{card.name}: expected one float32 input of shape (B, 3, {size[1]}, {size[2]}), found {found}",
+                f"{card.name}: expected one float32 input of shape (B, 3, {size[1]}, {size[2]}), found {description}",
                 hint="check that this is the right file, and the input size in its card",
             )
         self._input = inputs[0].name

@@ -21,7 +21,7 @@ FIELDS = {"quality", "scene", "distortion"}
 
 
 class TextPooling(StrEnum):
-    """How a text encoder's output becomes one vector per text."""
+    """Ways to make one vector per text of a text encoder's output."""
 
     PROJECTED = "projected"  #: CLIP's own: the end token's state, projected into the space shared with images
     TOKEN_MEAN = "token-mean"  # noqa: S105 - no password. The mean of the last states of all tokens of the text

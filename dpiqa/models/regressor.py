@@ -10,7 +10,7 @@ _LEAST_VARIANCE = 1e-4  #: keeps the root's slope finite where a channel is flat
 
 
 class MapPooling(StrEnum):
-    """How a quality map becomes a regressor's input."""
+    """Ways to make a regressor's input of a quality map."""
 
     CELLS = "cells"  #: all of its values: the published models'
     MOMENTS = "moments"  #: mean, standard deviation and middle's mean of a channel: for little data, any picture size

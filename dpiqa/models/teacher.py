@@ -55,10 +55,10 @@ class TeacherConfig(BaseModel):
     unet: UnetConfig = UnetConfig()
     qfd: QfdConfig = QfdConfig()
     trunk: TrunkConfig | None = None  #: CNN under the image adapter; None: the T2I-Adapter
-    prompts: str | None = None  #: table whose embeddings are learned; None: embeddings are given in the checkpoint
-    prompt_count: int = 1485  #: of given embeddings
-    text: TextSource | None = None  #: what the given embeddings were made of, as far as it is known
-    posterior: Posterior = Posterior.MEAN  #: what the U-Net gets of the VAE's; a sample's seed is the image's content
+    prompts: str | None = None  #: table whose embeddings are learned; None: the checkpoint holds embeddings
+    prompt_count: int = 1485  #: number of embeddings that the checkpoint holds
+    text: TextSource | None = None  #: origin of the embeddings that the checkpoint holds, if it is known
+    posterior: Posterior = Posterior.MEAN  #: of the VAE, for the U-Net; a sample's seed is the image's content
 
     @model_validator(mode="after")
     def _cells_fit(self) -> "TeacherConfig":

@@ -1,4 +1,4 @@
-"""What a network is shown of a picture: a smaller copy, overlapping views, and a seed made of its content."""
+"""Inputs that are made of a picture: a smaller copy, overlapping views, and a seed from its content."""
 
 import hashlib
 from collections.abc import Callable

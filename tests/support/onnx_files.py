@@ -5,7 +5,7 @@ from onnx import TensorProto, helper
 
 def green_mean(side, *, batch=1, with_map=False):
     """Return a model whose score is the mean of the green channel of (batch, 3, side, side), as bytes."""
-    given = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, side, side])
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, side, side])
     outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, [batch, 1])]
     nodes = [
         helper.make_node("GlobalAveragePool", ["image"], ["means"]),
@@ -16,5 +16,5 @@ def green_mean(side, *, batch=1, with_map=False):
     if with_map:
         nodes.append(helper.make_node("Relu", ["image"], ["map"]))
         outputs.insert(0, helper.make_tensor_value_info("map", TensorProto.FLOAT, [batch, 3, side, side]))
-    made = helper.make_graph(nodes, "older", [given], outputs, [green])
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    graph = helper.make_graph(nodes, "older", [image], outputs, [green])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()

@@ -31,19 +31,22 @@ def student_state_dict():
         "fc2": torch.nn.Linear(STUDENT.hidden, STUDENT.hidden),
         "fc3": torch.nn.Linear(STUDENT.hidden, 1),
     }
-    named = {f"{part}.{name}": value for part, layer in head.items() for name, value in layer.state_dict().items()}
-    return {f"base_model.features.{name}": value for name, value in features.items()} | named
+    tensors = {
+        f"{layer_name}.{name}": value
+        for layer_name, layer in head.items()
+        for name, value in layer.state_dict().items()
+    }
+    return {f"base_model.features.{name}": value for name, value in features.items()} | tensors
 
 
 def teacher_state_dict():
     """Return a state dict with the parts that no score uses, and without text embeddings."""
     torch.manual_seed(0)
-    found = {
-        name: value for name, value in build_teacher(TEACHER).state_dict().items() if not name.startswith("prompts.")
-    }
+    tensors = build_teacher(TEACHER).state_dict()
+    own = {name: value for name, value in tensors.items() if not name.startswith("prompts.")}
     autoencoder = {f"vae.{name}": value for name, value in build_autoencoder(TEACHER.vae).state_dict().items()}
     unused = {"QFD.bnc1.weight": torch.ones(8), "QFD.classifier_dist.weight": torch.ones(24, 8)}
-    return autoencoder | found | unused
+    return autoencoder | own | unused
 
 
 def with_old_attention(published):

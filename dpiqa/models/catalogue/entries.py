@@ -91,7 +91,7 @@ class FileSource:
     name: str  #: path within the entry
     url: str = ""
     path: Path | None = None
-    is_hub: bool = False  #: the user's own hub, which may be told the user's token
+    is_hub: bool = False  #: the hub itself: it gets the user's token
 
     def __str__(self) -> str:
         """Return the path or the address, for messages and records."""
@@ -113,7 +113,7 @@ def find_sources(
 
     Raises:
         ConfigurationError: the entry is on the hub, and `huggingface_hub` is not installed.
-        InvalidRequest: there is no choice of a revision, or the source is one file of several.
+        InvalidRequest: the entry has no revisions, or the source is one file and the entry several.
         NotFound: the source does not exist.
     """
     if revision is not None and entry.hub is None:

@@ -85,7 +85,7 @@ def _read_numpy(file: Path) -> TextEmbeddings:
         raise CheckpointError(f"{file} does not hold an array of numbers: {error}", hint="restore the file") from error
     if values.ndim != 2 or not bool(torch.isfinite(values).all()):
         raise CheckpointError(
-            f"{file}: expected finite numbers (N, width), found shape {tuple(values.shape)}", hint="give another file"
+            f"{file}: expected finite numbers (N, width), found shape {tuple(values.shape)}", hint="name another file"
         )
     return TextEmbeddings(values, TextSource(prompts=file.name, sha256=content_hash(values)))
 

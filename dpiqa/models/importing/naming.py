@@ -77,7 +77,7 @@ def _published_names(published: Mapping[str, torch.Tensor], student: nn.Module) 
     if not theirs:
         raise CheckpointError(
             f"the tensors of the backbone are named as torchvision's, which has no {name}",
-            hint="give an architecture whose backbone is efficientnet_b0 to efficientnet_b7",
+            hint="choose an architecture whose backbone is efficientnet_b0 to efficientnet_b7",
         )
     ours = [f"base_model.{name}" for name in student.get_submodule("base_model").state_dict()]
     return dict(zip(ours, theirs, strict=True))

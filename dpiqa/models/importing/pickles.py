@@ -83,7 +83,7 @@ def _read_pickle(file: Path) -> Any:
 def _check_records(file: Path) -> None:
     """Raise `CheckpointError` naming the first tensor whose bytes are not those of its checksum."""
     with zipfile.ZipFile(file) as archive:
-        checked = [info for info in archive.infolist() if info.CRC]  # torch may be told to write none
+        checked = [info for info in archive.infolist() if info.CRC]  # torch can write files without checksums
         broken = next((info.filename for info in checked if not _is_whole(archive, info)), None)
         if broken is None:
             return
@@ -130,13 +130,13 @@ def _unwrapped(content: Any, file: Path) -> dict[str, torch.Tensor]:
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not content:
         kind = "is empty" if isinstance(content, Mapping) else f"is a {type(content).__name__}"
-        raise CheckpointError(f"{file} holds no state dict: what it holds {kind}", hint="give a file of named tensors")
+        raise CheckpointError(f"{file} holds no state dict: what it holds {kind}", hint="name a file of named tensors")
     odd = next((name for name, value in content.items() if not _is_plain(value)), None)
     if odd is not None:
         keys = ", ".join(sorted(map(str, content))[:5])
         raise CheckpointError(
             f"{file}: {odd} is a {type(content[odd]).__name__}, not a tensor of plain numbers (it holds {keys}, …)",
-            hint="give a state dict, or a dict with one at state_dict",
+            hint="name a file with a state dict, or a dict with one at state_dict",
         )
     prefix = "module." if all(str(name).startswith("module.") for name in content) else ""
     return {str(name).removeprefix(prefix): value.detach() for name, value in content.items()}

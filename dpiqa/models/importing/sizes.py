@@ -31,11 +31,11 @@ def read_architecture(file: Path) -> dict[str, Any]:
         document = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise InvalidRequest(
-            f"{file} is not a JSON document: {error}", hint="give a card or its architecture"
+            f"{file} is not a JSON document: {error}", hint="name a card or its architecture"
         ) from error
     architecture = document.get("architecture", document) if isinstance(document, dict) else document
     if not isinstance(architecture, dict):
-        raise InvalidRequest(f"{file} does not hold a JSON object", hint="give a card or its architecture")
+        raise InvalidRequest(f"{file} does not hold a JSON object", hint="name a card or its architecture")
     return architecture
 
 

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from dpiqa.errors import CheckpointError, ConfigurationError, NotFound
-from dpiqa.models.cards import find_card, list_cards, verify, weights_path
+from dpiqa.models.brightness import BRIGHTNESS
+from dpiqa.models.cards import find_card, list_cards, stale_sections, verify, weights_path, with_sections
 
 
 def test_the_built_in_model_is_listed_as_for_tests():
@@ -59,3 +60,35 @@ def test_two_models_may_not_share_a_name(models_dir):
 def test_a_missing_models_folder_is_no_empty_one(tmp_path):
     with pytest.raises(ConfigurationError, match="does not exist"):
         list_cards(tmp_path / "nowhere")
+
+
+CARD = BRIGHTNESS.model_copy(update={"name": "mine", "sha256": "a" * 64})
+
+
+def carrying(**sections):
+    return CARD.model_copy(update={"figures": sections})
+
+
+def test_sections_replace_those_of_their_name_alone():
+    card = with_sections(carrying(speed={"ms": 3}, old={"n": 1}), {"old": {"n": 2}, "new": {"n": 3}})
+    assert card.figures == {"speed": {"ms": 3}, "old": {"n": 2}, "new": {"n": 3}}
+
+
+def test_how_the_weights_were_chosen_stays_when_they_are_measured_again():
+    figures = {"n": 1, "chosen_on": "these", "weights": {"mine": CARD.sha256}}
+    assert with_sections(carrying(val=figures), {"val": {"n": 2}}).figures["val"] == {"n": 2, "chosen_on": "these"}
+    others = figures | {"weights": {"mine": "b" * 64}}
+    assert with_sections(carrying(val=others), {"val": {"n": 2}}).figures["val"] == {"n": 2}
+
+
+def test_a_section_is_stale_when_any_of_its_models_has_other_weights():
+    teacher = BRIGHTNESS.model_copy(update={"name": "teacher", "sha256": "c" * 64})
+    card = carrying(
+        fresh={"weights": {"mine": "a" * 64, "teacher": "c" * 64}},
+        own={"weights": {"mine": "b" * 64}},
+        others={"weights": {"mine": "a" * 64, "teacher": "b" * 64}},
+        gone={"weights": {"mine": "a" * 64, "not here": "b" * 64}},
+        by_hand={"n": 3},
+        odd=["no section"],
+    )
+    assert stale_sections(card, [teacher]) == ["own", "others"]

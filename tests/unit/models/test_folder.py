@@ -6,8 +6,17 @@ import pytest
 from support.onnx_files import green_mean
 
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
+from dpiqa.models import folder as folders
 from dpiqa.models.cards import find_card, verify
-from dpiqa.models.folder import changing, publish, publish_staged, remove_model, staging
+from dpiqa.models.folder import (
+    add_sections,
+    changing,
+    check_card,
+    publish,
+    publish_staged,
+    remove_model,
+    staging,
+)
 from dpiqa.models.importing.importer import import_checkpoint
 from dpiqa.types import ModelKind
 
@@ -92,3 +101,32 @@ def test_a_model_is_not_published_while_another_process_changes_the_folder(tmp_p
             assert not (models_dir / "older.json").exists()
         published.result(60)
     assert find_card("older", models_dir) == card
+
+
+def test_a_card_is_changed_in_its_folder_and_the_weights_stay(models_dir):
+    card = find_card("small-student", models_dir)
+    add_sections(card, models_dir, {"set val": {"n": 2}})
+    add_sections(card, models_dir, {"other val": {"n": 3}})
+    found = find_card("small-student", models_dir)
+    assert found.figures == card.figures | {"set val": {"n": 2}, "other val": {"n": 3}}
+    assert found.scorer_id == card.scorer_id
+    assert not list(models_dir.glob(".unfinished*"))
+
+
+def test_what_could_not_be_written_is_refused_beforehand(models_dir, tmp_path, monkeypatch):
+    card = find_card("small-student", models_dir)
+    check_card(card, models_dir)
+    with pytest.raises(InvalidRequest, match=r"the card of small-student is not in"):
+        check_card(card, tmp_path)
+    with pytest.raises(InvalidRequest, match="of other weights"):
+        check_card(card.model_copy(update={"sha256": "b" * 64}), models_dir)
+    with pytest.raises(InvalidRequest) as raised:
+        check_card(find_card("bundled-student"), models_dir)
+    assert "bundled" in raised.value.hint
+
+    def full(*_args, **_kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(folders, "locked_folder", full)
+    with pytest.raises(ConfigurationError, match="cannot be written: Read-only file system"):
+        check_card(card, models_dir)

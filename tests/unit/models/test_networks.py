@@ -1,9 +1,8 @@
-from itertools import pairwise
-
 import pytest
 import torch
 
-from dpiqa.models.views import score_in_views, view_corners
+from dpiqa.models.student import SmallStudent, Student, StudentConfig, build_student
+from dpiqa.models.teacher import SmallTeacher, Teacher, build_teacher
 
 
 @pytest.fixture
@@ -58,17 +57,42 @@ def test_prompt_embeddings_are_in_the_order_of_the_prompts(tiny_teacher):
     torch.testing.assert_close(prompts()[1 * 18 + 2 * 6 + 3], expected)
 
 
-@pytest.mark.parametrize(("extent", "size"), [(512, 192), (512, 256), (512, 511), (64, 64 - 1)])
-def test_views_cover_the_picture_to_its_edges(extent, size):
-    corners = view_corners(extent, size)
-    assert corners[0] == 0
-    assert corners[-1] == extent - size
-    assert all(following - corner <= size for corner, following in pairwise(corners))
-
-
 @torch.inference_mode()
-def test_a_score_in_views_is_their_mean(tiny_student, images):
-    quarters = [images[:, :, top : top + 32, left : left + 32] for top in (0, 32) for left in (0, 32)]
-    expected = torch.stack([tiny_student(quarter)[0] for quarter in quarters]).mean(0)
-    torch.testing.assert_close(score_in_views(tiny_student, images, 32), expected)
-    torch.testing.assert_close(score_in_views(tiny_student, images, None), tiny_student(images)[0])
+def test_a_call_that_fails_leaves_nothing_behind(tiny_teacher, images):
+    before, quality_before = tiny_teacher(images)
+
+    def fail(*_):
+        raise RuntimeError("halfway")
+
+    hook = tiny_teacher.unet.up_blocks[2].register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="halfway"):
+        tiny_teacher(images)
+    hook.remove()
+    after, quality_after = tiny_teacher(images)
+    assert torch.equal(after, before)
+    assert torch.equal(quality_after, quality_before)
+    assert not any(block._forward_hooks for block in tiny_teacher.unet.up_blocks)
+
+
+@pytest.mark.parametrize(
+    ("changes", "network"),
+    [
+        ({}, Student),
+        ({"dropout": 0.3}, Student),
+        ({"shrink": 2}, SmallStudent),
+        ({"statistics_channels": 6}, SmallStudent),
+        ({"pooling": "moments"}, SmallStudent),
+    ],
+)
+def test_sizes_decide_which_student_is_built(tiny_student, changes, network):
+    config = StudentConfig.model_validate(tiny_student.config.model_dump() | changes)
+    assert type(build_student(config)) is network
+    if network is SmallStudent:
+        with pytest.raises(ValueError, match="`build_student` chooses the network"):
+            Student(config)
+
+
+def test_a_teacher_with_prompts_of_its_own_is_not_the_published_one(tiny_teacher):
+    published = tiny_teacher.config.model_copy(update={"prompts": None, "prompt_count": 3})
+    assert type(build_teacher(published)) is Teacher
+    assert type(tiny_teacher) is SmallTeacher

@@ -17,7 +17,7 @@ from dpiqa.models.promptiqa.scorer import PromptIQACheckpoint
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Direction, ModelKind
 
-GOLDEN = Path(__file__).parents[2] / "golden"
+GOLDEN = Path(__file__).parents[3] / "golden"
 _spec = importlib.util.spec_from_file_location("synthetic", GOLDEN / "synthetic.py")
 synthetic = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(synthetic)
