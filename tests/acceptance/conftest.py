@@ -6,14 +6,14 @@ from support.system import System
 @pytest.fixture
 def make_system(tmp_path, database_url, broker_url, s3, sqs_queue):
     """Give a function that makes the test's `System`; its arguments are settings."""
-    made = []
+    systems = []
 
     def make(**settings):
-        made.append(System(tmp_path, database_url, broker_url, s3, **settings))
-        return made[-1]
+        systems.append(System(tmp_path, database_url, broker_url, s3, **settings))
+        return systems[-1]
 
     yield make
-    for system in made:
+    for system in systems:
         system.stop()
 
 

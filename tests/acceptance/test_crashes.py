@@ -53,7 +53,7 @@ def test_a_worker_that_slept_past_its_lease_writes_nothing(make_system, s3, s3_p
     system.wait(lambda: system.states().get("leased", 0) >= 10, "10 leased items")
     first.signal(signal.SIGSTOP)
     slept = dict(system.rows("SELECT id, attempt FROM items WHERE state = 'leased'"))
-    s3_proxy.let_go()
+    s3_proxy.release()
     system.worker("student", "student2")
     system.worker("teacher")
     system.wait(lambda: system.ended() == 20, "20 ended items")
@@ -73,12 +73,12 @@ def test_an_image_whose_workers_die_three_times_ends_dead_and_the_next_is_scored
     s3_proxy.hold()
     s3.put("deadly.png", png(0.1))
     system.listener()
-    held = "SELECT count(*) FROM items WHERE attempt = :attempt AND lease_until > clock_timestamp()"
+    leases = "SELECT count(*) FROM items WHERE attempt = :attempt AND lease_until > clock_timestamp()"
     for attempt in (1, 2, 3):
         student = system.worker("student", f"student{attempt}")
-        system.wait(lambda attempt=attempt: system.value(held, attempt=attempt) == 1, f"lease {attempt}")
+        system.wait(lambda attempt=attempt: system.value(leases, attempt=attempt) == 1, f"lease {attempt}")
         student.kill()
-    s3_proxy.let_go()
+    s3_proxy.release()
     s3.put("good.png", png(0.9))
     system.worker("student", "student4")
     system.wait(lambda: system.ended() == 2, "2 ended items")

@@ -30,6 +30,6 @@ def test_the_queue_and_this_process_give_the_same_scores(system, s3):
     store = S3Store.from_settings(system.settings)
     refs = [ref for page in store.list(s3.name, "") for ref in page]
     rows = score_objects(store, refs, choice=ModelChoice(model="brightness"), settings=system.settings)
-    here = {row.ref.key: row.score for row in rows}
-    assert dict(system.rows("SELECT key, score FROM results")) == pytest.approx(here, abs=1e-3)
-    assert len(here) == 12
+    local = {row.ref.key: row.score for row in rows}
+    assert dict(system.rows("SELECT key, score FROM results")) == pytest.approx(local, abs=1e-3)
+    assert len(local) == 12

@@ -1,4 +1,4 @@
-"""What is no good image ends with a reason; the rest of its batch is scored."""
+"""A bad image ends with a reason; the rest of its batch is scored."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ from support.photos import encode, jpeg, png
 
 
 def huge_header():
-    """Return a PNG that says it is 30,000 x 30,000."""
+    """Return a PNG whose header claims 30,000 x 30,000 pixels."""
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
 
     def chunk(kind, data):

@@ -1,4 +1,4 @@
-"""Redis emptied, Postgres killed, S3 away, no teacher: work waits and nothing is lost."""
+"""Redis emptied, Postgres killed, S3 unavailable, no teacher: work waits and nothing is lost."""
 
 import time
 
@@ -67,7 +67,7 @@ def test_a_job_finishes_though_postgres_is_killed(system, s3, postgres_server):
     assert_all_scored(system)
 
 
-def test_nothing_is_lost_while_s3_is_away(make_system, s3, s3_proxy):
+def test_nothing_is_lost_while_s3_is_unavailable(make_system, s3, s3_proxy):
     system = make_system(s3_endpoint_url=s3_proxy.url)
     fill(s3, 40)
     s3_proxy.down()
@@ -112,7 +112,7 @@ def test_without_a_teacher_scores_are_provisional_until_it_comes(system, s3):
     assert not system.report(job).waiting_for
 
 
-def test_a_polite_end_gives_leases_back_at_once(make_system, s3, s3_proxy):
+def test_a_normal_stop_releases_leases_at_once(make_system, s3, s3_proxy):
     system = make_system(s3_endpoint_url=s3_proxy.url, lease_seconds=300)
     student = system.worker("student")
     system.ready()
@@ -122,8 +122,8 @@ def test_a_polite_end_gives_leases_back_at_once(make_system, s3, s3_proxy):
     system.wait(lambda: system.states().get("leased", 0) >= 10, "10 leased items")
     started = time.monotonic()
     student.signal(15)
-    system.wait(lambda: "leased" not in system.states(), "leases given back", 10)
-    s3_proxy.let_go()
+    system.wait(lambda: "leased" not in system.states(), "released leases", 10)
+    s3_proxy.release()
     system.wait(lambda: not student.alive, "end of the worker", 15)
     assert time.monotonic() - started < 18
     assert student.popen.returncode == 0
@@ -142,7 +142,7 @@ def test_a_worker_outlives_the_connection_that_brought_its_work(make_system, s3,
     valkey_server.process.kill()
     valkey_server.start()
     system.wait(lambda: student.command.log.read_text().count("Connected to redis") == 2, "new connection")
-    s3_proxy.let_go()
+    s3_proxy.release()
     system.wait(lambda: system.ended() == 40, "40 ended items")
     assert_all_scored(system, 40)
     assert student.alive

@@ -1,4 +1,4 @@
-"""How processes start and stop."""
+"""Start and stop of processes."""
 
 import time
 import urllib.request

@@ -1,4 +1,4 @@
-"""A requirement submitted over HTTP's road: checked by a real worker that nobody rang, then scored by."""
+"""A requirement submitted as over HTTP: checked by a real worker without a message, then scored by."""
 
 import pytest
 from support.photos import jpeg
@@ -25,8 +25,8 @@ def test_checked_by_the_sweepers_ring_and_scored_by(make_system, tmp_path, s3):
         s3.put(f"photos/{number}.jpg", jpeg(level, seed=10 + number))
     pairs = tuple(Pair(f"s3://{s3.name}/isp/{number}.jpg", level) for number, level in enumerate(LEVELS))
     with transaction(system.engine) as c:
-        wanted = RequirementRequest(name="bright", pairs=pairs, direction=Direction.LOWER, model="tiny", force=True)
-        pending = add_requirement(c, wanted)  # and no bell: the broker may have been away
+        request = RequirementRequest(name="bright", pairs=pairs, direction=Direction.LOWER, model="tiny", force=True)
+        pending = add_requirement(c, request)  # and no message: the broker may have been unavailable
     system.worker("student")
     state = "SELECT state FROM requirements WHERE id = :id"
     system.wait(lambda: system.value(state, id=pending.row_id) != "pending", "checked requirement")
@@ -44,6 +44,6 @@ def test_checked_by_the_sweepers_ring_and_scored_by(make_system, tmp_path, s3):
     assert "lower is better" in scale
     store = S3Store.from_settings(system.settings)
     refs = [ref for page in store.list(s3.name, "photos/") for ref in page]
-    here = score_objects(store, refs, choice=profile.student, settings=system.settings)
+    local = score_objects(store, refs, choice=profile.student, settings=system.settings)
     queued = dict(system.rows("SELECT key, score FROM results"))
-    assert queued == pytest.approx({one.ref.key: one.score for one in here}, abs=1e-3)
+    assert queued == pytest.approx({row.ref.key: row.score for row in local}, abs=1e-3)

@@ -52,7 +52,7 @@ class Bucket:
         self.client.delete_object(Bucket=self.name, Key=key)
 
     def keys(self):
-        """Return the keys that lie in the bucket."""
+        """Return the keys of the bucket."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
@@ -70,7 +70,7 @@ class Bucket:
         return [json.loads(message["Body"]) for message in taken]
 
     def remove(self):
-        """Delete the bucket with all in it, and its queue."""
+        """Delete the bucket with all its objects, and its queue."""
         if self.queue_url:
             self.sqs.delete_queue(QueueUrl=self.queue_url)
         with contextlib.suppress(self.client.exceptions.NoSuchBucket):

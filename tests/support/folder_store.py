@@ -62,7 +62,7 @@ class FolderStore:
             yield from ((below / name).as_posix() for name in files if not name.startswith("."))
 
     def _look(self, bucket: str, key: str) -> ImageRef | None:
-        """Describe the file as it is now; None when there is none, or none inside the folder."""
+        """Describe the file as it is now; None if it does not exist, or lies outside the folder."""
         path = self._path(key)
         try:
             status = path.stat() if path else None

@@ -1,4 +1,4 @@
-"""Looking after process trees in tests."""
+"""Process trees in tests."""
 
 import time
 
@@ -12,7 +12,7 @@ def family(pid):
 
 
 def runs(process):
-    """Whether the process runs: not ended, between two looks at it either, and no orphan that nobody has reaped."""
+    """Whether the process runs: it has not ended, and is not a zombie."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""A TCP proxy that can be switched off: how a server looks that goes away and comes back."""
+"""A TCP proxy that can be switched off, to imitate a server that fails and comes back."""
 
 import contextlib
 import socket
@@ -24,22 +24,22 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}"
 
     def down(self):
-        """Cut every connection, and those to come."""
+        """Cut all connections, present and future."""
         self.up = False
         for sock in list(self._open):
             _cut(sock)
 
     def hold(self):
-        """Keep connections open, and everything sent on them."""
+        """Keep connections open, and hold back everything sent on them."""
         self._flowing.clear()
 
-    def let_go(self):
-        """Pass on what was held."""
+    def release(self):
+        """Send on the data that was held back."""
         self._flowing.set()
 
     def close(self):
-        """End."""
-        self.let_go()
+        """Cut all connections and stop."""
+        self.release()
         self.down()
         self._listener.close()
 

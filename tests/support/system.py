@@ -1,4 +1,4 @@
-"""The walking system for acceptance tests: real worker and listener processes on the embedded servers."""
+"""The running system for acceptance tests: real worker and listener processes on the embedded servers."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ QUICK = {
 
 
 class System:
-    """Processes of one test, and questions to its database."""
+    """Processes of one test, and queries of its database."""
 
     def __init__(self, folder: Path, database_url: str, broker_url: str, bucket, **settings):
         self.folder, self.bucket = folder, bucket
@@ -50,7 +50,7 @@ class System:
         return self.start("listener", argv, extra)
 
     def start(self, name, argv, env):
-        """Start a command of ours."""
+        """Start a command."""
         log = self.folder / f"{name}-{len(self.processes)}.log"
         nice = ["nice", "-n", str(max(0, 10 - os.nice(0)))]
         command = Command(name=name, argv=[*nice, *argv], log=log, env=os.environ | env, cwd=self.folder)
@@ -72,17 +72,17 @@ class System:
         return job
 
     def report(self, job):
-        """Return how the job stands."""
+        """Return the report of a job."""
         with transaction(self.engine) as c:
             return get_job(c, job.id)
 
     def rows(self, query, **values):
-        """Return rows of a question to the database."""
+        """Return the rows of a query."""
         with transaction(self.engine) as c:
             return c.execute(text(query), values).all()
 
     def value(self, query, **values):
-        """Return the one value of a question to the database."""
+        """Return the one value of a query."""
         return self.rows(query, **values)[0][0]
 
     def states(self):
@@ -98,7 +98,7 @@ class System:
         self.wait(lambda: self.value("SELECT count(*) FROM workers") >= n, f"{n} ready workers")
 
     def wait(self, true, what, seconds=120.0):
-        """Wait until `true()`; fail with the state of things."""
+        """Wait until `true()`; fail with the items' states and the logs."""
         deadline = time.monotonic() + seconds
         while not true():
             if time.monotonic() > deadline:

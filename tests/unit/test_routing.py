@@ -20,22 +20,22 @@ def profile(*cutoffs, share=1.0, teacher="teacher"):
     )
 
 
-def route(scores, chosen, scored_before=0, escalated_before=0):
-    return decide(scores, chosen, scored_before=scored_before, escalated_before=escalated_before)
+def route(scores, policy, scored_before=0, escalated_before=0):
+    return decide(scores, policy, scored_before=scored_before, escalated_before=escalated_before)
 
 
 def test_within_the_margin_is_borderline_the_edge_included():
-    chosen = profile((0.35, 0.05), (0.6, 0.1))
+    policy = profile((0.35, 0.05), (0.6, 0.1))
     scores = [0.29, 0.3, 0.35, 0.4, 0.41, 0.5, 0.7, 0.71, 0.49]
-    assert [r is Route.BORDERLINE for r in route(scores, chosen)] == [
+    assert [r is Route.BORDERLINE for r in route(scores, policy)] == [
         False, True, True, True, False, True, True, False, False,
     ]  # fmt: skip
 
 
 def test_the_nearest_in_margins_spend_the_budget_first_and_ties_go_by_position():
-    chosen = profile((0.25, 0.125), (0.75, 0.25), share=0.5)
+    policy = profile((0.25, 0.125), (0.75, 0.25), share=0.5)
     scores = [0.1875, 0.8, 0.3125, 0.5 - 1 / 16]  # half a margin, a fifth, half a margin
-    assert route(scores, chosen) == [Route.BORDERLINE, Route.BORDERLINE, Route.BUDGET_SPENT, Route.CLEAR]
+    assert route(scores, policy) == [Route.BORDERLINE, Route.BORDERLINE, Route.BUDGET_SPENT, Route.CLEAR]
 
 
 def test_without_a_teacher_nothing_is_escalated():
@@ -69,10 +69,10 @@ def test_the_budget_is_the_share_rounded_down_yet_one(share, scored, room):
     st.floats(0, 1),
 )
 def test_the_cap_holds_at_every_moment(batches, share):
-    chosen = profile((0.3, 0.1), (0.6, 0.2), share=share)
+    policy = profile((0.3, 0.1), (0.6, 0.2), share=share)
     scored = escalated = 0
     for batch in batches:
-        routes = route(batch, chosen, scored, escalated)
+        routes = route(batch, policy, scored, escalated)
         scored, escalated = scored + len(batch), escalated + routes.count(Route.BORDERLINE)
         assert len(routes) == len(batch)
         assert escalated <= allowed(share, scored)

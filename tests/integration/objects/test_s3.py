@@ -66,7 +66,7 @@ def test_pages_resume_after_any_key(s3, store, monkeypatch):
         assert [ref.key for ref in listed(store, s3.name, "p/", start_after=key)] == keys[n + 1 :]
 
 
-def test_an_overwritten_object_is_told_from_the_one_asked_for(s3, store):
+def test_an_overwritten_object_is_not_taken_for_the_requested_one(s3, store):
     s3.client.put_object(Bucket=s3.name, Key="k", Body=b"first")
     old = store.head(s3.name, "k")
     s3.client.put_object(Bucket=s3.name, Key="k", Body=b"second")
@@ -115,7 +115,7 @@ def test_what_cannot_be_read(s3, store):
     assert reason(store.get, ImageRef(bucket=s3.name, key="cold", etag=""), 1000) is Reason.ARCHIVED
 
 
-def test_what_is_not_there(s3, store):
+def test_what_does_not_exist(s3, store):
     for bucket, key in ((s3.name, "none"), ("no-such-bucket-here", "k"), ("No_Bucket!", "k")):
         with pytest.raises(ObjectGone):
             store.get(ImageRef(bucket=bucket, key=key, etag=""), 100)
@@ -129,7 +129,7 @@ def test_what_is_not_there(s3, store):
 
 
 class Script:
-    """An S3 that answers each request with the next of some prepared answers; the last one repeats."""
+    """An S3 that answers each request with the next of some prepared answers; the last repeats."""
 
     def __init__(self, *answers):
         self.answers, self.requests = list(answers), []
@@ -247,7 +247,7 @@ def test_a_silent_server_is_given_up(monkeypatch):
     assert time.monotonic() - start < 10
 
 
-def test_a_body_that_trickles_for_ever_is_given_up():
+def test_a_body_that_trickles_forever_is_given_up():
     given_up = threading.Event()
 
     def trickles(handler):

@@ -28,7 +28,7 @@ def test_a_lost_message_is_sent_again(archive):
     assert archive.doorbell.rung(Queue.LIVE) == ids * 2
 
 
-def test_while_the_broker_is_away_items_wait_and_are_rung_later(archive):
+def test_while_the_broker_is_unavailable_items_wait_and_are_rung_later(archive):
     settings = archive.settings.model_copy(update={"rering_seconds": 0.2})
     ids = archive.add([0.1])
     archive.doorbell.broken = True
@@ -40,7 +40,7 @@ def test_while_the_broker_is_away_items_wait_and_are_rung_later(archive):
     assert archive.doorbell.rung(Queue.LIVE) == ids
 
 
-def test_jobs_that_nobody_lists_are_rung(archive):
+def test_jobs_that_no_worker_lists_are_rung(archive):
     with transaction(archive.engine) as c:
         job = create_job(c, kind=JobKind.PREFIX, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK)
     Feeder(archive.engine, archive.doorbell, archive.settings).look()

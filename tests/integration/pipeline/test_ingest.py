@@ -20,10 +20,10 @@ def take_in(archive, *parsed):
 
 
 def test_events_start_a_watch_and_ring_after_the_commit(archive):
-    found = take_in(archive, created("a.jpg", "b.jpg"), created("c.jpg"))
+    ingested = take_in(archive, created("a.jpg", "b.jpg"), created("c.jpg"))
     assert archive.rows("SELECT kind, bucket, prefix, profile FROM jobs") == [("watch", "photos", "", "smoke@1")]
-    assert sorted(archive.doorbell.rung(Queue.LIVE)) == sorted(found.items)
-    assert len(found.items) == 3
+    assert sorted(archive.doorbell.rung(Queue.LIVE)) == sorted(ingested.items)
+    assert len(ingested.items) == 3
 
 
 def test_the_same_event_twice_is_one_item(archive):
@@ -41,17 +41,17 @@ def test_each_watch_that_fits_gets_the_image(archive):
     assert rows == [("in/", 2), ("in/here/", 1)]
 
 
-def test_without_auto_watch_nobody_owns_it(archive):
+def test_without_auto_watch_an_image_has_no_watch(archive):
     archive.settings = archive.settings.model_copy(update={"auto_watch": False})
-    found = take_in(archive, created("a.jpg"))
-    assert (found.items, found.unwatched) == ([], 1)
+    ingested = take_in(archive, created("a.jpg"))
+    assert (ingested.items, ingested.unwatched) == ([], 1)
     assert archive.rows("SELECT count(*) FROM jobs") == [(0,)]
 
 
 def test_a_removal_ends_the_waiting_item(archive):
     take_in(archive, created("a.jpg"))
-    found = take_in(archive, Parsed(removals=[Removal(bucket="photos", key="a.jpg")]))
-    assert found.removed == 1
+    ingested = take_in(archive, Parsed(removals=[Removal(bucket="photos", key="a.jpg")]))
+    assert ingested.removed == 1
     assert archive.rows("SELECT state, reason FROM items") == [("deleted", "object_deleted")]
 
 

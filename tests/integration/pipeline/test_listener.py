@@ -42,7 +42,7 @@ def test_a_message_is_deleted_once_its_rows_are_there(archive, s3, listen):
     assert left(s3) == 0
 
 
-def test_a_message_stays_while_the_database_is_away(archive, s3, listen):
+def test_a_message_stays_while_the_database_is_unavailable(archive, s3, listen):
     s3.put("a.png", png(0.1))
     listener = listen(make_engine("postgresql://nobody:x@127.0.0.1:1/none"))
     with pytest.raises(DatabaseUnavailable):

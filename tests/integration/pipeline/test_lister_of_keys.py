@@ -1,4 +1,4 @@
-"""Jobs of named keys: each key becomes an item, and says why where it cannot be scored."""
+"""Jobs of named keys: each key becomes an item, with a reason where it cannot be scored."""
 
 import pytest
 from support.photos import png

@@ -54,9 +54,11 @@ def test_under_a_profile_the_borderline_go_to_the_teacher_within_the_budget(tmp_
 def test_an_object_that_vanished_is_a_row_not_an_error(tmp_path, settings):
     (tmp_path / "here.png").write_bytes(png(0.5))
     refs = [ImageRef(bucket="folder", key=key, etag="") for key in ("here.png", "gone.png")]
-    here, gone = score_objects(FolderStore(tmp_path), refs, choice=ModelChoice(model="brightness"), settings=settings)
-    assert here.state is ItemState.SCORED
-    assert here.ref.etag
+    present, gone = score_objects(
+        FolderStore(tmp_path), refs, choice=ModelChoice(model="brightness"), settings=settings
+    )
+    assert present.state is ItemState.SCORED
+    assert present.ref.etag
     assert (gone.state, gone.reason) == (ItemState.DELETED, Reason.OBJECT_DELETED)
 
 

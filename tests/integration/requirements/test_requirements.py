@@ -1,4 +1,4 @@
-"""Requirements made from real files by real decode processes, and stored in a real ledger."""
+"""Requirements built from real files by real decode processes, and stored in a real database."""
 
 import json
 import threading
@@ -72,8 +72,8 @@ def requirements(engine, decoder, settings, store, folder, tmp_path):
 
 
 def test_created_once_and_ready_to_score_by(requirements):
-    made = requirements.create()
-    assert (made.id, made.state) == ("bright@1", RequirementState.READY)
+    version = requirements.create()
+    assert (version.id, version.state) == ("bright@1", RequirementState.READY)
     prepared = requirements.find()
     assert (prepared.id, prepared.base_scorer_id) == ("bright@1", CARD.scorer_id)
     assert prepared.features[:, 1] == pytest.approx(LEVELS)
@@ -103,7 +103,7 @@ def test_any_change_is_a_new_version(requirements):
     ]
     (requirements.folder / "4.png").write_bytes(png(0.95))
     changed.append(requirements.create())
-    assert [first.id, *(one.id for one in changed)] == ["bright@1", "bright@2", "bright@3", "bright@4"]
+    assert [first.id, *(version.id for version in changed)] == ["bright@1", "bright@2", "bright@3", "bright@4"]
     assert requirements.find("bright@1").features[4, 0] == pytest.approx(0.9, abs=0.01)
 
 
@@ -123,13 +123,13 @@ def again(requirements, name="bright", **options):
 
 
 def test_an_exchanged_checkpoint_is_given_features_from_what_is_stored(requirements):
-    made = requirements.prepare(requirements.submit())
+    version = requirements.prepare(requirements.submit())
     again(requirements)
     assert requirements.loaded == 1  # it has its features
     requirements.model = write_line(requirements.models, CARD.model_copy(update={"sha256": "d" * 64}))
     with pytest.raises(ConfigurationError, match="dpiqa requirements prepare bright@1 --model line"):
         requirements.find(scorer_id=requirements.model.card.scorer_id)
-    assert again(requirements).id == made.id
+    assert again(requirements).id == version.id
     assert requirements.find(scorer_id=requirements.model.card.scorer_id).features[:, 1] == pytest.approx(LEVELS)
 
 
@@ -153,10 +153,10 @@ def test_every_unreadable_image_is_named_with_its_reason(requirements):
     (requirements.folder / "3.png").write_bytes(png(0.5)[:-40])
     with pytest.raises(InvalidRequest) as caught:
         requirements.create()
-    said = caught.value.message
-    assert said.startswith("4 of 5 images cannot be used: ")
+    message = caught.value.message
+    assert message.startswith("4 of 5 images cannot be used: ")
     for words in ("0.png: not_an_image", "1.png: empty", "2.png: there is no such file", "3.png: truncated"):
-        assert words in said
+        assert words in message
     assert requirements.loaded == 0
 
 
@@ -184,7 +184,7 @@ def test_a_worker_prepares_what_was_submitted(requirements):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"scores": (0.9, 0.1, 0.9, 0.1, 0.9)}, "contradict each other"),
         ({"scores": (*LEVELS, 0.6)}, "bucket/5.png: there is no such file or object"),
@@ -192,13 +192,13 @@ def test_a_worker_prepares_what_was_submitted(requirements):
         ({"scheme": "/etc"}, "access_denied, files are read by"),
     ],
 )
-def test_a_worker_refuses_with_the_reason(requirements, change, says):
+def test_a_worker_refuses_with_the_reason(requirements, change, message):
     scheme = change.pop("scheme", "s3://bucket")
     ended = requirements.prepare(
         requirements.submit(requirements.request(change.pop("scores", LEVELS), scheme=scheme, **change))
     )
     assert ended.state is RequirementState.REFUSED
-    assert says in ended.error
+    assert message in ended.error
 
 
 def test_a_twin_is_named_and_gets_the_features(requirements):
@@ -210,15 +210,15 @@ def test_a_twin_is_named_and_gets_the_features(requirements):
     assert requirements.find(first.id).base_scorer_id == requirements.model.card.scorer_id
 
 
-class Away:
+class Unavailable:
     def get(self, ref, max_bytes):
         raise StoreUnavailable("S3 does not answer")
 
 
 def test_what_the_world_delays_is_rung_again(requirements, doorbell, settings):
     pending = requirements.submit()
-    for _ in range(settings.max_crashes + 1):  # S3 may be away as often as it likes
-        assert requirements.prepare(pending, Away()).state is RequirementState.PENDING
+    for _ in range(settings.max_crashes + 1):  # S3 may be unavailable any number of times
+        assert requirements.prepare(pending, Unavailable()).state is RequirementState.PENDING
     Feeder(requirements.engine, doorbell, settings).look()
     assert doorbell.requirements == [pending.row_id]
     assert requirements.prepare(pending).state is RequirementState.READY

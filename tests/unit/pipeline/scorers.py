@@ -1,4 +1,4 @@
-"""Scorers that misbehave on command. The first sample of an image says what to do."""
+"""Scorers that misbehave on command. The first sample of an image selects how."""
 
 import threading
 import time

@@ -47,7 +47,7 @@ def test_a_lost_device_ends_the_batch():
         score_images(OddScorer(), [image(1), image(BROKEN)])
 
 
-def test_out_of_memory_is_no_lost_device_even_if_cuda_says_it():
+def test_out_of_memory_is_not_a_lost_device_even_as_a_cuda_error():
     class Full(OddScorer):
         def score(self, pixels):
             raise DeviceMemoryError("CUDA error: out of memory")

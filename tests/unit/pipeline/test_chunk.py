@@ -29,7 +29,7 @@ def test_what_is_wrong_with_the_image_ends_it():
     assert outcome_of_error(CLAIM, ObjectChanged("overwritten", current=REF)) == Changed(CLAIM, REF)
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("S3 is away"), Unavailable("no process can be started")])
+@pytest.mark.parametrize("error", [StoreUnavailable("S3 does not answer"), Unavailable("no process can be started")])
 def test_what_is_wrong_with_the_world_waits(error):
     outcome = outcome_of_error(CLAIM, error)
     assert isinstance(outcome, Postponed)

@@ -9,22 +9,22 @@ from dpiqa.pipeline.leases import LeaseKeeper
 @pytest.fixture
 def keep():
     """Give a function that makes a `LeaseKeeper`; it ends with the test."""
-    made = []
+    keepers = []
 
     def make(renew, seconds):
-        made.append(LeaseKeeper(renew, seconds))
-        return made[-1]
+        keepers.append(LeaseKeeper(renew, seconds))
+        return keepers[-1]
 
     yield make
-    for keeper in made:
+    for keeper in keepers:
         keeper.close()
 
 
 def test_leases_are_renewed_until_they_are_dropped(keep):
-    asked = []
+    renewals = []
 
     def renew(leases):
-        asked.append(list(leases))
+        renewals.append(list(leases))
         return {item for item, _ in leases}
 
     keeper = keep(renew, 0.3)
@@ -33,8 +33,8 @@ def test_leases_are_renewed_until_they_are_dropped(keep):
     time.sleep(0.8)
     assert keeper.holds(1, 7)
     assert not keeper.holds(2, 8)
-    assert asked
-    assert all(leases == [(1, 7)] for leases in asked)
+    assert renewals
+    assert all(leases == [(1, 7)] for leases in renewals)
 
 
 def test_a_lease_that_the_database_does_not_know_is_lost(keep):
@@ -45,11 +45,11 @@ def test_a_lease_that_the_database_does_not_know_is_lost(keep):
     assert not keeper.holds(2, 8)
 
 
-def test_while_the_database_is_away_leases_run_out_and_the_thread_lives(keep):
-    away = True
+def test_while_the_database_is_unavailable_leases_run_out_and_the_thread_lives(keep):
+    is_down = True
 
     def renew(leases):
-        if away:
+        if is_down:
             raise DatabaseUnavailable("the database does not answer")
         return {item for item, _ in leases}
 
@@ -58,7 +58,7 @@ def test_while_the_database_is_away_leases_run_out_and_the_thread_lives(keep):
     assert keeper.holds(1, 7)
     time.sleep(0.5)
     assert not keeper.holds(1, 7)
-    away = False
+    is_down = False
     keeper.hold([(1, 8)], time.monotonic())
     time.sleep(0.6)
     assert keeper.holds(1, 8)

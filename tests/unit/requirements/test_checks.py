@@ -1,4 +1,4 @@
-"""What is said of the pairs of a requirement before anything is scored by it."""
+"""Checks of the pairs of a requirement, before anything is scored by it."""
 
 import numpy as np
 import pytest
@@ -24,12 +24,12 @@ def checked(scores, levels=LEVELS, *, digests=None, pixels=None, force=False, mo
 
 
 def test_pairs_that_agree_are_stable():
-    made = checked(LEVELS)
-    assert made.features == pytest.approx(np.stack([grey(*LEVELS).mean(axis=(1, 2, 3)) / 255, LEVELS], axis=1))
-    assert made.stability.srcc == 1
-    assert made.stability.mae == pytest.approx(0, abs=0.01)
-    assert made.stability.scores == pytest.approx(LEVELS, abs=0.01)
-    assert made.contradictions == ()
+    preparation = checked(LEVELS)
+    assert preparation.features == pytest.approx(np.stack([grey(*LEVELS).mean(axis=(1, 2, 3)) / 255, LEVELS], axis=1))
+    assert preparation.stability.srcc == 1
+    assert preparation.stability.mae == pytest.approx(0, abs=0.01)
+    assert preparation.stability.scores == pytest.approx(LEVELS, abs=0.01)
+    assert preparation.contradictions == ()
 
 
 def test_one_wrong_pair_shows_in_the_figure_and_in_its_own_score():
@@ -41,21 +41,21 @@ def test_one_wrong_pair_shows_in_the_figure_and_in_its_own_score():
     assert errors.argmax() == 3
 
 
-def test_the_left_out_pair_has_no_say():
-    """Its score changes what is said of the others only."""
-    one, other = checked((0.1, 0.3, 0.5, 0.7, 0.9)), checked((0.1, 0.3, 1.0, 0.7, 0.9))
-    assert one.stability.scores[2] == other.stability.scores[2]
-    assert one.stability.scores[1] != other.stability.scores[1]
+def test_the_left_out_pair_does_not_predict_itself():
+    """Its score changes the predictions of the others only."""
+    first, second = checked((0.1, 0.3, 0.5, 0.7, 0.9)), checked((0.1, 0.3, 1.0, 0.7, 0.9))
+    assert first.stability.scores[2] == second.stability.scores[2]
+    assert first.stability.scores[1] != second.stability.scores[1]
 
 
-def test_pairs_that_deny_each_other_need_force():
+def test_pairs_that_contradict_each_other_need_force():
     scores = (0.9, 0.1, 0.9, 0.1, 0.9)  # no line fits: each is scored by the others the wrong way round
     with pytest.raises(InvalidRequest, match="leave-one-out SRCC -") as caught:
         checked(scores)
     assert "--force" in caught.value.hint
-    made = checked(scores, force=True)
-    assert made.stability.srcc < 0
-    assert len(made.contradictions) == 1
+    preparation = checked(scores, force=True)
+    assert preparation.stability.srcc < 0
+    assert len(preparation.contradictions) == 1
 
 
 def test_a_model_that_sees_no_difference():
@@ -90,15 +90,15 @@ def noisy(level, sigma, seed):
 
 @pytest.mark.parametrize(("sigma", "alike"), [(1.0, True), (6.0, False)])
 def test_the_same_picture_in_other_bytes(sigma, alike):
-    """What cannot be told apart must not differ by more than a grade; visible noise may."""
+    """Indistinguishable images must not differ by more than a grade; visible noise may."""
     pixels = np.stack([noisy(level, 0.1, 0) for level in LEVELS])
     pixels[1] = noisy(0.5, sigma, 1)
     assert (psnr(pixels[1], pixels[2]) > ALIKE_DB) is alike
     scores = (0.1, 0.3, 0.55, 0.7, 0.9)
-    found = checked(scores, pixels=pixels, force=True).contradictions
-    assert any("/p/1.png (0.3) and /p/2.png (0.55) are alike" in one for one in found) is alike
+    contradictions = checked(scores, pixels=pixels, force=True).contradictions
+    assert any("/p/1.png (0.3) and /p/2.png (0.55) are alike" in sentence for sentence in contradictions) is alike
     close = checked((0.1, 0.4, 0.55, 0.7, 0.9), pixels=pixels, force=True).contradictions
-    assert not any("alike" in one for one in close)
+    assert not any("alike" in sentence for sentence in close)
 
 
 def test_psnr():

@@ -23,7 +23,7 @@ def test_live_is_asked_before_bulk_whatever_the_order_of_consumption():
         assert cycle.consume(3) == [Queue.LIVE, Queue.BULK, Queue.MAINTENANCE]
 
 
-def test_nothing_is_said_to_redis_about_a_message_in_hand():
+def test_a_received_message_is_never_acknowledged_to_redis():
     """Neither before, nor after, nor instead of work: over a connection that was lost it would end the worker."""
     app = make_app()
 
@@ -49,7 +49,7 @@ def test_nothing_is_said_to_redis_about_a_message_in_hand():
 
 
 class Pool:
-    """A pool that is given work and does nothing with it."""
+    """A pool that accepts work and does nothing with it."""
 
     def apply_async(self, *_, **__):
         return self
