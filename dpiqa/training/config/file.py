@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.text import first_field_error
-from dpiqa.training.config.precision import fastest_precision
-from dpiqa.training.config.run import Arithmetic, RunConfig
+from dpiqa.training.config.precision import Arithmetic, fastest_precision
+from dpiqa.training.config.run import RunConfig
 
 PRESETS = Path(__file__).parent / "presets"
 #: Keys of earlier versions, and their names today.

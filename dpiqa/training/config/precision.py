@@ -1,13 +1,22 @@
-"""Arithmetic of forward passes: the fastest on this machine, and autocast to it.
+"""Arithmetic of forward passes: the formats, the fastest on this machine, and autocast to one.
 
 bfloat16 is fast only where the hardware computes it; elsewhere it is emulated and slower than float32.
 """
 
+from enum import StrEnum
 from typing import Any
 
 import torch
 
-from dpiqa.training.config.run import Arithmetic
+
+class Arithmetic(StrEnum):
+    """Number format of forward passes; weights and their updates stay in float32."""
+
+    AUTO = "auto"  #: bfloat16 where the hardware has it, else float32; decided when the configuration is read
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"  #: autocast
+    FLOAT16 = "float16"  #: autocast with loss scaling, for GPUs without bfloat16
+
 
 _DTYPES = {Arithmetic.BFLOAT16: torch.bfloat16, Arithmetic.FLOAT16: torch.float16}
 

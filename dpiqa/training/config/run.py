@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from dpiqa.training.config.precision import Arithmetic
+
 ModelName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
 
 
@@ -51,15 +53,6 @@ class Schedule(StrEnum):
     COSINE = "cosine"  #: warm-up, then half a cosine down to `floor`
     MULTISTEP = "multistep"  #: warm-up, then times `factor` after each of the `milestones` (the paper's)
     CONSTANT = "constant"  #: warm-up, then no change
-
-
-class Arithmetic(StrEnum):
-    """Number format of forward passes; weights and their updates stay in float32."""
-
-    AUTO = "auto"  #: bfloat16 where the hardware has it, else float32; decided when the configuration is read
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"  #: autocast
-    FLOAT16 = "float16"  #: autocast with loss scaling, for GPUs without bfloat16
 
 
 class Plan(ConfigTable):

@@ -24,8 +24,8 @@ from torch import nn
 
 from dpiqa.errors import InvalidRequest, TrainingDiverged, TrainingInterrupted
 from dpiqa.files import locked_folder
-from dpiqa.training.config.precision import autocast
-from dpiqa.training.config.run import Arithmetic, Cadence, Plan
+from dpiqa.training.config.precision import Arithmetic, autocast
+from dpiqa.training.config.run import Cadence, Plan
 from dpiqa.training.loop.checkpoints import TrainingState, load_best, load_last, save_best, save_last
 from dpiqa.training.loop.distributed import Processes
 from dpiqa.training.loop.log import Observer, SilentObserver

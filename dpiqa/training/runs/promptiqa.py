@@ -23,8 +23,8 @@ from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import load_promptiqa, to_network_range
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.training.config.kinds import PromptIQARun, PromptLoss
-from dpiqa.training.config.precision import autocast
-from dpiqa.training.config.run import Arithmetic, DataConfig
+from dpiqa.training.config.precision import Arithmetic, autocast
+from dpiqa.training.config.run import DataConfig
 from dpiqa.training.data.crops import as_images, random_crops
 from dpiqa.training.data.labelled import Labelled, evenly, load_images, load_labelled
 from dpiqa.training.loop.task import Validation, shuffled_batches

@@ -12,7 +12,7 @@ from dpiqa.models.quality_decoder import QfdConfig, QualityFeatureDecoder
 from dpiqa.models.regressor import MapPooling
 from dpiqa.models.student import Student, StudentConfig
 from dpiqa.training.config.kinds import RegressorStart, ScorerModelConfig
-from dpiqa.training.config.run import Arithmetic
+from dpiqa.training.config.precision import Arithmetic
 from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.runs.validation import predict
 

@@ -10,8 +10,7 @@ from torch import nn
 from dpiqa.evaluation.correlation import plcc, rmse, srcc
 from dpiqa.models.networks import ScoringNetwork
 from dpiqa.models.views import score_in_views
-from dpiqa.training.config.precision import autocast
-from dpiqa.training.config.run import Arithmetic
+from dpiqa.training.config.precision import Arithmetic, autocast
 from dpiqa.training.data.crops import as_images
 from dpiqa.training.data.features import as_maps
 from dpiqa.training.data.labelled import Labelled

@@ -12,7 +12,7 @@ from dpiqa.cli.main import app
 from dpiqa.models.cards import sha256_of
 from dpiqa.training.loop.log import read_log
 
-pytestmark = pytest.mark.timeout(900)  # a slow machine is no failure
+pytestmark = pytest.mark.timeout(900)  # a slow machine is not a failure
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.training import make_set
 
-pytestmark = pytest.mark.timeout(900)  # a slow machine is no failure
+pytestmark = pytest.mark.timeout(900)  # a slow machine is not a failure
 TESTS = Path(__file__).parents[2]
 
 

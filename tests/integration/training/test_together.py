@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(900)  # a slow machine is no failure
+pytestmark = pytest.mark.timeout(900)  # a slow machine is not a failure
 TESTS = Path(__file__).parents[2]
 
 

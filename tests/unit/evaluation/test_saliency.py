@@ -1,4 +1,4 @@
-"""Maps of models whose answer is known, and of the bundled student on photographs with one spoiled quadrant."""
+"""Maps of models whose answer is known, and of the bundled student on photographs with one distorted quadrant."""
 
 import numpy as np
 import pytest
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.heavy
 QUADRANTS = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
-def spoil_quadrant(image, kind, down, right):
+def distort_quadrant(image, kind, down, right):
     """Return the picture with one quadrant at the strongest distortion."""
     width, height = image.size
     left, top = right * width // 2, down * height // 2
     box = (left, top, left + width // 2, top + height // 2)
-    spoiled = image.copy()
-    spoiled.paste(distort(image, kind, 5).crop(box), box)
-    return spoiled
+    distorted = image.copy()
+    distorted.paste(distort(image, kind, 5).crop(box), box)
+    return distorted
 
 
 def photograph(name):
@@ -82,12 +82,12 @@ def test_a_model_that_answers_nan_is_an_error_not_a_map():
 @pytest.mark.parametrize(
     ("name", "kind", "quadrant"), [("astronaut", "gaussian_noise", 0), ("china", "low_resolution", 3)]
 )
-def test_the_bundled_students_map_points_at_the_spoiled_quadrant(name, kind, quadrant):
+def test_the_bundled_students_map_points_at_the_distorted_quadrant(name, kind, quadrant):
     pytest.importorskip("torch")
     scorer = load_scorer("bundled-student", device="cpu")
     image = photograph(name)
-    spoiled = spoil_quadrant(image, kind, *QUADRANTS[quadrant])
-    before, after = (saliency(scorer, prepare(one, scorer.card.preprocessing)).quadrants for one in (image, spoiled))
+    distorted = distort_quadrant(image, kind, *QUADRANTS[quadrant])
+    before, after = (saliency(scorer, prepare(one, scorer.card.preprocessing)).quadrants for one in (image, distorted))
     assert (after - before).argmin() == quadrant  # what is dark or plain by itself does not count
     assert (after - before).flat[quadrant] < -0.02
 

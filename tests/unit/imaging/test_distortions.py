@@ -20,9 +20,9 @@ def photo():
     return Image.fromarray((np.clip(pixels, 0, 1) * 255).astype(np.uint8))
 
 
-def distance(spoiled, original):
+def distance(distorted, original):
     """Root mean squared difference, in levels of 255."""
-    return np.sqrt(np.square(np.asarray(spoiled, float) - np.asarray(original, float)).mean())
+    return np.sqrt(np.square(np.asarray(distorted, float) - np.asarray(original, float)).mean())
 
 
 #: The kinds of KADID-10k, in its order, by our names. (Brightening and darkening there follow a curve, here a factor.)

@@ -58,7 +58,7 @@ def rewrite(path, tensors=None, **metadata):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "complaint"),
+    ("damage", "complaint"),
     [
         (lambda path: path.unlink(), "there are no text embeddings"),
         (lambda path: path.write_bytes(path.read_bytes()[:100]), "not a safetensors file"),
@@ -70,8 +70,8 @@ def rewrite(path, tensors=None, **metadata):
         (lambda path: rewrite(path, {"embeddings": torch.zeros(6, 8, dtype=torch.int32)}), "expected a float tensor"),
     ],
 )
-def test_a_file_that_is_not_what_it_should_be_says_why(path, spoil, complaint):
-    spoil(path)
+def test_a_file_that_is_not_what_it_should_be_says_why(path, damage, complaint):
+    damage(path)
     with pytest.raises(CheckpointError, match=complaint) as raised:
         read_embeddings(path)
     assert path.name in str(raised.value)

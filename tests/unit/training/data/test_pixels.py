@@ -1,4 +1,4 @@
-"""The pixel cache: made once, by whoever; going on; noticing changes."""
+"""The pixel cache: computed once, resumed, and aware of changed files."""
 
 import numpy as np
 import pytest

@@ -121,7 +121,8 @@ def test_latents_are_what_a_teacher_sees_and_are_made_once(tmp_path, monkeypatch
         for side, images in enumerate((as_images(pixels), as_images(pixels[:, :, ::-1].copy()))):
             seen = encode(vae, shrunk(images, 2)).numpy()
             np.testing.assert_allclose(latents[:, side], seen, atol=2e-3)
-    assert not np.array_equal(latents[:, 0], latents[:, 1, :, :, ::-1])  # a mirrored picture is no mirrored latent
+    # The latents of a mirrored picture are not the mirrored latents.
+    assert not np.array_equal(latents[:, 0], latents[:, 1, :, :, ::-1])
 
     def never(*_given):
         raise AssertionError

@@ -10,7 +10,7 @@ from support.training import STUDENT, TEACHER
 from dpiqa.errors import InvalidRequest
 from dpiqa.models.scene_statistics import CHANNELS
 from dpiqa.training.config.kinds import StudentRun, TeacherRun
-from dpiqa.training.config.run import Arithmetic
+from dpiqa.training.config.precision import Arithmetic
 from dpiqa.training.data.features import cached_statistics
 from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.runs.student import StudentTask, new_student
