@@ -150,7 +150,9 @@ def translated(to_ours: Callable[[Exception], DpiqaError]) -> Iterator[None]:
 def fault_of(error: Exception) -> Fault:
     """Classify an error of boto3 or of its connection."""
     if isinstance(error, ClientError):
-        return FAULT_OF_CODE.get(_code(error)) or _FAULT_OF_STATUS.get(_status(error), Fault.UNAVAILABLE)
+        response: Any = error.response
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return FAULT_OF_CODE.get(_code(error)) or _FAULT_OF_STATUS.get(status, Fault.UNAVAILABLE)
     return next((fault for kind, fault in FAULT_OF_CLASS.items() if isinstance(error, kind)), Fault.UNAVAILABLE)
 
 
@@ -215,8 +217,3 @@ def _code(error: Exception) -> str:
     """Return the code of a `ClientError`, without the namespace that some servers put before it."""
     response: Any = getattr(error, "response", {})
     return str(response.get("Error", {}).get("Code", "")).rpartition("#")[2]
-
-
-def _status(error: ClientError) -> int:
-    response: Any = error.response
-    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,12 +1,14 @@
 import json
 import os
+import re
 import stat
+from pathlib import Path
 
 import pytest
 
 from dpiqa.connection_file import connection_path, local_dir, write_connection
 from dpiqa.errors import ConfigurationError
-from dpiqa.settings import load_settings, masked
+from dpiqa.settings import Settings, load_settings, masked
 from dpiqa.urls import mask_url, normalise_database_url
 
 
@@ -150,3 +152,18 @@ def test_mask_url_keeps_what_is_not_secret():
     assert mask_url("redis://h:1/0") == "redis://h:1/0"
     assert mask_url("postgresql://u@h/d?sslmode=require") == "postgresql://u@h/d?sslmode=require"
     assert mask_url("postgresql://u:a:b@c@h/d") == "postgresql://u:***@h/d"
+
+
+def test_every_variable_that_is_named_anywhere_is_a_setting():
+    root = Path(__file__).parents[2]
+    folders = ("dpiqa", "workers", "api", "deploy", "docs")
+    files = [
+        path for folder in folders for path in (root / folder).rglob("*") if path.suffix in {".py", ".md", ".yaml"}
+    ]
+    names = {name for path in files for name in re.findall(r"DPIQA_[A-Z][A-Z_0-9]*", path.read_text("utf-8"))}
+    assert len(names) > 20
+    assert names <= {f"DPIQA_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_every_setting_is_described():
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
