@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = ("dpiqa/", "api/", "workers/")
+TOP_FOLDERS = {"api", "benchmarks", "deploy", "docs", "dpiqa", "migrations", "tests", "workers"}
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50  #: without the docstring
 MIN_MODULE_LINES = 40
@@ -56,6 +57,7 @@ def main() -> int:
     violations = [
         *unlisted_words(files),
         *long_markdown_lines(files),
+        *missing_paths(files),
         *sizes([name for name in files if name.startswith(PRODUCT) and name.endswith(".py")]),
     ]
     sys.stdout.write("".join(f"{violation}\n" for violation in violations))
@@ -83,6 +85,17 @@ def long_markdown_lines(files: list[str]) -> Iterator[str]:
             in_code ^= line.lstrip().startswith("```")
             if not in_code and len(line) > MAX_MARKDOWN_COLUMNS and not line.startswith("|"):
                 yield f"{name}:{number}: {len(line)} characters, at most {MAX_MARKDOWN_COLUMNS}"
+
+
+def missing_paths(files: list[str]) -> Iterator[str]:
+    """Yield the files that a document names and that do not exist."""
+    for name in files:
+        if not name.endswith(".md") or name == "CHANGELOG.md":
+            continue
+        for number, line in enumerate(lines_of(name), start=1):
+            for path in re.findall(r"`((?:\.?[\w-]+/)+[\w.-]+\.(?:py|toml|mako|yaml|yml))`", line):
+                if path.split("/")[0] in TOP_FOLDERS and path not in files:
+                    yield f"{name}:{number}: {path} does not exist"
 
 
 def sizes(modules: list[str]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Every command is explained, in the program and in the documents."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -149,3 +150,21 @@ def test_a_command_does_not_wait_for_torch_to_start(words):
 
 def test_version(run):
     assert run("--version").stdout.startswith("dpiqa ")
+
+
+def documented_commands():
+    """Every `dpiqa ...` of the documents' consoles, as words; comments and what follows `&` or a pipe left out."""
+    for page in [DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *DOCS.glob("*.md")]:
+        text = re.sub(r"\\\n\s*", " ", page.read_text("utf-8"))
+        for line in re.findall(r"^\$ (.*)$", text, re.MULTILINE):
+            for command in re.findall(r"(?:^|bin/|[&|;] *)dpiqa ([^#&|;]+)", line):
+                yield pytest.param(command.split(), id=f"{page.name}: {command.strip()}")
+
+
+@pytest.mark.parametrize("words", documented_commands())
+def test_commands_in_the_documents_exist(words):
+    tree = {" ".join(name[1:]): command for name, command in COMMANDS}
+    depth = next((n for n in (3, 2, 1) if " ".join(words[:n]) in tree), None)
+    assert depth, "no such command"
+    options = {option for parameter in tree[" ".join(words[:depth])].params for option in parameter.opts}
+    assert {word.partition("=")[0] for word in words if word.startswith("-")} <= options
