@@ -1,18 +1,16 @@
 """Dependencies of the routes: what the application opens once, and what one request needs of it."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from dpiqa.doorbell import Doorbell
 from dpiqa.errors import NotFound
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import Settings
 from dpiqa.storage import pages
-from dpiqa.storage.engine import transaction
 
 from .errors import as_invalid_request
 from .monitoring import Metrics, Probes
@@ -20,46 +18,44 @@ from .monitoring import Metrics, Probes
 # Coroutines, so that FastAPI calls them at once instead of in a thread of its pool.
 
 
-async def _settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
+    """Return the settings of the application."""
     settings: Settings = request.app.state.settings
     return settings
 
 
-async def _engine(request: Request) -> Engine:
+async def get_engine(request: Request) -> Engine:
+    """Return the database engine."""
     engine: Engine = request.app.state.engine
     return engine
 
 
-async def _doorbell(request: Request) -> Doorbell:
+async def get_doorbell(request: Request) -> Doorbell:
+    """Return the doorbell."""
     doorbell: Doorbell = request.app.state.doorbell
     return doorbell
 
 
-async def _metrics(request: Request) -> Metrics:
+async def get_metrics(request: Request) -> Metrics:
+    """Return the metrics of the application."""
     metrics: Metrics = request.app.state.metrics
     return metrics
 
 
-async def _probes(request: Request) -> Probes:
+async def get_probes(request: Request) -> Probes:
+    """Return the probes of database and broker."""
     probes: Probes = request.app.state.probes
     return probes
 
 
-SettingsDep = Annotated[Settings, Depends(_settings)]
-#: For routes that write: they open the transaction themselves, because they ring the doorbell after its commit.
-EngineDep = Annotated[Engine, Depends(_engine)]
-DoorbellDep = Annotated[Doorbell, Depends(_doorbell)]
-MetricsDep = Annotated[Metrics, Depends(_metrics)]
-ProbesDep = Annotated[Probes, Depends(_probes)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+#: Routes open their transaction themselves. A dependency that yields a connection would hold it while the route waits
+#: for a thread, and more requests than connections would then wait for each other; and writers ring after the commit.
+EngineDep = Annotated[Engine, Depends(get_engine)]
+DoorbellDep = Annotated[Doorbell, Depends(get_doorbell)]
+MetricsDep = Annotated[Metrics, Depends(get_metrics)]
+ProbesDep = Annotated[Probes, Depends(get_probes)]
 
-
-def _connection(engine: EngineDep) -> Iterator[Connection]:
-    with transaction(engine) as connection:
-        yield connection
-
-
-#: For routes that read: one transaction, which ends before the response is sent.
-ConnectionDep = Annotated[Connection, Depends(_connection, scope="function")]
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -81,11 +77,12 @@ class PageReply:
         return schema.model_validate(page, from_attributes=True)
 
 
-async def _page_reply(request: Request, response: Response) -> PageReply:
+async def get_page_reply(request: Request, response: Response) -> PageReply:
+    """Return the builder of a page's response."""
     return PageReply(request, response)
 
 
-PageReplyDep = Annotated[PageReply, Depends(_page_reply)]
+PageReplyDep = Annotated[PageReply, Depends(get_page_reply)]
 
 
 def profile_named(settings: Settings, name: str | None) -> Profile:

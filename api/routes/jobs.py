@@ -13,7 +13,7 @@ from dpiqa.storage.jobs import submit_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.types import ItemState, JobKind
 
-from ..dependencies import ConnectionDep, DoorbellDep, EngineDep, PageReplyDep, SettingsDep, profile_named
+from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, profile_named
 from ..errors import as_invalid_request
 from ..schemas import Cursor, ItemOut, JobAccepted, JobOut, JobRequest, JobStatus, Limit, ListJob, Page
 
@@ -66,28 +66,31 @@ def submit(
 
 
 @router.get("", summary="List jobs, newest first")
-def list_jobs(
-    connection: ConnectionDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None
-) -> Page[JobOut]:
+def list_jobs(engine: EngineDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None) -> Page[JobOut]:
     """List jobs, newest first."""
-    return reply(Page[JobOut], job_queries.list_jobs(connection, limit=limit, cursor=cursor))
+    with transaction(engine) as connection:
+        page = job_queries.list_jobs(connection, limit=limit, cursor=cursor)
+    return reply(Page[JobOut], page)
 
 
 @router.get("/{job_id}", summary="Progress of a job", responses={404: {"description": "No such job."}})
-def get_job(job_id: UUID, connection: ConnectionDep) -> JobStatus:
+def get_job(job_id: UUID, engine: EngineDep) -> JobStatus:
     """Report the progress of a job: counts by state, rate, time left, failures by reason, missing workers."""
-    return JobStatus.model_validate(job_queries.get_job(connection, job_id))
+    with transaction(engine) as connection:
+        report = job_queries.get_job(connection, job_id)
+    return JobStatus.model_validate(report)
 
 
 @router.get("/{job_id}/items", summary="Images of a job", responses={404: {"description": "No such job."}})
 def job_items(
     job_id: UUID,
-    connection: ConnectionDep,
+    engine: EngineDep,
     reply: PageReplyDep,
     state: Annotated[ItemState | None, Query(description="Only items in this state.")] = None,
     limit: Limit = 100,
     cursor: Cursor | None = None,
 ) -> Page[ItemOut]:
     """List the images of a job, each with its state and, where it ended unscored, the reason."""
-    page = job_queries.job_items(connection, job_id, state=state, limit=limit, cursor=cursor)
+    with transaction(engine) as connection:
+        page = job_queries.job_items(connection, job_id, state=state, limit=limit, cursor=cursor)
     return reply(Page[ItemOut], page)

@@ -10,7 +10,7 @@ from dpiqa.storage.requirement_queries import list_requirements, show_requiremen
 from dpiqa.storage.requirements import submit_requirement
 from dpiqa.types import RequirementState
 
-from ..dependencies import ConnectionDep, DoorbellDep, EngineDep, PageReplyDep
+from ..dependencies import DoorbellDep, EngineDep, PageReplyDep
 from ..requirement_schemas import NewRequirement, RequirementAccepted, RequirementDetail, RequirementOut
 from ..schemas import Cursor, Limit, Page, RequirementId
 
@@ -37,15 +37,19 @@ def submit(
 
 @router.get("", summary="List requirements by name")
 def list_all(
-    connection: ConnectionDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None
+    engine: EngineDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None
 ) -> Page[RequirementOut]:
     """List all versions of all requirements, with the direction of their scores."""
-    return reply(Page[RequirementOut], list_requirements(connection, limit=limit, cursor=cursor))
+    with transaction(engine) as connection:
+        page = list_requirements(connection, limit=limit, cursor=cursor)
+    return reply(Page[RequirementOut], page)
 
 
 @router.get(
     "/{requirement}", summary="One requirement and its pairs", responses={404: {"description": "No such requirement."}}
 )
-def show(requirement: Annotated[RequirementId, Path()], connection: ConnectionDep) -> RequirementDetail:
+def show(requirement: Annotated[RequirementId, Path()], engine: EngineDep) -> RequirementDetail:
     """Show a requirement: state, direction, stability, and the score of each pair by the other pairs."""
-    return RequirementDetail.model_validate(show_requirement(connection, requirement))
+    with transaction(engine) as connection:
+        detail = show_requirement(connection, requirement)
+    return RequirementDetail.model_validate(detail)

@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from dpiqa.errors import NotFound
 from dpiqa.percentiles import parse_share
 from dpiqa.storage import scores as stored
+from dpiqa.storage.engine import transaction
 from dpiqa.storage.score_query import ScoreQuery, find_profile
 from dpiqa.storage.scores import ScoreFilter
 from dpiqa.types import Band, ResultStatus, ScoreOrder
 
-from ..dependencies import ConnectionDep, PageReplyDep, SettingsDep
+from ..dependencies import EngineDep, PageReplyDep, SettingsDep
 from ..errors import as_invalid_request
 from ..schemas import Bucket, Cursor, ImageScores, Key, Limit, ModelName, Prefix, ProfileName, ScorePage
 
@@ -71,24 +72,25 @@ class ScoreParameters(BaseModel):
 
 @router.get("", summary="Scores, worst first")
 def scores(
-    parameters: Annotated[ScoreParameters, Query()],
-    settings: SettingsDep,
-    connection: ConnectionDep,
-    reply: PageReplyDep,
+    parameters: Annotated[ScoreParameters, Query()], settings: SettingsDep, engine: EngineDep, reply: PageReplyDep
 ) -> ScorePage:
     """List the scores that count. `worst` and `best` choose a share: the worst 5 % of a bucket, say.
 
     Each row's `scale` says what its score means, and which end of it is better.
     """
-    with as_invalid_request(NotFound):
-        profile = find_profile(connection, settings, parameters.profile)
-    query = parameters.query(profile)
-    return reply(ScorePage, query.page(connection, limit=parameters.limit, cursor=parameters.cursor))
+    with transaction(engine) as connection:
+        with as_invalid_request(NotFound):
+            profile = find_profile(connection, settings, parameters.profile)
+        query = parameters.query(profile)
+        page = query.page(connection, limit=parameters.limit, cursor=parameters.cursor)
+    return reply(ScorePage, page)
 
 
 @router.get(
     "/lookup", summary="Every score of one image", responses={404: {"description": "No such image was ever announced."}}
 )
-def lookup(bucket: Annotated[Bucket, Query()], key: Annotated[Key, Query()], connection: ConnectionDep) -> ImageScores:
+def lookup(bucket: Annotated[Bucket, Query()], key: Annotated[Key, Query()], engine: EngineDep) -> ImageScores:
     """Show every score of one image with its origin, and the scores that count."""
-    return ImageScores.model_validate(stored.lookup(connection, bucket, key))
+    with transaction(engine) as connection:
+        image = stored.lookup(connection, bucket, key)
+    return ImageScores.model_validate(image)

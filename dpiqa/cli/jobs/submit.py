@@ -9,13 +9,13 @@ from dpiqa.addresses import S3Address, parse_s3
 from dpiqa.cli.jobs.follow import follow_job
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.doorbell import Queue, load_doorbell, ring_expand
+from dpiqa.doorbell import load_doorbell, ring_expand
 from dpiqa.errors import InvalidRequest, NotFound, StoreUnavailable
 from dpiqa.objects.s3 import S3Store
 from dpiqa.pipeline.scorers import check_choice
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
-from dpiqa.storage.jobs import Job, create_job, ensure_watch
+from dpiqa.storage.jobs import Job, ensure_watch, submit_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.types import JobKind
 
@@ -95,14 +95,7 @@ def _create(settings: Settings, address: S3Address, requirement: str | None, *, 
     with context.connection(settings) as connection:
         profile = profile_for(connection, requirement) if requirement else _checked_profile(settings)
         standing_watch = ensure_watch(connection, address.bucket, address.key, profile) if watch else None
-        job = create_job(
-            connection,
-            kind=JobKind.PREFIX,
-            bucket=address.bucket,
-            prefix=address.key,
-            profile=profile,
-            queue=Queue.BULK,
-        )
+        job = submit_job(connection, kind=JobKind.PREFIX, bucket=address.bucket, prefix=address.key, profile=profile)
     return job, standing_watch
 
 

@@ -1,5 +1,6 @@
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from dpiqa.api.app import create_app
@@ -95,6 +96,13 @@ def test_a_query_that_takes_too_long(client):
     answer = client.get("/slow")
     assert (answer.status_code, answer.json()["code"]) == (503, "too_slow")
     assert "narrow" in answer.json()["hint"]
+
+
+def test_more_requests_than_connections_are_all_answered(client):
+    """They wait for a connection in turn: none may hold one while it waits for something else."""
+    with ThreadPoolExecutor(100) as threads:
+        answers = list(threads.map(lambda _: client.get("/v1/jobs"), range(300)))
+    assert {answer.status_code for answer in answers} == {200}
 
 
 def test_metrics(client):

@@ -27,7 +27,7 @@ def job(ledger):
     return job
 
 
-def ask(client, **query):
+def get_scores(client, **query):
     answer = client.get("/v1/scores", params=PROFILE | query)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -38,7 +38,7 @@ def keys(page):
 
 
 def test_each_row_says_who_and_why(client, ledger, job):
-    rows = {row["key"]: row for row in ask(client, limit=1000)["items"]}
+    rows = {row["key"]: row for row in get_scores(client, limit=1000)["items"]}
     assert len(rows) == 100
     clear = rows["k00010"]
     assert (clear["stage"], clear["status"], clear["route"]) == ("student", "final", "clear")
@@ -58,15 +58,15 @@ def test_each_row_says_who_and_why(client, ledger, job):
 
 def test_filters(client, ledger, job):
     ledger.submit([ref("k00001", bucket="other")])
-    assert keys(ask(client, max=0.03)) == ["k00000", "k00001", "k00002", "k00003"]
-    assert keys(ask(client, min=0.97, sort="-score")) == ["k00099", "k00098", "k00097"]
-    assert keys(ask(client, min=0.1, max=0.1)) == ["k00010"]
-    assert len(keys(ask(client, prefix="k0009"))) == 10
-    assert keys(ask(client, bucket="other")) == []
-    assert len(keys(ask(client, model="teacher"))) == 2
-    assert len(keys(ask(client, model=STUDENT.scorer_id, limit=1000))) == 98
-    assert all(row["status"] == "provisional" for row in ask(client, status="provisional")["items"])
-    assert len(keys(ask(client, job=str(job.id), limit=1000))) == 100
+    assert keys(get_scores(client, max=0.03)) == ["k00000", "k00001", "k00002", "k00003"]
+    assert keys(get_scores(client, min=0.97, sort="-score")) == ["k00099", "k00098", "k00097"]
+    assert keys(get_scores(client, min=0.1, max=0.1)) == ["k00010"]
+    assert len(keys(get_scores(client, prefix="k0009"))) == 10
+    assert keys(get_scores(client, bucket="other")) == []
+    assert len(keys(get_scores(client, model="teacher"))) == 2
+    assert len(keys(get_scores(client, model=STUDENT.scorer_id, limit=1000))) == 98
+    assert all(row["status"] == "provisional" for row in get_scores(client, status="provisional")["items"])
+    assert len(keys(get_scores(client, job=str(job.id), limit=1000))) == 100
     assert client.get("/v1/scores").json()["items"] == []  # the service's own profile has none
 
 
@@ -78,26 +78,26 @@ def test_pages_meet_without_gap_or_double(client, job):
             seen += keys(answer.json())
             url = answer.links.get("next", {}).get("url")
         assert len(seen) == len(set(seen)) == 100
-        whole = keys(ask(client, sort=sort, limit=1000))
+        whole = keys(get_scores(client, sort=sort, limit=1000))
         assert seen == whole
 
 
 def test_shares(client, ledger, job):
-    worst = ask(client, worst="5%")
+    worst = get_scores(client, worst="5%")
     assert keys(worst) == [f"k{n:05}" for n in range(5)]
     assert worst["threshold"] == 0.04
-    assert keys(ask(client, best="5%"))[0] == "k00099"
-    assert len(keys(ask(client, best="5%"))) == 5
-    assert len(keys(ask(client, worst="100%", limit=1000))) == 100
-    assert keys(ask(client, worst="50", prefix="k0000")) == [f"k{n:05}" for n in range(5)]
-    assert ask(client, worst="5%", prefix="none")["items"] == []
+    assert keys(get_scores(client, best="5%"))[0] == "k00099"
+    assert len(keys(get_scores(client, best="5%"))) == 5
+    assert len(keys(get_scores(client, worst="100%", limit=1000))) == 100
+    assert keys(get_scores(client, worst="50", prefix="k0000")) == [f"k{n:05}" for n in range(5)]
+    assert get_scores(client, worst="5%", prefix="none")["items"] == []
 
 
 def test_a_share_stays_put_while_scores_arrive(client, ledger, job):
-    first = ask(client, worst="10%", limit=4)
+    first = get_scores(client, worst="10%", limit=4)
     _, ids = ledger.submit([ref(f"new{n}", f"n{n}") for n in range(50)])
     ledger.score(ids, value=0.0)
-    second = ask(client, worst="10%", limit=100, cursor=first["next_cursor"])
+    second = get_scores(client, worst="10%", limit=100, cursor=first["next_cursor"])
     assert second["threshold"] == first["threshold"]
     assert keys(first) + keys(second) == [f"k{n:05}" for n in range(10)]
 
@@ -146,8 +146,8 @@ def wrapped(value):
 
 
 def test_tampered_cursors(client, job):
-    cursor = ask(client, limit=10)["next_cursor"]
-    share = ask(client, worst="50%", limit=10)["next_cursor"]
+    cursor = get_scores(client, limit=10)["next_cursor"]
+    share = get_scores(client, worst="50%", limit=10)["next_cursor"]
     threshold, kernel = inner(cursor)
     digest, position = inner(kernel)
     assert threshold is None
@@ -185,16 +185,16 @@ def test_tampered_cursors(client, job):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_text(client, ledger, job, text):
     for name in ("bucket", "prefix", "model"):
-        assert ask(client, **{name: text})["items"] == []
+        assert get_scores(client, **{name: text})["items"] == []
     assert client.get("/v1/scores", params={"profile": f"{text}@1"}).json()["items"] == []
     assert client.get("/v1/scores/lookup", params={"bucket": text, "key": text}).status_code == 404
     assert client.get("/v1/scores", params={"cursor": text}).status_code == 422
     assert client.post("/v1/jobs", json={"bucket": text, "prefix": text}).json()["prefix"] == text
-    assert len(keys(ask(client, limit=1000))) == 100
+    assert len(keys(get_scores(client, limit=1000))) == 100
 
 
 def test_lookup(client, ledger, job):
-    escalated = next(row for row in ask(client, model="teacher")["items"])
+    escalated = next(row for row in get_scores(client, model="teacher")["items"])
     answer = client.get("/v1/scores/lookup", params={"bucket": "photos", "key": escalated["key"]})
     assert answer.status_code == 200
     image = answer.json()
@@ -209,7 +209,7 @@ def test_lookup(client, ledger, job):
     assert (result["profile"], result["stage"], result["route"]) == (BOTH.id, "teacher", "borderline")
 
 
-def test_lookup_of_what_nobody_knows(client, job):
+def test_lookup_of_unknown_objects(client, job):
     for bucket, key in (("photos", "k1"), ("other", "k00001")):
         answer = client.get("/v1/scores/lookup", params={"bucket": bucket, "key": key})
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
