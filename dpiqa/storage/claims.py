@@ -6,7 +6,20 @@ suspect, so that an image which kills its worker does not take innocent ones wit
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import BigInteger, Boolean, Connection, Integer, Text, any_, bindparam, exists, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    Integer,
+    Text,
+    any_,
+    bindparam,
+    exists,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
 from dpiqa.storage.columns import NOW, array, arrays, constant
 from dpiqa.storage.engine import Lock, lock_names
@@ -67,7 +80,7 @@ HOLDS_SUSPECT = select(
     exists().where(
         items.c.owner == bindparam("of_owner"),
         items.c.state == constant(ItemState.LEASED),
-        items.c.crashes > 0,
+        items.c.crashes > literal_column("0"),  # as in the index `items_suspect`
         items.c.lease_until >= NOW,
     )
 )
@@ -138,7 +151,9 @@ def claim(
             "scorer": scorer_id if isinstance(scorer_id, str) else None,
         },
     ).all()
-    c.execute(FORGET_RINGS_OF_SUSPECTS, {"ids": sorted(set(ids) - {row.item_id for row in rows})})
+    refused = set(ids) - {row.item_id for row in rows}
+    if refused:
+        c.execute(FORGET_RINGS_OF_SUSPECTS, {"ids": sorted(refused)})
     return [
         Claim(
             item_id=row.item_id,

@@ -46,7 +46,8 @@ UPDATE_REFERENCES = (
     .where(scorers.c.card.op("->")(literal_column("'references'")).is_distinct_from(_REFERENCES))
     .values(card=func.jsonb_set(scorers.c.card, literal_column("'{references}'"), _REFERENCES))
 )
-# Stores scores of images that the scorer has not scored yet; returns nothing. Raw: each row gets values of its own.
+# Stores scores of images that the scorer has not scored yet and returns those that it stored. Raw: each row gets
+# values of its own.
 INSERT_SCORES = text(
     """
     INSERT INTO scores (image_id, scorer_id, score, etag, version_id, attempt, job_id)
@@ -55,6 +56,7 @@ INSERT_SCORES = text(
         AS new (image_id, score, etag, version_id, attempt, job_id)
     ORDER BY image_id
     ON CONFLICT DO NOTHING
+    RETURNING image_id, score
     """
 ).bindparams(*arrays(image_id=BigInteger, score=Double, etag=Text, version_id=Text, attempt=Integer, job_id=Uuid))
 SCORES_OF_IMAGES = select(scores.c.image_id, scores.c.score).where(
@@ -271,7 +273,7 @@ def _store_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) 
         c.execute(UPDATE_REFERENCES, {"scorer_id": scorer.scorer_id, "references": card["references"]})
     claims = [outcome.claim for outcome in scored]
     image_ids = [claim.image_id for claim in claims]
-    c.execute(
+    stored = c.execute(
         INSERT_SCORES,
         {
             "scorer_id": scorer.scorer_id,
@@ -283,8 +285,12 @@ def _store_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) 
             "job_id": [claim.job_id for claim in claims],
         },
     )
-    rows = c.execute(SCORES_OF_IMAGES, {"of_scorer": scorer.scorer_id, "ids": image_ids})
-    return {row.image_id: row.score for row in rows}
+    scores_by_image = {row.image_id: row.score for row in stored}
+    earlier = [image_id for image_id in image_ids if image_id not in scores_by_image]
+    if earlier:
+        rows = c.execute(SCORES_OF_IMAGES, {"of_scorer": scorer.scorer_id, "ids": earlier})
+        scores_by_image |= {row.image_id: row.score for row in rows}
+    return scores_by_image
 
 
 def _read_results(c: Connection, profile: Profile, scored: Iterable[Scored]) -> dict[int, Result]:

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import text
+from sqlalchemy import func, select
 
 from dpiqa.broker import is_redis, require_no_eviction
 from dpiqa.cli.support import context
@@ -66,7 +66,7 @@ def database(settings: Settings) -> Finding:
     """Check that Postgres answers and is recent enough."""
     url = settings.require_database_url()
     with context.connection(settings) as connection:
-        version = connection.execute(text("SHOW server_version")).scalar_one()
+        version = connection.execute(select(func.current_setting("server_version"))).scalar_one()
     if int(str(version).split(".", maxsplit=1)[0]) < 14:
         return fail("database", f"Postgres {version} is too old", "use Postgres 14 or newer")
     return ok("database", f"Postgres {version} at {mask_url(url)}")
