@@ -1,35 +1,36 @@
 """Connection URLs: normalised, and without their passwords for logs. Pure."""
 
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-_DRIVER = "postgresql+psycopg"
-_POSTGRES_SCHEMES = frozenset({"postgres", "postgresql", _DRIVER})
+DRIVER = "postgresql+psycopg"  #: as SQLAlchemy names it
+_POSTGRES_SCHEMES = frozenset({"postgres", "postgresql", DRIVER})
 _SECRET_PARAMETERS = frozenset({"password", "sslpassword", "passfile"})
 
 
 def normalise_database_url(url: str) -> str:
-    """`postgres://`, `postgresql://` -> `postgresql+psycopg://`. Raises `ValueError` for anything else."""
-    scheme, found, rest = url.strip().partition("://")
-    if not found or scheme not in _POSTGRES_SCHEMES:
-        raise ValueError("is no Postgres URL; it looks like postgresql://user:password@host:5432/database")
-    return f"{_DRIVER}://{rest}"
+    """`postgres://`, `postgresql://` -> `postgresql+psycopg://`. Raises `ValueError` for anything else.
+
+    What follows the scheme stays as it was written; `make_url` would encode it again.
+    """
+    scheme, separator, rest = url.strip().partition("://")
+    if not separator or scheme not in _POSTGRES_SCHEMES:
+        raise ValueError("is not a Postgres URL; it looks like postgresql://user:password@host:5432/database")
+    return f"{DRIVER}://{rest}"
 
 
 def mask_url(url: str) -> str:
-    """Return the URL with its password (user info and query) as `***`."""
+    """Return any URL with its password (user info and query) as `***`.
+
+    Not SQLAlchemy's `render_as_string`: of a password with an `@` in it, that shows what follows the first one.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
         return "***"  # better no URL in the log than a password
-    user, found, host = parts.netloc.rpartition("@")
-    if found and ":" in user:
+    user, separator, host = parts.netloc.rpartition("@")
+    if separator and ":" in user:
         user = user.partition(":")[0] + ":***"
     query = urlencode(
         [(name, "***" if name in _SECRET_PARAMETERS else value) for name, value in parse_qsl(parts.query)], safe="*/"
     )
-    return urlunsplit(parts._replace(netloc=f"{user}{found}{host}", query=query))
-
-
-def database_url(*, user: str, password: str, port: int, database: str, host: str = "127.0.0.1") -> str:
-    """Return a database URL made of its parts, with the password quoted."""
-    return f"{_DRIVER}://{quote(user)}:{quote(password, safe='')}@{host}:{port}/{quote(database)}"
+    return urlunsplit(parts._replace(netloc=f"{user}{separator}{host}", query=query))

@@ -26,11 +26,12 @@ from typing import Any
 import psutil
 import psycopg
 from psycopg import sql
+from sqlalchemy.engine import URL
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.files import replace_text
 from dpiqa.local.process import Command, Server, failure, spawn
-from dpiqa.urls import database_url
+from dpiqa.urls import DRIVER
 
 USER = "dpiqa"
 DATABASE = "dpiqa"
@@ -69,7 +70,10 @@ class Postgres(Server):
 
     def url(self, database: str = DATABASE) -> str:
         """SQLAlchemy URL of one of its databases."""
-        return database_url(user=USER, password=self.password, port=self.port, database=database)
+        url = URL.create(
+            DRIVER, username=USER, password=self.password, host="127.0.0.1", port=self.port, database=database
+        )
+        return url.render_as_string(hide_password=False)
 
     def start(self) -> None:
         """Start; on first use make the cluster and the database `dpiqa`. Raises `ConfigurationError`."""

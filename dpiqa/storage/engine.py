@@ -73,13 +73,13 @@ def _ours(error: DBAPIError | PoolTimeoutError) -> DpiqaError | None:
     if isinstance(error, PoolTimeoutError):
         return DatabaseUnavailable("no database connection became free in time", hint="use fewer threads per process")
     sqlstate = getattr(error.orig, "sqlstate", None)
-    words = next((line for line in reversed(str(error.orig).splitlines()) if line[:1].strip()), "no answer")
+    reply = next((line for line in reversed(str(error.orig).splitlines()) if line[:1].strip()), "no answer")
     if isinstance(error, ProgrammingError) and sqlstate in _MISSING:
-        return ConfigurationError(f"the database schema does not match this version ({words})", hint=UPGRADE_HINT)
-    if isinstance(error, OperationalError) and sqlstate is None and any(refusal in words for refusal in _REFUSALS):
-        return ConfigurationError(f"the database refused the connection: {words}", hint=f"check {_HINT_URL}")
+        return ConfigurationError(f"the database schema does not match this version ({reply})", hint=UPGRADE_HINT)
+    if isinstance(error, OperationalError) and sqlstate is None and any(refusal in reply for refusal in _REFUSALS):
+        return ConfigurationError(f"the database refused the connection: {reply}", hint=f"check {_HINT_URL}")
     if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-        return DatabaseUnavailable(f"the database does not answer: {words}", hint=_HINT_DOWN)
+        return DatabaseUnavailable(f"the database does not answer: {reply}", hint=_HINT_DOWN)
     return None
 
 

@@ -79,7 +79,7 @@ class JobReport:
     total: int  #: items known so far; final once the job is listed
     done: int  #: items that have ended, scored or not
     rate: float  #: items ended per second, over the last minute
-    eta_seconds: float | None  #: at this rate; None when nobody can say
+    eta_seconds: float | None  #: at this rate; None where that cannot be said
     waiting_for: str | None  #: what holds the job up, if anything does
 
 
@@ -90,7 +90,7 @@ def get_job(c: Connection, job_id: UUID | str) -> JobReport:
 
 
 def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveWorker]) -> JobReport:
-    """Put together what is known. Pure."""
+    """Put a report together. Pure."""
     by_state: Counter[ItemState] = Counter()
     open_by_stage: Counter[Stage] = Counter()
     failures: Counter[Reason] = Counter()
@@ -101,7 +101,7 @@ def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveW
         if count.reason is not None:
             failures[count.reason] += count.n
     total, left = by_state.total(), open_by_stage.total()
-    known = job.state not in (JobState.LISTING, JobState.WATCHING)
+    is_listed = job.state not in (JobState.LISTING, JobState.WATCHING)
     return JobReport(
         job=job,
         by_state=dict(by_state),
@@ -110,7 +110,7 @@ def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveW
         total=total,
         done=total - left,
         rate=rate,
-        eta_seconds=_eta(left, rate) if known else None,
+        eta_seconds=_eta(left, rate) if is_listed else None,
         waiting_for=_waiting_for(job, open_by_stage, {worker.stage for worker in alive}),
     )
 
@@ -122,11 +122,11 @@ def _eta(left: int, rate: float) -> float | None:
 
 
 def _waiting_for(job: Job, open_by_stage: Counter[Stage], alive: set[Stage]) -> str | None:
-    waits = [
+    missing = [
         f"a {stage} worker: {n} item{'s' if n > 1 else ''}"
         for stage, n in sorted(open_by_stage.items())
         if n and stage not in alive
     ]
     if job.state is JobState.LISTING and not alive:
-        waits.insert(0, "a worker to list its objects")
-    return ", ".join(waits) or None
+        missing.insert(0, "a worker to list its objects")
+    return ", ".join(missing) or None

@@ -1,4 +1,4 @@
-"""Claims of items, and what a worker may report about an item that it holds."""
+"""Claims of items, and the outcomes that a worker may report of them."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -9,7 +9,7 @@ from dpiqa.types import ImageRef, Reason, Stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """An item in a worker's hands until its lease ends. Only who shows the fence may record it."""
+    """An item that a worker holds until its lease ends. Only the holder of the fence may record it."""
 
     item_id: int
     job_id: UUID
@@ -20,25 +20,25 @@ class Claim:
     profile_id: str
     crashes: int  #: workers that died while they held it
     known_score: float | None  #: by the claiming scorer, for these bytes: nothing to compute
-    student_score: float | None  #: under the profile, where the student has spoken
+    student_score: float | None  #: under the profile, where the student has scored
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of a batch of outcomes."""
+    """The effect of recording a batch of outcomes."""
 
     n_recorded: int
-    n_stale: int  #: refused: somebody else holds or ended the item
+    n_stale: int  #: refused: another worker holds or ended the item
     teacher_items: list[int]  #: now wait for the teacher; ring after the commit
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The model has spoken. A score that is not finite is recorded as rejected (`non_finite_score`)."""
+    """The model returned a score. One that is not finite is recorded as rejected (`non_finite_score`)."""
 
     claim: Claim
     score: float  #: MOS/100
-    etag: str  #: of the bytes that were read; another than the claim's counts as `Changed`
+    etag: str  #: of the bytes that were read; if it is not the claim's, the outcome counts as `Changed`
     version_id: str | None = None
 
 
@@ -53,14 +53,14 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The store says that the object is not there."""
+    """The store does not have the object."""
 
     claim: Claim
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The object has other bytes by now: `new` enters the same job in place of the claim's image."""
+    """The object was overwritten: `new` enters the same job in place of the claim's image."""
 
     claim: Claim
     new: ImageRef
@@ -68,7 +68,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """The world's fault (S3 down): again after a delay, without limit."""
+    """Something outside is unavailable (S3 down): tried again after a delay, without limit."""
 
     claim: Claim
     delay_seconds: float
@@ -77,7 +77,7 @@ class Postponed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Nobody's known fault: again after a delay, dead after `max_errors`."""
+    """An unexpected error: tried again after a delay, dead after `max_errors`."""
 
     claim: Claim
     detail: str

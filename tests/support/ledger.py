@@ -1,4 +1,4 @@
-"""A ledger in a real database, with what the tests say to it over and over."""
+"""A ledger in a real database, with the calls that tests repeat."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -133,8 +133,8 @@ class Ledger:
     def score(self, ids, *, stage=Stage.STUDENT, value=0.9, profile=None):
         """Claim and record; `value` is a score or a function of the claim."""
         claims = self.claim(ids, stage=stage)
-        said = [Scored(c, value(c) if callable(value) else value, c.ref.etag) for c in claims]
-        return self.record(said, stage=stage, profile=profile)
+        outcomes = [Scored(c, value(c) if callable(value) else value, c.ref.etag) for c in claims]
+        return self.record(outcomes, stage=stage, profile=profile)
 
     def expire(self, ids):
         """Let leases run out without waiting for it."""
@@ -166,9 +166,9 @@ class Ledger:
 
     def current(self, key):
         """The ETag that the ledger takes for current; None if the object is gone."""
-        found = [row.etag for row in self.sql("SELECT etag FROM images WHERE key = :key AND current", key=key)]
-        assert len(found) <= 1
-        return found[0] if found else None
+        etags = [row.etag for row in self.sql("SELECT etag FROM images WHERE key = :key AND current", key=key)]
+        assert len(etags) <= 1
+        return etags[0] if etags else None
 
     def check_counts(self, job):
         """The counts that triggers keep are those of a fresh GROUP BY, seen in one snapshot."""

@@ -12,11 +12,11 @@ def engine(database_url):
 
 
 @pytest.fixture
-def book(engine):
+def ledger(engine):
     """A ledger whose profile has no teacher."""
     return Ledger(engine)
 
 
 @pytest.fixture
-def book_with_teacher(engine):
+def ledger_with_teacher(engine):
     return Ledger(engine, BOTH)

@@ -23,110 +23,112 @@ from dpiqa.storage.requirements import add_requirement
 from dpiqa.types import Direction, JobKind, JobState
 
 
-def test_the_same_key_and_request_give_the_same_job(book):
-    first = book.job(idempotency_key="k")
-    assert book.job(idempotency_key="k").id == first.id
-    assert book.job(idempotency_key="other").id != first.id
+def test_the_same_key_and_request_give_the_same_job(ledger):
+    first = ledger.job(idempotency_key="k")
+    assert ledger.job(idempotency_key="k").id == first.id
+    assert ledger.job(idempotency_key="other").id != first.id
     with pytest.raises(Conflict):
-        book.job(idempotency_key="k", prefix="another/")
+        ledger.job(idempotency_key="k", prefix="another/")
 
 
-def test_ten_at_once_with_one_key_make_one_job(book):
+def test_ten_at_once_with_one_key_make_one_job(ledger):
     with ThreadPoolExecutor(10) as pool:
-        made = list(pool.map(lambda _: book.job(idempotency_key="k").id, range(10)))
-    assert len(set(made)) == 1
-    assert book.one("SELECT count(*) FROM jobs") == 1
+        job_ids = list(pool.map(lambda _: ledger.job(idempotency_key="k").id, range(10)))
+    assert len(set(job_ids)) == 1
+    assert ledger.one("SELECT count(*) FROM jobs") == 1
 
 
-def test_a_changed_profile_needs_a_new_version(book):
-    book.job()
+def test_a_changed_profile_needs_a_new_version(ledger):
+    ledger.job()
     with pytest.raises(ConfigurationError, match="new version"):
-        book.job(profile=ALONE.model_copy(update={"student": ModelChoice(model="other")}))
-    assert book.do(read_profile, ALONE.id) == ALONE
+        ledger.job(profile=ALONE.model_copy(update={"student": ModelChoice(model="other")}))
+    assert ledger.do(read_profile, ALONE.id) == ALONE
 
 
-def test_ten_watches_at_once_are_one(book):
+def test_ten_watches_at_once_are_one(ledger):
     with ThreadPoolExecutor(10) as pool:
-        made = list(pool.map(lambda _: book.watch().id, range(10)))
-    assert len(set(made)) == 1
-    assert book.do(ensure_watch, "photos", "", BOTH).id not in made
+        job_ids = list(pool.map(lambda _: ledger.watch().id, range(10)))
+    assert len(set(job_ids)) == 1
+    assert ledger.do(ensure_watch, "photos", "", BOTH).id not in job_ids
 
 
-def test_a_watch_owns_the_keys_under_its_prefix(book):
-    whole = book.watch()
-    part = book.do(ensure_watch, "photos", "2024/", ALONE)
-    book.do(ensure_watch, "elsewhere", "", ALONE)
-    book.do(ensure_watch, "photos", "20__/", ALONE)  # not a pattern
-    assert [job.id for job in book.do(find_watches, "photos", "2024/a.jpg")] == [whole.id, part.id]
-    assert [job.id for job in book.do(find_watches, "photos", "2023/a.jpg")] == [whole.id]
+def test_a_watch_owns_the_keys_under_its_prefix(ledger):
+    whole = ledger.watch()
+    part = ledger.do(ensure_watch, "photos", "2024/", ALONE)
+    ledger.do(ensure_watch, "elsewhere", "", ALONE)
+    ledger.do(ensure_watch, "photos", "20__/", ALONE)  # not a pattern
+    assert [job.id for job in ledger.do(find_watches, "photos", "2024/a.jpg")] == [whole.id, part.id]
+    assert [job.id for job in ledger.do(find_watches, "photos", "2023/a.jpg")] == [whole.id]
     assert (whole.state, whole.kind, whole.queue) == (JobState.WATCHING, JobKind.WATCH, Queue.LIVE)
 
 
-def test_one_lister_at_a_time_and_the_next_resumes(book):
-    job = book.job()
-    assert book.do(unlisted_jobs) == [job.id]
-    first = book.do(start_listing, job.id, 60)
-    assert book.do(start_listing, job.id, 60) is None
-    assert book.do(unlisted_jobs) == []
-    book.do(save_cursor, first, "k00009", 60)
-    book.sql("UPDATE jobs SET listing_lease_until = clock_timestamp() - interval '1 s'")
-    second = book.do(start_listing, str(job.id), 60)
+def test_one_lister_at_a_time_and_the_next_resumes(ledger):
+    job = ledger.job()
+    assert ledger.do(unlisted_jobs) == [job.id]
+    first = ledger.do(start_listing, job.id, 60)
+    assert ledger.do(start_listing, job.id, 60) is None
+    assert ledger.do(unlisted_jobs) == []
+    ledger.do(save_cursor, first, "k00009", 60)
+    ledger.sql("UPDATE jobs SET listing_lease_until = clock_timestamp() - interval '1 s'")
+    second = ledger.do(start_listing, str(job.id), 60)
     assert second.cursor == "k00009"
     for late in (
-        lambda: book.do(save_cursor, first, "k00010"),
-        lambda: book.do(finish_listing, first),
-        lambda: book.do(fail_listing, first, "x"),
+        lambda: ledger.do(save_cursor, first, "k00010"),
+        lambda: ledger.do(finish_listing, first),
+        lambda: ledger.do(fail_listing, first, "x"),
     ):
         with pytest.raises(LeaseLost):
             late()
-    book.do(finish_listing, second)
-    assert book.do(read_job, job.id).state is JobState.COMPLETE  # nothing was under the prefix
+    ledger.do(finish_listing, second)
+    assert ledger.do(read_job, job.id).state is JobState.COMPLETE  # nothing was under the prefix
 
 
-def test_nothing_can_be_added_to_a_job_that_ended(book):
-    job, _ = book.submit([])
-    assert book.report(job).job.state is JobState.COMPLETE
+def test_nothing_can_be_added_to_a_job_that_ended(ledger):
+    job, _ = ledger.submit([])
+    assert ledger.report(job).job.state is JobState.COMPLETE
     with pytest.raises(Conflict):
-        book.add(job, refs(1))
-    assert book.one("SELECT count(*) FROM images") == 0
+        ledger.add(job, refs(1))
+    assert ledger.one("SELECT count(*) FROM images") == 0
 
 
-def test_a_job_that_cannot_be_listed_says_why(book):
-    job = book.do(start_listing, book.job().id, 60)
-    book.do(fail_listing, job, "no such bucket")
-    failed = book.do(read_job, job.id)
+def test_a_job_that_cannot_be_listed_says_why(ledger):
+    job = ledger.do(start_listing, ledger.job().id, 60)
+    ledger.do(fail_listing, job, "no such bucket")
+    failed = ledger.do(read_job, job.id)
     assert (failed.state, failed.error) == (JobState.FAILED, "no such bucket")
-    assert book.do(unlisted_jobs) == []
+    assert ledger.do(unlisted_jobs) == []
 
 
 @pytest.mark.parametrize("job_id", ["00000000-0000-0000-0000-000000000000", "not-a-uuid", ""])
-def test_an_unknown_job_is_not_found(book, job_id):
+def test_an_unknown_job_is_not_found(ledger, job_id):
     with pytest.raises(NotFound):
-        book.do(read_job, job_id)
+        ledger.do(read_job, job_id)
 
 
-def keep_requirement(book, name, direction, *, ready=True):
+def keep_requirement(ledger, name, direction, *, ready=True):
     pairs = tuple(Pair(f"s3://photos/{n}.jpg", n / 4) for n in range(5))
-    wanted = RequirementRequest(name=name, pairs=pairs, direction=direction, model="p")
-    book.do(add_requirement, wanted, digests=["d"] * 5 if ready else None)
+    request = RequirementRequest(name=name, pairs=pairs, direction=direction, model="p")
+    ledger.do(add_requirement, request, digests=["d"] * 5 if ready else None)
 
 
 def by_requirement(student, teacher=None):
     return Profile(name="x", version=1, student=student, teacher=teacher)
 
 
-def test_a_profile_whose_scales_run_against_each_other_is_refused(book):
-    keep_requirement(book, "sharp", Direction.HIGHER)
-    keep_requirement(book, "blur", Direction.LOWER)
+def test_a_profile_whose_scales_run_against_each_other_is_refused(ledger):
+    keep_requirement(ledger, "sharp", Direction.HIGHER)
+    keep_requirement(ledger, "blur", Direction.LOWER)
     sharp, blur = ({"model": "p", "requirement": f"{name}@1"} for name in ("sharp", "blur"))
     for wrong in (by_requirement("student", blur), by_requirement(blur, sharp), by_requirement(blur, "teacher")):
         with pytest.raises(ConfigurationError, match=r"cannot be compared .*lower is better"):
-            book.job(profile=wrong)
-    assert book.job(profile=by_requirement("student", sharp)).profile == "x@1"
+            ledger.job(profile=wrong)
+    assert ledger.job(profile=by_requirement("student", sharp)).profile == "x@1"
 
 
-@pytest.mark.parametrize(("name", "said"), [("none", "no requirement 'none@1'"), ("waiting", "waiting@1 is pending")])
-def test_a_profile_whose_requirement_is_not_ready_is_refused(book, name, said):
-    keep_requirement(book, "waiting", Direction.HIGHER, ready=False)
-    with pytest.raises(ConfigurationError, match=said):
-        book.job(profile=by_requirement({"model": "p", "requirement": f"{name}@1"}))
+@pytest.mark.parametrize(
+    ("name", "message"), [("none", "no requirement 'none@1'"), ("waiting", "waiting@1 is pending")]
+)
+def test_a_profile_whose_requirement_is_not_ready_is_refused(ledger, name, message):
+    keep_requirement(ledger, "waiting", Direction.HIGHER, ready=False)
+    with pytest.raises(ConfigurationError, match=message):
+        ledger.job(profile=by_requirement({"model": "p", "requirement": f"{name}@1"}))

@@ -12,11 +12,11 @@ from dpiqa.storage.scores import ScoreFilter, count, list_scores, lookup, percen
 from dpiqa.types import ItemState, ResultStatus, ScoreOrder, Stage
 
 
-def walk(book, conditions, *, limit=7, order=ScoreOrder.LOWEST_FIRST):
+def walk(ledger, conditions, *, limit=7, order=ScoreOrder.LOWEST_FIRST):
     """Every row, page by page."""
     rows, cursor = [], None
     while True:
-        page = book.do(list_scores, conditions, order=order, limit=limit, cursor=cursor)
+        page = ledger.do(list_scores, conditions, order=order, limit=limit, cursor=cursor)
         assert len(page.items) <= limit
         rows += page.items
         cursor = page.next_cursor
@@ -25,14 +25,14 @@ def walk(book, conditions, *, limit=7, order=ScoreOrder.LOWEST_FIRST):
 
 
 @pytest.fixture
-def scored(book):
+def scored(ledger):
     """60 images of two buckets, with six different scores among them."""
     images = refs(40) + [ref(f"2024/%_{i}", f"other-{i}", bucket="other") for i in range(20)]
     values = {image.key: (i % 6) / 10 for i, image in enumerate(images)}
-    book.values = values
-    _, ids = book.submit(images)
-    book.score(ids, value=lambda claim: values[claim.ref.key])
-    return book
+    ledger.values = values
+    _, ids = ledger.submit(images)
+    ledger.score(ids, value=lambda claim: values[claim.ref.key])
+    return ledger
 
 
 @pytest.mark.parametrize("order", ScoreOrder)
@@ -60,18 +60,18 @@ def test_filters_choose_what_they_say(scored):
     assert keys(job=uuid4()) == set()
 
 
-def test_the_scores_of_a_job_include_what_another_job_scored(book):
-    book.score(book.submit(refs(5))[1])
-    second, _ = book.submit(refs(3))
-    assert len(walk(book, ScoreFilter(job=second.id))) == 3
+def test_the_scores_of_a_job_include_what_another_job_scored(ledger):
+    ledger.score(ledger.submit(refs(5))[1])
+    second, _ = ledger.submit(refs(3))
+    assert len(walk(ledger, ScoreFilter(job=second.id))) == 3
 
 
-def test_old_versions_come_only_when_asked_for(book):
-    watch = book.watch()
-    book.score(book.add(watch, [ref("a", "e1", at=0)]))
-    book.score(book.add(watch, [ref("a", "e2", at=5)]))
-    assert [row.etag for row in walk(book, ScoreFilter(profile=ALONE.id))] == ["e2"]
-    assert {row.etag for row in walk(book, ScoreFilter(include_old=True))} == {"e1", "e2"}
+def test_old_versions_come_only_when_asked_for(ledger):
+    watch = ledger.watch()
+    ledger.score(ledger.add(watch, [ref("a", "e1", at=0)]))
+    ledger.score(ledger.add(watch, [ref("a", "e2", at=5)]))
+    assert [row.etag for row in walk(ledger, ScoreFilter(profile=ALONE.id))] == ["e2"]
+    assert {row.etag for row in walk(ledger, ScoreFilter(include_old=True))} == {"e1", "e2"}
 
 
 def test_rows_that_change_meanwhile_do_not_disturb_the_rest(scored):
@@ -90,11 +90,11 @@ def test_rows_that_change_meanwhile_do_not_disturb_the_rest(scored):
 @pytest.mark.parametrize(
     "cursor", ["", "x", "bm90IGpzb24", "W10", "WyJhIiwgWzEsIDJdXQ", "ünïcode", "'; DROP TABLE items"]
 )
-def test_cursors_that_are_not_ours_are_refused(book, cursor):
+def test_cursors_that_are_not_ours_are_refused(ledger, cursor):
     with pytest.raises(InvalidRequest):
-        book.do(list_scores, ScoreFilter(), cursor=cursor)
+        ledger.do(list_scores, ScoreFilter(), cursor=cursor)
     with pytest.raises(InvalidRequest):
-        book.do(list_jobs, cursor=cursor)
+        ledger.do(list_jobs, cursor=cursor)
 
 
 def test_a_cursor_serves_only_its_own_question(scored):
@@ -108,9 +108,9 @@ def test_a_cursor_serves_only_its_own_question(scored):
 
 
 @pytest.mark.parametrize("limit", [0, 1001, -1])
-def test_a_page_has_its_limits(book, limit):
+def test_a_page_has_its_limits(ledger, limit):
     with pytest.raises(InvalidRequest):
-        book.do(list_scores, ScoreFilter(), limit=limit)
+        ledger.do(list_scores, ScoreFilter(), limit=limit)
 
 
 def test_percentile_and_count(scored):
@@ -123,12 +123,12 @@ def test_percentile_and_count(scored):
 
 
 def test_lookup_gives_every_score_with_its_provenance(engine):
-    book = Ledger(engine, BOTH)
-    watch = book.watch()
-    book.score(book.add(watch, [ref("a", "e1", at=0)]), value=0.9)
-    teacher = book.score(book.add(watch, [ref("a", "e2", at=5)]), value=0.5).teacher_items
-    book.score(teacher, stage=Stage.TEACHER, value=0.6)
-    stored = book.do(lookup, "photos", "a")
+    ledger = Ledger(engine, BOTH)
+    watch = ledger.watch()
+    ledger.score(ledger.add(watch, [ref("a", "e1", at=0)]), value=0.9)
+    teacher = ledger.score(ledger.add(watch, [ref("a", "e2", at=5)]), value=0.5).teacher_items
+    ledger.score(teacher, stage=Stage.TEACHER, value=0.6)
+    stored = ledger.do(lookup, "photos", "a")
     assert not stored.deleted
     assert {(s.etag, s.scorer_id, s.score, s.current) for s in stored.scores} == {
         ("e2", STUDENT.scorer_id, 0.5, True),
@@ -139,25 +139,25 @@ def test_lookup_gives_every_score_with_its_provenance(engine):
     assert {s.card["name"] for s in stored.scores} == {"student", "teacher"}
     assert [(r.etag, r.score, r.current) for r in stored.results] == [("e2", 0.6, True), ("e1", 0.9, False)]
     with pytest.raises(NotFound):
-        book.do(lookup, "photos", "b")
+        ledger.do(lookup, "photos", "b")
 
 
-def test_jobs_and_items_are_paged(book):
-    jobs = [book.submit(refs(5))[0].id for _ in range(5)]
-    first = book.do(list_jobs, limit=3)
-    second = book.do(list_jobs, limit=3, cursor=first.next_cursor)
+def test_jobs_and_items_are_paged(ledger):
+    jobs = [ledger.submit(refs(5))[0].id for _ in range(5)]
+    first = ledger.do(list_jobs, limit=3)
+    second = ledger.do(list_jobs, limit=3, cursor=first.next_cursor)
     assert [job.id for job in first.items + second.items] == jobs[::-1]
     assert second.next_cursor is None
-    ids = [row.id for row in book.do(job_items, jobs[0], limit=1000).items]
-    book.score(ids[:2])
-    page = book.do(job_items, jobs[0], ItemState.QUEUED, limit=2)
-    rest = book.do(job_items, jobs[0], ItemState.QUEUED, limit=2, cursor=page.next_cursor)
+    ids = [row.id for row in ledger.do(job_items, jobs[0], limit=1000).items]
+    ledger.score(ids[:2])
+    page = ledger.do(job_items, jobs[0], ItemState.QUEUED, limit=2)
+    rest = ledger.do(job_items, jobs[0], ItemState.QUEUED, limit=2, cursor=page.next_cursor)
     assert [row.id for row in page.items + rest.items] == ids[2:]
-    assert book.do(job_items, jobs[0], ItemState.DEAD).items == []
+    assert ledger.do(job_items, jobs[0], ItemState.DEAD).items == []
     with pytest.raises(InvalidRequest):
-        book.do(job_items, jobs[0], limit=2, cursor=page.next_cursor)
+        ledger.do(job_items, jobs[0], limit=2, cursor=page.next_cursor)
     with pytest.raises(NotFound):
-        book.do(job_items, uuid4())
+        ledger.do(job_items, uuid4())
 
 
 _MANY = text(
@@ -175,19 +175,19 @@ _MANY = text(
 )
 
 
-def explain(book, conditions, *, order, cursor):
+def explain(ledger, conditions, *, order, cursor):
     statements = []
-    with book.engine.connect() as c:
+    with ledger.engine.connect() as c:
         event.listen(c, "before_cursor_execute", lambda *call: statements.append((call[2], call[3])))
         list_scores(c, conditions, order=order, limit=100, cursor=cursor)
         statement, values = statements[0]
         return [row[0] for row in c.exec_driver_sql("EXPLAIN (ANALYZE, BUFFERS OFF) " + statement, values)]
 
 
-def test_a_page_deep_inside_reads_little_by_the_index(book):
-    job, ids = book.submit(refs(1))
-    book.score(ids)
-    with book.engine.begin() as c:
+def test_a_page_deep_inside_reads_little_by_the_index(ledger):
+    job, ids = ledger.submit(refs(1))
+    ledger.score(ids)
+    with ledger.engine.begin() as c:
         c.execute(_MANY, {"scorer": STUDENT.scorer_id, "job": job.id})
         c.execute(text("ANALYZE"))
     whole, bucket = ScoreFilter(profile="alone@1"), ScoreFilter(profile="alone@1", bucket="photos", min=0.1)
@@ -197,8 +197,8 @@ def test_a_page_deep_inside_reads_little_by_the_index(book):
         (bucket, ScoreOrder.HIGHEST_FIRST, "results_by_bucket_score"),
         (whole, ScoreOrder.OLDEST_FIRST, "results_by_time"),
     ):
-        cursor = book.do(list_scores, conditions, order=order, limit=1000, cursor=None).next_cursor
-        plan = explain(book, conditions, order=order, cursor=cursor)
+        cursor = ledger.do(list_scores, conditions, order=order, limit=1000, cursor=None).next_cursor
+        plan = explain(ledger, conditions, order=order, cursor=cursor)
         words = "\n".join(plan)
         assert f"using {index} " in words, words
         assert "ROW(" in next(line for line in plan if "Index Cond" in line), words

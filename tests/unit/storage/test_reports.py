@@ -48,13 +48,13 @@ STUDENT = LiveWorker("w", Stage.STUDENT, "h", 1, "s", T0, T0)
 
 
 def test_a_report_adds_up():
-    told = report(JOB, COUNTS, 2.0, [STUDENT])
-    assert told.by_state == {"scored": 8, "queued": 3, "leased": 1, "rejected": 4}
-    assert told.failures == {Reason.CORRUPT: 3, Reason.EMPTY: 1}
-    assert list(told.failures) == [Reason.CORRUPT, Reason.EMPTY]
-    assert (told.total, told.done, told.open_by_stage) == (16, 12, {"teacher": 3, "student": 1})
-    assert (told.rate, told.eta_seconds) == (2.0, 2.0)
-    assert told.waiting_for == "a teacher worker: 3 items"
+    job_report = report(JOB, COUNTS, 2.0, [STUDENT])
+    assert job_report.by_state == {"scored": 8, "queued": 3, "leased": 1, "rejected": 4}
+    assert job_report.failures == {Reason.CORRUPT: 3, Reason.EMPTY: 1}
+    assert list(job_report.failures) == [Reason.CORRUPT, Reason.EMPTY]
+    assert (job_report.total, job_report.done, job_report.open_by_stage) == (16, 12, {"teacher": 3, "student": 1})
+    assert (job_report.rate, job_report.eta_seconds) == (2.0, 2.0)
+    assert job_report.waiting_for == "a teacher worker: 3 items"
 
 
 @pytest.mark.parametrize(

@@ -15,25 +15,25 @@ def gone(at, sequencer=None):
     return Removal(bucket="photos", key="a", occurred_at=T0 + timedelta(seconds=at), sequencer=sequencer)
 
 
-def tell(known, event):
+def take_in(photo, event):
     if isinstance(event, Removal):
-        known.remove(event)
+        photo.remove(event)
     else:
-        known.put(event)
+        photo.put(event)
 
 
-def current(known):
-    return known.head.ref.etag if known.head and known.head.current else None
+def current(photo):
+    return photo.head.ref.etag if photo.head and photo.head.current else None
 
 
 def test_every_order_of_arrival_ends_with_the_newest():
     history = [ref("a", "e1", sequencer="01"), ref("a", "e2", sequencer="02"), ref("a", "e3", sequencer="0201")]
     for order in permutations(history):
-        known = ObjectVersions([])
+        photo = ObjectVersions([])
         for event in (*order, *order):
-            tell(known, event)
-        assert current(known) == "e3"
-        assert [known.state_of(etag) for etag in ("e1", "e2", "e3")] == [
+            take_in(photo, event)
+        assert current(photo) == "e3"
+        assert [photo.state_of(etag) for etag in ("e1", "e2", "e3")] == [
             VersionState.SUPERSEDED,
             VersionState.SUPERSEDED,
             VersionState.CURRENT,
@@ -51,44 +51,44 @@ def test_the_end_is_that_of_the_newest_event_in_any_order(history, generator):
     """
     history = [(n, etag) for n, etag in history]
     shuffled = sorted(history, key=lambda _: generator.random())
-    known = ObjectVersions([])
-    known.put(ref("a", "e0", sequencer="00"))
+    photo = ObjectVersions([])
+    photo.put(ref("a", "e0", sequencer="00"))
     for n, etag in shuffled:
-        tell(known, ref("a", etag, sequencer=f"{n:04}") if etag else gone(n, f"{n:04}"))
+        take_in(photo, ref("a", etag, sequencer=f"{n:04}") if etag else gone(n, f"{n:04}"))
     newest = max(history, default=(0, "e0"))[1]
-    assert current(known) == (newest or None)
-    assert sum(version.current for version in known.versions.values()) <= 1
+    assert current(photo) == (newest or None)
+    assert sum(version.current for version in photo.versions.values()) <= 1
 
 
 def test_a_listing_within_the_same_second_is_not_an_older_event():
-    known = ObjectVersions([])
-    known.put(ref("a", "e1", at=10.5))
-    known.put(ref("a", "e2", at=10))
-    assert current(known) == "e2"
-    known.put(ref("a", "e3", at=9))
-    assert current(known) == "e2"
+    photo = ObjectVersions([])
+    photo.put(ref("a", "e1", at=10.5))
+    photo.put(ref("a", "e2", at=10))
+    assert current(photo) == "e2"
+    photo.put(ref("a", "e3", at=9))
+    assert current(photo) == "e2"
 
 
 def test_finer_times_are_compared_as_they_are():
-    known = ObjectVersions([])
-    known.put(ref("a", "e2", at=10.8))
-    known.put(ref("a", "e1", at=10.5))
-    assert current(known) == "e2"
-    assert not known.remove(gone(10.6))
+    photo = ObjectVersions([])
+    photo.put(ref("a", "e2", at=10.8))
+    photo.put(ref("a", "e1", at=10.5))
+    assert current(photo) == "e2"
+    assert not photo.remove(gone(10.6))
 
 
 def test_what_was_met_in_place_of_the_current_version_replaces_it():
-    known = ObjectVersions([])
-    known.put(ref("a", "e1", at=10))
-    known.put(ref("a", "e2", at=1), instead_of="e1")
-    assert current(known) == "e2"
+    photo = ObjectVersions([])
+    photo.put(ref("a", "e1", at=10))
+    photo.put(ref("a", "e2", at=1), instead_of="e1")
+    assert current(photo) == "e2"
 
 
 def test_nothing_is_written_that_did_not_change():
-    known = ObjectVersions([])
-    known.put(ref("a", "e1", at=10))
-    for version in known.versions.values():
+    photo = ObjectVersions([])
+    photo.put(ref("a", "e1", at=10))
+    for version in photo.versions.values():
         version.changed = False
-    known.put(ref("a", "e1", at=10))
-    known.put(ref("a", "e1", at=5))
-    assert not known.versions["e1"].changed
+    photo.put(ref("a", "e1", at=10))
+    photo.put(ref("a", "e1", at=5))
+    assert not photo.versions["e1"].changed
