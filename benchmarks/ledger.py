@@ -120,7 +120,7 @@ def measure(engine: Engine, stopwatch: Stopwatch, turn: int, items: int) -> dict
 
     def take(chunk: list[int]) -> None:
         with transaction(engine) as c:
-            leased = claim(c, chunk, stage=Stage.STUDENT, owner="w", lease_seconds=600, scorer_id=scorers)
+            leased = claim(c, chunk, stage=Stage.STUDENT, owner="w", lease_seconds=600, scorer_ids=scorers)
             claims.extend(leased)
 
     def write(chunk: list[Claim]) -> None:

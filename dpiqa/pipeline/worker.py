@@ -124,7 +124,7 @@ class Worker:
                     owner=self.id,
                     lease_seconds=self.settings.lease_seconds,
                     max_crashes=self.settings.max_crashes,
-                    scorer_id=self.scorers.scorer_ids(),
+                    scorer_ids=self.scorers.scorer_ids(),
                     only_these_profiles=False,  # a profile not met before is loaded
                 )
         except DatabaseUnavailable as error:

@@ -67,7 +67,7 @@ CLAIM_ITEMS = text(
         r.student_score
     FROM taken t JOIN images m ON m.id = t.image_id
     LEFT JOIN unnest(:scorer_profiles, :scorers) AS w (profile, scorer_id) ON w.profile = t.profile
-    LEFT JOIN scores s ON s.image_id = t.image_id AND s.scorer_id = coalesce(w.scorer_id, :scorer)
+    LEFT JOIN scores s ON s.image_id = t.image_id AND s.scorer_id = w.scorer_id
     LEFT JOIN results r ON r.image_id = t.image_id AND r.profile = t.profile
     ORDER BY t.id
     """
@@ -122,53 +122,34 @@ def claim(
     owner: str,
     lease_seconds: float,
     max_crashes: int = 3,
-    scorer_id: str | Mapping[str, str] | None = None,
+    scorer_ids: Mapping[str, str],
     only_these_profiles: bool = True,
 ) -> list[Claim]:
     """Lease those of the items that wait for this stage and that nobody holds; return them in id order.
 
-    `scorer_id` fills in `known_score`; as a mapping of profile id to scorer id it also limits the claim to these
-    profiles, unless `only_these_profiles` is false. Items that crashed a worker are claimed only when they are the
-    only id named.
+    `scorer_ids` (by profile id) fill in `known_score` and limit the claim to their profiles, unless
+    `only_these_profiles` is false. Items that crashed a worker are claimed only when they are the only id named.
     """
     ids = sorted(set(item_ids))
     expire(c, ids, max_crashes=max_crashes)
-    by_profile = dict(scorer_id) if isinstance(scorer_id, Mapping) else {}
     alone = len(ids) == 1
-    rows = c.execute(
-        CLAIM_ITEMS,
-        {
-            "ids": ids,
-            "stage": stage,
-            "owner": owner,
-            "seconds": lease_seconds,
-            "alone": alone,
-            "last_chance": max_crashes - 1,
-            "only_suspect": alone and not _holds_suspect(c, owner),
-            "profiles": list(by_profile) if isinstance(scorer_id, Mapping) and only_these_profiles else None,
-            "scorer_profiles": list(by_profile),
-            "scorers": list(by_profile.values()),
-            "scorer": scorer_id if isinstance(scorer_id, str) else None,
-        },
-    ).all()
-    refused = set(ids) - {row.item_id for row in rows}
+    values = {
+        "ids": ids,
+        "stage": stage,
+        "owner": owner,
+        "seconds": lease_seconds,
+        "alone": alone,
+        "last_chance": max_crashes - 1,
+        "only_suspect": alone and not _holds_suspect(c, owner),
+        "profiles": list(scorer_ids) if only_these_profiles else None,
+        "scorer_profiles": list(scorer_ids),
+        "scorers": list(scorer_ids.values()),
+    }
+    claims = [Claim.from_row(row, stage, read_ref(row)) for row in c.execute(CLAIM_ITEMS, values)]
+    refused = set(ids) - {claim.item_id for claim in claims}
     if refused:
         c.execute(FORGET_RINGS_OF_SUSPECTS, {"ids": sorted(refused)})
-    return [
-        Claim(
-            item_id=row.item_id,
-            job_id=row.job_id,
-            image_id=row.image_id,
-            stage=stage,
-            ref=read_ref(row),
-            fence=row.attempt,
-            profile_id=row.profile,
-            crashes=row.crashes,
-            known_score=row.known_score,
-            student_score=row.student_score,
-        )
-        for row in rows
-    ]
+    return claims
 
 
 def renew(c: Connection, leases: Sequence[tuple[int, int]], lease_seconds: float) -> set[int]:

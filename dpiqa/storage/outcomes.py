@@ -1,8 +1,10 @@
 """Claims of items, and the outcomes that a worker may report of them."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Self, TypeAlias
 from uuid import UUID
+
+from sqlalchemy import Row
 
 from dpiqa.types import ImageRef, Reason, Stage
 
@@ -21,6 +23,22 @@ class Claim:
     crashes: int  #: workers that died while they held it
     known_score: float | None  #: by the claiming scorer, for these bytes: nothing to compute
     student_score: float | None  #: under the profile, where the student has scored
+
+    @classmethod
+    def from_row(cls, row: Row[Any], stage: Stage, ref: ImageRef) -> Self:
+        """Read a row of `claims.CLAIM_ITEMS`."""
+        return cls(
+            item_id=row.item_id,
+            job_id=row.job_id,
+            image_id=row.image_id,
+            stage=stage,
+            ref=ref,
+            fence=row.attempt,
+            profile_id=row.profile,
+            crashes=row.crashes,
+            known_score=row.known_score,
+            student_score=row.student_score,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,11 +60,8 @@ def record(
     jobs = lock_jobs(c, (outcome.claim.job_id for outcome in outcomes))
     changed_keys = [(outcome.new.bucket, outcome.new.key) for outcome in changed]
     images = lock_images(c, [outcome.claim.image_id for outcome in outcomes], changed_keys)
-    leases = {
-        "ids": [outcome.claim.item_id for outcome in outcomes],
-        "fences": [outcome.claim.fence for outcome in outcomes],
-    }
-    held_items = set(c.execute(LOCK_HELD_ITEMS, leases).scalars())
+    ids, fences = [outcome.claim.item_id for outcome in outcomes], [outcome.claim.fence for outcome in outcomes]
+    held_items = set(c.execute(LOCK_HELD_ITEMS, {"ids": ids, "fences": fences}).scalars())
     held = [outcome for outcome in outcomes if outcome.claim.item_id in held_items]
 
     scored = [outcome for outcome in held if isinstance(outcome, Scored)]

@@ -121,7 +121,7 @@ class Ledger:
             owner=owner,
             lease_seconds=lease_seconds,
             max_crashes=max_crashes,
-            scorer_id=card.scorer_id,
+            scorer_ids={row.id: card.scorer_id for row in self.sql("SELECT id FROM profiles")},
         )
 
     def record(self, outcomes, *, stage=Stage.STUDENT, profile=None, max_errors=5):

@@ -48,7 +48,9 @@ class Book(Ledger):
         return self.do(record, stage, self.profile, CARDS[stage], outcomes, decide=decide)
 
     def take(self, ids, stage=Stage.STUDENT):
-        return self.do(claim, ids, stage=stage, owner="w", lease_seconds=60, scorer_id=CARDS[stage].scorer_id)
+        return self.do(
+            claim, ids, stage=stage, owner="w", lease_seconds=60, scorer_ids={self.profile.id: CARDS[stage].scorer_id}
+        )
 
 
 @pytest.fixture

@@ -34,16 +34,16 @@ def test_a_claim_keeps_to_its_stage_and_its_profiles(ledger):
     _, ids = ledger.submit(refs(2))
     assert ledger.claim(ids, stage=Stage.TEACHER) == []
     options = {"stage": Stage.STUDENT, "owner": "w", "lease_seconds": 60}
-    assert ledger.do(claim, ids, **options, scorer_id={"other@1": "x"}) == []
-    assert ledger.do(claim, ids, **options, scorer_id={}) == []
-    assert len(ledger.do(claim, ids, **options, scorer_id={"alone@1": STUDENT.scorer_id})) == 2
+    assert ledger.do(claim, ids, **options, scorer_ids={"other@1": "x"}) == []
+    assert ledger.do(claim, ids, **options, scorer_ids={}) == []
+    assert len(ledger.do(claim, ids, **options, scorer_ids={"alone@1": STUDENT.scorer_id})) == 2
 
 
 def test_a_mapping_names_the_known_score_of_each_profile(ledger):
     ledger.score(ledger.submit(refs(1))[1], value=0.7)
     _, ids = ledger.submit(refs(1), profile=ledger.profile.model_copy(update={"version": 2}))
     claims = ledger.do(
-        claim, ids, stage=Stage.STUDENT, owner="w", lease_seconds=60, scorer_id={"alone@2": STUDENT.scorer_id}
+        claim, ids, stage=Stage.STUDENT, owner="w", lease_seconds=60, scorer_ids={"alone@2": STUDENT.scorer_id}
     )
     assert [claim.known_score for claim in claims] == [0.7]
 
