@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select
 from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -88,7 +88,7 @@ class Probes:
 
     def _check_database(self) -> Check:
         with transaction(self._engine) as connection:
-            connection.execute(text("SELECT 1"))
+            connection.execute(select(1))
         return Check(part="database", ok=True)
 
     def _check_migrations(self) -> Check:
