@@ -34,7 +34,7 @@ from dpiqa.settings import Settings
 
 
 class Protocol(StrEnum):
-    """How the images that count are chosen."""
+    """Choice of the images that count."""
 
     OFFICIAL = "official"  #: one split: the set's own where it has one, else a seeded one
     FIVE_SPLITS = "five-splits"  #: the median over the test sides of five random 80/20 splits

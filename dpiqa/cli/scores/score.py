@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from dpiqa.cli.scores.share import images_in, require_references
 from dpiqa.cli.scores.summary import show_summary
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
@@ -17,10 +16,12 @@ from dpiqa.cli.support.progress import counting
 from dpiqa.cli.support.targets import local_refs, parse_targets, s3_refs
 from dpiqa.errors import InvalidRequest
 from dpiqa.exit_codes import ExitCode
-from dpiqa.models.choice import ModelChoice, parse_choice
+from dpiqa.models.base import ModelCard
+from dpiqa.models.cards import find_card
+from dpiqa.models.choice import ModelChoice, chosen_card, parse_choice
 from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.store import LocalFiles
-from dpiqa.percentiles import parse_share
+from dpiqa.percentiles import Share, parse_share
 from dpiqa.pipeline.local_run import ScoredObject, score_objects
 from dpiqa.pipeline.preparer import Reader
 from dpiqa.pipeline.scorers import check_choice, check_profile, database_of
@@ -95,10 +96,10 @@ def score(  # noqa: PLR0913 - one parameter per option
     scored_by = choice or context.profile(settings)
     share = parse_share(worst, best, field="--{}")
     if share:
-        require_references(settings, [scored_by] if isinstance(scored_by, ModelChoice) else scored_by.choices.values())
+        _require_references(settings, [scored_by] if isinstance(scored_by, ModelChoice) else scored_by.choices.values())
     images = _score(settings, targets, scored_by, limit)
     elapsed = time.monotonic() - started
-    listed = images_in(share, images) if share else images
+    listed = _images_in(share, images) if share else images
     if output:
         columns = {name: float if name in {"score", "percentile"} else str for name in as_row(images[0])}
         console.note(f"{write_rows(output, columns, map(as_row, listed))} rows in {output}")
@@ -184,3 +185,48 @@ def _find_work(settings: Settings, words: Sequence[str], limit: int | None) -> _
     store = S3Store.from_settings(settings)
     refs = (ref for address in addresses for ref in s3_refs(store, address))
     return _Work(islice(refs, limit), limit, store)
+
+
+def _images_in(share: Share, images: Sequence[ScoredObject]) -> list[ScoredObject]:
+    """Return the images in the share and those without a score; says on stderr which populations were compared."""
+    scored = [image for image in images if image.score is not None]
+    selected = [
+        image
+        for image in images
+        if image.score is None or (image.reference is not None and image.reference.among(image.score, share))
+    ]
+    n_selected = sum(image.score is not None for image in selected)
+    end = "worst" if share.worst else "best"
+    populations = sorted(
+        {f"{image.reference.n} images, {image.reference.population}" for image in scored if image.reference}
+    )
+    console.note(
+        f"{n_selected} of {len(scored)} scored images are among the {end} {share.percent:g}% "
+        f"of the reference population ({'; '.join(populations) or 'there is none'})"
+    )
+    if without := sum(image.reference is None for image in scored):
+        console.warn(f"{without} images are left out: their scorer has no reference")
+    return selected
+
+
+def _require_references(settings: Settings, choices: Iterable[ModelChoice]) -> None:
+    """Raise `InvalidRequest` if a model that may score has no reference: before it scores, not after."""
+    for choice in choices:
+        card = chosen_card(find_card(choice.model, settings.models_dir), choice)
+        if not _has_reference(card, choice.requirement):
+            raise InvalidRequest(
+                f"{choice} has no reference population, so it has no shares",
+                hint=f"`dpiqa models reference {choice.model}` makes one; or sort the scores themselves",
+            )
+
+
+def _has_reference(card: ModelCard, requirement: str | None) -> bool:
+    """Return whether scores may have a percentile. The newest version of a requirement is not known yet."""
+    versions = {
+        reference.requirement
+        for reference in card.references
+        if reference.requirement and reference.requirement.partition("@")[0] == requirement
+    }
+    return any(
+        card.model_copy(update={"requirement": version}).reference is not None for version in versions | {requirement}
+    )

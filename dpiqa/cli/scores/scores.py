@@ -102,6 +102,8 @@ def scores(  # noqa: PLR0913 - one parameter per option
     """
     if output:
         check_output(output)
+    if profile and requirement:
+        raise InvalidRequest("--profile and --requirement exclude each other", hint="give one of them")
     conditions = ScoreFilter(
         bucket=bucket,
         prefix=prefix,
@@ -112,8 +114,6 @@ def scores(  # noqa: PLR0913 - one parameter per option
         status=status,
     )
     conditions.check_range("--{}")
-    if profile and requirement:
-        raise InvalidRequest("--profile and --requirement exclude each other", hint="give one of them")
     share = parse_share(worst, best, field="--{}")
     query = ScoreQuery(conditions=conditions, bands=tuple(band or ()), share=share, order=sort)
     settings = context.read_settings()
@@ -125,7 +125,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
 
         records = read_pages(engine, read_page, row_limit(as_json=as_json, output=output, limit=limit))
         rows = as_rows(list(COLUMNS), records)
-        print_rows(rows, COLUMNS, (_TABLE_COLUMNS, _cells), as_json=as_json, output=output, limit=limit)
+        print_rows(rows, COLUMNS, _LAYOUT, as_json=as_json, output=output, limit=limit)
 
 
 def _resolve(
@@ -150,14 +150,14 @@ def _resolve(
     return resolved
 
 
-_TABLE_COLUMNS = ("score", "percentile", "band", "image", "status", "by", "route", "student", "updated")
-
-
 def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
     student = row["student_score"] if row["stage"] == "teacher" else None
     address = f"s3://{row['bucket']}/{row['key']}"
     rank = percent(row["percentile"]), row["band"]
     return row["score"], *rank, address, row["status"], row["stage"], row["route"], student, row["updated_at"]
+
+
+_LAYOUT = (("score", "percentile", "band", "image", "status", "by", "route", "student", "updated"), _cells)
 
 
 @command("lookup", "dpiqa lookup s3://photos/2024/001.jpg")

@@ -1,1 +1,1 @@
-"""What the commands share: groups, options, terminal, output, progress, settings."""
+"""Shared parts of the commands: groups, options, terminal, output, progress, settings."""

@@ -1,5 +1,6 @@
 """Groups of commands: imported when they run, with examples in every `--help` and errors as one line."""
 
+import errno
 import inspect
 from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
@@ -9,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dpiqa.cli.support.console import show_error
-from dpiqa.errors import DpiqaError
+from dpiqa.errors import ConfigurationError, DpiqaError
 from dpiqa.exit_codes import exit_code
 from dpiqa.extras import missing_library
 
@@ -50,6 +51,11 @@ class ErrorLineGroup(LazyGroup):
             _end(error)
         except ModuleNotFoundError as error:
             _end(missing_library(error, f"dpiqa {ctx.invoked_subcommand}"))
+        except OSError as error:
+            if error.filename is None and error.errno != errno.ENOSPC:
+                raise  # a closed pipe, which typer ends quietly, or a bug
+            message = f"{error.filename or 'a file'}: {error.strerror}"
+            _end(ConfigurationError(message, hint="check the path, its permissions and the space on its disk"))
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 

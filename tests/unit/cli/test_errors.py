@@ -104,6 +104,20 @@ def test_a_missing_library_is_one_line_that_names_the_install():
     assert shown.stderr == "error: dpiqa fail needs torch, which is not installed / hint: pip install 'dpiqa[models]'\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "Permission denied", "/data/x"), "error: /data/x: Permission denied"),
+        (OSError(28, "No space left on device"), "error: a file: No space left on device"),
+    ],
+    ids=["permission", "full disk"],
+)
+def test_a_file_that_cannot_be_used_is_one_line(error, message):
+    shown = failing(error)
+    assert (shown.exit_code, shown.stderr.count("\n")) == (78, 1)
+    assert shown.stderr.startswith(message)
+
+
 def test_a_library_that_is_missing_where_a_command_is_imported():
     def load():
         raise ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn")
