@@ -1,6 +1,6 @@
-"""Where a figure or a model comes from, in words that may be published: command, machine, version, digests of weights.
+"""Provenance of a figure or a model, fit to be published: command, machine, version, digests of weights.
 
-No dates, no names of people, no folders: whoever reads a card sees what to type, not where it was typed.
+Without dates, names of people and folders: the reader of a card sees what to type, not where it was typed.
 """
 
 import os
@@ -11,17 +11,17 @@ from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
 
-#: Keys of `stamp`. Whether a figure still holds is told from `weights` (see `dpiqa.models.cards`).
+#: Keys of `stamp`. `weights` tells whether a figure still holds (see `dpiqa.models.cards`).
 COMMAND, MACHINE, VERSION, WEIGHTS = "command", "machine", "dpiqa", "weights"
 
 
 def stamp(command: str, weights: Mapping[str, str]) -> dict[str, Any]:
-    """Return what every measured section of a card carries. `weights`: sha256 in hex by the model's name."""
+    """Return the fields of every measured section of a card. `weights`: sha256 in hex by the model's name."""
     return {COMMAND: command, MACHINE: describe_machine(), VERSION: version("dpiqa"), WEIGHTS: dict(weights)}
 
 
 def shareable_path(path: str) -> str:
-    """Return the path as it may be shown to others: relative as it is, else (absolute, `~`) its last part alone."""
+    """Return a path that may be shown to others: a relative one as it is, else (absolute, `~`) its last part."""
     private = PurePath(path).is_absolute() or path.startswith("~")
     return (PurePath(path).name or ".") if private else path
 
@@ -32,25 +32,25 @@ def shareable(value: Any) -> Any:
         case str():
             return shareable_path(value)
         case list():
-            return [shareable(one) for one in value]
+            return [shareable(item) for item in value]
         case dict():
-            return {key: shareable(one) for key, one in value.items()}
+            return {key: shareable(item) for key, item in value.items()}
     return value
 
 
 def describe_machine() -> str:
-    """Say in a few words what this machine computes with, e.g. `AMD EPYC Processor, 2 CPU cores, no GPU`."""
+    """Return the machine's hardware in a few words, e.g. `AMD EPYC Processor, 2 CPU cores, no GPU`."""
     return f"{cpu_name()}, {os.cpu_count()} CPU cores, {_gpu()}"
 
 
 def cpu_name() -> str:
-    """Return what the processor calls itself, else its architecture."""
+    """Return the name of the processor, else its architecture."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _gpu() -> str:
-    """Name the GPU that torch sees. Nothing was computed on one where torch was not even imported."""
+    """Return the GPU that torch sees. Where torch was not imported, nothing was computed on one."""
     torch = sys.modules.get("torch")
     return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else "no GPU"

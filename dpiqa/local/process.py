@@ -168,7 +168,7 @@ def free_port(preferred: int = 0) -> int:
     """Return `preferred` if it is free on loopback, else any free TCP port."""
     for port in dict.fromkeys((preferred, 0)):
         with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is no obstacle
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT does not matter
             with contextlib.suppress(OSError):
                 sock.bind(("127.0.0.1", port))
                 return int(sock.getsockname()[1])

@@ -119,7 +119,7 @@ def bid(root: Path) -> Tiny:
 
 def kadid10k(root: Path) -> Tiny:
     names = [(reference, f"I{reference:02d}_{kind:02d}_01.png") for reference in range(1, 6) for kind in (1, 25)]
-    mos = {name: 1 + 0.4 * place for place, (_, name) in enumerate(names)}
+    mos = {name: 1 + 0.4 * index for index, (_, name) in enumerate(names)}
     rows = [(name, f"I{reference:02d}.png", mos[name], 0.5) for reference, name in names]
     table(root / "dmos.csv", ["dist_img", "ref_img", "dmos", "var"], rows)
     subsets = ("distortion 01", "distortion 25")
@@ -129,7 +129,7 @@ def kadid10k(root: Path) -> Tiny:
 def tid2013(root: Path) -> Tiny:
     """The list has capital letters where the files have small ones, as in the set itself."""
     names = [f"i{reference:02d}_{kind:02d}_1.bmp" for reference in range(1, 6) for kind in (1, 24)]
-    mos = {name: 0.7 * place for place, name in enumerate(names)}
+    mos = {name: 0.7 * index for index, name in enumerate(names)}
     lines = [f"{value:.5f} {name.replace('i', 'I')}" for name, value in mos.items()]
     (root / "mos_with_names.txt").write_text("\r\n".join(lines) + "\r\n")
     subsets = ("distortion 01", "distortion 24")
@@ -195,8 +195,8 @@ def own_csv(root: Path) -> Tiny:
 
 #: Every reader's tree, by the data set's name.
 LAYOUTS: dict[str, Callable[[Path], Tiny]] = {
-    made.__name__: made
-    for made in (koniq10k, clive, flive, spaq, biq2021, bid, kadid10k, tid2013, live, csiq, agiqa3k, aigciqa2023)
+    maker.__name__: maker
+    for maker in (koniq10k, clive, flive, spaq, biq2021, bid, kadid10k, tid2013, live, csiq, agiqa3k, aigciqa2023)
 } | {"gfiqa20k": gfiqa20k, "uwiqa": uwiqa, "csv": own_csv}
 
 
@@ -207,11 +207,11 @@ def build(name: str, root: Path) -> Tiny:
 
 
 def _tiny(
-    root: Path, folder: str, scores: dict[str, float], worst: float, best: float, label_file: str, **known: object
+    root: Path, folder: str, scores: dict[str, float], worst: float, best: float, label_file: str, **facts: object
 ) -> Tiny:
     pictures(root / folder, scores)
     labels = {str(Path(folder, name)): (score - worst) / (best - worst) for name, score in scores.items()}
-    return Tiny(labels=labels, label_file=label_file, **known)
+    return Tiny(labels=labels, label_file=label_file, **facts)
 
 
 def _sizes(train: int, val: int, test: int) -> dict[str, int]:

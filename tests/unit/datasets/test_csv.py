@@ -20,9 +20,9 @@ def write(tmp_path):
 
 
 def test_path_and_score_are_enough(write):
-    found = load_dataset("csv", write("File,SCORE\na.png,0.25\nb.png,1\n"))
-    assert [(image.path.name, image.mos) for image in found.images] == [("a.png", 0.25), ("b.png", 1.0)]
-    assert {image.split for image in found.images} == {"train", "test"}
+    dataset = load_dataset("csv", write("File,SCORE\na.png,0.25\nb.png,1\n"))
+    assert [(image.path.name, image.mos) for image in dataset.images] == [("a.png", 0.25), ("b.png", 1.0)]
+    assert {image.split for image in dataset.images} == {"train", "test"}
 
 
 def test_everything_it_may_say(write):
@@ -34,8 +34,8 @@ def test_everything_it_may_say(write):
 
 
 def test_spreadsheets_marks_blank_lines_and_spaces(write):
-    found = load_dataset("csv", write("\ufeffimage,mos\r\n a.png , 0.5 \r\n\r\n,\r\nb.png,0.25,\r\n"))
-    assert [image.mos for image in found.images] == [0.5, 0.25]
+    dataset = load_dataset("csv", write("\ufeffimage,mos\r\n a.png , 0.5 \r\n\r\n,\r\nb.png,0.25,\r\n"))
+    assert [image.mos for image in dataset.images] == [0.5, 0.25]
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def test_spreadsheets_marks_blank_lines_and_spaces(write):
     [("csv:1..5", [0.0, 0.5, 1.0]), ("csv:5..1", [1.0, 0.5, 0.0]), ("csv:-3..9.5", [0.32, 0.48, 0.64])],
 )
 def test_scales_and_directions(write, name, labels):
-    found = load_dataset(name, write("image,mos\na.png,1\nb.png,3\nc.png,5\n"))
-    assert [image.mos for image in found.images] == pytest.approx(labels)
+    dataset = load_dataset(name, write("image,mos\na.png,1\nb.png,3\nc.png,5\n"))
+    assert [image.mos for image in dataset.images] == pytest.approx(labels)
 
 
 def test_a_folder_with_labels_csv_or_the_file_itself(write):

@@ -20,51 +20,51 @@ def test_every_reader_is_tried():
 @every
 def test_all_images_are_read_with_their_labels(name, tmp_path):
     tiny = build(name, tmp_path / "set")
-    found = load_dataset(name, tmp_path / "set")
-    labels = {str(image.path.relative_to(tmp_path / "set")): image.mos for image in found.images}
+    dataset = load_dataset(name, tmp_path / "set")
+    labels = {str(image.path.relative_to(tmp_path / "set")): image.mos for image in dataset.images}
     assert labels == pytest.approx(tiny.labels)
     assert all(0 <= mos <= 1 for mos in labels.values())
-    assert all(image.path.is_file() for image in found.images)
-    assert found.missing == ()
+    assert all(image.path.is_file() for image in dataset.images)
+    assert dataset.missing == ()
 
 
 @every
 def test_the_label_that_is_best_by_the_sets_own_scale_is_highest(name, tmp_path):
     """Said in the set's own terms: the lowest DMOS, the highest MOS."""
     build(name, tmp_path / "set")
-    found = load_dataset(name, tmp_path / "set")
-    ranked = sorted(found.images, key=lambda image: image.mos)
-    first_listed, last_listed = found.images[0], found.images[-1]  # the trees list rising labels
-    best, worst = (first_listed, last_listed) if found.spec.label == "DMOS" else (last_listed, first_listed)
+    dataset = load_dataset(name, tmp_path / "set")
+    ranked = sorted(dataset.images, key=lambda image: image.mos)
+    first_listed, last_listed = dataset.images[0], dataset.images[-1]  # the trees list rising labels
+    best, worst = (first_listed, last_listed) if dataset.spec.label == "DMOS" else (last_listed, first_listed)
     assert (ranked[-1], ranked[0]) == (best, worst)
 
 
 @every
 def test_splits_are_official_or_80_20_by_group(name, tmp_path):
     tiny = build(name, tmp_path / "set")
-    found = load_dataset(name, tmp_path / "set")
-    sizes = Counter(image.split for image in found.images)
+    dataset = load_dataset(name, tmp_path / "set")
+    sizes = Counter(image.split for image in dataset.images)
     sides = defaultdict(set)
-    for image in found.images:
+    for image in dataset.images:
         sides[image.group or image.path].add(image.split)
     if tiny.splits:
-        assert found.split == "published"
+        assert dataset.split == "published"
         assert sizes == tiny.splits
     else:
         assert all(len(splits) == 1 for splits in sides.values())
         in_train = sum(splits == {"train"} for splits in sides.values())
         assert in_train == round(0.8 * len(sides))
         assert set(sizes) == {"train", "test"}
-    assert sum(len(found.of(split)) for split in ("train", "val", "test")) == len(found.images)
+    assert sum(len(dataset.of(split)) for split in ("train", "val", "test")) == len(dataset.images)
 
 
 @every
 def test_groups_and_subsets(name, tmp_path):
     tiny = build(name, tmp_path / "set")
-    found = summary(load_dataset(name, tmp_path / "set"))
-    assert found["groups"] == tiny.groups
-    assert tuple(found["subsets"]) == tiny.subsets
-    assert sum(found["histogram"]) == found["images"] == len(tiny.labels)
+    figures = summary(load_dataset(name, tmp_path / "set"))
+    assert figures["groups"] == tiny.groups
+    assert tuple(figures["subsets"]) == tiny.subsets
+    assert sum(figures["histogram"]) == figures["images"] == len(tiny.labels)
 
 
 @every
@@ -90,9 +90,9 @@ def test_a_missing_image_is_named_and_stays(name, tmp_path):
     tiny = build(name, tmp_path / "set")
     gone = tmp_path / "set" / sorted(tiny.labels)[3]
     gone.unlink()
-    found = load_dataset(name, tmp_path / "set")
-    assert [path.name.casefold() for path in found.missing] == [gone.name.casefold()]
-    assert len(found.images) == len(tiny.labels)
+    dataset = load_dataset(name, tmp_path / "set")
+    assert [path.name.casefold() for path in dataset.missing] == [gone.name.casefold()]
+    assert len(dataset.images) == len(tiny.labels)
 
 
 @every
@@ -177,9 +177,9 @@ def test_scores_without_the_official_split_are_split_at_random(tmp_path):
     (tmp_path / "set/koniq10k_distributions_sets.csv").unlink()
     rows = [(f"{number}.jpg", 1.5, 10.0 * number) for number in range(10)]
     table(tmp_path / "set/koniq10k_scores_and_distributions.csv", ["image_name", "MOS", "MOS_zscore"], rows)
-    found = load_dataset("koniq10k", tmp_path / "set")
-    assert found.images[9].mos == pytest.approx(0.9)
-    assert found.split == "random 80% to train, seed 0"
+    dataset = load_dataset("koniq10k", tmp_path / "set")
+    assert dataset.images[9].mos == pytest.approx(0.9)
+    assert dataset.split == "random 80% to train, seed 0"
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_waterloos_label_lists(name, file, image, score, mos, tmp_path):
     head = ["dis_img_path", "dis_type", "ref_img_path", "score"]
     table(tmp_path / file, head, [(f"SET/{image}", "JPEG", "SET/refs/I07.png", score)])
     pictures(tmp_path, [image])
-    (found,) = load_dataset(name, tmp_path).images
-    assert (found.mos, found.subset, found.group) == (pytest.approx(mos), "JPEG", "i07")
+    (image,) = load_dataset(name, tmp_path).images
+    assert (image.mos, image.subset, image.group) == (pytest.approx(mos), "JPEG", "i07")
 
 
 def test_csiqs_text_list(tmp_path):

@@ -64,28 +64,28 @@ def placed(name, folder):
 def test_liqes_ten_splits(name, tmp_path):
     placed(name, tmp_path)
     with tarfile.open(needed("liqe_splits.tar.gz")) as archive:
-        inside = [one for one in archive.getmembers() if one.name.startswith(f"liqe_splits/{LIQE[name]}/")]
+        inside = [member for member in archive.getmembers() if member.name.startswith(f"liqe_splits/{LIQE[name]}/")]
         archive.extractall(tmp_path, inside, filter="data")
     drawn = set()
     for number in range(1, 11):
         folder = tmp_path / "liqe_splits" / LIQE[name] / str(number)
-        found = load_dataset(name, tmp_path, split=folder, without_images=True)
-        figures = summary(found)
+        dataset = load_dataset(name, tmp_path, split=folder, without_images=True)
+        figures = summary(dataset)
         assert figures["groups_on_two_sides"] == 0
         assert figures["splits"]["test"] / figures["images"] == pytest.approx(0.2, abs=0.02)
-        drawn.add(tuple(image.split for image in found.images))
+        drawn.add(tuple(image.split for image in dataset.images))
     assert len(drawn) == 10
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_numbers_scales_and_splits(name, tmp_path):
-    found = load_dataset(name, placed(name, tmp_path), without_images=True)
-    images, groups, lowest, highest = KNOWN[found.spec.name]
-    figures = summary(found)
+    dataset = load_dataset(name, placed(name, tmp_path), without_images=True)
+    images, groups, lowest, highest = KNOWN[dataset.spec.name]
+    figures = summary(dataset)
     assert (figures["images"], figures["groups"], figures["groups_on_two_sides"]) == (images, groups, 0)
     assert (figures["mos"]["lowest"], figures["mos"]["highest"]) == pytest.approx((lowest, highest), abs=1e-4)
-    if found.spec.name == "koniq10k":
+    if dataset.spec.name == "koniq10k":
         assert figures["splits"] == {"train": 7058, "val": 1000, "test": 2015}
     else:
         assert figures["splits"]["test"] / images == pytest.approx(0.2, abs=0.02)
-    assert images == DATASETS[found.spec.name].size - (found.spec.name == "clive")
+    assert images == DATASETS[dataset.spec.name].size - (dataset.spec.name == "clive")

@@ -64,9 +64,9 @@ def test_five_splits_keep_groups_and_differ():
 
 
 def test_splits_do_not_depend_on_where_a_set_lies_or_on_the_case_of_names():
-    here = [PurePath(f"/data/koniq/1024x768/{number}.jpg") for number in range(9)]
-    there = [PurePath(f"512x384/{number}.JPG") for number in range(9)]
-    assert split_keys(here, [""] * 9) == split_keys(there, [""] * 9)
+    on_one_disk = [PurePath(f"/data/koniq/1024x768/{number}.jpg") for number in range(9)]
+    on_another = [PurePath(f"512x384/{number}.JPG") for number in range(9)]
+    assert split_keys(on_one_disk, [""] * 9) == split_keys(on_another, [""] * 9)
 
 
 def test_equal_names_in_different_folders_are_different_images():

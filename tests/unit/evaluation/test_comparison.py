@@ -35,20 +35,20 @@ def scored(name, scores, failures=None):
 
 
 @pytest.fixture(scope="module")
-def found():
+def comparison():
     answers = {"one": COMMON, "two": COMMON + RNG.normal(0, 0.02, N), "three": MOS}
     return compare(pair_scores({name: scored(name, scores) for name, scores in answers.items()}), draws=150)
 
 
-def test_figures_are_those_of_the_correlation_pooled_and_by_subset(found):
-    assert list(found.parts) == [POOLED, "a", "b"]
-    assert found.parts[POOLED].figures["one"]["srcc"].value == srcc(COMMON, MOS)
-    assert found.parts["b"].figures["one"]["srcc"].value == srcc(COMMON[1::2], MOS[1::2])
-    assert found.parts["b"].n == 60
+def test_figures_are_those_of_the_correlation_pooled_and_by_subset(comparison):
+    assert list(comparison.parts) == [POOLED, "a", "b"]
+    assert comparison.parts[POOLED].figures["one"]["srcc"].value == srcc(COMMON, MOS)
+    assert comparison.parts["b"].figures["one"]["srcc"].value == srcc(COMMON[1::2], MOS[1::2])
+    assert comparison.parts["b"].n == 60
 
 
-def test_differences_are_paired(found):
-    part = found.parts[POOLED]
+def test_differences_are_paired(comparison):
+    part = comparison.parts[POOLED]
     assert set(part.differences) == {"two", "three"}
     alike, better = part.differences["two"]["srcc"], part.differences["three"]["srcc"]
     alone = part.figures["one"]["srcc"].interval
@@ -57,28 +57,28 @@ def test_differences_are_paired(found):
     assert better.interval[0] > 0
 
 
-def test_the_spread_is_over_models(found):
-    part = found.parts[POOLED]
-    values = [one["srcc"].value for one in part.figures.values()]
+def test_the_spread_is_over_models(comparison):
+    part = comparison.parts[POOLED]
+    values = [figures["srcc"].value for figures in part.figures.values()]
     spread = part.spread("srcc")
     assert (spread.mean, spread.deviation) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
     assert (spread.lowest, spread.highest) == (min(values), max(values))
 
 
-def test_reports_fit_their_columns(found):
+def test_reports_fit_their_columns(comparison):
     for columns, lines in (
-        (COLUMNS, rows(found)),
-        (SPREAD_COLUMNS, spread_rows(found)),
-        (PAIR_COLUMNS, pair_rows(found)),
+        (COLUMNS, rows(comparison)),
+        (SPREAD_COLUMNS, spread_rows(comparison)),
+        (PAIR_COLUMNS, pair_rows(comparison)),
     ):
         assert {len(line) for line in lines} == {len(columns)}
-    assert "## Over the runs" in markdown(found, "set val", seeds=True)
-    assert "## Over the runs" not in markdown(found, "set val", seeds=False)
+    assert "## Over the runs" in markdown(comparison, "set val", seeds=True)
+    assert "## Over the runs" not in markdown(comparison, "set val", seeds=False)
 
 
-def test_sections_for_the_first_models_card(found):
-    assert list(card_sections(found, "set val", seeds=True)) == ["seeds on set val"]
-    sections = card_sections(found, "set val", seeds=False)
+def test_sections_for_the_first_models_card(comparison):
+    assert list(card_sections(comparison, "set val", seeds=True)) == ["seeds on set val"]
+    sections = card_sections(comparison, "set val", seeds=False)
     assert list(sections) == ["against two on set val", "against three on set val"]
     assert sections["against three on set val"]["differences_of_other"]["all"]["srcc"]["value"] > 0
 

@@ -1,7 +1,7 @@
 import pytest
 
 from dpiqa.datasets import DATASETS
-from dpiqa.evaluation import contamination as known
+from dpiqa.evaluation import contamination as texts
 from dpiqa.evaluation.contamination import contamination
 from dpiqa.evaluation.published import TABLE, published
 from dpiqa.models.brightness import BRIGHTNESS
@@ -15,25 +15,25 @@ def card(trained_on, figures=None):
 @pytest.mark.parametrize(
     ("trained_on", "dataset", "split", "published", "expected"),
     [
-        ("KonIQ-10k; the split is not published", "koniq10k", "test", True, known.SPLIT_UNKNOWN),
-        ("KonIQ-10k; the split is not published", "clive", "all", False, known.ZERO_SHOT),
-        ("LIVE-FB (FLIVE)", "flive", "test", True, known.SPLIT_UNKNOWN),
-        ("LIVE-FB (FLIVE)", "live", "all", False, known.ZERO_SHOT),
-        ("LIVE in the Wild Challenge (CLIVE)", "clive", "test", True, known.SPLIT_UNKNOWN),
-        ("LIVE, CSIQ", "clive", "all", False, known.ZERO_SHOT),
-        ("LIVE-C", "clive", "test", True, known.SPLIT_UNKNOWN),
-        ("LIVEFB, split unknown", "flive", "test", True, known.SPLIT_UNKNOWN),
-        ("LIVEFB, split unknown", "clive", "test", True, known.ZERO_SHOT),
-        ("CLIVE, LIVE, CSIQ", "live", "test", True, known.SPLIT_UNKNOWN),
-        ("CSIQ; photographs for bidding", "bid", "all", False, known.ZERO_SHOT),
-        ("12 mixed data sets, splits unknown", "koniq10k", "test", True, known.UNKNOWN),
-        ("", "spaq", "test", True, known.UNKNOWN),
-        ("SPAQ, official training split", "spaq", "train", True, known.SEEN),
-        ("SPAQ, official training split", "spaq", "all", True, known.SEEN),
-        ("SPAQ, official training split", "spaq", "test", True, known.HELD_OUT),
-        ("SPAQ, official training split", "spaq", "test", False, known.FAMILY),
-        ("SPAQ, official training split", "csv", "test", True, known.ANY_CSV),
-        ("SPAQ, official training split", "csv:0..100", "test", True, known.ANY_CSV),
+        ("KonIQ-10k; the split is not published", "koniq10k", "test", True, texts.SPLIT_UNKNOWN),
+        ("KonIQ-10k; the split is not published", "clive", "all", False, texts.ZERO_SHOT),
+        ("LIVE-FB (FLIVE)", "flive", "test", True, texts.SPLIT_UNKNOWN),
+        ("LIVE-FB (FLIVE)", "live", "all", False, texts.ZERO_SHOT),
+        ("LIVE in the Wild Challenge (CLIVE)", "clive", "test", True, texts.SPLIT_UNKNOWN),
+        ("LIVE, CSIQ", "clive", "all", False, texts.ZERO_SHOT),
+        ("LIVE-C", "clive", "test", True, texts.SPLIT_UNKNOWN),
+        ("LIVEFB, split unknown", "flive", "test", True, texts.SPLIT_UNKNOWN),
+        ("LIVEFB, split unknown", "clive", "test", True, texts.ZERO_SHOT),
+        ("CLIVE, LIVE, CSIQ", "live", "test", True, texts.SPLIT_UNKNOWN),
+        ("CSIQ; photographs for bidding", "bid", "all", False, texts.ZERO_SHOT),
+        ("12 mixed data sets, splits unknown", "koniq10k", "test", True, texts.UNKNOWN),
+        ("", "spaq", "test", True, texts.UNKNOWN),
+        ("SPAQ, official training split", "spaq", "train", True, texts.SEEN),
+        ("SPAQ, official training split", "spaq", "all", True, texts.SEEN),
+        ("SPAQ, official training split", "spaq", "test", True, texts.HELD_OUT),
+        ("SPAQ, official training split", "spaq", "test", False, texts.FAMILY),
+        ("SPAQ, official training split", "csv", "test", True, texts.ANY_CSV),
+        ("SPAQ, official training split", "csv:0..100", "test", True, texts.ANY_CSV),
     ],
 )
 def test_what_a_card_lets_one_conclude(trained_on, dataset, split, published, expected):
@@ -41,24 +41,24 @@ def test_what_a_card_lets_one_conclude(trained_on, dataset, split, published, ex
 
 
 def test_a_split_that_chose_the_model_is_no_test():
-    chosen = card("SPAQ, training split", {"SPAQ val": {"chosen_on": "this split"}})
-    assert contamination(chosen, "spaq", "val", published=True) == known.CHOSEN
-    assert contamination(chosen, "spaq", "test", published=True) == known.HELD_OUT
+    selected = card("SPAQ, training split", {"SPAQ val": {"chosen_on": "this split"}})
+    assert contamination(selected, "spaq", "val", published=True) == texts.CHOSEN
+    assert contamination(selected, "spaq", "test", published=True) == texts.HELD_OUT
 
 
 def test_what_training_chose_its_checkpoint_by_is_chosen_whatever_the_figures_are_called():
     trained = card("SPAQ, training split", {"csv val": {"n": 3}, "training": {"identity": {"select_on": "val"}}})
-    assert contamination(trained, "spaq", "val", published=True) == known.CHOSEN
-    assert contamination(trained, "spaq", "test", published=True) == known.HELD_OUT
+    assert contamination(trained, "spaq", "val", published=True) == texts.CHOSEN
+    assert contamination(trained, "spaq", "test", published=True) == texts.HELD_OUT
 
 
 @pytest.mark.parametrize("name", ["bundled-student", "bundled-teacher"])
 def test_the_bundled_models_have_seen_their_training_split(name):
     bundled = find_card(name)
-    assert contamination(bundled, "biq2021", "train", published=True) == known.SEEN
-    assert contamination(bundled, "biq2021", "test", published=True) == known.HELD_OUT
-    assert contamination(bundled, "biq2021", "test", published=False) == known.FAMILY
-    assert contamination(bundled, "koniq10k", "test", published=True) == known.ZERO_SHOT
+    assert contamination(bundled, "biq2021", "train", published=True) == texts.SEEN
+    assert contamination(bundled, "biq2021", "test", published=True) == texts.HELD_OUT
+    assert contamination(bundled, "biq2021", "test", published=False) == texts.FAMILY
+    assert contamination(bundled, "koniq10k", "test", published=True) == texts.ZERO_SHOT
 
 
 def test_promptiqa_was_trained_on_twelve_sets():
@@ -68,8 +68,8 @@ def test_promptiqa_was_trained_on_twelve_sets():
     )
     sets = [spec.name for spec in (DATASETS.values() if isinstance(DATASETS, dict) else DATASETS) if spec.name != "csv"]
     notes = {name: contamination(promptiqa, name, "test", published=True) for name in sets}
-    assert [name for name, note in notes.items() if note == known.ZERO_SHOT] == ["flive", "biq2021"]
-    assert set(notes.values()) == {known.ZERO_SHOT, known.SPLIT_UNKNOWN}
+    assert [name for name, note in notes.items() if note == texts.ZERO_SHOT] == ["flive", "biq2021"]
+    assert set(notes.values()) == {texts.ZERO_SHOT, texts.SPLIT_UNKNOWN}
 
 
 def test_a_function_of_the_pixels_has_seen_nothing():
@@ -78,16 +78,16 @@ def test_a_function_of_the_pixels_has_seen_nothing():
 
 def test_published_figures_are_of_data_sets_that_commands_know():
     names = {spec.name for spec in (DATASETS.values() if isinstance(DATASETS, dict) else DATASETS)}
-    assert {one.dataset for one in TABLE} | {one.trained_on for one in TABLE} <= names
-    assert all(one.source for one in TABLE)
-    assert all(0 < one.srcc < 1 for one in TABLE)
+    assert {row.dataset for row in TABLE} | {row.trained_on for row in TABLE} <= names
+    assert all(row.source for row in TABLE)
+    assert all(0 < row.srcc < 1 for row in TABLE)
 
 
 def test_published_figures_within_the_set_come_first():
     koniq = published("koniq10k")
-    assert [(one.model, one.srcc, one.plcc) for one in koniq[:2]] == [
+    assert [(row.model, row.srcc, row.plcc) for row in koniq[:2]] == [
         ("DP-IQA teacher", 0.942, 0.951),
         ("DP-IQA student", 0.926, 0.944),
     ]
-    assert [one.trained_on for one in koniq] == ["koniq10k"] * 2 + ["flive"] * 2 + ["clive"] * 2
+    assert [row.trained_on for row in koniq] == ["koniq10k"] * 2 + ["flive"] * 2 + ["clive"] * 2
     assert published("csv") == []

@@ -40,6 +40,6 @@ def test_an_interval_is_quantiles_of_what_is_defined():
 
 
 def test_constant_scores_have_no_interval():
-    found = intervals(np.ones(20), np.arange(20) / 20, draws=20)
-    assert found["srcc"] is None
-    assert found["rmse"] is not None
+    bounds = intervals(np.ones(20), np.arange(20) / 20, draws=20)
+    assert bounds["srcc"] is None
+    assert bounds["rmse"] is not None

@@ -47,13 +47,13 @@ def on_test(**more):
 
 
 def test_one_split():
-    found = on_test(note="zero-shot")
-    assert found.evaluation.overall.n == 9
-    assert list(found.evaluation.failures) == [BROKEN]
-    there = [image for image in IMAGES if image.split == "test" and image.path != BROKEN]
-    expected = agreement(np.array([SCORES[i.path] for i in there]), np.array([i.mos for i in there]))
-    assert found.headline("srcc") == expected.srcc
-    assert found.evaluation.paths == tuple(str(image.path) for image in there)
+    measurement = on_test(note="zero-shot")
+    assert measurement.evaluation.overall.n == 9
+    assert list(measurement.evaluation.failures) == [BROKEN]
+    scored_images = [image for image in IMAGES if image.split == "test" and image.path != BROKEN]
+    expected = agreement(np.array([SCORES[i.path] for i in scored_images]), np.array([i.mos for i in scored_images]))
+    assert measurement.headline("srcc") == expected.srcc
+    assert measurement.evaluation.paths == tuple(str(image.path) for image in scored_images)
 
 
 def test_all_is_every_split_and_a_wrong_one_names_those_there_are():
@@ -63,39 +63,39 @@ def test_all_is_every_split_and_a_wrong_one_names_those_there_are():
 
 
 def test_five_splits_report_the_median_and_score_each_image_once():
-    asked = []
+    requested = []
 
     def counting(images):
-        asked.extend(images)
+        requested.extend(images)
         return score(images)
 
     sides = [IMAGES[start : start + 12] for start in (0, 3, 6, 9, 12)]
-    found = measure_five(sides, counting, dataset="spaq", draws=20)
-    assert len(asked) == len(set(asked)) == 24
+    measurement = measure_five(sides, counting, dataset="spaq", draws=20)
+    assert len(requested) == len(set(requested)) == 24
     each = [measure(side, score, dataset="x", split="all", origin="", draws=1).headline("srcc") for side in sides]
-    assert [side.srcc for side in found.sides] == each
-    assert found.headline("srcc") == sorted(each)[2]
-    assert found.as_dict()["five_splits"]["median"]["srcc"] == round(sorted(each)[2], 4)
-    assert len(found.evaluation.failures) == 1
-    row = report.rows([found])[0]
+    assert [side.srcc for side in measurement.sides] == each
+    assert measurement.headline("srcc") == sorted(each)[2]
+    assert measurement.as_dict()["five_splits"]["median"]["srcc"] == round(sorted(each)[2], 4)
+    assert len(measurement.evaluation.failures) == 1
+    row = report.rows([measurement])[0]
     assert row[4] == f"{sorted(each)[2]:.3f} ({min(each):.3f} to {max(each):.3f})"
 
 
 def test_subsets_count_their_failures():
-    found = measure(IMAGES, score, dataset="spaq", split="all", origin="", draws=20).evaluation
-    assert {name: (subset.n, subset.failed) for name, subset in found.subsets.items()} == {
+    measurement = measure(IMAGES, score, dataset="spaq", split="all", origin="", draws=20).evaluation
+    assert {name: (subset.n, subset.failed) for name, subset in measurement.subsets.items()} == {
         "even": (19, 1),
         "odd": (20, 0),
     }
-    low, high = found.subsets["odd"].interval
-    assert low <= found.subsets["odd"].figures.srcc <= high
+    low, high = measurement.subsets["odd"].interval
+    assert low <= measurement.subsets["odd"].figures.srcc <= high
 
 
 def test_a_subset_too_small_for_a_correlation_is_still_counted():
     lonely = [*IMAGES[:4], LabelledImage(path=Path("9.png"), mos=0.2, split="test", subset="rare")]
-    found = measure(lonely, score, dataset="spaq", split="all", origin="", draws=20)
-    assert (found.evaluation.subsets["rare"].n, found.evaluation.subsets["rare"].figures) == (1, None)
-    assert "| spaq | rare | 1 | 0 | - |" in report.markdown(BRIGHTNESS, [found])
+    measurement = measure(lonely, score, dataset="spaq", split="all", origin="", draws=20)
+    assert (measurement.evaluation.subsets["rare"].n, measurement.evaluation.subsets["rare"].figures) == (1, None)
+    assert "| spaq | rare | 1 | 0 | - |" in report.markdown(BRIGHTNESS, [measurement])
 
 
 def test_nothing_scored_says_why():
@@ -107,17 +107,19 @@ def test_constant_scores_are_reported_without_figures():
     def constant(images):
         return ScoredImages("s", tuple(images), np.full(len(images), 0.5), {})
 
-    found = measure(IMAGES, constant, dataset="spaq", split="all", origin="", draws=5)
-    document = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    measurement = measure(IMAGES, constant, dataset="spaq", split="all", origin="", draws=5)
+    document = json.loads(json.dumps(measurement.as_dict(), allow_nan=False))
     assert (document["srcc"], document["slope"], document["intervals_95"]["srcc"]) == (None, None, None)
     assert document["rmse"] > 0
-    assert report.rows([found])[0][4] == "-"
+    assert report.rows([measurement])[0][4] == "-"
 
 
 def test_the_folder_of_a_report(tmp_path):
-    found = on_test(note="zero-shot")
-    written = write_evaluation(tmp_path / "new", BRIGHTNESS, [found, found], report.as_dict(BRIGHTNESS, [found, found]))
-    names = {path.name for path in written}
+    measurement = on_test(note="zero-shot")
+    paths = write_evaluation(
+        tmp_path / "new", BRIGHTNESS, [measurement, measurement], report.as_dict(BRIGHTNESS, [measurement, measurement])
+    )
+    names = {path.name for path in paths}
     assert names == {"evaluation.md", "evaluation.json", "scores.csv"} | {
         f"spaq-{number}-{plot}.png" for number in (1, 2) for plot in ("predicted", "errors")
     }
@@ -134,15 +136,15 @@ def test_the_folder_of_a_report(tmp_path):
     assert len(rows) == 20
     assert [row["failure"] for row in rows if row["image"] == "8.png"] == ["corrupt"] * 2
     assert float(rows[0]["score"]) == SCORES[Path("0.png")]
-    for path in written:
+    for path in paths:
         if path.suffix == ".png":
             with Image.open(path) as plot:
                 assert min(plot.size) > 400
 
 
 def test_a_set_without_published_figures_says_so():
-    found = measure(IMAGES, score, dataset="kadid10k", split="test", origin="", draws=5)
-    assert "no published figures" in report.markdown(BRIGHTNESS, [found])
+    measurement = measure(IMAGES, score, dataset="kadid10k", split="test", origin="", draws=5)
+    assert "no published figures" in report.markdown(BRIGHTNESS, [measurement])
 
 
 def test_a_place_that_cannot_be_written_is_one_error(tmp_path):

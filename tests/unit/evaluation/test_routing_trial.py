@@ -57,7 +57,7 @@ def test_routing_pays_where_the_student_errs_near_the_cut_off(near_misses):
 def test_a_teacher_that_says_the_same_changes_nothing_and_the_verdict_says_so(near_misses):
     student = near_misses.scores[0]
     trial = try_routing(paired(student, student, near_misses.labels), profile(), chunk=32, draws=DRAWS)
-    assert [one.value for one in trial.gains.values()] == pytest.approx([0, 0, 0], abs=1e-12)
+    assert [estimate.value for estimate in trial.gains.values()] == pytest.approx([0, 0, 0], abs=1e-12)
     assert not trial.improves
     assert "does not clearly improve" in trial.verdict
     assert trial.disagreement.whole.mean_absolute == 0
@@ -79,8 +79,8 @@ def test_intervals_are_paired(near_misses):
     """Where student and routed hang together, their difference is known better than either."""
     trial = try_routing(near_misses, profile(), chunk=32, draws=DRAWS)
 
-    def width(one):
-        return one.interval[1] - one.interval[0]
+    def width(estimate):
+        return estimate.interval[1] - estimate.interval[0]
 
     assert width(trial.gains["student"]) < width(trial.agreement["student"])
 

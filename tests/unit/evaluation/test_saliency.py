@@ -29,26 +29,26 @@ def distort_quadrant(image, kind, down, right):
 
 
 def photograph(name):
-    places = {key.rpartition("/")[2]: path for key, path in demo_photos.plan(None).photographs}
-    with Image.open(places[name]) as opened:
-        return opened.convert("RGB")
+    files = {key.rpartition("/")[2]: path for key, path in demo_photos.plan(None).photographs}
+    with Image.open(files[name]) as file:
+        return file.convert("RGB")
 
 
 @pytest.mark.parametrize(("down", "right"), QUADRANTS)
 def test_a_dark_quadrant_pulls_the_brightness_down(down, right):
     pixels = np.full((64, 64, 3), 200, np.uint8)
     pixels[down * 32 : down * 32 + 32, right * 32 : right * 32 + 32] = 40
-    found = saliency(BrightnessScorer(BRIGHTNESS), pixels)
-    assert found.score == pytest.approx(160 / 255)
+    result = saliency(BrightnessScorer(BRIGHTNESS), pixels)
+    assert result.score == pytest.approx(160 / 255)
     corner = (-down, -right)  # the cell furthest out is seen by one region alone: the quadrant itself
-    assert found.regions[corner] == pytest.approx(40 / 255)
-    assert found.quadrants.argmin() == 2 * down + right
-    assert found.quadrants[down, right] < 0 < found.quadrants[1 - down, 1 - right]
+    assert result.regions[corner] == pytest.approx(40 / 255)
+    assert result.quadrants.argmin() == 2 * down + right
+    assert result.quadrants[down, right] < 0 < result.quadrants[1 - down, 1 - right]
 
 
 def test_an_even_picture_has_no_effects():
-    found = saliency(BrightnessScorer(BRIGHTNESS), np.full((64, 64, 3), 90, np.uint8))
-    assert np.abs(found.effect).max() < 1e-12
+    result = saliency(BrightnessScorer(BRIGHTNESS), np.full((64, 64, 3), 90, np.uint8))
+    assert np.abs(result.effect).max() < 1e-12
 
 
 def test_any_batch_gives_the_same_map():
@@ -87,7 +87,9 @@ def test_the_bundled_students_map_points_at_the_distorted_quadrant(name, kind, q
     scorer = load_scorer("bundled-student", device="cpu")
     image = photograph(name)
     distorted = distort_quadrant(image, kind, *QUADRANTS[quadrant])
-    before, after = (saliency(scorer, prepare(one, scorer.card.preprocessing)).quadrants for one in (image, distorted))
+    before, after = (
+        saliency(scorer, prepare(picture, scorer.card.preprocessing)).quadrants for picture in (image, distorted)
+    )
     assert (after - before).argmin() == quadrant  # what is dark or plain by itself does not count
     assert (after - before).flat[quadrant] < -0.02
 
@@ -98,10 +100,10 @@ def test_the_overlay_keeps_the_pictures_shape(tmp_path):
     for size in ((320, 160), (120, 400)):
         figure = saliency_overlay(Image.new("RGB", size), Saliency(0.5, 0.5 + effect), title="a")
         path = write_png(figure, tmp_path / "map.png")
-        shown = figure.axes[0].get_images()[1].get_array()
-        assert shown.shape[::-1] == size
-        with Image.open(path) as drawn:
-            assert (drawn.width > drawn.height) is (size[0] > size[1])
+        overlay = figure.axes[0].get_images()[1].get_array()
+        assert overlay.shape[::-1] == size
+        with Image.open(path) as plot:
+            assert (plot.width > plot.height) is (size[0] > size[1])
     assert [path.name for path in tmp_path.iterdir()] == ["map.png"]
 
 

@@ -1,4 +1,4 @@
-"""`dpiqa explain` asks nothing of a model but scores: every kind has a map."""
+"""Saliency of every kind of model: `dpiqa explain` needs only scores."""
 
 import numpy as np
 import pytest
@@ -26,11 +26,11 @@ def picture(scorer):
 
 def check(scorer):
     pixels = picture(scorer)
-    found = saliency(scorer, pixels, batch=5)
-    assert found.regions.shape == (8, 8)
-    assert np.isfinite(found.regions).all()
-    assert found.score == pytest.approx(float(scorer.score(pixels[None])[0]), abs=1e-5)
-    return found
+    result = saliency(scorer, pixels, batch=5)
+    assert result.regions.shape == (8, 8)
+    assert np.isfinite(result.regions).all()
+    assert result.score == pytest.approx(float(scorer.score(pixels[None])[0]), abs=1e-5)
+    return result
 
 
 @pytest.mark.parametrize("name", ["small-student", "small-teacher"])
@@ -49,8 +49,8 @@ def test_onnx(tmp_path):
         licence="test",
     )
     (tmp_path / "older.json").write_text(card.model_dump_json())
-    found = check(load_scorer("older", models_dir=tmp_path, device="cpu", threads=1))
-    assert found.quadrants.argmin() == 3
+    result = check(load_scorer("older", models_dir=tmp_path, device="cpu", threads=1))
+    assert result.quadrants.argmin() == 3
 
 
 def test_promptiqa_with_a_requirement(tmp_path):

@@ -27,16 +27,16 @@ def images(tmp_path):
 def test_every_image_gets_its_own_answer(images):
     scorer = load_scorer("brightness")
     done = []
-    found = score_labelled(scorer, images, batch=3, advance=done.append)
+    scored = score_labelled(scorer, images, batch=3, advance=done.append)
     assert sum(done) == len(images)
-    assert [image.path for image in found.images] == [image.path for image in images]
+    assert [image.path for image in scored.images] == [image.path for image in images]
     expected = [
         scorer.score(decode_and_prepare(image.path.read_bytes(), BRIGHTNESS.preprocessing, Limits())[None])[0]
         for image in images[:7]
     ]
-    assert found.scores[:7] == pytest.approx(expected, abs=1e-12)
-    assert np.isnan(found.scores[7:]).all()
-    assert {path.name: failure.reason for path, failure in found.failures.items()} == {
+    assert scored.scores[:7] == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(scored.scores[7:]).all()
+    assert {path.name: failure.reason for path, failure in scored.failures.items()} == {
         "broken.jpg": Reason.TRUNCATED,
         "empty.png": Reason.EMPTY,
         "missing.png": Reason.OBJECT_DELETED,
@@ -44,8 +44,8 @@ def test_every_image_gets_its_own_answer(images):
 
 
 def test_limits_hold(images):
-    found = score_labelled(load_scorer("brightness"), images[:7], limits=Limits(max_pixels=64 * 64))
-    assert {path.name: failure.reason for path, failure in found.failures.items()} == {
+    scored = score_labelled(load_scorer("brightness"), images[:7], limits=Limits(max_pixels=64 * 64))
+    assert {path.name: failure.reason for path, failure in scored.failures.items()} == {
         "wide.jpg": Reason.TOO_MANY_PIXELS
     }
 
@@ -56,16 +56,16 @@ def test_one_image_the_model_cannot_score_costs_only_itself(images):
             scores = super().score(pixels)
             return np.where(scores > 0.65, np.nan, scores)
 
-    found = evaluate(Shy(BRIGHTNESS), images[:7], draws=10)
-    assert {path.name: failure.reason for path, failure in found.failures.items()} == {
+    scored = evaluate(Shy(BRIGHTNESS), images[:7], draws=10)
+    assert {path.name: failure.reason for path, failure in scored.failures.items()} == {
         "wide.jpg": Reason.NON_FINITE_SCORE
     }
-    assert found.overall.n == 6
+    assert scored.overall.n == 6
 
 
 def test_answers_for_some_of_the_images(images):
-    found = score_labelled(load_scorer("brightness"), images)
-    some = found.only(images[5:8])
+    scored = score_labelled(load_scorer("brightness"), images)
+    some = scored.only(images[5:8])
     assert [image.path.name for image in some.images] == ["5.png", "wide.jpg", "broken.jpg"]
-    assert some.scores[:2] == pytest.approx(found.scores[5:7])
+    assert some.scores[:2] == pytest.approx(scored.scores[5:7])
     assert len(some.failures) == 1

@@ -29,15 +29,15 @@ def brightness():
 
 
 def test_a_models_known_answers(brightness, pictures):
-    found = sweep(brightness, pictures, kinds=["underexposure", "overexposure", "gaussian_blur"])
-    assert found.scores.shape == (2, 3, 6)
-    assert found.means["underexposure"] == pytest.approx(
+    result = sweep(brightness, pictures, kinds=["underexposure", "overexposure", "gaussian_blur"])
+    assert result.scores.shape == (2, 3, 6)
+    assert result.means["underexposure"] == pytest.approx(
         80 / 255 * np.array([1, 0.75, 0.55, 0.38, 0.24, 0.13]), abs=0.005
     )
-    verdicts = {kind: str(trend) for kind, trend in found.trends.items()}
+    verdicts = {kind: str(trend) for kind, trend in result.trends.items()}
     assert verdicts["underexposure"] == "falls"
     assert verdicts["overexposure"] == "rises at 1, 2, 3, 4, 5"  # to this model, brighter is better
-    assert not found.trends["gaussian_blur"].falls  # a blur keeps the mean
+    assert not result.trends["gaussian_blur"].falls  # a blur keeps the mean
 
 
 def test_the_same_pictures_give_the_same_scores(brightness, pictures):
@@ -53,9 +53,9 @@ def test_all_kinds_unless_some_are_named(brightness, pictures):
 def test_what_cannot_be_scored_is_counted(brightness, pictures, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     seen = []
-    found = sweep(brightness, [tmp_path / "broken.jpg", *pictures], kinds=["jpeg"], advance=seen.append)
-    assert [failure.reason for failure in found.failures.values()] == [Reason.NOT_AN_IMAGE]
-    assert len(found.scores) == 2
+    result = sweep(brightness, [tmp_path / "broken.jpg", *pictures], kinds=["jpeg"], advance=seen.append)
+    assert [failure.reason for failure in result.failures.values()] == [Reason.NOT_AN_IMAGE]
+    assert len(result.scores) == 2
     assert sum(seen) == 3
     with pytest.raises(InvalidRequest, match="none of 1"):
         sweep(brightness, [tmp_path / "broken.jpg"], kinds=["jpeg"])
@@ -68,8 +68,8 @@ def test_an_unknown_kind_is_named(brightness, pictures):
 
 
 def test_the_report_says_where_it_is_not_monotone(brightness, pictures, tmp_path):
-    found = sweep(brightness, pictures, kinds=["underexposure", "overexposure"])
-    written = write_sweep(tmp_path / "report", brightness.card, found)
+    result = sweep(brightness, pictures, kinds=["underexposure", "overexposure"])
+    written = write_sweep(tmp_path / "report", brightness.card, result)
     assert sorted(path.name for path in written) == ["distortions.json", "distortions.md", "distortions.png"]
     document = json.loads((tmp_path / "report/distortions.json").read_text())
     assert document["falling"] == 1

@@ -28,8 +28,8 @@ def say_too_much():
 
 
 def confess():
-    told = [*os.environ, *(name for name in sys.modules if name in {"torch", "boto3", "celery"})]
-    raise ImageRejected(Reason.CORRUPT, " ".join(told))
+    names = [*os.environ, *(name for name in sys.modules if name in {"torch", "boto3", "celery"})]
+    raise ImageRejected(Reason.CORRUPT, " ".join(names))
 
 
 def say_pid():

@@ -79,7 +79,7 @@ def test_a_complete_file_that_cannot_be_decoded_is_corrupt(name):
     [
         (b"", Reason.EMPTY),
         (b"\x00", Reason.NOT_AN_IMAGE),
-        (b"hello, this is no picture", Reason.NOT_AN_IMAGE),
+        (b"hello, this is not a picture", Reason.NOT_AN_IMAGE),
         (b"<!doctype html><html><body><svg/></body></html>", Reason.NOT_AN_IMAGE),
         (b"%PDF-1.7\n", Reason.NOT_AN_IMAGE),
         (b"PK\x03\x04" + bytes(100), Reason.NOT_AN_IMAGE),
@@ -200,8 +200,8 @@ def test_decoding_says_nothing_aloud(capsys, recwarn):
 
 
 def test_pillow_sees_only_the_sniffed_format(monkeypatch):
-    asked = []
+    offered = []
     real = Image.open
-    monkeypatch.setattr(Image, "open", lambda file, formats: asked.append(formats) or real(file, formats=formats))
+    monkeypatch.setattr(Image, "open", lambda file, formats: offered.append(formats) or real(file, formats=formats))
     decode(SAMPLES["png"], LIMITS)
-    assert asked == [["PNG"]]
+    assert offered == [["PNG"]]

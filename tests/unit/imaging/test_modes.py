@@ -21,9 +21,9 @@ def ramp(white, dtype):
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_not_clipped(image_format):
-    shown = pixels(Image.fromarray(ramp(65535, np.uint16)), image_format)
-    assert (shown[..., 0].ravel() == np.arange(256)).all()
-    assert (shown[..., 0] == shown[..., 2]).all()
+    result = pixels(Image.fromarray(ramp(65535, np.uint16)), image_format)
+    assert (result[..., 0].ravel() == np.arange(256)).all()
+    assert (result[..., 0] == result[..., 2]).all()
 
 
 def test_big_endian_sixteen_bits():
@@ -45,8 +45,8 @@ def test_floats_of_a_known_range_are_taken_as_they_stand(white):
 
 def test_other_floats_are_stretched_and_holes_are_black():
     values = np.array([[-1000, 0], [np.nan, 1000]], dtype=np.float32)
-    shown = pixels(Image.fromarray(values), "TIFF")[..., 0]
-    assert shown.tolist() == [[0, 128], [128, 255]]
+    result = pixels(Image.fromarray(values), "TIFF")[..., 0]
+    assert result.tolist() == [[0, 128], [128, 255]]
     assert (pixels(Image.fromarray(np.full((4, 4), 1e6, dtype=np.float32)), "TIFF") == 0).all()
 
 
@@ -54,9 +54,9 @@ def test_one_bit_is_black_and_white():
     image = Image.new("1", (8, 8), 0)
     image.paste(1, (0, 0, 4, 8))
     for image_format in ("PNG", "TIFF", "BMP"):
-        shown = pixels(image, image_format)
-        assert shown[0, 0].tolist() == [255, 255, 255]
-        assert shown[0, 7].tolist() == [0, 0, 0]
+        result = pixels(image, image_format)
+        assert result[0, 0].tolist() == [255, 255, 255]
+        assert result[0, 7].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -64,10 +64,10 @@ def test_transparent_pixels_are_mid_grey(mode):
     image = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
     image.paste((200, 200, 200, 255), (0, 0, 4, 8))
     image.paste((0, 0, 0, 128), (0, 0, 2, 2))
-    shown = pixels(image.convert(mode), "PNG")
-    assert (shown[7, 7] == GREY).all()
-    assert (shown[7, 0] == 200).all()
-    assert abs(shown[0, 0] - 64).max() <= 1
+    result = pixels(image.convert(mode), "PNG")
+    assert (result[7, 7] == GREY).all()
+    assert (result[7, 0] == 200).all()
+    assert abs(result[0, 0] - 64).max() <= 1
 
 
 def test_palettes_with_and_without_transparency():
@@ -78,17 +78,17 @@ def test_palettes_with_and_without_transparency():
     image.putpalette([255, 0, 0, 0, 255, 0])
     image.paste(0, (0, 0, 4, 8))
     for image_format in ("PNG", "GIF"):
-        shown = pixels(image, image_format, transparency=0)
-        assert (shown[0, 0] == GREY).all(), image_format
-        assert shown[0, 7].tolist() == [0, 255, 0]
+        result = pixels(image, image_format, transparency=0)
+        assert (result[0, 0] == GREY).all(), image_format
+        assert result[0, 7].tolist() == [0, 255, 0]
 
 
 def test_a_transparent_colour_of_an_rgb_png():
     image = Image.new("RGB", (8, 8), (255, 0, 0))
     image.paste((0, 0, 255), (0, 0, 4, 8))
-    shown = pixels(image, "PNG", transparency=(255, 0, 0))
-    assert (shown[0, 7] == GREY).all()
-    assert shown[0, 0].tolist() == [0, 0, 255]
+    result = pixels(image, "PNG", transparency=(255, 0, 0))
+    assert (result[0, 7] == GREY).all()
+    assert result[0, 0].tolist() == [0, 0, 255]
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "TIFF"])
@@ -103,14 +103,14 @@ def test_lab_is_converted_by_its_meaning():
     lab = ImageCms.createProfile("LAB")
     to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), lab, "RGB", "LAB")
     photo = photograph()
-    shown = pixels(ImageCms.applyTransform(photo, to_lab), "TIFF")
-    assert abs(shown - np.asarray(photo, dtype=int)).mean() < 3
+    result = pixels(ImageCms.applyTransform(photo, to_lab), "TIFF")
+    assert abs(result - np.asarray(photo, dtype=int)).mean() < 3
 
 
 def test_ycbcr_tiff():
     photo = photograph()
-    shown = pixels(photo.convert("YCbCr"), "TIFF")
-    assert abs(shown - np.asarray(photo, dtype=int)).mean() < 3
+    result = pixels(photo.convert("YCbCr"), "TIFF")
+    assert abs(result - np.asarray(photo, dtype=int)).mean() < 3
 
 
 def linear_profile():
@@ -128,8 +128,8 @@ def linear_profile():
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF"])
 def test_colours_go_through_the_embedded_profile(image_format):
     image = Image.new("RGB", (16, 16), (55, 55, 55))
-    shown = pixels(image, image_format, icc_profile=linear_profile())[8, 8]
-    assert abs(shown - 128).max() <= 4  # linear 55 / 255 is sRGB 128 / 255
+    result = pixels(image, image_format, icc_profile=linear_profile())[8, 8]
+    assert abs(result - 128).max() <= 4  # linear 55 / 255 is sRGB 128 / 255
 
 
 def test_a_grey_picture_with_a_profile():
@@ -153,9 +153,9 @@ def test_srgb_pictures_keep_their_numbers():
 def test_transparency_and_profile_together():
     image = Image.new("RGBA", (16, 16), (55, 55, 55, 255))
     image.paste((55, 55, 55, 0), (0, 0, 8, 16))
-    shown = pixels(image, "PNG", icc_profile=linear_profile())
-    assert (shown[0, 0] == GREY).all()
-    assert abs(shown[0, 15] - 128).max() <= 4
+    result = pixels(image, "PNG", icc_profile=linear_profile())
+    assert (result[0, 0] == GREY).all()
+    assert abs(result[0, 15] - 128).max() <= 4
 
 
 def test_twelve_bit_tiff_is_scaled_by_its_own_white():
@@ -169,8 +169,8 @@ def test_twelve_bit_tiff_is_scaled_by_its_own_white():
     tagged = set_tag(data, 258, 12)
     tagged = set_tag(tagged, 273, len(data))
     tagged = set_tag(tagged, 279, len(packed))
-    shown = np.asarray(decode(bytes(tagged) + bytes(packed), LIMITS))[..., 0]
-    assert abs(shown.ravel().astype(int) - np.arange(256)).max() <= 1
+    result = np.asarray(decode(bytes(tagged) + bytes(packed), LIMITS))[..., 0]
+    assert abs(result.ravel().astype(int) - np.arange(256)).max() <= 1
 
 
 def set_tag(data, tag, value):

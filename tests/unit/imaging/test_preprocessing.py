@@ -17,9 +17,9 @@ def test_the_filter_is_part_of_the_version():
 
 def cubic_line(line, size):
     """Keys' cubic convolution with a = -0.75 of one line, four neighbours whatever the scale, the edge repeated."""
-    wanted = (np.arange(size) + 0.5) * len(line) / size - 0.5
-    first = np.floor(wanted).astype(int)
-    t = wanted - first
+    positions = (np.arange(size) + 0.5) * len(line) / size - 0.5
+    first = np.floor(positions).astype(int)
+    t = positions - first
     a = -0.75
 
     def near(d):
@@ -37,16 +37,16 @@ def test_cubic_is_opencvs_convolution_without_antialiasing(size):
     picture = photograph(*size)
     across = np.apply_along_axis(cubic_line, 1, np.asarray(picture, dtype=float), 224)
     expected = np.clip(np.apply_along_axis(cubic_line, 0, across, 224), 0, 255)
-    found = prepare(picture, CUBIC)
-    assert found.shape == (224, 224, 3)
-    assert found.dtype == np.uint8
-    assert np.abs(found - expected).max() <= 1.001  # builds with and without Intel's library round differently
+    result = prepare(picture, CUBIC)
+    assert result.shape == (224, 224, 3)
+    assert result.dtype == np.uint8
+    assert np.abs(result - expected).max() <= 1.001  # builds with and without Intel's library round differently
 
 
 def test_a_file_of_the_right_size_comes_through_unchanged():
     picture = photograph(224, 224)
-    found = decode_and_prepare(encoded(picture, "PNG"), CUBIC, Limits())
-    np.testing.assert_array_equal(found, np.asarray(picture))
+    result = decode_and_prepare(encoded(picture, "PNG"), CUBIC, Limits())
+    np.testing.assert_array_equal(result, np.asarray(picture))
 
 
 def test_grey_pictures_become_three_channels():
@@ -56,5 +56,5 @@ def test_grey_pictures_become_three_channels():
 def test_decode_processes_resize_as_this_one_does():
     data = encoded(photograph(640, 300), "PNG")
     with DecodePool(1, Limits()) as pool:
-        found = pool.submit(data, CUBIC).result()
-    np.testing.assert_array_equal(found, decode_and_prepare(data, CUBIC, Limits()))
+        result = pool.submit(data, CUBIC).result()
+    np.testing.assert_array_equal(result, decode_and_prepare(data, CUBIC, Limits()))
