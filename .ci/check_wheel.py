@@ -6,6 +6,7 @@ torch.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 EX_CONFIG = 78
+FOLDERS = ("dpiqa", "workers", "api", "migrations")
 #: Needs nothing but the base install.
 BASE_PROBE = """
 import sys
@@ -52,8 +54,13 @@ SETTINGS = {"DPIQA_BROKER_URL": "redis://127.0.0.1:1/0", "DPIQA_DATABASE_URL": "
 
 
 def build(folder: Path) -> Path:
-    """Build from a copy without build leftovers -> the wheel's path."""
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
+    """Build from a copy: leftovers of earlier builds would end up in the wheel. Returns the wheel's path."""
+    source = folder / "source"
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(source)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     (wheel,) = folder.glob("*.whl")
     return wheel
@@ -65,7 +72,7 @@ def check_names(wheel: Path) -> None:
     top = {name.split("/")[0] for name in names if ".dist-info" not in name}
     if top != {"dpiqa"}:
         sys.exit(f"the wheel owns {sorted(top)}, expected only dpiqa")
-    for folder in ("dpiqa", "workers", "api", "migrations"):
+    for folder in FOLDERS:
         prefix = "" if folder == "dpiqa" else "dpiqa/"
         missing = {
             prefix + str(file.relative_to(ROOT))

@@ -30,7 +30,7 @@ WORDS = {
     r"\bthrice\b": "three times",
     r"\bshall\b": "must, will",
     r"(?<!here )\b(is|are) no (?=[a-z])(?!(longer|more|less|better|worse|different)\b)": "is not a",
-    r"\b(Room|Workshop|ModelShelf|_Bench|Machinery|Nobody|Patience)\b": "see docs/glossary.md",
+    r"\b(Room|Workshop|ModelShelf|_Bench|Machinery)\b": "see docs/glossary.md",
     r"\bfates?\b": "outcome",
     r"\bis away\b": "is unavailable",
 }
@@ -46,7 +46,13 @@ QUOTES_WORDS = {
 #: Modules of fewer than 40 lines, and the reason why each stands alone.
 SHORT_MODULES: dict[str, str] = {
     "dpiqa/cli/__main__.py": "entry point of `python -m dpiqa.cli`",
+    "dpiqa/cli/support/scoring.py": "imported by commands that load a model, and only by them",
+    "dpiqa/cli/system/config.py": "a command: its module is imported when it runs",
     "dpiqa/local/__main__.py": "entry point of `python -m dpiqa.local`",
+    "dpiqa/models/brightness.py": "a scorer: each kind of model has its own module, and this one needs no torch",
+    "dpiqa/pipeline/metrics.py": "the metrics that five modules count in",
+    "dpiqa/signals.py": "of the standard library alone, for CLI, listener and stack",
+    "dpiqa/urls.py": "pure, below the settings that use it",
 }
 
 

@@ -21,7 +21,7 @@ from dpiqa.local.valkey import Valkey
 from dpiqa.storage import schema
 
 TEMPLATE = "dpiqa_template"
-# A busy machine is no failure, and what failed once must fail again.
+# A busy machine is not a failure, and what failed once must fail again.
 hypothesis_settings.register_profile("dpiqa", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("dpiqa")
 KEPT = {"DPIQA_LABELS_DIR"}  #: label files of published data sets, for tests that skip without them

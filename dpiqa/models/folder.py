@@ -69,8 +69,8 @@ def check_new(name: str, models_dir: Path) -> None:
 def publish(card: ModelCard, folder: Path, models_dir: Path) -> None:
     """Copy a finished model from `folder` into a models folder, under its lock: weights first, then the card.
 
-    Each file appears whole; a process that is killed in between leaves weights without a card, which are no model. A
-    model of this name is replaced: see `check_new`. Raises `ConfigurationError` if the folder cannot be written.
+    Each file appears whole; a process that is killed in between leaves weights without a card, which do not count as a
+    model. A model of this name is replaced: see `check_new`. Raises `ConfigurationError` if the folder is not writable.
     """
     with changing(models_dir):
         _place(card, models_dir, lambda target: shutil.copyfile(folder / str(card.weights), target))

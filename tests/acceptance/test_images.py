@@ -22,7 +22,7 @@ def huge_header():
 
 
 def test_bad_inputs_end_with_a_reason_and_the_rest_is_scored(system, s3):
-    s3.put("text.jpg", b"<html>this is no image</html>")
+    s3.put("text.jpg", b"<html>this is not an image</html>")
     s3.put("truncated.jpg", jpeg(0.5, (300, 300))[:-2000])
     s3.put("empty.jpg", b"")
     s3.put("huge.png", huge_header())

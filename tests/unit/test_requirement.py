@@ -125,7 +125,7 @@ def test_equal_requests_and_equal_contents():
     other = request(direction=Direction.LOWER)
     assert other.content_hash(digests) != first.content_hash(digests)
     hashes = {first.hash, other.hash, request(model="n").hash, request(force=True).hash, request("b").hash}
-    assert len(hashes) == 4  # versions are counted by name: it is no part of the hash
+    assert len(hashes) == 4  # versions are counted by name: it is not part of the hash
 
 
 def test_where_a_pair_lies():

@@ -72,7 +72,7 @@ def test_csv_round_trip(tmp_path):
         rows = list(csv.DictReader(file))
     assert rows[0] == {"key": "'=1+1", "score": "0.1", "current": "True", "at": "2026-01-02T03:04:05+00:00"}
     assert rows[1] == {"key": 'naïve, "quoted"\n.jpg', "score": "", "current": "", "at": ""}
-    assert rows[2]["score"] == "-0.5"  # numbers are no text: nothing to guard
+    assert rows[2]["score"] == "-0.5"  # numbers are not text: nothing to guard
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

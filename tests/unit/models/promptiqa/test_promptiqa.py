@@ -68,7 +68,7 @@ def test_prompt_features_belong_to_their_pair_alone_and_are_made_without_the_sco
     assert features.dtype == np.float32
     np.testing.assert_allclose(features[2:4], model.features(pixels[2:4], SCORES[2:4]), atol=1e-6)
     made, network = requirement(model, pixels), model.network
-    network.i_p_fusion = network.mlp = None  # whoever needs them when an image is scored fails
+    network.i_p_fusion = network.mlp = None  # scoring an image fails if it needs them
     assert model.scorer(made).score(pixels).shape == (6,)
 
 
