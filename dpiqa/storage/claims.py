@@ -1,4 +1,4 @@
-"""Claims: leases of items with a fence. A lease that ran out is a crash, whoever sees it first.
+"""Claims: leases of items with a fence. A lease that ran out counts as one crash.
 
 After its first crash an item is claimed on its own. Before the crash that would end it, a worker holds it as its only
 suspect, so that an image which kills its worker does not take innocent ones with it.

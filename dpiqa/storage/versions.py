@@ -76,7 +76,7 @@ class ObjectVersions:
         """Take in an event that `ref` was written. `instead_of`: a reader just met it in place of that ETag."""
         head = self.head
         is_old = head is not None and head.ref.etag != instead_of and not _replaces(ref, head)
-        if is_old or not ref.etag:  # an unknown version: whoever reads it says which, and that one becomes current
+        if is_old or not ref.etag:  # no ETag: the worker that reads the object finds it, and that one becomes current
             self.versions.setdefault(ref.etag, _version(ref, current=False))
             return
         for other in self.versions.values():
