@@ -21,7 +21,7 @@ from ..schemas import Bucket, Cursor, ImageScores, Key, Limit, ModelName, Prefix
 router = APIRouter(prefix="/v1/scores", tags=["scores"])
 
 Bound = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,6})?%?$", examples=["5%"])]
+ShareText = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,6})?%?$", examples=["5%"])]
 
 
 class ScoreParameters(BaseModel):
@@ -48,8 +48,8 @@ class ScoreParameters(BaseModel):
         description="`score`: lowest first; `-score`: highest first; `updated`, `-updated`: by time. Worst first "
         "unless given, which is highest first under a requirement whose scores are better the lower they are.",
     )
-    worst: Share | None = Field(None, description="The worst share of what the other filters choose, e.g. `5%`.")
-    best: Share | None = Field(None, description="The best share, likewise.")
+    worst: ShareText | None = Field(None, description="The worst share of what the other filters choose, e.g. `5%`.")
+    best: ShareText | None = Field(None, description="The best share, likewise.")
     limit: Limit = 100
     cursor: Cursor | None = None
 

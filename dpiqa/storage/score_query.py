@@ -58,7 +58,7 @@ class ResolvedQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreQuery:
-    """Which scores, in which order."""
+    """A query for the scores that count: conditions, bands, a share and an order."""
 
     conditions: ScoreFilter  #: with a profile
     bands: tuple[Band, ...] = ()  #: any of these; none: all, and scores without a band too
