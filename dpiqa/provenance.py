@@ -40,7 +40,9 @@ def shareable(value: Any) -> Any:
 
 def describe_machine() -> str:
     """Return the machine's hardware in a few words, e.g. `AMD EPYC Processor, 2 CPU cores, no GPU`."""
-    return f"{cpu_name()}, {os.cpu_count()} CPU cores, {_gpu()}"
+    torch = sys.modules.get("torch")  # where it was not imported, nothing was computed on a GPU
+    gpu = str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else "no GPU"
+    return f"{cpu_name()}, {os.cpu_count()} CPU cores, {gpu}"
 
 
 def cpu_name() -> str:
@@ -48,9 +50,3 @@ def cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _gpu() -> str:
-    """Return the GPU that torch sees. Where torch was not imported, nothing was computed on one."""
-    torch = sys.modules.get("torch")
-    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else "no GPU"

@@ -41,7 +41,7 @@ def read_response(response: httpx.Response) -> Body:
         retry_after = response.headers.get("Retry-After", "")
         seconds = float(retry_after) if retry_after.isdigit() else None
         raise Interrupted(f"the server answers {status}", retry_after=seconds)
-    if _is_html(response):
+    if str(response.headers.get("Content-Type", "")).lower().startswith("text/html"):
         raise _html_error(response)
     if status not in {200, 206}:
         raise _refusal(response)
@@ -63,10 +63,6 @@ def _validator(response: httpx.Response) -> str:
     """
     etag = response.headers.get("ETag", "")
     return etag if etag and not etag.startswith("W/") else str(response.headers.get("Last-Modified", ""))
-
-
-def _is_html(response: httpx.Response) -> bool:
-    return str(response.headers.get("Content-Type", "")).lower().startswith("text/html")
 
 
 def _html_error(response: httpx.Response) -> DpiqaError:

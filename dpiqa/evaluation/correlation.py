@@ -33,9 +33,8 @@ class Agreement:
     def as_dict(self) -> dict[str, Any]:
         """Return the figures rounded to four places, None where not defined, for a card or a report."""
         figures = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "mapping"}
-        return {name: _rounded(value) for name, value in figures.items()} | {
-            "mapping": asdict(self.mapping) if self.mapping else None
-        }
+        rounded = {name: round(value, 4) if math.isfinite(value) else None for name, value in figures.items()}
+        return {**rounded, "mapping": asdict(self.mapping) if self.mapping else None}
 
 
 def agreement(scores: np.ndarray, labels: np.ndarray, *, start: Mapping | None = None) -> Agreement:
@@ -86,7 +85,3 @@ def krcc(scores: np.ndarray, labels: np.ndarray) -> float:
 def rmse(scores: np.ndarray, labels: np.ndarray) -> float:
     """Root mean squared error, in units of the labels."""
     return float(np.sqrt(np.mean((scores - labels) ** 2)))
-
-
-def _rounded(value: float) -> float | None:
-    return round(value, 4) if math.isfinite(value) else None

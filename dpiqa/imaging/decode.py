@@ -96,9 +96,13 @@ def _decode_admitted(data: bytes, image_format: str, limits: Limits) -> Image.Im
     with Image.open(io.BytesIO(data), formats=[image_format]) as image:
         _check_size(image, limits)
         if image_format == "TIFF":
-            _refuse_raw(image)
+            # Camera raw files are TIFFs whose first picture is a thumbnail, and a thumbnail's score would mislead.
+            tags: Any = image.tag_v2  # type: ignore[attr-defined]
+            if _TAG_DNG_VERSION in tags or tags.get(_TAG_SUBFILE_TYPE, 0) & _REDUCED_RESOLUTION:
+                raise ImageRejected(Reason.UNSUPPORTED_FORMAT, "camera raw (TIFF whose first picture is a preview)")
         image.load()
-        _turn_upright(image)
+        with contextlib.suppress(Exception):  # broken EXIF is ignored, which fails in many ways: the pixels are intact
+            ImageOps.exif_transpose(image, in_place=True)
         return to_rgb(image)
 
 
@@ -109,19 +113,6 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
     if width * height > limits.max_pixels or max(width, height) > limits.max_side:
         allowed = f"at most {limits.max_pixels} pixels and {limits.max_side} a side"
         raise ImageRejected(Reason.TOO_MANY_PIXELS, f"{width}x{height} pixels, {allowed}")
-
-
-def _refuse_raw(image: Image.Image) -> None:
-    """Camera raw files are TIFFs whose first picture is a thumbnail, and a thumbnail's score would mislead."""
-    tags: Any = image.tag_v2  # type: ignore[attr-defined]
-    if _TAG_DNG_VERSION in tags or tags.get(_TAG_SUBFILE_TYPE, 0) & _REDUCED_RESOLUTION:
-        raise ImageRejected(Reason.UNSUPPORTED_FORMAT, "camera raw (TIFF whose first picture is a preview)")
-
-
-def _turn_upright(image: Image.Image) -> None:
-    """Rotate by the EXIF orientation. Broken EXIF is ignored: the pixels are intact."""
-    with contextlib.suppress(Exception):  # EXIF parsing fails in as many ways as there are editors
-        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _damaged(data: bytes, image_format: str, error: Exception) -> ImageRejected:

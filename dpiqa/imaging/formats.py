@@ -1,5 +1,6 @@
 """Image formats by their bytes: the signature at the start, and whether a damaged file is complete. No decoding."""
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -57,16 +58,6 @@ def sniff(data: bytes) -> str | None:
     return by_prefix or next(filter(None, (signature(data) for signature in _SIGNATURES)), None)
 
 
-def _riff(data: bytes) -> str | None:
-    return "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
-
-
-def _bmp(data: bytes) -> str | None:
-    """Two letters are a weak signature, so the size of the following header is checked too."""
-    is_bmp = data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES
-    return "BMP" if is_bmp else None
-
-
 def _iso_media(data: bytes) -> str | None:
     """AVIF, HEIC and Canon's CR3 share one container; the brands in its first box tell them apart."""
     if data[4:8] != b"ftyp":
@@ -80,20 +71,20 @@ def _iso_media(data: bytes) -> str | None:
     return "raw (Canon)" if data[8:12] == b"crx " else None
 
 
-def _netpbm(data: bytes) -> str | None:
-    return "PNM" if data[:1] == b"P" and data[1:2] in b"1234567" and data[2:3] in b" \t\r\n" and data[2:3] else None
-
-
-def _dicom(data: bytes) -> str | None:
-    return "DICOM" if data[128:132] == b"DICM" else None
-
-
 def _svg(data: bytes) -> str | None:
     head = data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return "SVG" if head.startswith(b"<") and b"<svg" in head and b"<html" not in head else None
 
 
-_SIGNATURES: tuple[Callable[[bytes], str | None], ...] = (_riff, _bmp, _iso_media, _netpbm, _dicom, _svg)
+#: Signatures that are more than a prefix. Two letters are a weak one, so the size of BMP's header is checked, too.
+_SIGNATURES: tuple[Callable[[bytes], str | None], ...] = (
+    lambda data: "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None,
+    lambda data: "BMP" if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES else None,
+    _iso_media,
+    lambda data: "PNM" if re.match(rb"P[1-7][ \t\r\n]", data) else None,
+    lambda data: "DICOM" if data[128:132] == b"DICM" else None,
+    _svg,
+)
 
 
 def ends_early(data: bytes, image_format: str) -> bool:

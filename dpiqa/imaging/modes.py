@@ -29,7 +29,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         return _flatten(image.convert("RGBA"), profile)
     if image.mode == "P":
-        return _flatten(image.convert("RGBA"), profile) if _palette_has_alpha(image) else _colour(image, profile)
+        has_alpha = image.palette is not None and image.palette.mode.endswith("A")
+        return _flatten(image.convert("RGBA"), profile) if has_alpha else _colour(image, profile)
     return _colour(image, profile)
 
 
@@ -48,29 +49,20 @@ def _flatten(image: Image.Image, profile: bytes | None) -> Image.Image:
     return Image.composite(colour, Image.new("RGB", image.size, GREY), alpha)
 
 
-def _palette_has_alpha(image: Image.Image) -> bool:
-    return image.palette is not None and image.palette.mode.endswith("A")
-
-
 def _to_8_bit(image: Image.Image) -> np.ndarray:
     """Grey with more than 8 bits -> (H, W) uint8, scaled rather than clipped."""
     values = np.asarray(image)
     if image.mode == "F":
         return _stretch(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    white = _white_level(image)
+    tags: Any = getattr(image, "tag_v2", None)
+    bits = tags.get(_TAG_BITS_PER_SAMPLE, (16,)) if tags is not None else (16,)
+    white = 4095 if bits and bits[0] == 12 else 65535  # 12 bits if a TIFF's tags say so
     if low < 0 or high > white:
         return _stretch(values)
     table = ((np.arange(white + 1, dtype=np.uint32) * 255 + white // 2) // white).astype(np.uint8)
     scaled: np.ndarray = table[values]
     return scaled
-
-
-def _white_level(image: Image.Image) -> int:
-    """Return the value of white: 12 bits if a TIFF's tags say so, else 16 bits."""
-    tags: Any = getattr(image, "tag_v2", None)
-    bits = tags.get(_TAG_BITS_PER_SAMPLE, (16,)) if tags is not None else (16,)
-    return 4095 if bits and bits[0] == 12 else 65535
 
 
 def _stretch(values: np.ndarray) -> np.ndarray:

@@ -26,7 +26,6 @@ from dpiqa.local.control import RunningStack, opened
 from dpiqa.local.demo_photos import UploadPlan, plan
 from dpiqa.local.process import failure
 from dpiqa.local.s3 import make_client, queue_is_empty
-from dpiqa.local.stack import Stack
 from dpiqa.local.supervisor import UnitState
 from dpiqa.logs import configure_logging
 from dpiqa.profiles import load_profile
@@ -135,7 +134,9 @@ class Demo:
         """Start the processes without waiting for all of them."""
         self.console.print("starting Postgres, Valkey and S3 + SQS on loopback")
         self.running.stack.start_servers()
-        _require_embedded(self.running.stack)
+        if "bucket" not in self.running.stack.values:
+            hint = "unset AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_SQS and their DPIQA_ names for the demo"
+            raise ConfigurationError("the demo uploads to its own S3 only, and the settings name another", hint=hint)
         self.console.print("starting listener, student worker, teacher worker, API and Flower")
         self.running.stack.start_apps()
 
@@ -241,8 +242,9 @@ def run(*, once: bool = False, photos: Path | None = None, home: Path | None = N
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     photographs = plan(photos)
     configure_logging(load_settings(log_level="warning"))  # the display shows what the log lines would
+    half = max(1, (os.cpu_count() or 1) // 2)  # student and teacher work at the same time
     try:
-        with _home(home) as folder, opened(folder, **_share_processors()) as running:
+        with _home(home) as folder, opened(folder, threads=half, decode_processes=min(4, half)) as running:
             demo = Demo(running, photographs, console)
             demo.start()
             demo.follow()
@@ -266,18 +268,6 @@ def _stay(running: RunningStack, console: Console) -> None:
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         return
-
-
-def _require_embedded(stack: Stack) -> None:
-    if "bucket" not in stack.values:
-        hint = "unset AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_SQS and their DPIQA_ names for the demo"
-        raise ConfigurationError("the demo uploads to its own S3 only, and the settings name another", hint=hint)
-
-
-def _share_processors() -> dict[str, int]:
-    """Return settings that share the processors: student and teacher work at the same time."""
-    half = max(1, (os.cpu_count() or 1) // 2)
-    return {"threads": half, "decode_processes": min(4, half)}
 
 
 @contextmanager

@@ -77,7 +77,10 @@ class Postgres(Server):
 
     def start(self) -> None:
         """Start; on first use make the cluster and the database `dpiqa`. Raises `ConfigurationError`."""
-        _wait_for_predecessor(self.data)
+        # The processes of a killed server, or of one whose supervisor was killed, end on their own.
+        deadline = time.monotonic() + 20
+        while any(_runs_on(process, self.data) for process in psutil.process_iter()) and time.monotonic() < deadline:
+            time.sleep(0.05)
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
         super().start()
@@ -157,13 +160,6 @@ def _pid_file(data: Path) -> list[str]:
         return (data / "postmaster.pid").read_text("utf-8").splitlines()
     except OSError:
         return []
-
-
-def _wait_for_predecessor(data: Path) -> None:
-    """Wait for the processes of a killed server, or of one whose supervisor was killed: they end on their own."""
-    deadline = time.monotonic() + 20
-    while any(_runs_on(process, data) for process in psutil.process_iter()) and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def _runs_on(process: psutil.Process, data: Path) -> bool:

@@ -103,7 +103,8 @@ class Stack:
 
     def _start_s3(self) -> None:
         if {"s3_endpoint_url", "sqs_endpoint_url"} & self._configured.model_fields_set:
-            self._use_configured_s3()
+            names = ("s3_endpoint_url", "sqs_endpoint_url", "aws_region", "queue_url")
+            self.values |= {name: getattr(self._configured, name) or "" for name in names}
             return
         server = s3.S3(self._log("s3"))
 
@@ -120,10 +121,6 @@ class Stack:
             "aws_access_key_id": s3.ACCESS_KEY_ID,
             "aws_secret_access_key": s3.SECRET_ACCESS_KEY,
         }
-
-    def _use_configured_s3(self) -> None:
-        names = ("s3_endpoint_url", "sqs_endpoint_url", "aws_region", "queue_url")
-        self.values |= {name: getattr(self._configured, name) or "" for name in names}
 
     def _start_server(self, server: Server, after_restart: Callable[[], None] | None = None) -> None:
         def launch() -> Process:
