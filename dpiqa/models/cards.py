@@ -6,7 +6,7 @@ ones do not name weights, and nothing is concluded about them.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +96,12 @@ def read_card(path: Path) -> ModelCard:
 
 def _cards(models_dir: Path | None) -> dict[str, ModelCard]:
     cards = dict(BUILT_IN)
-    for path in _card_files(models_dir):
+    for path in (path for folder in _folders(models_dir) for path in sorted(folder.glob("*.json"))):
         card = read_card(path)
         if card.name in cards:
             raise ConfigurationError(f"two models are called {card.name}; one is {path}", hint="rename one of them")
         cards[card.name] = card
     return cards
-
-
-def _card_files(models_dir: Path | None) -> Iterator[Path]:
-    for folder in _folders(models_dir):
-        yield from sorted(folder.glob("*.json"))
 
 
 def _folders(models_dir: Path | None) -> list[Path]:
@@ -115,7 +110,9 @@ def _folders(models_dir: Path | None) -> list[Path]:
     if not models_dir.is_dir():
         if models_dir == default_models_dir():
             return [BUNDLED]  # nothing was imported yet
-        raise ConfigurationError(f"the models folder {models_dir} does not exist", hint="create it or unset it")
+        raise ConfigurationError(
+            f"the models folder {models_dir} does not exist", hint="create the folder, or unset DPIQA_MODELS_DIR"
+        )
     return [BUNDLED, models_dir]
 
 

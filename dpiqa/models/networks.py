@@ -45,35 +45,30 @@ class ScoringNetwork(nn.Module):
 
 
 def build_network(card: ModelCard) -> nn.Module:
-    """Build the card's network on the meta device, without weights. Raises `CheckpointError` if its sizes are wrong."""
-    builders = {ModelKind.STUDENT: _student, ModelKind.TEACHER: _teacher, ModelKind.PROMPTIQA: _promptiqa}
+    """Build the card's network on the meta device, without weights. Raises `CheckpointError` if its sizes are wrong.
+
+    Each kind is imported when it is built: a student needs no diffusers, which takes seconds to import.
+    """
     try:
         with torch.device("meta"):
-            return builders[card.kind](card)
+            match card.kind:
+                case ModelKind.STUDENT:
+                    from dpiqa.models.student import StudentConfig, build_student  # noqa: PLC0415
+
+                    return build_student(StudentConfig.model_validate(card.architecture))
+                case ModelKind.TEACHER:
+                    from dpiqa.models.teacher import TeacherConfig, build_teacher  # noqa: PLC0415
+
+                    return build_teacher(TeacherConfig.model_validate(card.architecture))
+                case ModelKind.PROMPTIQA:
+                    from dpiqa.models.promptiqa.config import PromptIQAConfig  # noqa: PLC0415
+                    from dpiqa.models.promptiqa.network import PromptIQA  # noqa: PLC0415
+
+                    return PromptIQA(PromptIQAConfig.model_validate(card.architecture))
+                case _:
+                    raise ValueError(f"a {card.kind} has no network in torch")
     except (ValidationError, RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
             f"{card.name}: its architecture cannot be built: {reason}", hint="fix the architecture in its card"
         ) from error
-
-
-# Each is imported when it is built: a student needs no diffusers, which takes seconds.
-
-
-def _student(card: ModelCard) -> nn.Module:
-    from dpiqa.models.student import StudentConfig, build_student  # noqa: PLC0415
-
-    return build_student(StudentConfig.model_validate(card.architecture))
-
-
-def _teacher(card: ModelCard) -> nn.Module:
-    from dpiqa.models.teacher import TeacherConfig, build_teacher  # noqa: PLC0415
-
-    return build_teacher(TeacherConfig.model_validate(card.architecture))
-
-
-def _promptiqa(card: ModelCard) -> nn.Module:
-    from dpiqa.models.promptiqa.config import PromptIQAConfig  # noqa: PLC0415
-    from dpiqa.models.promptiqa.network import PromptIQA  # noqa: PLC0415
-
-    return PromptIQA(PromptIQAConfig.model_validate(card.architecture))

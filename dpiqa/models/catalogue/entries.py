@@ -124,7 +124,9 @@ def find_sources(
     if entry.drive is not None:
         if source is not None and not is_url:
             raise NotFound(f"{source} does not exist", hint="name a file, a folder or an address")
-        return [FileSource(entry.files[0], url=source or _drive_url(entry.drive, hosts.drive))]
+        # The address of the file itself; `confirm` skips the question about the virus scan of large files.
+        query = urlencode({"id": entry.drive, "export": "download", "confirm": "t"})
+        return [FileSource(entry.files[0], url=source or f"{hosts.drive.rstrip('/')}/download?{query}")]
     if source is not None and not is_url and not _REPOSITORY.fullmatch(source):
         raise NotFound(f"{source} does not exist", hint="name a file, a folder, a mirror's address or OWNER/REPOSITORY")
     repository = entry.hub if source is None or is_url else source
@@ -138,11 +140,6 @@ def _local(entry: Entry, name: str, source: Path) -> FileSource:
     if not path.is_file():
         raise NotFound(f"{path} does not exist", hint=f"{entry.name} consists of: {', '.join(entry.files)}")
     return FileSource(name, path=path)
-
-
-def _drive_url(file_id: str, host: str) -> str:
-    """Return the address of the file itself; `confirm` skips the question about the virus scan of large files."""
-    return f"{host.rstrip('/')}/download?{urlencode({'id': file_id, 'export': 'download', 'confirm': 't'})}"
 
 
 def _on_hub(entry: Entry, repository: str, revision: str, hosts: Hosts, *, mirror: str | None) -> list[FileSource]:

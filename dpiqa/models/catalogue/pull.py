@@ -87,7 +87,12 @@ def _obtain(request: PullRequest, source: FileSource, target: Path) -> str:
         except OSError as error:
             raise unwritable(target.parent, error) from error
     else:
-        headers = _hub_headers() if source.is_hub else {}
+        headers = {}
+        if source.is_hub:  # some publishers there ask who downloads
+            from huggingface_hub import get_token  # noqa: PLC0415 - an extra; `find_sources` has needed it
+
+            token = get_token()
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
         with request.show_progress(source.name) as progress:
             fetch(source.url, target, headers=headers, timeouts=request.timeouts, progress=progress)
     try:
@@ -120,11 +125,3 @@ def _import(request: PullRequest, file: Path) -> ModelCard:
         if str(file) in error.message:
             file.unlink(missing_ok=True)  # the download itself is bad; if kept, the next pull would use it
         raise
-
-
-def _hub_headers() -> dict[str, str]:
-    """Return the user's token for the hub, which some publishers ask for."""
-    from huggingface_hub import get_token  # noqa: PLC0415 - an extra; `find_sources` has needed it
-
-    token = get_token()
-    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -34,11 +34,14 @@ def convert(file: Path, card: ModelCard, weights: Path, embeddings_file: Path | 
     """
     published = read_checkpoint(file)
     embeddings = _embeddings(card, embeddings_file, published.tensors)
-    architecture = card.architecture | _text_sizes(embeddings)
+    architecture, tensors = card.architecture, published.tensors
+    if embeddings is not None:
+        source = embeddings.source.model_dump(mode="json")
+        architecture = architecture | {"prompt_count": len(embeddings.values), "text": source}
+        tensors = tensors | {EMBEDDINGS: embeddings.values}
     network = build_network(card.model_copy(update={"architecture": architecture}))
-    prompts = {} if embeddings is None else {EMBEDDINGS: embeddings.values}
     try:
-        renamed = rename(published.tensors | prompts, card.kind, network)
+        renamed = rename(tensors, card.kind, network)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error.message}", hint=error.hint) from error
     tensors = {name: _single(tensor) for name, tensor in renamed.tensors.items()}
@@ -90,12 +93,6 @@ def _read_numpy(file: Path) -> TextEmbeddings:
     return TextEmbeddings(values, TextSource(prompts=file.name, sha256=content_hash(values)))
 
 
-def _text_sizes(embeddings: TextEmbeddings | None) -> dict[str, Any]:
-    if embeddings is None:
-        return {}
-    return {"prompt_count": len(embeddings.values), "text": embeddings.source.model_dump(mode="json")}
-
-
 def _not_finite(tensors: dict[str, torch.Tensor], called: dict[str, str]) -> str:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -111,14 +108,13 @@ def _single(tensor: torch.Tensor) -> torch.Tensor:
 
 def _left_out(renamed: RenamedWeights) -> list[str]:
     """Return remarks on tensors of the file that no score uses, and on those of ours that it lacks."""
+
+    def layers(names: tuple[str, ...]) -> str:  # `vae.decoder.conv_in.weight`, … -> `vae.decoder`, …; each once
+        return ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))
+
     notes = []
     if renamed.unused:
-        notes.append(f"left out {len(renamed.unused)} tensors that no score uses: {_parts(renamed.unused)}")
+        notes.append(f"left out {len(renamed.unused)} tensors that no score uses: {layers(renamed.unused)}")
     if renamed.spare:
-        notes.append(f"{len(renamed.spare)} tensors that no score uses are not in the file: {_parts(renamed.spare)}")
+        notes.append(f"{len(renamed.spare)} tensors that no score uses are not in the file: {layers(renamed.spare)}")
     return notes
-
-
-def _parts(names: tuple[str, ...]) -> str:
-    """`vae.decoder.conv_in.weight`, … -> `vae.decoder`, …; each once."""
-    return ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))

@@ -50,7 +50,8 @@ def rename(published: Mapping[str, torch.Tensor], kind: ModelKind, network: nn.M
     called = _published_names(kept, network) if kind is ModelKind.STUDENT else {}
     ours = {theirs: our for our, theirs in called.items()}
     tensors = {ours.get(name, _new_attention(name)): tensor for name, tensor in kept.items()}
-    spare = tuple(name for name in expected if name not in tensors and _is_spare(name, kind))
+    missing = (name for name in expected if name not in tensors)
+    spare = tuple(name for name in missing if name.endswith(_COUNTER) or name.startswith(_SPARE.get(kind, ())))
     tensors |= {name: torch.zeros(expected[name].shape, dtype=expected[name].dtype) for name in spare}
     return RenamedWeights(_squeezed(tensors, expected), called, unused, spare)
 
@@ -99,10 +100,6 @@ def _new_attention(name: str) -> str:
     """Translate `…attentions.0.query.weight`, as diffusers named the VAE's attention until 0.17 -> `…to_q.weight`."""
     old = _OLD_NAME.match(name)
     return f"{old[1]}{_OLD_ATTENTION[old[2]]}{old[3]}" if old else name
-
-
-def _is_spare(name: str, kind: ModelKind) -> bool:
-    return name.endswith(_COUNTER) or name.startswith(_SPARE.get(kind, ()))
 
 
 def _squeezed(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

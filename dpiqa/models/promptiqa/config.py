@@ -53,13 +53,9 @@ class PromptIQAConfig(BaseModel):
             raise ValueError(f"taps {self.taps} are not among {self.vit_depth} ViT blocks")
         if self.vit_width % self.vit_heads or self.width % self.heads:
             raise ValueError("every width must be a multiple of its number of heads")
-        side = self._side_after_cnn()
-        if side != 1:
-            raise ValueError(f"the CNN turns {self.grid} x {self.grid} cells into {side} x {side}, not into one")
-        return self
-
-    def _side_after_cnn(self) -> int:
         side = self.grid
         for kernel, pool in zip(self.cnn_kernels, self.cnn_pools, strict=True):
             side = (side - kernel + 1) // pool
-        return side
+        if side != 1:
+            raise ValueError(f"the CNN turns {self.grid} x {self.grid} cells into {side} x {side}, not into one")
+        return self

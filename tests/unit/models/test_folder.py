@@ -107,9 +107,9 @@ def test_a_card_is_changed_in_its_folder_and_the_weights_stay(models_dir):
     card = find_card("small-student", models_dir)
     add_sections(card, models_dir, {"set val": {"n": 2}})
     add_sections(card, models_dir, {"other val": {"n": 3}})
-    found = find_card("small-student", models_dir)
-    assert found.figures == card.figures | {"set val": {"n": 2}, "other val": {"n": 3}}
-    assert found.scorer_id == card.scorer_id
+    card_today = find_card("small-student", models_dir)
+    assert card_today.figures == card.figures | {"set val": {"n": 2}, "other val": {"n": 3}}
+    assert card_today.scorer_id == card.scorer_id
     assert not list(models_dir.glob(".unfinished*"))
 
 

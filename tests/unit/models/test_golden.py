@@ -35,10 +35,10 @@ def check(network, outputs):
     for output in outputs:
         scores, feature_map = network(model_input(output))
         assert feature_map.shape == (1, 8, 64, 64)
-        found = {"score": float(scores[0]), "fmean": float(feature_map.mean()), "fstd": float(feature_map.std())}
-        reached = {name: f"{abs(value / output[name] - 1):.1e}" for name, value in found.items()}
+        figures = {"score": float(scores[0]), "fmean": float(feature_map.mean()), "fstd": float(feature_map.std())}
+        reached = {name: f"{abs(value / output[name] - 1):.1e}" for name, value in figures.items()}
         print(f"image {output['image']}: relative differences {reached}")  # noqa: T201 - for -rP
-        assert found == pytest.approx({name: output[name] for name in found}, rel=1e-3)
+        assert figures == pytest.approx({name: output[name] for name in figures}, rel=1e-3)
 
 
 def test_the_student_is_the_published_one():

@@ -74,9 +74,9 @@ def test_a_file_that_is_no_onnx_model_is_named(tmp_path):
 
 
 def test_a_model_without_a_score_says_so(tmp_path, pixels):
-    made = onnx.load_from_string(green_mean(SIDE, with_map=True))
-    del made.graph.output[1]
-    folder = write_model(tmp_path / "models", content=made.SerializeToString())
+    model = onnx.load_from_string(green_mean(SIDE, with_map=True))
+    del model.graph.output[1]
+    folder = write_model(tmp_path / "models", content=model.SerializeToString())
     with pytest.raises(CheckpointError, match=r"no output has one value per image: \(1, 3, 16, 16\)"):
         load_scorer("older", models_dir=folder, device="cpu").score(pixels)
 

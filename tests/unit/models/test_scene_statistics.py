@@ -40,12 +40,12 @@ def octave(values, cell):
     def cells(array):
         return array.reshape(height // cell, cell, width // cell, cell).mean(axis=(1, 3))
 
-    found = []
+    statistics = []
     for product in (own, *(own * other for other in neighbours)):
         sides = np.maximum(product, 0), np.maximum(-product, 0)
-        found += [np.log(cells(side**power) + 0.01) for power in (1, 2) for side in sides]
-    found += [np.log(cells(deviation**power) + 0.1) for power in (1, 2)]
-    return np.array([*found, cells(values) / 255])
+        statistics += [np.log(cells(side**power) + 0.01) for power in (1, 2) for side in sides]
+    statistics += [np.log(cells(deviation**power) + 0.1) for power in (1, 2)]
+    return np.array([*statistics, cells(values) / 255])
 
 
 OPPONENTS = np.array([[0.299, 0.587, 0.114], [0.3, 0.04, -0.35], [0.34, -0.6, 0.17]])
@@ -53,19 +53,19 @@ OPPONENTS = np.array([[0.299, 0.587, 0.114], [0.3, 0.04, -0.35], [0.34, -0.6, 0.
 
 def test_every_value_is_what_the_definition_says(images):
     colours = np.tensordot(OPPONENTS, images[0].double().numpy() * 255, axes=1)
-    found = scene_statistics(images)[0].numpy().reshape(3, 23, 3, 2, 2)
+    statistics = scene_statistics(images)[0].numpy().reshape(3, 23, 3, 2, 2)
     for number in range(3):
         expected = np.stack([octave(colour, CELL >> number) for colour in colours], axis=1)
-        np.testing.assert_allclose(found[number], expected, atol=2e-4)
+        np.testing.assert_allclose(statistics[number], expected, atol=2e-4)
         colours = np.stack([colour.reshape(32 >> number, 2, 32 >> number, 2).mean(axis=(1, 3)) for colour in colours])
 
 
 def test_there_is_a_value_for_every_cell_whatever_comes_in(images):
-    for given in (images, images.half(), torch.zeros_like(images), torch.ones_like(images)):
-        found = scene_statistics(given)
-        assert found.shape == (2, CHANNELS, 2, 2)
-        assert found.dtype == torch.float32
-        assert torch.isfinite(found).all()
+    for pictures in (images, images.half(), torch.zeros_like(images), torch.ones_like(images)):
+        statistics = scene_statistics(pictures)
+        assert statistics.shape == (2, CHANNELS, 2, 2)
+        assert statistics.dtype == torch.float32
+        assert torch.isfinite(statistics).all()
 
 
 def test_the_batch_changes_no_value(images):
@@ -118,9 +118,9 @@ def test_a_student_reads_statistics_given_or_not_alike(images):
     student = build_student(sizes).eval()
     with torch.inference_mode():
         scores, feature_map = student(images)
-        given, _ = student(images, scene_statistics(images))
+        from_known, _ = student(images, scene_statistics(images))
     assert feature_map.shape == (2, 10, 2, 2)
-    assert torch.equal(scores, given)
+    assert torch.equal(scores, from_known)
 
 
 def test_in_half_precision_statistics_are_still_of_exact_pixels(images):
@@ -131,8 +131,8 @@ def test_in_half_precision_statistics_are_still_of_exact_pixels(images):
     assert student.input_dtype == torch.float32
     with torch.inference_mode():
         exact, _ = student(images)
-        given, _ = student(images, scene_statistics(images))
-    assert torch.equal(exact, given)
+        from_known, _ = student(images, scene_statistics(images))
+    assert torch.equal(exact, from_known)
 
 
 def test_a_teachers_statistics_reach_its_score(tiny_teacher, images):

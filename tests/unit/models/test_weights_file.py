@@ -27,10 +27,10 @@ def path(tmp_path):
 
 
 def test_what_is_written_is_what_is_read(path):
-    found = load_tensors(path)
-    assert found.keys() == TENSORS.keys()
+    loaded = load_tensors(path)
+    assert loaded.keys() == TENSORS.keys()
     assert all(
-        torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in TENSORS.items()
+        torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype for name, tensor in TENSORS.items()
     )
     assert find_damage(path) == ""
     assert read_header(path).ranges.keys() == TENSORS.keys()
@@ -39,10 +39,10 @@ def test_what_is_written_is_what_is_read(path):
 def test_views_and_shared_memory_are_written_as_what_they_show(tmp_path):
     base = torch.arange(10.0)
     write_weights({"part": base[2:5], "turned": base.view(2, 5).T, "same": base, "again": base}, tmp_path / "w")
-    found = load_file(tmp_path / "w")
-    assert found["part"].tolist() == [2, 3, 4]
-    assert torch.equal(found["turned"], base.view(2, 5).T)
-    assert torch.equal(found["again"], found["same"])
+    loaded = load_file(tmp_path / "w")
+    assert loaded["part"].tolist() == [2, 3, 4]
+    assert torch.equal(loaded["turned"], base.view(2, 5).T)
+    assert torch.equal(loaded["again"], loaded["same"])
 
 
 def test_equal_tensors_make_equal_files(path, tmp_path):
@@ -58,8 +58,8 @@ def test_a_file_that_cannot_be_written_is_an_error_of_ours(tmp_path):
 def test_every_changed_byte_of_a_tensor_is_laid_to_its_tensor(path):
     whole, header = path.read_bytes(), read_header(path)
     for name, (first, end) in header.ranges.items():
-        for place in {first, end - 1} if end > first else ():
-            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        for position in {first, end - 1} if end > first else ():
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
             assert find_damage(path) == f"tensor {name} was changed"
 
 

@@ -11,7 +11,7 @@ HOSTS = Hosts("https://drive.example/", "https://hub.example")
 
 
 def urls(name, hosts=HOSTS, **options):
-    return [place.url for place in find_sources(find_entry(name), hosts, **options)]
+    return [source.url for source in find_sources(find_entry(name), hosts, **options)]
 
 
 def test_the_published_checkpoints_are_all_there():
@@ -45,9 +45,9 @@ def test_another_source_replaces_them(tmp_path):
     assert url == "http://mirror/Zevin2023/PromptIQA/resolve/v2/best_model.pth.tar"
     assert urls("promptiqa", source="me/mine") == ["https://hub.example/me/mine/resolve/main/best_model.pth.tar"]
     (tmp_path / "best_model.pth.tar").write_bytes(b"x")
-    for source in (tmp_path, tmp_path / "best_model.pth.tar"):
-        (place,) = find_sources(find_entry("promptiqa"), HOSTS, source=str(source))
-        assert (place.url, place.path) == ("", tmp_path / "best_model.pth.tar")
+    for path in (tmp_path, tmp_path / "best_model.pth.tar"):
+        (source,) = find_sources(find_entry("promptiqa"), HOSTS, source=str(path))
+        assert (source.url, source.path) == ("", tmp_path / "best_model.pth.tar")
 
 
 def test_the_users_token_is_for_the_users_hub_only():

@@ -118,17 +118,17 @@ def test_a_pickle_that_is_cut_off_says_so(tmp_path, models_dir, student, zipped,
 
 def test_a_changed_byte_in_a_zipped_pickle_names_the_tensor(tmp_path, models_dir, student):
     torch.save(student, tmp_path / "student")
-    place = list(student).index(FEATURE)
+    index = list(student).index(FEATURE)
     with zipfile.ZipFile(tmp_path / "student") as archive:
-        record = next(info for info in archive.infolist() if info.filename.endswith(f"/data/{place}"))
+        record = next(info for info in archive.infolist() if info.filename.endswith(f"/data/{index}"))
         start = archive.open(record)._orig_compress_start  # where the tensor's bytes begin
     flip(tmp_path / "student", start + 9)
     assert f"tensor {FEATURE} is not what its checksum says" in refusal(tmp_path / "student", models_dir)
 
 
-def flip(file, place):
+def flip(file, index):
     content = bytearray(file.read_bytes())
-    content[place] ^= 0xFF
+    content[index] ^= 0xFF
     file.write_bytes(content)
 
 

@@ -80,9 +80,9 @@ def test_every_kind_of_file_gives_the_authors_scores(tmp_path, models_dir, publi
 
 def test_the_same_weights_are_the_same_scorer_wherever_they_come_from(tmp_path, published):
     cards = []
-    for place, (name, write) in enumerate(FILES.items()):
+    for index, (name, write) in enumerate(FILES.items()):
         write(published, tmp_path / name)
-        cards.append(importing(tmp_path / name, tmp_path / f"models{place}"))
+        cards.append(importing(tmp_path / name, tmp_path / f"models{index}"))
     assert len({card.scorer_id for card in cards}) == 1
 
 

@@ -54,17 +54,17 @@ def expected_score(published, embeddings, pixels):
     """Load by names alone, without anything of the importer."""
     values = load_file(embeddings)["embeddings"]
     network = build_teacher(TEACHER.model_copy(update={"prompt_count": len(values)})).eval()
-    known = {name: tensor for name, tensor in published.items() if name in network.state_dict()}
-    network.load_state_dict(known | {"prompts.embeddings": values})
+    tensors = {name: tensor for name, tensor in published.items() if name in network.state_dict()}
+    network.load_state_dict(tensors | {"prompts.embeddings": values})
     with torch.inference_mode():
         return network(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)[0].numpy()
 
 
 @pytest.mark.parametrize("rename", [dict, with_old_attention])
 def test_old_and_new_names_of_the_vae_give_the_same_scores(tmp_path, importing, published, embeddings, rename):
-    given = rename(published)
-    assert (given.keys() == published.keys()) == (rename is dict)
-    card = importing(given, embeddings)
+    published_names = rename(published)
+    assert (published_names.keys() == published.keys()) == (rename is dict)
+    card = importing(published_names, embeddings)
     assert not card.channels_last  # the memory format that the golden values were met in
     assert card.architecture["prompt_count"] == COUNT
     assert card.architecture["text"]["prompts"] == "published-1485"

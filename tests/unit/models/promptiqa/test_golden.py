@@ -43,8 +43,8 @@ def prepared(picture):
 
 def test_the_network_has_the_published_names_and_shapes():
     golden = json.loads((GOLDEN / "promptiqa.json").read_text())
-    found = {name: list(tensor.shape) for name, tensor in published_network().state_dict().items()}
-    assert found == golden["keys"]
+    shapes = {name: list(tensor.shape) for name, tensor in published_network().state_dict().items()}
+    assert shapes == golden["keys"]
 
 
 @pytest.mark.slow

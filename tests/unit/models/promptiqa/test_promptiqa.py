@@ -67,9 +67,9 @@ def test_prompt_features_belong_to_their_pair_alone_and_are_made_without_the_sco
     assert features.shape == (6, TINY.width)
     assert features.dtype == np.float32
     np.testing.assert_allclose(features[2:4], model.features(pixels[2:4], SCORES[2:4]), atol=1e-6)
-    made, network = requirement(model, pixels), model.network
+    prepared, network = requirement(model, pixels), model.network
     network.i_p_fusion = network.mlp = None  # scoring an image fails if it needs them
-    assert model.scorer(made).score(pixels).shape == (6,)
+    assert model.scorer(prepared).score(pixels).shape == (6,)
 
 
 def test_scoring_gives_what_the_network_gives_for_images_and_pairs_at_once(model, pixels):
@@ -98,8 +98,8 @@ def test_features_of_other_weights_are_refused(tmp_path, model, pixels):
 def test_features_serve_scorers_of_another_precision(tmp_path, card, model, pixels):
     rough_card = card.model_copy(update={"precision": Precision.BFLOAT16})
     rough_model = load_promptiqa(rough_card, tmp_path / card.weights, device="cpu", threads=1)
-    made = requirement(model, pixels)
-    exact, rough = model.scorer(made).score(pixels), rough_model.scorer(made).score(pixels)
+    prepared = requirement(model, pixels)
+    exact, rough = model.scorer(prepared).score(pixels), rough_model.scorer(prepared).score(pixels)
     np.testing.assert_allclose(rough, exact, atol=0.05)
     assert not np.array_equal(rough, exact)
 
@@ -118,9 +118,9 @@ def test_attended_tokens_are_read_back_in_another_order():
         attention.c_v.weight.copy_(torch.eye(3))
         attention.c_v.bias.zero_()
         tokens = torch.tensor([[[1.0, 2.0, 3.0], [5.0, 6.0, 7.0]]])
-        found = attention(tokens) - tokens
+        change = attention(tokens) - tokens
     # mean of both tokens: (3, 4, 5), twice; transposed 3, 3, 4, 4, 5, 5; read back as two rows of three
-    assert found.tolist() == [[[3, 3, 4], [4, 5, 5]]]
+    assert change.tolist() == [[[3, 3, 4], [4, 5, 5]]]
 
 
 def test_fused_maps_keep_their_place_when_no_attention_says_anything():

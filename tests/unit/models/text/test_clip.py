@@ -43,9 +43,9 @@ def embed(folder, pooling, texts):
 def test_projected_embeddings_are_clips_text_features(tmp_path):
     model = write_tiny_clip(tmp_path / "clip")
     texts = prompt_table("published-1485").texts()[::100]
-    given = CLIPTokenizer.from_pretrained(tmp_path / "clip")(texts, padding=True, return_tensors="pt")
+    inputs = CLIPTokenizer.from_pretrained(tmp_path / "clip")(texts, padding=True, return_tensors="pt")
     with torch.inference_mode():
-        features = model.get_text_features(**given)
+        features = model.get_text_features(**inputs)
     expected = getattr(features, "pooler_output", features)  # transformers 5, transformers 4
     torch.testing.assert_close(embed(tmp_path / "clip", TextPooling.PROJECTED, texts), expected)
 
@@ -53,8 +53,8 @@ def test_projected_embeddings_are_clips_text_features(tmp_path):
 def test_averaged_embeddings_are_the_mean_of_the_token_states_without_padding(tmp_path):
     model = write_tiny_diffusion_text(tmp_path / "sd")
     tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "sd" / "tokenizer")
-    found = embed(tmp_path / "sd", TextPooling.TOKEN_MEAN, TEXTS)
-    for text, embedding in zip(TEXTS, found, strict=True):
+    embeddings = embed(tmp_path / "sd", TextPooling.TOKEN_MEAN, TEXTS)
+    for text, embedding in zip(TEXTS, embeddings, strict=True):
         with torch.inference_mode():
             states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state
         torch.testing.assert_close(embedding, states[0].mean(dim=0))
@@ -68,9 +68,9 @@ def test_an_embedding_depends_on_no_other_text(clip, pooling):
 
 
 def test_all_published_prompts_become_one_embedding_each(clip):
-    found = embed(clip, TextPooling.PROJECTED, prompt_table("published-1485").texts())
-    assert found.shape == (1485, WIDTH)
-    assert len(found.unique(dim=0)) == 1485
+    embeddings = embed(clip, TextPooling.PROJECTED, prompt_table("published-1485").texts())
+    assert embeddings.shape == (1485, WIDTH)
+    assert len(embeddings.unique(dim=0)) == 1485
 
 
 def test_embeddings_are_made_once(clip, tmp_path):
@@ -100,11 +100,11 @@ def test_whatever_goes_in_makes_other_embeddings(clip, tmp_path):
         (TABLE, changed, TextPooling.PROJECTED),
         (other_words, clip, TextPooling.PROJECTED),
     ]
-    made = [
+    results = [
         cached_embeddings(table, "mine", load_text_encoder(folder, pooling, device=CPU), tmp_path / "cache")
         for table, folder, pooling in ways
     ]
-    assert len({path for _, path in made}) == len({found.source.sha256 for found, _ in made}) == 4
+    assert len({path for _, path in results}) == len({embeddings.source.sha256 for embeddings, _ in results}) == 4
 
 
 def test_the_format_of_the_weights_file_is_no_new_encoder(clip, tmp_path):

@@ -29,9 +29,9 @@ def path(tmp_path, embeddings):
 
 
 def test_what_was_written_is_read_with_all_that_is_known_about_it(path, embeddings):
-    found = read_embeddings(path)
-    assert torch.equal(found.values, embeddings.values)
-    assert found.source == embeddings.source
+    loaded = read_embeddings(path)
+    assert torch.equal(loaded.values, embeddings.values)
+    assert loaded.source == embeddings.source
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -46,15 +46,15 @@ def test_the_content_hash_knows_values_and_shape_but_not_the_layout(embeddings):
 def test_embeddings_of_somebody_else_are_a_bare_tensor_of_unknown_source(tmp_path, embeddings):
     path = tmp_path / "quality_embeddings.pth"
     torch.save(embeddings.values.half(), path)
-    found = read_embeddings(path)
-    assert found.source == TextSource(prompts=path.name, sha256=content_hash(embeddings.values.half()))
-    assert found.source.pooling is None
-    assert found.values.dtype == torch.float32
+    loaded = read_embeddings(path)
+    assert loaded.source == TextSource(prompts=path.name, sha256=content_hash(embeddings.values.half()))
+    assert loaded.source.pooling is None
+    assert loaded.values.dtype == torch.float32
 
 
 def rewrite(path, tensors=None, **metadata):
-    known = {"prompts": "mine", "sha256": content_hash(load_file(path)["embeddings"])}
-    save_file(tensors or load_file(path), path, metadata={k: v for k, v in (known | metadata).items() if v})
+    usual = {"prompts": "mine", "sha256": content_hash(load_file(path)["embeddings"])}
+    save_file(tensors or load_file(path), path, metadata={k: v for k, v in (usual | metadata).items() if v})
 
 
 @pytest.mark.parametrize(
