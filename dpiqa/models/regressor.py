@@ -50,9 +50,11 @@ class MomentReader(nn.Module):
     def forward(self, quality: torch.Tensor) -> torch.Tensor:
         """See the class."""
         top, left = (side // 4 for side in quality.shape[-2:])
-        middle = quality[..., top : quality.shape[-2] - top, left : quality.shape[-1] - left]
+        # In this order: gradients are added in the reverse one, and another order rounds differently in training.
         deviation = (quality.var(dim=(2, 3), correction=0) + _LEAST_VARIANCE).sqrt()
-        moments = torch.cat([quality.mean(dim=(2, 3)), deviation, middle.mean(dim=(2, 3))], dim=1)
+        mean = quality.mean(dim=(2, 3))
+        middle = quality[..., top : quality.shape[-2] - top, left : quality.shape[-1] - left]
+        moments = torch.cat([mean, deviation, middle.mean(dim=(2, 3))], dim=1)
         values: torch.Tensor = self.dropout(self.norm(moments))
         return values
 

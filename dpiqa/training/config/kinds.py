@@ -135,7 +135,7 @@ class RegressorStart(StrEnum):
 
 
 class ScorerModelConfig(ConfigTable):
-    """What students and teachers have in common: sizes, or a model to fine-tune."""
+    """Settings that students and teachers share: a model to fine-tune, initialisation and calibration."""
 
     start: str | None = None  #: name of a model whose weights and sizes are fine-tuned
     begin: RegressorStart = RegressorStart.RANDOM  #: the regressor of a new network

@@ -58,11 +58,23 @@ def fit(
 ) -> FitResult:
     """Train the task's network in place, and leave the weights of the best validation in it, in evaluation mode.
 
-    `identity`: whatever else the result depends on (data, sizes, starting weights), as JSON values; resuming in `out`
-    with another plan or identity is refused. `cpu`: even where there is a GPU. `out` gets last.pt, best.safetensors
-    (learned tensors only) and log.jsonl. Raises `TrainingDiverged` when the loss is not finite, `TrainingInterrupted`
-    after SIGINT or SIGTERM, when the state has been saved, and `ConfigurationError` or `CheckpointError` about what is
-    in `out`.
+    Args:
+        task: The network, its batches, its loss and its validation.
+        plan: The numbers of the training.
+        out: Folder of the run, which one process at a time may use. It gets last.pt, best.safetensors (learned tensors
+            only) and log.jsonl; a run that is in it is resumed.
+        identity: Everything else that the result depends on (data, sizes, starting weights), as JSON values. Resuming
+            with another plan or identity is refused.
+        cadence: Intervals of log and checkpoints.
+        observer: Receives the events of the run.
+        cpu: Use the CPU even where there is a GPU.
+
+    Raises:
+        InvalidRequest: An epoch has no update, or another process works in `out`.
+        TrainingDiverged: The loss is not finite.
+        TrainingInterrupted: SIGINT or SIGTERM came; the state has been saved.
+        ConfigurationError: `out` holds a run with other settings.
+        CheckpointError: A file in `out` is damaged.
     """
     processes = Processes(cpu=cpu)
     with locked_folder(out, wait=False) if processes.is_main else nullcontext(), stop_requests() as stop:

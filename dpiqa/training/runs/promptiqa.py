@@ -17,7 +17,7 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.evaluation.measurement import evaluate
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
-from dpiqa.models.folder import publish
+from dpiqa.models.folder import publish, write_card
 from dpiqa.models.promptiqa.config import SCORE_SCALE, PromptIQAConfig
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import load_promptiqa, to_network_range
@@ -52,12 +52,14 @@ def train_promptiqa(config: PromptIQARun, context: RunContext) -> ModelCard | No
     result = fit_run(task, config, identity, context)
     if not result.is_main:
         return None
-    images = sum(len(one_set.train) for one_set in data.sets)
+    images = sum(len(labelled.train) for labelled in data.sets)
     card = stage_model(task.network.promptiqa, sizes, config, images=images, score_scale=SCORE_SCALE)
     made_from = origins({"start": start or None, "vit_weights": config.model.vit_weights})
     figures = _measure(card, data, config) | {TRAINING: history(config, result, identity, made_from, card)}
     card = card.model_copy(update={"figures": figures})
-    publish(card, config.output.folder / STAGED_NAME, context.target(config))
+    staged = config.output.folder / STAGED_NAME
+    write_card(card, staged)
+    publish(card, staged, context.target(config))
     return card
 
 
@@ -79,17 +81,17 @@ class Mixture:
     starts: np.ndarray = field(init=False)  #: number of each set's first row
 
     def __post_init__(self) -> None:
-        sizes = [len(one_set.labels) for one_set in self.sets]
+        sizes = [len(labelled.labels) for labelled in self.sets]
         object.__setattr__(self, "starts", np.concatenate([[0], np.cumsum(sizes)[:-1]]))
 
     @property
     def digest(self) -> str:
         """Digests of all labelled images on their sides, set by set."""
-        return ",".join(one_set.digest for one_set in self.sets)
+        return ",".join(labelled.digest for labelled in self.sets)
 
     def train(self) -> list[np.ndarray]:
         """Return the numbers of the training rows of each set."""
-        return [start + one_set.train for start, one_set in zip(self.starts, self.sets, strict=True)]
+        return [start + labelled.train for start, labelled in zip(self.starts, self.sets, strict=True)]
 
     def locate(self, numbers: np.ndarray) -> tuple[Labelled, np.ndarray]:
         """Return the set of a batch, and the batch's rows in that set."""
@@ -144,10 +146,10 @@ class PromptIQATask:
             )
         if config.plan.crop is not None:
             raise InvalidRequest("PromptIQA learns from whole pictures", hint="leave plan.crop out")
-        for one_set, entry in zip(data.sets, config.data.sets, strict=True):
-            if len(one_set.train) < batch:
+        for labelled, entry in zip(data.sets, config.data.sets, strict=True):
+            if len(labelled.train) < batch:
                 raise InvalidRequest(
-                    f"{entry.name} has {len(one_set.train)} training images, fewer than a batch of {batch}",
+                    f"{entry.name} has {len(labelled.train)} training images, fewer than a batch of {batch}",
                     hint="lower plan.batch, or leave the set out",
                 )
 
@@ -170,11 +172,11 @@ class PromptIQATask:
         """Measure every set by a prompt of its own training images; the mean SRCC over the sets decides."""
         core: PromptIQA = network.promptiqa  # type: ignore[assignment]
         by_set: dict[str, Validation] = {}
-        for one_set, entry in zip(self.data.sets, self.config.data.sets, strict=True):
-            pairs = spread_rows(one_set, self.config.validation_pairs)
-            rows = evenly(one_set.val, self.config.data.validation_images)
-            scores = score_by_pairs(core, one_set, pairs, rows, self.config.plan.precision)
-            by_set[entry.name] = agreement(scores, one_set.labels[rows])
+        for labelled, entry in zip(self.data.sets, self.config.data.sets, strict=True):
+            pairs = spread_rows(labelled, self.config.validation_pairs)
+            rows = evenly(labelled.val, self.config.data.validation_images)
+            scores = score_by_pairs(core, labelled, pairs, rows, self.config.plan.precision)
+            by_set[entry.name] = agreement(scores, labelled.labels[rows])
         names = next(iter(by_set.values())).figures
         figures = {name: float(np.mean([entry.figures[name] for entry in by_set.values()])) for name in names}
         single = {f"srcc_{name}": entry.figures["srcc"] for name, entry in by_set.items()} if len(by_set) > 1 else {}
@@ -210,17 +212,17 @@ def _measure(card: ModelCard, data: Mixture, config: PromptIQARun) -> dict[str, 
     weights = config.output.folder / STAGED_NAME / str(card.weights)
     model = load_promptiqa(card, weights, device="auto", threads=None)
     figures: dict[str, Mapping[str, Any]] = {}
-    for one_set, entry in zip(data.sets, config.data.sets, strict=True):
-        pairs = spread_rows(one_set, config.validation_pairs)
+    for labelled, entry in zip(data.sets, config.data.sets, strict=True):
+        pairs = spread_rows(labelled, config.validation_pairs)
         requirement = PreparedRequirement(
             name="training-images",
             version=1,
             base_scorer_id=model.card.scorer_id,
-            features=model.features(np.stack([one_set.pixels[row] for row in pairs]), one_set.labels[pairs]),
+            features=model.features(np.stack([labelled.pixels[row] for row in pairs]), labelled.labels[pairs]),
             direction=Direction.HIGHER,
         )
         scorer = model.scorer(requirement)
-        evaluation = evaluate(scorer, one_set.validation_images(), draws=config.output.bootstrap_draws)
+        evaluation = evaluate(scorer, labelled.validation_images(), draws=config.output.bootstrap_draws)
         prompt = f"{len(pairs)} training images, evenly spread over their labels"
         figures[f"{entry.name} {config.data.select_on}"] = evaluation.as_dict() | {"prompt": prompt} | CHOSEN_ON
     return figures

@@ -65,6 +65,7 @@ def finish_scorer_run(
     card = card.model_copy(update={"figures": {section: figures, TRAINING: training}})
     reference = make_reference(card, evaluation.scores, population=section, command=training[COMMAND])
     card = with_reference(card, reference)
+    write_card(card, staged)
     publish(card, staged, models_dir)
     return card
 

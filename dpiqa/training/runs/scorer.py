@@ -131,7 +131,7 @@ class Partner:
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerRecipe:
-    """What a run of one kind of scorer does differently from the other."""
+    """The steps in which the runs of students and teachers differ."""
 
     kind: ModelKind
     sizes: type[StudentConfig] | type[TeacherConfig]

@@ -14,7 +14,7 @@ SET = 'data.sets=[{name = "csv", path = "labels.csv"}]'
 
 
 def settings_of(words):
-    """What the command line makes of --dataset, --data, --out, --name and --set."""
+    """The overrides that the command line makes of --dataset, --data, --out, --name and --set."""
     changes = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     names = [words[i + 1] for i, word in enumerate(words) if word == "--dataset"]
     places = [words[i + 1] for i, word in enumerate(words) if word == "--data"]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dpiqa.models.quality_decoder import QfdConfig, build_decoder
+from dpiqa.models.regressor import MomentReader
 from dpiqa.training.runs.regressor import begin_as_pooling, calibrate, fold, normalise
 
 
@@ -54,3 +55,17 @@ def test_the_decoders_normalisation_folds_away():
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(quality_after, quality_before, atol=1e-5, rtol=1e-4)
     assert set(decoder.state_dict()) == names
+
+
+def test_gradients_of_moments_are_added_in_the_order_of_the_bundled_weights():
+    """Another order rounds differently: the commands of the cards would not make the same bytes any more."""
+    torch.manual_seed(0)
+    reader = MomentReader(6, 0.0).train()
+    quality, reference = (torch.rand(8, 6, 8, 8).requires_grad_() for _ in range(2))
+    reference.data.copy_(quality.data)
+    deviation = (reference.var(dim=(2, 3), correction=0) + 1e-4).sqrt()
+    means = [reference.mean(dim=(2, 3)), deviation, reference[..., 2:6, 2:6].mean(dim=(2, 3))]
+    weights = torch.rand(8, 18)
+    (reader.norm(torch.cat(means, dim=1)) * weights).square().sum().backward()
+    (reader(quality) * weights).square().sum().backward()
+    assert torch.equal(quality.grad, reference.grad)
