@@ -119,7 +119,7 @@ class _LocalRun:
         self._scorers: dict[ModelChoice, LoadedScorer] = {}
         with ExitStack() as stack:
             decoder = stack.enter_context(DecodePool(settings.decode_processes, Limits.from_settings(settings)))
-            self._preparer = Preparer.from_settings(store, decoder, settings)
+            self._preparer = Preparer(store, decoder, settings)
             stack.callback(self._preparer.close)
             self._device = Device()
             stack.callback(self._device.close)

@@ -4,7 +4,7 @@ import threading
 import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 
@@ -41,24 +41,11 @@ class Decoder(Protocol):
 class Preparer:
     """Fetches and decodes images concurrently. Shared by all chunks of a process."""
 
-    def __init__(
-        self, store: Reader, decoder: Decoder, *, fetch_threads: int, decode_processes: int, max_bytes: int
-    ) -> None:
-        self._store, self._decoder, self._max_bytes = store, decoder, max_bytes
-        self._fetchers = ThreadPoolExecutor(fetch_threads, thread_name_prefix="fetch")
+    def __init__(self, store: Reader, decoder: Decoder, settings: Settings) -> None:
+        self._store, self._decoder, self._max_bytes = store, decoder, settings.max_image_bytes
+        self._fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
         # Images fetched and not yet decoded: enough to keep every decoder busy, few enough to bound memory.
-        self._undecoded = threading.BoundedSemaphore(fetch_threads + 2 * decode_processes)
-
-    @classmethod
-    def from_settings(cls, store: Reader, decoder: Decoder, settings: Settings) -> Self:
-        """Return a preparer with the threads and limits that a deployment configured."""
-        return cls(
-            store,
-            decoder,
-            fetch_threads=settings.fetch_threads,
-            decode_processes=settings.decode_processes,
-            max_bytes=settings.max_image_bytes,
-        )
+        self._undecoded = threading.BoundedSemaphore(settings.fetch_threads + 2 * settings.decode_processes)
 
     def submit(self, ref: ImageRef, preprocessing: Preprocessing) -> "Future[PreparedImage]":
         """Fetch and decode one image.

@@ -69,7 +69,7 @@ class Worker:
         self.stopping = threading.Event()
         self.feeder = Feeder(engine, doorbell, settings, heartbeat=self._heartbeat)
         self.lister = Lister(engine, store, doorbell, settings, self.stopping)
-        self._preparer = Preparer.from_settings(store, decoder, settings)
+        self._preparer = Preparer(store, decoder, settings)
         self._device = Device()
         self._leases = LeaseKeeper(self._renew, settings.lease_seconds)
 

@@ -28,7 +28,7 @@ class Cutoff(BaseModel):
 
 
 class Profile(BaseModel):
-    """Which models score an image, and which images the teacher sees."""
+    """The models that score an image, and the policy that selects images for the teacher."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

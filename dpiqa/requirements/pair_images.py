@@ -53,7 +53,7 @@ def read_images(
     """
     pixels: list[np.ndarray] = []
     unusable: list[str] = []
-    with closing(Preparer.from_settings(reader, decoder, settings)) as preparer:
+    with closing(Preparer(reader, decoder, settings)) as preparer:
         preparing = [preparer.submit(pair.ref, preprocessing) for pair in pairs]
         for pair, future in zip(pairs, preparing, strict=True):
             try:
