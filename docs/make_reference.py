@@ -72,27 +72,28 @@ $ dpiqa train student --preset bundled-student --dataset kadid10k --data /data/k
 ```
 
 **Labels** become MOS from 0 to 1, higher is better: (label - worst) / (best - worst) on the fixed
-scale of the table, never the lowest and highest of what is there, so that a part of a set has the
+scale of the table, never on the lowest and highest labels found, so that a part of a set has the
 same labels as the whole. A label beyond an end by up to a twentieth of the scale counts as that end
-(some sets have a few); further out it is an error, and in a CSV of your own any is.
+(some sets have a few); further out it is an error, and in a CSV of your own any label outside the
+scale is.
 
-**Splits.** The official one where there is one; it is taken as published. Otherwise 80/20 at random
-from a seed (0 unless said), by reference image or group where the set has them: the same images on
-the same sides on every machine, in whatever order the rows stand. Training that chooses its
-checkpoint on `val` takes a tenth of the training side for it where the set has no `val`.
-`--split DIR` of `dpiqa datasets check` reads one of LIQE's ten splits (`*_train*.txt`,
-`*_val*.txt`, `*_test*.txt`), `--split random` ignores an official one. The paper's protocol is the
-median over five random splits, seeds 0 to 4.
+**Splits.** The official split, if there is one, is taken as published. Otherwise the images are
+split 80/20 at random from a seed (0 by default), by reference image or group where the set has
+them: the same images are on the same sides on every machine, whatever the order of the rows.
+Training that chooses its checkpoint on `val` takes a tenth of the training side for it if the set
+has no `val`. `--split DIR` of `dpiqa datasets check` reads one of LIQE's ten splits
+(`*_train*.txt`, `*_val*.txt`, `*_test*.txt`); `--split random` ignores an official one. The paper's
+protocol is the median over five random splits, seeds 0 to 4.
 
-**Missing files.** An image that is listed and not there stays in the set: scoring it fails, and the
-failure is counted. `check` names the first and ends with exit code 1. When no image is there at
-all, or no label file, the error says which file was expected and what was found. Names that differ
-from the list in the case of their letters alone are found.
+**Missing files.** An image that is listed but does not exist stays in the set: scoring it fails,
+and the failure is counted. `check` names the first ones and ends with exit code 1. If all images or
+the label file are missing, the error names the expected file and the files found. Names may differ
+from the list in upper and lower case.
 
 **Your own images**: a CSV with a header, UTF-8. `image` (or `path`, `file`, `filename`, `name`),
-relative to the CSV, and `mos` (or `score`) are needed; `split` (`train`, `val`, `test`), `subset`
-and `group` (or `near_duplicate_group`: images that must stay on one side of a split) may follow. On
-another scale than 0 to 1, call the set `csv:1..5` (worst first), or `csv:100..0` where lower is
+relative to the CSV, and `mos` (or `score`) are required; `split` (`train`, `val`, `test`), `subset`
+and `group` (or `near_duplicate_group`: images that must stay on one side of a split) are optional.
+For another scale than 0 to 1, name the set `csv:1..5` (worst first), or `csv:100..0` if lower is
 better.
 
 ```csv
