@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dpiqa.percentiles import Reference
+from dpiqa.types import Band
+
 _FIGURES = {"srcc": "SRCC", "plcc": "PLCC", "rmse": "RMSE"}
 _SPREAD = ("mean", "deviation", "lowest", "highest")
 
@@ -121,3 +124,21 @@ def _flat(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_flat, value))
     return str(value)
+
+
+def band_ranges(reference: Reference) -> dict[str, str]:
+    """Return the scores that each band covers, in words, the worst band first."""
+    ranges = {band: reference.range_of(band, reference.scorer_id) for band in Band}
+    return {band.value: _range_in_words(scores.low, scores.high) for band, scores in ranges.items()}
+
+
+def _range_in_words(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"{low:.4f} to {high:.4f}"
+    return f"below {high:.4f}" if high is not None else f"above {low:.4f}"
+
+
+def in_words(reference: Reference) -> str:
+    """Describe a reference in one line: its population, and the scores of each band."""
+    bands = "; ".join(f"{band} {scores}" for band, scores in band_ranges(reference).items())
+    return f"{reference.population}, {reference.n} images, by {reference.scorer_id}: {bands}"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dpiqa.cli.models.card_view import band_ranges
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.options import Split
@@ -18,8 +19,6 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.evaluation.reference import FEW, make_reference, with_reference
 from dpiqa.models.cards import find_card
 from dpiqa.models.folder import require_card, update_card
-from dpiqa.percentiles import Reference
-from dpiqa.types import Band
 
 DataOption = Annotated[
     Path, typer.Option("--data", help="A folder of photographs; with --dataset, that set's folder or the CSV.")
@@ -93,24 +92,6 @@ def reference(  # noqa: PLR0913 - one parameter per option
         console.print_json({"model": name, **result.model_dump(mode="json"), "bands": bands})
     else:
         console.fields([("model", name), ("population", f"{result.population}, {result.n} images"), *bands.items()])
-
-
-def band_ranges(reference: Reference) -> dict[str, str]:
-    """Return the scores that each band covers, in words, the worst band first."""
-    ranges = {band: reference.range_of(band, reference.scorer_id) for band in Band}
-    return {band.value: _range_in_words(scores.low, scores.high) for band, scores in ranges.items()}
-
-
-def _range_in_words(low: float | None, high: float | None) -> str:
-    if low is not None and high is not None:
-        return f"{low:.4f} to {high:.4f}"
-    return f"below {high:.4f}" if high is not None else f"above {low:.4f}"
-
-
-def in_words(reference: Reference) -> str:
-    """Describe a reference in one line: its population, and the scores of each band."""
-    bands = "; ".join(f"{band} {scores}" for band, scores in band_ranges(reference).items())
-    return f"{reference.population}, {reference.n} images, by {reference.scorer_id}: {bands}"
 
 
 def _images(data: Path, dataset: str | None, split: Split) -> Sequence[LabelledImage]:

@@ -1,6 +1,7 @@
 """Every command is explained, in the program and in the documents."""
 
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -146,6 +147,21 @@ def test_help_waits_for_nothing_heavy(words):
 )
 def test_a_command_does_not_wait_for_torch_to_start(words):
     assert not {"torch", "timm", "diffusers", "transformers", "pyarrow", "matplotlib"} & imported_by(*words)
+
+
+def test_only_commands_that_run_networks_need_an_extra_to_be_imported():
+    code = (
+        "import importlib, sys, dpiqa.cli.main; from dpiqa.extras import EXTRA_OF_MODULE;"
+        "sys.modules.update(dict.fromkeys(EXTRA_OF_MODULE));"
+        "[importlib.import_module(name) for name in sys.argv[1:]]"
+    )
+    modules = {inspect.unwrap(command.callback).__module__ for words, command in COMMANDS}
+    on_base = sorted(name for name in modules if not name.startswith("dpiqa.cli.evaluate"))
+    on_base = [name for name in on_base if name not in {"dpiqa.cli.models.reference", "dpiqa.cli.scores.explain"}]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *on_base], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_version(run):
