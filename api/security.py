@@ -4,9 +4,9 @@ A service on loopback without a key is open to every program of the machine, the
 kept out by two checks: the `Host` must be a loopback name (a rebound DNS name is not), and a request that a browser
 marks as coming from another site is refused.
 
-Starlette's `TrustedHostMiddleware` does not replace the first check: it takes `[::1]:8000` apart at the first colon and
-answers in plain text. FastAPI's `HTTPBearer` and `APIKeyHeader` do not replace the check of the key: as dependencies of
-routes they run after the body was read, and unknown paths would answer without a key.
+Starlette's `TrustedHostMiddleware` does not replace the first check: it answers in plain text, not with a problem, and
+the second check needs the same list of names. FastAPI's `HTTPBearer` and `APIKeyHeader` do not replace the check of the
+key: as dependencies of routes they run after the body was read, and unknown paths would answer without a key.
 """
 
 import hashlib
