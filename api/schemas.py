@@ -266,13 +266,13 @@ class ScoreOut(ResponseBody):
     updated_at: datetime
 
 
-Row = TypeVar("Row")
+T = TypeVar("T")
 
 
-class Page(ResponseBody, Generic[Row]):
+class Page(ResponseBody, Generic[T]):
     """Some rows, and the cursor of the next ones."""
 
-    items: list[Row]
+    items: list[T]
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null: this is the last.")
 
 

@@ -12,21 +12,21 @@ from dpiqa.errors import InvalidRequest
 
 MAX_LIMIT = 1000  #: rows in one page
 
-Row = TypeVar("Row")
+T = TypeVar("T")
 Position = list[str | int | float]  #: the sort columns of the last row
 
 _HINT = "leave the cursor out to begin again; use each cursor with the filter it came from, unchanged"
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Row]):
+class Page(Generic[T]):
     """Some rows, and where the next ones are."""
 
-    items: list[Row]
+    items: list[T]
     next_cursor: str | None  #: None: this is the last page
 
     @classmethod
-    def cut(cls, rows: Sequence[Row], limit: int, cursor_of: Callable[[Row], str]) -> "Page[Row]":
+    def cut(cls, rows: Sequence[T], limit: int, cursor_of: Callable[[T], str]) -> "Page[T]":
         """Make a page of `limit` rows. `rows`: one more was read if there are more; `cursor_of`: of the last row."""
         if len(rows) <= limit:
             return cls(list(rows), None)
