@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from dpiqa.evaluation.correlation import plcc, rmse, srcc
-from dpiqa.evaluation.disagreement import Disagreement, disagreement
+from dpiqa.evaluation.agreement import plcc, rmse, srcc
 from dpiqa.evaluation.intervals import DRAWS, Estimate, bootstrap
-from dpiqa.evaluation.paired import PairedScores
+from dpiqa.evaluation.paired import Disagreement, PairedScores, disagreement
 from dpiqa.text import markdown_table
 
-METRICS = {"srcc": srcc, "plcc": plcc, "rmse": rmse}  #: what models are compared by, see `dpiqa.evaluation.correlation`
+METRICS = {"srcc": srcc, "plcc": plcc, "rmse": rmse}  #: what models are compared by, see `dpiqa.evaluation.agreement`
 POOLED = "all"  #: name of all images together, beside those of the subsets
 
 COLUMNS = ("part", "n", "model", "SRCC [95 %]", "PLCC [95 %]", "RMSE [95 %]", "SRCC minus first", "RMSE minus first")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dpiqa.evaluation.correlation import METRICS, agreement, srcc
+from dpiqa.evaluation.agreement import METRICS, agreement, srcc
 
 #: Lower and upper bound; None where the figure is not defined in more than half of the draws.
 Interval = tuple[float, float] | None

@@ -15,7 +15,7 @@ import numpy as np
 
 from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
-from dpiqa.evaluation.correlation import METRICS, Agreement, agreement
+from dpiqa.evaluation.agreement import METRICS, MIN_IMAGES, Agreement, agreement
 from dpiqa.evaluation.intervals import DRAWS, Interval, intervals, rounded, srcc_interval
 from dpiqa.evaluation.scored_images import Advance, Failure, ScoredImages, score_labelled
 from dpiqa.imaging.decode import Limits
@@ -23,7 +23,6 @@ from dpiqa.models.base import Scorer
 
 FIVE_SPLITS = "five-splits"  #: stands for the split in tables and labels
 ALL = "all"
-_MIN_IMAGES = 2  #: that a correlation needs
 
 #: Scores images: the same scorer, decode pool and progress bar for every data set of a run.
 Score = Callable[[Sequence[LabelledImage]], ScoredImages]
@@ -204,7 +203,7 @@ def _with_scores(scored: ScoredImages) -> tuple[tuple[LabelledImage, ...], np.nd
     """Images that have a score, their scores (n,) and labels (n,). Raises `InvalidRequest` if they are under two."""
     has_score = np.isfinite(scored.scores)
     images = tuple(image for image, keep in zip(scored.images, has_score, strict=True) if keep)
-    if len(images) < _MIN_IMAGES:
+    if len(images) < MIN_IMAGES:
         reason = next((f"; {path}: {failure.reason}" for path, failure in scored.failures.items()), "")
         raise InvalidRequest(
             f"{len(images)} of {len(has_score)} images could be scored{reason}", hint="check the data set's folder"
@@ -220,7 +219,7 @@ def _subsets(scored: ScoredImages, draws: int, seed: int) -> dict[str, Subset]:
         members = names == name
         has_score = members & np.isfinite(scored.scores)
         figures, interval = None, None
-        if has_score.sum() >= _MIN_IMAGES:
+        if has_score.sum() >= MIN_IMAGES:
             figures = agreement(scored.scores[has_score], labels[has_score])
             interval = srcc_interval(scored.scores[has_score], labels[has_score], draws=draws, seed=seed)
         n = int(has_score.sum())

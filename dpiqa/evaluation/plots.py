@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dpiqa.errors import InvalidRequest
+from dpiqa.evaluation.agreement import Curve
 from dpiqa.evaluation.comparison import Comparison
-from dpiqa.evaluation.disagreement import Disagreement
 from dpiqa.evaluation.intervals import Estimate
-from dpiqa.evaluation.mapping import Curve
 from dpiqa.evaluation.measurement import Evaluation, Measurement
+from dpiqa.evaluation.paired import Disagreement
 from dpiqa.evaluation.routing_trial import STRATEGIES, RoutingTrial
 from dpiqa.evaluation.saliency import Saliency
 from dpiqa.evaluation.sweep import Sweep, Trend

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dpiqa.evaluation.correlation import METRICS
+from dpiqa.evaluation.agreement import METRICS
 from dpiqa.evaluation.intervals import Estimate
 from dpiqa.evaluation.measurement import Measurement
 from dpiqa.evaluation.published import published

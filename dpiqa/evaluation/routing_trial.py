@@ -1,6 +1,6 @@
 """A profile's routing on labelled images, against the student alone and the same share at random, and its report.
 
-Pure. A decision is right when the score lies on people's side of every cut-off (see `dpiqa.evaluation.disagreement`).
+Pure. A decision is right when the score lies on people's side of every cut-off (see `dpiqa.evaluation.paired`).
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.evaluation.correlation import srcc
-from dpiqa.evaluation.disagreement import Disagreement, disagreement, same_side
+from dpiqa.evaluation.agreement import srcc
 from dpiqa.evaluation.intervals import DRAWS, LEVEL, Estimate, Interval, bootstrap, percentile_interval, rounded
-from dpiqa.evaluation.paired import PairedScores
+from dpiqa.evaluation.paired import Disagreement, PairedScores, disagreement, same_side
 from dpiqa.profiles import Profile
 from dpiqa.routing import decide
 from dpiqa.text import markdown_table

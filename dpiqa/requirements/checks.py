@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from dpiqa.errors import CheckpointError, InvalidRequest
-from dpiqa.evaluation.correlation import srcc
+from dpiqa.evaluation.agreement import srcc
 from dpiqa.requirement import Pair, Preparation, PreparedRequirement, Stability, is_far
 from dpiqa.requirements.builder import PromptModel
 from dpiqa.requirements.pair_images import PairImages

@@ -9,7 +9,7 @@ that DP-IQA's prompts name, where the name has a definition; `docs/evaluation.md
 import numpy as np
 from PIL import Image
 
-from dpiqa.imaging.distortions import blur, coding, colour, damage, light, noise
+from dpiqa.imaging.distortions import blur, coding, damage, noise, tones
 from dpiqa.imaging.distortions.pixels import Distortion
 
 __all__ = ["KINDS", "STRENGTHS", "Distortion", "distort"]
@@ -21,8 +21,7 @@ KINDS: dict[str, Distortion] = {
     **blur.KINDS,
     **noise.KINDS,
     **coding.KINDS,
-    **light.KINDS,
-    **colour.KINDS,
+    **tones.KINDS,
     **damage.KINDS,
 }
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dpiqa.evaluation.correlation import plcc, rmse, srcc
+from dpiqa.evaluation.agreement import plcc, rmse, srcc
 from dpiqa.models.networks import ScoringNetwork
 from dpiqa.models.views import score_in_views
 from dpiqa.training.config.precision import Arithmetic, autocast

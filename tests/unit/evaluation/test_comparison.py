@@ -6,6 +6,7 @@ import pytest
 
 from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
+from dpiqa.evaluation.agreement import srcc
 from dpiqa.evaluation.comparison import (
     COLUMNS,
     PAIR_COLUMNS,
@@ -18,7 +19,6 @@ from dpiqa.evaluation.comparison import (
     rows,
     spread_rows,
 )
-from dpiqa.evaluation.correlation import srcc
 from dpiqa.evaluation.paired import pair_scores
 from dpiqa.evaluation.scored_images import Failure, ScoredImages
 from dpiqa.types import Reason

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dpiqa.evaluation.correlation import METRICS, agreement, srcc
+from dpiqa.evaluation.agreement import METRICS, agreement, srcc
 from dpiqa.evaluation.intervals import intervals, percentile_interval, srcc_interval
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
 from dpiqa.evaluation import report
-from dpiqa.evaluation.correlation import agreement
+from dpiqa.evaluation.agreement import agreement
 from dpiqa.evaluation.measurement import images_of_split, measure, measure_five
 from dpiqa.evaluation.report_files import write_evaluation
 from dpiqa.evaluation.scored_images import Failure, ScoredImages

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dpiqa.evaluation.correlation import agreement, srcc
-from dpiqa.evaluation.mapping import Curve, fit_mapping, logistic
+from dpiqa.evaluation.agreement import Curve, agreement, fit_mapping, logistic, srcc
 
 
 @pytest.fixture
@@ -109,7 +108,7 @@ def test_too_few_points_for_a_curve_get_a_line_that_says_so():
 
 
 def test_a_fit_that_does_not_converge_says_so(monkeypatch, noisy):
-    monkeypatch.setattr("dpiqa.evaluation.mapping._EVALUATIONS", 3)
+    monkeypatch.setattr("dpiqa.evaluation.agreement._EVALUATIONS", 3)
     mapping = fit_mapping(*noisy)
     assert (mapping.curve, "did not converge" in mapping.remark) == (Curve.LINEAR, True)
     assert "straight line" in agreement(*noisy).as_dict()["mapping"]["remark"]

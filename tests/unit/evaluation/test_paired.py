@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dpiqa.evaluation.disagreement import same_side, sides
+from dpiqa.evaluation.paired import same_side, sides
 
 
 def test_a_cut_off_itself_is_above():
