@@ -1,4 +1,4 @@
-"""How busy the pipeline keeps the device: images/s from files to scores, against the model's bare forward pass.
+"""Utilisation of the device by the pipeline: images/s from files to scores, against the model's bare forward pass.
 
 python benchmarks/pipeline.py --model bundled-student --images 200 --side 1024
 """

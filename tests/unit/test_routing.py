@@ -57,11 +57,11 @@ def test_only_numbers_are_routed(bad):
 
 
 @pytest.mark.parametrize(
-    ("share", "scored", "room"),
+    ("share", "scored", "budget"),
     [(0.2, 0, 1), (0.2, 4, 1), (0.2, 10, 2), (0.29, 100, 29), (0.1, 30, 3), (0.0, 1000, 0), (1.0, 7, 7)],
 )
-def test_the_budget_is_the_share_rounded_down_yet_one(share, scored, room):
-    assert allowed(share, scored) == room
+def test_the_budget_is_the_share_rounded_down_but_at_least_one(share, scored, budget):
+    assert allowed(share, scored) == budget
 
 
 @given(
