@@ -1,5 +1,6 @@
 """Schema migrations: Alembic, driven from here, one process at a time."""
 
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -105,7 +106,7 @@ def _migrate(connection: Connection, step: Step, config: Config) -> None:
 
 
 def _config(location: Path | None = None) -> Config:
-    config = Config()
+    config = Config(cmd_opts=Namespace(quiet=True))  # stdout belongs to the command that runs
     folder = location or resources.files("dpiqa.migrations")
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
