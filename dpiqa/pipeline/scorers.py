@@ -19,7 +19,7 @@ from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.profiles import read_profile
-from dpiqa.storage.requirements import find
+from dpiqa.storage.requirements import find_prepared
 from dpiqa.types import ModelKind, Stage
 
 log = structlog.get_logger()
@@ -136,7 +136,7 @@ def load_for_settings(
     if choice.requirement is not None:
         card = chosen_card(find_card(choice.model, settings.models_dir), choice)
         with transact() if transact is not None else database_of(settings) as connection:
-            requirement = find(connection, choice.requirement, scorer_id=card.scorer_id)
+            requirement = find_prepared(connection, choice.requirement, scorer_id=card.scorer_id)
     return load_scorer(
         choice,
         device=settings.device,

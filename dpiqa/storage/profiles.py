@@ -7,7 +7,7 @@ from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.models.choice import ModelChoice
 from dpiqa.profiles import Profile
 from dpiqa.scorer_id import ScorerId
-from dpiqa.storage.requirements import find, read_requirement
+from dpiqa.storage.requirements import find_prepared, read_requirement
 from dpiqa.storage.tables import profiles
 from dpiqa.types import Direction, RequirementState
 
@@ -68,9 +68,9 @@ def _direction(c: Connection, profile: Profile, name: str) -> Direction:
     return requirement.direction
 
 
-def choose(c: Connection, name_or_id: str) -> ModelChoice:
-    """Return the model that prepared the requirement last, with the requirement's version. Raises as `find`."""
-    prepared = find(c, name_or_id)
+def choice_for(c: Connection, name_or_id: str) -> ModelChoice:
+    """Return the model that prepared the requirement last, with its version. Raises as `find_prepared`."""
+    prepared = find_prepared(c, name_or_id)
     model = ScorerId.parse(prepared.base_scorer_id).model
     return ModelChoice(model=model, requirement=prepared.id)
 
@@ -78,9 +78,9 @@ def choose(c: Connection, name_or_id: str) -> ModelChoice:
 def profile_for(c: Connection, name_or_id: str) -> Profile:
     """Return the profile of jobs that name a requirement: every image is scored by it, and by nothing else.
 
-    Its version is the requirement's: `portraits-by-promptiqa-koniq@1`. Raises as `find`.
+    Its version is the requirement's: `portraits-by-promptiqa-koniq@1`. Raises as `find_prepared`.
     """
-    choice = choose(c, name_or_id)
+    choice = choice_for(c, name_or_id)
     name, _, version = str(choice.requirement).partition("@")
     return Profile(
         name=f"{name}-by-{choice.model.lower()}",

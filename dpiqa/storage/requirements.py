@@ -285,7 +285,7 @@ def read_preparations(c: Connection, requirement: Requirement, scorer_id: str | 
     return [row for row in stored if ScorerId.parse(row.preparation.scorer_id).same_checkpoint(scorer)]
 
 
-def find(c: Connection, name_or_id: str, *, scorer_id: str | None = None) -> PreparedRequirement:
+def find_prepared(c: Connection, name_or_id: str, *, scorer_id: str | None = None) -> PreparedRequirement:
     """Return `name@version`, or the newest ready version of `name`, with the prompt features of a checkpoint.
 
     `scorer_id`: of the checkpoint, in any precision; without it, the newest features count. Raises

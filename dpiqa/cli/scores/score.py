@@ -27,7 +27,7 @@ from dpiqa.pipeline.preparer import Reader
 from dpiqa.pipeline.scorers import check_choice, check_profile, database_of
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
-from dpiqa.storage.profiles import choose
+from dpiqa.storage.profiles import choice_for
 from dpiqa.types import ImageRef, Precision
 
 TargetsArgument = Annotated[
@@ -146,7 +146,7 @@ def _model_choice(
     """Return the choice that the options make; a requirement without --model brings its own model."""
     if requirement and not model:
         with database_of(settings) as connection:
-            own = choose(connection, requirement)
+            own = choice_for(connection, requirement)
         model, requirement = own.model, own.requirement
     return parse_choice(model=model, requirement=requirement, **arithmetic)
 

@@ -21,7 +21,7 @@ from dpiqa.pipeline.scorers import check_profile
 from dpiqa.settings import Settings
 from dpiqa.storage import schema
 from dpiqa.storage.job_queries import list_jobs
-from dpiqa.storage.requirements import find
+from dpiqa.storage.requirements import find_prepared
 from dpiqa.storage.workers import live_workers
 from dpiqa.types import ModelKind, Stage
 from dpiqa.urls import mask_url
@@ -86,7 +86,7 @@ def requirements(settings: Settings) -> Finding:
     if not names:
         return ok("requirements", f"profile {profile.id} needs none")
     with context.connection(settings) as connection:
-        ready = [find(connection, name) for name in names]
+        ready = [find_prepared(connection, name) for name in names]
     return ok("requirements", ", ".join(f"{requirement.id}: {requirement.direction}" for requirement in ready))
 
 

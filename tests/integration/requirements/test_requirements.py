@@ -17,7 +17,7 @@ from dpiqa.requirements.pending import prepare_pending
 from dpiqa.storage import requirements as rows
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.requirement_queries import show_requirement
-from dpiqa.storage.requirements import find
+from dpiqa.storage.requirements import find_prepared
 from dpiqa.types import Direction, RequirementState
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -61,9 +61,9 @@ class Requirements:
         with transaction(self.engine) as c:
             return rows.read_requirement(c, requirement.id)
 
-    def find(self, name="bright", **options):
+    def find_prepared(self, name="bright", **options):
         with transaction(self.engine) as c:
-            return find(c, name, **options)
+            return find_prepared(c, name, **options)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_another_checkpoint_gets_features_of_its_own(requirements):
     with transaction(requirements.engine) as c:
         row = show_requirement(c, "bright")
         assert [check.scorer_id for check in row.checks] == [requirements.model.card.scorer_id, CARD.scorer_id]
-        assert find(c, "bright", scorer_id=CARD.scorer_id).base_scorer_id == CARD.scorer_id
+        assert find_prepared(c, "bright", scorer_id=CARD.scorer_id).base_scorer_id == CARD.scorer_id
 
 
 def again(requirements, name="bright", **options):

@@ -9,7 +9,7 @@ from dpiqa.errors import ConfigurationError, LeaseLost, NotFound
 from dpiqa.requirement import Pair, Preparation, RequirementRequest, Stability
 from dpiqa.storage import requirements as rows
 from dpiqa.storage.requirement_queries import list_requirements
-from dpiqa.storage.requirements import find, read_preparations, save_preparation
+from dpiqa.storage.requirements import find_prepared, read_preparations, save_preparation
 from dpiqa.types import Direction, RequirementState
 
 DIGESTS = list("abcde")
@@ -154,21 +154,21 @@ def test_finding_what_to_score_by(ledger):
     ledger.do(save_preparation, requirement, preparation(value=0.25))
     newer = SCORER.replace("0123456789ab", "ba9876543210")
     ledger.do(save_preparation, requirement, preparation(newer, value=0.75))
-    prepared = ledger.do(find, "portraits")
+    prepared = ledger.do(find_prepared, "portraits")
     assert (prepared.id, prepared.base_scorer_id, prepared.direction) == ("portraits@1", newer, "lower is better")
-    half = ledger.do(find, "portraits@1", scorer_id=SCORER.replace("float32", "bfloat16"))
+    half = ledger.do(find_prepared, "portraits@1", scorer_id=SCORER.replace("float32", "bfloat16"))
     assert (half.base_scorer_id, half.features[0, 0]) == (SCORER, 0.25)
     with pytest.raises(ConfigurationError, match="has no prompt features of other:1:p:float32"):
-        ledger.do(find, "portraits", scorer_id="other:1:p:float32")
+        ledger.do(find_prepared, "portraits", scorer_id="other:1:p:float32")
 
 
 def test_what_is_not_ready_is_not_scored_by(ledger):
     row = ledger.do(rows.add_requirement, request())
     with pytest.raises(ConfigurationError, match="not checked yet"):
-        ledger.do(find, "portraits")
+        ledger.do(find_prepared, "portraits")
     ledger.do(rows.refuse, ledger.do(rows.start_preparing, row.row_id, 60), "too few")
     with pytest.raises(ConfigurationError, match="was refused: too few"):
-        ledger.do(find, "portraits@1")
+        ledger.do(find_prepared, "portraits@1")
 
 
 def test_pages(ledger):
