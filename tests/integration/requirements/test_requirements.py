@@ -61,7 +61,7 @@ class Requirements:
         with transaction(self.engine) as c:
             return rows.read_requirement(c, requirement.id)
 
-    def find_prepared(self, name="bright", **options):
+    def find(self, name="bright", **options):
         with transaction(self.engine) as c:
             return find_prepared(c, name, **options)
 

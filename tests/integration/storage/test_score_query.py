@@ -17,11 +17,11 @@ WORST = replace(ALL, share=Share(10, worst=True))
 
 
 @pytest.fixture
-def scored(book):
+def scored(ledger):
     """Twenty images of scores 0.00 to 0.95."""
-    _, ids = book.submit(refs(20))
-    book.score(ids, value=lambda claim: int(claim.ref.key[1:]) / 20)
-    return book
+    _, ids = ledger.submit(refs(20))
+    ledger.score(ids, value=lambda claim: int(claim.ref.key[1:]) / 20)
+    return ledger
 
 
 def resolve(ledger, query):
