@@ -41,20 +41,20 @@ def system(monkeypatch, database_url, broker_url, s3):
 CARDS = {Stage.STUDENT: BRIGHTNESS, Stage.TEACHER: BRIGHTNESS.model_copy(update={"name": "judge"})}
 
 
-class Book(Ledger):
+class WorkerLedger(Ledger):
     """A ledger in which a worker of `smoke@1` has been at work."""
 
-    def say(self, stage, outcomes):
+    def record_by_worker(self, stage, outcomes):
         return self.do(record, stage, self.profile, CARDS[stage], outcomes, decide=decide)
 
-    def take(self, ids, stage=Stage.STUDENT):
+    def claim_by_worker(self, ids, stage=Stage.STUDENT):
         return self.do(
             claim, ids, stage=stage, owner="w", lease_seconds=60, scorer_ids={self.profile.id: CARDS[stage].scorer_id}
         )
 
 
 @pytest.fixture
-def book(system, database_url):
+def ledger(system, database_url):
     engine = make_engine(database_url, pool_size=1)
-    yield Book(engine, load_profile("smoke"))
+    yield WorkerLedger(engine, load_profile("smoke"))
     engine.dispose()

@@ -55,9 +55,9 @@ def test_created_listed_and_shown(run, system, models, pairs):
 def test_people_see_direction_and_stability(run, system, models, pairs):
     create(run, "--direction", "lower is better")
     for words in (["show", "portraits"], ["list"]):
-        shown = run("requirements", *words).stdout
-        assert "lower is better" in shown
-        assert models.scorer_id in shown
+        result = run("requirements", *words).stdout
+        assert "lower is better" in result
+        assert models.scorer_id in result
     assert "leave-one-out" in run("requirements", "show", "portraits").stdout
 
 
@@ -83,9 +83,9 @@ def test_pairs_in_a_bucket(run, system, models, pairs):
 def test_an_exchanged_model_is_given_prompt_features(run, system, models, pairs, tmp_path):
     create(run)
     exchanged = write_tiny_promptiqa(tmp_path / "models", "tiny", seed=1)
-    shown = run("requirements", "prepare", "portraits", "--force", "--json")
-    assert shown.exit_code == 0, shown.stderr
-    checks = json.loads(shown.stdout)["checks"]
+    result = run("requirements", "prepare", "portraits", "--force", "--json")
+    assert result.exit_code == 0, result.stderr
+    checks = json.loads(result.stdout)["checks"]
     assert [check["scorer_id"] for check in checks] == [exchanged.scorer_id, models.scorer_id]
     (tmp_path / "3.jpg").write_bytes(jpeg(0.2))
     assert run("requirements", "prepare", "portraits").exit_code == 0  # nothing lacks: nothing is read
@@ -120,13 +120,13 @@ def test_contradictions_need_force(run, system, models, pairs):
 )
 def test_what_is_wrong_is_one_line_with_its_hint(run, system, models, pairs, change, says, code):
     pairs.write_text(change)
-    shown = create(run)
-    assert (shown.exit_code, says in shown.stderr, "hint:" in shown.stderr) == (code, True, True), shown.stderr
+    result = create(run)
+    assert (result.exit_code, says in result.stderr, "hint:" in result.stderr) == (code, True, True), result.stderr
 
 
 def test_other_models_and_names_are_refused(run, system, models, pairs):
-    shown = run("requirements", "create", "portraits", "--pairs", "pairs.csv", "--model", "brightness")
-    assert (shown.exit_code, "kind pixels" in shown.stderr) == (2, True)
+    result = run("requirements", "create", "portraits", "--pairs", "pairs.csv", "--model", "brightness")
+    assert (result.exit_code, "kind pixels" in result.stderr) == (2, True)
     assert create(run, name="Por:traits").exit_code == 2
     assert run("requirements", "show", "portraits").exit_code == 4
     assert run("requirements", "create", "a", "--pairs", "nowhere.csv", "--model", "tiny").exit_code == 4

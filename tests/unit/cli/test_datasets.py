@@ -14,9 +14,9 @@ def test_all_sets_are_listed_and_shown(run):
     assert all(one["terms"] and one["layout"] for one in listed)
     table = run("datasets", "list").stdout
     assert all(name in table for name in DATASETS)
-    shown = run("datasets", "show", "csiq").stdout
-    assert "DMOS" in shown
-    assert "csiq_label.txt" in shown
+    result = run("datasets", "show", "csiq").stdout
+    assert "DMOS" in result
+    assert "csiq_label.txt" in result
 
 
 def test_check_counts_what_is_there(run, tmp_path):

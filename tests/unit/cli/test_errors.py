@@ -38,19 +38,19 @@ def test_exit_codes(error, code):
 
 
 def test_one_line_with_the_hint_on_stderr():
-    shown = failing(errors.NotFound("no job 7", hint="see `dpiqa jobs`"))
-    assert shown.stderr == "error: no job 7 / hint: see `dpiqa jobs`\n"
-    assert shown.stdout == ""
+    result = failing(errors.NotFound("no job 7", hint="see `dpiqa jobs`"))
+    assert result.stderr == "error: no job 7 / hint: see `dpiqa jobs`\n"
+    assert result.stdout == ""
 
 
 def test_a_key_cannot_act_on_the_terminal():
-    shown = failing(errors.NotFound("no \x1b[31m[bold]key\r\n\x9b\u202e", hint=""))
-    assert shown.stderr == "error: no \\x1b[31m[bold]key\\r\\n\\x9b\\u202e\n"
+    result = failing(errors.NotFound("no \x1b[31m[bold]key\r\n\x9b\u202e", hint=""))
+    assert result.stderr == "error: no \\x1b[31m[bold]key\\r\\n\\x9b\\u202e\n"
 
 
 def test_a_fault_of_the_program_is_not_hidden():
-    shown = failing(RuntimeError("a bug"))
-    assert isinstance(shown.exception, RuntimeError)
+    result = failing(RuntimeError("a bug"))
+    assert isinstance(result.exception, RuntimeError)
 
 
 @pytest.mark.parametrize(
@@ -82,26 +82,28 @@ def test_a_fault_of_the_program_is_not_hidden():
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_mistakes(run, words, code, named):
-    shown = run(*words)
-    assert (shown.exit_code, shown.stderr.count("\n")) == (code, 1), shown.stderr
-    assert shown.stderr.startswith("error: ")
-    assert named in shown.stderr
-    assert " / hint: " in shown.stderr
+    result = run(*words)
+    assert (result.exit_code, result.stderr.count("\n")) == (code, 1), result.stderr
+    assert result.stderr.startswith("error: ")
+    assert named in result.stderr
+    assert " / hint: " in result.stderr
 
 
 def test_the_old_name_of_follow_still_works_and_says_so(run):
-    shown = run("watch", "17")
-    note, error = shown.stderr.splitlines()
-    assert (shown.exit_code, shown.stdout) == (2, "")
+    result = run("watch", "17")
+    note, error = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (2, "")
     assert "use `dpiqa follow`" in note
     assert error.startswith("error: '17' is not a valid job id")
     assert "watch" not in {line.split()[1] for line in run("--help").stdout.splitlines() if len(line.split()) > 1}
 
 
 def test_a_missing_library_is_one_line_that_names_the_install():
-    shown = failing(ModuleNotFoundError("No module named 'torch'", name="torch.nn"))
-    assert shown.exit_code == 78
-    assert shown.stderr == "error: dpiqa fail needs torch, which is not installed / hint: pip install 'dpiqa[models]'\n"
+    result = failing(ModuleNotFoundError("No module named 'torch'", name="torch.nn"))
+    assert result.exit_code == 78
+    assert (
+        result.stderr == "error: dpiqa fail needs torch, which is not installed / hint: pip install 'dpiqa[models]'\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,9 +115,9 @@ def test_a_missing_library_is_one_line_that_names_the_install():
     ids=["permission", "full disk"],
 )
 def test_a_file_that_cannot_be_used_is_one_line(error, message):
-    shown = failing(error)
-    assert (shown.exit_code, shown.stderr.count("\n")) == (78, 1)
-    assert shown.stderr.startswith(message)
+    result = failing(error)
+    assert (result.exit_code, result.stderr.count("\n")) == (78, 1)
+    assert result.stderr.startswith(message)
 
 
 def test_a_library_that_is_missing_where_a_command_is_imported():
@@ -125,14 +127,14 @@ def test_a_library_that_is_missing_where_a_command_is_imported():
     app = new_group("app", "", ["app fail"], cls=ErrorLineGroup)
     app.command("fail", cls=LazyCommand, help="Fail.")(load)
     app.callback()(lambda: None)
-    shown = CliRunner().invoke(app, ["fail"])
-    assert (shown.exit_code, shown.stderr.count("\n")) == (78, 1)
-    assert "pip install 'dpiqa[api]'" in shown.stderr
+    result = CliRunner().invoke(app, ["fail"])
+    assert (result.exit_code, result.stderr.count("\n")) == (78, 1)
+    assert "pip install 'dpiqa[api]'" in result.stderr
 
 
 def test_a_missing_module_of_ours_is_a_bug():
-    shown = failing(ModuleNotFoundError("No module named 'dpiqa.nowhere'", name="dpiqa.nowhere"))
-    assert isinstance(shown.exception, ModuleNotFoundError)
+    result = failing(ModuleNotFoundError("No module named 'dpiqa.nowhere'", name="dpiqa.nowhere"))
+    assert isinstance(result.exception, ModuleNotFoundError)
 
 
 @pytest.mark.parametrize(
@@ -145,9 +147,9 @@ def test_usage(run, words):
 
 def test_a_wrong_setting_is_named(run, monkeypatch):
     monkeypatch.setenv("DPIQA_BATCH_SIZE", "many")
-    shown = run("config", "show")
-    assert shown.exit_code == 78
-    assert "DPIQA_BATCH_SIZE" in shown.stderr
+    result = run("config", "show")
+    assert result.exit_code == 78
+    assert "DPIQA_BATCH_SIZE" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,6 @@ def test_a_wrong_setting_is_named(run, monkeypatch):
 )
 def test_a_wrong_database(run, monkeypatch, url, code):
     monkeypatch.setenv("DPIQA_DATABASE_URL", url)
-    shown = run("jobs")
-    assert (shown.exit_code, shown.stderr.count("\n")) == (code, 1), shown.stderr
-    assert "hush" not in shown.stderr
+    result = run("jobs")
+    assert (result.exit_code, result.stderr.count("\n")) == (code, 1), result.stderr
+    assert "hush" not in result.stderr

@@ -48,9 +48,9 @@ def test_the_promised_commands_exist():
 
 @pytest.mark.parametrize(("words", "command"), COMMANDS, ids=NAMES)
 def test_help_explains_with_an_example(run, words, command):
-    shown = run(*words[1:], "--help")
-    assert shown.exit_code == 0
-    assert "dpiqa " + " ".join(words[1:]) in shown.stdout.partition("Example")[2]
+    result = run(*words[1:], "--help")
+    assert result.exit_code == 0
+    assert "dpiqa " + " ".join(words[1:]) in result.stdout.partition("Example")[2]
     assert all(parameter.help for parameter in command.params if parameter.name != "help")
 
 

@@ -74,13 +74,13 @@ def photos(tmp_path):
 
 
 def make(run, labels, *more):
-    shown = run("models", "reference", "own", "--dataset", "csv", "--data", labels, "--split", "val", *more)
-    assert shown.exit_code == 0, shown.stderr
-    return shown
+    result = run("models", "reference", "own", "--dataset", "csv", "--data", labels, "--split", "val", *more)
+    assert result.exit_code == 0, result.stderr
+    return result
 
 
-def found(shown):
-    return {Path(row["path"]).stem: row for row in json.loads(shown.stdout)}
+def found(result):
+    return {Path(row["path"]).stem: row for row in json.loads(result.stdout)}
 
 
 def test_a_model_of_ones_own_gets_a_reference_and_images_get_words(run, models, labels, photos):
@@ -107,9 +107,9 @@ def test_a_model_of_ones_own_gets_a_reference_and_images_get_words(run, models, 
 
 def test_the_table_counts_the_words_and_names_the_population(run, models, labels, photos):
     make(run, labels)
-    shown = run("score", photos, "--model", "own")
-    assert "images by band" in shown.stdout
-    assert "labels.csv, val" in shown.stderr
+    result = run("score", photos, "--model", "own")
+    assert "images by band" in result.stdout
+    assert "labels.csv, val" in result.stderr
     assert "labels.csv, val" in run("models", "show", "own").stdout
 
 
@@ -138,18 +138,18 @@ def test_without_a_reference_there_are_scores_but_no_shares(run, models, photos)
     rows = found(run("score", photos, "--model", "own", "--json"))
     assert {row["band"] for row in rows.values()} == {None}
     assert rows["white"]["score"] is not None
-    shown = run("score", photos, "--model", "own", "--worst", "5%")
-    assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)
-    assert "dpiqa models reference own" in shown.stderr
+    result = run("score", photos, "--model", "own", "--worst", "5%")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "dpiqa models reference own" in result.stderr
 
 
 def test_a_folder_of_photographs_and_a_second_reference_in_place_of_the_first(run, models, labels, photos):
     make(run, labels)
-    shown = run("models", "reference", "own", "--data", photos, "--population", "five of ours", "--json")
-    assert shown.exit_code == 0, shown.stderr
-    assert json.loads(shown.stdout)["bands"].keys() == {"bad", "poor", "fair", "good", "excellent"}
-    assert "1 images were not scored" in shown.stderr
-    assert "few for a reference" in shown.stderr
+    result = run("models", "reference", "own", "--data", photos, "--population", "five of ours", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["bands"].keys() == {"bad", "poor", "fair", "good", "excellent"}
+    assert "1 images were not scored" in result.stderr
+    assert "few for a reference" in result.stderr
     (kept,) = read_card(models / "own.json").references
     assert (kept.n, kept.population) == (5, "five of ours")
 
@@ -175,29 +175,29 @@ def test_other_weights_under_the_name_have_no_meaning_yet(run, models, labels, p
 )
 def test_what_cannot_be(run, models, labels, photos, words, hint):
     before = (models / "own.json").read_bytes()
-    shown = run("models", "reference", *words)
-    assert shown.exit_code == 2, shown.stderr
-    assert hint in shown.stderr
+    result = run("models", "reference", *words)
+    assert result.exit_code == 2, result.stderr
+    assert hint in result.stderr
     assert (models / "own.json").read_bytes() == before
 
 
 @pytest.fixture
-def scored(book, system):
+def scored(ledger, system):
     """Twenty images scored 0.00 to 0.95 by a worker of `smoke@1`; those from 0.40 to 0.60 wait for the teacher."""
     refs = [ImageRef(bucket=system.name, key=f"{n:02}.png", etag=f"e{n}") for n in range(20)]
-    _, ids = book.submit(refs, bucket=system.name)
+    _, ids = ledger.submit(refs, bucket=system.name)
 
     def score(card):
-        claims = book.take(ids)
+        claims = ledger.claim_by_worker(ids)
         said = [Scored(claim, int(claim.ref.key[:2]) / 20, claim.ref.etag) for claim in claims]
-        book.do(record, Stage.STUDENT, book.profile, card, said, decide=decide)
+        ledger.do(record, Stage.STUDENT, ledger.profile, card, said, decide=decide)
 
     return score
 
 
-def keys(shown):
-    assert shown.exit_code == 0, shown.stderr
-    return [row["key"] for row in json.loads(shown.stdout)]
+def keys(result):
+    assert result.exit_code == 0, result.stderr
+    return [row["key"] for row in json.loads(result.stdout)]
 
 
 def test_scores_of_a_band(run, scored):
@@ -220,19 +220,19 @@ def test_scores_of_a_band(run, scored):
 
 def test_bands_of_a_scorer_without_a_reference(run, scored):
     scored(BRIGHTNESS)
-    shown = run("scores", "--band", "bad")
-    assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)
-    assert "dpiqa models reference brightness" in shown.stderr
+    result = run("scores", "--band", "bad")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "dpiqa models reference brightness" in result.stderr
     assert {row["band"] for row in json.loads(run("scores", "--json").stdout)} == {None}
 
 
-def test_a_reference_made_later_counts_for_scores_made_before(run, scored, book, system):
+def test_a_reference_made_later_counts_for_scores_made_before(run, scored, ledger, system):
     scored(BRIGHTNESS)
 
     def one_more(key, card):
-        _, ids = book.submit([ImageRef(bucket=system.name, key=key, etag="e")], bucket=system.name)
-        (claim,) = book.take(ids)
-        book.do(record, Stage.STUDENT, book.profile, card, [Scored(claim, 0.99, "e")], decide=decide)
+        _, ids = ledger.submit([ImageRef(bucket=system.name, key=key, etag="e")], bucket=system.name)
+        (claim,) = ledger.claim_by_worker(ids)
+        ledger.do(record, Stage.STUDENT, ledger.profile, card, [Scored(claim, 0.99, "e")], decide=decide)
 
     one_more("by-the-new-card.png", BRIGHTNESS.model_copy(update={"references": (EVEN,)}))
     assert keys(run("scores", "--band", "bad", "--json")) == ["00.png", "01.png"]

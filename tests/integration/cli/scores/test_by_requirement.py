@@ -41,9 +41,9 @@ def blur(run, system, card, tmp_path):
 
 
 def test_scored_in_this_process_under_its_own_scorer(run, blur, card):
-    shown = run("score", "0.jpg", "1.jpg", "4.jpg", "--requirement", "blur", "--json")
-    assert shown.exit_code == 0, shown.stderr
-    rows = json.loads(shown.stdout)
+    result = run("score", "0.jpg", "1.jpg", "4.jpg", "--requirement", "blur", "--json")
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads(result.stdout)
     assert {row["scorer_id"] for row in rows} == {f"{card.scorer_id}:blur@1"}
     assert {row["scale"] for row in rows} == {"0-1 on the scale of the requirement blur@1: lower is better"}
     assert all(0 <= row["score"] <= 1 for row in rows)
@@ -57,25 +57,27 @@ def test_scored_in_this_process_under_its_own_scorer(run, blur, card):
 
 
 def test_another_precision_is_another_scorer_by_the_same_features(run, blur, card):
-    shown = run("score", "0.jpg", "-r", "blur", "-m", "tiny", "--precision", "bfloat16", "--no-channels-last", "--json")
-    assert shown.exit_code == 0, shown.stderr
-    (row,) = json.loads(shown.stdout)
+    result = run(
+        "score", "0.jpg", "-r", "blur", "-m", "tiny", "--precision", "bfloat16", "--no-channels-last", "--json"
+    )
+    assert result.exit_code == 0, result.stderr
+    (row,) = json.loads(result.stdout)
     assert row["scorer_id"] == card.scorer_id.replace("float32", "bfloat16+nchw:blur@1")
 
 
-def test_submitted_and_asked_for_worst_first(run, blur, card, book, s3):
+def test_submitted_and_asked_for_worst_first(run, blur, card, ledger, s3):
     s3.put("a.png", jpeg(0.5))
     submitted = run("submit", f"s3://{s3.name}/", "--requirement", "blur", "--json")
     assert submitted.exit_code == 0, submitted.stderr
     job = json.loads(submitted.stdout)
     assert job["profile"] == "blur-by-tiny@1"
-    score_as_a_worker_would(book, job["id"], card)
-    shown = run("scores", "--requirement", "blur", "--json")
-    assert shown.exit_code == 0, shown.stderr
-    rows = json.loads(shown.stdout)
+    score_as_a_worker_would(ledger, job["id"], card)
+    result = run("scores", "--requirement", "blur", "--json")
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads(result.stdout)
     assert [row["score"] for row in rows] == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
     assert {row["scale"] for row in rows} == {"0-1: lower is better"}
-    assert "scores under blur-by-tiny@1: lower is better" in shown.stderr
+    assert "scores under blur-by-tiny@1: lower is better" in result.stderr
     by_job = json.loads(run("scores", "--job", job["id"], "--worst", "20%", "--json").stdout)
     assert [row["score"] for row in by_job] == [0.9, 0.8]
     best = json.loads(run("scores", "--profile", "blur-by-tiny@1", "--best", "20%", "--json").stdout)
@@ -83,19 +85,19 @@ def test_submitted_and_asked_for_worst_first(run, blur, card, book, s3):
     assert "lower is better" in run("lookup", "s3://photos/k0").stdout
 
 
-def score_as_a_worker_would(book, job_id, card):
+def score_as_a_worker_would(ledger, job_id, card):
     """List ten images, and record 0.0 to 0.9 for them."""
     scorer = ModelCard.model_validate(
         card.model_dump() | {"requirement": "blur@1", "score_scale": "0-1: lower is better", "lower_is_better": True}
     )
-    job = book.do(start_listing, job_id, 60)
+    job = ledger.do(start_listing, job_id, 60)
     refs = [ImageRef(bucket="photos", key=f"k{n}", etag=f"e{n}") for n in range(10)]
-    ids = book.add(job, refs)
-    book.do(finish_listing, job)
-    claims = book.take(ids)
-    profile = book.do(read_profile, "blur-by-tiny@1")
+    ids = ledger.add(job, refs)
+    ledger.do(finish_listing, job)
+    claims = ledger.claim_by_worker(ids)
+    profile = ledger.do(read_profile, "blur-by-tiny@1")
     scored = [Scored(claim, int(claim.ref.key[1:]) / 10, claim.ref.etag) for claim in claims]
-    book.do(record, claims[0].stage, profile, scorer, scored, decide=decide)
+    ledger.do(record, claims[0].stage, profile, scorer, scored, decide=decide)
 
 
 def test_doctor_knows_what_the_profile_scores_by(run, blur, monkeypatch, tmp_path):
@@ -106,8 +108,8 @@ def test_doctor_knows_what_the_profile_scores_by(run, blur, monkeypatch, tmp_pat
     found = {}
     for name in ("good", "bad"):
         monkeypatch.setenv("DPIQA_PROFILE", name)
-        shown = json.loads(run("doctor", "--json").stdout)
-        found[name] = next(one for one in shown if one["name"] == "requirements")
+        result = json.loads(run("doctor", "--json").stdout)
+        found[name] = next(one for one in result if one["name"] == "requirements")
     assert (found["good"]["level"], found["good"]["message"]) == ("ok", "blur@1: lower is better")
     assert (found["bad"]["level"], "blur@7" in found["bad"]["message"]) == ("fail", True)
 
@@ -125,11 +127,11 @@ def test_what_cannot_be_scored_by_is_refused_with_a_hint(run, system, card, tmp_
         (["submit", "s3://photos/", "--profile", "smoke", "-r", "blur"], 2, "exclude each other"),
         (["scores", "--profile", "smoke", "-r", "blur"], 2, "exclude each other"),
     ):
-        shown = run(*words)
-        assert (shown.exit_code, said in " ".join(shown.stderr.split())) == (code, True), (words, shown.stderr)
+        result = run(*words)
+        assert (result.exit_code, said in " ".join(result.stderr.split())) == (code, True), (words, result.stderr)
 
 
 def test_without_a_database_a_requirement_names_the_setting(run, card, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(0.5))
-    shown = run("score", "a.jpg", "--requirement", "blur")
-    assert (shown.exit_code, "DPIQA_DATABASE_URL" in shown.stderr) == (78, True)
+    result = run("score", "a.jpg", "--requirement", "blur")
+    assert (result.exit_code, "DPIQA_DATABASE_URL" in result.stderr) == (78, True)

@@ -91,9 +91,9 @@ def digest(place, name):
 
 def test_runs_with_other_seeds_have_a_mean_and_the_first_ones_card_says_so(run, place):
     words = ("evaluate", "compare", "run-0", "run-1", "--seeds", *on_labels(place), "--called", "mine")
-    shown = run(*words, "--json", "--card", place / "models", "--output", place / "report")
-    assert shown.exit_code == 0, shown.stderr
-    document = json.loads(shown.stdout)
+    result = run(*words, "--json", "--card", place / "models", "--output", place / "report")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
     assert (document["data"], list(document["parts"])) == ("mine val", ["all", "even", "odd"])
     pooled = document["parts"]["all"]
     both = [pooled["figures"][name]["srcc"]["value"] for name in ("run-0", "run-1")]
@@ -113,17 +113,17 @@ def test_runs_with_other_seeds_have_a_mean_and_the_first_ones_card_says_so(run, 
 
 
 def test_two_models_are_compared_in_a_table(run, place):
-    shown = run("evaluate", "compare", "run-0", "judge", *on_labels(place))
-    assert shown.exit_code == 0, shown.stderr
-    assert "differences from run-0" in shown.stdout
-    assert "over the runs" not in shown.stdout
+    result = run("evaluate", "compare", "run-0", "judge", *on_labels(place))
+    assert result.exit_code == 0, result.stderr
+    assert "differences from run-0" in result.stdout
+    assert "over the runs" not in result.stdout
 
 
 def test_routing_ends_with_a_verdict_and_both_cards_hold_it(run, place):
     words = ("evaluate", "routing", "near", *on_labels(place))
-    shown = run(*words, "--card", place / "models", "--output", place / "report")
-    assert shown.exit_code == 0, shown.stderr
-    assert "Routing by near@1" in shown.stdout.splitlines()[-1]
+    result = run(*words, "--card", place / "models", "--output", place / "report")
+    assert result.exit_code == 0, result.stderr
+    assert "Routing by near@1" in result.stdout.splitlines()[-1]
     assert {file.name for file in (place / "report").iterdir()} == {"routing.md", "routing.json", "routing.png"}
     name = "routing on csv val, profile near@1"
     section = figures(place, "run-0")[name]
@@ -140,8 +140,8 @@ def test_figures_of_other_weights_are_told_from_todays(run, place):
     assert json.loads(run("models", "show", "run-0", "--json").stdout)["stale_figures"] == []
     card = json.loads((place / "models" / "judge.json").read_text()) | {"sha256": "0" * 64}
     (place / "models" / "judge.json").write_text(json.dumps(card))
-    shown = run("models", "show", "run-0")
-    assert "measured with other weights than today's: routing on csv val, profile near@1" in shown.stderr
+    result = run("models", "show", "run-0")
+    assert "measured with other weights than today's: routing on csv val, profile near@1" in result.stderr
     assert "csv val" in figures(place, "run-0")
 
 
@@ -149,8 +149,8 @@ def test_the_distortion_sweep_goes_into_the_card(run, place):
     (place / "photos").mkdir()
     (place / "photos" / "0.jpg").write_bytes(jpeg(0.3))
     words = ("--data", place / "photos", "--kind", "haze", "--card", place / "models")
-    shown = run("evaluate", "distortions", "run-0", *words)
-    assert shown.exit_code == 0, shown.stderr
+    result = run("evaluate", "distortions", "run-0", *words)
+    assert result.exit_code == 0, result.stderr
     section = figures(place, "run-0")["distortions"]
     assert (section["kinds"], section["pictures"], len(section["means_by_strength"]["haze"])) == (1, 1, 6)
     assert len([*section["falling"], *section["rising_at_strengths"], *section["flat"]]) == 1
@@ -158,6 +158,6 @@ def test_the_distortion_sweep_goes_into_the_card(run, place):
 
 
 def test_a_card_that_is_not_there_is_refused_before_anything_is_measured(run, place):
-    shown = run("evaluate", "scores", "run-0", *on_labels(place), "--card", place / "nowhere")
-    assert (shown.exit_code, shown.stdout) == (2, "")
-    assert "the card of run-0 is not in" in shown.stderr
+    result = run("evaluate", "scores", "run-0", *on_labels(place), "--card", place / "nowhere")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "the card of run-0 is not in" in result.stderr

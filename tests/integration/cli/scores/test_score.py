@@ -22,9 +22,9 @@ def folder(tmp_path):
 
 
 def test_json_for_each_image(run, folder):
-    shown = run("score", "photos", "--model", "brightness", "--json")
-    assert shown.exit_code == 1, shown.stderr
-    rows = {row["path"]: row for row in json.loads(shown.stdout)}
+    result = run("score", "photos", "--model", "brightness", "--json")
+    assert result.exit_code == 1, result.stderr
+    rows = {row["path"]: row for row in json.loads(result.stdout)}
     assert {path: row["score"] for path, row in rows.items()} == {
         "photos/broken.jpg": None,
         "photos/dark.png": 0.0,
@@ -40,16 +40,16 @@ def test_all_scored_is_zero(run, folder):
 
 
 def test_people_see_worst_first_and_the_reasons(run, folder):
-    shown = run("score", folder, "--model", "brightness").stdout
-    assert shown.index("dark.png") < shown.index("grey.png") < shown.index("white.png")
-    assert "not_an_image" in shown
-    assert "95 %" in shown
+    result = run("score", folder, "--model", "brightness").stdout
+    assert result.index("dark.png") < result.index("grey.png") < result.index("white.png")
+    assert "not_an_image" in result
+    assert "95 %" in result
 
 
 def test_an_explicit_file_may_be_called_anything(run, folder):
     (folder / "photo").write_bytes(png(1))
-    shown = run("score", folder / "photo", "--model", "brightness", "--json")
-    assert [row["score"] for row in json.loads(shown.stdout)] == [1.0]
+    result = run("score", folder / "photo", "--model", "brightness", "--json")
+    assert [row["score"] for row in json.loads(result.stdout)] == [1.0]
 
 
 def test_the_profile_routes(run, folder):
@@ -76,8 +76,8 @@ def test_objects(run, system):
     for number in range(3):
         system.put(f"in/{number}.png", png(number / 2))
     system.put("in/2.png.txt", b"words")
-    shown = run("score", f"s3://{system.name}/in/", "--model", "brightness", "--json")
-    rows = {row["key"]: row for row in json.loads(shown.stdout)}
+    result = run("score", f"s3://{system.name}/in/", "--model", "brightness", "--json")
+    rows = {row["key"]: row for row in json.loads(result.stdout)}
     assert {row["bucket"] for row in rows.values()} == {system.name}
     assert [rows[f"in/{number}.png"]["score"] for number in range(3)] == pytest.approx([0, 0.5, 1], abs=0.01)
     assert rows["in/2.png.txt"]["reason"] == "not_an_image"
@@ -86,17 +86,17 @@ def test_objects(run, system):
 
 
 def test_what_is_not_in_the_bucket(run, system):
-    shown = run("score", f"s3://{system.name}/nothing/", "--model", "brightness")
-    assert (shown.exit_code, "keys are case-sensitive" in shown.stderr) == (4, True)
-    shown = run("score", "s3://no-such-bucket-here/", "--model", "brightness")
-    assert (shown.exit_code, "no bucket no-such-bucket-here" in shown.stderr) == (78, True)
+    result = run("score", f"s3://{system.name}/nothing/", "--model", "brightness")
+    assert (result.exit_code, "keys are case-sensitive" in result.stderr) == (4, True)
+    result = run("score", "s3://no-such-bucket-here/", "--model", "brightness")
+    assert (result.exit_code, "no bucket no-such-bucket-here" in result.stderr) == (78, True)
 
 
 def test_bundled_models(run, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(0.5, (300, 200)))
     for name in ("bundled-student", "bundled-teacher"):
-        shown = run("score", "a.jpg", "--model", name, "--json")
-        assert shown.exit_code == 0, shown.stderr
-        (row,) = json.loads(shown.stdout)
+        result = run("score", "a.jpg", "--model", name, "--json")
+        assert result.exit_code == 0, result.stderr
+        (row,) = json.loads(result.stdout)
         assert -1 < row["score"] < 2
         assert row["scorer_id"].startswith(f"{name}:")

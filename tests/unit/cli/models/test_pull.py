@@ -49,9 +49,9 @@ def part_files(server):
 
 def test_a_model_is_fetched_imported_and_scores(run, server, models_dir):
     server.plan = ["cut"]
-    shown = run("models", "pull", MODEL, TERMS, "--json")
-    assert shown.exit_code == 0, shown.output
-    card = json.loads(shown.stdout)
+    result = run("models", "pull", MODEL, TERMS, "--json")
+    assert result.exit_code == 0, result.output
+    card = json.loads(result.stdout)
     assert (card["name"], card["sha256"]) == (MODEL, hashlib.sha256(CONTENT).hexdigest())
     assert "KonIQ-10k, split unknown" in card["trained_on"]
     assert "CC BY-NC-SA" in card["licence"]
@@ -77,9 +77,9 @@ def test_another_file_under_the_same_name_is_refused(run, server, models_dir):
     assert run("models", "pull", MODEL, TERMS).exit_code == 0
     assert run("models", "remove", MODEL, "--yes").exit_code == 0
     server.content = green_mean(512, with_map=True)
-    shown = run("models", "pull", MODEL)
-    assert shown.exit_code == 78
-    assert "is not the file that was pulled on" in shown.stderr
+    result = run("models", "pull", MODEL)
+    assert result.exit_code == 78
+    assert "is not the file that was pulled on" in result.stderr
     assert MODEL not in run("models", "list").stdout
     server.content = CONTENT
     assert run("models", "pull", MODEL).exit_code == 0
@@ -87,18 +87,18 @@ def test_another_file_under_the_same_name_is_refused(run, server, models_dir):
 
 def test_a_server_that_announces_less_than_there_is_gives_no_model(run, server, models_dir):
     server.plan = ["understate"]
-    shown = run("models", "pull", MODEL, TERMS)
-    assert shown.exit_code == 78
-    assert "is not an ONNX model" in shown.stderr
+    result = run("models", "pull", MODEL, TERMS)
+    assert result.exit_code == 78
+    assert "is not an ONNX model" in result.stderr
     assert not read_record(models_dir).files
     assert run("models", "pull", MODEL).exit_code == 0
 
 
 def test_quota_and_missing_files_have_their_exit_codes(run, server, models_dir):
     server.plan = [(200, {"Content-Type": "text/html"}, b"<title>Google Drive - Quota exceeded</title>")]
-    shown = run("models", "pull", MODEL, TERMS)
-    assert shown.exit_code == 3
-    assert "by hand" in shown.stderr
+    result = run("models", "pull", MODEL, TERMS)
+    assert result.exit_code == 3
+    assert "by hand" in result.stderr
     server.plan = [(404, {}, b"")]
     assert run("models", "pull", MODEL).exit_code == 4
 
@@ -111,10 +111,10 @@ def test_a_file_fetched_by_hand_will_do(run, server, models_dir, tmp_path):
 
 
 def test_only_downloading_leaves_the_file_for_later(run, server, models_dir):
-    shown = run("models", "pull", MODEL, TERMS, "--no-import", "--json")
-    assert shown.exit_code == 0
+    result = run("models", "pull", MODEL, TERMS, "--no-import", "--json")
+    assert result.exit_code == 0
     folder = models_dir / "downloads" / MODEL
-    assert json.loads(shown.stdout)["folder"] == str(folder)
+    assert json.loads(result.stdout)["folder"] == str(folder)
     assert (folder / "dpiqa-student-koniq.onnx").read_bytes() == CONTENT
     assert run("models", "pull", MODEL).exit_code == 0
     assert len(server.requests) == 1
@@ -141,9 +141,9 @@ def test_a_part_is_kept_as_it_is_and_checked(run, server, models_dir, monkeypatc
     assert {path.name for path in folder.iterdir()} == set(find_entry(PART).files)
     assert run("models", "verify").exit_code == 0
     (folder / "config.json").write_bytes(b"changed")
-    shown = run("models", "verify", PART, "--json")
-    assert shown.exit_code == 1
-    assert f"{PART}/config.json is not the file" in json.loads(shown.stdout)[0]["message"]
+    result = run("models", "verify", PART, "--json")
+    assert result.exit_code == 1
+    assert f"{PART}/config.json is not the file" in json.loads(result.stdout)[0]["message"]
     first_requests = len(server.requests)
     assert run("models", "pull", PART).exit_code == 0
     assert [path for path, _ in server.requests[first_requests:]] == [prefix + "config.json"]
@@ -153,9 +153,9 @@ def test_a_part_is_kept_as_it_is_and_checked(run, server, models_dir, monkeypatc
 def test_a_part_whose_weights_are_cut_off_names_the_tensor(run, server, models_dir):
     prefix = part_files(server)
     server.files[prefix + "model.safetensors"] = server.files[prefix + "model.safetensors"][:-4]
-    shown = run("models", "pull", PART, TERMS)
-    assert shown.exit_code == 78
-    assert "it is cut off within tensor text" in shown.stderr
+    result = run("models", "pull", PART, TERMS)
+    assert result.exit_code == 78
+    assert "it is cut off within tensor text" in result.stderr
     part_files(server)
     assert run("models", "pull", PART).exit_code == 0
 
@@ -181,17 +181,17 @@ def test_the_folder_can_be_copied_to_a_machine_without_a_network(run, server, mo
     monkeypatch.setenv("DPIQA_MODELS_DIR", str(there))
     monkeypatch.setenv("DPIQA_DRIVE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("DPIQA_HUB_URL", "http://127.0.0.1:1")
-    shown = json.loads(run("models", "verify", "--json").stdout)
-    assert {MODEL, PART} <= {one["model"] for one in shown if one["ok"]}
-    assert all(one["ok"] for one in shown)
+    result = json.loads(run("models", "verify", "--json").stdout)
+    assert {MODEL, PART} <= {one["model"] for one in result if one["ok"]}
+    assert all(one["ok"] for one in result)
     assert run("models", "pull", PART).exit_code == 0
 
 
 def test_a_damaged_record_is_named(run, server, models_dir):
     (models_dir / "downloads.lock").write_text("{")
-    shown = run("models", "pull", MODEL, TERMS)
-    assert shown.exit_code == 78
-    assert "downloads.lock cannot be read" in shown.stderr
+    result = run("models", "pull", MODEL, TERMS)
+    assert result.exit_code == 78
+    assert "downloads.lock cannot be read" in result.stderr
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 78)])
@@ -200,10 +200,10 @@ def test_on_a_terminal_the_terms_are_asked_for(server, models_dir, answer, code)
     try:
         os.write(ours, f"{answer}\n".encode())
         argv = [sys.executable, "-m", "dpiqa.cli", "models", "pull", MODEL]
-        shown = subprocess.run(argv, stdin=theirs, capture_output=True, text=True, timeout=120, check=False)
+        result = subprocess.run(argv, stdin=theirs, capture_output=True, text=True, timeout=120, check=False)
     finally:
         os.close(ours)
         os.close(theirs)
-    assert shown.returncode == code, shown.stderr
-    assert "Do you accept these terms?" in shown.stderr
+    assert result.returncode == code, result.stderr
+    assert "Do you accept these terms?" in result.stderr
     assert bool(server.requests) == (answer == "y")

@@ -31,9 +31,9 @@ ROWS = [
 
 @given(st.text())
 def test_sanitised_text_has_no_control_characters(text):
-    shown = sanitise(text)
-    assert not {unicodedata.category(char) for char in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    shown.encode("utf-8")  # no halves of surrogate pairs
+    result = sanitise(text)
+    assert not {unicodedata.category(char) for char in result} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    result.encode("utf-8")  # no halves of surrogate pairs
 
 
 def test_sanitising_leaves_words_alone():

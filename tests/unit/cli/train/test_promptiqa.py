@@ -36,9 +36,9 @@ def test_the_command_makes_a_model_and_says_what_it_is(run, words, tmp_path):
 
 
 def test_the_command_line_changes_the_file(run, words):
-    shown = run(*words, "--set", "plan.epochs=7", "--print-config")
-    assert "epochs = 7" in shown.stdout
-    assert "validation_pairs = 4" in shown.stdout
+    result = run(*words, "--set", "plan.epochs=7", "--print-config")
+    assert "epochs = 7" in result.stdout
+    assert "validation_pairs = 4" in result.stdout
 
 
 def test_a_wrong_key_is_corrected(run, words):

@@ -26,10 +26,10 @@ def data_home(tmp_path, monkeypatch):
 def test_without_settings_models_go_where_every_command_finds_them(run, file, data_home):
     assert "bundled-student" in run("models", "list").stdout
     assert not data_home.exists()
-    shown = run("models", "import", file, "--kind", "onnx", "--name", "older", "--licence", "CC BY-NC-SA 4.0")
-    assert shown.exit_code == 0, shown.output
-    assert "a test image scored" in shown.stderr
-    assert "CC BY-NC-SA 4.0" in shown.stdout
+    result = run("models", "import", file, "--kind", "onnx", "--name", "older", "--licence", "CC BY-NC-SA 4.0")
+    assert result.exit_code == 0, result.output
+    assert "a test image scored" in result.stderr
+    assert "CC BY-NC-SA 4.0" in result.stdout
     assert (default_models_dir() / "older.onnx").is_file()
     assert default_models_dir().is_relative_to(data_home)
     assert "older" in run("models", "list").stdout
@@ -49,22 +49,22 @@ def test_an_imported_model_scores_through_a_profile_also_from_a_copy(run, file, 
     monkeypatch.setenv("DPIQA_PROFILES_DIR", str(profiles))
     monkeypatch.setenv("DPIQA_DECODE_PROCESSES", "1")
     Image.new("RGB", (40, 30), (0, 51, 0)).save(tmp_path / "green.png")
-    shown = run("score", tmp_path / "green.png", "--profile", "mine", "--json")
-    assert shown.exit_code == 0, shown.output
-    assert json.loads(shown.stdout)[0]["score"] == pytest.approx(0.2, abs=1e-3)
+    result = run("score", tmp_path / "green.png", "--profile", "mine", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)[0]["score"] == pytest.approx(0.2, abs=1e-3)
 
 
 def test_a_licence_that_is_not_stated_is_warned_of(run, file):
-    shown = run("models", "import", file, "--kind", "onnx", "--name", "older", "--json")
-    assert "states no licence" in shown.stderr
-    assert json.loads(shown.stdout)["licence"] == "not stated"
+    result = run("models", "import", file, "--kind", "onnx", "--name", "older", "--json")
+    assert "states no licence" in result.stderr
+    assert json.loads(result.stdout)["licence"] == "not stated"
 
 
 def test_a_refused_file_is_one_line_and_an_exit_code(run, tmp_path):
     (tmp_path / "page.pth").write_text("<html>")
-    shown = run("models", "import", tmp_path / "page.pth", "--kind", "student", "--name", "page")
-    assert shown.exit_code == 78
-    assert "web page" in shown.stderr
+    result = run("models", "import", tmp_path / "page.pth", "--kind", "student", "--name", "page")
+    assert result.exit_code == 78
+    assert "web page" in result.stderr
     assert run("models", "import", tmp_path / "gone", "--kind", "student", "--name", "page").exit_code == 78
     assert run("models", "import", tmp_path / "page.pth", "--kind", "pixels", "--name", "page").exit_code == 2
 
@@ -79,5 +79,5 @@ def test_removing_asks_and_leaves_what_comes_with_dpiqa(run, file):
     assert [path.name for path in default_models_dir().iterdir()] == [".lock"]
     assert run("models", "remove", "older", "--yes").exit_code == 4
     for name in ("bundled-student", "brightness"):
-        shown = run("models", "remove", name, "--yes")
-        assert (shown.exit_code, "comes with dpiqa" in shown.stderr) == (2, True)
+        result = run("models", "remove", name, "--yes")
+        assert (result.exit_code, "comes with dpiqa" in result.stderr) == (2, True)

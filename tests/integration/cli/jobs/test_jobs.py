@@ -1,0 +1,123 @@
+"""`dpiqa submit`, `follow`, `jobs` and `items`."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from support.photos import png
+
+from dpiqa.doorbell import Queue, load_doorbell
+from dpiqa.settings import load_settings
+from dpiqa.storage.outcomes import Rejected, Scored
+from dpiqa.types import ImageRef, Reason, Stage
+
+
+def refs(bucket, count):
+    return [ImageRef(bucket=bucket, key=f"k/{n:04}.png", etag=f"e{n}") for n in range(count)]
+
+
+@pytest.fixture
+def scored(ledger, system):
+    """A complete job: 1,100 images with scores 0.000 to 1.099, one rejected; those at 0.400-0.600 by the teacher."""
+    job, ids = ledger.submit(refs(system.name, 1101), bucket=system.name, prefix="k/")
+    claims = ledger.claim_by_worker(ids)
+    outcomes = [Scored(claim, n / 1000, claim.ref.etag) for n, claim in enumerate(claims[:-1])]
+    recorded = ledger.record_by_worker(Stage.STUDENT, [*outcomes, Rejected(claims[-1], Reason.TRUNCATED, "ends early")])
+    asked = ledger.claim_by_worker(recorded.teacher_items, Stage.TEACHER)
+    ledger.record_by_worker(Stage.TEACHER, [Scored(claim, 0.55, claim.ref.etag) for claim in asked])
+    return job
+
+
+def rows(result):
+    assert result.exit_code in (0, 1), result.stderr
+    return json.loads(result.stdout)
+
+
+def test_submit_writes_the_job_and_rings(run, system):
+    system.put("in/a.png", png(0.1))
+    result = run("submit", f"s3://{system.name}/in/")
+    assert result.exit_code == 0, result.stderr
+    (report,) = rows(run("jobs", "--json"))
+    assert result.stdout.strip() == report["job"]["id"]
+    assert (report["job"]["state"], report["job"]["profile"]) == ("listing", "smoke@1")
+    assert report["waiting_for"] == "a worker to list its objects"
+    assert load_doorbell(load_settings()).depth(Queue.MAINTENANCE) == 1
+
+
+def test_submit_with_a_watch(run, system):
+    system.put("in/a.png", png(0.1))
+    first = rows(run("submit", f"s3://{system.name}/in/", "--watch", "--json"))
+    second = rows(run("submit", f"s3://{system.name}/in/", "--watch", "--json"))
+    assert first["id"] != second["id"]
+    assert first["watch"] == second["watch"] is not None
+    states = {report["job"]["id"]: report["job"]["state"] for report in rows(run("jobs", "--json"))}
+    assert states[first["watch"]] == "watching"
+
+
+def test_submit_to_nowhere(run, system, monkeypatch):
+    result = run("submit", "s3://no-such-bucket-here/x")
+    assert (result.exit_code, result.stderr.count("\n")) == (78, 1)
+    result = run("submit", f"s3://{system.name}/x", "--profile", "nope")
+    assert result.exit_code == 4
+    assert rows(run("jobs", "--json")) == []
+    assert "case-sensitive" in run("submit", f"s3://{system.name}/nothing").stderr
+
+
+def test_an_absent_broker_loses_nothing(run, system, monkeypatch):
+    monkeypatch.setenv("DPIQA_BROKER_URL", "redis://127.0.0.1:1/0")
+    result = run("submit", f"s3://{system.name}/")
+    assert result.exit_code == 0
+    assert "the job is recorded" in result.stderr
+    assert len(rows(run("jobs", "--json"))) == 1
+
+
+def test_an_absent_s3_is_a_warning(run, system, monkeypatch):
+    monkeypatch.setenv("DPIQA_S3_ENDPOINT_URL", "http://127.0.0.1:1")
+    result = run("submit", f"s3://{system.name}/")
+    assert result.exit_code == 0, result.stderr
+    assert "until the workers reach S3" in result.stderr
+
+
+def test_watch_reports_and_ends_with_one_for_a_rejected_image(run, scored):
+    result = run("follow", scored.id, "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (report["job"]["state"], report["done"], report["total"]) == ("complete", 1101, 1101)
+    assert report["failures"] == {"truncated": 1}
+    assert "1 truncated" in run("follow", scored.id).stdout
+
+
+def test_watch_ends_with_zero_when_all_is_scored(run, ledger, system):
+    job, ids = ledger.submit(refs(system.name, 1), bucket=system.name)
+    ledger.record_by_worker(
+        Stage.STUDENT, [Scored(claim, 0.9, claim.ref.etag) for claim in ledger.claim_by_worker(ids)]
+    )
+    assert run("follow", job.id).exit_code == 0
+
+
+def test_watch_waits_and_gives_up(run, ledger, system):
+    job, _ = ledger.submit(refs(system.name, 3), bucket=system.name)
+    result = run("follow", job.id, "--timeout", "0.2")
+    assert result.exit_code == 1
+    assert "0 of 3 done" in result.stderr
+    assert "a student worker: 3 items" in result.stdout
+
+
+def test_unknown_jobs(run, system):
+    nobody = "0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f"
+    for words in (["follow", nobody], ["items", nobody], ["scores", "--job", nobody]):
+        result = run(*words)
+        assert (result.exit_code, result.stderr.count("\n")) == (4, 1), result.stderr
+
+
+def test_items_say_why(run, scored):
+    (rejected,) = rows(run("items", scored.id, "--state", "rejected", "--json"))
+    assert (rejected["reason"], rejected["detail"]) == ("truncated", "ends early")
+    assert len(rows(run("items", scored.id, "--json"))) == 1101
+    assert run("items", scored.id, "-o", "all.csv").exit_code == 0
+    with Path("all.csv").open(newline="") as file:
+        assert sum(1 for _ in csv.DictReader(file)) == 1101
+    result = run("items", scored.id, "--limit", 5)
+    assert result.stdout.count("s3://") == 5
+    assert "there are more" in result.stderr
