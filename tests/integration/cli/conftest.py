@@ -44,10 +44,10 @@ CARDS = {Stage.STUDENT: BRIGHTNESS, Stage.TEACHER: BRIGHTNESS.model_copy(update=
 class WorkerLedger(Ledger):
     """A ledger in which a worker of `smoke@1` has been at work."""
 
-    def record_by_worker(self, stage, outcomes):
+    def worker_records(self, stage, outcomes):
         return self.do(record, stage, self.profile, CARDS[stage], outcomes, decide=decide)
 
-    def claim_by_worker(self, ids, stage=Stage.STUDENT):
+    def worker_claims(self, ids, stage=Stage.STUDENT):
         return self.do(
             claim, ids, stage=stage, owner="w", lease_seconds=60, scorer_ids={self.profile.id: CARDS[stage].scorer_id}
         )

@@ -21,11 +21,11 @@ def refs(bucket, count):
 def scored(ledger, system):
     """A complete job: 1,100 images with scores 0.000 to 1.099, one rejected; those at 0.400-0.600 by the teacher."""
     job, ids = ledger.submit(refs(system.name, 1101), bucket=system.name, prefix="k/")
-    claims = ledger.claim_by_worker(ids)
+    claims = ledger.worker_claims(ids)
     outcomes = [Scored(claim, n / 1000, claim.ref.etag) for n, claim in enumerate(claims[:-1])]
-    recorded = ledger.record_by_worker(Stage.STUDENT, [*outcomes, Rejected(claims[-1], Reason.TRUNCATED, "ends early")])
-    asked = ledger.claim_by_worker(recorded.teacher_items, Stage.TEACHER)
-    ledger.record_by_worker(Stage.TEACHER, [Scored(claim, 0.55, claim.ref.etag) for claim in asked])
+    recorded = ledger.worker_records(Stage.STUDENT, [*outcomes, Rejected(claims[-1], Reason.TRUNCATED, "ends early")])
+    asked = ledger.worker_claims(recorded.teacher_items, Stage.TEACHER)
+    ledger.worker_records(Stage.TEACHER, [Scored(claim, 0.55, claim.ref.etag) for claim in asked])
     return job
 
 
@@ -90,9 +90,7 @@ def test_watch_reports_and_ends_with_one_for_a_rejected_image(run, scored):
 
 def test_watch_ends_with_zero_when_all_is_scored(run, ledger, system):
     job, ids = ledger.submit(refs(system.name, 1), bucket=system.name)
-    ledger.record_by_worker(
-        Stage.STUDENT, [Scored(claim, 0.9, claim.ref.etag) for claim in ledger.claim_by_worker(ids)]
-    )
+    ledger.worker_records(Stage.STUDENT, [Scored(claim, 0.9, claim.ref.etag) for claim in ledger.worker_claims(ids)])
     assert run("follow", job.id).exit_code == 0
 
 

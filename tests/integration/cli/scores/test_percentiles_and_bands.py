@@ -188,7 +188,7 @@ def scored(ledger, system):
     _, ids = ledger.submit(refs, bucket=system.name)
 
     def score(card):
-        claims = ledger.claim_by_worker(ids)
+        claims = ledger.worker_claims(ids)
         said = [Scored(claim, int(claim.ref.key[:2]) / 20, claim.ref.etag) for claim in claims]
         ledger.do(record, Stage.STUDENT, ledger.profile, card, said, decide=decide)
 
@@ -231,7 +231,7 @@ def test_a_reference_made_later_counts_for_scores_made_before(run, scored, ledge
 
     def one_more(key, card):
         _, ids = ledger.submit([ImageRef(bucket=system.name, key=key, etag="e")], bucket=system.name)
-        (claim,) = ledger.claim_by_worker(ids)
+        (claim,) = ledger.worker_claims(ids)
         ledger.do(record, Stage.STUDENT, ledger.profile, card, [Scored(claim, 0.99, "e")], decide=decide)
 
     one_more("by-the-new-card.png", BRIGHTNESS.model_copy(update={"references": (EVEN,)}))

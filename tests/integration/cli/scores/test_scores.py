@@ -17,11 +17,11 @@ def refs(bucket, count):
 def scored(ledger, system):
     """A complete job: 1,100 images with scores 0.000 to 1.099, one rejected; those at 0.400-0.600 by the teacher."""
     job, ids = ledger.submit(refs(system.name, 1101), bucket=system.name, prefix="k/")
-    claims = ledger.claim_by_worker(ids)
+    claims = ledger.worker_claims(ids)
     outcomes = [Scored(claim, n / 1000, claim.ref.etag) for n, claim in enumerate(claims[:-1])]
-    recorded = ledger.record_by_worker(Stage.STUDENT, [*outcomes, Rejected(claims[-1], Reason.TRUNCATED, "ends early")])
-    asked = ledger.claim_by_worker(recorded.teacher_items, Stage.TEACHER)
-    ledger.record_by_worker(Stage.TEACHER, [Scored(claim, 0.55, claim.ref.etag) for claim in asked])
+    recorded = ledger.worker_records(Stage.STUDENT, [*outcomes, Rejected(claims[-1], Reason.TRUNCATED, "ends early")])
+    asked = ledger.worker_claims(recorded.teacher_items, Stage.TEACHER)
+    ledger.worker_records(Stage.TEACHER, [Scored(claim, 0.55, claim.ref.etag) for claim in asked])
     return job
 
 
