@@ -32,7 +32,7 @@ PairsOption = Annotated[
     typer.Option(help="CSV with the columns path (relative to it, absolute, or s3://bucket/key) and score (0-1)."),
 ]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="PromptIQA model that makes the prompt features.")]
-DirectionOption = Annotated[Direction, typer.Option("--direction", help="How the scores of the pairs are to be read.")]
+DirectionOption = Annotated[Direction, typer.Option("--direction", help="Which end of the pairs' scores is better.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Accept pairs that contradict each other.")]
 _CREATE_EXAMPLE = "dpiqa requirements create portraits --pairs pairs.csv --model promptiqa"
 

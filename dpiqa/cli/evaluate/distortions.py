@@ -11,7 +11,7 @@ from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import counting
 from dpiqa.cli.support.scoring import load_scorer
 from dpiqa.cli.support.targets import local_refs, parse_targets
-from dpiqa.evaluation.sweep import Sweep, card_sections, check_kinds, sweep
+from dpiqa.evaluation.sweep import card_sections, check_kinds, sweep
 from dpiqa.imaging.decode import Limits
 
 PicturesOption = Annotated[Path, typer.Option("--data", help="Folder of pictures; no labels are needed.")]
@@ -58,13 +58,10 @@ def distortions(  # noqa: PLR0913 - one parameter per option
     if as_json:
         console.print_json({"model": scorer.card.name, **result.as_dict()})
     else:
-        _print_table(result)
+        rows = [[kind, *map(float, result.means[kind]), str(trend)] for kind, trend in result.trends.items()]
+        console.table(_COLUMNS, rows)
+        falling = sum(trend.falls for trend in result.trends.values())
+        n_kinds, n_pictures = len(result.kinds), len(result.scores)
+        console.note(f"falls with strength for {falling} of {n_kinds} kinds, over {n_pictures} pictures")
     cards.write([scorer.card], card_sections(result), measured=[scorer.card])
     exit_for(len(result.failures))
-
-
-def _print_table(result: Sweep) -> None:
-    rows = [[kind, *map(float, result.means[kind]), str(trend)] for kind, trend in result.trends.items()]
-    console.table(_COLUMNS, rows)
-    falling = sum(trend.falls for trend in result.trends.values())
-    console.note(f"falls with strength for {falling} of {len(result.kinds)} kinds, over {len(result.scores)} pictures")

@@ -28,7 +28,7 @@ CalledOption = Annotated[
     typer.Option(help="Name of the data in report and card, e.g. biq2021 where --dataset is csv.", metavar="NAME"),
 ]
 SplitOption = Annotated[Split | None, typer.Option(help="Images that count; test by default.")]
-SeedOption = Annotated[int, typer.Option(help="Of the bootstrap, of random splits, and of orders of arrival.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the bootstrap, of random splits and of orders of arrival.")]
 ReportFolderOption = Annotated[
     Path | None, typer.Option("--output", "-o", help="Folder for the report, its data and plots.", file_okay=False)
 ]

@@ -23,6 +23,7 @@ from dpiqa.types import ItemState, JobState
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 10.0  # between two lines where there is no terminal to draw on
+_ENDED = (JobState.COMPLETE, JobState.FAILED)
 _NOT_SCORED = (ItemState.REJECTED, ItemState.DEAD)
 
 TimeoutOption = Annotated[float | None, typer.Option(help="Give up after this many seconds, with exit code 1.", min=0)]
@@ -49,7 +50,7 @@ def follow_job(settings: Settings, job_id: UUID, *, as_json: bool, timeout: floa
     deadline = None if timeout is None else time.monotonic() + timeout
     with context.database(settings) as engine, _display() as show:
         report = _read(engine, job_id)
-        while not _has_ended(report) and (deadline is None or time.monotonic() < deadline):
+        while report.job.state not in _ENDED and (deadline is None or time.monotonic() < deadline):
             show(report)
             time.sleep(_POLL_SECONDS)
             try:
@@ -70,10 +71,6 @@ def follow_job(settings: Settings, job_id: UUID, *, as_json: bool, timeout: floa
 def _read(engine: Engine, job_id: UUID) -> JobReport:
     with transaction(engine) as connection:
         return get_job(connection, job_id)
-
-
-def _has_ended(report: JobReport) -> bool:
-    return report.job.state in (JobState.COMPLETE, JobState.FAILED)
 
 
 @contextmanager

@@ -24,11 +24,13 @@ _NOT_STATED = "not stated"
 )
 def import_file(  # noqa: PLR0913, PLR0917 - options of a command
     file: Annotated[Path, typer.Argument(help="The checkpoint: .pth, .pth.tar, .safetensors or .onnx.")],
-    kind: Annotated[ModelKind, typer.Option("--kind", help="What it is: student, teacher, promptiqa or onnx.")],
-    name: Annotated[str, typer.Option("--name", help="What to call the model.")],
+    kind: Annotated[ModelKind, typer.Option("--kind", help="Kind of model: student, teacher, promptiqa or onnx.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the model.")],
     text_embeddings: Annotated[
         Path | None,
-        typer.Option("--text-embeddings", help="Of a published teacher's prompts: .safetensors, .pt or .npy."),
+        typer.Option(
+            "--text-embeddings", help="Embeddings of a published teacher's prompts: .safetensors, .pt or .npy."
+        ),
     ] = None,
     architecture: Annotated[
         Path | None,
@@ -37,7 +39,7 @@ def import_file(  # noqa: PLR0913, PLR0917 - options of a command
     licence: Annotated[
         str, typer.Option("--licence", "--license", help="Terms of the weights, for the card.")
     ] = _NOT_STATED,
-    paper: Annotated[str, typer.Option("--paper", help="Where the model is described, for the card.")] = "",
+    paper: Annotated[str, typer.Option("--paper", help="Paper or page that describes the model, for the card.")] = "",
     trained_on: Annotated[str, typer.Option("--trained-on", help="Training data and split, for the card.")] = "",
     as_json: options.JsonOption = False,
 ) -> None:

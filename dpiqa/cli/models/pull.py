@@ -26,7 +26,7 @@ from dpiqa.models.catalogue.pulled import accept_terms, pulled_parts, read_recor
     "dpiqa models pull sd15 --source /mnt/share/stable-diffusion-v1-5",
 )
 def pull(
-    name: Annotated[str, typer.Argument(help="What to fetch, as `dpiqa models list --available` names it.")],
+    name: Annotated[str, typer.Argument(help="Name of the weights, as `dpiqa models list --available` lists it.")],
     accept: Annotated[
         bool, typer.Option("--accept-license", "--accept-licence", help="Accept the publisher's terms without asking.")
     ] = False,
@@ -36,9 +36,10 @@ def pull(
     ] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")] = None,
     text_embeddings: Annotated[
-        Path | None, typer.Option("--text-embeddings", help="Of a teacher's prompts, see `dpiqa models import`.")
+        Path | None,
+        typer.Option("--text-embeddings", help="Embeddings of a teacher's prompts, see `dpiqa models import`."),
     ] = None,
-    called: Annotated[str | None, typer.Option("--as", help="What to call the model; by default NAME.")] = None,
+    called: Annotated[str | None, typer.Option("--as", help="Name of the model; by default NAME.")] = None,
     importing: Annotated[
         bool, typer.Option("--import/--no-import", help="Make a model of it; otherwise only download.")
     ] = True,

@@ -26,7 +26,7 @@ DataOption = Annotated[
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Data set by name (docs/datasets.md), or csv.")]
 SplitOption = Annotated[Split | None, typer.Option(help="Images of the data set that count; val by default.")]
 PopulationOption = Annotated[
-    str | None, typer.Option(help="Which images these are, in words for people; made of the other options by default.")
+    str | None, typer.Option(help="Description of the images, for people; by default made of the other options.")
 ]
 CardFolderOption = Annotated[
     Path | None,

@@ -1,7 +1,7 @@
 """`dpiqa explain`: which regions of one image move its score."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -12,7 +12,7 @@ from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.scoring import load_scorer
 from dpiqa.errors import InvalidRequest
-from dpiqa.evaluation.saliency import Saliency, saliency
+from dpiqa.evaluation.saliency import saliency
 from dpiqa.imaging.decode import Limits, decode
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import Scorer
@@ -61,19 +61,28 @@ def explain(
     effects = saliency(scorer, pixels, batch=batch_size(scorer.card, settings))
     title = f"{sanitise(Path(target).name)}: {scorer.card.name} says {effects.score:.3f}"
     write_png(saliency_overlay(image, effects, title=title), output)
-    document = {"image": target, **_as_dict(scorer, effects), "output": str(output)}
+    quadrants = effects.quadrants.round(6).tolist()
     if as_json:
+        document = {
+            "image": target,
+            "model": scorer.card.name,
+            "scorer": scorer.card.scorer_id,
+            "score": effects.score,
+            "effect": effects.effect.round(6).tolist(),
+            "quadrants": quadrants,
+            "output": str(output),
+        }
         console.print_json(document)
         return
-    (upper_left, upper_right), (lower_left, lower_right) = document["quadrants"]
+    (upper_left, upper_right), (lower_left, lower_right) = quadrants
     console.fields(
         [
-            ("score", document["score"]),
+            ("score", effects.score),
             ("effect of the upper left", upper_left),
             ("upper right", upper_right),
             ("lower left", lower_left),
             ("lower right", lower_right),
-            ("map", document["output"]),
+            ("map", str(output)),
         ]
     )
 
@@ -97,13 +106,3 @@ def _decode(settings: Settings, data: bytes, scorer: Scorer) -> tuple[Image.Imag
     with DecodePool(1, limits) as pool:
         pixels = pool.submit(data, scorer.card.preprocessing).result()
     return decode(data, limits), pixels
-
-
-def _as_dict(scorer: Scorer, effects: Saliency) -> dict[str, Any]:
-    return {
-        "model": scorer.card.name,
-        "scorer": scorer.card.scorer_id,
-        "score": effects.score,
-        "effect": effects.effect.round(6).tolist(),
-        "quadrants": effects.quadrants.round(6).tolist(),
-    }

@@ -41,7 +41,9 @@ DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:
 #: Requirement by which one PromptIQA model scores.
 RequirementOption = Annotated[
     str | None,
-    typer.Option(help="What quality means to a PromptIQA model: NAME or NAME@VERSION (`dpiqa requirements list`)."),
+    typer.Option(
+        help="Requirement by which a PromptIQA model scores: NAME or NAME@VERSION (`dpiqa requirements list`)."
+    ),
 ]
 DatasetsOption = Annotated[
     list[str] | None,

@@ -18,7 +18,7 @@ from dpiqa.types import Stage
 
 
 @command("worker", "dpiqa worker student", "dpiqa worker teacher")
-def worker(stage: Annotated[Stage, typer.Argument(help="Which model this worker serves.")]) -> None:
+def worker(stage: Annotated[Stage, typer.Argument(help="Stage whose models this worker runs.")]) -> None:
     """Score queued images with the students or the teachers of the profiles. Ctrl-C ends it after its batch."""
     require("celery", "a worker")
     _become(*worker_command(context.read_settings(), stage))
