@@ -47,9 +47,14 @@ class WorkerLedger(Ledger):
     def worker_records(self, stage, outcomes):
         return self.do(record, stage, self.profile, CARDS[stage], outcomes, decide=decide)
 
-    def worker_claims(self, ids, stage=Stage.STUDENT):
+    def worker_claims(self, ids, stage=Stage.STUDENT, profile_id=None):
         return self.do(
-            claim, ids, stage=stage, owner="w", lease_seconds=60, scorer_ids={self.profile.id: CARDS[stage].scorer_id}
+            claim,
+            ids,
+            stage=stage,
+            owner="w",
+            lease_seconds=60,
+            scorer_ids={profile_id or self.profile.id: CARDS[stage].scorer_id},
         )
 
 

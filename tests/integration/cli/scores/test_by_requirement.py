@@ -94,7 +94,7 @@ def score_as_a_worker_would(ledger, job_id, card):
     refs = [ImageRef(bucket="photos", key=f"k{n}", etag=f"e{n}") for n in range(10)]
     ids = ledger.add(job, refs)
     ledger.do(finish_listing, job)
-    claims = ledger.worker_claims(ids)
+    claims = ledger.worker_claims(ids, profile_id="blur-by-tiny@1")
     profile = ledger.do(read_profile, "blur-by-tiny@1")
     scored = [Scored(claim, int(claim.ref.key[1:]) / 10, claim.ref.etag) for claim in claims]
     ledger.do(record, claims[0].stage, profile, scorer, scored, decide=decide)
