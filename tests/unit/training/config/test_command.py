@@ -6,6 +6,7 @@ import shlex
 import pytest
 from support.training import STUDENT, TEACHER, VAE
 
+from dpiqa.models.cards import find_card
 from dpiqa.training.config.command import reproducing_command
 from dpiqa.training.config.file import resolve
 from dpiqa.training.config.kinds import DiffusionRun, PromptIQARun, StudentRun, TeacherRun, VaeRun
@@ -85,3 +86,13 @@ def test_no_folder_of_anybodys_is_said():
     assert (str(repeated.data.sets[0].path), str(repeated.model.vae)) == ("labels.csv", "vae.safetensors")
     assert str(repeated.model.embeddings) == "words.safetensors"
     assert words[words.index("--out") + 1] == "one"
+
+
+@pytest.mark.parametrize(("name", "schema"), [("bundled-student", StudentRun), ("bundled-teacher", TeacherRun)])
+def test_the_bundled_cards_commands_give_the_configurations_they_state(name, schema):
+    training = find_card(name).figures["training"]
+    words = shlex.split(training["command"])
+    config = resolve(schema, preset=words[words.index("--preset") + 1], overrides=settings_of(words))
+    stated = config.model_dump(mode="json")
+    assert (stated["model"], stated["loss"]) == (training["identity"]["model"], training["identity"]["loss"])
+    assert stated["plan"] == training["plan"]
