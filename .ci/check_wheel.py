@@ -50,7 +50,11 @@ NEEDS_EXTRA = {
     "train student": "train",
 }
 #: The services that commands ask for before they do anything; nothing connects to them.
-SETTINGS = {"DPIQA_BROKER_URL": "redis://127.0.0.1:1/0", "DPIQA_DATABASE_URL": "postgresql://127.0.0.1:1/dpiqa"}
+SETTINGS = {
+    "DPIQA_BROKER_URL": "redis://127.0.0.1:1/0",
+    "DPIQA_DATABASE_URL": "postgresql://127.0.0.1:1/dpiqa",
+    "DPIQA_QUEUE_URL": "http://127.0.0.1:1/events",
+}
 
 
 def build(folder: Path) -> Path:
