@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from dpiqa.doorbell import Queue
+from dpiqa.doorbell import Queue, Ring
 from dpiqa.storage.claims import expire
 from dpiqa.storage.columns import NOW, array, arrays, constant, constants
 from dpiqa.storage.counts import fold_counts
@@ -35,8 +35,6 @@ from dpiqa.storage.jobs import finish_jobs
 from dpiqa.storage.tables import OPEN_JOB_STATES, items, jobs
 from dpiqa.storage.workers import forget_workers
 from dpiqa.types import ItemState
-
-Chunks = list[tuple[Queue, list[int]]]
 
 _LOST = items.alias()
 FORGET_LOST_RINGS = (
@@ -47,11 +45,11 @@ FORGET_LOST_RINGS = (
             .select_from(jobs)
             .join(_LOST, _LOST.c.job_id == jobs.c.id)
             .where(jobs.c.state.in_(constants(OPEN_JOB_STATES)), _LOST.c.state == constant(ItemState.QUEUED))
-            .where(_LOST.c.rung_at.is_not(None), _LOST.c.rung_at < NOW - bindparam("patience", type_=Interval))
+            .where(_LOST.c.rung_at.is_not(None), _LOST.c.rung_at < NOW - bindparam("age", type_=Interval))
             .where(
                 or_(
                     _LOST.c.queue == any_(array("empty_queues", Text)),
-                    _LOST.c.rung_at < NOW - bindparam("long_patience", type_=Interval),
+                    _LOST.c.rung_at < NOW - bindparam("long_age", type_=Interval),
                 )
             )
             .order_by(_LOST.c.id)
@@ -119,7 +117,7 @@ def feed(
     chunk: int,
     empty_queues: set[Queue],
     max_crashes: int = 3,
-) -> Chunks:
+) -> list[Ring]:
     """Sweep, then return the chunks of item ids to ring once this transaction is committed.
 
     Counts the crashes of leases that ran out, forgets doorbells that nobody answered (after `rering_seconds` if the
@@ -129,10 +127,10 @@ def feed(
     if not try_lock(c, Lock.FEEDER):
         return []
     expire(c, max_crashes=max_crashes)
-    patience = timedelta(seconds=rering_seconds)
+    age = timedelta(seconds=rering_seconds)
     c.execute(
         FORGET_LOST_RINGS,
-        {"patience": patience, "long_patience": 10 * patience, "empty_queues": sorted(empty_queues)},
+        {"age": age, "long_age": 10 * age, "empty_queues": sorted(empty_queues)},
     )
     fold_counts(c)
     forget_workers(c)
@@ -141,7 +139,7 @@ def feed(
     return _chunks(c.execute(PICK_ITEMS_TO_RING, {"window": window, "chunk": chunk, "queues": queues}).all(), chunk)
 
 
-def ring_now(c: Connection, item_ids: Sequence[int], *, window: int = 4096, chunk: int = 32) -> Chunks:
+def ring_now(c: Connection, item_ids: Sequence[int], *, window: int = 4096, chunk: int = 32) -> list[Ring]:
     """Return the chunks to ring at once for items just added, as far as their jobs have room in the window."""
     if not item_ids:
         return []
@@ -151,10 +149,10 @@ def ring_now(c: Connection, item_ids: Sequence[int], *, window: int = 4096, chun
     return _chunks(c.execute(RING_ITEMS, {"ids": list(item_ids), "n": n}).all(), chunk) if n > 0 else []
 
 
-def _chunks(rows: Sequence[Row[Any]], size: int) -> Chunks:
+def _chunks(rows: Sequence[Row[Any]], size: int) -> list[Ring]:
     """Group by queue and profile, so that one model serves a chunk; what crashed a worker goes alone. `live` first."""
     order = {Queue.LIVE: 0, Queue.TEACHER: 1, Queue.BULK: 2}
-    chunks: Chunks = []
+    chunks: list[Ring] = []
     by_group = sorted(rows, key=lambda row: (row.queue, row.profile, row.id))
     for (queue, _), group in groupby(by_group, key=lambda row: (row.queue, row.profile)):
         members = list(group)
