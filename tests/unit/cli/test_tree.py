@@ -177,7 +177,7 @@ def documented_commands():
                 yield pytest.param(command.split(), id=f"{page.name}: {command.strip()}")
 
 
-@pytest.mark.parametrize("words", documented_commands())
+@pytest.mark.parametrize("words", list(documented_commands()))
 def test_commands_in_the_documents_exist(words):
     tree = {" ".join(name[1:]): command for name, command in COMMANDS}
     depth = next((n for n in (3, 2, 1) if " ".join(words[:n]) in tree), None)

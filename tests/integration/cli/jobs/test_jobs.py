@@ -79,7 +79,7 @@ def test_an_absent_s3_is_a_warning(run, system, monkeypatch):
     assert "until the workers reach S3" in result.stderr
 
 
-def test_watch_reports_and_ends_with_one_for_a_rejected_image(run, scored):
+def test_follow_reports_and_ends_with_one_for_a_rejected_image(run, scored):
     result = run("follow", scored.id, "--json")
     report = json.loads(result.stdout)
     assert result.exit_code == 1
@@ -88,13 +88,13 @@ def test_watch_reports_and_ends_with_one_for_a_rejected_image(run, scored):
     assert "1 truncated" in run("follow", scored.id).stdout
 
 
-def test_watch_ends_with_zero_when_all_is_scored(run, ledger, system):
+def test_follow_ends_with_zero_when_all_is_scored(run, ledger, system):
     job, ids = ledger.submit(refs(system.name, 1), bucket=system.name)
     ledger.worker_records(Stage.STUDENT, [Scored(claim, 0.9, claim.ref.etag) for claim in ledger.worker_claims(ids)])
     assert run("follow", job.id).exit_code == 0
 
 
-def test_watch_waits_and_gives_up(run, ledger, system):
+def test_follow_waits_and_gives_up(run, ledger, system):
     job, _ = ledger.submit(refs(system.name, 3), bucket=system.name)
     result = run("follow", job.id, "--timeout", "0.2")
     assert result.exit_code == 1

@@ -29,6 +29,25 @@ def train(tmp_path):
     return lambda: CliRunner().invoke(app, list(map(str, words)), env=environment)
 
 
+@pytest.mark.parametrize(
+    ("kind", "preset", "has_name"),
+    [
+        ("vae", "bundled-vae", False),
+        ("diffusion", "bundled-diffusion", False),
+        ("teacher", "bundled-teacher", True),
+        ("student", "bundled-student", True),
+        ("promptiqa", "paper-promptiqa", True),
+    ],
+)
+def test_every_kind_of_run_finds_its_settings_and_its_function(tmp_path, kind, preset, has_name):
+    words = ["train", kind, "--preset", preset, "--dataset", "csv", "--data", "labels.csv", "--print-config"]
+    result = CliRunner().invoke(app, [*words, *(["--name", "mine"] if has_name else [])])
+    assert result.exit_code == 0, result.stderr
+    assert 'path = "labels.csv"' in result.stdout
+    assert ('name = "mine"' in result.stdout) is has_name
+    assert ("--name" in CliRunner().invoke(app, ["train", kind, "--help"]).stdout) is has_name
+
+
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(train, monkeypatch):
     stepped = train_progress.Bar.stepped
 
