@@ -28,6 +28,7 @@ check: $(VENV)/.dev  ## linter, formatter, types, import contracts, house rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python .ci/house_rules.py
 
 format: $(VENV)/.dev  ## correct what the linter and the formatter can
 	@$(BIN)/ruff check --fix .
