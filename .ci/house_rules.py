@@ -33,6 +33,7 @@ WORDS = {
     r"\b(Room|Workshop|ModelShelf|_Bench|Machinery)\b": "see docs/glossary.md",
     r"\bfates?\b": "outcome",
     r"\bis away\b": "is unavailable",
+    r'"""(What|How|Whether|Which) ': "the thing first: a noun, or a verb such as Return",
 }
 #: Files that quote such words on purpose.
 QUOTES_WORDS = {

@@ -22,7 +22,7 @@ class BrokerInfo:
 
 
 def is_redis(broker_url: str) -> bool:
-    """Whether the URL names a broker that this module can check; Celery knows others."""
+    """Return whether the URL names a broker that this module can check; Celery knows others."""
     return broker_url.startswith(SCHEMES)
 
 

@@ -35,7 +35,7 @@ def process_identity(pid: int) -> dict[str, Any] | None:
 
 
 def is_alive(identity: Any) -> bool:
-    """Whether the process of a `process_identity` is still running."""
+    """Return whether the process of a `process_identity` is still running."""
     if not isinstance(identity, dict) or not isinstance(identity.get("pid"), int):
         return False
     current = process_identity(identity["pid"])

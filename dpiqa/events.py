@@ -192,7 +192,7 @@ class _Subject:
 
 
 def _is_text(value: Any, max_bytes: int) -> bool:
-    """Whether Postgres and S3 can store it: not empty, not too long, without NUL and lone surrogates."""
+    """Return whether Postgres and S3 can store it: not empty, not too long, without NUL and lone surrogates."""
     if not isinstance(value, str) or not value or "\0" in value:
         return False
     try:

@@ -91,7 +91,7 @@ class Stability:
 
     @property
     def is_contradictory(self) -> bool:
-        """Whether the other pairs rank the left-out images no better than chance, or in reverse."""
+        """Return whether the other pairs rank the left-out images no better than chance, or in reverse."""
         return self.srcc is None or self.srcc <= 0
 
 
@@ -154,7 +154,7 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
 
 
 def is_far(first: float, second: float) -> bool:
-    """Whether two scores lie more than one grade apart."""
+    """Return whether two scores lie more than one grade apart."""
     return abs(first - second) > GRADE + _ROUNDING
 
 

@@ -51,7 +51,7 @@ class ScorerId:
         return f"{self.model}:{self.weights}:{self.preprocessing}"
 
     def same_checkpoint(self, other: "ScorerId") -> bool:
-        """Whether both have the same model, weights and preprocessing: prompt features serve both.
+        """Return whether both have the same model, weights and preprocessing: prompt features serve both.
 
         Neither the arithmetic nor the requirement counts.
         """

@@ -113,12 +113,12 @@ class ScoreOrder(StrEnum):
 
     @property
     def by_time(self) -> bool:
-        """Whether rows are ordered by the time of their last change instead of by score."""
+        """Return whether rows are ordered by the time of their last change instead of by score."""
         return self in (ScoreOrder.OLDEST_FIRST, ScoreOrder.NEWEST_FIRST)
 
     @property
     def descending(self) -> bool:
-        """Whether the largest value comes first."""
+        """Return whether the largest value comes first."""
         return self in (ScoreOrder.HIGHEST_FIRST, ScoreOrder.NEWEST_FIRST)
 
 

@@ -132,7 +132,7 @@ class _Download:
         self._partial.finish()
 
     def _is_enough(self, _: RetryCallState) -> bool:
-        """Whether too many tries brought no new byte; a try with new bytes resets the count."""
+        """Return whether too many tries brought no new byte; a try with new bytes resets the count."""
         size = self._partial.size
         self._tries_without_bytes = 0 if size > self._largest_size else self._tries_without_bytes + 1
         self._largest_size = max(self._largest_size, size)

@@ -68,7 +68,7 @@ def _within_the_training_set(card: ModelCard, dataset: str, split: str, *, publi
 
 
 def _chosen_on(card: ModelCard, dataset: str, split: str) -> bool:
-    """Whether the card says that the model was chosen by this split of the set: its training, or figures on it."""
+    """Return whether the model was chosen by this split of the set, as its training or a figure in its card says."""
     training = card.figures.get("training")
     identity = training.get("identity", {}) if isinstance(training, dict) else {}
     return identity.get("select_on") == split or any(

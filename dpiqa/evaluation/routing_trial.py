@@ -46,7 +46,7 @@ class RoutingTrial:
 
     @property
     def improves(self) -> bool:
-        """Whether routing is better than the student alone and than chance, with intervals above 0."""
+        """Return whether routing is better than the student alone and than chance, with intervals above 0."""
         intervals = [self.gains[strategy].interval for strategy in ("student", "random")]
         return all(interval is not None and interval[0] > 0 for interval in intervals)
 

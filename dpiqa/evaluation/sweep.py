@@ -37,7 +37,7 @@ class Trend:
 
     @property
     def falls(self) -> bool:
-        """Whether the score never rises, and ends below where it began."""
+        """Return whether the score never rises, and ends below where it began."""
         return not self.rises and self.drop > self.tolerance
 
     def __str__(self) -> str:

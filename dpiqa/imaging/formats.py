@@ -88,7 +88,7 @@ _SIGNATURES: tuple[Callable[[bytes], str | None], ...] = (
 
 
 def ends_early(data: bytes, image_format: str) -> bool:
-    """Whether bytes are missing at the end, by the lengths that the format declares. Never raises."""
+    """Return whether bytes are missing at the end, by the lengths that the format declares. Never raises."""
     check = _STRUCTURES.get(image_format)
     return check is not None and check(data)
 
@@ -133,7 +133,7 @@ def _avif_ends_early(data: bytes) -> bool:
 
 
 def _tiff_ends_early(data: bytes) -> bool:
-    """Whether the first directory, or a value of it, lies beyond the end."""
+    """Return whether the first directory, or a value of it, lies beyond the end."""
     if len(data) < 8 or data[2:3] == b"+" or data[3:4] == b"+":
         return len(data) < 16
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"

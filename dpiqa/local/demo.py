@@ -207,7 +207,7 @@ class Demo:
         self._uploader.start()
 
     def _all_ended(self) -> bool:
-        """Whether every event has become an item and every item has ended; a kept home has items of earlier runs."""
+        """Return whether every event is an item and every item has ended; a kept home has items of earlier runs."""
         job, uploader, values = self.job, self._uploader, self.running.stack.values
         if job is None or uploader is None or uploader.is_alive() or uploader.error is not None:
             return False

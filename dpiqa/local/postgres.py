@@ -143,7 +143,7 @@ class Postgres(Server):
         return {"uid": self.owner.uid, "gid": self.owner.gid, "env": env}
 
     def is_ready(self) -> bool:
-        """Whether the process that we started wrote its id into our data, and accepts a connection."""
+        """Return whether the process that we started wrote its id into our data, and accepts a connection."""
         lines = _pid_file(self.data)
         is_ours = self.process is not None and lines[:1] == [str(self.process.pid)]
         if not is_ours or len(lines) < 8 or lines[7].strip() != "ready":
@@ -231,7 +231,7 @@ def _copy_for_nobody(package: Path) -> Path:
 
 
 def open_to_others(path: Path) -> bool:
-    """Whether every user can enter the path and all folders above it."""
+    """Return whether every user can enter the path and all folders above it."""
     real = path.resolve()
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (real, *real.parents))
 

@@ -81,7 +81,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Return whether it still runs."""
         return self.popen.poll() is None
 
     def signal(self, number: int) -> None:
@@ -176,12 +176,12 @@ def free_port(preferred: int = 0) -> int:
 
 
 def owns_port(pid: int, port: int) -> bool:
-    """Whether the process itself listens on that port: another server may hold it and answer in its place."""
+    """Return whether the process itself listens on that port: another server may hold it and answer in its place."""
     return any(c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port for c in _connections(pid))
 
 
 def talks_to(pid: int, port: int) -> bool:
-    """Whether the process holds a connection to that port."""
+    """Return whether the process holds a connection to that port."""
     return any(c.status == psutil.CONN_ESTABLISHED and c.raddr and c.raddr.port == port for c in _connections(pid))
 
 
@@ -204,7 +204,7 @@ class Server(ABC):
 
     @property
     def alive(self) -> bool:
-        """Whether its process is running."""
+        """Return whether its process is running."""
         return self.process is not None and self.process.alive
 
     def start(self) -> None:
@@ -233,4 +233,4 @@ class Server(ABC):
 
     @abstractmethod
     def is_ready(self) -> bool:
-        """Whether `process` itself answers: another server may hold the port."""
+        """Return whether `process` itself answers: another server may hold the port."""

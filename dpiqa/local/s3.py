@@ -51,7 +51,7 @@ class S3(Server):
         return Command(name=self.name, argv=argv, log=self.log, stop_seconds=2)
 
     def is_ready(self) -> bool:
-        """Whether the port is held by the process that we started."""
+        """Return whether the port is held by the process that we started."""
         return self.process is not None and owns_port(self.process.pid, self.port)
 
 
@@ -105,7 +105,7 @@ def provision(endpoint: str, bucket: str) -> WatchedBucket:
 
 
 def queue_is_empty(endpoint: str, queue_url: str) -> bool:
-    """Whether every event is handled: the listener deletes a message when its rows are committed."""
+    """Return whether every event is handled: the listener deletes a message when its rows are committed."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     response = make_client("sqs", endpoint).get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
     return all(int(response["Attributes"][name]) == 0 for name in names)

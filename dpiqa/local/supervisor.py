@@ -122,7 +122,7 @@ class Supervisor:
                 unit.process.kill()
 
     def _is_ready(self, unit: Unit) -> bool:
-        """Whether the unit is ready; checks its process until it is."""
+        """Return whether the unit is ready; checks its process until it is."""
         process = unit.process
         if unit.state is UnitState.STARTING and process is not None and process.alive and unit.is_ready(process):
             self._set(unit, UnitState.READY)

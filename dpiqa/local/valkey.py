@@ -57,7 +57,7 @@ class Valkey(Server):
         )
 
     def is_ready(self) -> bool:
-        """Whether it takes our password and is the process that we started."""
+        """Return whether it takes our password and is the process that we started."""
         once = Retry(NoBackoff(), 0)
         client = redis.Redis(port=self.port, password=self.password, socket_timeout=2, retry=once)
         try:

@@ -13,7 +13,7 @@ from dpiqa.types import ModelKind, Precision
 
 
 class Posterior(StrEnum):
-    """What a teacher's U-Net gets of the VAE's posterior, a normal distribution in every latent cell."""
+    """Input of a teacher's U-Net from the VAE's posterior, a normal distribution in every latent cell."""
 
     MEAN = "mean"
     SAMPLE = "sample"  #: as the published code does, which seeds nothing; here the image's content is the seed

@@ -30,7 +30,7 @@ class ScoringNetwork(nn.Module):
 
     @property
     def draws_noise(self) -> bool:
-        """Whether forward takes `seeds`, one for each image."""
+        """Return whether forward takes `seeds`, one for each image."""
         return False
 
     def prepare(self) -> None:

@@ -92,7 +92,7 @@ def _providers(device: str) -> list[str]:
 
 
 def _fits(shape: list[int | str], size: list[int]) -> bool:
-    """Whether an input (B, 3, H, W), where sizes may be names (free), takes images of this size."""
+    """Return whether an input (B, 3, H, W), where sizes may be names (free), takes images of this size."""
     if len(shape) != 4:
         return False
     return all(not isinstance(side, int) or side == expected for side, expected in zip(shape[1:], size, strict=True))

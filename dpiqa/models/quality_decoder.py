@@ -29,7 +29,7 @@ class QfdConfig(BaseModel):
 
     @property
     def is_published(self) -> bool:
-        """Whether `QualityFeatureDecoder` is the decoder of these sizes; otherwise `SmallDecoder` is."""
+        """Return whether `QualityFeatureDecoder` is the decoder of these sizes; otherwise `SmallDecoder` is."""
         return not self.statistics_channels and self.pooling is MapPooling.CELLS
 
 

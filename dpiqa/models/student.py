@@ -43,7 +43,7 @@ class StudentConfig(BaseModel):
 
     @property
     def is_published(self) -> bool:
-        """Whether `Student` is the network of these sizes; otherwise `SmallStudent` is."""
+        """Return whether `Student` is the network of these sizes; otherwise `SmallStudent` is."""
         return self.shrink == 1 and not self.statistics_channels and self.pooling is MapPooling.CELLS
 
     @property

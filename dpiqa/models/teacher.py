@@ -67,7 +67,7 @@ class TeacherConfig(BaseModel):
 
     @property
     def is_published(self) -> bool:
-        """Whether `Teacher` is the network of these sizes; otherwise `SmallTeacher` is."""
+        """Return whether `Teacher` is the network of these sizes; otherwise `SmallTeacher` is."""
         return self.shrink == 1 and self.trunk is None and self.prompts is None and self.qfd.is_published
 
 
@@ -113,7 +113,7 @@ class Teacher(ScoringNetwork):
 
     @property
     def draws_noise(self) -> bool:
-        """Whether the U-Net gets a sample of the VAE's posterior."""
+        """Return whether the U-Net gets a sample of the VAE's posterior."""
         return self.config.posterior != Posterior.MEAN
 
     def forward(

@@ -39,7 +39,7 @@ class EventsQueue:
         self._translated = partial(translated, partial(queue_error, url=self._url))
 
     def has_dead_letters(self) -> bool:
-        """Whether the queue moves messages that are never deleted to another queue."""
+        """Return whether the queue moves messages that are never deleted to another queue."""
         with self._translated():
             response = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=["RedrivePolicy"])
         policy = response.get("Attributes", {}).get("RedrivePolicy") or "{}"

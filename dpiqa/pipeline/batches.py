@@ -74,7 +74,7 @@ def _try_batch(scorer: Scorer, images: list[np.ndarray]) -> np.ndarray | Excepti
 
 
 def is_broken(error: BaseException) -> bool:
-    """Whether the error says that the device's context is lost (out of memory does not)."""
+    """Return whether the error says that the device's context is lost (out of memory does not)."""
     if isinstance(error, DeviceMemoryError | MemoryError):
         return False
     return type(error).__name__ == "AcceleratorError" or any(text in str(error) for text in _BROKEN)

@@ -50,7 +50,7 @@ class LeaseKeeper:
                     del self._leases[item_id]
 
     def holds(self, item_id: int, fence: int) -> bool:
-        """Whether the lease is held, as far as this process knows."""
+        """Return whether the lease is held, as far as this process knows."""
         with self._lock:
             lease = self._leases.get(item_id)
         return lease is not None and lease.fence == fence and time.monotonic() < lease.until

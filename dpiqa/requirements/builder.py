@@ -111,7 +111,7 @@ class RequirementBuilder:
         return retry_transaction(attempt)
 
     def is_prepared(self, requirement: Requirement, scorer_id: str) -> bool:
-        """Whether the requirement has prompt features of a checkpoint."""
+        """Return whether the requirement has prompt features of a checkpoint."""
         return bool(self.commit(lambda c: read_preparations(c, requirement, scorer_id)))
 
     def create(

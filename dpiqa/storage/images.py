@@ -94,7 +94,7 @@ class LockedImage:
         return cls(row.current, row.last_modified, row.sequencer)
 
     def is_still(self, claim: Claim) -> bool:
-        """Whether no event about the image arrived since the claim."""
+        """Return whether no event about the image arrived since the claim."""
         ref = claim.ref
         return self.current and (self.last_modified, self.sequencer) == (ref.last_modified, ref.sequencer)
 

@@ -51,7 +51,7 @@ class SchemaState:
 
     @property
     def is_current(self) -> bool:
-        """Whether the tables are those of this version."""
+        """Return whether the tables are those of this version."""
         return self.current == self.needed
 
     def __str__(self) -> str:

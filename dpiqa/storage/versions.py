@@ -37,7 +37,7 @@ class Version:
 
 
 def newer(*, at: datetime | None, sequencer: str | None, than: Version) -> bool:
-    """Whether this event supersedes the last one about `than`; ties go to the later arrival."""
+    """Return whether this event supersedes the last one about `than`; ties go to the later arrival."""
     if sequencer and than.sequencer:
         return compare_sequencers(sequencer, than.sequencer) >= 0
     if at is None or than.observed_at is None:
@@ -62,7 +62,7 @@ class ObjectVersions:
 
     @property
     def gone(self) -> bool:
-        """Whether the object is known to be deleted, whichever version was."""
+        """Return whether the object is known to be deleted, whichever version was."""
         head = self.head
         return head is not None and head.deleted
 
@@ -113,7 +113,7 @@ def _age(version: Version) -> tuple[bool, float]:
 
 
 def _advances(ref: ImageRef, version: Version) -> bool:
-    """Whether an event of the current version moves its clock on, so that what lies between becomes old."""
+    """Return whether an event of the current version moves its clock on, so that what lies between becomes old."""
     if ref.sequencer:
         return not version.sequencer or compare_sequencers(ref.sequencer, version.sequencer) > 0
     return ref.last_modified is not None and (version.observed_at is None or ref.last_modified > version.observed_at)

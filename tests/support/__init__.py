@@ -1,1 +1,1 @@
-"""What several test modules share; imported as `support`."""
+"""Helpers that several test modules share; imported as `support`."""

@@ -18,7 +18,7 @@ _FORMATS = {".jpg": "JPEG", ".png": "PNG", ".bmp": "BMP"}
 
 @dataclass(frozen=True)
 class Tiny:
-    """What a reader should find."""
+    """The images and labels that a reader should find."""
 
     labels: dict[str, float]  #: MOS from 0 to 1 by path below the root
     label_file: str  #: without which the layout is wrong

@@ -12,7 +12,7 @@ def family(pid):
 
 
 def runs(process):
-    """Whether the process runs: it has not ended, and is not a zombie."""
+    """Return whether the process runs: it has not ended, and is not a zombie."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -143,6 +143,6 @@ def _unwrapped(content: Any, file: Path) -> dict[str, torch.Tensor]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether this is a tensor with all its numbers: not sparse, not quantised, not on the meta device."""
+    """Return whether this is a tensor with all its numbers: not sparse, not quantised, not on the meta device."""
     is_tensor = isinstance(value, torch.Tensor)
     return is_tensor and value.layout is torch.strided and not value.is_quantized and not value.is_meta

@@ -57,7 +57,7 @@ def _difference(config: RunConfig, preset: str | None) -> dict[str, Any]:
 
 
 def _gives(config: RunConfig, preset: str | None, settings: Mapping[str, Any]) -> bool:
-    """Whether preset and settings, read as a command line is, give this configuration."""
+    """Return whether preset and settings, read as a command line is, give this configuration."""
     try:
         again = resolve(type(config), preset=preset, overrides=[f"{k}={_text(v)}" for k, v in settings.items()])
     except InvalidRequest:

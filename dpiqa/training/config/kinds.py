@@ -157,12 +157,12 @@ class TeacherMode(StrEnum):
 
     @property
     def adapters(self) -> bool:
-        """Whether the text and image adapters learn."""
+        """Return whether the text and image adapters learn."""
         return self in {TeacherMode.ADAPTERS_QFD, TeacherMode.ADAPTERS_LORA_QFD, TeacherMode.FULL}
 
     @property
     def lora(self) -> bool:
-        """Whether the U-Net learns low-rank changes."""
+        """Return whether the U-Net learns low-rank changes."""
         return self in {TeacherMode.LORA_QFD, TeacherMode.ADAPTERS_LORA_QFD}
 
 

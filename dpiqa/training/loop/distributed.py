@@ -44,7 +44,7 @@ class Processes:
         return cast("AbstractContextManager[Any]", self._accelerator.no_sync(network))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is true in at least one of the processes."""
+        """Return whether the flag is true in at least one of the processes."""
         if self.count == 1:
             return flag
         return bool(self._accelerator.reduce(torch.tensor(float(flag), device=self.device)).item())

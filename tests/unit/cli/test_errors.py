@@ -1,4 +1,4 @@
-"""What a user did wrong ends in one line with a hint, and in a stable exit code."""
+"""A user's mistake ends in one line with a hint, and in a stable exit code."""
 
 import pytest
 from typer.testing import CliRunner

@@ -1,4 +1,4 @@
-"""Which models profiles may choose, for which stage, and how a choice is written."""
+"""Choices of models in profiles: allowed stages, and notation."""
 
 import pytest
 from pydantic import ValidationError

@@ -56,7 +56,7 @@ def test_a_staging_folder_goes_with_whatever_went_wrong(tmp_path):
 
 
 def test_weights_without_a_card_are_no_model_and_in_nobodys_way(tmp_path):
-    """What a process leaves that is killed between the two moves."""
+    """The files of a process that is killed between the two moves."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "older.onnx").write_bytes(b"left behind")
     with pytest.raises(NotFound):

@@ -1,4 +1,4 @@
-"""What a teacher's U-Net gets of the VAE's posterior: the mean, or a sample that is the image's own."""
+"""Input of a teacher's U-Net from the VAE's posterior: the mean, or a sample that is the image's own."""
 
 import numpy as np
 import pytest

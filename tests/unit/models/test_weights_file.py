@@ -1,4 +1,4 @@
-"""What a safetensors file says of itself, and what is wrong with one, tensor by tensor."""
+"""Metadata of a safetensors file, and the faults of one, tensor by tensor."""
 
 import json
 

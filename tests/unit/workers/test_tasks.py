@@ -1,4 +1,4 @@
-"""What a task does beyond calling the library."""
+"""Tasks: their work beyond calling the library."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

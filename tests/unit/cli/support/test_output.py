@@ -1,4 +1,4 @@
-"""What leaves the program: safe on terminals, in spreadsheets and for parsers."""
+"""Output: safe on terminals, in spreadsheets and for parsers."""
 
 import csv
 import json

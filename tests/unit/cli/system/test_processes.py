@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def executed(monkeypatch):
-    """What the process would have become."""
+    """The command that would have replaced the process."""
     became = {}
 
     def become(file, argv, env):

@@ -1,4 +1,4 @@
-"""What can be pulled and where it is said to be."""
+"""Models that can be pulled, and their addresses."""
 
 import pytest
 from huggingface_hub import constants

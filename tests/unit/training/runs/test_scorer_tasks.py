@@ -57,7 +57,7 @@ def student_document():
 
 
 def falls(task, network):
-    """Whether the loss of one batch falls in sixty updates."""
+    """Return whether the loss of one batch falls in sixty updates."""
     optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], 1e-2)
     network.train()
     losses = []
