@@ -35,9 +35,8 @@ class Batch:
     pictures: NetworkInput
     crops: Crops  #: of the B pictures
     copies: BatchCopies | None = None  #: None where no picture of the batch has copies
-    ordered: NetworkInput | None = (
-        None  #: (3K, ...): originals of these copies, then the weaker ones, then the stronger
-    )
+    #: (3K, ...): the originals of these copies, then the weaker ones, then the stronger
+    ordered: NetworkInput | None = None
 
 
 class BatchSource:

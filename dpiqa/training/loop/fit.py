@@ -245,7 +245,7 @@ class _Run:
                 self.state.network.eval()
                 with torch.no_grad():
                     validation = self.task.validate(self.state.network)
-                # NaN, the SRCC of a constant answer, is worse than any number and better than nothing.
+                # NaN, the SRCC of a constant score, is worse than any number and better than nothing.
                 before, merit = progress.best_merit, validation.merit
                 best = before is None or (math.isnan(before) and not math.isnan(merit)) or merit > before
                 if best:

@@ -72,7 +72,7 @@ def fold(decoder: QualityFeatureDecoder) -> None:
 def calibrate_on(
     config: ScorerModelConfig, network: nn.Module, last: nn.Linear, data: Labelled, precision: Arithmetic
 ) -> None:
-    """Calibrate a network whose last layer is `last` on a fixed sample of one side's pictures, as wholes.
+    """Calibrate a network whose last layer is `last` on a fixed sample of one side's whole pictures.
 
     A network that fits its training pictures closely spreads its scores too far on others: such a network is better
     calibrated on the validation pictures, which then choose two numbers more.

@@ -190,7 +190,7 @@ def _partner_outputs(
     size = scorer.card.preprocessing
     if (size.height, size.width) != data.pixels.shape[1:3]:
         raise InvalidRequest(
-            f"{partner.choice.model} looks at pictures of {size.width}x{size.height} pixels, this model at "
+            f"{partner.choice.model} takes pictures of {size.width}x{size.height} pixels, this model of "
             f"{data.pixels.shape[2]}x{data.pixels.shape[1]}",
             hint="choose the same input_size for both",
         )
