@@ -53,14 +53,13 @@ class ScoreParameters(BaseModel):
     limit: Limit = 100
     cursor: Cursor | None = None
 
-    def query(self, profile: str) -> ScoreQuery:
-        """Return the query under a profile. Raises `InvalidRequest` for parameters that contradict each other."""
+    def query(self) -> ScoreQuery:
+        """Return the query, still without a profile. Raises `InvalidRequest` for contradicting parameters."""
         conditions = ScoreFilter(
             bucket=self.bucket,
             prefix=self.prefix,
             min=self.min,
             max=self.max,
-            profile=profile,
             job=self.job,
             model=self.model,
             status=self.status,
@@ -78,11 +77,11 @@ def scores(
 
     Each row's `scale` says what its score means, and which end of it is better.
     """
+    query = parameters.query()
     with transaction(engine) as connection:
         with as_invalid_request(NotFound):
             profile = find_profile(connection, settings, parameters.profile)
-        query = parameters.query(profile)
-        page = query.page(connection, limit=parameters.limit, cursor=parameters.cursor)
+        page = query.under(profile).page(connection, limit=parameters.limit, cursor=parameters.cursor)
     return reply(ScorePage, page)
 
 

@@ -60,10 +60,14 @@ class ResolvedQuery:
 class ScoreQuery:
     """A query for the scores that count: conditions, bands, a share and an order."""
 
-    conditions: ScoreFilter  #: with a profile
+    conditions: ScoreFilter  #: with a profile before the query is resolved
     bands: tuple[Band, ...] = ()  #: any of these; none: all, and scores without a band too
     share: Share | None = None  #: of what conditions and bands leave
     order: ScoreOrder | None = None  #: None: the end that `share` names first; without a share, the worst first
+
+    def under(self, profile: str) -> "ScoreQuery":
+        """Return the same query for the scores of another profile."""
+        return replace(self, conditions=replace(self.conditions, profile=profile))
 
     def resolve(self, c: Connection, threshold: float | None = None) -> ResolvedQuery:
         """Turn bands and share into bounds on the score. `threshold`: of the same query before; None: read it now.

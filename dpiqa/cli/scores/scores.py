@@ -1,6 +1,5 @@
 """`dpiqa scores` and `dpiqa lookup`."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -135,8 +134,7 @@ def _resolve(
     with transaction(engine) as connection:
         job = query.conditions.job
         profile_id = find_profile(connection, settings, profile, requirement=requirement, job=job)
-        query = replace(query, conditions=replace(query.conditions, profile=profile_id))
-        resolved = query.resolve(connection)
+        resolved = query.under(profile_id).resolve(connection)
     if resolved.without_bands:
         scorers = ", ".join(resolved.without_bands)
         console.warn(f"scores of {scorers} are left out: they have no bands, because they have no reference population")

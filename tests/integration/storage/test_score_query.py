@@ -76,6 +76,8 @@ def test_bands_need_a_reference(scored):
 def test_a_query_needs_a_profile(scored):
     with pytest.raises(ValueError, match="profile"):
         scored.do(ScoreQuery(conditions=ScoreFilter()).resolve)
+    query = ScoreQuery(conditions=ScoreFilter(bucket="photos"), share=Share(10, worst=True)).under(ALONE.id)
+    assert scored.do(query.resolve).threshold == 0.05
 
 
 @pytest.mark.parametrize(
