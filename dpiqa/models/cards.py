@@ -38,7 +38,7 @@ def find_card(name: str, models_dir: Path | None = None) -> ModelCard:
     """Return the card called `name`. Raises `NotFound` naming all models."""
     cards = _cards(models_dir)
     if name not in cards:
-        where = "" if models_dir else "; your own are found with a models folder set"
+        where = "" if models_dir else "; to find your own models, name their folder"
         raise NotFound(f"there is no model called {name!r}", hint=f"known models: {', '.join(sorted(cards))}{where}")
     return cards[name]
 

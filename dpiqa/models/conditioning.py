@@ -21,11 +21,11 @@ class LearnedPrompts(nn.Module):
         self.distortion = nn.Parameter(torch.randn(1, 1, distortions, width))
 
     def forward(self) -> torch.Tensor:
-        """-> (N, width), in the order of `PromptTable.texts`."""
+        """Return the embeddings, (N, width), in the order of `PromptTable.texts`."""
         return (self.quality + self.scene + self.distortion).flatten(0, 2) / 3**0.5
 
 
-class GivenPrompts(nn.Module):
+class StoredPrompts(nn.Module):
     """Prompt embeddings made once by a text encoder and kept in the checkpoint."""
 
     def __init__(self, count: int, width: int) -> None:
@@ -33,14 +33,14 @@ class GivenPrompts(nn.Module):
         self.register_buffer("embeddings", torch.zeros(count, width))
 
     def forward(self) -> torch.Tensor:
-        """-> (N, width)."""
+        """Return the embeddings, (N, width)."""
         embeddings: torch.Tensor = self.get_buffer("embeddings")
         return embeddings
 
 
-def build_prompts(table: str | None, count: int, width: int) -> LearnedPrompts | GivenPrompts:
-    """Build embeddings that are learned for the prompts of a `table`, or room for `count` given ones."""
-    return GivenPrompts(count, width) if table is None else LearnedPrompts(prompt_table(table), width)
+def build_prompts(table: str | None, count: int, width: int) -> LearnedPrompts | StoredPrompts:
+    """Build embeddings that are learned for the prompts of a `table`, or zeros for `count` stored ones."""
+    return StoredPrompts(count, width) if table is None else LearnedPrompts(prompt_table(table), width)
 
 
 class TextAdapter(nn.Module):
