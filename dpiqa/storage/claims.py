@@ -133,6 +133,9 @@ def claim(
     ids = sorted(set(item_ids))
     expire(c, ids, max_crashes=max_crashes)
     alone = len(ids) == 1
+    if alone:
+        lock_names(c, Lock.SUSPECT, [owner])
+    only_suspect = alone and not c.execute(HOLDS_SUSPECT, {"of_owner": owner}).scalar_one()
     values = {
         "ids": ids,
         "stage": stage,
@@ -140,7 +143,7 @@ def claim(
         "seconds": lease_seconds,
         "alone": alone,
         "last_chance": max_crashes - 1,
-        "only_suspect": alone and not _holds_suspect(c, owner),
+        "only_suspect": only_suspect,
         "profiles": list(scorer_ids) if only_these_profiles else None,
         "scorer_profiles": list(scorer_ids),
         "scorers": list(scorer_ids.values()),
@@ -163,8 +166,3 @@ def expire(c: Connection, item_ids: Sequence[int] | None = None, *, max_crashes:
     rows = c.execute(EXPIRE_LEASES, {"ids": item_ids, "max_crashes": max_crashes, "limit": limit}).all()
     settle_results(c, [row.id for row in rows if row.state == ItemState.DEAD])
     return len(rows)
-
-
-def _holds_suspect(c: Connection, owner: str) -> bool:
-    lock_names(c, Lock.SUSPECT, [owner])
-    return bool(c.execute(HOLDS_SUSPECT, {"of_owner": owner}).scalar_one())

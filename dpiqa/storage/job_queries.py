@@ -25,8 +25,12 @@ def list_jobs(c: Connection, *, limit: int = 100, cursor: str | None = None) -> 
     """Return jobs, newest first. Raises `InvalidRequest` for a bad cursor or a limit outside 1-1000."""
     query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(check_limit(limit) + 1)
     if cursor is not None:
-        created_at, job_id = _job_position(cursor)
-        last = tuple_(literal(created_at, jobs.c.created_at.type), literal(job_id, jobs.c.id.type))
+        created_at, job_id = decode("jobs", cursor, [str, str])
+        try:
+            position = datetime.fromisoformat(str(created_at)), UUID(str(job_id))
+        except ValueError:
+            raise malformed_cursor() from None
+        last = tuple_(literal(position[0], jobs.c.created_at.type), literal(position[1], jobs.c.id.type))
         query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < last)
     rows = [Job.from_row(row) for row in c.execute(query)]
     return Page.cut(rows, limit, lambda job: encode("jobs", [job.created_at.isoformat(), str(job.id)]))
@@ -58,14 +62,6 @@ def job_items(
         query = query.where(items.c.image_id > decode(query_id, cursor, [int])[0])
     rows = [Item.from_row(row) for row in c.execute(query)]
     return Page.cut(rows, limit, lambda item: encode(query_id, [item.image_id]))
-
-
-def _job_position(cursor: str) -> tuple[datetime, UUID]:
-    created_at, job_id = decode("jobs", cursor, [str, str])
-    try:
-        return datetime.fromisoformat(str(created_at)), UUID(str(job_id))
-    except ValueError:
-        raise malformed_cursor() from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +97,9 @@ def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveW
         if count.reason is not None:
             failures[count.reason] += count.n
     total, left = by_state.total(), open_by_stage.total()
-    is_listed = job.state not in (JobState.LISTING, JobState.WATCHING)
+    eta_seconds = None
+    if job.state not in (JobState.LISTING, JobState.WATCHING) and (left == 0 or rate > 0):
+        eta_seconds = left / rate if left else 0.0
     return JobReport(
         job=job,
         by_state=dict(by_state),
@@ -110,15 +108,9 @@ def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveW
         total=total,
         done=total - left,
         rate=rate,
-        eta_seconds=_eta(left, rate) if is_listed else None,
+        eta_seconds=eta_seconds,
         waiting_for=_waiting_for(job, open_by_stage, {worker.stage for worker in alive}),
     )
-
-
-def _eta(left: int, rate: float) -> float | None:
-    if left == 0:
-        return 0.0
-    return left / rate if rate > 0 else None
 
 
 def _waiting_for(job: Job, open_by_stage: Counter[Stage], alive: set[Stage]) -> str | None:
