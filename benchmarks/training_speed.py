@@ -101,7 +101,7 @@ def measure(kind: str, updates: int, overrides: list[str]) -> dict[str, object]:
     never = [f"plan.epochs={epochs}", "plan.validate_every_steps=100000"]
     clock = Clock()
     with tempfile.TemporaryDirectory() as out:
-        task, config = task_of(kind, [*overrides, *never], Path(out))
+        task, config = task_of(kind, [*overrides, *never, f"data.cache={out}"], Path(out))
         cadence = config.output.model_copy(update={"checkpoint_every_steps": 100000})
         fit(task, config.plan, Path(out), cadence=cadence, observer=clock)
     seconds = np.diff(clock.times)[WARM_UP - 1 : WARM_UP - 1 + updates].tolist()

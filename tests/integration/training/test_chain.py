@@ -192,4 +192,4 @@ def test_print_config_is_a_file_that_can_be_given_back(command, folder):
     wrong = command(*words, "--set", "plan.epoch=9", code=2)
     assert "unknown key plan.epoch / hint: did you mean epochs?" in wrong.stderr
     assert "--dataset" in command(*words, code=2).stderr
-    assert "1 data sets and 0 places" in command(*words, "--dataset", "csv", code=2).stderr
+    assert "1 data sets and 0 paths" in command(*words, "--dataset", "csv", code=2).stderr
