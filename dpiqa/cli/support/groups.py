@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from dpiqa.cli.support.console import show_error
 from dpiqa.errors import ConfigurationError, DpiqaError
 from dpiqa.exit_codes import exit_code
-from dpiqa.extras import missing_library
+from dpiqa.extras import missing_library, required_for
 
 #: Name of a command -> its path below `dpiqa.cli` (`folder.module:function`) and the first paragraph of its help.
 Commands = Mapping[str, tuple[str, str]]
@@ -35,9 +35,12 @@ class LazyGroup(TyperGroup):
     """
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Find the command that `args` begin with, and import it."""
+        """Find the command that `args` begin with, and import it. Raises `ConfigurationError` for a missing library."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command.load() if isinstance(command, LazyCommand) else command, rest
+        if isinstance(command, LazyCommand):
+            with required_for(f"{ctx.command_path} {name}"):
+                command = command.load()
+        return name, command, rest
 
 
 class ErrorLineGroup(LazyGroup):

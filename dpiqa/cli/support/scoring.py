@@ -1,10 +1,9 @@
 """One model scoring labelled images, as production does, with a progress bar."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dpiqa.cli.support.progress import counting
 from dpiqa.datasets.spec import LabelledImage
-from dpiqa.evaluation.measurement import Score
 from dpiqa.evaluation.scored_images import ScoredImages, score_labelled
 from dpiqa.imaging.decode import Limits
 from dpiqa.models.base import Scorer
@@ -21,8 +20,11 @@ def load_scorer(settings: Settings, model: str, requirement: str | None) -> Scor
     return load_for_settings(parse_choice(model=model, requirement=requirement), settings)
 
 
-def score_function(settings: Settings, scorer: Scorer) -> Score:
-    """Return a function that scores images as production does, with a progress bar."""
+def score_function(settings: Settings, scorer: Scorer) -> Callable[[Sequence[LabelledImage]], ScoredImages]:
+    """Return a function that scores images as production does, with a progress bar.
+
+    It is a `dpiqa.evaluation.measurement.Score`, whose module needs scipy: commands that measure nothing do not.
+    """
 
     def score(images: Sequence[LabelledImage]) -> ScoredImages:
         with counting(f"scoring with {scorer.card.name}", len(images)) as advance:
