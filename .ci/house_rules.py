@@ -65,6 +65,7 @@ def main() -> int:
         *unlisted_words(files),
         *long_markdown_lines(files),
         *missing_paths(files),
+        *broken_links(files),
         *sizes([name for name in files if name.startswith(PRODUCT) and name.endswith(".py")]),
     ]
     sys.stdout.write("".join(f"{violation}\n" for violation in violations))
@@ -103,6 +104,29 @@ def missing_paths(files: list[str]) -> Iterator[str]:
             for path in re.findall(r"`((?:\.?[\w-]+/)+[\w.-]+\.(?:py|toml|mako|yaml|yml))`", line):
                 if path.split("/")[0] in TOP_FOLDERS and path not in files:
                     yield f"{name}:{number}: {path} does not exist"
+
+
+def broken_links(files: list[str]) -> Iterator[str]:
+    """Yield the links between documents that lead to no file or no heading."""
+    for name in files:
+        if not name.endswith(".md"):
+            continue
+        text = (ROOT / name).read_text("utf-8")
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, anchor = link.partition("#")
+            if ":" in path:
+                continue
+            target = (ROOT / name).parent / path if path else ROOT / name
+            if not target.exists():
+                yield f"{name}: {link}: no such file"
+            elif anchor and anchor not in anchors(target):
+                yield f"{name}: {link}: no such heading"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def sizes(modules: list[str]) -> Iterator[str]:

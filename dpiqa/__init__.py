@@ -32,7 +32,8 @@ def score(
     """Score image files in this process, without a queue or a database.
 
     The scores are those of `dpiqa score PATH --model MODEL`. Loading a model and starting its decode processes takes
-    seconds, so pass all files in one call. Device, limits and models folder come from the settings (`DPIQA_...`).
+    seconds, so pass all files in one call. Device, limits and models folder come from the settings (`DPIQA_...`). Log
+    lines go where the program configured structlog to write, by default to stdout.
 
     Args:
         paths: Files, in any format of docs/imaging.md; one path counts as a list of one.
