@@ -47,7 +47,6 @@ QUOTES_WORDS = {
 #: Modules of fewer than 40 lines, and the reason why each stands alone.
 SHORT_MODULES: dict[str, str] = {
     "dpiqa/cli/__main__.py": "entry point of `python -m dpiqa.cli`",
-    "dpiqa/cli/support/scoring.py": "imported by commands that load a model, and only by them",
     "dpiqa/cli/system/config.py": "a command: its module is imported when it runs",
     "dpiqa/local/__main__.py": "entry point of `python -m dpiqa.local`",
     "dpiqa/models/brightness.py": "a scorer: each kind of model has its own module, and this one needs no torch",
