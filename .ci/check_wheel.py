@@ -71,7 +71,7 @@ def build(folder: Path) -> Path:
 
 
 def check_names(wheel: Path) -> None:
-    """Exit unless the wheel owns `dpiqa` alone and holds every module on disk."""
+    """Exit unless the wheel owns `dpiqa` alone and holds every module and data file on disk."""
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names if ".dist-info" not in name}
     if top != {"dpiqa"}:
@@ -80,11 +80,12 @@ def check_names(wheel: Path) -> None:
         prefix = "" if folder == "dpiqa" else "dpiqa/"
         missing = {
             prefix + str(file.relative_to(ROOT))
-            for file in (ROOT / folder).rglob("*.py")
+            for file in (ROOT / folder).rglob("*")
+            if file.is_file() and "__pycache__" not in file.parts and not file.name.startswith(".")
             if prefix + str(file.relative_to(ROOT)) not in names
         }
         if missing:
-            sys.exit(f"not in the wheel: {sorted(missing)} (list the package in pyproject.toml)")
+            sys.exit(f"not in the wheel: {sorted(missing)} (list the package, or its data, in pyproject.toml)")
 
 
 def check_base_install(wheel: Path, folder: Path) -> None:
