@@ -1,6 +1,7 @@
 """Training of scorers, which students and teachers share: the steps of a run, and the terms of the loss."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -37,7 +38,7 @@ from dpiqa.types import ModelKind
 N = TypeVar("N", Student, Teacher)
 
 
-class ScorerTask(Generic[N]):
+class ScorerTask(ABC, Generic[N]):
     """The task of a scorer, see `dpiqa.training.loop.task.Task`: labels, their order, and that of distorted copies.
 
     `network` comes with its first weights. `align`: pixels that its crops' corners must be multiples of. `sizes`: those
@@ -82,9 +83,9 @@ class ScorerTask(Generic[N]):
             terms["distorted"] = order_term(ordered.float() / self._unit, batch.copies, self._loss.distorted)
         return terms
 
+    @abstractmethod
     def forward(self, network: nn.Module, crops: NetworkInput) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scores (B,) on the labels' scale, and quality maps (B, C, m, m)."""
-        raise NotImplementedError
 
     def further_terms(self, scores: torch.Tensor, quality_map: torch.Tensor, crops: Crops) -> dict[str, torch.Tensor]:  # noqa: ARG002 - for kinds that have some
         """Return the terms of the loss that only this kind of scorer has. `scores`: (B,) in the loss's unit."""
