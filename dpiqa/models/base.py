@@ -43,6 +43,11 @@ class ModelCard(BaseModel):
     references: tuple[Reference, ...] = ()  #: distributions of its scores; several where it scores by requirements
 
     @property
+    def draws_noise(self) -> bool:
+        """Return whether its network takes a sample of the VAE's posterior; only a teacher's `architecture` can ask."""
+        return self.architecture.get("posterior") == Posterior.SAMPLE
+
+    @property
     def scorer_id(self) -> str:
         """Identity of the scorer, as scores are stored under it: see `ScorerId`."""
         scorer_id = ScorerId(
@@ -51,7 +56,7 @@ class ModelCard(BaseModel):
             preprocessing=self.preprocessing.version,
             precision=self.precision,
             channels_last=self.channels_last,
-            sampled=self.architecture.get("posterior") == Posterior.SAMPLE,
+            sampled=self.draws_noise,
             requirement=self.requirement,
         )
         return str(scorer_id)
