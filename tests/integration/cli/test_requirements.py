@@ -36,9 +36,9 @@ def create(run, *words, name="portraits", force=True):
 
 
 def test_created_listed_and_shown(run, system, models, pairs):
-    made = create(run, "--direction", "lower is better", "--json")
-    assert made.exit_code == 0, made.stderr
-    document = json.loads(made.stdout)
+    created = create(run, "--direction", "lower is better", "--json")
+    assert created.exit_code == 0, created.stderr
+    document = json.loads(created.stdout)
     assert (document["id"], document["state"], document["direction"]) == ("portraits@1", "ready", "lower is better")
     assert [pair["score"] for pair in document["pairs"]] == list(SCORES)
     assert all(0 <= pair["leave_one_out"] <= 1 and len(pair["sha256"]) == 64 for pair in document["pairs"])
@@ -105,7 +105,9 @@ def test_contradictions_need_force(run, system, models, pairs):
     )
     assert json.loads(run("requirements", "list", "--json").stdout) == []
     forced = json.loads(create(run, "--json").stdout)
-    assert any("0.jpg (0.1)" in said and "the same image" in said for said in forced["checks"][0]["contradictions"])
+    assert any(
+        "0.jpg (0.1)" in sentence and "the same image" in sentence for sentence in forced["checks"][0]["contradictions"]
+    )
     assert "the same image" in run("requirements", "show", "portraits").stdout
 
 

@@ -10,8 +10,8 @@ from dpiqa.datasets import DATASETS
 
 def test_all_sets_are_listed_and_shown(run):
     listed = json.loads(run("datasets", "list", "--json").stdout)
-    assert [one["name"] for one in listed] == list(DATASETS)
-    assert all(one["terms"] and one["layout"] for one in listed)
+    assert [spec["name"] for spec in listed] == list(DATASETS)
+    assert all(spec["terms"] and spec["layout"] for spec in listed)
     table = run("datasets", "list").stdout
     assert all(name in table for name in DATASETS)
     result = run("datasets", "show", "csiq").stdout

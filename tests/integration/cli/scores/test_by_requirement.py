@@ -36,8 +36,8 @@ def blur(run, system, card, tmp_path):
             (tmp_path / f"{number}.jpg").write_bytes(jpeg(level, seed=number))
             writer.writerow([f"{number}.jpg", level])
     words = ["--pairs", "pairs.csv", "--model", "tiny", "--direction", "lower is better", "--force"]
-    made = run("requirements", "create", "blur", *words)
-    assert made.exit_code == 0, made.stderr
+    created = run("requirements", "create", "blur", *words)
+    assert created.exit_code == 0, created.stderr
 
 
 def test_scored_in_this_process_under_its_own_scorer(run, blur, card):
@@ -105,18 +105,18 @@ def test_doctor_knows_what_the_profile_scores_by(run, blur, monkeypatch, tmp_pat
     for name, requirement in (("good", "blur@1"), ("bad", "blur@7")):
         student = f'{{ model = "tiny", requirement = "{requirement}" }}'
         (tmp_path / f"{name}.toml").write_text(f'name = "{name}"\nversion = 1\nstudent = {student}\n')
-    found = {}
+    by_profile = {}
     for name in ("good", "bad"):
         monkeypatch.setenv("DPIQA_PROFILE", name)
         result = json.loads(run("doctor", "--json").stdout)
-        found[name] = next(one for one in result if one["name"] == "requirements")
-    assert (found["good"]["level"], found["good"]["message"]) == ("ok", "blur@1: lower is better")
-    assert (found["bad"]["level"], "blur@7" in found["bad"]["message"]) == ("fail", True)
+        by_profile[name] = next(finding for finding in result if finding["name"] == "requirements")
+    assert (by_profile["good"]["level"], by_profile["good"]["message"]) == ("ok", "blur@1: lower is better")
+    assert (by_profile["bad"]["level"], "blur@7" in by_profile["bad"]["message"]) == ("fail", True)
 
 
 def test_what_cannot_be_scored_by_is_refused_with_a_hint(run, system, card, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(0.5))
-    for words, code, said in (
+    for words, code, message in (
         (["score", "a.jpg", "--model", "tiny"], 78, "dpiqa requirements create"),
         (["score", "a.jpg", "--requirement", "nonesuch"], 4, "no requirement 'nonesuch'"),
         (["score", "a.jpg", "--requirement", "No Name", "--model", "tiny"], 2, "requirement 'No Name'"),
@@ -128,7 +128,7 @@ def test_what_cannot_be_scored_by_is_refused_with_a_hint(run, system, card, tmp_
         (["scores", "--profile", "smoke", "-r", "blur"], 2, "exclude each other"),
     ):
         result = run(*words)
-        assert (result.exit_code, said in " ".join(result.stderr.split())) == (code, True), (words, result.stderr)
+        assert (result.exit_code, message in " ".join(result.stderr.split())) == (code, True), (words, result.stderr)
 
 
 def test_without_a_database_a_requirement_names_the_setting(run, card, tmp_path):

@@ -31,10 +31,10 @@ def rows(result):
 
 
 def test_scores_stream_every_page(run, scored):
-    found = rows(run("scores", "--json"))
-    assert len(found) == 1100
-    assert [row["score"] for row in found] == sorted(row["score"] for row in found)
-    assert len({row["key"] for row in found}) == 1100
+    listed = rows(run("scores", "--json"))
+    assert len(listed) == 1100
+    assert [row["score"] for row in listed] == sorted(row["score"] for row in listed)
+    assert len({row["key"] for row in listed}) == 1100
     assert run("scores", "-o", "all.parquet").exit_code == 0
     assert pyarrow.parquet.read_table("all.parquet").num_rows == 1100
 
@@ -68,9 +68,9 @@ def test_a_table_says_that_there_are_more(run, scored):
 
 
 def test_lookup_tells_where_a_score_comes_from(run, scored, system):
-    found = rows(run("lookup", f"s3://{system.name}/k/0500.png", "--json"))
-    assert found["results"][0]["score"] == 0.55
-    assert {(one["scorer_id"].partition(":")[0], one["score"]) for one in found["scores"]} == {
+    document = rows(run("lookup", f"s3://{system.name}/k/0500.png", "--json"))
+    assert document["results"][0]["score"] == 0.55
+    assert {(score["scorer_id"].partition(":")[0], score["score"]) for score in document["scores"]} == {
         ("brightness", 0.5),
         ("judge", 0.55),
     }

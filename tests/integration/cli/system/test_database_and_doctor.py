@@ -11,9 +11,9 @@ def test_tables_are_made_and_found(run, empty_database_url, monkeypatch):
     result = run("jobs")
     assert (result.exit_code, "dpiqa db upgrade" in result.stderr) == (78, True)
     assert run("db", "current").exit_code == 1
-    made = json.loads(run("db", "upgrade", "--json").stdout)
-    assert (made["before"], run("db", "current").exit_code) == (None, 0)
-    assert json.loads(run("db", "upgrade", "--json").stdout)["before"] == made["now"]
+    upgrade = json.loads(run("db", "upgrade", "--json").stdout)
+    assert (upgrade["before"], run("db", "current").exit_code) == (None, 0)
+    assert json.loads(run("db", "upgrade", "--json").stdout)["before"] == upgrade["now"]
     assert run("jobs").exit_code == 0
 
 
@@ -21,19 +21,19 @@ def test_doctor_finds_health_and_what_is_missing(run, system, sqs_queue, ledger,
     monkeypatch.setenv("DPIQA_QUEUE_URL", sqs_queue)
     ledger.do(heartbeat, "w1", Stage.STUDENT, "brightness:1")
     result = run("doctor", "--json")
-    found = {one["name"]: one for one in json.loads(result.stdout)}
-    assert {name for name, one in found.items() if one["level"] == "fail"} == set(), result.stdout
+    findings = {item["name"]: item for item in json.loads(result.stdout)}
+    assert {name for name, item in findings.items() if item["level"] == "fail"} == set(), result.stdout
     assert result.exit_code == 0
-    assert found["workers"]["level"] == "warn"
-    assert found["workers"]["hint"] == "start `dpiqa worker teacher`"
+    assert findings["workers"]["level"] == "warn"
+    assert findings["workers"]["hint"] == "start `dpiqa worker teacher`"
     ledger.do(heartbeat, "w2", Stage.TEACHER, "brightness:1")
     ledger.job(bucket=system.name)
-    found = {one["name"]: one for one in json.loads(run("doctor", "--json").stdout)}
-    assert (found["workers"]["level"], system.name in found["S3"]["message"]) == ("ok", True)
+    findings = {item["name"]: item for item in json.loads(run("doctor", "--json").stdout)}
+    assert (findings["workers"]["level"], system.name in findings["S3"]["message"]) == ("ok", True)
 
 
 def test_doctor_sees_a_vanished_bucket(run, system, ledger):
     ledger.job(bucket="no-such-bucket-here")
-    found = {one["name"]: one for one in json.loads(run("doctor", "--json").stdout)}
-    assert found["S3"]["level"] == "fail"
-    assert "no-such-bucket-here" in found["S3"]["message"]
+    findings = {item["name"]: item for item in json.loads(run("doctor", "--json").stdout)}
+    assert findings["S3"]["level"] == "fail"
+    assert "no-such-bucket-here" in findings["S3"]["message"]

@@ -35,7 +35,7 @@ def test_without_settings_models_go_where_every_command_finds_them(run, file, da
     assert "older" in run("models", "list").stdout
     assert run("models", "verify", "older").exit_code == 0
     doctor = json.loads(run("doctor", "--json").stdout)
-    assert any(one["name"] == "models" and "older" in one["message"] for one in doctor)
+    assert any(finding["name"] == "models" and "older" in finding["message"] for finding in doctor)
 
 
 def test_an_imported_model_scores_through_a_profile_also_from_a_copy(run, file, tmp_path, data_home, monkeypatch):

@@ -48,23 +48,23 @@ def test_a_table_of_ones_own_is_embedded_once_and_copied_to_the_output(run, mode
     words = ("models", "embed-text", "--table", table, "--encoder", "clip", "--device", "cpu", "--json")
     ended = run(*words, "--output", "text.safetensors")
     assert ended.exit_code == 0, ended.output
-    said = json.loads(ended.stdout)
-    assert (said["file"], said["shape"], said["prompts"]) == ("text.safetensors", [12, WIDTH], "mine.toml")
+    document = json.loads(ended.stdout)
+    assert (document["file"], document["shape"], document["prompts"]) == ("text.safetensors", [12, WIDTH], "mine.toml")
     copy = read_embeddings(tmp_path / "text.safetensors")
-    assert (copy.source.pooling, copy.source.sha256) == (TextPooling.PROJECTED, said["sha256"])
-    (kept,) = (models_dir / "text-embeddings").iterdir()
-    made = kept.stat().st_mtime_ns
+    assert (copy.source.pooling, copy.source.sha256) == (TextPooling.PROJECTED, document["sha256"])
+    (file,) = (models_dir / "text-embeddings").iterdir()
+    written_at = file.stat().st_mtime_ns
     again = json.loads(run(*words).stdout)
-    assert (again["file"], again["sha256"]) == (str(kept), said["sha256"])
-    assert kept.stat().st_mtime_ns == made
+    assert (again["file"], again["sha256"]) == (str(file), document["sha256"])
+    assert file.stat().st_mtime_ns == written_at
 
 
 def test_the_papers_prompts_go_through_stable_diffusions_encoder_with_a_warning(run, models_dir, tmp_path):
     write_tiny_diffusion_text(tmp_path / "sd")
     ended = run("models", "embed-text", "--table", "paper-1925", "--encoder", "sd", "--device", "cpu", "--json")
     assert ended.exit_code == 0, ended.output
-    said = json.loads(ended.stdout)
-    assert (said["shape"], said["pooling"], said["reconstructed"]) == ([1925, WIDTH], "token-mean", True)
+    document = json.loads(ended.stdout)
+    assert (document["shape"], document["pooling"], document["reconstructed"]) == ([1925, WIDTH], "token-mean", True)
     assert "paper-1925 is reconstructed" in ended.stderr
 
 

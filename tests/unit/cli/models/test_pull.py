@@ -162,7 +162,7 @@ def test_a_part_whose_weights_are_cut_off_names_the_tensor(run, server, models_d
 
 def test_what_is_available_is_listed(run, server, models_dir):
     assert run("models", "pull", MODEL, TERMS).exit_code == 0
-    listed = {one["name"]: one for one in json.loads(run("models", "list", "--available", "--json").stdout)}
+    listed = {entry["name"]: entry for entry in json.loads(run("models", "list", "--available", "--json").stdout)}
     assert listed[MODEL]["here"]
     assert not listed["promptiqa"]["here"]
     assert listed["dpiqa-student-koniq"]["about_bytes"] > 3e8
@@ -175,15 +175,15 @@ def test_the_folder_can_be_copied_to_a_machine_without_a_network(run, server, mo
     assert run("models", "pull", PART, TERMS).exit_code == 0
     server.files = None
     assert run("models", "pull", MODEL, TERMS).exit_code == 0
-    there = tmp_path / "there"
-    shutil.copytree(models_dir, there)
+    mirror = tmp_path / "mirror"
+    shutil.copytree(models_dir, mirror)
     shutil.rmtree(models_dir)
-    monkeypatch.setenv("DPIQA_MODELS_DIR", str(there))
+    monkeypatch.setenv("DPIQA_MODELS_DIR", str(mirror))
     monkeypatch.setenv("DPIQA_DRIVE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("DPIQA_HUB_URL", "http://127.0.0.1:1")
     result = json.loads(run("models", "verify", "--json").stdout)
-    assert {MODEL, PART} <= {one["model"] for one in result if one["ok"]}
-    assert all(one["ok"] for one in result)
+    assert {MODEL, PART} <= {finding["model"] for finding in result if finding["ok"]}
+    assert all(finding["ok"] for finding in result)
     assert run("models", "pull", PART).exit_code == 0
 
 

@@ -9,17 +9,17 @@ def test_doctor_where_nothing_is(run, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     monkeypatch.setenv("DPIQA_PROFILE", "smoke")
     result = run("doctor", "--json")
-    found = {one["name"]: one for one in json.loads(result.stdout)}
+    findings = {item["name"]: item for item in json.loads(result.stdout)}
     assert result.exit_code == 1
-    assert [name for name, one in found.items() if one["level"] == "fail"] == [
+    assert [name for name, item in findings.items() if item["level"] == "fail"] == [
         "database",
         "tables",
         "broker",
         "S3",
         "workers",
     ]
-    assert all(one["hint"] for one in found.values() if one["level"] != "ok")
-    assert found["models"]["level"] == "ok"
+    assert all(item["hint"] for item in findings.values() if item["level"] != "ok")
+    assert findings["models"]["level"] == "ok"
 
 
 def test_doctor_names_a_wrong_setting(run, monkeypatch):
