@@ -59,6 +59,11 @@ def check_new(name: str, models_dir: Path) -> None:
             f"{name!r} is not a valid model name",
             hint="use up to 64 lower-case letters, digits, dots, hyphens and underscores",
         )
+    check_free(name, models_dir)
+
+
+def check_free(name: str, models_dir: Path) -> None:
+    """Raise `InvalidRequest` if there is a model of this name: bundled, built in, or in the folder."""
     if name in {card.name for card in list_cards(models_dir if models_dir.is_dir() else None)}:
         raise InvalidRequest(
             f"there is already a model called {name}",

@@ -48,7 +48,8 @@ def file_digests(model: ConfigTable, *names: str) -> dict[str, str]:
 def fit_run(task: Task, config: RunConfig, identity: dict[str, Any], context: RunContext) -> FitResult:
     """Run the loop, with the settings written beside its state.
 
-    The model's name is checked first, not at the end: raises `Conflict` if it is taken, and whatever `fit` raises.
+    The model's name is checked first, not at the end. Raises `InvalidRequest` if it is taken, and whatever `fit`
+    raises.
     """
     out = config.output.folder
     out.mkdir(parents=True, exist_ok=True)

@@ -10,14 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dpiqa.errors import Conflict
 from dpiqa.evaluation.measurement import evaluate
 from dpiqa.evaluation.reference import make_reference, with_reference
 from dpiqa.files import replace_file
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
-from dpiqa.models.cards import list_cards, read_card, sha256_of
-from dpiqa.models.folder import publish, write_card
+from dpiqa.models.cards import read_card, sha256_of
+from dpiqa.models.folder import check_free, publish, write_card
 from dpiqa.models.loading import load_scorer
 from dpiqa.models.promptiqa.config import PromptIQAConfig
 from dpiqa.models.student import StudentConfig
@@ -118,16 +117,13 @@ def export_model(
 
 
 def require_free_name(name: str, models_dir: Path, run: str) -> None:
-    """Raise `Conflict` if another model has the name: checked before a long run, not after it.
+    """Raise `InvalidRequest` if another model has the name: checked before a long run, not after it.
 
     `run`: identity of the run as its card states it; the same run may write its own model again.
     """
     card_file = models_dir / f"{name}.json"
-    if card_file.is_file() and read_card(card_file).figures.get(TRAINING, {}).get("run") == run:
-        return
-    cards = list_cards(models_dir if models_dir.is_dir() else None)
-    if any(card.name == name for card in cards):
-        raise Conflict(f"there is a model called {name} already", hint="choose another name (output.name, --name)")
+    if not (card_file.is_file() and read_card(card_file).figures.get(TRAINING, {}).get("run") == run):
+        check_free(name, models_dir)
 
 
 def run_id(config: RunConfig, identity: Mapping[str, Any]) -> str:

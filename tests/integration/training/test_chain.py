@@ -159,7 +159,7 @@ def test_the_same_command_again_changes_nothing_and_another_is_refused(folder, t
     words = ("--dataset", "csv", "--data", folder / "set" / "labels.csv", "--set", f"data.cache={folder / 'cache'}")
     config = ("train", "student", "--config", folder / "student.toml", *words)
     refused = command(*config, "--out", folder / "runs" / "other", "--name", "tiny-student", code=2)
-    assert "there is a model called tiny-student already" in refused.stderr
+    assert "there is already a model called tiny-student" in refused.stderr
     refused = command(*config, "--out", folder / "runs" / "tiny-student", "--name", "another", code=78)
     assert "holds a run with another" in refused.stderr
 
