@@ -32,8 +32,8 @@ def score(
     """Score image files in this process, without a queue or a database.
 
     The scores are those of `dpiqa score PATH --model MODEL`. Loading a model and starting its decode processes takes
-    seconds, so pass all files in one call. Device, limits and models folder come from the settings (`DPIQA_...`). Log
-    lines go where the program configured structlog to write, by default to stdout.
+    seconds, so pass all files in one call. Device, limits and models folder come from the settings (`DPIQA_...`).
+    Nothing is printed: log lines go to the standard library's `logging`, or to structlog if the program configured it.
 
     Args:
         paths: Files, in any format of docs/imaging.md; one path counts as a list of one.
@@ -48,12 +48,14 @@ def score(
         ConfigurationError: The model cannot run here: a library, its weights or a requirement is missing.
     """
     # Imported here: `import dpiqa` stays fast, and needs no torch.
+    from dpiqa.logs import log_as_a_library  # noqa: PLC0415
     from dpiqa.models.choice import parse_choice  # noqa: PLC0415
     from dpiqa.objects.store import LocalFiles  # noqa: PLC0415
     from dpiqa.pipeline.local_run import score_objects  # noqa: PLC0415
     from dpiqa.settings import load_settings  # noqa: PLC0415
     from dpiqa.types import ImageRef  # noqa: PLC0415
 
+    log_as_a_library()
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     refs = [ImageRef(bucket="", key=os.fspath(path), etag="") for path in paths]

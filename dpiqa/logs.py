@@ -1,4 +1,4 @@
-"""Logging of the long-running processes: structlog on stderr; the standard library's loggers go through it."""
+"""Logging. Processes: structlog on stderr; the standard library's loggers go through it. Library: the reverse."""
 
 import logging
 import sys
@@ -48,3 +48,24 @@ def configure_logging(settings: Settings) -> None:
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def log_as_a_library() -> None:
+    """Send log lines to the standard library's loggers (`dpiqa...`), unless the program has configured structlog.
+
+    Without a configuration structlog prints every line to stdout, which belongs to the program. The standard library
+    shows warnings on stderr and nothing below them, until the program configures it. A later `structlog.configure`
+    replaces this.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )

@@ -44,6 +44,36 @@ def test_a_model_that_does_not_exist_is_an_error(photos):
         dpiqa.score(photos / "dark.png", model="no-such-model")
 
 
+_SCORE_ONE = "import sys, dpiqa; (row,) = dpiqa.score(sys.argv[1], model='brightness'); assert row.score is not None;"
+
+
+def _run(code, *arguments):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+
+def test_it_prints_nothing(photos):
+    log_lines = "import structlog; log = structlog.get_logger('dpiqa.x'); log.info('model_ready');"
+    done = _run(_SCORE_ONE + log_lines, photos / "dark.png")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_its_warnings_reach_the_loggers_of_the_standard_library(photos):
+    warn = "import structlog; structlog.get_logger().warning('batch_shrunk', max_batch=2)"
+    done = _run(_SCORE_ONE + warn, photos / "dark.png")
+    assert (done.stdout, done.stderr) == ("", "event='batch_shrunk' max_batch=2\n")
+    set_up = "import logging; logging.basicConfig(level='INFO', format='%(name)s %(levelname)s %(message)s');"
+    done = _run(set_up + _SCORE_ONE + warn, photos / "dark.png")
+    assert done.stdout == ""
+    assert "__main__ WARNING event='batch_shrunk' max_batch=2" in done.stderr
+
+
+def test_a_program_that_configured_structlog_keeps_its_configuration(photos):
+    set_up = "import structlog; structlog.configure(processors=[structlog.processors.JSONRenderer()]);"
+    done = _run(set_up + _SCORE_ONE + "structlog.get_logger().info('mine')", photos / "dark.png")
+    assert done.stdout.endswith('{"event": "mine"}\n')
+
+
 def test_importing_it_needs_nothing_but_the_standard_library():
     code = (
         "import sys; before = set(sys.modules); import dpiqa;"
