@@ -34,7 +34,7 @@ format: $(VENV)/.dev  ## correct what the linter and the formatter can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/.dev  ## write the reference pages and the table of floors in docs/ from the program
+docs: $(VENV)/.dev  ## write the reference pages and the table of layers in docs/ from the program
 	@$(BIN)/python docs/make_reference.py
 
 migration: $(VENV)/.dev  ## write a migration from what changed in the tables (MESSAGE="..."); see CONTRIBUTING.md
