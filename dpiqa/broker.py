@@ -6,6 +6,7 @@ from typing import Any
 import redis
 
 from dpiqa.errors import BrokerUnavailable, ConfigurationError, DpiqaError
+from dpiqa.text import reason_of
 
 SCHEMES = ("redis://", "rediss://", "unix://")
 _ANSWER_SECONDS = 5  #: for Redis to connect, and to answer
@@ -70,7 +71,6 @@ def broker_error(error: Exception) -> DpiqaError:
 
 def broker_unavailable(error: Exception) -> BrokerUnavailable:
     """Return the error of a broker that cannot be reached, with the first line of the vendor's text."""
-    text = (str(error).splitlines() or [type(error).__name__])[0]
     return BrokerUnavailable(
-        f"the broker does not answer: {text}", hint="start Redis or Valkey, or correct DPIQA_BROKER_URL"
+        f"the broker does not answer: {reason_of(error)}", hint="start Redis or Valkey, or correct DPIQA_BROKER_URL"
     )

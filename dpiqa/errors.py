@@ -17,7 +17,7 @@
     ├─ DeviceBrokenError      the device's context is lost; the worker ends with exit code 70
     ├─ ConfigurationError     about the deployment; a process refuses to start
     │  ├─ CheckpointError     weights missing, damaged or of another architecture
-    │  └─ AlreadyRunningError another `dpiqa local` runs in the same home (`dpiqa.local`)
+    │  └─ AlreadyRunningError another `dpiqa local` runs in the same home
     ├─ TrainingDiverged       the loss of a training run is no longer a number
     └─ TrainingInterrupted    a training run was asked to stop; it is saved and can go on
 
@@ -43,8 +43,8 @@ class DpiqaError(Exception):
 class ImageRejected(DpiqaError):
     """This image cannot be scored, and trying again will not help."""
 
-    def __init__(self, reason: Reason, message: str = "") -> None:
-        super().__init__(message or reason.value)
+    def __init__(self, reason: Reason, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message or reason.value, hint=hint)
         self.reason = reason
 
     def __reduce__(self) -> tuple[type["ImageRejected"], tuple[Reason, str]]:
@@ -113,6 +113,10 @@ class ConfigurationError(DpiqaError):
 
 class CheckpointError(ConfigurationError):
     """Weights are missing, damaged, tampered with or of another architecture."""
+
+
+class AlreadyRunningError(ConfigurationError):
+    """The embedded stack of this home is already running."""
 
 
 class TrainingDiverged(DpiqaError):

@@ -52,7 +52,7 @@ def parse_share(worst: str | None, best: str | None, *, field: str = "`{}`") -> 
     """
     if worst is not None and best is not None:
         raise InvalidRequest(
-            f"{field.format('worst')} and {field.format('best')} exclude each other",
+            f"{field.format('worst')} and {field.format('best')} cannot be combined",
             hint="ask for one, then for the other",
         )
     text = best if worst is None else worst

@@ -32,6 +32,12 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
 
+def reason_of(error: BaseException) -> str:
+    """First line of a library's error, to be quoted in one of ours; its type if it has no text."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def storable(text: str | None) -> str | None:
     """Return `text` as Postgres can store it: without NUL and without halves of surrogate pairs."""
     return None if text is None else text.replace("\x00", "").encode("utf-8", "replace").decode()

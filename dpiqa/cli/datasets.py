@@ -57,7 +57,7 @@ def check(
 ) -> None:
     """Read a data set's labels and summarise them: images by split, labels by tenths of MOS, missing files.
 
-    Ends with 1 if listed images are missing.
+    Exits with status 1 if listed images are missing.
     """
     counts = summary(load_dataset(name, data, split=split, split_seed=seed))
     if as_json:

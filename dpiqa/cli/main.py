@@ -1,7 +1,7 @@
 """`dpiqa`: the tree of commands. A command's module is imported when the command runs, so that `--help` is fast.
 
 To add a command: write its function in the folder of its topic, decorate it with `command`, and add its name, its path
-and the first paragraph of its docstring to a table below. Then run `python docs/make_reference.py`.
+and the first paragraph of its docstring to a table below. Then run `make docs`.
 """
 
 from typing import Annotated
@@ -120,7 +120,7 @@ add_group(
         ),
         "status": (
             "system.local:status",
-            "Show what runs, and where. Ends with 1 when nothing does or a part is not ready.",
+            "Show what runs, and where. Exits with status 1 when nothing does or a part is not ready.",
         ),
         "down": ("system.local:down", "Stop everything that `dpiqa local up` started. The data stay."),
     },
@@ -138,7 +138,7 @@ add_group(
         ),
         "verify": (
             "models.cards:verify",
-            "Check that weights and pulled parts exist and are unchanged, byte for byte. Ends with 1 if one is not.",
+            "Check that weights and pulled parts exist and are unchanged, byte for byte. Exits with status 1 if not.",
         ),
         "import": (
             "models.importing:import_file",
@@ -209,7 +209,7 @@ add_group(
         ),
         "current": (
             "system.db:current",
-            "Show which version the tables have, and which this program needs. Ends with 1 when they differ.",
+            "Show which version the tables have, and which this program needs. Exits with status 1 when they differ.",
         ),
         "revision": (
             "system.db:revision",

@@ -111,7 +111,7 @@ class _Download:
         except (Interrupted, httpx.TransportError) as error:
             address = httpx.URL(self._url).copy_with(query=None)
             raise SourceUnavailable(
-                f"{address} could not be downloaded: {_reason(error)}; {self._partial.size:,} bytes are here",
+                f"{address} could not be downloaded: {_reason(error)}; {self._partial.size:,} bytes downloaded",
                 hint="try again: the download resumes where it stopped",
             ) from error
         except (httpx.RequestError, httpx.InvalidURL) as error:  # endless redirects, or not an address
@@ -121,7 +121,7 @@ class _Download:
         with self._client.stream("GET", self._url, headers=self._partial.request_headers) as response:
             if response.status_code == 416:  # the partial file is longer than the file at the source
                 self._partial.reset()
-                raise Interrupted("the file at the source is shorter than what is here")
+                raise Interrupted("the file at the source is shorter than the partial file")
             offset = self._partial.begin(read_response(response))
             rate = RateLimit(self._timeouts, self._deadline)
             for chunk in response.iter_raw():
@@ -154,5 +154,5 @@ class _Download:
 def _reason(error: BaseException | None) -> str:
     """Describe the error; httpx's timeouts have no text of their own."""
     if isinstance(error, httpx.TimeoutException):
-        return "the server fell silent" if isinstance(error, httpx.ReadTimeout) else "the server does not answer"
+        return "the server stopped responding" if isinstance(error, httpx.ReadTimeout) else "the server does not answer"
     return str(error) or type(error).__name__

@@ -87,7 +87,7 @@ class PartialFile:
         if missing > free:
             raise ConfigurationError(
                 f"{self._target.name} needs {missing:,} bytes more, and {free:,} are free at {self._target.parent}",
-                hint="make room, or set DPIQA_MODELS_DIR to a folder on a larger disk",
+                hint="free some space, or set DPIQA_MODELS_DIR to a folder on a larger disk",
             )
         try:
             self._state.write_text(json.dumps({"total": self.total, "validator": self.validator}), encoding="utf-8")
@@ -133,7 +133,7 @@ class PartialFile:
 
 def _disk_error(target: Path, error: OSError) -> ConfigurationError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        hint = "make room, or set DPIQA_MODELS_DIR to a larger disk; what came is kept"
+        hint = "free some space, or set DPIQA_MODELS_DIR to a larger disk; partial data is kept"
     else:
         hint = "check the folder's permissions, or set DPIQA_MODELS_DIR to another folder"
     return ConfigurationError(f"{target} cannot be written: {error.strerror or error}", hint=hint)

@@ -95,7 +95,7 @@ def error_by_subset(card: ModelCard, measurement: Measurement) -> Figure:
         median.set(color="black")
     labels = [f"{name}\nn={int(keep.sum())}" for name, keep in groups.items()]
     axes.set_xticks(range(1, len(groups) + 1), labels, rotation=0 if len(groups) <= 6 else 60, fontsize=8)
-    axes.set_ylabel("score - MOS (MOS/100); above 0: too kind")
+    axes.set_ylabel("score - MOS (MOS/100); above 0: overestimates")
     axes.set_title(f"{card.name} on {measurement.dataset} {measurement.split}: error by subset", fontsize=10)
     axes.grid(axis="y", alpha=0.25)
     return figure

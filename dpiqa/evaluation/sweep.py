@@ -22,7 +22,7 @@ from dpiqa.types import ImageRef
 #: Pixels of the longer side. Larger pictures are scaled down before they are distorted: strengths scale with the
 #: picture, models look at a few hundred pixels, and 180 distortions of 12 megapixels would take minutes.
 LONGEST_SIDE = 1024
-#: MOS/100. One scorer on one class of hardware repeats itself within this; a smaller difference says nothing.
+#: MOS/100. A scorer on one class of hardware reproduces its scores within this; a smaller difference says nothing.
 TOLERANCE = 0.001
 _COLUMNS = ("distortion", "original", "1", "2", "3", "4", "5", "verdict")
 

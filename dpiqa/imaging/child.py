@@ -33,8 +33,8 @@ def main() -> None:
 
 
 def run(fd: int, limits: Limits, parent: int, work: Work) -> None:
-    """Tie this process to its owner and its limits, then serve until the owner has ended."""
-    _die_with(parent)
+    """Bind this process's lifetime to the owner's and limit it, then serve until the owner ends."""
+    _bind_lifetime(parent)
     _confine(limits)
     with socket.socket(fileno=fd) as owner:
         try:
@@ -58,15 +58,15 @@ def serve(owner: socket.socket, limits: Limits, work: Work) -> None:
         signal.alarm(0)
 
 
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process with the thread that started it, even while a decoder never returns.
+def _bind_lifetime(parent: int) -> None:
+    """Bind this process's lifetime to the thread that started it, even while a decoder never returns.
 
     On systems without this call (macOS), the closed socket ends an idle process and the alarm a busy one.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
-        sys.exit(0)  # it died before the call
+        sys.exit(0)  # the parent died before the call
 
 
 def _confine(limits: Limits) -> None:

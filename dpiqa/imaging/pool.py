@@ -26,7 +26,8 @@ from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.types import Reason
 
 log = structlog.get_logger()
-CHILD = (sys.executable, "-P", "-m", "dpiqa.imaging.child")  #: -P: the user's folder must not shadow modules
+#: -P prevents files in the working directory from shadowing modules.
+CHILD = (sys.executable, "-P", "-m", "dpiqa.imaging.child")
 _START_SECONDS = 60.0  #: until a decode process must be ready, on a busy machine
 _TRIES = 2  #: a process may have been killed for reasons that are not the image's
 #: Variables that a decode process sees of the environment; any other may be a secret.

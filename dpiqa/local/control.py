@@ -26,7 +26,7 @@ from dpiqa.connection_file import (
     read_live_connection,
     write_connection,
 )
-from dpiqa.errors import ConfigurationError
+from dpiqa.errors import AlreadyRunningError, ConfigurationError
 from dpiqa.files import locked, replace_text
 from dpiqa.local.process import python, tail
 from dpiqa.local.stack import Stack
@@ -132,10 +132,6 @@ def _supervisor_log(home: Path) -> Path:
     return local_dir(home) / "supervisor.log"
 
 
-class AlreadyRunningError(ConfigurationError):
-    """The stack of this home is already running."""
-
-
 class RunningStack:
     """The stack of this process, and the files that tell other processes about it."""
 
@@ -226,7 +222,8 @@ def read_state(home: Path) -> dict[str, Any]:
 def _locked(home: Path) -> Iterator[None]:
     """Hold the lock of a home; the stack's processes do not inherit it."""
     folder = local_dir(home)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o711)  # Postgres of root passes through as `nobody`
+    # Started by root, Postgres runs as `nobody`, which needs traverse permission.
+    folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     hint = "`dpiqa local status` shows it, `dpiqa local down` stops it"
     busy = AlreadyRunningError(f"the stack of {home} is already running", hint=hint)
     with locked(folder / "lock", wait=False, busy=busy):

@@ -177,7 +177,7 @@ class Demo:
         elapsed = time.monotonic() - self.started
         self.console.print(
             f"[bold]{len(rows)} images scored[/], {len(rows) / elapsed:.1f} a second over the {elapsed:.1f} s since "
-            f"the start, processes included; {view.pace(job) or 'too few to say'} while scoring. "
+            f"the start, processes included; {view.pace(job) or 'not enough data'} while scoring. "
             f"Routes: {view.routes(rows)}. A score is MOS/100: higher is better."
         )
         return complete and bool(rows)
@@ -276,7 +276,7 @@ def _home(path: Path | None) -> Iterator[Path]:
         yield path.expanduser().absolute()
         return
     folder = Path(tempfile.mkdtemp(prefix="dpiqa-demo-"))
-    folder.chmod(0o711)  # as root, Postgres runs as `nobody` and passes through
+    folder.chmod(0o711)  # started by root, Postgres runs as `nobody`, which needs traverse permission
     try:
         yield folder
     finally:
@@ -303,8 +303,10 @@ def _display(console: Console) -> Iterator[Any]:
 
 def main() -> int:
     """Entry point of `python -m dpiqa.local.demo`."""
-    parser = argparse.ArgumentParser(prog="demo", description="The whole system here: photographs in, scores out.")
-    parser.add_argument("--once", action="store_true", help="stop by itself; exit code 0 only if all was scored")
+    parser = argparse.ArgumentParser(
+        prog="demo", description="The whole system on this machine: photographs in, scores out."
+    )
+    parser.add_argument("--once", action="store_true", help="stop when done; exit code 0 only if all was scored")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs of your own instead of the demo's")
     parser.add_argument("--home", type=Path, metavar="DIR", help="keep database and logs there")
     arguments = parser.parse_args()

@@ -231,7 +231,7 @@ def _copy_for_nobody(package: Path) -> Path:
 
 
 def open_to_others(path: Path) -> bool:
-    """Return whether every user can enter the path and all folders above it."""
+    """Return whether every user has traverse permission for the path and all folders above it."""
     real = path.resolve()
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (real, *real.parents))
 

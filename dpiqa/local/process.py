@@ -28,7 +28,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """Return the command of a module; `-P`: files in the user's folder must not shadow modules."""
+    """Return the command of a module; `-P` prevents files in the working directory from shadowing modules."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
@@ -38,16 +38,16 @@ def die_with_parent(death_signal: int = signal.SIGKILL) -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
 
 
-def death_pact(death_signal: int = signal.SIGKILL) -> Callable[[], None]:
-    """Return a `preexec_fn` that ties the child to this process, even if this process dies before the child's exec."""
+def bind_lifetime(death_signal: int = signal.SIGKILL) -> Callable[[], None]:
+    """Return a `preexec_fn` that binds the child's lifetime to ours, even if we die before the child's exec."""
     parent = os.getpid()
 
-    def tie() -> None:
+    def bind() -> None:
         die_with_parent(death_signal)
         if os.getppid() != parent:  # it died between fork and prctl: the kernel will not signal us
             os._exit(1)
 
-    return tie
+    return bind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def spawn(command: Command) -> Process:
                 group=command.gid,
                 extra_groups=None if command.uid is None else [],
                 start_new_session=True,
-                preexec_fn=death_pact(command.death_signal),  # noqa: PLW1509 - it only makes system calls
+                preexec_fn=bind_lifetime(command.death_signal),  # noqa: PLW1509 - it only makes system calls
             )
     except OSError as error:
         raise ConfigurationError(f"{command.name} cannot be started: {error}", hint="run `dpiqa doctor`") from None

@@ -56,7 +56,8 @@ class Stack:
 
     def start_servers(self) -> None:
         """Start Postgres, Valkey and S3, migrate, make the bucket. Raises `ConfigurationError`."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o711)  # `nobody` may pass through to Postgres's data
+        # Started by root, Postgres runs as `nobody`, which needs traverse permission.
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         self.logs.mkdir(exist_ok=True, mode=0o700)
         self._start_postgres()
         self._start_valkey()

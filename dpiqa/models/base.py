@@ -16,7 +16,7 @@ class Posterior(StrEnum):
     """Input of a teacher's U-Net from the VAE's posterior, a normal distribution in every latent cell."""
 
     MEAN = "mean"
-    SAMPLE = "sample"  #: as the published code does, which seeds nothing; here the image's content is the seed
+    SAMPLE = "sample"  #: as the published code does, which is unseeded; here the image's content is the seed
 
 
 class ModelCard(BaseModel):
@@ -24,7 +24,7 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str  #: how users call it, e.g. `bundled-student`
+    name: str  #: user-visible name, e.g. `bundled-student`
     kind: ModelKind
     architecture: dict[str, Any] = Field(default_factory=dict)  #: sizes for the network's config
     weights: str | None = None  #: safetensors file name, beside the card; None for `pixels`

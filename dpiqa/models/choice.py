@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # cards import Pillow, which the API does without
 RequirementName = Annotated[str, StringConstraints(pattern=NAME_OR_ID_PATTERN)]
 #: Kinds whose networks run in torch, in any precision and memory format.
 _TORCH = frozenset({ModelKind.STUDENT, ModelKind.TEACHER, ModelKind.PROMPTIQA})
-#: Kinds that may give the last word on borderline images.
+#: Kinds that may act as teacher.
 _TEACHERS = frozenset({ModelKind.TEACHER, ModelKind.PROMPTIQA, ModelKind.PIXELS})
 
 

@@ -70,7 +70,7 @@ class ConstantProjection(nn.Module):
 
 
 def freeze_text(unet: nn.Module, text: torch.Tensor) -> None:
-    """Compute every cross-attention key and value of `unet` for the conditioning (1, N, width) once, for good."""
+    """Compute every cross-attention key and value of `unet` for the conditioning (1, N, width) once, permanently."""
     cross_attentions = [module for module in unet.modules() if getattr(module, "is_cross_attention", False)]
     with torch.no_grad():
         for attention in cross_attentions:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from dpiqa.extras import required_for
 from dpiqa.models.base import ModelCard, Scorer
@@ -68,15 +68,20 @@ def _checkpoint(card_json: str, weights: Path, device: str, threads: int | None)
 
 def _loader(card: ModelCard) -> Callable[..., Any]:
     """Import the function that loads models of this kind, and nothing else."""
-    extra = {ModelKind.ONNX: "onnx", ModelKind.PROMPTIQA: "promptiqa"}.get(card.kind, "models")
-    with required_for(card.name, extra):
-        if card.kind is ModelKind.ONNX:
-            from dpiqa.models.onnx_scorer import load_onnx_scorer  # noqa: PLC0415 - an extra
-
+    match card.kind:
+        case ModelKind.ONNX:
+            with required_for(card.name, "onnx"):
+                from dpiqa.models.onnx_scorer import load_onnx_scorer  # noqa: PLC0415 - an extra
             return load_onnx_scorer
-        if card.kind is ModelKind.PROMPTIQA:
-            from dpiqa.models.promptiqa.scorer import load_promptiqa  # noqa: PLC0415 - torch only when needed
-
+        case ModelKind.PROMPTIQA:
+            with required_for(card.name, "promptiqa"):
+                from dpiqa.models.promptiqa.scorer import load_promptiqa  # noqa: PLC0415 - an extra
             return load_promptiqa
-        from dpiqa.models.torch_scorer import load_torch_scorer  # noqa: PLC0415 - likewise
-    return load_torch_scorer
+        case ModelKind.STUDENT | ModelKind.TEACHER:
+            with required_for(card.name, "models"):
+                from dpiqa.models.torch_scorer import load_torch_scorer  # noqa: PLC0415 - an extra
+            return load_torch_scorer
+        case ModelKind.PIXELS:
+            raise ValueError(f"{card.name} has no weights to load")
+        case _:
+            assert_never(card.kind)

@@ -11,6 +11,7 @@ from torch import nn
 from dpiqa.errors import CheckpointError
 from dpiqa.models.base import ModelCard
 from dpiqa.models.views import content_seeds
+from dpiqa.text import reason_of
 from dpiqa.types import ModelKind
 
 
@@ -34,7 +35,7 @@ class ScoringNetwork(nn.Module):
         return False
 
     def prepare(self) -> None:
-        """Compute once what no image changes. For inference only: it cannot be undone."""
+        """Compute once everything independent of the image. For inference only: it cannot be undone."""
 
     def seeded(self, pixels: np.ndarray) -> Callable[..., tuple[torch.Tensor, ...]]:
         """Return the network as a function of images; one that draws noise gets each image's own seed.
@@ -68,7 +69,7 @@ def build_network(card: ModelCard) -> nn.Module:
                 case _:
                     raise ValueError(f"a {card.kind} has no network in torch")
     except (ValidationError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{card.name}: its architecture cannot be built: {reason}", hint="fix the architecture in its card"
+            f"{card.name}: its architecture cannot be built: {reason_of(error)}",
+            hint="fix the architecture in its card",
         ) from error

@@ -10,6 +10,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from dpiqa.errors import CheckpointError, ConfigurationError
 from dpiqa.models.base import ModelCard, Scorer, require_shape
+from dpiqa.text import reason_of
 
 log = structlog.get_logger()
 UNREADABLE = (failures.InvalidProtobuf, failures.InvalidGraph, failures.NoSuchFile, failures.Fail)
@@ -73,8 +74,7 @@ def load_onnx_scorer(card: ModelCard, weights: Path, *, device: str, threads: in
     try:
         session = onnxruntime.InferenceSession(weights, options, providers=providers)
     except UNREADABLE as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{weights} is not an ONNX model: {reason}", hint="restore the file") from error
+        raise CheckpointError(f"{weights} is not an ONNX model: {reason_of(error)}", hint="restore the file") from error
     log.info("model_loaded", scorer=card.scorer_id, device=providers[0])
     return OnnxScorer(card, session)
 

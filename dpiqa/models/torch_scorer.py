@@ -15,6 +15,7 @@ from dpiqa.models.base import ModelCard, Scorer, require_shape
 from dpiqa.models.checkpoint import load_strictly
 from dpiqa.models.networks import ScoringNetwork, build_network
 from dpiqa.models.views import score_in_views
+from dpiqa.text import reason_of
 from dpiqa.types import Precision
 
 log = structlog.get_logger()
@@ -105,7 +106,7 @@ def ready_scorer(card: ModelCard, network: ScoringNetwork, device: torch.device)
         if "not implemented for" not in str(error):
             raise
         raise ConfigurationError(
-            f"{device} cannot run {card.name} in {card.precision}: {str(error).splitlines()[0]}",
+            f"{device} cannot run {card.name} in {card.precision}: {reason_of(error)}",
             hint="choose float32, or another device",
         ) from error
     return scorer

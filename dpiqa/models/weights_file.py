@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 DIGESTS = "dpiqa.digests"  #: the one metadata key: with several, safetensors would write equal files in unequal bytes
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000  #: bytes, the format's own limit
-_DIGEST_LENGTH = 16  #: hex digits: against accidents; against forgery stands the sha256 in the card
+_DIGEST_LENGTH = 16  #: hex digits, against accidents; the card's sha256 guards against tampering
 
 
 @dataclass(frozen=True, slots=True)

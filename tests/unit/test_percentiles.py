@@ -151,5 +151,5 @@ def test_other_texts_are_not_shares(text):
 
 def test_a_query_has_one_share_at_most():
     assert parse_share(None, None) is None
-    with pytest.raises(InvalidRequest, match="--worst and --best exclude each other"):
+    with pytest.raises(InvalidRequest, match="--worst and --best cannot be combined"):
         parse_share("5%", "5%", field="--{}")

@@ -62,7 +62,7 @@ def compare(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Compare several models on one data set, with 95 % intervals of their differences from the first.
 
-    The figures are written into the first model's card. Ends with 1 when some model did not score an image.
+    The figures are written into the first model's card. Exits with status 1 when some model did not score an image.
     """
     labelled = parse_dataset(dataset, data, called)
     if len(models) < 2:

@@ -40,7 +40,7 @@ def distortions(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Distort pictures in five strengths, and show for which kinds of distortion the score falls with strength.
 
-    Ends with 1 when a picture was not scored.
+    Exits with status 1 when a picture was not scored.
     """
     kinds = kind or []
     check_kinds(kinds)

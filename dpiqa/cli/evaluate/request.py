@@ -1,4 +1,4 @@
-"""Options and steps that the subcommands of `dpiqa evaluate` share: data sets, scoring, cards, the end."""
+"""Options and steps that the subcommands of `dpiqa evaluate` share: data sets, scoring, cards, exit status."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ CalledOption = Annotated[
     typer.Option(help="Name of the data in report and card, e.g. biq2021 where --dataset is csv.", metavar="NAME"),
 ]
 SplitOption = Annotated[Split | None, typer.Option(help="Images that count; test by default.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of the bootstrap, of random splits and of orders of arrival.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the bootstrap, of random splits and of arrival order.")]
 ReportFolderOption = Annotated[
     Path | None, typer.Option("--output", "-o", help="Folder for the report, its data and plots.", file_okay=False)
 ]

@@ -54,7 +54,7 @@ def routing(  # noqa: PLR0913 - one parameter per option
     """Compare a profile's routing with its student alone and with escalating at random.
 
     Says whether sending borderline images to the teacher improves decisions. The figures are written into the cards of
-    student and teacher. Ends with 1 when an image was not scored.
+    student and teacher. Exits with status 1 when an image was not scored.
     """
     labelled = parse_dataset(dataset, data, called)
     side = split or Split.TEST

@@ -70,7 +70,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
     """Compare a model's scores with human scores: SRCC, PLCC, KRCC and RMSE with 95 % intervals.
 
     Through the same decoding, preprocessing and scorer as in production. PLCC and RMSE are also given after the usual
-    four-parameter logistic mapping. Several data sets make one table. Ends with 1 when an image was not scored:
+    four-parameter logistic mapping. Several data sets make one table. Exits with status 1 when an image was not scored:
     failures are counted, never dropped.
     """
     datasets = parse_datasets(dataset, data, called)

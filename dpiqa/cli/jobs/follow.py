@@ -33,7 +33,7 @@ TimeoutOption = Annotated[float | None, typer.Option(help="Give up after this ma
 def follow(job: options.JobArgument, timeout: TimeoutOption = None, as_json: options.JsonOption = False) -> None:
     """Show the progress of a job, its rate, the time left and what it waits for, until it is complete.
 
-    Ends with 1 when images were rejected or given up, the job failed, or the time is over.
+    Exits with status 1 when images were rejected or given up, when the job failed, and on timeout.
     """
     follow_job(context.read_settings(), options.parse_job_id(job), as_json=as_json, timeout=timeout)
 

@@ -77,16 +77,12 @@ def items(
     if output:
         check_output(output)
     job_id = options.parse_job_id(job)
+    names = ("state", "stage", "route", "reason", "detail")
 
     def read_page(connection: Connection, rows: int, cursor: str | None) -> Page[Item]:
         return job_items(connection, job_id, state, limit=rows, cursor=cursor)
 
     with context.database() as engine:
         records = read_pages(engine, read_page, row_limit(as_json=as_json, output=output, limit=limit))
-        rows = as_rows(list(ITEM_COLUMNS), records)
-        layout = (("image", "state", "stage", "route", "reason", "detail"), _item_cells)
-        print_rows(rows, ITEM_COLUMNS, layout, as_json=as_json, output=output, limit=limit)
-
-
-def _item_cells(row: dict[str, Any]) -> tuple[Any, ...]:
-    return f"s3://{row['bucket']}/{row['key']}", row["state"], row["stage"], row["route"], row["reason"], row["detail"]
+        layout = (("image", *names), lambda row: (f"s3://{row['bucket']}/{row['key']}", *(row[name] for name in names)))
+        print_rows(as_rows(ITEM_COLUMNS, records), ITEM_COLUMNS, layout, as_json=as_json, output=output, limit=limit)

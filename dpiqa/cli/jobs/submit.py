@@ -1,4 +1,4 @@
-"""`dpiqa submit`: a bucket's prefix into the queue."""
+"""`dpiqa submit`: queue a bucket prefix."""
 
 from contextlib import suppress
 from typing import Annotated
@@ -59,7 +59,7 @@ def submit(
     """
     address = parse_s3(s3_address)
     if profile and requirement:
-        raise InvalidRequest("--profile and --requirement exclude each other", hint="give one of them")
+        raise InvalidRequest("--profile and --requirement cannot be combined", hint="pass only one")
     settings = context.read_settings(profile=profile)
     settings.require_database_url()
     doorbell = load_doorbell(settings)

@@ -41,7 +41,7 @@ def list_models(
 def show(name: options.ModelArgument, as_json: options.JsonOption = False) -> None:
     """Show a model card: architecture, data and its terms, measured figures, known failures.
 
-    The main figures are shown; `--json` has all. Figures that were measured with other weights than today's are named.
+    The main figures are shown; `--json` has all. Figures measured with other than the current weights are named.
     """
     folder = context.read_settings().models_dir
     card = find_card(name, folder)
@@ -50,7 +50,7 @@ def show(name: options.ModelArgument, as_json: options.JsonOption = False) -> No
         console.print_json(_as_dict(card) | {"stale_figures": stale})
         return
     if stale:
-        console.warn(f"measured with other weights than today's: {'; '.join(stale)}")
+        console.warn(f"measured with other than the current weights: {'; '.join(stale)}")
     document = _as_dict(card) | {"preprocessing": card.preprocessing.version}
     document["references"] = list(map(in_words, card.references))
     console.fields(card_lines(document))
@@ -61,7 +61,7 @@ def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Models; all when none is named.")] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Check that weights and pulled parts exist and are unchanged, byte for byte. Ends with 1 if one is not.
+    """Check that weights and pulled parts exist and are unchanged, byte for byte. Exits with status 1 if not.
 
     A model's weights are those its card describes; a part's files (`dpiqa models pull`) those recorded when they were
     downloaded.
@@ -97,7 +97,7 @@ def remove(
     folder = context.read_settings().models_dir
     card = find_card(name, folder)
     if not yes and not console.confirm(f"delete {card.name} ({card.kind}, {card.licence})?"):
-        raise InvalidRequest(f"{name} was not removed: nobody agreed", hint="give --yes")
+        raise InvalidRequest(f"{name} was not removed: not confirmed", hint="confirm, or pass --yes")
     removed = remove_model(name, folder)
     if as_json:
         console.print_json({"removed": removed.name, "scorer_id": removed.scorer_id})

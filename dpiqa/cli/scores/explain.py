@@ -11,7 +11,7 @@ from dpiqa.addresses import is_s3, parse_s3
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.scoring import load_scorer
-from dpiqa.errors import InvalidRequest
+from dpiqa.errors import ImageRejected, InvalidRequest
 from dpiqa.evaluation.saliency import saliency
 from dpiqa.imaging.decode import Limits, decode
 from dpiqa.imaging.pool import DecodePool
@@ -55,9 +55,13 @@ def explain(
     if not output.parent.is_dir():
         raise InvalidRequest(f"the folder {output.parent} does not exist", hint="create it first")
     settings = context.read_settings(device=device)
-    data = _fetch(settings, target)
-    scorer = load_scorer(settings, model, requirement)
-    image, pixels = _decode(settings, data, scorer)
+    try:
+        data = _fetch(settings, target)
+        scorer = load_scorer(settings, model, requirement)
+        image, pixels = _decode(settings, data, scorer)
+    except ImageRejected as error:
+        hint = "name another image; docs/imaging.md lists formats and limits"
+        raise ImageRejected(error.reason, f"{target} is not scored: {error.message}", hint=hint) from error
     effects = saliency(scorer, pixels, batch=batch_size(scorer.card, settings))
     title = f"{sanitise(Path(target).name)}: {scorer.card.name} says {effects.score:.3f}"
     write_png(saliency_overlay(image, effects, title=title), output)

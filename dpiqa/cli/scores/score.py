@@ -51,7 +51,9 @@ WorstOption = Annotated[
     str | None,
     typer.Option(help="Show only images as bad as the worst share of the reference population, e.g. 5%."),
 ]
-BestOption = Annotated[str | None, typer.Option(help="Show only images as good as its best share, likewise.")]
+BestOption = Annotated[
+    str | None, typer.Option(help="Show only images as good as the best share of that population, e.g. 5%.")
+]
 
 
 @command(
@@ -81,7 +83,8 @@ def score(  # noqa: PLR0913 - one parameter per option
     """Score images in this process: no queue, no database. For a folder or a quick look.
 
     With a profile (the default), its student scores every image and its teacher the borderline ones; with --model or
-    --requirement (which is read from the database), that one scores all. Ends with 1 when an image was not scored.
+    --requirement (which is read from the database), that one scores all. Exits with status 1 when an image
+    was not scored.
 
     Percentiles, bands and --worst compare with the reference population of the model's card (`dpiqa models show`), not
     with the other images: 5% may be none or all of them. Images without a score are shown in any case.
@@ -133,7 +136,7 @@ def _check_options(model: str | None, requirement: str | None, profile: str | No
     """Raise `InvalidRequest` for options that contradict each other."""
     if profile and (model or requirement):
         option = "--model" if model else "--requirement"
-        raise InvalidRequest(f"{option} and --profile exclude each other", hint="give one of them")
+        raise InvalidRequest(f"{option} and --profile cannot be combined", hint="pass only one")
     if not (model or requirement) and any(value is not None for value in arithmetic.values()):
         raise InvalidRequest(
             "--precision and --channels-last need --model", hint="name the model; profiles name theirs"

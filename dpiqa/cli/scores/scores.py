@@ -44,12 +44,12 @@ COLUMNS: dict[str, type] = {
 
 BucketOption = Annotated[str | None, typer.Option(help="Only this bucket.")]
 PrefixOption = Annotated[str | None, typer.Option(help="Only keys that begin with this.")]
-MinOption = Annotated[float | None, typer.Option("--min", help="Lowest score, itself included.")]
-MaxOption = Annotated[float | None, typer.Option("--max", help="Highest score, itself included.")]
+MinOption = Annotated[float | None, typer.Option("--min", help="Minimum score (inclusive).")]
+MaxOption = Annotated[float | None, typer.Option("--max", help="Maximum score (inclusive).")]
 WorstOption = Annotated[
-    str | None, typer.Option(help="Only the worst share of what the other options choose, e.g. 5%.")
+    str | None, typer.Option(help="Only the worst share of what the other options select, e.g. 5%.")
 ]
-BestOption = Annotated[str | None, typer.Option(help="Only the best share, likewise.")]
+BestOption = Annotated[str | None, typer.Option(help="Only the best share, e.g. 5%.")]
 JobOption = Annotated[str | None, typer.Option("--job", help="Only images of this job.")]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Only scores of this model, or scorer id.")]
 StatusOption = Annotated[ResultStatus | None, typer.Option(help="Only provisional or final scores.")]
@@ -97,12 +97,12 @@ def scores(  # noqa: PLR0913 - one parameter per option
 
     A score is MOS/100, nominally 0 to 1, higher is better, or on the scale of a requirement: each row says which.
     Percentile and band compare it with the scorer's reference population (`dpiqa models show`), --worst and --best with
-    what the other options choose. Tables show 20 rows unless --limit says otherwise; JSON and files hold all.
+    what the other options select. Tables show 20 rows unless --limit says otherwise; JSON and files hold all.
     """
     if output:
         check_output(output)
     if profile and requirement:
-        raise InvalidRequest("--profile and --requirement exclude each other", hint="give one of them")
+        raise InvalidRequest("--profile and --requirement cannot be combined", hint="pass only one")
     conditions = ScoreFilter(
         bucket=bucket,
         prefix=prefix,
@@ -123,8 +123,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
             return resolved.page(connection, limit=rows, cursor=cursor)
 
         records = read_pages(engine, read_page, row_limit(as_json=as_json, output=output, limit=limit))
-        rows = as_rows(list(COLUMNS), records)
-        print_rows(rows, COLUMNS, _LAYOUT, as_json=as_json, output=output, limit=limit)
+        print_rows(as_rows(COLUMNS, records), COLUMNS, _LAYOUT, as_json=as_json, output=output, limit=limit)
 
 
 def _resolve(

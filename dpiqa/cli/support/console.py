@@ -64,7 +64,7 @@ def show_error(message: str, hint: str = "") -> None:
 
 
 def confirm(question: str) -> bool:
-    """Ask on a terminal; elsewhere nobody can answer, and the answer is no."""
+    """Ask on a terminal; without a terminal, assume no."""
     return sys.stdin.isatty() and typer.confirm(question, err=True)
 
 

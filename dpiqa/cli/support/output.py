@@ -4,7 +4,7 @@ A file is streamed, and replaces an older one only when it is complete.
 """
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -124,7 +124,7 @@ _WRITERS: dict[str, Callable[[Path, Columns, Iterable[Row]], int]] = {
 }
 
 
-def as_rows(columns: Sequence[str], records: Iterable[Any]) -> Iterator[dict[str, Any]]:
+def as_rows(columns: Collection[str], records: Iterable[Any]) -> Iterator[dict[str, Any]]:
     """Yield records as rows of these attributes."""
     for record in records:
         yield {name: getattr(record, name) for name in columns}

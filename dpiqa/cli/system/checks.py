@@ -127,7 +127,7 @@ def events(settings: Settings) -> Finding:
     """Check that the SQS queue of the listener can be read."""
     if not settings.queue_url:
         hint = "set DPIQA_QUEUE_URL to score objects as they arrive; `dpiqa submit` works without"
-        return warn("event queue", "none is configured: nothing is scored on arrival", hint)
+        return warn("event queue", "no queue is configured: new objects are not scored automatically", hint)
     waiting = EventsQueue(settings).depth()
     return ok("event queue", f"{settings.queue_url}, about {waiting} message(s) waiting")
 

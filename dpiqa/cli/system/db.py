@@ -28,7 +28,7 @@ def upgrade(as_json: options.JsonOption = False) -> None:
 
 @command("current", "dpiqa db current", "dpiqa db current --json")
 def current(as_json: options.JsonOption = False) -> None:
-    """Show which version the tables have, and which this program needs. Ends with 1 when they differ."""
+    """Show which version the tables have, and which this program needs. Exits with status 1 when they differ."""
     with context.database() as engine:
         state = schema.state(engine)
     if as_json:

@@ -36,7 +36,7 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 def doctor(as_json: options.JsonOption = False) -> None:
     """Check settings, database, broker, S3, event queue, models, workers, device and disk.
 
-    Ends with 1 on a failure.
+    Exits with status 1 on a failure.
     """
     with console.stderr().status("checking"):
         findings = examine()

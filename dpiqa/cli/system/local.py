@@ -1,4 +1,4 @@
-"""`dpiqa local`: the embedded stack on this machine; `dpiqa demo`: the whole system, shown at work."""
+"""`dpiqa local`: the embedded stack on this machine; `dpiqa demo`: the whole system at work."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +17,10 @@ from dpiqa.logs import configure_logging
 ServersOnlyOption = Annotated[
     bool, typer.Option("--servers-only", help="Start Postgres, Valkey and S3/SQS only: no listener, workers, API.")
 ]
-ForegroundOption = Annotated[bool, typer.Option("--foreground", help="Stay here and stop everything at Ctrl-C.")]
-OnceOption = Annotated[bool, typer.Option("--once", help="Stop by itself; exit code 0 only if every image was scored.")]
+ForegroundOption = Annotated[
+    bool, typer.Option("--foreground", help="Run in the foreground and stop everything at Ctrl-C.")
+]
+OnceOption = Annotated[bool, typer.Option("--once", help="Stop when done; exit code 0 only if every image was scored.")]
 PhotosOption = Annotated[
     Path | None, typer.Option(help="Your own photographs instead of the demo's.", exists=True, file_okay=False)
 ]
@@ -48,7 +50,7 @@ def up(
 
 @command("status", "dpiqa local status", "dpiqa local status --json")
 def status(as_json: options.JsonOption = False) -> None:
-    """Show what runs, and where. Ends with 1 when nothing does or a part is not ready."""
+    """Show what runs, and where. Exits with status 1 when nothing does or a part is not ready."""
     status = control.status(context.read_settings().home)
     _print_status(status, as_json)
     if status.phase != "ready" or any(process["state"] != "ready" for process in status.processes):

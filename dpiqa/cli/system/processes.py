@@ -1,4 +1,4 @@
-"""`dpiqa worker`, `listen`, `api`, `flower`: this process becomes the one in question."""
+"""`dpiqa worker`, `listen`, `api`, `flower`: replace this process by the named one."""
 
 import os
 import secrets
@@ -72,7 +72,7 @@ def _flower_login(settings: Settings) -> str:
 
 
 def _become(argv: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
-    """Replace this process, so that signals reach the right one."""
+    """Replace this process by the command, so that signals reach the command itself."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.execvpe(argv[0], list(argv), {**os.environ, **environment})  # noqa: S606 - no shell on purpose

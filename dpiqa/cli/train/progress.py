@@ -22,11 +22,11 @@ class Bar:
         self._preparation, self._started_at = "", 0.0
 
     def prepared(self, what: str, done: int, total: int) -> None:
-        """Move the bar of what comes before the first update (`dpiqa.training.progress.Listener`)."""
+        """Move the bar of the work before the first update (`dpiqa.training.progress.Listener`)."""
         if what != self._preparation:
             self._preparation, self._started_at = what, time.monotonic()
             self._begin(what, done, total)
-            console.note(f"{what}: {done} of {total} are there")
+            console.note(f"{what}: {done} of {total} done")
         self._move(done)
         if done == total:
             console.note(f"{what}: all {total} after {duration(time.monotonic() - self._started_at)}")
@@ -36,7 +36,7 @@ class Bar:
         """Set the bar to where the run continues."""
         self._begin("training", step, steps)
         if step:
-            console.note(f"going on after update {step} of {steps}")
+            console.note(f"resuming after update {step} of {steps}")
 
     def stepped(self, *, step: int, loss: float) -> None:
         """Move the bar."""

@@ -1,4 +1,4 @@
-"""A training run of the command line: where its settings come from, how it starts and how it ends."""
+"""A training run of the command line: its settings, its start and its end."""
 
 import signal
 import tomllib
@@ -15,6 +15,7 @@ from dpiqa.cli.train.progress import watching
 from dpiqa.errors import InvalidRequest, TrainingInterrupted
 from dpiqa.extras import required_for
 from dpiqa.signals import interrupted_by
+from dpiqa.training.progress import listening
 
 
 def overrides(
@@ -55,7 +56,6 @@ def train(settings: str, function: str, sources: Mapping[str, Any], *, print_con
 
         from dpiqa.models.torch_scorer import keep_buffers  # noqa: PLC0415 - imports torch
         from dpiqa.training.config.file import as_toml, resolve  # noqa: PLC0415 - imports torch
-        from dpiqa.training.progress import listening  # noqa: PLC0415 - imports torch
         from dpiqa.training.runs.context import RunContext  # noqa: PLC0415 - imports torch
 
         settings_class, run = resolve_name(settings), resolve_name(function)
@@ -76,7 +76,7 @@ def train(settings: str, function: str, sources: Mapping[str, Any], *, print_con
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """End at Ctrl-C and SIGTERM as Ctrl-C ends any command, after saying that nothing is lost."""
+    """Exit with status 130 at Ctrl-C and SIGTERM, after a note that progress is saved."""
     try:
         with interrupted_by(signal.SIGINT, signal.SIGTERM):  # the loop itself finishes its update first
             yield
@@ -84,7 +84,7 @@ def _stoppable() -> Iterator[None]:
         console.note(f"{stopped.message}; {stopped.hint}")
         raise typer.Exit(130) from None
     except KeyboardInterrupt:  # before the first update, or at a second signal
-        console.note("stopped at once; what was done is kept; the same command goes on from there")
+        console.note("stopped at once; progress is saved; rerun the command to resume")
         raise typer.Exit(130) from None
 
 

@@ -18,7 +18,7 @@ from dpiqa.types import ModelKind
 
 _TABLE = Path(__file__).parent / "published.toml"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-#: A path inside a repository: no step up, no root.
+#: A path inside a repository: no `..`, not absolute.
 RelativePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*$")]
 
 

@@ -16,6 +16,7 @@ from dpiqa.models.cards import sha256_of
 from dpiqa.models.catalogue.entries import catalogue, find_entry
 from dpiqa.models.folder import changing, unwritable
 from dpiqa.models.weights_file import find_damage
+from dpiqa.text import reason_of
 
 RECORD_FILE = "downloads.lock"
 PARTS = "parts"  #: folder within the models folder
@@ -49,8 +50,7 @@ def read_record(models_dir: Path) -> PullRecord:
     except FileNotFoundError:
         return PullRecord()
     except (OSError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"{path} cannot be read: {reason}", hint="restore it from a copy") from error
+        raise ConfigurationError(f"{path} cannot be read: {reason_of(error)}", hint="restore it from a copy") from error
 
 
 def accept_terms(licence: str, models_dir: Path) -> None:

@@ -17,6 +17,7 @@ from dpiqa.models.text.embeddings import TextEmbeddings, TextSource, content_has
 from dpiqa.types import ModelKind
 
 EMBEDDINGS = "prompts.embeddings"
+_SCORING_PRECISIONS = frozenset({torch.float32, torch.bfloat16, torch.float16})  #: others are converted to float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,10 @@ def convert(file: Path, card: ModelCard, weights: Path, embeddings_file: Path | 
         renamed = rename(tensors, card.kind, network)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error.message}", hint=error.hint) from error
-    tensors = {name: _single(tensor) for name, tensor in renamed.tensors.items()}
+    tensors = {
+        name: tensor.float() if tensor.is_floating_point() and tensor.dtype not in _SCORING_PRECISIONS else tensor
+        for name, tensor in renamed.tensors.items()
+    }
     complaint = mismatch(network.state_dict(), tensors, renamed.called) or _not_finite(tensors, renamed.called)
     if complaint:
         raise CheckpointError(
@@ -98,12 +102,6 @@ def _not_finite(tensors: dict[str, torch.Tensor], called: dict[str, str]) -> str
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             return f"tensor {called.get(name, name)} holds values that are not finite numbers"
     return ""
-
-
-def _single(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the tensor in float32, unless it is of a precision that scorers run in."""
-    precisions = {torch.float32, torch.bfloat16, torch.float16}
-    return tensor.float() if tensor.is_floating_point() and tensor.dtype not in precisions else tensor
 
 
 def _left_out(renamed: RenamedWeights) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 
 from dpiqa.errors import CheckpointError
 from dpiqa.models.checkpoint import load_tensors
+from dpiqa.text import reason_of
 
 #: First bytes of files that are mistaken for checkpoints, what they are, and what to do.
 _MISTAKEN = (
@@ -70,10 +71,10 @@ def _read_pickle(file: Path) -> Any:
         refused = _FORBIDDEN.search(str(error))
         if refused:
             raise CheckpointError(
-                f"{file} was refused: this pickle wants more than tensors and numbers: {refused[1] or refused[2]}",
+                f"{file} was refused: the pickle contains more than tensors and numbers: {refused[1] or refused[2]}",
                 hint="loading it might run its author's code; ask for a safetensors file",
             ) from error
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
+        reason = reason_of(error).partition(". ")[0]
         size = file.stat().st_size
         raise CheckpointError(
             f"{file} is damaged or cut off ({size:,} bytes): {reason}", hint="download it again"

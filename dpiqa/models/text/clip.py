@@ -18,6 +18,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from dpiqa.errors import CheckpointError, InvalidRequest
 from dpiqa.models.prompts import TextPooling
+from dpiqa.text import reason_of
 
 BATCH = 64  #: texts at a time
 _MODELS = {TextPooling.PROJECTED: CLIPTextModelWithProjection, TextPooling.TOKEN_MEAN: CLIPTextModel}
@@ -82,8 +83,9 @@ def load_text_encoder(folder: Path, pooling: TextPooling, *, device: torch.devic
         network, loading_info = _load_quietly(_MODELS[pooling], weights)
         tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CheckpointError(f"{folder} cannot be loaded as CLIP: {reason}", hint="restore the folder") from error
+        raise CheckpointError(
+            f"{folder} cannot be loaded as CLIP: {reason_of(error)}", hint="restore the folder"
+        ) from error
     if loading_info["missing_keys"]:
         raise CheckpointError(
             f"{folder} has no {sorted(loading_info['missing_keys'])[0]}, which {pooling} embeddings need",

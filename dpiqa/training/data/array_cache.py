@@ -6,6 +6,7 @@ Two layouts: the rows of one array, computed in order (`cached_rows`), and one f
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,4 @@ def cached_files(
             indices = [missing[row] for row in rows]
             for index, tensors in zip(indices, make(indices), strict=True):
                 files[index].parent.mkdir(parents=True, exist_ok=True)
-                _save(files[index], dict(tensors))
-
-
-def _save(file: Path, tensors: dict[str, np.ndarray]) -> None:
-    replace_file(file, lambda partial: save_file(tensors, partial))
+                replace_file(files[index], partial(save_file, dict(tensors)))

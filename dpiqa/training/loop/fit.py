@@ -42,7 +42,7 @@ class FitResult:
     steps: int  #: updates
     best_step: int
     figures: dict[str, float]  #: of the best validation
-    seconds: float  #: spent on updates, over all processes that took turns
+    seconds: float  #: spent on updates, over all resumed runs
     is_main: bool  #: whether this process is the one that writes the model
 
 

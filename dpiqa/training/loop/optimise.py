@@ -60,8 +60,9 @@ def learned_tensors(network: nn.Module) -> dict[str, torch.Tensor]:
 class MovingAverage:
     """Average of the learned tensors over the run so far.
 
-    Its memory grows with the run up to 1 / (1 - decay) updates. With a constant memory the random start, and the batch
-    statistics that belong to it, linger for a thousand updates and the first epochs' averages score at random.
+    Its memory grows with the run up to 1 / (1 - decay) updates. With a constant memory the random initial weights,
+    and their batch statistics, keep affecting the average for a thousand updates: the first epochs' averages score at
+    random.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -71,7 +72,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Add the network's present weights to the average."""
+        """Add the network's current weights to the average."""
         weight = 1 - min(self._decay, (1 + self.updates) / (10 + self.updates))
         for name, average in self.tensors.items():
             if average.is_floating_point():

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-_ORDER, _STEP = 0, 1  #: two families of generators that never meet
+_ORDER, _STEP = 0, 1  #: two independent streams of seeds
 
 
 @dataclass(frozen=True, kw_only=True)

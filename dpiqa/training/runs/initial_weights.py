@@ -15,6 +15,7 @@ from dpiqa.models.loading import load_scorer
 from dpiqa.models.networks import build_network
 from dpiqa.models.student import Student
 from dpiqa.models.torch_scorer import TorchScorer
+from dpiqa.text import reason_of
 from dpiqa.training.weights import fill, read_tensors
 from dpiqa.types import ModelKind
 
@@ -58,7 +59,7 @@ def fill_from_diffusion(unet: nn.Module, vae: nn.Module, source: str) -> float:
         source_vae = AutoencoderKL.from_pretrained(source, subfolder="vae")
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"Stable Diffusion cannot be loaded from {source}: {str(error).splitlines()[0]}",
+            f"Stable Diffusion cannot be loaded from {source}: {reason_of(error)}",
             hint="set model.diffusion to a folder in diffusers' layout, or to a reachable hub id",
         ) from error
     fill(unet, source_unet.state_dict(), source)

@@ -75,7 +75,7 @@ def calibrate_on(
     """Calibrate a network whose last layer is `last` on a fixed sample of one side's whole pictures.
 
     A network that fits its training pictures closely spreads its scores too far on others: such a network is better
-    calibrated on the validation pictures, which then choose two numbers more.
+    calibrated on the validation pictures, which then determine two more numbers.
     """
     if config.calibrate_on == 0:
         return
@@ -88,7 +88,7 @@ def calibrate_on(
 def calibrate(last: nn.Linear, scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Fold into `last` the straight line that best maps `scores` to `labels`; returns its slope and offset.
 
-    A line that reverses the scores or scales them up far comes from scores that say nothing yet: they stay unchanged.
+    A line that reverses the scores or scales them up far comes from uninformative scores: they stay unchanged.
     """
     slope, offset = np.polyfit(scores, labels, 1) if np.ptp(scores) > 0 else (0.0, 0.0)
     if not 1 / STEEPEST < slope < STEEPEST:

@@ -110,7 +110,7 @@ def ranking_loss(scores: torch.Tensor, labels: torch.Tensor, margin: float = 0.2
     """Mean over all pairs of how much the better image's score falls short of the worse one's plus the margin.
 
     `scores`, `labels`: (B,); `margin` in units of the batch's standard deviation of labels (DP-IQA, equations 9-11).
-    Pairs with equal labels have no order: they are left out, and a batch of nothing else costs nothing.
+    Pairs with equal labels have no order: they are left out, and a batch of nothing else has zero loss.
     """
     first, second = torch.triu_indices(len(labels), len(labels), 1, device=labels.device)
     order = torch.sign(labels[first] - labels[second])

@@ -26,9 +26,9 @@ def new_teacher(model: TeacherModelConfig, models_dir: Path | None) -> Teacher:
     config = model.architecture
     assert config is not None  # noqa: S101 - the config's own check: `start` or `architecture`
     if model.vae is not None and model.diffusion is not None:
-        raise InvalidRequest("model.vae and model.diffusion both bring a VAE", hint="give one of them")
+        raise InvalidRequest("model.vae and model.diffusion both bring a VAE", hint="set only one")
     if model.unet is not None and model.diffusion is not None:
-        raise InvalidRequest("model.unet and model.diffusion both bring a U-Net", hint="give one of them")
+        raise InvalidRequest("model.unet and model.diffusion both bring a U-Net", hint="set only one")
     if model.vae is not None:
         sizes = config.vae.model_copy(update={"scaling_factor": vae_scaling(model.vae)})
         config = config.model_copy(update={"vae": sizes})
@@ -104,7 +104,7 @@ def finish_teacher(teacher: Teacher, model: TeacherModelConfig) -> None:
 def apply_mode(teacher: Teacher, mode: TeacherMode, *, lora_rank: int, new: bool) -> None:
     """Let the parts learn that the mode names, and no others.
 
-    Adapters of a `new` teacher that do not learn are silenced: random ones would only disturb the U-Net.
+    Adapters of a `new` teacher that do not learn are zeroed: random ones would only disturb the U-Net.
     """
     teacher.requires_grad_(requires_grad=False)
     teacher.QFD.requires_grad_(requires_grad=True)

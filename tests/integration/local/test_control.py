@@ -11,9 +11,9 @@ import pytest
 from support.processes import family, still_running
 
 from dpiqa.connection_file import connection_path, is_alive, local_dir, process_identity
-from dpiqa.errors import ConfigurationError
+from dpiqa.errors import AlreadyRunningError, ConfigurationError
 from dpiqa.local import control
-from dpiqa.local.control import AlreadyRunningError, state_path, supervise
+from dpiqa.local.control import state_path, supervise
 from dpiqa.local.s3 import make_client
 from dpiqa.settings import load_settings
 

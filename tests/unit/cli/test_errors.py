@@ -62,7 +62,7 @@ def test_a_fault_of_the_program_is_not_hidden():
         (["score", "x.jpg", "s3://bucket/x", "--model", "brightness"], 2, "cannot be mixed"),
         (["score", "x.jpg", "--model", "nope"], 4, "known models"),
         (["score", "x.jpg", "--profile", "nope"], 4, "smoke@1"),
-        (["score", "x.jpg", "--profile", "smoke", "--model", "brightness"], 2, "exclude each other"),
+        (["score", "x.jpg", "--profile", "smoke", "--model", "brightness"], 2, "cannot be combined"),
         (["score", "x.jpg", "--model", "brightness", "-o", "x.doc"], 2, ".csv, .jsonl, .parquet"),
         (["score", "x.jpg", "--model", "brightness", "-o", "no/such/x.csv"], 2, "does not exist"),
         (["submit", "http://bucket/x"], 2, "s3://bucket/prefix"),

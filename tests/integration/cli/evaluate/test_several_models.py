@@ -141,7 +141,7 @@ def test_figures_of_other_weights_are_told_from_todays(run, place):
     card = json.loads((place / "models" / "judge.json").read_text()) | {"sha256": "0" * 64}
     (place / "models" / "judge.json").write_text(json.dumps(card))
     result = run("models", "show", "run-0")
-    assert "measured with other weights than today's: routing on csv val, profile near@1" in result.stderr
+    assert "measured with other than the current weights: routing on csv val, profile near@1" in result.stderr
     assert "csv val" in figures(place, "run-0")
 
 

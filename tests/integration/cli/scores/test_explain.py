@@ -34,7 +34,11 @@ def test_explain_reads_objects(run, system):
         (["a.png", "-o", "map.jpg"], 2, "end its name in .png"),
         (["a.png", "-o", "nowhere/map.png"], 2, "does not exist"),
         (["gone.png", "-o", "map.png"], 4, "gone.png is gone"),
-        (["broken.png", "-o", "map.png"], 1, "signature"),
+        (
+            ["broken.png", "-o", "map.png"],
+            1,
+            "broken.png is not scored: no known image signature / hint: name another image",
+        ),
         (["a.png", "-o", "map.png", "--model", "nope"], 4, "nope"),
     ],
 )

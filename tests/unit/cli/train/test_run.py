@@ -65,7 +65,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(train, monkeypatch):
     finished = train()
     assert finished.exit_code == 0, finished.stderr
     assert finished.stdout.startswith("mine:")
-    assert "going on after update 5 of 12" in finished.stderr
+    assert "resuming after update 5 of 12" in finished.stderr
     assert "update 6: srcc" in finished.stderr
 
 
@@ -83,9 +83,9 @@ def test_a_signal_before_the_first_update_keeps_what_was_prepared(train, monkeyp
         patch.setattr(train_progress.Bar, "prepared", stop)
         stopped = train()
     assert (stopped.exit_code, stopped.stdout) == (130, "")
-    assert "decoding pictures: 0 of 24 are there" in stopped.stderr
+    assert "decoding pictures: 0 of 24 done" in stopped.stderr
     assert "decoding pictures: all 24 after" in stopped.stderr
-    assert "what was done is kept; the same command goes on from there" in stopped.stderr
+    assert "progress is saved; rerun the command to resume" in stopped.stderr
     finished = train()
     assert finished.exit_code == 0, finished.stderr
     assert "decoding pictures" not in finished.stderr
@@ -105,7 +105,7 @@ def test_preparations_have_a_bar_each_and_training_comes_after(monkeypatch):
         watch.stepped(step=1, loss=0.5)
         watch._progress.refresh()
     text = terminal.getvalue()
-    assert "decoding pictures: 64 of 200 are there" in text
+    assert "decoding pictures: 64 of 200 done" in text
     assert "scene statistics: all 200 after 0s" in text
     statistics = text.split("decoding pictures: all")[1]
     assert "128/200" in statistics

@@ -160,7 +160,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, models_dir, student
         torch.save(content, file, _use_new_zipfile_serialization=write == "zipped")
     message = refusal(file, models_dir)
     named = "operand 149" if write == "bare" else "io.open"  # a plain pickle names it in a way torch does not read
-    assert message.endswith(f"was refused: this pickle wants more than tensors and numbers: {named}")
+    assert message.endswith(f"was refused: the pickle contains more than tensors and numbers: {named}")
     assert not witness.exists()
     if write == "bare":  # the test would not notice a harmless pickle
         pickle.loads(file.read_bytes())["fc3.bias"].close()
