@@ -20,9 +20,10 @@ from torch import nn
 
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard, Scorer
-from dpiqa.models.networks import ScoringNetwork, build_network
+from dpiqa.models.networks import build_network
 from dpiqa.models.promptiqa.network import PromptIQA
 from dpiqa.models.promptiqa.scorer import PromptIQACheckpoint
+from dpiqa.models.scoring_network import ScoringNetwork
 from dpiqa.models.torch_scorer import choose_device, memory_format, ready_scorer
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Direction, ModelKind

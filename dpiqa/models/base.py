@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.percentiles import Reference, find_reference
+from dpiqa.requirement import PreparedRequirement
 from dpiqa.scorer_id import ScorerId
 from dpiqa.types import ModelKind, Precision
 
@@ -94,3 +95,17 @@ def require_shape(pixels: np.ndarray, card: ModelCard) -> None:
     height, width = card.preprocessing.height, card.preprocessing.width
     if pixels.ndim != 4 or pixels.shape[1:] != (height, width, 3) or pixels.dtype != np.uint8:
         raise ValueError(f"expected (B, {height}, {width}, 3) uint8, got {pixels.shape} {pixels.dtype}")
+
+
+class PromptModel(Protocol):
+    """The part of `dpiqa.models.promptiqa.scorer.PromptIQACheckpoint` that makes requirements. Not thread-safe."""
+
+    @property
+    def card(self) -> ModelCard:
+        """The checkpoint, without a requirement."""
+
+    def features(self, pixels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Pixels (N, H, W, 3) uint8 and scores (N,) in [0, 1] -> prompt features (N, D) float32, each pair's own."""
+
+    def scorer(self, requirement: PreparedRequirement) -> Scorer:
+        """Return the scorer by a requirement."""

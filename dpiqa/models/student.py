@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from torch import nn
 
-from dpiqa.models.networks import ScoringNetwork
 from dpiqa.models.regressor import CellReader, MapPooling, MapRegressor, build_reader, resize_nearest
 from dpiqa.models.scene_statistics import StatisticsBranch, check_size, scene_statistics
-from dpiqa.models.views import shrunk
+from dpiqa.models.scoring_network import ScoringNetwork, shrunk
 
 
 class StudentConfig(BaseModel):

@@ -17,12 +17,11 @@ from torch import nn
 from dpiqa.models.adapter import TrunkConfig, build_adapter
 from dpiqa.models.base import Posterior
 from dpiqa.models.conditioning import TextAdapter, build_prompts, freeze_text
-from dpiqa.models.networks import ScoringNetwork
 from dpiqa.models.quality_decoder import QfdConfig, QualityFeatureDecoder, build_decoder
 from dpiqa.models.scene_statistics import check_size, scene_statistics
+from dpiqa.models.scoring_network import ScoringNetwork, shrunk
 from dpiqa.models.text.embeddings import TextSource
 from dpiqa.models.vae import VaeConfig, build_encoder, encode, noise_of
-from dpiqa.models.views import shrunk
 
 TIMESTEP = 1  #: of 1,000: hardly any noise is expected, and none is added
 

@@ -13,8 +13,8 @@ from torch import nn
 from dpiqa.errors import ConfigurationError, DeviceMemoryError
 from dpiqa.models.base import ModelCard, Scorer, require_shape
 from dpiqa.models.checkpoint import load_strictly
-from dpiqa.models.networks import ScoringNetwork, build_network
-from dpiqa.models.views import score_in_views
+from dpiqa.models.networks import build_network
+from dpiqa.models.scoring_network import ScoringNetwork, score_in_views
 from dpiqa.text import reason_of
 from dpiqa.types import Precision
 

@@ -3,17 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-import numpy as np
 from sqlalchemy import Connection, Engine
 
 from dpiqa.errors import CheckpointError, InvalidRequest
 from dpiqa.extras import required_for
-from dpiqa.models.base import ModelCard, Scorer
+from dpiqa.models.base import ModelCard, PromptModel
 from dpiqa.models.cards import find_card, verify, weights_path
 from dpiqa.pipeline.preparer import Decoder
-from dpiqa.requirement import Pair, Preparation, PreparedRequirement, RequirementRequest
+from dpiqa.requirement import Pair, Preparation, RequirementRequest
 from dpiqa.requirements.pair_images import PairImages, PairReader, read_images
 from dpiqa.retries import retry_transaction
 from dpiqa.settings import Settings
@@ -31,20 +30,6 @@ from dpiqa.storage.requirements import (
 from dpiqa.types import ModelKind, RequirementState
 
 T = TypeVar("T")
-
-
-class PromptModel(Protocol):
-    """The part of `dpiqa.models.promptiqa.scorer.PromptIQACheckpoint` that is used here. One thread at a time."""
-
-    @property
-    def card(self) -> ModelCard:
-        """The checkpoint, without a requirement."""
-
-    def features(self, pixels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Pixels (N, H, W, 3) uint8 and scores (N,) in [0, 1] -> prompt features (N, D) float32, each pair's own."""
-
-    def scorer(self, requirement: PreparedRequirement) -> Scorer:
-        """Return the scorer by a requirement."""
 
 
 def find_prompt_card(name: str, models_dir: Path | None) -> ModelCard:

@@ -7,8 +7,8 @@ import numpy as np
 
 from dpiqa.errors import CheckpointError, InvalidRequest
 from dpiqa.evaluation.agreement import srcc
+from dpiqa.models.base import PromptModel
 from dpiqa.requirement import Pair, Preparation, PreparedRequirement, Stability, is_far
-from dpiqa.requirements.builder import PromptModel
 from dpiqa.requirements.pair_images import PairImages
 from dpiqa.types import Direction
 

@@ -19,7 +19,7 @@ CARD = ModelCard(
 
 
 class LineModel:
-    """See `dpiqa.requirements.builder.PromptModel`. A feature is (brightness, score); a scorer fits a line to them."""
+    """See `dpiqa.models.base.PromptModel`. A feature is (brightness, score); a scorer fits a line to them."""
 
     def __init__(self, card=CARD):
         self.card = card

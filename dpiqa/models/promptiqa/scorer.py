@@ -13,8 +13,8 @@ import torch
 from dpiqa.errors import CheckpointError, DeviceMemoryError
 from dpiqa.imaging.preprocessing import ResizeFilter, require_opencv
 from dpiqa.models.base import ModelCard, Scorer, require_shape
-from dpiqa.models.networks import ScoringNetwork
 from dpiqa.models.promptiqa.network import PromptIQA
+from dpiqa.models.scoring_network import ScoringNetwork
 from dpiqa.models.torch_scorer import DTYPES, image_tensor, load_network, ready_scorer
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.scorer_id import ScorerId

@@ -9,8 +9,8 @@ import torch
 
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.scene_statistics import CELL, CHANNELS, scene_statistics
+from dpiqa.models.scoring_network import shrunk
 from dpiqa.models.vae import VaeConfig, build_encoder, encode
-from dpiqa.models.views import shrunk
 from dpiqa.training.data.array_cache import cached_rows
 from dpiqa.training.data.crops import as_images
 from dpiqa.training.weights import fill_vae, vae_scaling

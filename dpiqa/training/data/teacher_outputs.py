@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
+from dpiqa.models.scoring_network import view_corners
 from dpiqa.models.torch_scorer import TorchScorer
-from dpiqa.models.views import view_corners
 from dpiqa.training.data.array_cache import cached_files
 from dpiqa.training.data.crops import as_images
 

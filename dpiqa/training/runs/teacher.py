@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from dpiqa.models.base import ModelCard
+from dpiqa.models.scoring_network import shrunk
 from dpiqa.models.teacher import Teacher, TeacherConfig
 from dpiqa.models.vae import encode
-from dpiqa.models.views import shrunk
 from dpiqa.training.config.kinds import TeacherRun
 from dpiqa.training.data.batches import NetworkInput
 from dpiqa.training.data.labelled import Labelled

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from dpiqa.evaluation.agreement import plcc, rmse, srcc
-from dpiqa.models.networks import ScoringNetwork
-from dpiqa.models.views import score_in_views
+from dpiqa.models.scoring_network import ScoringNetwork, score_in_views
 from dpiqa.training.config.precision import Arithmetic, autocast
 from dpiqa.training.data.crops import as_images
 from dpiqa.training.data.features import as_maps

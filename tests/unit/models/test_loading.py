@@ -11,7 +11,7 @@ from dpiqa.models import torch_scorer
 from dpiqa.models.cards import find_card, sha256_of
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
-from dpiqa.models.networks import ScoringNetwork
+from dpiqa.models.scoring_network import ScoringNetwork
 from dpiqa.types import Precision
 
 

@@ -8,8 +8,8 @@ from dpiqa.errors import CheckpointError
 from dpiqa.models.cards import find_card
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
+from dpiqa.models.scoring_network import content_seeds
 from dpiqa.models.vae import encode, noise_of
-from dpiqa.models.views import content_seeds
 from dpiqa.types import Precision
 
 pytestmark = pytest.mark.heavy

@@ -10,9 +10,9 @@ from support.training import DIFFUSION, TEACHER, make_set
 
 from dpiqa.errors import CheckpointError, InvalidRequest
 from dpiqa.models.cards import sha256_of
+from dpiqa.models.scoring_network import shrunk
 from dpiqa.models.teacher import TIMESTEP, build_teacher
 from dpiqa.models.vae import VaeConfig, build_encoder, encode
-from dpiqa.models.views import shrunk
 from dpiqa.training.config.file import resolve
 from dpiqa.training.config.kinds import DiffusionRun, TeacherRun
 from dpiqa.training.data import features

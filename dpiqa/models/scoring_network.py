@@ -1,12 +1,14 @@
-"""Inputs that are made of a picture: a smaller copy, overlapping views, and a seed from its content."""
+"""Networks that score pictures, and the inputs they take: a smaller copy, overlapping views, a seed of the content."""
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 
 def shrunk(images: torch.Tensor, factor: int) -> torch.Tensor:
@@ -45,3 +47,33 @@ def content_seeds(pixels: np.ndarray) -> list[int]:
     The same bytes of an object give the same pixels and the same seed, in any batch, worker and precision.
     """
     return [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") >> 1 for image in pixels]
+
+
+class ScoringNetwork(nn.Module):
+    """A network that `TorchScorer` runs.
+
+    Forward: images (B, 3, S, S) in [0, 1], not normalised, of `input_dtype` -> scores (B,), and a map or vector of
+    each image.
+    """
+
+    view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Precision of the images: that of the weights, unless a network needs more."""
+        return next((parameter.dtype for parameter in self.parameters()), torch.float32)
+
+    @property
+    def draws_noise(self) -> bool:
+        """Return whether forward takes `seeds`, one for each image."""
+        return False
+
+    def prepare(self) -> None:
+        """Compute once everything that is independent of the image. For inference only: it cannot be undone."""
+
+    def seeded(self, pixels: np.ndarray) -> Callable[..., tuple[torch.Tensor, ...]]:
+        """Return the network as a function of images; one that draws noise gets each image's own seed.
+
+        `pixels`: (B, H, W, 3) uint8, of which the images are made. Views of one image have the same seed.
+        """
+        return partial(self, seeds=content_seeds(pixels)) if self.draws_noise else self

@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dpiqa.models.views import score_in_views, view_corners
+from dpiqa.models.scoring_network import score_in_views, view_corners
 
 
 @pytest.fixture
