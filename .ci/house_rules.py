@@ -50,7 +50,6 @@ SHORT_MODULES: dict[str, str] = {
     "dpiqa/cli/system/config.py": "a command: its module is imported when it runs",
     "dpiqa/local/__main__.py": "entry point of `python -m dpiqa.local`",
     "dpiqa/models/brightness.py": "a scorer: each kind of model has its own module, and this one needs no torch",
-    "dpiqa/models/networks.py": "imports a kind of network only when it is built",
     "dpiqa/pipeline/metrics.py": "the metrics that five modules count in",
     "dpiqa/signals.py": "of the standard library alone, for CLI, listener and stack",
     "dpiqa/urls.py": "pure, below the settings that use it",
