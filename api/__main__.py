@@ -29,7 +29,7 @@ def main() -> int:
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,  # lines go where all others go
-        access_log=False,  # ours says more and leaks less
+        access_log=False,  # our access log is more detailed and safer
         server_header=False,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )

@@ -42,9 +42,9 @@ class ProblemType(NamedTuple):
 #: The first class that fits wins, so subclasses stand before their bases.
 PROBLEM_TYPES: tuple[tuple[type[Exception], ProblemType], ...] = (
     (e.NotFound, ProblemType(404, "not_found")),
-    (e.Conflict, ProblemType(409, "conflict", hint="send another Idempotency-Key, or the same request as before")),
+    (e.Conflict, ProblemType(409, "conflict", hint="change the request; `detail` says what it contradicts")),
     (e.InvalidRequest, ProblemType(422, "invalid_request", hint=_FIELDS)),
-    (DataError, ProblemType(422, "invalid_request", "a value is outside of what can be stored or compared", _FIELDS)),
+    (DataError, ProblemType(422, "invalid_request", "a value is out of range", _FIELDS)),
     (e.DatabaseUnavailable, ProblemType(503, "database_unavailable", "the database does not answer", _LATER)),
     (e.BrokerUnavailable, ProblemType(503, "broker_unavailable", "the message broker does not answer", _LATER)),
     (e.StoreUnavailable, ProblemType(503, "store_unavailable", "the object store does not answer", _LATER)),
@@ -99,7 +99,7 @@ def problem_response(
 
 
 def on_error(request: Request, error: Exception) -> JSONResponse:
-    """Answer one of our errors, or one that nobody foresaw."""
+    """Answer one of our errors, or an unexpected error."""
     problem = problem_type_of(error)
     headers = {"Retry-After": _RETRY_SECONDS} if problem.status == 503 else None
     if isinstance(error, e.DpiqaError) and not problem.detail:

@@ -120,7 +120,7 @@ def _result(future: "Future[T]") -> T:
 def _result_or_none(future: "Future[T]") -> T | None:
     try:
         return _result(future)
-    except Exception as error:  # whatever it is, a scrape must not fail by it
+    except Exception as error:  # a scrape must not fail because of it
         log.warning("scrape_incomplete", error=type(error).__name__)
         return None
 
@@ -128,7 +128,7 @@ def _result_or_none(future: "Future[T]") -> T | None:
 def _check_of(part: str, future: "Future[Check]") -> Check:
     try:
         return _result(future)
-    except Exception as error:  # whatever it is, the part is not ready
+    except Exception as error:  # any error means that the part is not ready
         problem = problem_type_of(error)
         if not isinstance(error, DpiqaError):
             return Check(part=part, ok=False, detail=problem.detail)

@@ -58,7 +58,7 @@ class CheckOut(ResponseBody):
 
     scorer_id: str = Field(description="The checkpoint: name, weights, preprocessing and precision.")
     leave_one_out_srcc: float | None = Field(
-        description="Rank correlation of the given scores with those by the other pairs; null: undefined."
+        description="Rank correlation of the given scores with those predicted from the other pairs; null: undefined."
     )
     leave_one_out_mae: float = Field(description="Mean absolute difference of the same, 0-1.")
     contradictions: list[str] = Field(description="Reasons why the pairs cannot all be right; accepted by `force`.")
@@ -93,7 +93,7 @@ class PairOut(ResponseBody):
 
     path: str
     score: float
-    leave_one_out: float | None = Field(description="The score of the image by the other pairs, in the newest check.")
+    leave_one_out: float | None = Field(description="The score predicted from the other pairs, in the newest check.")
     sha256: str | None = Field(description="Of the bytes that were read.")
 
 

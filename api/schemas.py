@@ -57,7 +57,7 @@ Key = Annotated[
     str, Field(min_length=1, max_length=1024, description="Object key, not URL-encoded."), Storable, FitsKey
 ]
 Prefix = Annotated[
-    str, Field(max_length=1024, description="Keys that begin with this; empty: all keys."), Storable, FitsKey
+    str, Field(max_length=1024, description="Keys that begin with this; empty for all keys."), Storable, FitsKey
 ]
 Source = Annotated[
     str, Field(max_length=1300, pattern=r"^s3://[^/?#]+(/.*)?$", examples=["s3://photos/2024/"]), Storable
@@ -97,12 +97,12 @@ def or_of(part: str) -> AliasGenerator:
 
 
 def _not_both(schema: dict[str, Any]) -> None:
-    """Say in OpenAPI that a profile and a requirement exclude each other."""
+    """Declare in OpenAPI that a profile and a requirement cannot be combined."""
     schema["not"] = {"required": ["profile", "requirement"]}
 
 
 def _either(schema: dict[str, Any]) -> None:
-    """Say in OpenAPI what the validator below requires: a bucket, or a source instead of bucket and prefix."""
+    """Declare in OpenAPI what the validator below requires: a bucket, or a source instead of bucket and prefix."""
     schema["oneOf"] = [
         {"required": ["bucket"], "properties": {"source": False}},
         {"required": ["source"], "properties": {"bucket": False, "prefix": False}},
@@ -273,7 +273,7 @@ class Page(ResponseBody, Generic[T]):
     """Some rows, and the cursor of the next ones."""
 
     items: list[T]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null: this is the last.")
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last page.")
 
 
 class ScorePage(Page[ScoreOut]):
@@ -297,7 +297,7 @@ class StoredScoreOut(ResponseBody):
     current: bool = Field(description="The store, as far as is known, still holds these bytes.")
     last_modified: datetime | None
     scored_at: datetime
-    attempt: int = Field(description="Number of times that workers had claimed the image, this time included.")
+    attempt: int = Field(description="Fence of its claim: earlier claims of the item, its reopenings, and 1.")
     job_id: UUID
     card: dict[str, Any] = Field(description="Model card at the scorer's first score, with its latest references.")
 
@@ -318,7 +318,7 @@ class EventsAccepted(BaseModel):
     images: int = Field(description="Objects announced as created.")
     removals: int = Field(description="Objects announced as deleted.")
     queued: int = Field(description="Items that now wait for a worker.")
-    unwatched: int = Field(description="Objects announced that no watch owns.")
+    unwatched: int = Field(description="Objects announced that no watch covers.")
     ignored: list[str] = Field(description="Reasons why the other records were not used.")
     warning: str | None = Field(None, description="Set where the work is recorded but will start later.")
 

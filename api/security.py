@@ -2,7 +2,7 @@
 
 A service on loopback without a key is open to every program of the machine, the browser included. Web pages are
 kept out by two checks: the `Host` must be a loopback name (a rebound DNS name is not), and a request that a browser
-marks as coming from another site is refused.
+marks as coming from another site is refused unless its method is GET, HEAD or OPTIONS.
 
 Starlette's `TrustedHostMiddleware` does not replace the first check: it answers in plain text, not with a problem, and
 the second check needs the same list of names. FastAPI's `HTTPBearer` and `APIKeyHeader` do not replace the check of the
@@ -40,7 +40,7 @@ _HEADERS = {_UNAUTHORIZED: {"WWW-Authenticate": "Bearer"}, _TOO_LARGE: {"Connect
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a server bound to `host` can be reached from this machine only."""
+    """Return whether a server bound to `host` can be reached from this machine only."""
     if host.lower() == "localhost":
         return True
     try:
@@ -73,20 +73,20 @@ class Access:
         return cls(loopback, _digest(key) if key else None, frozenset(hosts))
 
     def admits_host(self, headers: Headers) -> bool:
-        """Say whether the `Host` header names this service."""
+        """Return whether the `Host` header names this service."""
         return not self.hosts or _hostname(f"//{headers.get('host', '')}") in self.hosts
 
     def admits_origin(self, headers: Headers) -> bool:
-        """Say whether the request does not come from a web page of another site."""
+        """Return whether the request does not come from a web page of another site."""
         if not self.hosts:
-            return True  # with a key, a foreign page has nothing to send
+            return True  # a page of another site does not have the key
         if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             return False
         origin = headers.get("origin")
         return origin is None or _hostname(origin) in self.hosts
 
     def admits_key(self, path: str, headers: Headers) -> bool:
-        """Say whether the request carries the key, or its path needs none."""
+        """Return whether the request carries the key, or its path needs none."""
         if self.key_digest is None or path in OPEN_PATHS or path.startswith(_OPEN_PREFIX):
             return True
         if path == _METRICS and self.loopback:

@@ -33,9 +33,9 @@ from dpiqa.storage import schema
 from dpiqa.storage.claims import claim
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.images import add_images
+from dpiqa.storage.items import Claim, Scored
 from dpiqa.storage.jobs import Job, create_job
-from dpiqa.storage.outcomes import Claim, Scored
-from dpiqa.storage.record import record
+from dpiqa.storage.results import record
 from dpiqa.types import ImageRef, JobKind, ModelKind, Stage
 
 

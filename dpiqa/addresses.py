@@ -22,7 +22,7 @@ class S3Address:
 
 
 def is_s3(text: str) -> bool:
-    """Say whether the text names something in S3 rather than a file."""
+    """Return whether the text names something in S3 rather than a file."""
     return text.lower().startswith(_SCHEME)
 
 

@@ -34,11 +34,11 @@ class Task(StrEnum):
 
     SCORE = "dpiqa.score"  #: argument `item_ids: list[int]`
     EXPAND = "dpiqa.expand"  #: argument `job_id: str`
-    PREPARE = "dpiqa.prepare"  #: argument `requirement: int`, its row
+    PREPARE = "dpiqa.prepare"  #: argument `requirement: int`, the id of its row
 
 
 class Doorbell(Protocol):
-    """Rings workers.
+    """Sends wake-up messages to workers.
 
     The one implementation lives in `workers/`, found by the entry point group `dpiqa.doorbell` so that neither this
     library nor the API imports Celery.
@@ -62,7 +62,7 @@ Ring = tuple[Queue, list[int]]
 
 
 def load_doorbell(settings: Settings) -> Doorbell:
-    """Return the installed doorbell for the settings' broker. It connects when it is first rung.
+    """Return the installed doorbell for the settings' broker. It connects with its first message.
 
     Raises `ConfigurationError` when no broker is configured, or Celery is not installed.
     """

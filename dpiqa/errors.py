@@ -11,7 +11,7 @@
     │  └─ SourceUnavailable   where weights are downloaded from
     ├─ NotFound               about the request; the API's 404, the CLI's exit code 4
     ├─ InvalidRequest         about the request; the API's 422, the CLI's exit code 2
-    │  └─ Conflict            same idempotency key, other request; the API's 409
+    │  └─ Conflict            about the request and what is stored already; the API's 409
     ├─ LeaseLost              another worker took this work over; stop, and let the transaction roll back
     ├─ DeviceMemoryError      a batch does not fit on the device; a smaller one is tried
     ├─ DeviceBrokenError      the device's context is lost; the worker ends with exit code 70
@@ -92,7 +92,7 @@ class InvalidRequest(DpiqaError):
 
 
 class Conflict(InvalidRequest):
-    """The same idempotency key came with another request."""
+    """The request contradicts what is stored: its key is taken, its job has ended, or its watch or model exists."""
 
 
 class LeaseLost(DpiqaError):
@@ -120,7 +120,7 @@ class AlreadyRunningError(ConfigurationError):
 
 
 class TrainingDiverged(DpiqaError):
-    """The loss became infinite or NaN: going on would only ruin the weights."""
+    """The loss became infinite or NaN: more training would only ruin the weights."""
 
 
 class TrainingInterrupted(DpiqaError):

@@ -4,12 +4,12 @@
 |---|---|---|
 | AWS S3 (SQS), moto | `{"Records": [...]}`, `eventSource` `aws:s3` | form-encoded |
 | MinIO | the same, `minio:s3`, event names begin with `s3:` | form-encoded |
-| Ceph | the same, `ceph:s3` and suffixes of it | as it is |
-| EventBridge | `{"source": "aws.s3", "detail-type": ..., "detail": {...}}` | as it is |
+| Ceph | the same, `ceph:s3` and suffixes of it | literal |
+| EventBridge | `{"source": "aws.s3", "detail-type": ..., "detail": {...}}` | literal |
 | SNS | `{"Type": "Notification", "Message": "..."}` around any of them | |
 
-An event is a hint: the bytes that the store hands out later are scored. So anything unknown is ignored and counted
-rather than refused, and one bad record never costs the others.
+An event is a hint: the bytes that the store returns later are scored. So anything unknown is ignored and counted
+rather than refused, and one bad record never affects the others.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Optional dependencies: the extra of `dpiqa` that installs a library which is missing.
+"""Optional dependencies: which extra of `dpiqa` provides a missing library.
 
 The base install is the client and the library (docs/decisions/0010). Everything else is imported where it is used,
 inside `required_for`, so that a missing library ends in one line that names the `pip install`.
@@ -50,7 +50,7 @@ def missing_library(error: ImportError, purpose: str, extra: str | None = None) 
     """Describe a failed import as one line that names the `pip install`.
 
     Args:
-        error: What `import` raised for a library of another project.
+        error: The error of `import` for a library of another project.
         purpose: The subject of the sentence: "dpiqa api", "the model bundled-student".
         extra: The extra to install; by default the smallest one that brings the missing module.
 

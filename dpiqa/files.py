@@ -51,7 +51,7 @@ def locked(path: Path, *, wait: bool = True, busy: DpiqaError | None = None, rem
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:
         hint = "wait for it, stop it, or choose another folder"
-        raise busy or InvalidRequest(f"another process is at work in {path.parent}", hint=hint) from error
+        raise busy or InvalidRequest(f"another process is using {path.parent}", hint=hint) from error
     try:
         yield
     finally:

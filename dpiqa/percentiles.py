@@ -2,7 +2,7 @@
 
 A *reference* is the distribution of one scorer's scores over a stated population. It turns a score into a percentile,
 the share of that population that scores worse, and into a *band*, a word. Bands are shares of the population, not
-fifths of the MOS scale: predicted scores crowd around the mean, so that fifths would leave the outer bands empty.
+fifths of the MOS scale: predicted scores cluster around the mean, so that fifths would leave the outer bands empty.
 """
 
 import math
@@ -92,7 +92,7 @@ class Reference(BaseModel):
         return ScorerId.parse(self.scorer_id).requirement
 
     def fits(self, scorer_id: str) -> bool:
-        """Say whether the reference counts for a scorer: same weights, preprocessing and requirement.
+        """Return whether the reference counts for a scorer: same weights, preprocessing and requirement.
 
         The arithmetic may differ: it moves a score by far less than one percentile (the cards' precision figures).
         """
@@ -134,7 +134,7 @@ class Reference(BaseModel):
         return ScoreRange(scorer_id=scorer_id, low=worse, high=better, low_included=True)
 
     def among(self, score: float, share: Share) -> bool:
-        """Say whether a score is no better than the worst, or no worse than the best, share of the population."""
+        """Return whether a score is no better than the worst, or no worse than the best, share of the population."""
         if share.worst:
             return self._oriented(score) <= self._oriented(self.score_at(share.percent))
         return self._oriented(score) >= self._oriented(self.score_at(100 - share.percent))

@@ -1,7 +1,8 @@
-"""Routing: the decision which images the teacher sees. Pure.
+"""Decide which images go to the teacher. Pure.
 
 The escalated share is a budget: a teacher costs some forty students, so the cap holds at every moment of a job,
-and within a batch the scores nearest to a cut-off (measured in margins) spend it first.
+and of the scores that are decided together, those nearest to a cut-off (measured in margins) spend it first. A share
+above 0 allows at least one image per job, even where it rounds down to none.
 """
 
 import math
@@ -10,13 +11,14 @@ from collections.abc import Sequence
 from dpiqa.profiles import Cutoff, Profile
 from dpiqa.types import Route
 
+ITEMS_PER_DECISION = 64  #: images per routing decision, and so per transaction that records them, at most
 _ROUNDING = 1e-9  #: 0.29 * 100 is 28.999999999999996
 
 
 def decide(scores: Sequence[float], profile: Profile, *, scored_before: int, escalated_before: int) -> list[Route]:
-    """Return the route of each of a batch's student scores (MOS/100), in their order.
+    """Return the route of each of these student scores (MOS/100), in their order.
 
-    `scored_before` and `escalated_before` count the job's images before this batch. Raises `ValueError` for a
+    `scored_before` and `escalated_before` count the job's images before these. Raises `ValueError` for a
     score that is not finite.
     """
     if not all(map(math.isfinite, scores)):

@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     aws_access_key_id: SecretStr | None = None
     """credentials of the embedded S3; None: AWS's own chain"""
     aws_secret_access_key: SecretStr | None = None
-    """its secret half"""
+    """secret key of these credentials"""
     queue_url: str | None = None
     """SQS queue that the listener reads"""
 
@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     hub_url: str | None = None
     """the Hugging Face hub or a mirror of it; None: `HF_ENDPOINT`, then `https://huggingface.co`"""
     drive_url: str = "https://drive.usercontent.google.com"
-    """where the files that authors keep on Google Drive are fetched"""
+    """server that files on Google Drive are downloaded from"""
     profiles_dir: Path | None = None
     """folder with profiles beside the built-in ones"""
 
@@ -100,9 +100,9 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     """key that the API demands; required off loopback"""
     api_hosts: str = ""
-    """further names, by spaces, that callers may use for an API without a key; else loopback names only"""
+    """additional host names, space-separated, for callers of an API without a key; loopback names always work"""
     api_url: str = Field(default_factory=_default_api_url)
-    """where clients find the API; made of `api_host` and `api_port` when not given"""
+    """URL of the API for clients; by default made of `api_host` and `api_port`"""
     flower_host: str = "127.0.0.1"
     """address that Flower listens on"""
     flower_port: int = Field(5555, ge=0, le=65535)
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     flower_basic_auth: SecretStr | None = None
     """`user:password` that Flower demands; None: a new one at each start"""
     auto_watch: bool = True
-    """whether an event of a bucket that no watch owns starts one"""
+    """whether an event that no watch covers starts a watch of its bucket"""
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`"""
@@ -131,19 +131,19 @@ class Settings(BaseSettings):
     """TCP port on which a worker or listener serves Prometheus metrics; None: none"""
 
     lease_seconds: float = Field(60, gt=0)
-    """seconds after which an item of a silent worker is given to another"""
+    """seconds after which an item of a silent worker may be claimed by another"""
     sweep_seconds: float = Field(30, gt=0)
-    """seconds between two sweeps for work that no worker took"""
+    """seconds between sweeps for work that no worker took"""
     rering_seconds: float = Field(60, gt=0)
-    """seconds after which a message without effect is sent again"""
+    """seconds after which an unanswered announcement is repeated if its queue is empty; else ten times as long"""
     window_items: int = Field(4096, ge=1)
-    """items announced to workers at a time; bounds the broker's memory"""
+    """announced and unclaimed items per queue, shared by its open jobs; bounds the broker's memory"""
     chunk_items: int = Field(32, ge=1)
     """items per message"""
     max_crashes: int = Field(3, ge=1)
-    """workers that may die over an item before it is given up"""
+    """worker crashes after which an item is given up"""
     max_errors: int = Field(5, ge=1)
-    """errors that are not the image's fault before an item is given up"""
+    """errors that are not the image's fault after which an item is given up"""
 
     max_image_bytes: int = Field(64 * MIB, ge=1)
     """bytes; larger objects are rejected"""
@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     """bytes of address space that one decode process may add to its initial size"""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """least severe log line that is written"""
+    """minimum log level"""
     log_json: bool = False
     """log lines as JSON"""
     home: Path = Field(default_factory=default_home)
@@ -232,10 +232,10 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         wrong = first_field_error(error)
+        variables = " or ".join((PREFIX + wrong.field.upper(), *AWS_NAMES.get(wrong.field, ())))
         raise ConfigurationError(
             f"{PREFIX}{wrong.field.upper()} is wrong: {wrong.message}",
-            hint=f"correct {_variables(wrong.field)} in the environment or in .env; "
-            "`dpiqa config show` lists all settings",
+            hint=f"correct {variables} in the environment or in .env; `dpiqa config show` lists all settings",
         ) from None
 
 
@@ -255,10 +255,6 @@ def _required(value: SecretStr | None, name: str, hint: str) -> str:
     if value is None:
         raise ConfigurationError(f"no {name} is configured", hint=hint)
     return value.get_secret_value()
-
-
-def _variables(field: str) -> str:
-    return " or ".join((PREFIX + field.upper(), *AWS_NAMES.get(field, ())))
 
 
 def _aws_names(dotenv: PydanticBaseSettingsSource) -> dict[str, Any]:

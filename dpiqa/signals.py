@@ -28,10 +28,10 @@ def interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
     def interrupt() -> NoReturn:
         raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in numbers}
+    previous = {number: signal.getsignal(number) for number in numbers}
     on_signals(interrupt, *numbers)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -14,7 +14,7 @@ class ItemState(StrEnum):
     REJECTED = "rejected"  #: the object cannot be scored; `reason` says why
     SUPERSEDED = "superseded"  #: a newer version of the object took its place
     DELETED = "deleted"  #: the object no longer exists
-    DEAD = "dead"  #: given up after repeated crashes, or errors that the image did not cause
+    DEAD = "dead"  #: given up after repeated crashes, or after errors that the image did not cause
 
 
 TERMINAL_STATES = frozenset(ItemState) - {ItemState.QUEUED, ItemState.LEASED}
@@ -33,7 +33,7 @@ class Reason(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels"  #: more pixels or a longer side than allowed
     DECODE_TIMEOUT = "decode_timeout"  #: took longer to decode than allowed
     DECODE_CRASH = "decode_crash"  #: the decoder process died or ran out of memory
-    ACCESS_DENIED = "access_denied"  #: the store refused to hand out the object
+    ACCESS_DENIED = "access_denied"  #: the store denied access to the object
     ARCHIVED = "archived"  #: in a storage class that must be restored first
     NON_FINITE_SCORE = "non_finite_score"  #: the model answered NaN or infinity, also for the image alone
     DEVICE_MEMORY = "device_memory"  #: does not fit on the device, even alone
@@ -123,7 +123,7 @@ class ScoreOrder(StrEnum):
 
 
 class Direction(StrEnum):
-    """Direction of the scores of a requirement. PromptIQA returns scores on the scale of its pairs, whichever it is."""
+    """Direction of the scores of a requirement: PromptIQA returns scores on the scale of its pairs."""
 
     HIGHER = "higher is better"
     LOWER = "lower is better"
@@ -143,7 +143,7 @@ class RequirementState(StrEnum):
     """State of one version of a requirement."""
 
     PENDING = "pending"  #: waits for a worker that reads and checks its pairs
-    READY = "ready"  #: may be scored by
+    READY = "ready"  #: usable for scoring
     REFUSED = "refused"  #: `error` says why; the next try is another version
 
 

@@ -19,7 +19,7 @@ from celery.worker import state
 from dpiqa.broker import is_redis, require_no_eviction
 from dpiqa.errors import ConfigurationError
 from dpiqa.logs import configure_logging
-from dpiqa.pipeline.startup import or_refuse, serve_metrics, wait_for
+from dpiqa.pipeline.startup import or_exit, serve_metrics, wait_for
 from dpiqa.pipeline.worker import Worker, start_worker
 from dpiqa.settings import Settings, load_settings
 from dpiqa.signals import on_signals
@@ -39,14 +39,14 @@ class WorkerApp(Celery):  # type: ignore[misc]  # Celery has no types
 
     def __init__(self) -> None:
         super().__init__("dpiqa", task_cls=DoorbellTask, set_as_current=False)
-        self.add_defaults(lambda: celery_settings(or_refuse(self.settings.require_broker_url)))
+        self.add_defaults(lambda: celery_settings(or_exit(self.settings.require_broker_url)))
         for name, function in TASKS.items():
             self.task(name=name.value, bind=True, shared=False)(function)
 
     @cached_property
     def settings(self) -> Settings:
         """Settings of this process; a wrong one ends it with one line."""
-        return or_refuse(load_settings)
+        return or_exit(load_settings)
 
 
 app = WorkerApp()
@@ -61,13 +61,13 @@ def set_up_logging(**_: Any) -> None:
 
 @signals.worker_init.connect
 def start(sender: Any, **_: Any) -> None:
-    """Check the needs of this worker and load its model, before it takes a message."""
+    """Check the prerequisites of this worker and load its model, before it takes a message."""
     configure_logging(app.settings)
-    app.worker = or_refuse(lambda: checked_worker(sender.pool_cls))
+    app.worker = or_exit(lambda: checked_worker(sender.pool_cls))
 
 
 def checked_worker(pool_class: type) -> Worker:
-    """Return a started worker. Raises `ConfigurationError`, also for a pool that forks: devices do not survive that."""
+    """Return a started worker. Raises `ConfigurationError`, also for a forking pool: no GPU context survives a fork."""
     if not pool_class.__module__.endswith((".thread", ".solo")):
         raise ConfigurationError(
             f"the pool {pool_class.__module__} does not suit this worker", hint="start it with -P threads"
@@ -81,7 +81,7 @@ def checked_worker(pool_class: type) -> Worker:
 
 @signals.worker_ready.connect
 def begin(**_: Any) -> None:
-    """Start the feeder, which also announces this worker, and obey SIGTERM."""
+    """Start the feeder, which also sends this worker's heartbeats, and handle SIGTERM."""
     if app.worker is not None:
         app.worker.feeder.start()
         on_signals(stop, signal.SIGTERM)
@@ -89,7 +89,7 @@ def begin(**_: Any) -> None:
 
 
 def stop() -> None:
-    """Shut down warmly, and soon: running chunks release their claims, then Celery ends the threads.
+    """Warm shutdown with a deadline: running chunks release their claims, then Celery ends the threads.
 
     By `STOP_SECONDS` all leases are released; a thread that still hangs in S3 must not keep the process.
     """

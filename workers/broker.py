@@ -54,9 +54,9 @@ def celery_settings(broker_url: str) -> dict[str, Any]:
 def _unacknowledged_queue(name: str) -> KombuQueue:
     """Return a queue whose messages are gone once they are read.
 
-    The database knows what waits and rings again, so the broker need not keep anything. Kept messages do harm: kombu
-    puts them back and acknowledges them over a connection that was lost, which ends the worker with an
-    `AttributeError` (docs/decisions/0006).
+    The database records what waits, and the feeder rings again, so the broker need not keep anything. Retained messages
+    cause crashes: kombu puts them back and acknowledges them over a connection that was lost, which ends the worker
+    with an `AttributeError` (docs/decisions/0006).
     """
     exchange = Exchange(name)  # type: ignore[no-untyped-call]
     return KombuQueue(name, exchange, routing_key=name, no_ack=True)  # type: ignore[no-untyped-call]

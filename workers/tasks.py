@@ -20,22 +20,24 @@ log = structlog.get_logger()
 class UnacknowledgedRequest(Request):  # type: ignore[misc]  # Celery has no types
     """A message that left Redis when it was read (see `broker.celery_settings`): there is nothing to acknowledge.
 
-    Celery acknowledges all the same, and kombu asks Redis to forget what it never kept. Over a connection that was lost
+    Celery acknowledges all the same, and kombu deletes a record that does not exist. Over a connection that was lost
     meanwhile this raises an `AttributeError`, which ends the worker.
     """
 
     def acknowledge(self) -> None:
-        """Count as acknowledged, without a word to Redis."""
+        """Count as acknowledged, without contacting Redis."""
         self.acknowledged = True
 
 
 class DoorbellTask(CeleryTask):  # type: ignore[misc]
     """The class of all tasks.
 
-    Binds the message, the task and the worker to the log context of the thread, so that the log lines of one message
-    can be joined. Logs every error of the task: a `MemoryError` that crosses into Celery stops its worker for good, and
-    nothing is lost, because leases end and the feeder announces the work again. `SystemExit` and `KeyboardInterrupt`
-    pass.
+    Binds `task_id`, `task` and `worker` to the log context of the thread, so that the log lines of one message can be
+    joined. The tasks add `items`, `job` or `requirement`, and `Worker.score` the jobs of its claims: of a scoring task,
+    lines from before the claim (`claim_postponed`) and `task_failed` have no `job`.
+
+    Logs every error of the task: a `MemoryError` that crosses into Celery stops its worker for good, and nothing is
+    lost, because leases end and the feeder announces the work again. `SystemExit` and `KeyboardInterrupt` pass.
     """
 
     Request = UnacknowledgedRequest

@@ -36,14 +36,18 @@ async def _read(request: Request) -> bytes:
 @router.post(
     "",
     status_code=202,
-    summary="Take in storage events",
+    summary="Record storage events",
     openapi_extra=_BODY,
     responses={413: {"description": "The body is larger than 1 MiB."}},
 )
 def receive(
     body: Annotated[bytes, Depends(_read)], settings: SettingsDep, engine: EngineDep, doorbell: DoorbellDep
 ) -> EventsAccepted:
-    """Take in events. Once this answers, each image they name is recorded; send them again if it does not."""
+    """Record events. If this does not answer, send them again.
+
+    Once it answers, each image that a watch covers is recorded. Without automatic watches, other images are only
+    counted (`unwatched`); records that cannot be used are listed in `ignored`.
+    """
     events = parse(body)
     profile = profile_named(settings, None)
     ingested = ingest(engine, doorbell, [events], settings, profile)

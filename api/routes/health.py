@@ -14,7 +14,7 @@ _NOT_READY = ProblemType(503, "not_ready", hint="fix the parts named in `checks`
 
 @router.get("/healthz", summary="Liveness of the process")
 def healthz() -> Alive:
-    """Say that the process lives, without a look at any other part."""
+    """Liveness check; contacts no dependency."""
     return Alive()
 
 

@@ -49,7 +49,7 @@ def list_all(
     "/{requirement}", summary="One requirement and its pairs", responses={404: {"description": "No such requirement."}}
 )
 def show(requirement: Annotated[RequirementId, Path()], engine: EngineDep) -> RequirementDetail:
-    """Show a requirement: state, direction, stability, and the score of each pair by the other pairs."""
+    """Show a requirement: state, direction, stability, and the score of each pair predicted from the others."""
     with transaction(engine) as connection:
         detail = show_requirement(connection, requirement)
     return RequirementDetail.model_validate(detail)

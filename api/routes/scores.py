@@ -31,10 +31,10 @@ class ScoreParameters(BaseModel):
 
     bucket: Bucket | None = None
     prefix: Prefix | None = None
-    min: Bound | None = Field(None, description="Lowest score, itself included.")
-    max: Bound | None = Field(None, description="Highest score, itself included.")
+    min: Bound | None = Field(None, description="Minimum score (inclusive).")
+    max: Bound | None = Field(None, description="Maximum score (inclusive).")
     profile: ProfileName | None = Field(None, description="Profile; the service's own unless given.")
-    job: UUID | None = Field(None, description="Only results that this job made.")
+    job: UUID | None = Field(None, description="Only images of this job, whichever job scored them.")
     model: ModelName | None = Field(
         None, description="Only scores of this scorer, or of any version of the model of this name."
     )
@@ -49,7 +49,7 @@ class ScoreParameters(BaseModel):
         "unless given, which is highest first under a requirement whose scores are better the lower they are.",
     )
     worst: ShareText | None = Field(None, description="The worst share of what the other filters choose, e.g. `5%`.")
-    best: ShareText | None = Field(None, description="The best share, likewise.")
+    best: ShareText | None = Field(None, description="The best share of the same, e.g. `5%`.")
     limit: Limit = 100
     cursor: Cursor | None = None
 
@@ -73,7 +73,7 @@ class ScoreParameters(BaseModel):
 def scores(
     parameters: Annotated[ScoreParameters, Query()], settings: SettingsDep, engine: EngineDep, reply: PageReplyDep
 ) -> ScorePage:
-    """List the scores that count. `worst` and `best` choose a share: the worst 5 % of a bucket, say.
+    """List the scores that count. `worst` and `best` choose a share: e.g. the worst 5 % of a bucket.
 
     Each row's `scale` says what its score means, and which end of it is better.
     """
@@ -85,9 +85,7 @@ def scores(
     return reply(ScorePage, page)
 
 
-@router.get(
-    "/lookup", summary="Every score of one image", responses={404: {"description": "No such image was ever announced."}}
-)
+@router.get("/lookup", summary="Every score of one image", responses={404: {"description": "No such image is known."}})
 def lookup(bucket: Annotated[Bucket, Query()], key: Annotated[Key, Query()], engine: EngineDep) -> ImageScores:
     """Show every score of one image with its origin, and the scores that count."""
     with transaction(engine) as connection:

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from dpiqa.models.base import Scorer
-from dpiqa.pipeline.batches import batched, score_images
+from dpiqa.pipeline.device import batched, score_images
 
 GRID = 8  #: cells per side of the map
 SPAN = 4  #: cells per side of a region: half the picture

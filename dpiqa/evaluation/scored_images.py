@@ -13,7 +13,7 @@ from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import Scorer
 from dpiqa.objects.store import LocalFiles
-from dpiqa.pipeline.batches import batched, score_images
+from dpiqa.pipeline.device import batched, score_images
 from dpiqa.text import first_line
 from dpiqa.types import ImageRef, Reason
 

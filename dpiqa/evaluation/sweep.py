@@ -15,7 +15,7 @@ from dpiqa.imaging.distortions import KINDS, STRENGTHS, distort
 from dpiqa.imaging.preprocessing import prepare
 from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.objects.store import LocalFiles
-from dpiqa.pipeline.batches import score_images
+from dpiqa.pipeline.device import score_images
 from dpiqa.text import markdown_table
 from dpiqa.types import ImageRef
 

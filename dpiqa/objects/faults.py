@@ -1,4 +1,4 @@
-"""One table of the error codes of S3 and SQS. Vendor errors become ours here and nowhere else.
+"""One table of the error codes of S3 and SQS: how errors of their requests become ours.
 
 To add a code, add it to `FAULT_OF_CODE`. A `Fault` classifies the cause; `object_error`,
 `bucket_error`, `account_error` and `queue_error` make our error of it for an object, a bucket, all buckets, a queue.
@@ -31,10 +31,10 @@ class Fault(Enum):
     """Cause of an error, independent of what was requested."""
 
     GONE = auto()  #: the object, version, bucket or queue does not exist
-    DENIED = auto()  #: the service refuses this object, bucket or queue to us
+    DENIED = auto()  #: the service denies us access to this object, bucket or queue
     ARCHIVED = auto()  #: the object must be restored first
-    CREDENTIALS = auto()  #: our keys are wrong; not the fault of an image, so images wait
-    EXPIRED = auto()  #: our keys are not valid at this moment; AWS's chain may fetch new ones
+    CREDENTIALS = auto()  #: our credentials are wrong; not the fault of an image, so images wait
+    EXPIRED = auto()  #: our credentials are not valid at this moment; AWS's chain may fetch new ones
     REGION = auto()  #: the request went to the wrong endpoint or region
     UNAVAILABLE = auto()  #: the service is overloaded or unreachable, or failed in a way that we do not know
 
@@ -119,7 +119,7 @@ FAULT_OF_CODE: dict[str, Fault] = {
     "TransactionInProgressException": Fault.UNAVAILABLE,
 }
 #: For codes that the table does not know. Any other status counts as unavailable: waiting can always be undone,
-#: rejecting an archive because of one odd gateway cannot.
+#: rejecting an archive because of one misbehaving gateway cannot.
 _FAULT_OF_STATUS = {403: Fault.DENIED, 404: Fault.GONE}
 #: Errors that botocore raises without an answer; all others of its errors count as unavailable.
 FAULT_OF_CLASS: dict[type[Exception], Fault] = {
@@ -162,10 +162,10 @@ def object_error(error: Exception, bucket: str, key: str) -> DpiqaError:
     if fault is Fault.GONE:
         return ObjectGone(f"s3://{bucket}/{key} is gone: {text}")
     if fault is Fault.DENIED:
-        return ImageRejected(Reason.ACCESS_DENIED, f"the store refused to hand it out: {text}")
+        return ImageRejected(Reason.ACCESS_DENIED, f"the store denied access: {text}")
     if fault is Fault.ARCHIVED:
         return ImageRejected(Reason.ARCHIVED, "in an archive storage class; restore it first")
-    return StoreUnavailable(f"S3 does not hand out s3://{bucket}/{key}: {text}", hint=_HINTS[fault])
+    return StoreUnavailable(f"S3 does not return s3://{bucket}/{key}: {text}", hint=_HINTS[fault])
 
 
 def bucket_error(error: Exception, bucket: str) -> DpiqaError:
@@ -198,7 +198,7 @@ def queue_error(error: Exception, url: str) -> DpiqaError:
     if fault is Fault.GONE:
         return ConfigurationError(f"there is no queue {url}", hint="check DPIQA_QUEUE_URL")
     if fault in (Fault.DENIED, Fault.CREDENTIALS, Fault.REGION):
-        hint = "check DPIQA_QUEUE_URL and that our keys may receive and delete its messages"
+        hint = "check DPIQA_QUEUE_URL; grant sqs:ReceiveMessage, sqs:DeleteMessage and sqs:GetQueueAttributes on it"
         return ConfigurationError(f"the queue refuses our requests: {describe(error)}", hint=hint)
     return StoreUnavailable(f"SQS does not answer: {describe(error)}", hint="check DPIQA_SQS_ENDPOINT_URL")
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _PAGE = 1000  #: objects; S3's own maximum
 _Page = tuple[list[ImageRef], str | None]  #: objects, and the key to start after for the next page; None at the end
 _CONNECT_SECONDS, _READ_SECONDS = 5, 10
-#: The largest image that is accepted (64 MB) in this time is half a megabyte a second; less counts as a store that
-#: hangs.
+#: The largest image that is accepted (64 MB) in this time is half a megabyte a second; a slower
+#: store counts as hung.
 _BODY_SECONDS = 120.0
 
 
@@ -113,7 +113,7 @@ class S3Store:
 
 
 def _read(body: "HTTPResponse", seconds: float) -> bytes:
-    """Read a whole body. One that trickles never reaches the socket's time-out: it is cut off after `seconds`."""
+    """Read a whole body. A slow one never reaches the socket's time-out: it is cut off after `seconds`."""
 
     def cut_off() -> None:
         with contextlib.suppress(ValueError, RuntimeError):  # the body was read to its end at this very moment

@@ -1,4 +1,4 @@
-"""One chunk of claimed items on its way through fetch, decoding and the device."""
+"""One chunk of claimed items: fetch, decoding and scoring, to one outcome each."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.preparer import PreparedImage, Preparer
 from dpiqa.pipeline.scorers import LoadedScorer, LoadedScorers
 from dpiqa.retries import retry_delay
-from dpiqa.storage.outcomes import Changed, Claim, Failed, Gone, Outcome, Postponed, Rejected, Release, Scored
+from dpiqa.storage.items import Changed, Claim, Failed, Gone, Outcome, Postponed, Rejected, Released, Scored
 from dpiqa.text import first_line
 
 
@@ -26,7 +26,7 @@ class _Step:
 
 
 class ChunkRun:
-    """Brings claimed items to their outcomes, each as soon as it is known."""
+    """Processes claimed items and yields their outcomes, each as soon as it is known."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ChunkRun:
             return
         try:
             scorer = self._scorers.scorer(claim.profile_id)
-        except Exception as error:  # a model that cannot be loaded harms its own items, not the worker
+        except Exception as error:  # a model that cannot be loaded affects its own items, not the worker
             yield outcome_of_error(claim, error)
             return
         future = self._preparer.submit(claim.ref, scorer.card.preprocessing)
@@ -73,23 +73,23 @@ class ChunkRun:
             metrics.STALE_WRITES.inc()
             return
         if future.cancelled():
-            yield Release(step.claim)
+            yield Released(step.claim)
         elif (error := future.exception()) is not None:
             yield outcome_of_error(step.claim, error)
         elif step.image is not None:
             yield Scored(step.claim, future.result(), step.image.etag, step.image.version_id)
         elif self._stopping.is_set():
-            yield Release(step.claim)
+            yield Released(step.claim)
         else:
             image: PreparedImage = future.result()
             self._running[self._device.submit(step.scorer, image.pixels)] = _Step(step.claim, step.scorer, image)
 
     def _release(self) -> Iterator[Outcome]:
-        """Release claims that are not on the device, without waiting for a running fetch: S3 may hang."""
+        """Released claims that are not on the device, without waiting for a running fetch: S3 may hang."""
         for future, step in list(self._running.items()):
             if future.cancel() or step.image is None:
                 del self._running[future]
-                yield Release(step.claim)
+                yield Released(step.claim)
 
 
 def outcome_of_error(claim: Claim, error: BaseException) -> Outcome:

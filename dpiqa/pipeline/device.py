@@ -1,25 +1,36 @@
-"""The device, its one thread and its watchdog. Images of several chunks and jobs share batches, one scorer each."""
+"""The device, its one thread and its watchdog. Images of several chunks and jobs share batches, one scorer each.
+
+A batch has one result per image: an error of some images leaves the others alone.
+"""
 
 import math
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import structlog
 
-from dpiqa.errors import DeviceBrokenError
+from dpiqa.errors import DeviceBrokenError, DeviceMemoryError, ImageRejected
 from dpiqa.exit_codes import WorkerExitCode
+from dpiqa.models.base import Scorer
 from dpiqa.pipeline import metrics
-from dpiqa.pipeline.batches import score_images
 from dpiqa.pipeline.scorers import LoadedScorer
+from dpiqa.text import first_line
+from dpiqa.types import Reason
 
 log = structlog.get_logger()
+T = TypeVar("T")
+
+#: Parts of the messages of CUDA, cuDNN, cuBLAS and HIP when their context can no longer be used.
+_BROKEN = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "HIP error")
 
 
 @dataclass(eq=False, slots=True)
@@ -87,23 +98,20 @@ class Device:
             raise
 
     def _next_batch(self) -> tuple[LoadedScorer, list[_Request]] | None:
+        """Wait for the next batch: of the scorer whose first image has waited longest. None once closed."""
         with self._changed:
             while not self._closed:
-                scorer = self._oldest()
-                if scorer is None:
+                waiting = [(queue[0].arrived, scorer) for scorer, queue in self._waiting.items() if queue]
+                if not waiting:
                     self._changed.wait()
                     continue
+                _, scorer = min(waiting, key=lambda pair: pair[0])
                 queue = self._waiting[scorer]
                 left = queue[0].arrived + self._max_wait - time.monotonic()
                 if len(queue) >= scorer.max_batch or left <= 0:
                     return scorer, [queue.popleft() for _ in range(min(len(queue), scorer.max_batch))]
                 self._changed.wait(left)
         return None
-
-    def _oldest(self) -> LoadedScorer | None:
-        """Return the scorer whose first image has waited longest."""
-        waiting = [(queue[0].arrived, scorer) for scorer, queue in self._waiting.items() if queue]
-        return min(waiting, key=lambda pair: pair[0])[1] if waiting else None
 
     def _score(self, scorer: LoadedScorer, requests: list[_Request]) -> None:
         try:
@@ -159,3 +167,70 @@ class Watchdog:
                 log.critical("device_hangs", exit_code=WorkerExitCode.DEVICE_HANGS)
                 self._exit(WorkerExitCode.DEVICE_HANGS)
                 return
+
+
+@dataclass(frozen=True, slots=True)
+class BatchScores:
+    """Results of one batch."""
+
+    scores: list[float | Exception]  #: one per image: a finite score, or why there is none
+    fitted: int  #: images per call that the device had memory for
+
+
+def score_images(scorer: Scorer, images: Sequence[np.ndarray]) -> BatchScores:
+    """Score images of (H, W, 3) uint8.
+
+    A batch that does not fit is halved; one that fails is tried image by image, as is an image whose score is not
+    finite. Raises `DeviceBrokenError` when the process must end.
+    """
+    scores: dict[int, float | Exception] = {}
+    fitted = len(images)
+    parts = [list(range(len(images)))]
+    while parts:
+        part = parts.pop()
+        result = _try_batch(scorer, [images[index] for index in part])
+        is_memory_error = isinstance(result, DeviceMemoryError | MemoryError)
+        if is_memory_error and len(part) > 1:
+            half = len(part) // 2
+            fitted = min(fitted, half)
+            parts += [part[half:], part[:half]]
+        elif isinstance(result, Exception) and len(part) > 1:
+            parts += [[index] for index in part]
+        elif isinstance(result, Exception):
+            scores[part[0]] = ImageRejected(Reason.DEVICE_MEMORY, first_line(result)) if is_memory_error else result
+        else:
+            for index, score in zip(part, result.tolist(), strict=True):
+                if math.isfinite(score):
+                    scores[index] = score
+                elif len(part) == 1:
+                    scores[index] = ImageRejected(Reason.NON_FINITE_SCORE, f"the model answered {score}")
+                else:
+                    parts.append([index])
+    return BatchScores([scores[index] for index in range(len(images))], fitted)
+
+
+def _try_batch(scorer: Scorer, images: list[np.ndarray]) -> np.ndarray | Exception:
+    """Return the scores (N,) float64, or the error: a raised one's traceback would keep the batch in memory."""
+    try:
+        scores = np.asarray(scorer.score(np.stack(images)), dtype=np.float64)
+        if scores.shape != (len(images),):
+            raise ValueError(f"expected {len(images)} scores, the scorer answered shape {scores.shape}")
+    except Exception as error:
+        if is_broken(error):
+            raise DeviceBrokenError(f"the device failed: {first_line(error)}") from error
+        return error.with_traceback(None)
+    return scores
+
+
+def is_broken(error: BaseException) -> bool:
+    """Return whether the error says that the device's context is lost (out of memory does not)."""
+    if isinstance(error, DeviceMemoryError | MemoryError):
+        return False
+    return type(error).__name__ == "AcceleratorError" or any(text in str(error) for text in _BROKEN)
+
+
+def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of up to `size` values. `itertools.batched` from Python 3.12 on."""
+    iterator = iter(values)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -18,37 +18,37 @@ from dpiqa.text import first_line
 
 log = structlog.get_logger()
 
-MIN_PAUSE = 0.5  #: seconds between two looks, at least, however often it is nudged
+MIN_PAUSE = 0.5  #: minimum seconds between polls, however often it is woken
 
 
 class Feeder:
-    """Announces waiting work: every `sweep_seconds`, and soon after a nudge."""
+    """Announces waiting work: every `sweep_seconds`, and soon after `wake`."""
 
     def __init__(
         self, engine: Engine, doorbell: Doorbell, settings: Settings, *, heartbeat: Callable[[], None] = lambda: None
     ) -> None:
         self._engine, self._doorbell, self._settings, self._heartbeat = engine, doorbell, settings, heartbeat
-        self._nudged = threading.Event()
+        self._woken = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; it looks at once."""
+        """Start the thread; it polls at once."""
         self._thread.start()
 
-    def nudge(self) -> None:
-        """Look soon: a chunk was finished, so another may be announced."""
-        self._nudged.set()
+    def wake(self) -> None:
+        """Poll soon: a chunk was finished, so another may be announced."""
+        self._woken.set()
 
     def close(self) -> None:
         """End the thread."""
         self._stopped.set()
-        self._nudged.set()
+        self._woken.set()
         if self._thread.is_alive():
             self._thread.join()
 
-    def look(self, *, sweep: bool = True) -> None:
-        """Announce waiting work, once. `sweep`: also look for lost messages, unlisted jobs and unchecked requirements.
+    def poll(self, *, sweep: bool = True) -> None:
+        """Announce waiting work, once. `sweep`: also lost messages, unlisted jobs and unchecked requirements.
 
         Raises `DatabaseUnavailable`.
         """
@@ -80,11 +80,11 @@ class Feeder:
             try:
                 if sweep:
                     self._heartbeat()
-                self.look(sweep=sweep)
+                self.poll(sweep=sweep)
             except DatabaseUnavailable as error:
                 log.warning("feeder_postponed", error=str(error))
             except Exception as error:  # this thread finds lost work: it must survive any error
                 log.error("feeder_failed", error=first_line(error))
             self._stopped.wait(MIN_PAUSE)
-            self._nudged.wait(max(0.0, next_sweep - time.monotonic()))
-            self._nudged.clear()
+            self._woken.wait(max(0.0, next_sweep - time.monotonic()))
+            self._woken.clear()

@@ -21,8 +21,8 @@ class Ingested:
     """Changes that a batch of events made."""
 
     items: list[int] = field(default_factory=list)  #: ids of new items, which wait for a worker
-    removed: int = 0  #: items that ended because their object is gone
-    unwatched: int = 0  #: images of buckets and prefixes without a watch
+    removed: int = 0  #: objects that existed and are removed
+    unwatched: int = 0  #: images that no watch covers
     warning: str | None = None  #: the work is recorded, but the broker was unavailable
 
 
@@ -31,8 +31,9 @@ def ingest(
 ) -> Ingested:
     """Record the events in one transaction, then ring. `profile`: of watches that are started here.
 
-    When this returns, every image has a row, and the events may be deleted. Raises `DatabaseUnavailable`; an
-    unavailable broker is not an error.
+    When this returns, the events may be deleted: every image that a watch covers has an item. Without `auto_watch`,
+    others are only counted, and ignored records never have a row. Raises `DatabaseUnavailable`; an unavailable broker
+    is not an error.
     """
     images_of_job: dict[object, tuple[Job, list[ImageRef]]] = {}
     unwatched = 0

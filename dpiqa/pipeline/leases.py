@@ -1,4 +1,4 @@
-"""Renewal of the leases of items in work."""
+"""Renewal of the leases that this process holds."""
 
 import threading
 import time
@@ -58,13 +58,13 @@ class LeaseKeeper:
     def renew_all(self) -> None:
         """Renew all held leases once. Raises `DatabaseUnavailable`."""
         with self._lock:
-            held = [(item_id, lease.fence) for item_id, lease in self._leases.items()]
-        if not held:
+            leases = [(item_id, lease.fence) for item_id, lease in self._leases.items()]
+        if not leases:
             return
         called_at = time.monotonic()
-        kept = self._renew(held)
-        lost = [pair for pair in held if pair[0] not in kept]
-        self._extend([pair for pair in held if pair[0] in kept], called_at)
+        held_ids = self._renew(leases)
+        lost = [pair for pair in leases if pair[0] not in held_ids]
+        self._extend([pair for pair in leases if pair[0] in held_ids], called_at)
         if lost:
             log.warning("leases_lost", items=len(lost))
             self.drop(lost)

@@ -19,7 +19,7 @@ from dpiqa.logs import configure_logging
 from dpiqa.objects.sqs import EventsQueue, Message
 from dpiqa.pipeline import metrics
 from dpiqa.pipeline.ingest import ingest
-from dpiqa.pipeline.startup import or_refuse, refuse, require_schema, serve_metrics, wait_for
+from dpiqa.pipeline.startup import exit_with, or_exit, require_schema, serve_metrics, wait_for
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings, load_settings
@@ -47,7 +47,7 @@ class Listener:
     def stop(self) -> None:
         """Finish the received messages, then return from `run`. Called by a signal handler of `run`'s thread.
 
-        Raises `SystemExit` while it only waits for messages: what SQS hands out at that moment it hands out again.
+        Raises `SystemExit` while it only waits for messages: messages received then are redelivered.
         """
         self._stopping.set()
         if self._polling:
@@ -112,7 +112,7 @@ class Listener:
         return [message for message, _ in parsed]
 
     def _malformed(self, message: Message, error: Exception) -> list[Message]:
-        """Count a message that is of no use. Return it if nothing but this listener would ever remove it."""
+        """Count an unparseable message. Return it if nothing but this listener would ever remove it."""
         give_up = not self._leave_malformed and message.receives >= MAX_RECEIVES
         metrics.EVENTS.labels("malformed").inc()
         log.warning(
@@ -123,7 +123,7 @@ class Listener:
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
-    settings = or_refuse(load_settings)
+    settings = or_exit(load_settings)
     configure_logging(settings)
     try:
         engine = make_engine(settings.require_database_url(), application_name="dpiqa-listener")
@@ -134,7 +134,7 @@ def main() -> None:
         listener.run()
         engine.dispose()
     except DpiqaError as error:
-        refuse(error)
+        exit_with(error)
 
 
 if __name__ == "__main__":

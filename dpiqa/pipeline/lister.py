@@ -34,7 +34,7 @@ PAGE_KEYS = 100  #: of a list job; few enough to be looked up well within a list
 
 
 class Lister:
-    """Lists jobs, one call at a time per job: a lease keeps other workers from it."""
+    """Lists jobs, one worker at a time per job, by a lease."""
 
     def __init__(
         self,

@@ -14,12 +14,11 @@ from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.choice import ModelChoice
 from dpiqa.percentiles import Reference
-from dpiqa.pipeline.batches import RECORD_ITEMS, batched
-from dpiqa.pipeline.device import Device
+from dpiqa.pipeline.device import Device, batched
 from dpiqa.pipeline.preparer import PreparedImage, Preparer, Reader
 from dpiqa.pipeline.scorers import LoadedScorer, batch_size, load_for_settings
 from dpiqa.profiles import Profile
-from dpiqa.routing import decide
+from dpiqa.routing import ITEMS_PER_DECISION, decide
 from dpiqa.settings import Settings
 from dpiqa.text import first_line
 from dpiqa.types import Band, ImageRef, ItemState, Reason, Route, Stage
@@ -145,7 +144,7 @@ class _LocalRun:
     def score_batches(self, refs: Iterable[ImageRef], loaded: LoadedScorer) -> Iterator[list[ScoredObject]]:
         """Yield the rows of batch after batch, while the next batch is fetched and decoded. Raises `Unavailable`."""
         following: _Preparing | None = None
-        for batch in batched(refs, RECORD_ITEMS):
+        for batch in batched(refs, ITEMS_PER_DECISION):
             current, following = following, self._prepare(batch, loaded)
             if current is not None:
                 yield self._finish(current, loaded)

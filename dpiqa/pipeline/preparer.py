@@ -68,7 +68,7 @@ class Preparer:
         try:
             with metrics.stage("fetch"):
                 fetched = self._store.get(ref, self._max_bytes)
-            etag, version_id = fetched.etag, fetched.version_id  # not `fetched`: its bytes must not outlive decoding
+            etag, version_id = fetched.etag, fetched.version_id  # not `fetched`: free its bytes after decoding
             started = time.perf_counter()
             decoding = self._decoder.submit(fetched.data, preprocessing)
         except BaseException as error:  # the future carries it to the chunk

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import structlog
@@ -54,14 +55,16 @@ class LoadedScorers:
         self, settings: Settings, stage: Stage, engine: Engine, *, load: Callable[[ModelChoice], Scorer] | None = None
     ) -> None:
         self._settings, self._stage, self._engine = settings, stage, engine
-        self._load = load or self._load_for_stage
+        self._load = load or partial(
+            load_for_settings, settings=settings, transact=partial(transaction, engine), stage=stage
+        )
         self._profiles: dict[str, Profile] = {}
         self._scorers: dict[ModelChoice, LoadedScorer] = {}
         self._lock = threading.Lock()
         self.default_scorer_id = ""  #: of the default profile, once loaded
 
     def load_default(self, profile: Profile) -> None:
-        """Load the scorer that most work will need, so that a worker that reports ready is. Raises as `scorer_of`."""
+        """Load the scorer that most work will need, before the worker reports ready. Raises as `scorer_of`."""
         if self._stage in profile.choices:
             self.default_scorer_id = self.scorer_of(profile).card.scorer_id
         else:
@@ -87,7 +90,7 @@ class LoadedScorers:
         choice = profile.choices.get(self._stage)
         if choice is None:
             raise ConfigurationError(f"profile {profile.id} has no {self._stage}", hint="give the job another profile")
-        with self._lock:  # loading takes seconds: once is enough
+        with self._lock:  # loading takes seconds: do it once
             if choice not in self._scorers:
                 scorer = self._load(choice)
                 self._scorers[choice] = _warm_up(scorer, batch_size(scorer.card, self._settings))
@@ -105,12 +108,9 @@ class LoadedScorers:
         loaded = {profile_id: self._scorers.get(choice) for profile_id, choice in choices.items() if choice}
         return {profile_id: scorer.card.scorer_id for profile_id, scorer in loaded.items() if scorer}
 
-    def _load_for_stage(self, choice: ModelChoice) -> Scorer:
-        return load_for_settings(choice, self._settings, lambda: transaction(self._engine), stage=self._stage)
-
 
 def _warm_up(scorer: Scorer, max_batch: int) -> LoadedScorer:
-    """Score one blank image: the first call of a model is slow, and one that cannot run should fail at once.
+    """Score one blank image: the first call of a model is slow, and one that cannot run should fail early.
 
     Its time sets the limit of a batch on this device: a large teacher needs minutes on a CPU without being hung.
     """
@@ -166,7 +166,7 @@ def database_of(settings: Settings) -> Iterator[Connection]:
 
 
 def batch_size(card: ModelCard, settings: Settings) -> int:
-    """Return the number of images per batch: few for large networks, whichever stage they serve."""
+    """Return the number of images per batch: few for large networks, in either stage."""
     large = card.kind in {ModelKind.TEACHER, ModelKind.PROMPTIQA}
     return settings.teacher_batch_size if large else settings.batch_size
 

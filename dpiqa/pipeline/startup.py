@@ -1,4 +1,4 @@
-"""Start-up of a worker or listener: its needs are checked first; a wrong one ends it with one line and code 78."""
+"""Start-up of a worker or listener: checks its prerequisites; a failure exits with one line and code 78."""
 
 import sys
 import threading
@@ -17,18 +17,18 @@ from dpiqa.storage import schema
 T = TypeVar("T")
 
 
-def refuse(error: DpiqaError) -> NoReturn:
-    """Print in one line why this process does not start, and end it."""
+def exit_with(error: DpiqaError) -> NoReturn:
+    """Print in one line why this process does not start, and exit with code 78."""
     print(f"dpiqa: {error}", file=sys.stderr, flush=True)  # noqa: T201 - also where logging is not set up yet
     raise SystemExit(ExitCode.CONFIGURATION) from None
 
 
-def or_refuse(step: Callable[[], T]) -> T:
-    """Call `step` and return its value; a wrong deployment ends the process with one line."""
+def or_exit(step: Callable[[], T]) -> T:
+    """Call `step` and return its value; a wrong setting ends the process with one line."""
     try:
         return step()
     except (ConfigurationError, NotFound) as error:
-        refuse(error)
+        exit_with(error)
 
 
 def wait_for(step: Callable[[], T], *, stopping: threading.Event | None = None) -> T:

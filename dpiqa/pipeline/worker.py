@@ -21,9 +21,8 @@ from dpiqa.models.base import ModelCard
 from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.store import ObjectStore
 from dpiqa.pipeline import metrics
-from dpiqa.pipeline.batches import RECORD_ITEMS, batched
 from dpiqa.pipeline.chunk import ChunkRun
-from dpiqa.pipeline.device import Device
+from dpiqa.pipeline.device import Device, batched
 from dpiqa.pipeline.feeder import Feeder
 from dpiqa.pipeline.leases import LeaseKeeper
 from dpiqa.pipeline.lister import Lister
@@ -33,11 +32,12 @@ from dpiqa.pipeline.startup import require_schema, wait_for
 from dpiqa.profiles import load_profile
 from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings
-from dpiqa.storage import record, workers
+from dpiqa.storage import workers
 from dpiqa.storage.claims import claim, renew
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.feed import ring_now
-from dpiqa.storage.outcomes import Claim, Outcome, Rejected
+from dpiqa.storage.items import Claim, Outcome, Rejected
+from dpiqa.storage.results import record
 from dpiqa.text import first_line
 from dpiqa.types import Stage
 
@@ -48,7 +48,7 @@ class Worker:
     """Connections, scorers and threads of one worker process, of one stage. Made before it takes its first message.
 
     Several threads may call `score` at once: the fetching, decoding and scoring of their chunks overlap. The worker
-    owns what it is made of: `close` ends it.
+    owns all of these: `close` ends them.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Worker:
     ) -> None:
         self.settings, self.stage = settings, stage
         self.engine, self.store, self.doorbell, self.decoder, self.scorers = engine, store, doorbell, decoder, scorers
-        #: never used again by another process: leases of a predecessor are not this worker's
+        #: unique per process, so that leases of an earlier process with this pid are not inherited
         self.id = f"{stage}@{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.stopping = threading.Event()
         self.feeder = Feeder(engine, doorbell, settings, heartbeat=self._heartbeat)
@@ -74,25 +74,25 @@ class Worker:
         self._leases = LeaseKeeper(self._renew, settings.lease_seconds)
 
     def score(self, item_ids: list[int]) -> int:
-        """Bring those of the items that are free to their outcomes, in the database. Return how many were claimed.
+        """Process the unclaimed items among these and record the outcomes. Return how many were claimed.
 
         Raises nothing for an image that cannot be scored, or while S3 or Postgres is unavailable. Items that cannot
         be claimed now are announced again by the feeder.
         """
         claimed_at = time.monotonic()
         claims = [] if self.stopping.is_set() else self._claim(item_ids)
-        held = [(claim.item_id, claim.fence) for claim in claims]
+        leases = [(claim.item_id, claim.fence) for claim in claims]
         jobs = ",".join(sorted({str(claim.job_id) for claim in claims}))
         with structlog.contextvars.bound_contextvars(job=jobs):
-            self._leases.hold(held, claimed_at)
+            self._leases.hold(leases, claimed_at)
             run = ChunkRun(self._preparer, self._device, self.scorers, stopping=self.stopping, holds=self._holds)
             try:
-                for outcomes in batched(run.outcomes(claims), RECORD_ITEMS):
+                for outcomes in batched(run.outcomes(claims), routing.ITEMS_PER_DECISION):
                     ring_score(self.doorbell, self._record(outcomes))
             finally:
-                self._leases.drop(held)
+                self._leases.drop(leases)
         if claims:
-            self.feeder.nudge()
+            self.feeder.wake()
         return len(claims)
 
     def stop(self) -> None:
@@ -105,9 +105,9 @@ class Worker:
         self.feeder.close()
         try:
             with transaction(self.engine) as c:
-                workers.leave(c, self.id)
+                workers.remove_worker(c, self.id)
         except DatabaseUnavailable as error:
-            log.warning("not_signed_off", error=str(error))  # the heartbeat ends by itself
+            log.warning("not_signed_off", error=str(error))  # its row expires
         self._preparer.close()
         self._device.close()
         self.decoder.close()
@@ -125,7 +125,7 @@ class Worker:
                     lease_seconds=self.settings.lease_seconds,
                     max_crashes=self.settings.max_crashes,
                     scorer_ids=self.scorers.scorer_ids(),
-                    only_these_profiles=False,  # a profile not met before is loaded
+                    # items of a profile not met before are claimed too: its model is loaded then
                 )
         except DatabaseUnavailable as error:
             log.warning("claim_postponed", items=len(item_ids), error=str(error))
@@ -151,26 +151,26 @@ class Worker:
             log.exception("record_failed", items=len(outcomes), error=first_line(error))
             if len(outcomes) == 1:
                 return []
-            # Each alone: an outcome that the database refuses must not take its neighbours along.
+            # Each alone: an outcome that the database refuses must not discard the others.
             return [ring for outcome in outcomes for ring in self._record_of(profile_id, [outcome])]
 
     def _record_held(self, profile_id: str, outcomes: list[Outcome]) -> list[Ring]:
         """Record the outcomes whose leases are still held, in one transaction."""
-        held = [outcome for outcome in outcomes if self._holds(outcome.claim)]
+        recordable = [outcome for outcome in outcomes if self._holds(outcome.claim)]
         rings: list[Ring] = []
-        n_stale = len(outcomes) - len(held)
-        if held:
+        n_stale = len(outcomes) - len(recordable)
+        if recordable:
             settings, profile = self.settings, self.scorers.profile(profile_id)
             # None only where the model could not be loaded, and so nothing was scored
             card = cast("ModelCard", self.scorers.card(profile_id))
             with metrics.stage("record"), transaction(self.engine) as c:
-                recorded = record.record(
-                    c, self.stage, profile, card, held, decide=routing.decide, max_errors=settings.max_errors
+                recorded = record(
+                    c, self.stage, profile, card, recordable, decide=routing.decide, max_errors=settings.max_errors
                 )
                 rings = ring_now(c, recorded.teacher_items, window=settings.window_items, chunk=settings.chunk_items)
             n_stale += recorded.n_stale
             metrics.ESCALATIONS.inc(len(recorded.teacher_items))
-        for outcome in held:
+        for outcome in recordable:
             name = outcome.reason.value if isinstance(outcome, Rejected) else type(outcome).__name__.lower()
             metrics.IMAGES.labels(self.stage.value, name).inc()
         if n_stale:
@@ -178,9 +178,9 @@ class Worker:
             log.warning("stale_writes_refused", items=n_stale)
         return rings
 
-    def _renew(self, held: Sequence[tuple[int, int]]) -> set[int]:
+    def _renew(self, leases: Sequence[tuple[int, int]]) -> set[int]:
         with transaction(self.engine) as c:
-            return renew(c, held, self.settings.lease_seconds)
+            return renew(c, leases, self.settings.lease_seconds)
 
     def _holds(self, claim: Claim) -> bool:
         return self._leases.holds(claim.item_id, claim.fence)

@@ -38,7 +38,8 @@ class Profile(BaseModel):
     student: ModelChoice  #: sees every image
     teacher: ModelChoice | None = None  #: sees borderline images; None: the student decides alone
     cutoffs: tuple[Cutoff, ...] = ()
-    max_escalated_share: Annotated[float, Field(ge=0, le=1)] = 0.0  #: of all images of a job
+    #: of all images of a job, rounded down; above 0, at least one image may be escalated
+    max_escalated_share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @field_validator("student", "teacher")
     @classmethod

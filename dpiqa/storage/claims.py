@@ -1,7 +1,7 @@
 """Claims: leases of items with a fence. A lease that ran out counts as one crash.
 
-After its first crash an item is claimed on its own. Before the crash that would end it, a worker holds it as its only
-suspect, so that an image which kills its worker does not take innocent ones with it.
+After its first crash an item is claimed alone, so that a crash is attributed to it and harms no other item. Before the
+crash that would end it, its worker holds no other item that has crashed one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from sqlalchemy import (
 from dpiqa.storage.columns import NOW, array, arrays, constant
 from dpiqa.storage.engine import Lock, lock_names
 from dpiqa.storage.images import read_ref
-from dpiqa.storage.outcomes import Claim
+from dpiqa.storage.items import Claim
 from dpiqa.storage.results import settle_results
 from dpiqa.storage.tables import items
 from dpiqa.types import ItemState, Stage
@@ -55,7 +55,6 @@ CLAIM_ITEMS = text(
         SELECT i.id, j.profile FROM items i JOIN jobs j ON j.id = i.job_id
         WHERE i.id = ANY (:ids) AND i.state = 'queued' AND i.stage = :stage AND i.not_before <= clock_timestamp()
         AND (i.crashes = 0 OR :alone) AND (i.crashes < :last_chance OR :only_suspect)
-        AND (:profiles IS NULL OR j.profile = ANY (:profiles))
         ORDER BY i.id FOR NO KEY UPDATE OF i SKIP LOCKED),
     taken AS (
         UPDATE items i SET state = 'leased', attempt = i.attempt + 1, owner = :owner,
@@ -66,7 +65,7 @@ CLAIM_ITEMS = text(
         m.bucket, m.key, m.etag, m.version_id, m.size, m.last_modified, m.sequencer, s.score AS known_score,
         r.student_score
     FROM taken t JOIN images m ON m.id = t.image_id
-    LEFT JOIN unnest(:scorer_profiles, :scorers) AS w (profile, scorer_id) ON w.profile = t.profile
+    LEFT JOIN unnest(:profiles, :scorers) AS w (profile, scorer_id) ON w.profile = t.profile
     LEFT JOIN scores s ON s.image_id = t.image_id AND s.scorer_id = w.scorer_id
     LEFT JOIN results r ON r.image_id = t.image_id AND r.profile = t.profile
     ORDER BY t.id
@@ -74,9 +73,9 @@ CLAIM_ITEMS = text(
 ).bindparams(
     bindparam("alone", type_=Boolean),
     bindparam("only_suspect", type_=Boolean),
-    *arrays(ids=BigInteger, profiles=Text, scorer_profiles=Text, scorers=Text),
+    *arrays(ids=BigInteger, profiles=Text, scorers=Text),
 )
-HOLDS_SUSPECT = select(
+OWNER_HOLDS_SUSPECT = select(
     exists().where(
         items.c.owner == bindparam("of_owner"),
         items.c.state == constant(ItemState.LEASED),
@@ -86,7 +85,7 @@ HOLDS_SUSPECT = select(
 )
 _REFUSED = items.alias()
 #: Refused suspects are rung again at the next feed, not after `rering_seconds`.
-FORGET_RINGS_OF_SUSPECTS = (
+CLEAR_RINGS_OF_SUSPECTS = (
     update(items)
     .where(
         items.c.id.in_(
@@ -123,19 +122,18 @@ def claim(
     lease_seconds: float,
     max_crashes: int = 3,
     scorer_ids: Mapping[str, str],
-    only_these_profiles: bool = True,
 ) -> list[Claim]:
-    """Lease those of the items that wait for this stage and that nobody holds; return them in id order.
+    """Lease the items, among these, that wait for this stage and that nobody holds; return them in id order.
 
-    `scorer_ids` (by profile id) fill in `known_score` and limit the claim to their profiles, unless
-    `only_these_profiles` is false. Items that crashed a worker are claimed only when they are the only id named.
+    `scorer_ids` (by profile id) fill in `known_score`; items of other profiles are claimed without one. Items that
+    crashed a worker are claimed only when they are the only id named.
     """
     ids = sorted(set(item_ids))
     expire(c, ids, max_crashes=max_crashes)
     alone = len(ids) == 1
     if alone:
         lock_names(c, Lock.SUSPECT, [owner])
-    only_suspect = alone and not c.execute(HOLDS_SUSPECT, {"of_owner": owner}).scalar_one()
+    only_suspect = alone and not c.execute(OWNER_HOLDS_SUSPECT, {"of_owner": owner}).scalar_one()
     values = {
         "ids": ids,
         "stage": stage,
@@ -144,14 +142,13 @@ def claim(
         "alone": alone,
         "last_chance": max_crashes - 1,
         "only_suspect": only_suspect,
-        "profiles": list(scorer_ids) if only_these_profiles else None,
-        "scorer_profiles": list(scorer_ids),
+        "profiles": list(scorer_ids),
         "scorers": list(scorer_ids.values()),
     }
     claims = [Claim.from_row(row, stage, read_ref(row)) for row in c.execute(CLAIM_ITEMS, values)]
     refused = set(ids) - {claim.item_id for claim in claims}
     if refused:
-        c.execute(FORGET_RINGS_OF_SUSPECTS, {"ids": sorted(refused)})
+        c.execute(CLEAR_RINGS_OF_SUSPECTS, {"ids": sorted(refused)})
     return claims
 
 

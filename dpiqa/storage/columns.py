@@ -66,15 +66,15 @@ def counter_column(name: str, comment: str, *, big: bool = False) -> Column[Any]
 
 
 def finite(column: str) -> CheckConstraint:
-    """NaN is equal to itself and larger than everything in Postgres: it would lead every descending page."""
+    """NaN is equal to itself and larger than everything in Postgres: it would sort first on every descending page."""
     return CheckConstraint(f"{column} > '-Infinity' AND {column} < 'Infinity'", name=f"{column}_finite")
 
 
 def constant(member: StrEnum) -> ColumnElement[Any]:
     """Return an enum member as SQL text instead of a parameter.
 
-    A partial index serves only what the planner can see to be within it, and it does not see into parameters of a
-    prepared statement.
+    A partial index serves only what the planner can see to be within it, and the planner cannot use parameter values of
+    a prepared statement.
     """
     return literal_column(f"'{member.value}'")
 

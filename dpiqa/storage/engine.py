@@ -15,7 +15,7 @@ _HINT_DOWN = "is Postgres running, and does DPIQA_DATABASE_URL point at it?"
 _HINT_URL = "DPIQA_DATABASE_URL=postgresql://user:password@host:5432/database"
 UPGRADE_HINT = "run `dpiqa db upgrade`"
 _MISSING = frozenset({"42P01", "42703", "42883"})  #: no such table, column, function
-#: Of a connection refused for good: no sqlstate reaches us then, only the server's words.
+#: Of a connection refused for good: no sqlstate reaches us then, only the server's message text.
 _REFUSALS = ("password authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
 
 
@@ -63,13 +63,13 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (DBAPIError, PoolTimeoutError) as error:
-        ours = _ours(error)
-        if ours is None:
+        translation = _translation(error)
+        if translation is None:
             raise
-        raise ours from error
+        raise translation from error
 
 
-def _ours(error: DBAPIError | PoolTimeoutError) -> DpiqaError | None:
+def _translation(error: DBAPIError | PoolTimeoutError) -> DpiqaError | None:
     if isinstance(error, PoolTimeoutError):
         return DatabaseUnavailable("no database connection became free in time", hint="use fewer threads per process")
     sqlstate = getattr(error.orig, "sqlstate", None)
@@ -87,7 +87,7 @@ class Lock(IntEnum):
     """First key of each advisory lock."""
 
     MIGRATION = 7_301_001  #: one migration at a time
-    FEEDER = 7_301_002  #: one feeder at a time; the others have nothing to do
+    FEEDER = 7_301_002  #: one feeder at a time
     BUCKET = 7_301_003  #: what is current in a bucket is decided by one transaction at a time
     SUSPECT = 7_301_004  #: one claim of suspects at a time per worker
     REQUIREMENT = 7_301_005  #: the versions of a requirement are numbered by one transaction at a time

@@ -1,8 +1,8 @@
 """The windowed feeder and the sweeper in one: the doorbells to ring after the commit.
 
 `rung_at` is when a doorbell was last rung for a waiting item. Every job has its share of the window of each queue,
-so neither a down teacher nor a job whose models nobody serves stops the others, and the broker's memory follows
-the work in flight, not the size of the archive.
+so an unavailable teacher or an unserved model does not block other jobs, and the broker's memory follows the work in
+flight, not the size of the archive.
 """
 
 from collections.abc import Sequence
@@ -33,11 +33,11 @@ from dpiqa.storage.counts import fold_counts
 from dpiqa.storage.engine import Lock, try_lock
 from dpiqa.storage.jobs import finish_jobs
 from dpiqa.storage.tables import OPEN_JOB_STATES, items, jobs
-from dpiqa.storage.workers import forget_workers
+from dpiqa.storage.workers import remove_old_workers
 from dpiqa.types import ItemState
 
 _LOST = items.alias()
-FORGET_LOST_RINGS = (
+CLEAR_LOST_RINGS = (
     update(items)
     .where(
         items.c.id.in_(
@@ -120,8 +120,8 @@ def feed(
 ) -> list[Ring]:
     """Sweep, then return the chunks of item ids to ring once this transaction is committed.
 
-    Counts the crashes of leases that ran out, forgets doorbells that nobody answered (after `rering_seconds` if the
-    queue is empty, ten times that if it is not), finishes jobs, and fills each queue's window of `window` items.
+    Counts the crashes of leases that ran out, clears unanswered announcements (after `rering_seconds` if the queue
+    is empty, ten times that if it is not), finishes jobs, and fills each queue's window of `window` items.
     Returns nothing while another process feeds. Call it often: between calls, no queue is filled.
     """
     if not try_lock(c, Lock.FEEDER):
@@ -129,11 +129,11 @@ def feed(
     expire(c, max_crashes=max_crashes)
     age = timedelta(seconds=rering_seconds)
     c.execute(
-        FORGET_LOST_RINGS,
+        CLEAR_LOST_RINGS,
         {"age": age, "long_age": 10 * age, "empty_queues": sorted(empty_queues)},
     )
     fold_counts(c)
-    forget_workers(c)
+    remove_old_workers(c)
     finish_jobs(c)
     queues = [Queue.LIVE, Queue.BULK, Queue.TEACHER]
     return _chunks(c.execute(PICK_ITEMS_TO_RING, {"window": window, "chunk": chunk, "queues": queues}).all(), chunk)

@@ -11,7 +11,6 @@ from dpiqa.errors import Conflict
 from dpiqa.storage.columns import NOW, array, arrays, constants
 from dpiqa.storage.engine import Lock, lock_names
 from dpiqa.storage.jobs import Job, lock_jobs
-from dpiqa.storage.outcomes import Claim
 from dpiqa.storage.tables import OPEN_ITEM_STATES, OPEN_JOB_STATES, images, items, results
 from dpiqa.storage.versions import ObjectVersions, Version, VersionState
 from dpiqa.types import ImageRef, ItemState, JobKind, Reason, Removal
@@ -93,14 +92,13 @@ class LockedImage:
         """Read a row of LOCK_IMAGES."""
         return cls(row.current, row.last_modified, row.sequencer)
 
-    def is_still(self, claim: Claim) -> bool:
-        """Return whether no event about the image arrived since the claim."""
-        ref = claim.ref
+    def is_unchanged(self, ref: ImageRef) -> bool:
+        """Return whether no event about the image arrived since `ref` was read from its row."""
         return self.current and (self.last_modified, self.sequencer) == (ref.last_modified, ref.sequencer)
 
 
 def lock_buckets(c: Connection, buckets: Iterable[str]) -> None:
-    """Become the one transaction that decides which versions in these buckets are current. Before any row lock."""
+    """Lock these buckets so that only this transaction decides which versions are current. Before any row lock."""
     lock_names(c, Lock.BUCKET, buckets)
 
 
@@ -114,9 +112,9 @@ def lock_images(c: Connection, image_ids: Iterable[int], keys: Sequence[Key] = (
 
 
 def mark_gone(c: Connection, image_ids: Sequence[int]) -> None:
-    """Note that a worker did not find locked images. Their clock stays: the next event, of any time, brings them back.
+    """Record that a worker did not find these locked images; their results no longer count as current.
 
-    Their results no longer count as current.
+    Their event time is unchanged, so any later event restores them.
     """
     if image_ids:
         c.execute(MARK_IMAGES_GONE, {"ids": list(image_ids)})
@@ -156,7 +154,7 @@ def _lock_versions(c: Connection, keys: Iterable[Key]) -> dict[Key, ObjectVersio
 
 def _write_versions(c: Connection, objects: Iterable[ObjectVersions]) -> None:
     """Store what the events changed; new versions get their ids."""
-    changed = [version for known in objects for version in known.versions.values() if version.changed]
+    changed = [version for of_key in objects for version in of_key.versions.values() if version.changed]
     # What stops being current goes first: a key never has two current versions, not even for a statement.
     for current in (False, True):
         stored = [version for version in changed if version.id is not None and version.current is current]
@@ -186,8 +184,8 @@ def _columns(versions: Iterable[Version]) -> dict[str, list[Any]]:
 
 
 # Adds the images to a job and returns the ids and states of the items that are new or open again. Raw: one statement
-# decides by earlier results for a whole page. An item whose end was undone opens again, with a new fence so that no
-# old lease can record it: the object came back, or was written again by a store that does not say what (no ETag).
+# decides by earlier results for a whole page. An item is reopened where the object came back, or was written again by a
+# store that names no ETag. A reopened item gets a new fence, so that no old lease can record it.
 INSERT_ITEMS = text(
     """
     WITH named AS (
@@ -250,7 +248,7 @@ SET_RESULTS_CURRENT = text(
 
 
 def add_images(c: Connection, job: Job, refs: Sequence[ImageRef]) -> list[int]:
-    """Take events of written objects into a job; return the ids of the items that now wait for a worker.
+    """Add the objects of write events to a job; return the ids of the items that now wait for a worker.
 
     An older event never supersedes a newer one, whatever the order of arrival; a newer version ends the waiting items
     of older ones, in every job. What has a final result under the job's profile is `scored` at once, what has a
@@ -269,16 +267,16 @@ def add_images(c: Connection, job: Job, refs: Sequence[ImageRef]) -> list[int]:
 def put_images(c: Connection, job: Job, puts: Sequence[tuple[ImageRef, str | None]]) -> list[int]:
     """Do what `add_images` does for a caller that holds the buckets and the job, the oldest event first.
 
-    The second of a pair: the ETag that a worker came for when it met the first.
+    The second of a pair: the ETag that a worker expected when it found the first.
     """
     objects = _lock_versions(c, ((ref.bucket, ref.key) for ref, _ in puts))
-    for ref, instead_of in puts:
-        objects[ref.bucket, ref.key].put(ref, instead_of=instead_of)
+    for ref, expected_etag in puts:
+        objects[ref.bucket, ref.key].put(ref, expected_etag=expected_etag)
     _store(c, objects)
     states: dict[int | None, VersionState] = {}
     for ref, _ in puts:
-        known = objects[ref.bucket, ref.key]
-        states[known.versions[ref.etag].id] = known.state_of(ref.etag)
+        of_key = objects[ref.bucket, ref.key]
+        states[of_key.versions[ref.etag].id] = of_key.state_of(ref.etag)
     rows = c.execute(
         INSERT_ITEMS,
         {
@@ -293,7 +291,7 @@ def put_images(c: Connection, job: Job, puts: Sequence[tuple[ImageRef, str | Non
 
 
 def remove_objects(c: Connection, removals: Sequence[Removal]) -> int:
-    """Take in events of removed objects; return how many of the objects existed until then.
+    """Apply events of removed objects; return how many of the objects existed until then.
 
     Ends the waiting and the leased items of the object (or of the one version named), so that nothing scores what
     is gone. An event that is older than what is known changes nothing.
@@ -308,14 +306,11 @@ def remove_objects(c: Connection, removals: Sequence[Removal]) -> int:
 def _store(c: Connection, objects: Mapping[Key, ObjectVersions]) -> None:
     """Write changed versions, and carry the changes over to the items and results of all jobs."""
     _write_versions(c, objects.values())
-    changed = [(known, v) for known in objects.values() for v in known.versions.values() if v.changed]
-    gone = [
-        v
-        for known in {id(known): known for known, _ in changed if known.gone}.values()
-        for v in known.versions.values()
-    ]
-    gone += [v for known, v in changed if v.deleted and not known.gone]
-    _end_items(c, gone, [ItemState.QUEUED, ItemState.LEASED], ItemState.DELETED, Reason.OBJECT_DELETED)
+    changed = [(of_key, v) for of_key in objects.values() for v in of_key.versions.values() if v.changed]
+    removed_objects = {id(of_key): of_key for of_key, _ in changed if of_key.is_deleted}
+    removed = [v for of_key in removed_objects.values() for v in of_key.versions.values()]
+    removed += [v for of_key, v in changed if v.deleted and not of_key.is_deleted]
+    _end_items(c, removed, [ItemState.QUEUED, ItemState.LEASED], ItemState.DELETED, Reason.OBJECT_DELETED)
     replaced = [v for _, v in changed if v.was_current and not v.current and not v.deleted]
     _end_items(c, replaced, [ItemState.QUEUED], ItemState.SUPERSEDED, Reason.NEWER_VERSION)
     switched = [v for _, v in changed if v.current != v.was_current]

@@ -1,9 +1,9 @@
-"""Items: one image in one job each, and their updates: ended, or waiting again."""
+"""Items, one image in one job each: their claims, the outcomes that workers report, and the updates that follow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Connection, Double, Integer, Row, Text, text
@@ -11,9 +11,8 @@ from sqlalchemy import BigInteger, Connection, Double, Integer, Row, Text, text
 from dpiqa.doorbell import Queue
 from dpiqa.storage.columns import arrays
 from dpiqa.storage.images import LockedImage
-from dpiqa.storage.outcomes import Changed, Failed, Gone, Outcome, Postponed, Rejected
 from dpiqa.text import storable
-from dpiqa.types import ItemState, Reason, Route, Stage
+from dpiqa.types import ImageRef, ItemState, Reason, Route, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +61,100 @@ class Item:
             created_at=row.created_at,
             finished_at=row.finished_at,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """An item that a worker holds until its lease ends. Only the holder of the fence may record it."""
+
+    item_id: int
+    job_id: UUID
+    image_id: int
+    stage: Stage
+    ref: ImageRef
+    fence: int  #: `attempt` of the item after this claim; its scores keep it as their `attempt`
+    profile_id: str
+    crashes: int  #: workers that died while they held it
+    known_score: float | None  #: by the claiming scorer, for these bytes: nothing to compute
+    student_score: float | None  #: under the profile, where the student has scored
+
+    @classmethod
+    def from_row(cls, row: Row[Any], stage: Stage, ref: ImageRef) -> Self:
+        """Read a row of `claims.CLAIM_ITEMS`."""
+        return cls(
+            item_id=row.item_id,
+            job_id=row.job_id,
+            image_id=row.image_id,
+            stage=stage,
+            ref=ref,
+            fence=row.attempt,
+            profile_id=row.profile,
+            crashes=row.crashes,
+            known_score=row.known_score,
+            student_score=row.student_score,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The model returned a score. One that is not finite is recorded as rejected (`non_finite_score`)."""
+
+    claim: Claim
+    score: float  #: MOS/100
+    etag: str  #: of the bytes that were read; if it is not the claim's, the outcome counts as `Changed`
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """This image cannot be scored, and trying again will not help."""
+
+    claim: Claim
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The store does not have the object."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The object was overwritten: `new` enters the same job in place of the claim's image."""
+
+    claim: Claim
+    new: ImageRef
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """Something outside is unavailable (S3 down): tried again after a delay, without limit."""
+
+    claim: Claim
+    delay_seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An unexpected error: tried again after a delay, dead after `max_errors`."""
+
+    claim: Claim
+    detail: str
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Given back unprocessed (shutdown): waits again without a delay."""
+
+    claim: Claim
+
+
+Outcome: TypeAlias = Scored | Rejected | Gone | Changed | Postponed | Failed | Released
 
 
 # Writes updates of locked items, ends those with too many errors as dead, and returns ids and states. Raw: each row
@@ -117,7 +210,7 @@ def update_of(outcome: Outcome, image: LockedImage) -> ItemUpdate:
             return ItemUpdate(item_id=item_id, state=ItemState.REJECTED, reason=reason, detail=detail or None)
         case Changed():
             return ItemUpdate(item_id=item_id, state=ItemState.SUPERSEDED, reason=Reason.NEWER_VERSION)
-        case Gone(claim) if image.is_still(claim) or not image.current:
+        case Gone(claim) if image.is_unchanged(claim.ref) or not image.current:
             return ItemUpdate(item_id=item_id, state=ItemState.DELETED, reason=Reason.OBJECT_DELETED)
         case Postponed(_, delay, detail):
             return ItemUpdate(

@@ -17,7 +17,7 @@ from dpiqa.storage.columns import NOW, after
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowLease:
-    """The columns that make the lease of a table's rows, and the statements that respect it."""
+    """The columns that make the lease of a table's rows, and the statements that enforce it."""
 
     table: Table
     noun: str  #: of a row, for messages

@@ -72,12 +72,12 @@ def unpack(text: str) -> Any:
 
 def malformed_cursor() -> InvalidRequest:
     """Make the error for text that is not a cursor."""
-    return InvalidRequest("the cursor is not one of ours", hint=_HINT)
+    return InvalidRequest("invalid cursor", hint=_HINT)
 
 
 def foreign_cursor() -> InvalidRequest:
     """Make the error for a cursor that another query returned."""
-    return InvalidRequest("the cursor belongs to another question", hint=_HINT)
+    return InvalidRequest("the cursor is from a different query", hint=_HINT)
 
 
 def _digest(query: object) -> str:

@@ -41,7 +41,7 @@ class CheckRow:
     """The check of a requirement with one checkpoint."""
 
     scorer_id: str  #: of the checkpoint, without a requirement
-    leave_one_out_srcc: float | None  #: of the given scores with those by the other pairs; None: undefined
+    leave_one_out_srcc: float | None  #: of the given scores with those predicted from the other pairs; None: undefined
     leave_one_out_mae: float  #: mean absolute difference of the same
     contradictions: tuple[str, ...]  #: accepted by force
     made_at: datetime
@@ -53,7 +53,7 @@ class PairRow:
 
     path: str
     score: float
-    leave_one_out: float | None  #: score by the other pairs in the newest check; None: not checked yet
+    leave_one_out: float | None  #: score predicted from the other pairs in the newest check; None: not checked yet
     sha256: str | None  #: of the bytes that were read
 
 

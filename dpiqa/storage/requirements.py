@@ -207,7 +207,7 @@ def renew_preparing(c: Connection, leases: Sequence[tuple[int, int]], lease_seco
 
 
 def release_preparing(c: Connection, requirement: Requirement) -> None:
-    """Give it back untouched, if it is still held: something outside is unavailable."""
+    """End the lease of a requirement, if it is still held, and leave it pending: something outside is unavailable."""
     with suppress(LeaseLost):
         PREPARING.write(c, RELEASE_PREPARING, requirement.row_id, requirement.attempt)
 
@@ -262,7 +262,7 @@ class StoredPreparation:
 
 
 def save_preparation(c: Connection, requirement: Requirement, preparation: Preparation) -> None:
-    """Store the prompt features that a checkpoint made of a requirement. What is stored already stays."""
+    """Store the prompt features of a requirement by one checkpoint. Features that are stored already stay."""
     values = {
         "requirement_id": requirement.row_id,
         "scorer_id": preparation.scorer_id,
@@ -277,7 +277,7 @@ def save_preparation(c: Connection, requirement: Requirement, preparation: Prepa
 
 
 def read_preparations(c: Connection, requirement: Requirement, scorer_id: str | None = None) -> list[StoredPreparation]:
-    """Return what checkpoints made of a requirement, the newest first; with `scorer_id` those with its weights."""
+    """Return the preparations of a requirement, the newest first; with `scorer_id`, those with its weights."""
     stored = [StoredPreparation.from_row(row) for row in c.execute(FEATURES, {"row_id": requirement.row_id})]
     if scorer_id is None:
         return stored

@@ -1,5 +1,10 @@
-"""Scores and results. The caller holds the jobs, the images and the items."""
+"""Recording: the items, scores and results that follow from the outcomes of a profile, in one transaction.
 
+The order of locks is that of `dpiqa.storage.tables`. Holding the jobs' rows makes the escalation cap exact, and shows
+the last transaction of a job that it is the last.
+"""
+
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -27,16 +32,23 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from dpiqa.doorbell import Queue
 from dpiqa.profiles import Profile
 from dpiqa.storage.columns import NOW, array, arrays, constant
-from dpiqa.storage.images import LockedImage
-from dpiqa.storage.items import ItemUpdate
-from dpiqa.storage.jobs import Job
-from dpiqa.storage.outcomes import Scored
+from dpiqa.storage.images import LockedImage, lock_buckets, lock_images, mark_gone, put_images
+from dpiqa.storage.items import Changed, Failed, Gone, ItemUpdate, Outcome, Rejected, Scored, update_of, write_updates
+from dpiqa.storage.jobs import Job, finish_jobs, lock_jobs
 from dpiqa.storage.tables import items, jobs, results, scorers, scores
-from dpiqa.types import ItemState, ResultStatus, Route, Stage
+from dpiqa.types import ItemState, Reason, ResultStatus, Route, Stage
 
 if TYPE_CHECKING:
     from dpiqa.models.base import ModelCard
 
+# Locks the leased items whose fence fits and returns their ids. Raw: pairs of id and fence come as two arrays.
+LOCK_HELD_ITEMS = text(
+    """
+    SELECT i.id FROM items i
+    JOIN unnest(:ids, :fences) AS lease (id, fence) ON i.id = lease.id AND i.attempt = lease.fence
+    WHERE i.state = 'leased' ORDER BY i.id FOR NO KEY UPDATE OF i
+    """
+).bindparams(*arrays(ids=BigInteger, fences=Integer))
 INSERT_SCORER = insert(scorers).on_conflict_do_nothing()
 _REFERENCES = bindparam("references", type_=JSONB)
 #: A reference may be made, or made again, after a scorer's first score. The row is locked only where it changes.
@@ -72,13 +84,22 @@ COUNT_ROUTED = (
 )
 
 
-class Decide(Protocol):
+class RoutingPolicy(Protocol):
     """The routing policy, such as `dpiqa.routing.decide`."""
 
     def __call__(
         self, scores: Sequence[float], profile: Profile, *, scored_before: int, escalated_before: int
     ) -> list[Route]:
         """Return the route of each score, given how many images of the job were scored and escalated before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The effect of recording some outcomes."""
+
+    n_recorded: int
+    n_stale: int  #: refused: another worker holds or ended the item
+    teacher_items: list[int]  #: now wait for the teacher; ring after the commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,25 +122,12 @@ class Result:
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:
-        """Read a row of `results`."""
-        return cls(
-            image_id=row.image_id,
-            score=row.score,
-            scorer_id=row.scorer_id,
-            stage=row.stage,
-            status=row.status,
-            route=row.route,
-            student_score=row.student_score,
-            teacher_score=row.teacher_score,
-            bucket=row.bucket,
-            key=row.key,
-            etag=row.etag,
-            current=row.current,
-            job_id=row.job_id,
-        )
+        """Read a row of RESULTS_OF_IMAGES."""
+        return cls(**row._mapping)
 
 
-RESULTS_OF_IMAGES = select(results).where(
+_COLUMNS = [column for column in results.c if column.name not in ("profile", "updated_at")]
+RESULTS_OF_IMAGES = select(*_COLUMNS).where(
     results.c.profile == bindparam("under"), results.c.image_id == any_(array("ids", BigInteger))
 )
 # Stores or replaces results; returns nothing. Raw: each row gets values of its own.
@@ -163,6 +171,69 @@ SETTLE_RESULTS = (
 )
 
 
+def record(
+    c: Connection,
+    stage: Stage,
+    profile: Profile,
+    scorer: "ModelCard",
+    outcomes: Sequence[Outcome],
+    *,
+    decide: RoutingPolicy,
+    max_errors: int = 5,
+) -> Recorded:
+    """Record the outcomes of claims of one stage and profile. Outcomes whose fence is old change nothing.
+
+    Student scores are routed with the job's counters: escalated items wait for the teacher with a provisional
+    result, the others get a final one. `decide` routes within this transaction, so that the cap is exact. One score
+    per image and scorer: a second one is dropped in favour of the first.
+    """
+    outcomes = sorted(map(_checked, outcomes), key=lambda outcome: outcome.claim.item_id)
+    other_profiles = {outcome.claim.profile_id for outcome in outcomes} - {profile.id}
+    if other_profiles:
+        raise ValueError(f"claims of {', '.join(sorted(other_profiles))} cannot be recorded under {profile.id}")
+
+    changed = [outcome for outcome in outcomes if isinstance(outcome, Changed)]
+    lock_buckets(c, (outcome.new.bucket for outcome in changed))
+    jobs = lock_jobs(c, (outcome.claim.job_id for outcome in outcomes))
+    changed_keys = [(outcome.new.bucket, outcome.new.key) for outcome in changed]
+    images = lock_images(c, [outcome.claim.image_id for outcome in outcomes], changed_keys)
+    ids, fences = [outcome.claim.item_id for outcome in outcomes], [outcome.claim.fence for outcome in outcomes]
+    held_ids = set(c.execute(LOCK_HELD_ITEMS, {"ids": ids, "fences": fences}).scalars())
+    recordable = [outcome for outcome in outcomes if outcome.claim.item_id in held_ids]
+
+    scored = [outcome for outcome in recordable if isinstance(outcome, Scored)]
+    if stage is Stage.STUDENT:
+        updates = store_student(c, profile, scorer, scored, jobs=jobs, images=images, decide=decide)
+    else:
+        updates = store_teacher(c, profile, scorer, scored, images=images)
+    unscored = [outcome for outcome in recordable if not isinstance(outcome, Scored)]
+    updates += [update_of(outcome, images[outcome.claim.image_id]) for outcome in unscored]
+    failed_items = write_updates(c, updates, max_errors=max_errors)
+    unseen = [outcome.claim for outcome in recordable if isinstance(outcome, Gone)]
+    mark_gone(c, [claim.image_id for claim in unseen if images[claim.image_id].is_unchanged(claim.ref)])
+    for job in jobs.values():
+        of_job = [o for o in unscored if isinstance(o, Changed) and o.claim.job_id == job.id]
+        if of_job:
+            put_images(c, job, [(outcome.new, outcome.claim.ref.etag) for outcome in of_job])
+    settle_results(c, failed_items)
+    finish_jobs(c, jobs)
+    teacher_items = [update.item_id for update in updates if update.queue is Queue.TEACHER]
+    return Recorded(len(recordable), len(outcomes) - len(recordable), teacher_items)
+
+
+def _checked(outcome: Outcome) -> Outcome:
+    """Return what the outcome really is: scores are numbers, and of the bytes that were claimed."""
+    claim = outcome.claim
+    if isinstance(outcome, Scored) and not math.isfinite(outcome.score):
+        return Rejected(claim, Reason.NON_FINITE_SCORE, f"the model returned {outcome.score}")
+    if isinstance(outcome, Scored) and outcome.etag != claim.ref.etag:
+        ref = replace(claim.ref, etag=outcome.etag, version_id=outcome.version_id, size=None, sequencer=None)
+        return Changed(claim, ref)
+    if isinstance(outcome, Changed) and outcome.new.etag == claim.ref.etag:
+        return Failed(claim, "the store says that the object changed, and names the same ETag")
+    return outcome
+
+
 def store_student(
     c: Connection,
     profile: Profile,
@@ -171,7 +242,7 @@ def store_student(
     *,
     jobs: Mapping[UUID, Job],
     images: Mapping[int, LockedImage],
-    decide: Decide,
+    decide: RoutingPolicy,
 ) -> list[ItemUpdate]:
     """Store student scores and route them, job by job; return the updates of the items.
 
@@ -213,15 +284,15 @@ def store_teacher(
     for outcome in scored:
         image_id = outcome.claim.image_id
         score = scores_by_image[image_id]
-        before = earlier.get(image_id) or _student_result(outcome, score, scorer, Route.BORDERLINE, images)
+        previous = earlier.get(image_id) or _student_result(outcome, score, scorer, Route.BORDERLINE, images)
         final[image_id] = replace(
-            before,
+            previous,
             score=score,
             teacher_score=score,
             scorer_id=scorer.scorer_id,
             stage=Stage.TEACHER,
             status=ResultStatus.FINAL,
-            student_score=outcome.claim.student_score if image_id not in earlier else before.student_score,
+            student_score=outcome.claim.student_score if image_id not in earlier else previous.student_score,
             current=images[image_id].current,
         )
     _write_results(c, profile, list(final.values()))

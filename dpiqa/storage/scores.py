@@ -41,8 +41,8 @@ class ScoreFilter:
 
     bucket: str | None = None
     prefix: str | None = None
-    min: float | None = None  #: on the scorer's scale, included
-    max: float | None = None  #: likewise
+    min: float | None = None  #: on the scorer's scale, inclusive
+    max: float | None = None  #: on the scorer's scale, inclusive
     profile: str | None = None  #: id, e.g. `default@1`
     job: UUID | None = None  #: images of this job, whichever job scored them
     model: str | None = None  #: a scorer's id, or the name of its model
@@ -141,8 +141,13 @@ def list_scores(
         position = _read_cursor(conditions, order, cursor)
         last = tuple_(*(literal(value, column.type) for value, column in zip(position, columns, strict=True)))
         query = query.where(tuple_(*columns) < last if order.descending else tuple_(*columns) > last)
-    rows = read_score_rows(c, c.execute(query))
-    return Page.cut(rows, limit, lambda row: _cursor_of(row, conditions, order))
+
+    def cursor_of(row: ScoreRow) -> str:
+        value: str | float = row.updated_at.isoformat() if order.by_time else row.score
+        position = [value, row.image_id] if conditions.profile is not None else [value, row.image_id, row.profile]
+        return encode((conditions, order.value), position)
+
+    return Page.cut(read_score_rows(c, c.execute(query)), limit, cursor_of)
 
 
 def percentile(c: Connection, conditions: ScoreFilter, share: float, *, descending: bool = False) -> float | None:
@@ -154,11 +159,6 @@ def percentile(c: Connection, conditions: ScoreFilter, share: float, *, descendi
     threshold = func.percentile_disc(share).within_group(column)
     score = c.execute(select(threshold).where(*_conditions(conditions))).scalar_one()
     return None if score is None else float(score)
-
-
-def count(c: Connection, conditions: ScoreFilter) -> int:
-    """Return how many results fit. Reads them all: not for every page."""
-    return c.execute(select(func.count()).select_from(results).where(*_conditions(conditions))).scalar_one()
 
 
 def read_score_rows(c: Connection, rows: Iterable[Row[Any]]) -> list[ScoreRow]:
@@ -208,12 +208,6 @@ def _in_range(bounds: ScoreRange) -> ColumnElement[bool]:
         high = literal(bounds.high, type_)
         conditions.append(score < high if bounds.low_included else score <= high)
     return and_(*conditions)
-
-
-def _cursor_of(row: ScoreRow, conditions: ScoreFilter, order: ScoreOrder) -> str:
-    value: str | float = row.updated_at.isoformat() if order.by_time else row.score
-    position = [value, row.image_id] if conditions.profile is not None else [value, row.image_id, row.profile]
-    return encode((conditions, order.value), position)
 
 
 def _read_cursor(conditions: ScoreFilter, order: ScoreOrder, cursor: str) -> list[Any]:

@@ -5,6 +5,7 @@ where both have one. Otherwise the store's clock does: in whole seconds unless b
 have no fractions. On a tie the later arrival wins, and a worker that finds other bytes corrects it.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,21 +31,20 @@ class Version:
     current: bool
     deleted: bool = False
     observed_at: datetime | None = None  #: of the last event, its removal included
-    sequencer: str | None = None  #: likewise
+    sequencer: str | None = None  #: of that event
     id: int | None = None  #: None: not stored yet
     changed: bool = False  #: must be written
     was_current: bool = False
 
-
-def newer(*, at: datetime | None, sequencer: str | None, than: Version) -> bool:
-    """Return whether this event supersedes the last one about `than`; ties go to the later arrival."""
-    if sequencer and than.sequencer:
-        return compare_sequencers(sequencer, than.sequencer) >= 0
-    if at is None or than.observed_at is None:
-        return True
-    if at.microsecond and than.observed_at.microsecond:
-        return at >= than.observed_at
-    return at.replace(microsecond=0) >= than.observed_at.replace(microsecond=0)
+    def is_superseded_by(self, time: datetime | None, sequencer: str | None) -> bool:
+        """Return whether an event supersedes the last one about this version; ties go to the later arrival."""
+        if sequencer and self.sequencer:
+            return compare_sequencers(sequencer, self.sequencer) >= 0
+        if time is None or self.observed_at is None:
+            return True
+        if time.microsecond and self.observed_at.microsecond:
+            return time >= self.observed_at
+        return time.replace(microsecond=0) >= self.observed_at.replace(microsecond=0)
 
 
 class ObjectVersions:
@@ -57,12 +57,14 @@ class ObjectVersions:
     def head(self) -> Version | None:
         """The version that the newest event is about: the current one, or the one deleted last."""
         current = [version for version in self.versions.values() if version.current]
-        gone = [version for version in self.versions.values() if version.deleted]
-        return current[0] if current else max(gone, key=_age, default=None)
+        deleted = [version for version in self.versions.values() if version.deleted]
+        if current:
+            return current[0]
+        return max(deleted, key=lambda v: v.observed_at.timestamp() if v.observed_at else -math.inf, default=None)
 
     @property
-    def gone(self) -> bool:
-        """Return whether the object is known to be deleted, whichever version was."""
+    def is_deleted(self) -> bool:
+        """Return whether the object is known to be deleted."""
         head = self.head
         return head is not None and head.deleted
 
@@ -70,12 +72,17 @@ class ObjectVersions:
         """Return the state of a known version."""
         if self.versions[etag].current or not etag:
             return VersionState.CURRENT
-        return VersionState.DELETED if self.gone else VersionState.SUPERSEDED
+        return VersionState.DELETED if self.is_deleted else VersionState.SUPERSEDED
 
-    def put(self, ref: ImageRef, *, instead_of: str | None = None) -> None:
-        """Take in an event that `ref` was written. `instead_of`: a reader just met it in place of that ETag."""
+    def put(self, ref: ImageRef, *, expected_etag: str | None = None) -> None:
+        """Apply an event that `ref` was written. `expected_etag`: a worker found `ref` instead of this version."""
         head = self.head
-        is_old = head is not None and head.ref.etag != instead_of and not _replaces(ref, head)
+        if head is None or head.ref.etag == expected_etag:
+            is_old = False
+        elif head.current and head.ref.etag == ref.etag:
+            is_old = not _advances(ref, head)
+        else:
+            is_old = not head.is_superseded_by(ref.last_modified, ref.sequencer)
         if is_old or not ref.etag:  # no ETag: the worker that reads the object finds it, and that one becomes current
             self.versions.setdefault(ref.etag, _version(ref, current=False))
             return
@@ -89,11 +96,11 @@ class ObjectVersions:
             version.sequencer = ref.sequencer or version.sequencer
 
     def remove(self, removal: Removal) -> bool:
-        """Take in an event that the object, or one version of it, is gone. False if a newer event is known."""
+        """Apply an event that the object, or one version of it, is gone. False if a newer event is known."""
         head = self.head
         if removal.version_id is not None:
             head = next((v for v in self.versions.values() if v.ref.version_id == removal.version_id), None)
-        if head is None or not newer(at=removal.occurred_at, sequencer=removal.sequencer, than=head):
+        if head is None or not head.is_superseded_by(removal.occurred_at, removal.sequencer):
             return False
         was_deleted = head.deleted
         head.current, head.deleted, head.changed = False, True, True
@@ -102,18 +109,8 @@ class ObjectVersions:
         return not was_deleted
 
 
-def _replaces(ref: ImageRef, head: Version) -> bool:
-    if head.current and head.ref.etag == ref.etag:
-        return _advances(ref, head)
-    return newer(at=ref.last_modified, sequencer=ref.sequencer, than=head)
-
-
-def _age(version: Version) -> tuple[bool, float]:
-    return version.observed_at is not None, version.observed_at.timestamp() if version.observed_at else 0.0
-
-
 def _advances(ref: ImageRef, version: Version) -> bool:
-    """Return whether an event of the current version moves its clock on, so that what lies between becomes old."""
+    """Return whether an event about a version advances its event time, so that events in between become old."""
     if ref.sequencer:
         return not version.sequencer or compare_sequencers(ref.sequencer, version.sequencer) > 0
     return ref.last_modified is not None and (version.observed_at is None or ref.last_modified > version.observed_at)

@@ -1,4 +1,4 @@
-"""Live workers: their heartbeats, and who is alive by them."""
+"""Live workers, by their heartbeats."""
 
 import os
 import socket
@@ -56,13 +56,13 @@ class LiveWorker:
 
 
 def heartbeat(c: Connection, worker_id: str, stage: Stage, scorer_id: str) -> None:
-    """Note that this process is alive and which scorer it serves. Every 20 s or so."""
+    """Record that this process is alive and which scorer it serves, every `sweep_seconds`."""
     host, pid = socket.gethostname(), os.getpid()
     c.execute(UPSERT_WORKER, {"id": worker_id, "stage": stage, "host": host, "pid": pid, "scorer_id": scorer_id})
 
 
-def leave(c: Connection, worker_id: str) -> None:
-    """Note that a worker stops."""
+def remove_worker(c: Connection, worker_id: str) -> None:
+    """Remove a worker that stops."""
     c.execute(DELETE_WORKER, {"worker_id": worker_id})
 
 
@@ -72,6 +72,6 @@ def live_workers(c: Connection, alive_seconds: float = ALIVE_SECONDS) -> list[Li
     return [LiveWorker.from_row(row) for row in rows]
 
 
-def forget_workers(c: Connection) -> None:
+def remove_old_workers(c: Connection) -> None:
     """Delete workers whose last heartbeat is more than a day old."""
     c.execute(DELETE_OLD_WORKERS, {"age": timedelta(days=1)})

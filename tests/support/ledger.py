@@ -10,13 +10,13 @@ from dpiqa.models.base import ModelCard
 from dpiqa.profiles import Cutoff, Profile
 from dpiqa.retries import retry_transaction
 from dpiqa.routing import decide
-from dpiqa.storage import claims, feed, record
+from dpiqa.storage import claims, feed, results
 from dpiqa.storage.counts import read_counts
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.images import add_images
+from dpiqa.storage.items import Scored
 from dpiqa.storage.job_queries import get_job
 from dpiqa.storage.jobs import create_job, ensure_watch, finish_listing, start_listing
-from dpiqa.storage.outcomes import Scored
 from dpiqa.types import ImageRef, JobKind, ModelKind, Stage
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -127,7 +127,7 @@ class Ledger:
     def record(self, outcomes, *, stage=Stage.STUDENT, profile=None, max_errors=5):
         card = STUDENT if stage is Stage.STUDENT else TEACHER
         return self.do(
-            record.record, stage, profile or self.profile, card, outcomes, decide=decide, max_errors=max_errors
+            results.record, stage, profile or self.profile, card, outcomes, decide=decide, max_errors=max_errors
         )
 
     def score(self, ids, *, stage=Stage.STUDENT, value=0.9, profile=None):

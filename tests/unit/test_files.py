@@ -74,7 +74,7 @@ def test_a_private_file_is_never_readable_by_others(tmp_path):
 
 
 def test_a_lock_that_another_process_holds(tmp_path, holder):
-    with pytest.raises(InvalidRequest, match="another process is at work"), locked(tmp_path / "lock", wait=False):
+    with pytest.raises(InvalidRequest, match="another process is using"), locked(tmp_path / "lock", wait=False):
         pass
     busy = ConfigurationError("it runs already")
     with pytest.raises(ConfigurationError, match="runs already"), locked(tmp_path / "lock", wait=False, busy=busy):

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from dpiqa.errors import CheckpointError
 from dpiqa.files import replace_file
 from dpiqa.models.prompts import TextPooling
-from dpiqa.text import first_field_error
+from dpiqa.text import first_field_error, reason_of
 
 TENSOR = "embeddings"
 
@@ -90,7 +90,7 @@ def _read_bare(path: Path) -> TextEmbeddings:
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are not a pickle make the unpickler raise anything
-        reason = next(iter(str(error).splitlines()), "the file is empty")
+        reason = reason_of(error) if str(error) else "the file is empty"
         raise CheckpointError(f"{path} is not a tensor that torch.save wrote: {reason}", hint="restore it") from error
     values = _as_table(values, path)
     return TextEmbeddings(values, TextSource(prompts=path.name, sha256=content_hash(values)))

@@ -5,8 +5,8 @@ from support.ledger import BOTH, STUDENT, TEACHER, Ledger, refs
 
 from dpiqa.percentiles import Reference
 from dpiqa.routing import decide
-from dpiqa.storage.outcomes import Scored
-from dpiqa.storage.record import record
+from dpiqa.storage.items import Scored
+from dpiqa.storage.results import record
 from dpiqa.types import Direction, Stage
 
 PROFILE = {"profile": BOTH.id}

@@ -6,7 +6,7 @@ import json
 import pytest
 from support.ledger import BOTH, STUDENT, TEACHER, Ledger, ref, refs
 
-from dpiqa.storage.outcomes import Gone, Rejected
+from dpiqa.storage.items import Gone, Rejected
 from dpiqa.types import Reason, Stage
 
 PROFILE = {"profile": BOTH.id}

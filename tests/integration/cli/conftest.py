@@ -8,7 +8,7 @@ from dpiqa.profiles import load_profile
 from dpiqa.routing import decide
 from dpiqa.storage.claims import claim
 from dpiqa.storage.engine import make_engine
-from dpiqa.storage.record import record
+from dpiqa.storage.results import record
 from dpiqa.types import Stage
 
 
@@ -42,7 +42,7 @@ CARDS = {Stage.STUDENT: BRIGHTNESS, Stage.TEACHER: BRIGHTNESS.model_copy(update=
 
 
 class WorkerLedger(Ledger):
-    """A ledger in which a worker of `smoke@1` has been at work."""
+    """A ledger in which a worker of `smoke@1` recorded its work."""
 
     def worker_records(self, stage, outcomes):
         return self.do(record, stage, self.profile, CARDS[stage], outcomes, decide=decide)

@@ -12,8 +12,8 @@ from dpiqa.types import JobKind
 def test_what_waits_is_rung_once(archive):
     ids = archive.add([0.1] * 20)
     feeder = Feeder(archive.engine, archive.doorbell, archive.settings)
-    feeder.look()
-    feeder.look()
+    feeder.poll()
+    feeder.poll()
     assert sorted(archive.doorbell.rung(Queue.LIVE)) == ids
     assert max(len(items) for _, items in archive.doorbell.rings) == archive.settings.chunk_items
 
@@ -22,9 +22,9 @@ def test_a_lost_message_is_sent_again(archive):
     settings = archive.settings.model_copy(update={"rering_seconds": 0.2})
     ids = archive.add([0.1])
     feeder = Feeder(archive.engine, archive.doorbell, settings)
-    feeder.look()
+    feeder.poll()
     time.sleep(0.3)
-    feeder.look()
+    feeder.poll()
     assert archive.doorbell.rung(Queue.LIVE) == ids * 2
 
 
@@ -33,21 +33,21 @@ def test_while_the_broker_is_unavailable_items_wait_and_are_rung_later(archive):
     ids = archive.add([0.1])
     archive.doorbell.broken = True
     feeder = Feeder(archive.engine, archive.doorbell, settings)
-    feeder.look()
+    feeder.poll()
     archive.doorbell.broken = False
     time.sleep(0.3)
-    feeder.look()
+    feeder.poll()
     assert archive.doorbell.rung(Queue.LIVE) == ids
 
 
 def test_jobs_that_no_worker_lists_are_rung(archive):
     with transaction(archive.engine) as c:
         job = create_job(c, kind=JobKind.PREFIX, bucket="b", prefix="", profile=load_profile("smoke"), queue=Queue.BULK)
-    Feeder(archive.engine, archive.doorbell, archive.settings).look()
+    Feeder(archive.engine, archive.doorbell, archive.settings).poll()
     assert archive.doorbell.jobs == [str(job.id)]
 
 
-def test_the_thread_looks_at_once_soon_after_a_nudge_and_survives_surprises(archive):
+def test_the_thread_polls_at_once_soon_after_a_wake_and_survives_surprises(archive):
     settings = archive.settings.model_copy(update={"sweep_seconds": 30})
     beats = []
     beaten = threading.Event()
@@ -61,7 +61,7 @@ def test_the_thread_looks_at_once_soon_after_a_nudge_and_survives_surprises(arch
     feeder.start()
     assert beaten.wait(5)
     ids = archive.add([0.1])
-    feeder.nudge()
+    feeder.wake()
     deadline = time.monotonic() + 10
     while not archive.doorbell.rings and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -219,10 +219,10 @@ def test_what_the_world_delays_is_rung_again(requirements, doorbell, settings):
     pending = requirements.submit()
     for _ in range(settings.max_crashes + 1):  # S3 may be unavailable any number of times
         assert requirements.prepare(pending, Unavailable()).state is RequirementState.PENDING
-    Feeder(requirements.engine, doorbell, settings).look()
+    Feeder(requirements.engine, doorbell, settings).poll()
     assert doorbell.requirements == [pending.row_id]
     assert requirements.prepare(pending).state is RequirementState.READY
-    Feeder(requirements.engine, doorbell, settings).look()
+    Feeder(requirements.engine, doorbell, settings).poll()
     assert doorbell.requirements == [pending.row_id]
 
 
@@ -246,7 +246,7 @@ def test_a_dead_worker_is_followed_by_another(requirements, doorbell, settings):
     requirements.prepare(pending)
     assert requirements.loaded == 0  # somebody holds it
     expire(requirements)
-    Feeder(requirements.engine, doorbell, settings).look()
+    Feeder(requirements.engine, doorbell, settings).poll()
     assert doorbell.requirements == [pending.row_id]
     assert requirements.prepare(pending).state is RequirementState.READY
 

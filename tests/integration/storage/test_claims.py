@@ -2,7 +2,7 @@ import pytest
 from support.ledger import STUDENT, ref, refs
 
 from dpiqa.storage.claims import claim, renew
-from dpiqa.storage.outcomes import Changed, Failed, Gone, Postponed, Rejected, Release, Scored
+from dpiqa.storage.items import Changed, Failed, Gone, Postponed, Rejected, Released, Scored
 from dpiqa.types import Stage
 
 
@@ -30,12 +30,14 @@ def test_nobody_claims_what_somebody_holds(ledger):
     assert [claim.item_id for claim in ledger.claim(ids, owner="w2")] == ids[3:]
 
 
-def test_a_claim_keeps_to_its_stage_and_its_profiles(ledger):
+def test_a_claim_keeps_to_its_stage_and_needs_no_scorer_of_the_profile(ledger):
     _, ids = ledger.submit(refs(2))
     assert ledger.claim(ids, stage=Stage.TEACHER) == []
     options = {"stage": Stage.STUDENT, "owner": "w", "lease_seconds": 60}
-    assert ledger.do(claim, ids, **options, scorer_ids={"other@1": "x"}) == []
-    assert ledger.do(claim, ids, **options, scorer_ids={}) == []
+    for scorer_ids in ({"other@1": "x"}, {}):
+        (item,) = ledger.submit(refs(1, prefix=f"of-{len(scorer_ids)}-"))[1]
+        claims = ledger.do(claim, [item], **options, scorer_ids=scorer_ids)
+        assert [(claim.item_id, claim.profile_id, claim.known_score) for claim in claims] == [(item, "alone@1", None)]
     assert len(ledger.do(claim, ids, **options, scorer_ids={"alone@1": STUDENT.scorer_id})) == 2
 
 
@@ -71,7 +73,7 @@ def test_a_stale_fence_changes_nothing(ledger):
         Changed(old, ref("k00000", "e9", at=99)),
         Postponed(old, 5),
         Failed(old, "x"),
-        Release(old),
+        Released(old),
     ]
     for outcome in every:
         assert ledger.record([outcome]).n_stale == 1

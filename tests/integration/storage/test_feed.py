@@ -8,8 +8,8 @@ from dpiqa.doorbell import Queue
 from dpiqa.storage.counts import fold_counts
 from dpiqa.storage.engine import Lock, transaction
 from dpiqa.storage.feed import feed, ring_now
-from dpiqa.storage.outcomes import Postponed, Release
-from dpiqa.storage.workers import heartbeat, leave, live_workers
+from dpiqa.storage.items import Postponed, Released
+from dpiqa.storage.workers import heartbeat, live_workers, remove_worker
 from dpiqa.types import JobState, Stage
 
 
@@ -89,7 +89,7 @@ def test_chunks_are_of_one_queue_and_profile(ledger):
 def test_work_that_is_not_due_is_not_rung(ledger):
     _, ids = ledger.submit(refs(3))
     claims = ledger.claim(ids)
-    ledger.record([Postponed(claim, 60) for claim in claims[:2]] + [Release(claims[2])])
+    ledger.record([Postponed(claim, 60) for claim in claims[:2]] + [Released(claims[2])])
     assert rung(ledger.feed()) == ids[2:]
 
 
@@ -156,7 +156,7 @@ def test_workers_are_known_while_they_say_so(ledger):
     ledger.feed()
     assert ledger.one("SELECT count(*) FROM workers") == 0
     ledger.do(heartbeat, "w1", Stage.STUDENT, "s2")
-    ledger.do(leave, "w1")
+    ledger.do(remove_worker, "w1")
     assert ledger.do(live_workers) == []
 
 

@@ -8,8 +8,8 @@ from support.ledger import T0, ref, refs
 
 from dpiqa.storage.claims import renew
 from dpiqa.storage.images import add_images, remove_objects
+from dpiqa.storage.items import Scored
 from dpiqa.storage.jobs import start_listing
-from dpiqa.storage.outcomes import Scored
 from dpiqa.types import JobState, Removal, Stage
 
 

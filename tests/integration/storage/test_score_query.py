@@ -60,7 +60,7 @@ def test_pages_keep_the_threshold_of_the_first(scored):
 def test_a_cursor_serves_only_its_own_query(scored):
     for query, other in ((ALL, WORST), (WORST, ALL), (ALL, replace(ALL, order=ScoreOrder.HIGHEST_FIRST))):
         cursor = scored.do(query.page, limit=1).next_cursor
-        with pytest.raises(InvalidRequest, match="another question"):
+        with pytest.raises(InvalidRequest, match="a different query"):
             scored.do(other.page, limit=1, cursor=cursor)
     resolved = scored.do(ALL.resolve)
     inner = scored.do(resolved.page, limit=1).next_cursor

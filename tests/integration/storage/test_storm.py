@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from support.ledger import T0, ref, refs
 
 from dpiqa.storage.images import remove_objects
-from dpiqa.storage.outcomes import Scored
+from dpiqa.storage.items import Scored
 from dpiqa.types import JobState, Removal, Stage
 
 WORKERS = 6

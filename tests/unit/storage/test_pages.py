@@ -16,11 +16,11 @@ def test_a_page_has_a_cursor_where_more_rows_were_read(n, items, cursor):
 def test_a_cursor_returns_its_position_to_its_own_query_only():
     cursor = encode(("items", "a"), [0.1, 7, "é☃"])
     assert decode(("items", "a"), cursor, [float, int, str]) == [0.1, 7, "é☃"]
-    with pytest.raises(InvalidRequest, match="another question"):
+    with pytest.raises(InvalidRequest, match="a different query"):
         decode(("items", "b"), cursor, [float, int, str])
-    with pytest.raises(InvalidRequest, match="another question"):
+    with pytest.raises(InvalidRequest, match="a different query"):
         decode(("items", "a"), cursor, [float, int, int])
-    with pytest.raises(InvalidRequest, match="another question"):
+    with pytest.raises(InvalidRequest, match="a different query"):
         decode(("items", "a"), cursor, [float, int])
 
 

@@ -80,7 +80,7 @@ def test_finer_times_are_compared_as_they_are():
 def test_what_was_met_in_place_of_the_current_version_replaces_it():
     photo = ObjectVersions([])
     photo.put(ref("a", "e1", at=10))
-    photo.put(ref("a", "e2", at=1), instead_of="e1")
+    photo.put(ref("a", "e2", at=1), expected_etag="e1")
     assert current(photo) == "e2"
 
 

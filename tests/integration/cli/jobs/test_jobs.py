@@ -9,7 +9,7 @@ from support.photos import png
 
 from dpiqa.doorbell import Queue, load_doorbell
 from dpiqa.settings import load_settings
-from dpiqa.storage.outcomes import Rejected, Scored
+from dpiqa.storage.items import Rejected, Scored
 from dpiqa.types import ImageRef, Reason, Stage
 
 

@@ -9,10 +9,10 @@ from support.promptiqa import write_tiny_promptiqa
 
 from dpiqa.models.base import ModelCard
 from dpiqa.routing import decide
+from dpiqa.storage.items import Scored
 from dpiqa.storage.jobs import finish_listing, start_listing
-from dpiqa.storage.outcomes import Scored
 from dpiqa.storage.profiles import read_profile
-from dpiqa.storage.record import record
+from dpiqa.storage.results import record
 from dpiqa.types import ImageRef
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)

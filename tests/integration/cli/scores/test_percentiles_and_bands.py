@@ -15,8 +15,8 @@ from dpiqa.models.brightness import BRIGHTNESS
 from dpiqa.models.cards import read_card, sha256_of
 from dpiqa.percentiles import Reference
 from dpiqa.routing import decide
-from dpiqa.storage.outcomes import Scored
-from dpiqa.storage.record import record
+from dpiqa.storage.items import Scored
+from dpiqa.storage.results import record
 from dpiqa.types import ImageRef, ModelKind, Stage
 
 LEVELS = range(0, 101, 4)  #: brightness of the population's pictures, in percent

@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet
 import pytest
 
-from dpiqa.storage.outcomes import Rejected, Scored
+from dpiqa.storage.items import Rejected, Scored
 from dpiqa.types import ImageRef, Reason, Stage
 
 

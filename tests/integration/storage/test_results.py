@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from support.ledger import BOTH, STUDENT, TEACHER, ref, refs
 
-from dpiqa.storage.outcomes import Changed, Failed, Gone, Postponed, Rejected, Release, Scored
+from dpiqa.storage.items import Changed, Failed, Gone, Postponed, Rejected, Released, Scored
 from dpiqa.storage.workers import heartbeat
 from dpiqa.types import JobState, Reason, Route, Stage
 
@@ -35,7 +35,7 @@ def test_one_batch_of_every_outcome(ledger):
     new = ref(changed.ref.key, "etag-new", at=60)
     recorded = ledger.record(
         [
-            Release(released),
+            Released(released),
             Failed(failed, "boom\x00 \udc80"),
             Postponed(postponed, 60, "S3 is down"),
             Changed(changed, new),
@@ -251,4 +251,4 @@ def test_claims_of_another_profile_are_a_mistake(ledger):
     _, ids = ledger.submit(refs(1))
     claims = ledger.claim(ids)
     with pytest.raises(ValueError, match="both@1"):
-        ledger.record([Release(claim) for claim in claims], profile=BOTH)
+        ledger.record([Released(claim) for claim in claims], profile=BOTH)

@@ -3,7 +3,7 @@ import pytest
 from unit.pipeline.scorers import BROKEN, NAN, NAN_IN_COMPANY, POISON, OddScorer, image
 
 from dpiqa.errors import DeviceBrokenError, DeviceMemoryError, ImageRejected
-from dpiqa.pipeline.batches import score_images
+from dpiqa.pipeline.device import score_images
 from dpiqa.types import Reason
 
 

@@ -1,0 +1,1 @@
+"""`dpiqa train`."""
