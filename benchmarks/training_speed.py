@@ -27,8 +27,7 @@ from dpiqa.training.loop.log import SilentObserver
 from dpiqa.training.loop.task import Task
 from dpiqa.training.runs.diffusion import Denoiser, DiffusionTask
 from dpiqa.training.runs.student import StudentTask, new_student
-from dpiqa.training.runs.teacher import TeacherTask
-from dpiqa.training.runs.teacher_network import prepare_teacher
+from dpiqa.training.runs.teacher import TeacherTask, prepare_teacher
 from dpiqa.training.runs.vae import Autoencoder, VaeTask
 
 SIDE, PICTURES = 512, 64

@@ -1,7 +1,8 @@
-"""Pictures with labels: the pixels of the data sets, and which of them are learned from."""
+"""Pictures with labels: the pixels of the data sets as one array on disk, and which of them are learned from."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import structlog
 
 from dpiqa.datasets.load import PUBLISHED, RANDOM, load_dataset
 from dpiqa.datasets.spec import LabelledImage
-from dpiqa.errors import InvalidRequest
+from dpiqa.errors import ImageRejected, InvalidRequest
+from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.training.config.run import DataConfig
+from dpiqa.training.data.array_cache import cached_rows_with_notes
 from dpiqa.training.data.features import cached_statistics
-from dpiqa.training.data.pixels import cached_pixels
 
 log = structlog.get_logger()
 
@@ -114,3 +116,54 @@ def evenly(rows: np.ndarray, most: int | None) -> np.ndarray:
     count = min(most or len(rows), len(rows))
     spread: np.ndarray = rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
     return spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelCache:
+    """Pictures as their scorer will see them."""
+
+    pixels: np.ndarray  #: (N, H, W, 3) uint8, mapped from the disk; rows of rejected pictures are black
+    sha256: tuple[str, ...]  #: of each picture's file, hex
+    rejected: dict[int, str]  #: row -> why its file cannot be decoded
+    folder: Path  #: of the pixels and of everything that is computed from them
+
+
+def cached_pixels(paths: Sequence[Path], preprocessing: Preprocessing, cache: Path) -> PixelCache:
+    """Return the pixels of `paths`, decoded as in production, from a folder below `cache`.
+
+    Pictures that have changed on disk are decoded again. Raises `InvalidRequest` naming a file that cannot be read.
+    """
+    key = hashlib.sha256("\n".join([preprocessing.version, *map(_stamp, paths)]).encode()).hexdigest()[:16]
+    folder = cache / f"pixels-{key}"
+
+    def make(rows: range) -> Iterator[tuple[np.ndarray, tuple[str, str]]]:
+        with ThreadPoolExecutor() as pool:  # decoders release Python's lock
+            yield from pool.map(lambda row: decode(paths[row], preprocessing), rows)
+
+    shape = (len(paths), preprocessing.height, preprocessing.width, 3)
+    rows = cached_rows_with_notes(folder / "pixels.npy", shape, np.uint8, make, label="decoding pictures")
+    return PixelCache(
+        pixels=rows.array,
+        sha256=tuple(sha256 for sha256, _ in rows.notes),
+        rejected={row: reason for row, (_, reason) in enumerate(rows.notes) if reason},
+        folder=folder,
+    )
+
+
+def _stamp(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror}", hint="check the data set's folder") from error
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def decode(path: Path, preprocessing: Preprocessing) -> tuple[np.ndarray, tuple[str, str]]:
+    """Return a picture's pixels (H, W, 3) uint8, its file's sha256, and why it was rejected ("" if it was not)."""
+    data = path.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        return decode_and_prepare(data, preprocessing, Limits()), (sha256, "")
+    except ImageRejected as error:
+        black = np.zeros((preprocessing.height, preprocessing.width, 3), dtype=np.uint8)
+        return black, (sha256, error.reason.value)

@@ -1,20 +1,33 @@
-"""The teacher: the VAE's encoder stays unchanged, the parts that the mode names learn from the labels."""
+"""The teacher: its network before and after training, and the run, in which the VAE's encoder stays unchanged.
+
+Which parts learn from the labels is the mode's decision (DP-IQA, Table XIII); low-rank changes exist only while
+training.
+"""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.models.base import ModelCard
 from dpiqa.models.scoring_network import shrunk
-from dpiqa.models.teacher import Teacher, TeacherConfig
+from dpiqa.models.teacher import Teacher, TeacherConfig, build_teacher
 from dpiqa.models.vae import encode
-from dpiqa.training.config.kinds import TeacherRun
+from dpiqa.training.config.kinds import TeacherMode, TeacherModelConfig, TeacherRun
 from dpiqa.training.data.batches import NetworkInput
 from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.runs.context import RunContext
+from dpiqa.training.runs.initial_weights import fill_from_diffusion, start_card, start_network
+from dpiqa.training.runs.regressor import begin_regressor, fold, normalise
 from dpiqa.training.runs.scorer import Partner, ScorerRecipe, ScorerTask, train_scorer
-from dpiqa.training.runs.teacher_network import finish_teacher, new_teacher, prepare_teacher
+from dpiqa.training.weights import fill, fill_unet, fill_vae, vae_scaling
 from dpiqa.types import ModelKind
+
+#: The U-Net's attention projections: where low-rank changes are usually made in Stable Diffusion.
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 def train_teacher(config: TeacherRun, context: RunContext) -> ModelCard | None:
@@ -74,3 +87,127 @@ def guided(data: Labelled, scores: np.ndarray, share: float) -> np.ndarray:
     targets = data.labels.copy()
     targets[data.train] = (1 - share) * targets[data.train] + share * (slope * guide_scores + offset)
     return targets
+
+
+def new_teacher(model: TeacherModelConfig, models_dir: Path | None) -> Teacher:
+    """Build a teacher from its architecture and the parts that the model names. Raises errors naming a missing part."""
+    config = model.architecture
+    assert config is not None  # noqa: S101 - the config's own check: `start` or `architecture`
+    if model.vae is not None and model.diffusion is not None:
+        raise InvalidRequest("model.vae and model.diffusion both bring a VAE", hint="set only one")
+    if model.unet is not None and model.diffusion is not None:
+        raise InvalidRequest("model.unet and model.diffusion both bring a U-Net", hint="set only one")
+    if model.vae is not None:
+        sizes = config.vae.model_copy(update={"scaling_factor": vae_scaling(model.vae)})
+        config = config.model_copy(update={"vae": sizes})
+    teacher = build_teacher(config)
+    if model.vae is not None:
+        fill_vae(teacher.vae, model.vae)
+    if model.diffusion is not None:
+        factor = fill_from_diffusion(teacher.unet, teacher.vae, model.diffusion)
+        if abs(factor - config.vae.scaling_factor) > 1e-6:
+            raise ConfigurationError(
+                f"{model.diffusion} scales latents by {factor}, the architecture by {config.vae.scaling_factor}",
+                hint=f"set model.architecture.vae.scaling_factor = {factor}",
+            )
+    if model.unet is not None:
+        fill_unet(teacher, model.unet, model.vae)
+    _fill_prompts(teacher, model.embeddings)
+    _fill_from_students(teacher, model, models_dir)
+    return teacher
+
+
+def _fill_prompts(teacher: Teacher, embeddings: Path | None) -> None:
+    if teacher.config.prompts is None and embeddings is None:
+        hint = (
+            "set model.embeddings to what `dpiqa models embed-text` wrote, or model.architecture.prompts to learn them"
+        )
+        raise InvalidRequest("a teacher with given prompts needs their embeddings", hint=hint)
+    if embeddings is not None:
+        from dpiqa.models.text.embeddings import read_embeddings  # noqa: PLC0415
+
+        fill(teacher.prompts, {"embeddings": read_embeddings(embeddings).values}, embeddings)
+
+
+def _fill_from_students(teacher: Teacher, model: TeacherModelConfig, models_dir: Path | None) -> None:
+    """Put a student's backbone under the image adapter, and a student's head behind the decoder."""
+
+    def student(name: str) -> nn.Module:
+        network: nn.Module = start_network(start_card(name, ModelKind.STUDENT, models_dir), models_dir)
+        return network
+
+    if teacher.config.trunk is not None and model.trunk_from is None:
+        raise InvalidRequest("the trunk of the image adapter has no weights", hint="set model.trunk_from")
+    if model.trunk_from is not None:
+        if teacher.config.trunk is None:
+            hint = "add model.architecture.trunk, or leave out model.trunk_from"
+            raise InvalidRequest("model.trunk_from without a trunk", hint=hint)
+        backbone = student(model.trunk_from).get_submodule("base_model")
+        fill(teacher.img_adapter.get_submodule("trunk"), backbone.state_dict(), model.trunk_from)
+    if model.head_from is not None:
+        # What the student knows of scene statistics; the two maps must have the same channels.
+        parts = ("statistics.", "reader.", "fc1.", "fc2.", "fc3.")
+        tensors = student(model.head_from).state_dict()
+        head = {key: value for key, value in tensors.items() if key.startswith(parts)}
+        fill(teacher.QFD, teacher.QFD.state_dict() | head, model.head_from)
+
+
+def prepare_teacher(teacher: Teacher, model: TeacherModelConfig, centre: float) -> None:
+    """Bring a teacher into the form in which its mode trains it. `centre`: mean of the labels."""
+    new = model.start is None
+    if new and model.head_from is None:
+        begin_regressor(teacher.QFD, teacher.config.qfd, model.begin, centre)
+    if model.normalise_decoder:
+        normalise(teacher.QFD)
+    apply_mode(teacher, model.mode, lora_rank=model.lora_rank, new=new)
+
+
+def finish_teacher(teacher: Teacher, model: TeacherModelConfig) -> None:
+    """Undo what `prepare_teacher` added: the published architecture, the same scores."""
+    merge_lora(teacher)
+    if model.normalise_decoder:
+        fold(teacher.QFD)
+
+
+def apply_mode(teacher: Teacher, mode: TeacherMode, *, lora_rank: int, new: bool) -> None:
+    """Let the parts learn that the mode names, and no others.
+
+    Adapters of a `new` teacher that do not learn are zeroed: random ones would only disturb the U-Net.
+    """
+    teacher.requires_grad_(requires_grad=False)
+    teacher.QFD.requires_grad_(requires_grad=True)
+    if mode.adapters:
+        teacher.gamma.requires_grad = True
+        parts: tuple[nn.Module, ...] = (teacher.prompts, teacher.text_adapter, teacher.img_adapter)
+        for part in parts:
+            part.requires_grad_(requires_grad=True)
+        trunk = getattr(teacher.img_adapter, "trunk", None)
+        if trunk is not None:
+            trunk.requires_grad_(requires_grad=False)
+    elif new:
+        silence_adapters(teacher)
+    if mode is TeacherMode.FULL:
+        teacher.unet.requires_grad_(requires_grad=True)
+        for unused in (teacher.unet.conv_norm_out, teacher.unet.conv_out):  # no score passes through them
+            unused.requires_grad_(requires_grad=False)
+    if mode.lora:
+        from peft import LoraConfig  # noqa: PLC0415 - of the extra `train`
+
+        unet: Any = teacher.unet
+        unet.add_adapter(LoraConfig(r=lora_rank, lora_alpha=lora_rank, target_modules=list(LORA_TARGETS)))
+
+
+def silence_adapters(teacher: Teacher) -> None:
+    """Set the adapters to add nothing: the U-Net sees its latents and the prompts alone."""
+    adapter = getattr(teacher.img_adapter, "project", teacher.img_adapter)
+    with torch.no_grad():
+        teacher.gamma.zero_()
+        for parameter in adapter.parameters():
+            parameter.zero_()
+
+
+def merge_lora(teacher: Teacher) -> None:
+    """Add the learned low-rank changes to the U-Net's weights, and restore its published names."""
+    if getattr(teacher.unet, "peft_config", None):
+        teacher.unet.fuse_lora()
+        teacher.unet.unload_lora()

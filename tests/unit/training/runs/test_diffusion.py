@@ -29,8 +29,7 @@ from dpiqa.training.runs.diffusion import (
     noise_schedule,
     train_diffusion,
 )
-from dpiqa.training.runs.teacher import train_teacher
-from dpiqa.training.runs.teacher_network import new_teacher
+from dpiqa.training.runs.teacher import new_teacher, train_teacher
 from dpiqa.training.weights import UNET_NAME
 
 pytestmark = pytest.mark.heavy

@@ -14,8 +14,7 @@ from dpiqa.training.config.precision import Arithmetic
 from dpiqa.training.data.features import cached_statistics
 from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.runs.student import StudentTask, new_student
-from dpiqa.training.runs.teacher import TeacherTask
-from dpiqa.training.runs.teacher_network import finish_teacher, new_teacher, prepare_teacher
+from dpiqa.training.runs.teacher import TeacherTask, finish_teacher, new_teacher, prepare_teacher
 from dpiqa.training.runs.validation import predict
 
 pytestmark = pytest.mark.heavy

@@ -16,8 +16,7 @@ from dpiqa.training.data import teacher_outputs as outputs_module
 from dpiqa.training.data.teacher_outputs import score_with_maps, teacher_outputs
 from dpiqa.training.runs.initial_weights import fill_backbone, start_card, start_network
 from dpiqa.training.runs.publish import export_model
-from dpiqa.training.runs.teacher import guided
-from dpiqa.training.runs.teacher_network import apply_mode, merge_lora, new_teacher, prepare_teacher
+from dpiqa.training.runs.teacher import apply_mode, guided, merge_lora, new_teacher, prepare_teacher
 from dpiqa.types import ModelKind
 
 pytestmark = pytest.mark.heavy

@@ -9,9 +9,9 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.training.config.run import DataConfig
-from dpiqa.training.data import array_cache, pixels
-from dpiqa.training.data.labelled import load_labelled
-from dpiqa.training.data.pixels import cached_pixels
+from dpiqa.training.data import array_cache
+from dpiqa.training.data import labelled as labelled_pictures
+from dpiqa.training.data.labelled import cached_pixels, load_labelled
 
 SIZE = Preprocessing(width=32, height=32)
 
@@ -28,13 +28,13 @@ def pictures(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """Names of the files that were decoded."""
-    names, original = [], pixels.decode
+    names, original = [], labelled_pictures.decode
 
     def spy(path, *rest):
         names.append(path.name)
         return original(path, *rest)
 
-    monkeypatch.setattr(pixels, "decode", spy)
+    monkeypatch.setattr(labelled_pictures, "decode", spy)
     return names
 
 
