@@ -141,14 +141,14 @@ add_group(
             "Check that weights and pulled parts exist and are unchanged, byte for byte. Exits with status 1 if not.",
         ),
         "import": (
-            "models.importing:import_file",
+            "models.published:import_file",
             "Make a model of a published checkpoint: one safetensors file with a card, in DPIQA_MODELS_DIR.",
         ),
         "remove": (
             "models.cards:remove",
             "Delete a model's card and weights. Scores that it made stay; a profile that names it stops working.",
         ),
-        "pull": ("models.pull:pull", "Fetch weights that others published, and make a model of them."),
+        "pull": ("models.published:pull", "Fetch weights that others published, and make a model of them."),
         "prompts": (
             "models.prompts:prompts",
             "List the tables of prompts, or print all texts of one, in the order of their embeddings.",
@@ -255,23 +255,23 @@ add_group(
     ["dpiqa train student --preset finetune-student --dataset csv --data labels.csv --out runs/mine --name mine"],
     {
         "vae": (
-            "train.commands:vae",
+            "train:vae",
             "Train the autoencoder whose latents the teacher reads. The labels' scores are not used.",
         ),
         "diffusion": (
-            "train.commands:diffusion",
+            "train:diffusion",
             "Pre-train a teacher's U-Net by denoising the autoencoder's latents. The labels' scores are not used.",
         ),
         "teacher": (
-            "train.commands:teacher",
+            "train:teacher",
             "Train or fine-tune a teacher: the diffusion prior with its quality feature decoder.",
         ),
         "student": (
-            "train.commands:student",
+            "train:student",
             "Train or fine-tune a student, from labels alone or from a teacher's outputs too (distillation).",
         ),
         "promptiqa": (
-            "train.commands:promptiqa",
+            "train:promptiqa",
             "Train or fine-tune a PromptIQA model, which scores by a requirement's image-score pairs.",
         ),
     },

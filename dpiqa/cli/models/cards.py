@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dpiqa.cli.models.card_view import card_lines, in_words
-from dpiqa.cli.models.pull import print_available
+from dpiqa.cli.models.published import print_available
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.errors import CheckpointError, InvalidRequest

@@ -66,8 +66,7 @@ def embed_text(
         console.warn(f"{table_name} is reconstructed: {table.source}")
     folder = _encoder_folder(encoder, table, settings.models_dir)
 
-    from dpiqa.models.text.cache import cached_embeddings  # noqa: PLC0415 - imports torch
-    from dpiqa.models.text.clip import load_text_encoder  # noqa: PLC0415 - imports torch
+    from dpiqa.models.text.clip import cached_embeddings, load_text_encoder  # noqa: PLC0415 - imports torch
     from dpiqa.models.text.embeddings import write_embeddings  # noqa: PLC0415 - imports torch
     from dpiqa.models.torch_scorer import choose_device  # noqa: PLC0415 - seconds of start-up, and an extra
 

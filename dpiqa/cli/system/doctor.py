@@ -1,33 +1,218 @@
-"""`dpiqa doctor`: what is wrong with an installation, and how to fix it."""
+"""`dpiqa doctor`: the checks of an installation, and how to fix what is wrong.
 
+Each check returns a finding or raises a `DpiqaError`, which becomes one. They run in threads, so their imports stand
+here: two threads that import one package at the same time may see half of it.
+"""
+
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeAlias
 
 import typer
+from sqlalchemy import func, select
 
+from dpiqa.broker import is_redis, require_no_eviction
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.cli.system import checks
-from dpiqa.cli.system.checks import Finding, Level, fail, ok
 from dpiqa.errors import ConfigurationError, DpiqaError
 from dpiqa.exit_codes import ExitCode
+from dpiqa.extras import missing_library
+from dpiqa.models.cards import find_card, list_cards, verify
+from dpiqa.objects.s3 import S3Store
+from dpiqa.objects.sqs import EventsQueue
+from dpiqa.pipeline.scorers import check_profile
 from dpiqa.settings import Settings
+from dpiqa.storage import schema
+from dpiqa.storage.job_queries import list_jobs
+from dpiqa.storage.requirements import find_prepared
+from dpiqa.storage.workers import live_workers
 from dpiqa.text import first_line
+from dpiqa.types import ModelKind, Stage
+from dpiqa.urls import mask_url
+
+_ENOUGH_DISK_BYTES = 2 * 1024**3
+
+
+class Level(StrEnum):
+    """Severity of a finding."""
+
+    OK = "ok"
+    WARN = "warn"  #: works, but not as well as it could, or not yet
+    FAIL = "fail"  #: something will not work
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Result of one check: a line of the report."""
+
+    name: str
+    level: Level
+    message: str
+    hint: str = ""
+
+
+def ok(name: str, message: str) -> Finding:
+    """Return a finding that needs no action."""
+    return Finding(name, Level.OK, message)
+
+
+def warn(name: str, message: str, hint: str) -> Finding:
+    """Return a finding of something that works partly, or not yet."""
+    return Finding(name, Level.WARN, message, hint)
+
+
+def fail(name: str, message: str, hint: str) -> Finding:
+    """Return a finding of something that must be fixed."""
+    return Finding(name, Level.FAIL, message, hint)
+
+
+def database(settings: Settings) -> Finding:
+    """Check that Postgres answers and is recent enough."""
+    url = settings.require_database_url()
+    with context.connection(settings) as connection:
+        version = connection.execute(select(func.current_setting("server_version"))).scalar_one()
+    if int(str(version).split(".", maxsplit=1)[0]) < 14:
+        return fail("database", f"Postgres {version} is too old", "use Postgres 14 or newer")
+    return ok("database", f"Postgres {version} at {mask_url(url)}")
+
+
+def tables(settings: Settings) -> Finding:
+    """Check that the tables are those of this version."""
+    with context.database(settings) as engine:
+        state = schema.state(engine)
+    return ok("tables", f"at {state.current}") if state.is_current else fail("tables", str(state), state.hint)
+
+
+def requirements(settings: Settings) -> Finding:
+    """Check that the requirements of the profile are ready."""
+    profile = context.profile(settings)
+    names = [choice.requirement for choice in profile.choices.values() if choice.requirement]
+    if not names:
+        return ok("requirements", f"profile {profile.id} needs none")
+    with context.connection(settings) as connection:
+        ready = [find_prepared(connection, name) for name in names]
+    return ok("requirements", ", ".join(f"{requirement.id}: {requirement.direction}" for requirement in ready))
+
+
+def broker(settings: Settings) -> Finding:
+    """Check that Redis answers and does not evict messages."""
+    url = settings.require_broker_url()
+    if not is_redis(url):
+        return warn("broker", f"{mask_url(url)} is not a Redis: not checked", "check that it answers")
+    info = require_no_eviction(url)
+    return ok("broker", f"{info.product} {info.version} at {mask_url(url)}, policy {info.eviction_policy}")
+
+
+def s3(settings: Settings) -> Finding:
+    """Check that S3 answers and lists the buckets of the latest jobs."""
+    server = settings.s3_endpoint_url or f"AWS, {settings.aws_region}"
+    store = S3Store.from_settings(settings)
+    buckets = _known_buckets(settings)
+    if buckets:
+        for bucket in buckets:
+            next(iter(store.list(bucket, "")), None)
+        return ok("S3", f"{server} lists {', '.join(buckets)}")
+    names = store.bucket_names()
+    if names is None:
+        return ok("S3", f"{server} answers, and these credentials may not list all buckets, which is fine")
+    return ok("S3", f"{server} answers, {len(names)} bucket(s)")
+
+
+def _known_buckets(settings: Settings) -> list[str]:
+    """Return the buckets of the latest jobs; none where the database fails, which another check reports."""
+    try:
+        with context.connection(settings) as connection:
+            return sorted({job.bucket for job in list_jobs(connection, limit=20, cursor=None).items})
+    except DpiqaError:
+        return []
+
+
+def events(settings: Settings) -> Finding:
+    """Check that the SQS queue of the listener can be read."""
+    if not settings.queue_url:
+        hint = "set DPIQA_QUEUE_URL to score objects as they arrive; `dpiqa submit` works without"
+        return warn("event queue", "no queue is configured: new objects are not scored automatically", hint)
+    waiting = EventsQueue(settings).depth()
+    return ok("event queue", f"{settings.queue_url}, about {waiting} message(s) waiting")
+
+
+def workers(settings: Settings) -> Finding:
+    """Check that both models of the profile are served."""
+    with context.connection(settings) as connection:
+        alive = live_workers(connection)
+    needed = [Stage.STUDENT] + ([Stage.TEACHER] if context.profile(settings).teacher else [])
+    missing = [stage.value for stage in needed if not any(worker.stage == stage for worker in alive)]
+    if missing:
+        hint = "start " + " and ".join(f"`dpiqa worker {stage}`" for stage in missing)
+        return warn("workers", f"no {' and no '.join(missing)} worker is alive: submitted work waits", hint)
+    served = {worker.stage: worker.scorer_id for worker in alive}
+    mixed = sorted({worker.stage.value for worker in alive if worker.scorer_id != served[worker.stage]})
+    if mixed:
+        message = f"{' and '.join(mixed)} workers serve different scorers"
+        return warn("workers", message, "give all workers the same version, models and precision")
+    return ok("workers", ", ".join(f"{worker.stage} {worker.host}:{worker.pid}" for worker in alive))
+
+
+def models(settings: Settings) -> Finding:
+    """Check that the profile's models are on this machine, undamaged."""
+    profile = context.profile(settings)
+    check_profile(profile, settings)
+    cards = list_cards(settings.models_dir)
+    for card in cards:
+        verify(card, settings.models_dir)
+    return ok("models", f"profile {profile.id}; verified: {', '.join(card.name for card in cards)}")
+
+
+def device(settings: Settings) -> Finding:
+    """Check that torch is installed, and name the device that it would compute on."""
+    try:
+        import torch  # noqa: PLC0415 - seconds of start-up, and an extra
+
+        from dpiqa.models.torch_scorer import choose_device  # noqa: PLC0415 - seconds of start-up, and an extra
+    except ImportError as error:
+        return _without_torch(settings, missing_library(error, "scoring on this machine"))
+    device = choose_device(settings.device)
+    if device.type == "cuda":
+        return ok("device", f"torch {torch.__version__}, {torch.cuda.get_device_name(device)}")
+    return ok("device", f"torch {torch.__version__}, CPU, {settings.threads or torch.get_num_threads()} threads")
+
+
+def _without_torch(settings: Settings, missing: ConfigurationError) -> Finding:
+    profile = context.profile(settings)
+    cards = [find_card(choice.model, settings.models_dir) for choice in profile.choices.values()]
+    if all(card.kind is ModelKind.PIXELS for card in cards):
+        return ok("device", f"torch is not installed; profile {profile.id} does not need it")
+    return warn("device", missing.message, missing.hint)
+
+
+def disk(settings: Settings) -> Finding:
+    """Check that there is disk space for the embedded stack's data."""
+    folder = settings.home
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    message = f"{free / 1024**3:.1f} GiB free at {folder}"
+    if free < _ENOUGH_DISK_BYTES // 4:
+        return fail("disk", message, "free some space, or set DPIQA_HOME to a larger disk")
+    return ok("disk", message) if free >= _ENOUGH_DISK_BYTES else warn("disk", message, "free some space soon")
+
 
 Check: TypeAlias = Callable[[Settings], Finding]
 #: In the order in which things depend on each other.
 CHECKS: dict[str, Check] = {
-    "database": checks.database,
-    "tables": checks.tables,
-    "requirements": checks.requirements,
-    "broker": checks.broker,
-    "S3": checks.s3,
-    "event queue": checks.events,
-    "workers": checks.workers,
-    "models": checks.models,
-    "device": checks.device,
-    "disk": checks.disk,
+    "database": database,
+    "tables": tables,
+    "requirements": requirements,
+    "broker": broker,
+    "S3": s3,
+    "event queue": events,
+    "workers": workers,
+    "models": models,
+    "device": device,
+    "disk": disk,
 }
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpiqa.addresses import parse_s3
-from dpiqa.cli.scores.summary import percentiles
+from dpiqa.cli.scores.score import percentiles
 from dpiqa.cli.support import console, output
 from dpiqa.cli.support.options import parse_job_id
 from dpiqa.cli.support.progress import duration

@@ -10,8 +10,8 @@ from support.images import photograph
 from support.promptiqa import TINY, tiny_promptiqa, write_tiny_promptiqa
 
 from dpiqa.errors import CheckpointError
-from dpiqa.models.promptiqa.attention import MultiViewAttention, TokenAttention
 from dpiqa.models.promptiqa.config import PromptIQAConfig
+from dpiqa.models.promptiqa.network import MultiViewAttention, TokenAttention
 from dpiqa.models.promptiqa.scorer import load_promptiqa
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Direction, Precision

@@ -8,8 +8,7 @@ from transformers import CLIPTokenizer
 
 from dpiqa.errors import CheckpointError, InvalidRequest
 from dpiqa.models.prompts import PromptTable, TextPooling, prompt_table
-from dpiqa.models.text.cache import cached_embeddings
-from dpiqa.models.text.clip import load_text_encoder
+from dpiqa.models.text.clip import cached_embeddings, load_text_encoder
 from dpiqa.models.text.embeddings import read_embeddings
 
 CPU = torch.device("cpu")

@@ -8,10 +8,9 @@ from rich.console import Console
 from support.training import STUDENT, make_set
 from typer.testing import CliRunner
 
+from dpiqa.cli import train as train_command
 from dpiqa.cli.main import app
 from dpiqa.cli.support import console
-from dpiqa.cli.train import progress as train_progress
-from dpiqa.cli.train import run as train_run
 from dpiqa.errors import InvalidRequest
 from dpiqa.training.progress import blocks, listening
 
@@ -49,7 +48,7 @@ def test_every_kind_of_run_finds_its_settings_and_its_function(tmp_path, kind, p
 
 
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(train, monkeypatch):
-    stepped = train_progress.Bar.stepped
+    stepped = train_command.Bar.stepped
 
     def ctrl_c(bar, *, step, loss):
         stepped(bar, step=step, loss=loss)
@@ -57,7 +56,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(train, monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_progress.Bar, "stepped", ctrl_c)
+        patch.setattr(train_command.Bar, "stepped", ctrl_c)
         stopped = train()
     assert (stopped.exit_code, stopped.stdout) == (130, "")
     assert "stopped after update 5 of 12" in stopped.stderr
@@ -72,7 +71,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(train, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_the_first_update_keeps_what_was_prepared(train, monkeypatch, number):
     """Decoding and the rest take minutes with a large set: they are told from the start, and not done twice."""
-    prepared = train_progress.Bar.prepared
+    prepared = train_command.Bar.prepared
 
     def stop(bar, what, done, total):
         prepared(bar, what, done, total)
@@ -80,7 +79,7 @@ def test_a_signal_before_the_first_update_keeps_what_was_prepared(train, monkeyp
             signal.raise_signal(number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_progress.Bar, "prepared", stop)
+        patch.setattr(train_command.Bar, "prepared", stop)
         stopped = train()
     assert (stopped.exit_code, stopped.stdout) == (130, "")
     assert "decoding pictures: 0 of 24 done" in stopped.stderr
@@ -96,7 +95,7 @@ def test_preparations_have_a_bar_each_and_training_comes_after(monkeypatch):
     monkeypatch.setattr(
         console, "stderr", lambda: Console(file=terminal, force_terminal=True, width=200, color_system=None)
     )
-    with train_progress.watching() as watch, listening(watch.prepared):
+    with train_command.watching() as watch, listening(watch.prepared):
         for label, done in (("decoding pictures", 64), ("scene statistics", 0)):
             for rows in blocks(label, done, 200, 64):
                 assert len(rows) in {64, 8}
@@ -117,7 +116,7 @@ def test_the_bar_shows_rate_time_left_loss_and_srcc(monkeypatch):
     monkeypatch.setattr(
         console, "stderr", lambda: Console(file=terminal, force_terminal=True, width=200, color_system=None)
     )
-    with train_progress.watching() as watch:
+    with train_command.watching() as watch:
         watch.started(step=0, steps=10)
         for step in range(1, 6):
             watch.stepped(step=step, loss=0.5 / step)
@@ -134,8 +133,8 @@ def test_the_bar_shows_rate_time_left_loss_and_srcc(monkeypatch):
 
 def test_data_sets_and_places_go_in_pairs(tmp_path):
     path = tmp_path / 'a "quoted" name'
-    overrides = train_run.overrides(["plan.epochs=3"], ["csv"], [path], tmp_path, "mine")
+    overrides = train_command.overrides(["plan.epochs=3"], ["csv"], [path], tmp_path, "mine")
     assert overrides[0] == "plan.epochs=3"
     assert r"a \"quoted\" name" in overrides[1]
     with pytest.raises(InvalidRequest, match="2 data sets and 1 paths"):
-        train_run.overrides(None, ["csv", "clive"], [path], None)
+        train_command.overrides(None, ["csv", "clive"], [path], None)

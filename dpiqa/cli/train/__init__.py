@@ -1,1 +1,0 @@
-"""`dpiqa train`."""
