@@ -251,7 +251,7 @@ add_group(
     "train",
     "Train models on labelled photographs: the autoencoder, a U-Net on its latents, the teacher, then the student; or"
     " PromptIQA. Or fine-tune one. Settings come from a preset, a TOML file and --set, later ones winning. A killed run"
-    " goes on where it was.",
+    " resumes where it stopped.",
     ["dpiqa train student --preset finetune-student --dataset csv --data labels.csv --out runs/mine --name mine"],
     {
         "vae": (

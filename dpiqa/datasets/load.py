@@ -65,7 +65,7 @@ def load_dataset(
     missing = tuple(path for path, exists in files if not exists)
     if len(missing) == len(rows) and not without_images:
         raise InvalidRequest(
-            f"none of the {len(missing)} images listed in {labels} is there; the first is expected at {missing[0]}; "
+            f"none of the {len(missing)} images listed in {labels} exists; the first is expected at {missing[0]}; "
             f"{tree.root} holds {tree.holds()}",
             hint=_expected(spec),
         )

@@ -40,7 +40,7 @@ def distort(image: Image.Image, kind: str, strength: int, seed: int = 0) -> Imag
 
 
 def gaussian_blur(image: Image.Image, level: int, _rng: np.random.Generator) -> Image.Image:
-    """Blur without a shape of its own: downscaling, cheap lenses, smoothing."""
+    """Isotropic blur: downscaling, cheap lenses, smoothing."""
     return image.filter(ImageFilter.GaussianBlur(scaled(image, (1.0, 2.0, 3.5, 6.0, 10.0)[level])))
 
 
@@ -150,7 +150,7 @@ def jpeg2000(image: Image.Image, level: int, _rng: np.random.Generator) -> Image
 
 
 def webp(image: Image.Image, level: int, _rng: np.random.Generator) -> Image.Image:
-    """WebP at ever lower quality, at last on a smaller picture."""
+    """WebP at ever lower quality, at higher levels on a smaller picture."""
     small = image.resize(smaller(image, (1, 1, 1.3, 1.8, 2.6)[level]), Image.Resampling.BILINEAR)
     return through(small, "WEBP", quality=(25, 10, 5, 2, 0)[level]).resize(image.size, Image.Resampling.BICUBIC)
 

@@ -69,7 +69,7 @@ def parse_datasets(names: Sequence[str] | None, paths: Sequence[Path] | None, ca
 
 
 def parse_dataset(names: Sequence[str] | None, paths: Sequence[Path] | None, called: str | None) -> DataSet:
-    """Do as `parse_datasets` for a command that takes one."""
+    """Pair one --dataset with one --data. Raises `InvalidRequest`, also for several."""
     datasets = parse_datasets(names, paths, called)
     if len(datasets) > 1:
         raise InvalidRequest("several models are compared on one data set", hint="give one --dataset")

@@ -65,8 +65,8 @@ def reference(  # noqa: PLR0913 - one parameter per option
 
     Percentiles, bands (bad, poor, fair, good, excellent) and `dpiqa score --worst 5%` compare with it. The images are
     scored as in production; labels are not used, and an image that cannot be scored does not count. A reference holds
-    for these weights, whatever the arithmetic; another one replaces it. The database learns of it when a worker with
-    the new card scores.
+    for these weights, whatever the arithmetic; another one replaces it. A worker with the new card records it in the
+    database when it scores.
     """
     if split and not dataset:
         raise InvalidRequest("--split belongs to a data set", hint="name it with --dataset, or leave --split out")

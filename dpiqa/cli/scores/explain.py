@@ -1,5 +1,6 @@
 """`dpiqa explain`: which regions of one image move its score."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -78,17 +79,9 @@ def explain(
         }
         console.print_json(document)
         return
-    (upper_left, upper_right), (lower_left, lower_right) = quadrants
-    console.fields(
-        [
-            ("score", effects.score),
-            ("effect of the upper left", upper_left),
-            ("upper right", upper_right),
-            ("lower left", lower_left),
-            ("lower right", lower_right),
-            ("map", str(output)),
-        ]
-    )
+    names = ("effect of the upper left", "upper right", "lower left", "lower right")
+    regions = zip(names, chain.from_iterable(quadrants), strict=True)
+    console.fields([("score", effects.score), *regions, ("map", str(output))])
 
 
 def _fetch(settings: Settings, target: str) -> bytes:

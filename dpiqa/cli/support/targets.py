@@ -11,7 +11,7 @@ from dpiqa.objects.store import ObjectStore
 from dpiqa.types import ImageRef
 
 #: Extensions of the files that are looked for in a folder. A file that is named explicitly may have any.
-#: HEIC and JPEG 2000 are included and reported as rejected: better than to skip somebody's photographs silently.
+#: HEIC and JPEG 2000 are included and reported as rejected: better than skipping a user's photographs silently.
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"})
 EXTENSIONS |= {".heic", ".heif", ".jp2"}
 

@@ -158,7 +158,7 @@ class _Run:
                 self._save()
                 raise TrainingInterrupted(
                     f"stopped after update {self.progress.step} of {self.steps}, saved in {self.out}",
-                    hint="the same command goes on from there",
+                    hint="rerun the command to resume",
                 )
             started = time.monotonic()
             self._update()

@@ -60,7 +60,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(train, monkeypatch):
         stopped = train()
     assert (stopped.exit_code, stopped.stdout) == (130, "")
     assert "stopped after update 5 of 12" in stopped.stderr
-    assert "the same command goes on from there" in stopped.stderr
+    assert "rerun the command to resume" in stopped.stderr
     finished = train()
     assert finished.exit_code == 0, finished.stderr
     assert finished.stdout.startswith("mine:")

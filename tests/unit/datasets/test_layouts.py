@@ -100,7 +100,7 @@ def test_no_image_at_all_is_a_wrong_layout(name, tmp_path):
     tiny = build(name, tmp_path / "set")
     for image in tiny.labels:
         (tmp_path / "set" / image).unlink()
-    with pytest.raises(InvalidRequest, match=f"none of the {len(tiny.labels)} images listed in .* is there; the first"):
+    with pytest.raises(InvalidRequest, match=f"none of the {len(tiny.labels)} images listed in .* exists; the first"):
         load_dataset(name, tmp_path / "set")
     labels_alone = load_dataset(name, tmp_path / "set", without_images=True)
     assert len(labels_alone.missing) == len(tiny.labels)
