@@ -1,4 +1,4 @@
-"""The application: its parts, in the order a request meets them."""
+"""The application, made of its parts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Dependencies of the routes: what the application opens once, and what one request needs of it."""
+"""Dependencies of the routes: resources of the application, and helpers of one request."""
 
 from typing import Annotated, Any, TypeVar
 

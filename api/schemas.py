@@ -297,7 +297,7 @@ class StoredScoreOut(ResponseBody):
     current: bool = Field(description="The store, as far as is known, still holds these bytes.")
     last_modified: datetime | None
     scored_at: datetime
-    attempt: int = Field(description="Fence of its claim: earlier claims of the item, its reopenings, and 1.")
+    attempt: int = Field(description="Fence of its claim: each claim of the item, and each reopening, adds 1.")
     job_id: UUID
     card: dict[str, Any] = Field(description="Model card at the scorer's first score, with its latest references.")
 

@@ -100,7 +100,7 @@ class Lister:
         """Return the object under a key.
 
         A key without an object still becomes an item, so that its job says why it has no score: with an empty ETag
-        the worker meets the same refusal and records it.
+        the worker gets the same error and records it.
         """
         try:
             return self._store.head(bucket, key)

@@ -1,4 +1,4 @@
-"""From an object to prepared pixels: fetch threads, then the decode pool, with a bound on the bytes in between."""
+"""Fetching and decoding of objects: fetch threads, then the decode pool, with a bound on the bytes in between."""
 
 import threading
 import time

@@ -132,7 +132,7 @@ class RequirementBuilder:
         force: bool = False,
         step: Callable[[], None] = lambda: None,
     ) -> Requirement:
-        """Give a stored version the prompt features that its own model, as it is now, or `model` lacks.
+        """Add the missing prompt features of a stored version: by its own model as it is now, or by `model`.
 
         Raises `NotFound`; `InvalidRequest` for a version that is not ready, whose images have changed, or whose pairs
         contradict each other by this model; and as `read`. Calls `step` twice per pair.

@@ -1,4 +1,4 @@
-"""From the pairs of a requirement to pixels, as for every image: fetch, then bounded decoding in another process."""
+"""Images of a requirement's pairs, read as every image: fetch, then bounded decoding in another process."""
 
 import hashlib
 from collections.abc import Sequence

@@ -27,8 +27,8 @@ class _WorkerStopsError(Exception):
 def prepare_pending(builder: RequirementBuilder, row_id: int, store: Reader, stopping: threading.Event) -> None:
     """Make a pending requirement ready, or refuse it with the reason. Does nothing when another worker holds it.
 
-    While S3 is unavailable, or when this worker ends, it is released, and the feeder announces it again. One over
-    which `max_crashes` workers died, or at which they failed, is refused.
+    While S3 is unavailable, or when this worker ends, it is released, and the feeder announces it again. One that
+    crashed or failed `max_crashes` workers is refused.
     """
     lease_seconds = builder.settings.lease_seconds
     started = monotonic()

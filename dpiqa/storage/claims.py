@@ -123,7 +123,7 @@ def claim(
     max_crashes: int = 3,
     scorer_ids: Mapping[str, str],
 ) -> list[Claim]:
-    """Lease the items, among these, that wait for this stage and that nobody holds; return them in id order.
+    """Lease the items, among these, that wait for this stage and that no worker holds; return them in id order.
 
     `scorer_ids` (by profile id) fill in `known_score`; items of other profiles are claimed without one. Items that
     crashed a worker are claimed only when they are the only id named.

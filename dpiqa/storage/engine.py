@@ -49,7 +49,7 @@ def make_engine(
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Give a connection within a transaction: committed at the end, rolled back on any error.
+    """Yield a connection within a transaction: committed at the end, rolled back on any error.
 
     Raises `DatabaseUnavailable` where trying again may help (deadlocks included), `ConfigurationError` where not.
     """
@@ -59,7 +59,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn SQLAlchemy's errors about connections and schema into ours. Errors about a statement stay what they are."""
+    """Turn SQLAlchemy's errors about connections and schema into ours. Errors about a statement pass unchanged."""
     try:
         yield
     except (DBAPIError, PoolTimeoutError) as error:

@@ -262,13 +262,13 @@ def start_listing(c: Connection, job_id: UUID | str, lease_seconds: float) -> Jo
 
 
 def save_cursor(c: Connection, job: Job, cursor: str, lease_seconds: float = 60) -> None:
-    """Note the last key of a page, in the transaction that added it, and renew the lease. Raises `LeaseLost`."""
+    """Store the last key of a page, in the transaction that added it, and renew the lease. Raises `LeaseLost`."""
     lease = timedelta(seconds=lease_seconds)
     LISTING.write(c, SAVE_CURSOR, job.id, job.listing_attempt, last=cursor, lease=lease)
 
 
 def finish_listing(c: Connection, job: Job) -> None:
-    """Note that all items of the job are known. A job without open items is complete at once. Raises `LeaseLost`."""
+    """Record that all items of the job are known. A job without open items is then complete. Raises `LeaseLost`."""
     LISTING.write(c, FINISH_LISTING, job.id, job.listing_attempt)
     finish_jobs(c, [job.id])
 
@@ -279,5 +279,5 @@ def fail_listing(c: Connection, job: Job, error: str) -> None:
 
 
 def unlisted_jobs(c: Connection) -> list[UUID]:
-    """Return the jobs that wait to be listed and that nobody lists."""
+    """Return the jobs that wait to be listed and that no worker lists."""
     return list(c.execute(UNLISTED_JOBS).scalars())

@@ -21,13 +21,13 @@ class RowLease:
 
     table: Table
     noun: str  #: of a row, for messages
-    until: KeyedColumnElement[Any]  #: NULL: nobody holds the row
+    until: KeyedColumnElement[Any]  #: NULL: no worker holds the row
     fence: KeyedColumnElement[Any]
     is_open: ColumnElement[bool]  #: there is something left to do
 
     @property
     def is_free(self) -> ColumnElement[bool]:
-        """The condition that a row waits and that nobody holds it."""
+        """The condition that a row waits and no worker holds it."""
         return self.is_open & or_(self.until.is_(None), self.until < NOW)
 
     def free_rows(self) -> Select[Any]:

@@ -20,7 +20,7 @@ _HINT = "leave the cursor out to begin again; use each cursor with the filter it
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some rows, and where the next ones are."""
+    """Some rows, and the cursor of the next ones."""
 
     items: list[T]
     next_cursor: str | None  #: None: this is the last page

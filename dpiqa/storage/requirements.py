@@ -225,7 +225,7 @@ def refuse(c: Connection, requirement: Requirement, error: str) -> None:
 
 
 def unprepared(c: Connection) -> list[int]:
-    """Return the row ids of pending requirements that nobody prepares."""
+    """Return the row ids of pending requirements that no worker prepares."""
     return list(c.execute(UNPREPARED).scalars())
 
 

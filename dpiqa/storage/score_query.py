@@ -42,7 +42,7 @@ class ScorePage(Page[ScoreRow]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedQuery:
-    """A query whose bands and share are bounds on the score: its pages do not move when scores arrive."""
+    """A query whose bands and share are bounds on the score: its pages do not shift when scores arrive."""
 
     conditions: ScoreFilter
     order: ScoreOrder
@@ -100,7 +100,7 @@ class ScoreQuery:
     def page(self, c: Connection, *, limit: int, cursor: str | None = None) -> ScorePage:
         """Resolve the query and return a page of it.
 
-        Cursors carry the threshold of the first page: later pages must not move with new scores.
+        Cursors carry the threshold of the first page: later pages must not shift with new scores.
         Raises `InvalidRequest` as `resolve`, and for a cursor of another query or a limit outside 1-1000.
         """
         threshold, position = (None, None) if cursor is None else _unpack(cursor)

@@ -1,4 +1,4 @@
-"""The versions of one object: which is the current one, by the events about them. Pure.
+"""The versions of one object, and which of them is current by the events about them. Pure.
 
 Events of one key come from S3, from listings and from workers, late, twice and out of order. Sequencers order them
 where both have one. Otherwise the store's clock does: in whole seconds unless both times are finer, because listings

@@ -24,7 +24,7 @@ def test_a_claim_says_all_a_worker_needs(ledger):
     )
 
 
-def test_nobody_claims_what_somebody_holds(ledger):
+def test_an_item_has_one_holder_at_a_time(ledger):
     _, ids = ledger.submit(refs(4))
     assert len(ledger.claim(ids[:3], owner="w1")) == 3
     assert [claim.item_id for claim in ledger.claim(ids, owner="w2")] == ids[3:]

@@ -19,7 +19,7 @@ def fails(url, **options):
         engine.dispose()
 
 
-def test_nobody_at_the_port():
+def test_no_server_at_the_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         with pytest.raises(DatabaseUnavailable) as caught:

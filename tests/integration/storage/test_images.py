@@ -1,4 +1,4 @@
-"""News of objects: late, twice, out of order and at the same time."""
+"""Events of objects: late, twice, out of order and at the same time."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -51,7 +51,7 @@ def test_a_newer_version_ends_the_waiting_items_of_the_older_in_every_job(ledger
         (ref("a", "e1", at=9, sequencer="0055AED6DCD90281E5"), ref("a", "e2", at=0, sequencer="0055AED6DCD90281E51")),
     ],
 )
-def test_older_news_never_replace_newer(ledger, old, new):
+def test_older_events_never_replace_newer(ledger, old, new):
     watch = ledger.watch()
     (item,) = ledger.add(watch, [new])
     assert ledger.add(watch, [old]) == []

@@ -66,7 +66,7 @@ def test_a_report_adds_up():
         (replace(JOB, state=JobState.WATCHING), COUNTS, 2.0, None),
     ],
 )
-def test_nobody_says_when_it_ends_who_cannot_know(job, counts, rate, eta):
+def test_there_is_no_eta_where_it_cannot_be_known(job, counts, rate, eta):
     assert report(job, counts, rate, []).eta_seconds == eta
 
 
