@@ -60,7 +60,7 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def place(made, tmp_path, monkeypatch):
+def folder(made, tmp_path, monkeypatch):
     """A folder with models, a profile and ten labelled pictures of two subsets."""
     shutil.copytree(made, tmp_path / "models")
     (tmp_path / "profiles").mkdir()
@@ -77,21 +77,21 @@ def place(made, tmp_path, monkeypatch):
     return tmp_path
 
 
-def on_labels(place):
-    return ("--dataset", "csv", "--data", place / "labels.csv", "--split", "val")
+def on_labels(folder):
+    return ("--dataset", "csv", "--data", folder / "labels.csv", "--split", "val")
 
 
-def figures(place, name):
-    return json.loads((place / "models" / f"{name}.json").read_text())["figures"]
+def figures(folder, name):
+    return json.loads((folder / "models" / f"{name}.json").read_text())["figures"]
 
 
-def digest(place, name):
-    return json.loads((place / "models" / f"{name}.json").read_text())["sha256"]
+def digest(folder, name):
+    return json.loads((folder / "models" / f"{name}.json").read_text())["sha256"]
 
 
-def test_runs_with_other_seeds_have_a_mean_and_the_first_ones_card_says_so(run, place):
-    words = ("evaluate", "compare", "run-0", "run-1", "--seeds", *on_labels(place), "--called", "mine")
-    result = run(*words, "--json", "--card", place / "models", "--output", place / "report")
+def test_runs_with_other_seeds_have_a_mean_and_the_first_ones_card_says_so(run, folder):
+    words = ("evaluate", "compare", "run-0", "run-1", "--seeds", *on_labels(folder), "--called", "mine")
+    result = run(*words, "--json", "--card", folder / "models", "--output", folder / "report")
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
     assert (document["data"], list(document["parts"])) == ("mine val", ["all", "even", "odd"])
@@ -99,65 +99,65 @@ def test_runs_with_other_seeds_have_a_mean_and_the_first_ones_card_says_so(run, 
     both = [pooled["figures"][name]["srcc"]["value"] for name in ("run-0", "run-1")]
     assert pooled["spread"]["srcc"]["mean"] == pytest.approx(sum(both) / 2, abs=1e-3)
     assert pooled["differences"]["run-1"]["srcc"]["value"] == pytest.approx(both[1] - both[0], abs=1e-3)
-    assert {file.name for file in (place / "report").iterdir()} == {
+    assert {file.name for file in (folder / "report").iterdir()} == {
         "comparison.md",
         "comparison.json",
         "comparison.png",
     }
-    section = figures(place, "run-0")["seeds on mine val"]
+    section = figures(folder, "run-0")["seeds on mine val"]
     assert section["parts"]["all"]["spread"] == pooled["spread"]
-    assert section["weights"] == {name: digest(place, name) for name in ("run-0", "run-1")}
+    assert section["weights"] == {name: digest(folder, name) for name in ("run-0", "run-1")}
     expected = "dpiqa evaluate compare run-0 run-1 --dataset csv --data labels.csv --called mine --split val --seeds"
     assert section["command"] == expected
-    assert figures(place, "run-1") == {}
+    assert figures(folder, "run-1") == {}
 
 
-def test_two_models_are_compared_in_a_table(run, place):
-    result = run("evaluate", "compare", "run-0", "judge", *on_labels(place))
+def test_two_models_are_compared_in_a_table(run, folder):
+    result = run("evaluate", "compare", "run-0", "judge", *on_labels(folder))
     assert result.exit_code == 0, result.stderr
     assert "differences from run-0" in result.stdout
     assert "over the runs" not in result.stdout
 
 
-def test_routing_ends_with_a_verdict_and_both_cards_hold_it(run, place):
-    words = ("evaluate", "routing", "near", *on_labels(place))
-    result = run(*words, "--card", place / "models", "--output", place / "report")
+def test_routing_ends_with_a_verdict_and_both_cards_hold_it(run, folder):
+    words = ("evaluate", "routing", "near", *on_labels(folder))
+    result = run(*words, "--card", folder / "models", "--output", folder / "report")
     assert result.exit_code == 0, result.stderr
     assert "Routing by near@1" in result.stdout.splitlines()[-1]
-    assert {file.name for file in (place / "report").iterdir()} == {"routing.md", "routing.json", "routing.png"}
+    assert {file.name for file in (folder / "report").iterdir()} == {"routing.md", "routing.json", "routing.png"}
     name = "routing on csv val, profile near@1"
-    section = figures(place, "run-0")[name]
-    assert section == figures(place, "judge")[name]
+    section = figures(folder, "run-0")[name]
+    assert section == figures(folder, "judge")[name]
     assert section["escalated_share"]["value"] == 0.5
     assert section["n"] == 10
-    assert str(place) not in json.dumps(section)
+    assert str(folder) not in json.dumps(section)
     assert json.loads(run(*words, "--json").stdout)["verdict"] == section["verdict"]
 
 
-def test_figures_of_other_weights_are_told_from_todays(run, place):
-    run("evaluate", "routing", "near", *on_labels(place), "--card", place / "models")
-    run("evaluate", "scores", "run-0", *on_labels(place), "--card", place / "models")
+def test_figures_of_other_weights_are_told_from_todays(run, folder):
+    run("evaluate", "routing", "near", *on_labels(folder), "--card", folder / "models")
+    run("evaluate", "scores", "run-0", *on_labels(folder), "--card", folder / "models")
     assert json.loads(run("models", "show", "run-0", "--json").stdout)["stale_figures"] == []
-    card = json.loads((place / "models" / "judge.json").read_text()) | {"sha256": "0" * 64}
-    (place / "models" / "judge.json").write_text(json.dumps(card))
+    card = json.loads((folder / "models" / "judge.json").read_text()) | {"sha256": "0" * 64}
+    (folder / "models" / "judge.json").write_text(json.dumps(card))
     result = run("models", "show", "run-0")
     assert "measured with other than the current weights: routing on csv val, profile near@1" in result.stderr
-    assert "csv val" in figures(place, "run-0")
+    assert "csv val" in figures(folder, "run-0")
 
 
-def test_the_distortion_sweep_goes_into_the_card(run, place):
-    (place / "photos").mkdir()
-    (place / "photos" / "0.jpg").write_bytes(jpeg(0.3))
-    words = ("--data", place / "photos", "--kind", "haze", "--card", place / "models")
+def test_the_distortion_sweep_goes_into_the_card(run, folder):
+    (folder / "photos").mkdir()
+    (folder / "photos" / "0.jpg").write_bytes(jpeg(0.3))
+    words = ("--data", folder / "photos", "--kind", "haze", "--card", folder / "models")
     result = run("evaluate", "distortions", "run-0", *words)
     assert result.exit_code == 0, result.stderr
-    section = figures(place, "run-0")["distortions"]
+    section = figures(folder, "run-0")["distortions"]
     assert (section["kinds"], section["pictures"], len(section["means_by_strength"]["haze"])) == (1, 1, 6)
     assert len([*section["falling"], *section["rising_at_strengths"], *section["flat"]]) == 1
     assert section["command"] == "dpiqa evaluate distortions run-0 --data photos --kind haze"
 
 
-def test_a_card_that_is_not_there_is_refused_before_anything_is_measured(run, place):
-    result = run("evaluate", "scores", "run-0", *on_labels(place), "--card", place / "nowhere")
+def test_a_card_that_is_not_there_is_refused_before_anything_is_measured(run, folder):
+    result = run("evaluate", "scores", "run-0", *on_labels(folder), "--card", folder / "nowhere")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "the card of run-0 is not in" in result.stderr
