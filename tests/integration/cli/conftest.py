@@ -1,5 +1,5 @@
 import pytest
-from support.ledger import Ledger
+from support.ledger import Ledger, ref
 from typer.testing import CliRunner
 
 from dpiqa.cli.main import app
@@ -8,8 +8,9 @@ from dpiqa.profiles import load_profile
 from dpiqa.routing import decide
 from dpiqa.storage.claims import claim
 from dpiqa.storage.engine import make_engine
+from dpiqa.storage.items import Rejected, Scored
 from dpiqa.storage.results import record
-from dpiqa.types import Stage
+from dpiqa.types import Reason, Stage
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +64,19 @@ def ledger(system, database_url):
     engine = make_engine(database_url, pool_size=1)
     yield WorkerLedger(engine, load_profile("smoke"))
     engine.dispose()
+
+
+@pytest.fixture
+def scored(ledger, system):
+    """A complete job: 1,100 images with scores 0.000 to 1.099, one rejected; those at 0.400-0.600 by the teacher."""
+    job, ids = ledger.submit(
+        [ref(f"k/{n:04}.png", f"e{n}", bucket=system.name) for n in range(1101)],
+        bucket=system.name,
+        prefix="k/",
+    )
+    claims = ledger.worker_claims(ids)
+    outcomes = [Scored(claim, n / 1000, claim.ref.etag) for n, claim in enumerate(claims[:-1])]
+    recorded = ledger.worker_records(Stage.STUDENT, [*outcomes, Rejected(claims[-1], Reason.TRUNCATED, "ends early")])
+    asked = ledger.worker_claims(recorded.teacher_items, Stage.TEACHER)
+    ledger.worker_records(Stage.TEACHER, [Scored(claim, 0.55, claim.ref.etag) for claim in asked])
+    return job

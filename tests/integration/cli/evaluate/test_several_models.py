@@ -6,35 +6,12 @@ import shutil
 import pytest
 import torch
 from support.photos import jpeg, png
+from support.tiny_networks import TINY_STUDENT, TINY_TEACHER
 
-from dpiqa.models.quality_decoder import QfdConfig
-from dpiqa.models.student import StudentConfig, build_student
-from dpiqa.models.teacher import TeacherConfig, UnetConfig, build_teacher
-from dpiqa.models.vae import VaeConfig
+from dpiqa.models.student import build_student
+from dpiqa.models.teacher import build_teacher
 from dpiqa.training.runs.publish import export_model
 
-STUDENT = StudentConfig(
-    backbone="test_efficientnet",
-    backbone_args={"channel_multiplier": 0.5},
-    input_size=64,
-    map_channels=4,
-    map_size=8,
-    hidden=8,
-)
-TEACHER = TeacherConfig(
-    input_size=64,
-    vae=VaeConfig(channels=(4, 8), layers_per_block=1, norm_groups=2, middle_attention=False),
-    unet=UnetConfig(
-        channels=(8, 8, 16, 16),
-        layers_per_block=1,
-        heads=2,
-        text_width=8,
-        norm_groups=4,
-        self_attention=(False, False, True, True),
-    ),
-    qfd=QfdConfig(width=8, squeeze=2, score_widths=(8, 8), map_channels=4, map_size=8, hidden=8),
-    prompts="small-90",
-)
 PROFILE = """
 name = "near"
 version = 1
@@ -54,8 +31,8 @@ def made(tmp_path_factory):
     torch.set_num_threads(1)
     for seed in range(2):
         torch.manual_seed(seed)
-        export_model(build_student(STUDENT).eval(), STUDENT, f"run-{seed}", folder, licence="Apache-2.0")
-    export_model(build_teacher(TEACHER).eval(), TEACHER, "judge", folder, licence="Apache-2.0")
+        export_model(build_student(TINY_STUDENT).eval(), TINY_STUDENT, f"run-{seed}", folder, licence="Apache-2.0")
+    export_model(build_teacher(TINY_TEACHER).eval(), TINY_TEACHER, "judge", folder, licence="Apache-2.0")
     return folder
 
 

@@ -4,29 +4,13 @@ import csv
 import json
 from pathlib import Path
 
-import pytest
+from support.ledger import ref
 from support.photos import png
 
 from dpiqa.doorbell import Queue, load_doorbell
 from dpiqa.settings import load_settings
-from dpiqa.storage.items import Rejected, Scored
-from dpiqa.types import ImageRef, Reason, Stage
-
-
-def refs(bucket, count):
-    return [ImageRef(bucket=bucket, key=f"k/{n:04}.png", etag=f"e{n}") for n in range(count)]
-
-
-@pytest.fixture
-def scored(ledger, system):
-    """A complete job: 1,100 images with scores 0.000 to 1.099, one rejected; those at 0.400-0.600 by the teacher."""
-    job, ids = ledger.submit(refs(system.name, 1101), bucket=system.name, prefix="k/")
-    claims = ledger.worker_claims(ids)
-    outcomes = [Scored(claim, n / 1000, claim.ref.etag) for n, claim in enumerate(claims[:-1])]
-    recorded = ledger.worker_records(Stage.STUDENT, [*outcomes, Rejected(claims[-1], Reason.TRUNCATED, "ends early")])
-    asked = ledger.worker_claims(recorded.teacher_items, Stage.TEACHER)
-    ledger.worker_records(Stage.TEACHER, [Scored(claim, 0.55, claim.ref.etag) for claim in asked])
-    return job
+from dpiqa.storage.items import Scored
+from dpiqa.types import Stage
 
 
 def rows(result):
@@ -89,13 +73,13 @@ def test_follow_reports_and_ends_with_one_for_a_rejected_image(run, scored):
 
 
 def test_follow_ends_with_zero_when_all_is_scored(run, ledger, system):
-    job, ids = ledger.submit(refs(system.name, 1), bucket=system.name)
+    job, ids = ledger.submit([ref("k/0.png", bucket=system.name)], bucket=system.name)
     ledger.worker_records(Stage.STUDENT, [Scored(claim, 0.9, claim.ref.etag) for claim in ledger.worker_claims(ids)])
     assert run("follow", job.id).exit_code == 0
 
 
 def test_follow_waits_and_gives_up(run, ledger, system):
-    job, _ = ledger.submit(refs(system.name, 3), bucket=system.name)
+    job, _ = ledger.submit([ref(f"k/{n}.png", bucket=system.name) for n in range(3)], bucket=system.name)
     result = run("follow", job.id, "--timeout", "0.2")
     assert result.exit_code == 1
     assert "0 of 3 done" in result.stderr

@@ -3,26 +3,6 @@
 import json
 
 import pyarrow.parquet
-import pytest
-
-from dpiqa.storage.items import Rejected, Scored
-from dpiqa.types import ImageRef, Reason, Stage
-
-
-def refs(bucket, count):
-    return [ImageRef(bucket=bucket, key=f"k/{n:04}.png", etag=f"e{n}") for n in range(count)]
-
-
-@pytest.fixture
-def scored(ledger, system):
-    """A complete job: 1,100 images with scores 0.000 to 1.099, one rejected; those at 0.400-0.600 by the teacher."""
-    job, ids = ledger.submit(refs(system.name, 1101), bucket=system.name, prefix="k/")
-    claims = ledger.worker_claims(ids)
-    outcomes = [Scored(claim, n / 1000, claim.ref.etag) for n, claim in enumerate(claims[:-1])]
-    recorded = ledger.worker_records(Stage.STUDENT, [*outcomes, Rejected(claims[-1], Reason.TRUNCATED, "ends early")])
-    asked = ledger.worker_claims(recorded.teacher_items, Stage.TEACHER)
-    ledger.worker_records(Stage.TEACHER, [Scored(claim, 0.55, claim.ref.etag) for claim in asked])
-    return job
 
 
 def rows(result):
