@@ -24,8 +24,8 @@ Bound = Annotated[float, Field(allow_inf_nan=False)]
 ShareText = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,6})?%?$", examples=["5%"])]
 
 
-class ScoreParameters(BaseModel):
-    """The query of `GET /v1/scores`."""
+class ScoreSelection(BaseModel):
+    """The parameters that select scores, and their order."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,8 +50,6 @@ class ScoreParameters(BaseModel):
     )
     worst: ShareText | None = Field(None, description="The worst share of what the other filters choose, e.g. `5%`.")
     best: ShareText | None = Field(None, description="The best share of the same, e.g. `5%`.")
-    limit: Limit = 100
-    cursor: Cursor | None = None
 
     def query(self) -> ScoreQuery:
         """Return the query, still without a profile. Raises `InvalidRequest` for contradicting parameters."""
@@ -67,6 +65,13 @@ class ScoreParameters(BaseModel):
         conditions.check_range()
         share = parse_share(self.worst, self.best)
         return ScoreQuery(conditions=conditions, bands=tuple(self.band or ()), share=share, order=self.sort)
+
+
+class ScoreParameters(ScoreSelection):
+    """The query of `GET /v1/scores`."""
+
+    limit: Limit = 100
+    cursor: Cursor | None = None
 
 
 @router.get("", summary="Scores, worst first")

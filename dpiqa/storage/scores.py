@@ -9,9 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Row,
+    Select,
     and_,
     exists,
     false,
@@ -127,20 +129,8 @@ def list_scores(
 
     Raises `InvalidRequest` for a cursor of another query or a limit outside 1-1000.
     """
-    columns: list[Any] = [results.c.updated_at if order.by_time else results.c.score, results.c.image_id]
-    if conditions.profile is None:
-        columns.append(results.c.profile)
-    query = (
-        select(results, _SCALE)
-        .where(*_conditions(conditions))
-        .order_by(*(column.desc() if order.descending else column for column in columns))
-        .limit(check_limit(limit) + 1)
-    )
-    if cursor is not None:
-        # Whole rows are compared: Postgres then walks the index to the position, which it does not with OR.
-        position = _read_cursor(conditions, order, cursor)
-        last = tuple_(*(literal(value, column.type) for value, column in zip(position, columns, strict=True)))
-        query = query.where(tuple_(*columns) < last if order.descending else tuple_(*columns) > last)
+    after = None if cursor is None else _read_cursor(conditions, order, cursor)
+    query = page_of_results(conditions, order, [results, _SCALE], after=after, limit=check_limit(limit) + 1)
 
     def cursor_of(row: ScoreRow) -> str:
         value: str | float = row.updated_at.isoformat() if order.by_time else row.score
@@ -148,6 +138,31 @@ def list_scores(
         return encode((conditions, order.value), position)
 
     return Page.cut(read_score_rows(c, c.execute(query)), limit, cursor_of)
+
+
+def page_of_results(
+    conditions: ScoreFilter, order: ScoreOrder, columns: Sequence[Any], *, after: Sequence[Any] | None, limit: int
+) -> Select[Any]:
+    """Return the query for `columns` of a page of results. `after`: the last row's values of `sort_columns`."""
+    sorted_by = sort_columns(conditions, order)
+    query = (
+        select(*columns)
+        .select_from(results)
+        .where(*_conditions(conditions))
+        .order_by(*(column.desc() if order.descending else column for column in sorted_by))
+        .limit(limit)
+    )
+    if after is None:
+        return query
+    # Whole rows are compared: Postgres then walks the index to the position, which it does not with OR.
+    last = tuple_(*(literal(value, column.type) for value, column in zip(after, sorted_by, strict=True)))
+    return query.where(tuple_(*sorted_by) < last if order.descending else tuple_(*sorted_by) > last)
+
+
+def sort_columns(conditions: ScoreFilter, order: ScoreOrder) -> list[Column[Any]]:
+    """Return the columns that results are ordered by: no two results are alike in all of them."""
+    columns: list[Column[Any]] = [results.c.updated_at if order.by_time else results.c.score, results.c.image_id]
+    return columns if conditions.profile is not None else [*columns, results.c.profile]
 
 
 def percentile(c: Connection, conditions: ScoreFilter, share: float, *, descending: bool = False) -> float | None:
