@@ -79,6 +79,38 @@ class JobState(StrEnum):
     FAILED = "failed"  #: its objects could not be listed; `error` says why
 
 
+class Delivery(StrEnum):
+    """Way in which the events of a bucket reach us."""
+
+    QUEUE = "queue"  #: the listener read them from the SQS queue
+    HTTP = "http"  #: a server sent them to `POST /v1/events`
+
+
+class ReconciliationState(StrEnum):
+    """State of a reconciliation. The first three are open: a worker or a command goes on with it."""
+
+    LOADING = "loading"  #: the inventory's rows are being read into the database
+    COMPARING = "comparing"  #: objects and ledger are being compared, in the order of their keys
+    MARKING = "marking"  #: the comparison is complete: objects that were not found are being marked as deleted
+    COMPLETE = "complete"  #: everything was compared
+    FAILED = "failed"  #: it ended before that; nothing was marked as deleted unless it was marking; `error` says why
+
+
+OPEN_RECONCILIATION_STATES = frozenset(ReconciliationState) - {
+    ReconciliationState.COMPLETE,
+    ReconciliationState.FAILED,
+}
+
+
+class Difference(StrEnum):
+    """Kind of an object that a reconciliation reports by its key."""
+
+    MISSING = "missing"  #: in the bucket, and never scored or waiting under the profile
+    CHANGED = "changed"  #: the bucket holds other bytes than the ledger's
+    DELETED = "deleted"  #: current in the ledger, not in the bucket
+    FAILED = "failed"  #: unchanged, and an earlier job rejected it or gave it up
+
+
 class ResultStatus(StrEnum):
     """Status of a result: final, or still to be confirmed by the teacher."""
 

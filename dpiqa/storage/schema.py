@@ -1,5 +1,6 @@
 """Schema migrations: Alembic, driven from here, one process at a time."""
 
+import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dpiqa.errors import ConfigurationError
 from dpiqa.storage.engine import UPGRADE_HINT, Lock, make_engine, transaction, translated
 
 Step: TypeAlias = Callable[[Config], None]
+_LOCK_POLL_SECONDS = 0.2
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -93,7 +95,10 @@ def _run(url: str, step: Step, location: Path | None = None) -> None:
 
 
 def _migrate(connection: Connection, step: Step, config: Config) -> None:
-    connection.execute(select(func.pg_advisory_lock(int(Lock.MIGRATION), 0)))
+    # Not `pg_advisory_lock`: a statement that waits in it is what CREATE INDEX CONCURRENTLY waits for.
+    while not connection.execute(select(func.pg_try_advisory_lock(int(Lock.MIGRATION), 0))).scalar_one():
+        connection.commit()
+        time.sleep(_LOCK_POLL_SECONDS)
     connection.commit()
     try:
         config.attributes["connection"] = connection

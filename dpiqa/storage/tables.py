@@ -148,7 +148,15 @@ images = Table(
     CheckConstraint("NOT current OR deleted_at IS NULL", name="current"),
     comment="stored versions of object keys, written by ingest and by record",
 )
-Index("images_one_current", images.c.bucket, images.c.key, unique=True, postgresql_where=images.c.current)
+# Of bytes, not of a language: it also reads current keys in the order in which S3 lists them (ORDER BY key USING ~<~).
+Index(
+    "images_current_by_key",
+    images.c.bucket,
+    images.c.key,
+    unique=True,
+    postgresql_where=images.c.current,
+    postgresql_ops={"key": "text_pattern_ops"},
+)
 
 items = Table(
     "items",

@@ -8,7 +8,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from dpiqa.errors import ConfigurationError
-from dpiqa.storage import schema
+from dpiqa.storage import (
+    schema,
+    watch_tables,  # noqa: F401 - adds its tables to `metadata`
+)
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.tables import metadata
 
