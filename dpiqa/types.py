@@ -66,6 +66,9 @@ class JobKind(StrEnum):
 
     PREFIX = "prefix"  #: every object under a bucket's prefix, listed once
     LIST = "list"  #: keys named in the request
+    MANIFEST = "manifest"  #: the rows of a manifest, uploaded or in S3
+    INVENTORY = "inventory"  #: the objects of an S3 Inventory
+    FOLDER = "folder"  #: every file below a folder of the workers' machine, read in place
     WATCH = "watch"  #: the events of a bucket's prefix, until stopped
 
 

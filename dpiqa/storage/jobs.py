@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from dpiqa.doorbell import Queue
 from dpiqa.errors import Conflict, NotFound
 from dpiqa.profiles import Profile
+from dpiqa.sources.spec import SourceSpec, Tally
 from dpiqa.storage.columns import NOW, after, array, arrays, constant
 from dpiqa.storage.leases import RowLease
 from dpiqa.storage.profiles import remember_profile
@@ -35,7 +36,7 @@ class Job:
     created_at: datetime
     listed_at: datetime | None
     finished_at: datetime | None
-    cursor: str | None  #: the last key listed; listing resumes after it
+    cursor: str | None  #: listing resumes after it; see `dpiqa.sources`
     listing_lease_until: datetime | None
     listing_attempt: int
     idempotency_key: str | None
@@ -43,11 +44,16 @@ class Job:
     scored_by_student: int  #: of its images
     escalated: int  #: of those
     error: str | None  #: why it failed
+    source: SourceSpec = SourceSpec(all_names=True)
+    tally: Tally = Tally()  #: of its source, up to `cursor`
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:
         """Read a row of `jobs`, all columns of it."""
-        return cls(**row._mapping)
+        values = dict(row._mapping)
+        values["source"] = SourceSpec.from_stored(values["source"])
+        values["tally"] = Tally.model_validate(values["tally"] or {})
+        return cls(**values)
 
 
 INSERT_JOB = insert(jobs).on_conflict_do_nothing().returning(jobs)
@@ -76,7 +82,7 @@ FINISH_JOBS = text(
 ).bindparams(*arrays(ids=Uuid))
 
 
-def create_job(
+def create_job(  # noqa: PLR0913 - the columns of a job
     c: Connection,
     *,
     kind: JobKind,
@@ -84,18 +90,19 @@ def create_job(
     prefix: str,
     profile: Profile,
     queue: Queue,
+    source: SourceSpec = SourceSpec(),  # noqa: B008 - immutable
     keys: Sequence[str] = (),
     idempotency_key: str | None = None,
 ) -> Job:
     """Create a job, or return the one that the same idempotency key and request made before.
 
-    `keys`: of a job of kind `list`, each stored once, in their order.
+    `source`: of the objects, beside bucket and prefix. `keys`: of a job of kind `list`, each stored once, in order.
 
     Raises `Conflict` for the same key with another request, `ConfigurationError` for a profile that was changed
     without a new version.
     """
     remember_profile(c, profile)
-    request = json.dumps([kind, bucket, prefix, list(keys), profile.id], separators=(",", ":"))
+    request = json.dumps([kind, bucket, prefix, list(keys), profile.id, source.stored()], separators=(",", ":"))
     request_hash = hashlib.sha256(request.encode()).hexdigest() if idempotency_key else None
     values = {
         "id": uuid4(),
@@ -105,6 +112,7 @@ def create_job(
         "profile": profile.id,
         "state": JobState.WATCHING if kind is JobKind.WATCH else JobState.LISTING,
         "queue": queue,
+        "source": source.stored(),
         "idempotency_key": idempotency_key,
         "request_hash": request_hash,
     }
@@ -196,6 +204,7 @@ def submit_job(
     bucket: str,
     prefix: str,
     profile: Profile,
+    source: SourceSpec = SourceSpec(),  # noqa: B008 - immutable
     keys: Sequence[str] = (),
     idempotency_key: str | None = None,
 ) -> Job:
@@ -209,6 +218,7 @@ def submit_job(
         prefix=prefix,
         profile=profile,
         queue=Queue.BULK,
+        source=source,
         keys=keys,
         idempotency_key=idempotency_key,
     )
@@ -249,7 +259,9 @@ LISTING = RowLease(
     is_open=jobs.c.state == constant(JobState.LISTING),
 )
 START_LISTING = LISTING.start_statement()
-SAVE_CURSOR = LISTING.write_statement(cursor=bindparam("last"), listing_lease_until=after("lease"))
+SAVE_CURSOR = LISTING.write_statement(
+    cursor=bindparam("last"), tally=bindparam("read", type_=jobs.c.tally.type), listing_lease_until=after("lease")
+)
 FINISH_LISTING = LISTING.write_statement(state=JobState.RUNNING, listed_at=NOW)
 FAIL_LISTING = LISTING.write_statement(state=JobState.FAILED, error=bindparam("why"), finished_at=NOW)
 UNLISTED_JOBS = LISTING.free_rows()
@@ -261,10 +273,10 @@ def start_listing(c: Connection, job_id: UUID | str, lease_seconds: float) -> Jo
     return None if row is None else Job.from_row(row)
 
 
-def save_cursor(c: Connection, job: Job, cursor: str, lease_seconds: float = 60) -> None:
-    """Store the last key of a page, in the transaction that added it, and renew the lease. Raises `LeaseLost`."""
-    lease = timedelta(seconds=lease_seconds)
-    LISTING.write(c, SAVE_CURSOR, job.id, job.listing_attempt, last=cursor, lease=lease)
+def save_cursor(c: Connection, job: Job, cursor: str | None, tally: Tally, lease_seconds: float = 60) -> None:
+    """Store how far the listing is, in the transaction that adds its page, and renew the lease. Raises `LeaseLost`."""
+    lease, read = timedelta(seconds=lease_seconds), tally.model_dump(exclude_defaults=True)
+    LISTING.write(c, SAVE_CURSOR, job.id, job.listing_attempt, last=cursor, read=read, lease=lease)
 
 
 def finish_listing(c: Connection, job: Job) -> None:

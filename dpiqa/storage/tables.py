@@ -86,8 +86,10 @@ jobs = Table(
     "jobs",
     metadata,
     Column("id", Uuid, primary_key=True, comment="random, made when the job is submitted"),
-    enum_column("kind", JobKind, "where its items come from: prefix (listed once), list (named keys), watch (events)"),
-    Column("bucket", Text, nullable=False, comment="bucket of all its images"),
+    enum_column(
+        "kind", JobKind, "origin of its items: a prefix, a list, a manifest, an inventory, a folder, or events"
+    ),
+    Column("bucket", Text, nullable=False, comment="bucket of all its images; empty where a manifest names several"),
     Column("prefix", Text, nullable=False, comment="keys begin with it; empty for the whole bucket and for a list"),
     Column("profile", Text, ForeignKey("profiles.id"), nullable=False, comment="profile of its scores"),
     enum_column("state", JobState, "written by listing, by the last record and by the sweeper", check=True),
@@ -95,7 +97,11 @@ jobs = Table(
     time_column("created_at", "when it was submitted", now=True),
     time_column("listed_at", "when all its items were known; NULL before, and for a watch"),
     time_column("finished_at", "when it completed or failed; NULL before"),
-    Column("cursor", Text, comment="last key (prefix) or position (list) that was listed; a lister resumes after it"),
+    Column("source", JSONB, comment="address, format and filters of its source; NULL: all of the prefix or list"),
+    Column("tally", JSONB, comment="objects taken and passed over, and malformed rows, up to cursor; NULL: none"),
+    Column(
+        "cursor", Text, comment="last key or row that was listed, as its source writes it; a lister resumes after it"
+    ),
     time_column("listing_lease_until", "end of its lister's lease; NULL: no worker lists it"),
     counter_column("listing_attempt", "fence of its lister: each start of a listing adds 1"),
     Column("idempotency_key", Text, unique=True, comment="chosen by the client; the same one gives the same job"),

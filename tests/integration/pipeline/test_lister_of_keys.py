@@ -5,7 +5,7 @@ from support.photos import png
 
 from dpiqa.doorbell import Queue
 from dpiqa.errors import StoreUnavailable
-from dpiqa.pipeline import lister
+from dpiqa.pipeline import job_source
 from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import create_job, read_keys, unlisted_jobs
@@ -66,7 +66,7 @@ class Failing:
 
 
 def test_a_listing_that_was_cut_off_goes_on_after_its_last_page(archive, monkeypatch):
-    monkeypatch.setattr(lister, "PAGE_KEYS", 4)
+    monkeypatch.setattr(job_source, "PAGE_KEYS", 4)
     names = [f"{number:02}.png" for number in range(10)]
     for name in names:
         (archive.folder / name).write_bytes(png(0.2))

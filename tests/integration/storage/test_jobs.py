@@ -8,6 +8,7 @@ from dpiqa.errors import ConfigurationError, Conflict, LeaseLost, NotFound
 from dpiqa.models.choice import ModelChoice
 from dpiqa.profiles import Profile
 from dpiqa.requirement import Pair, RequirementRequest
+from dpiqa.sources.spec import Tally
 from dpiqa.storage.jobs import (
     ensure_watch,
     fail_listing,
@@ -68,12 +69,12 @@ def test_one_lister_at_a_time_and_the_next_resumes(ledger):
     first = ledger.do(start_listing, job.id, 60)
     assert ledger.do(start_listing, job.id, 60) is None
     assert ledger.do(unlisted_jobs) == []
-    ledger.do(save_cursor, first, "k00009", 60)
+    ledger.do(save_cursor, first, "k00009", Tally(taken=10), 60)
     ledger.sql("UPDATE jobs SET listing_lease_until = clock_timestamp() - interval '1 s'")
     second = ledger.do(start_listing, str(job.id), 60)
     assert second.cursor == "k00009"
     for late in (
-        lambda: ledger.do(save_cursor, first, "k00010"),
+        lambda: ledger.do(save_cursor, first, "k00010", Tally()),
         lambda: ledger.do(finish_listing, first),
         lambda: ledger.do(fail_listing, first, "x"),
     ):
