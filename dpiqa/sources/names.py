@@ -15,7 +15,7 @@ NOT_IMAGES = frozenset(
         "mp4 m4v mov avi mkv webm wmv flv mpg mpeg mts m2ts 3gp ogv mp3 wav m4a aac flac ogg opus "
         "zip tar gz tgz bz2 xz zst 7z rar iso md5 sha1 sha256 sha512 crc sfv sig asc checksum "
         "tmp bak part partial crdownload lock lnk url torrent exe dll so"
-    ).split()
+    ).split()  # noqa: SIM905 - a list in a line per kind is easier to read
 )
 _NAMES = frozenset({"thumbs.db", ".ds_store", "desktop.ini", "ehthumbs.db", ".localized", ".picasa.ini", "_success"})
 

@@ -1,8 +1,9 @@
-"""The source of a job, opened: one branch per kind."""
+"""The source of a job, opened: one branch per kind. The simplest source, a prefix, is here."""
+
+from collections.abc import Iterator
 
 from dpiqa.objects.store import ObjectStore
-from dpiqa.sources.base import Source
-from dpiqa.sources.prefix import PrefixSource
+from dpiqa.sources.base import Source, SourcePage
 from dpiqa.sources.spec import SourceSpec
 from dpiqa.types import JobKind
 
@@ -10,7 +11,19 @@ from dpiqa.types import JobKind
 def open_source(store: ObjectStore, kind: JobKind, bucket: str, prefix: str, spec: SourceSpec) -> Source:
     """Return the source of a job whose rows are not in the ledger. Reads nothing yet."""
     match kind:
-        case JobKind.PREFIX | JobKind.WATCH:
+        case JobKind.PREFIX | JobKind.FOLDER | JobKind.WATCH:
             return PrefixSource(store, bucket, prefix)
         case _:
-            raise NotImplementedError(f"{kind}: {spec.address}")
+            raise NotImplementedError(f"{kind}: {spec.address}")  # the readers of the others follow
+
+
+class PrefixSource:
+    """Every object below a prefix of a bucket, or of a folder, in the order of the store. The cursor is the last key."""
+
+    def __init__(self, store: ObjectStore, bucket: str, prefix: str) -> None:
+        self._store, self._bucket, self._prefix = store, bucket, prefix
+
+    def pages(self, cursor: str | None = None) -> Iterator[SourcePage]:
+        """See `Source.pages`."""
+        for page in self._store.list(self._bucket, self._prefix, start_after=cursor):
+            yield SourcePage(refs=page, cursor=page[-1].key)

@@ -21,7 +21,7 @@ class ManifestFormat(StrEnum):
 
 
 class Filters(BaseModel):
-    """What of a source becomes items."""
+    """Rules that decide which objects of a source become items."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +56,7 @@ class SourceSpec(Filters):
 
 
 class Tally(BaseModel):
-    """What has been read of a source so far: `jobs.tally`. Saved with the cursor, so it survives a killed lister."""
+    """Numbers of what was read of a source so far: `jobs.tally`. Saved with the cursor, so it survives a killed lister."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -44,8 +44,8 @@ class Job:
     scored_by_student: int  #: of its images
     escalated: int  #: of those
     error: str | None  #: why it failed
-    source: SourceSpec = SourceSpec(all_names=True)
-    tally: Tally = Tally()  #: of its source, up to `cursor`
+    source: SourceSpec = field(default_factory=SourceSpec)
+    tally: Tally = field(default_factory=Tally)  #: of its source, up to `cursor`
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:
