@@ -4,19 +4,18 @@ import fnmatch
 import re
 from collections.abc import Callable, Sequence
 
+_EXTENSIONS = """
+txt md rst rtf pdf doc docx odt xls xlsx ods ppt pptx htm html css js ts py sh log tex
+json jsonl ndjson geojson xml csv tsv yaml yml toml ini cfg conf sql db sqlite sqlite3
+parquet orc avro arrow feather npy npz h5 hdf5 pkl pickle pt pth ckpt onnx safetensors tfrecord mat lmdb
+xmp aae pp3 dop lrcat lrprev lrdata cos cop manifest
+mp4 m4v mov avi mkv webm wmv flv mpg mpeg mts m2ts 3gp ogv mp3 wav m4a aac flac ogg opus
+zip tar gz tgz bz2 xz zst 7z rar iso md5 sha1 sha256 sha512 crc sfv sig asc checksum
+tmp bak part partial crdownload lock lnk url torrent exe dll so
+"""
 #: Extensions of files that lie beside images in archives and are not images. An image of an unusual format is not among
 #: them: it becomes an item, and its job says that the format is unsupported.
-NOT_IMAGES = frozenset(
-    (
-        "txt md rst rtf pdf doc docx odt xls xlsx ods ppt pptx htm html css js ts py sh log tex "
-        "json jsonl ndjson geojson xml csv tsv yaml yml toml ini cfg conf sql db sqlite sqlite3 "
-        "parquet orc avro arrow feather npy npz h5 hdf5 pkl pickle pt pth ckpt onnx safetensors tfrecord mat lmdb "
-        "xmp aae pp3 dop lrcat lrprev lrdata cos cop manifest "
-        "mp4 m4v mov avi mkv webm wmv flv mpg mpeg mts m2ts 3gp ogv mp3 wav m4a aac flac ogg opus "
-        "zip tar gz tgz bz2 xz zst 7z rar iso md5 sha1 sha256 sha512 crc sfv sig asc checksum "
-        "tmp bak part partial crdownload lock lnk url torrent exe dll so"
-    ).split()  # noqa: SIM905 - a list in a line per kind is easier to read
-)
+NOT_IMAGES = frozenset(_EXTENSIONS.split())
 _NAMES = frozenset({"thumbs.db", ".ds_store", "desktop.ini", "ehthumbs.db", ".localized", ".picasa.ini", "_success"})
 
 

@@ -18,7 +18,7 @@ def open_source(store: ObjectStore, kind: JobKind, bucket: str, prefix: str, spe
 
 
 class PrefixSource:
-    """Every object below a prefix of a bucket, or of a folder, in the order of the store. The cursor is the last key."""
+    """Every object below a prefix of a bucket or folder, in the store's order. The cursor is the last key."""
 
     def __init__(self, store: ObjectStore, bucket: str, prefix: str) -> None:
         self._store, self._bucket, self._prefix = store, bucket, prefix
