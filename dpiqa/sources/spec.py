@@ -56,7 +56,7 @@ class SourceSpec(Filters):
 
 
 class Tally(BaseModel):
-    """Numbers of what was read of a source so far: `jobs.tally`. Saved with the cursor, so a killed lister loses none."""
+    """Numbers of what was read of a source so far: `jobs.tally`. Saved with the cursor, so it survives a kill."""
 
     model_config = ConfigDict(frozen=True)
 
