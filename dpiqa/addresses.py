@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from uuid import UUID
 
 from dpiqa.errors import InvalidRequest
 
 #: Bucket names that S3-compatible servers accept; AWS itself is stricter.
 BUCKET_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
 _SCHEME = "s3://"
+_PROBE = ".dpiqa-probe-"  #: name of the object that tests a watch, before its id
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +42,29 @@ def split_s3(text: str) -> S3Address:
     """Split an address that begins with `s3://`, without a check of the bucket's name."""
     bucket, _, key = text[len(_SCHEME) :].partition("/")
     return S3Address(bucket, key)
+
+
+def probe_key(prefix: str, probe_id: UUID) -> str:
+    """Return the key, under a prefix, of the object that tests whether a bucket's events arrive."""
+    return f"{prefix}{_PROBE}{probe_id}"
+
+
+def probe_id(key: str) -> UUID | None:
+    """Return the id of the probe whose object has this key; None for every other key."""
+    _, is_probe, text = key.rpartition(_PROBE)
+    try:
+        return UUID(text) if is_probe and len(text) == 36 else None
+    except ValueError:
+        return None
+
+
+def prefix_end(prefix: str) -> str | None:
+    """Return the least text that is greater than all keys under a prefix, in the order of their bytes in UTF-8.
+
+    None where there is none: the prefix is empty, or ends the order.
+    """
+    for end in range(len(prefix), 0, -1):
+        code = ord(prefix[end - 1]) + 1
+        if code <= 0x10FFFF:  # U+D800 to U+DFFF stand for nothing alone
+            return prefix[: end - 1] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
+    return None

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request
 
 from dpiqa.events import parse
 from dpiqa.pipeline.ingest import ingest
+from dpiqa.types import Delivery
 
 from ..dependencies import DoorbellDep, EngineDep, SettingsDep, profile_named
 from ..schemas import EventsAccepted
@@ -50,7 +51,7 @@ def receive(
     """
     events = parse(body)
     profile = profile_named(settings, None)
-    ingested = ingest(engine, doorbell, [events], settings, profile)
+    ingested = ingest(engine, doorbell, [events], settings, profile, Delivery.HTTP)
     return EventsAccepted(
         images=len(events.images),
         removals=len(events.removals),

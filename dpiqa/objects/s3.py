@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from botocore.config import Config
 
+from dpiqa.addresses import probe_id
 from dpiqa.errors import ImageRejected, ObjectChanged, StoreUnavailable
 from dpiqa.objects.aws import make_client
 from dpiqa.objects.faults import VENDOR_ERRORS, Fault, account_error, bucket_error, fault_of, object_error, translated
@@ -91,7 +92,8 @@ class S3Store:
                 last_modified=entry.get("LastModified"),
             )
             for entry in entries
-            if entry["Size"] or not entry["Key"].endswith("/")  # consoles create empty objects named like folders
+            # consoles create empty objects named like folders, and a watch that is being tested its probe
+            if (entry["Size"] or not entry["Key"].endswith("/")) and probe_id(entry["Key"]) is None
         ]
         return page, entries[-1]["Key"] if entries and response.get("IsTruncated") else None
 

@@ -24,10 +24,10 @@ class ObjectStore(Protocol):
     """A store of objects in buckets. Thread-safe."""
 
     def list(self, bucket: str, prefix: str, start_after: str | None = None) -> Iterator[list[ImageRef]]:
-        """Yield pages of at most 1000 objects below a prefix, in the order of their keys, without folder markers.
+        """Yield pages of at most 1000 objects below a prefix, in the order of their keys' bytes in UTF-8.
 
-        To resume, pass the last key seen as `start_after`. Raises `ConfigurationError` when the bucket does not exist
-        or may not be listed, `StoreUnavailable`.
+        Folder markers and probes are left out. To resume, pass the last key seen as `start_after`. Raises
+        `ConfigurationError` when the bucket does not exist or may not be listed, `StoreUnavailable`.
         """
 
     def get(self, ref: ImageRef, max_bytes: int) -> Fetched:

@@ -1,10 +1,14 @@
 """Ingestion: from parsed events to items. Shared by the listener and the API's `POST /v1/events`."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
+from uuid import UUID
 
 from sqlalchemy import Engine
 
+from dpiqa.addresses import probe_id
 from dpiqa.doorbell import Doorbell, ring_score
 from dpiqa.events import Parsed
 from dpiqa.profiles import Profile
@@ -13,7 +17,8 @@ from dpiqa.storage.engine import transaction
 from dpiqa.storage.feed import ring_now
 from dpiqa.storage.images import add_images, remove_objects
 from dpiqa.storage.jobs import Job, ensure_watch, find_watches
-from dpiqa.types import ImageRef
+from dpiqa.storage.watches import record_events, record_probes
+from dpiqa.types import Delivery, ImageRef, Removal
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +32,47 @@ class Ingested:
 
 
 def ingest(
-    engine: Engine, doorbell: Doorbell, events: Sequence[Parsed], settings: Settings, profile: Profile
+    engine: Engine,
+    doorbell: Doorbell,
+    events: Sequence[Parsed],
+    settings: Settings,
+    profile: Profile,
+    via: Delivery = Delivery.QUEUE,
 ) -> Ingested:
     """Record the events in one transaction, then ring. `profile`: of watches that are started here.
 
     When this returns, the events may be deleted: every image that a watch covers has an item. Without `auto_watch`,
-    others are only counted, and ignored records never have a row. Raises `DatabaseUnavailable`; an unavailable broker
-    is not an error.
+    others are only counted, and ignored records never have a row. Events of probe objects are recorded as such. Raises
+    `DatabaseUnavailable`; an unavailable broker is not an error.
     """
-    images_of_job: dict[object, tuple[Job, list[ImageRef]]] = {}
+    images_of_job: dict[UUID, tuple[Job, list[ImageRef]]] = {}
+    objects_of_watch: Counter[UUID] = Counter()
     unwatched = 0
-    removals = [removal for event in events for removal in event.removals]
+    images, created = _without_probes([ref for event in events for ref in event.images])
+    removals, removed = _without_probes([removal for event in events for removal in event.removals])
     with transaction(engine) as c:
-        for ref in (ref for event in events for ref in event.images):
+        for ref in images:
             watches = find_watches(c, ref.bucket, ref.key)
             if not watches and settings.auto_watch:
                 watches = [ensure_watch(c, ref.bucket, "", profile)]
             unwatched += not watches
             for job in watches:
                 images_of_job.setdefault(job.id, (job, []))[1].append(ref)
-        items = [item for job, images in images_of_job.values() for item in add_images(c, job, images)]
-        removed = remove_objects(c, removals) if removals else 0
+        items = [item for job, refs in images_of_job.values() for item in add_images(c, job, refs)]
+        n_removed = remove_objects(c, removals) if removals else 0
+        objects_of_watch.update({job.id: len(refs) for job, refs in images_of_job.values()})
+        objects_of_watch.update(job.id for removal in removals for job in find_watches(c, removal.bucket, removal.key))
+        record_events(c, objects_of_watch, via)
+        record_probes(c, created=created, removed=removed, via=via)
         rings = ring_now(c, items, window=settings.window_items, chunk=settings.chunk_items) if items else []
-    return Ingested(items, removed, unwatched, ring_score(doorbell, rings))
+    return Ingested(items, n_removed, unwatched, ring_score(doorbell, rings))
+
+
+_Change = TypeVar("_Change", ImageRef, Removal)
+
+
+def _without_probes(changes: Sequence[_Change]) -> tuple[list[_Change], list[UUID]]:
+    """Return the changes of objects that are not probes, and the ids of the others."""
+    ids = [probe_id(change.key) for change in changes]
+    kept = [change for change, probe in zip(changes, ids, strict=True) if probe is None]
+    return kept, [probe for probe in ids if probe is not None]

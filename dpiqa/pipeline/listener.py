@@ -25,6 +25,7 @@ from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings, load_settings
 from dpiqa.signals import on_signals
 from dpiqa.storage.engine import make_engine
+from dpiqa.storage.watches import LISTENER
 from dpiqa.text import first_line
 
 log = structlog.get_logger()
@@ -126,7 +127,7 @@ def main() -> None:
     settings = or_exit(load_settings)
     configure_logging(settings)
     try:
-        engine = make_engine(settings.require_database_url(), application_name="dpiqa-listener")
+        engine = make_engine(settings.require_database_url(), application_name=LISTENER)
         profile = load_profile(settings.profile, settings.profiles_dir)
         listener = Listener(engine, load_doorbell(settings), EventsQueue(settings), settings, profile)
         on_signals(listener.stop, signal.SIGTERM, signal.SIGINT)

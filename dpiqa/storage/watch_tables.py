@@ -33,8 +33,9 @@ probes = Table(
     Column("bucket", Text, nullable=False, comment="bucket of the probe object"),
     Column("key", Text, nullable=False, comment="key of the probe object, which is deleted right after"),
     time_column("sent_at", "when it was about to be put", now=True),
-    time_column("seen_at", "when its event was recorded; NULL: not yet"),
-    enum_column("seen_via", Delivery, "the way in which the event came", nullable=True),
+    time_column("created_seen_at", "when the event of its creation was recorded; NULL: not yet"),
+    time_column("removed_seen_at", "when the event of its removal was recorded; NULL: not yet"),
+    enum_column("seen_via", Delivery, "the way in which the last of the two came", nullable=True),
     comment="test events of watches; an object with such a key is never an image",
 )
 Index("probes_of_job", probes.c.job_id, probes.c.sent_at)

@@ -1,0 +1,214 @@
+"""Standing watches: what is known of each beside its job: events, back-fill, probes, schedule of reconciliations.
+
+A watch without a row here, from a submission or an event, is as good as one with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Row, Uuid, any_, bindparam, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from dpiqa.addresses import S3Address, probe_key
+from dpiqa.errors import NotFound
+from dpiqa.storage.columns import NOW, array, constant
+from dpiqa.storage.jobs import Job
+from dpiqa.storage.tables import jobs
+from dpiqa.storage.watch_tables import probes, watches
+from dpiqa.types import Delivery, JobKind, JobState
+
+LISTENER = "dpiqa-listener"  #: name of the listeners' connections
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A row of `probes`: one test of whether a bucket's events arrive."""
+
+    id: UUID
+    job_id: UUID
+    bucket: str
+    key: str
+    sent_at: datetime
+    created_seen_at: datetime | None
+    removed_seen_at: datetime | None
+    seen_via: Delivery | None
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        """Read a row of `probes`."""
+        return cls(**row._mapping)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """A job of kind watch, and what is known of it beside."""
+
+    job: Job
+    backfill_job_id: UUID | None
+    events: int  #: objects that events announced, created and removed
+    last_event_at: datetime | None
+    last_event_via: Delivery | None
+    reconcile_seconds: int | None  #: between scheduled reconciliations; None: no schedule
+    reconcile_due_at: datetime | None
+
+    @property
+    def address(self) -> S3Address:
+        """Bucket and prefix."""
+        return S3Address(self.job.bucket, self.job.prefix)
+
+
+_FACTS = (
+    watches.c.backfill_job_id,
+    func.coalesce(watches.c.events, 0).label("events"),
+    watches.c.last_event_at,
+    watches.c.last_event_via,
+    watches.c.reconcile_seconds,
+    watches.c.reconcile_due_at,
+)
+_WATCHES = (
+    select(jobs, *_FACTS)
+    .join_from(jobs, watches, watches.c.job_id == jobs.c.id, isouter=True)
+    .where(jobs.c.kind == constant(JobKind.WATCH))
+    .order_by(jobs.c.created_at, jobs.c.id)
+)
+INSERT_WATCH = insert(watches).on_conflict_do_nothing()
+SET_BACKFILL = update(watches).where(watches.c.job_id == bindparam("watch")).values(backfill_job_id=bindparam("job"))
+SET_SCHEDULE = (
+    update(watches)
+    .where(watches.c.job_id == bindparam("watch"))
+    .values(
+        reconcile_seconds=bindparam("seconds"),
+        # The first one is due a whole interval from now: adding a watch lists what is there.
+        reconcile_due_at=NOW + func.make_interval(0, 0, 0, 0, 0, 0, bindparam("seconds")),
+    )
+)
+_NEW = insert(watches)
+RECORD_EVENTS = _NEW.values(last_event_at=NOW).on_conflict_do_update(
+    index_elements=[watches.c.job_id],
+    set_={
+        "events": watches.c.events + _NEW.excluded.events,
+        "last_event_at": _NEW.excluded.last_event_at,
+        "last_event_via": _NEW.excluded.last_event_via,
+    },
+)
+
+
+def list_watches(c: Connection, *, ended: bool = False, limit: int | None = None) -> list[Watch]:
+    """Return the watches, oldest first; `ended`: also those that were removed."""
+    query = _WATCHES if ended else _WATCHES.where(jobs.c.state.in_(_STANDING))
+    return [_read(row) for row in c.execute(query.limit(limit))]
+
+
+_STANDING = [constant(JobState.WATCHING)]
+
+
+def read_watch(c: Connection, job_id: UUID) -> Watch:
+    """Return the watch with this job. Raises `NotFound`."""
+    row = c.execute(_WATCHES.where(jobs.c.id == job_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"no watch {job_id}", hint="see `dpiqa watches list`")
+    return _read(row)
+
+
+def watches_of(c: Connection, address: S3Address) -> list[Watch]:
+    """Return the standing watches of exactly this bucket and prefix, under any profile, oldest first."""
+    query = _WATCHES.where(jobs.c.bucket == address.bucket, jobs.c.prefix == address.key)
+    return [_read(row) for row in c.execute(query.where(jobs.c.state.in_(_STANDING)))]
+
+
+def remember_watch(c: Connection, job_id: UUID) -> None:
+    """Make the row of a watch, unless it has one."""
+    c.execute(INSERT_WATCH, {"job_id": job_id})
+
+
+def set_backfill(c: Connection, watch_id: UUID, job_id: UUID) -> None:
+    """Record the job that lists what was in the bucket before the watch."""
+    remember_watch(c, watch_id)
+    c.execute(SET_BACKFILL, {"watch": watch_id, "job": job_id})
+
+
+def set_schedule(c: Connection, watch_id: UUID, seconds: int | None) -> None:
+    """Have the watch reconciled every so many seconds from now on; None: no more."""
+    remember_watch(c, watch_id)
+    c.execute(SET_SCHEDULE, {"watch": watch_id, "seconds": seconds})
+
+
+def record_events(c: Connection, objects_of_watch: Mapping[UUID, int], via: Delivery) -> None:
+    """Count the objects that events announced to each watch, in the transaction that records them.
+
+    Call it last: it locks rows of `watches`, by id.
+    """
+    rows = [
+        {"job_id": job_id, "events": n, "last_event_via": via} for job_id, n in sorted(objects_of_watch.items()) if n
+    ]
+    if rows:
+        c.execute(RECORD_EVENTS, rows)
+
+
+def _read(row: Row[Any]) -> Watch:
+    values = dict(row._mapping)
+    facts = {column.name: values.pop(column.name) for column in _FACTS}
+    return Watch(job=Job(**values), **facts)
+
+
+# Probes
+
+
+INSERT_PROBE = insert(probes).returning(probes)
+PROBE_BY_ID = select(probes).where(probes.c.id == bindparam("probe"))
+LAST_PROBE = select(probes).where(probes.c.job_id == bindparam("watch")).order_by(probes.c.sent_at.desc()).limit(1)
+_NAMED = probes.c.id == any_(array("ids", Uuid))
+CREATED_SEEN = (
+    update(probes)
+    .where(_NAMED)
+    .values(created_seen_at=func.coalesce(probes.c.created_seen_at, NOW), seen_via=bindparam("via"))
+)
+REMOVED_SEEN = (
+    update(probes)
+    .where(_NAMED)
+    .values(removed_seen_at=func.coalesce(probes.c.removed_seen_at, NOW), seen_via=bindparam("via"))
+)
+# By the name of its connections: a listener leaves no other trace in the database before an event comes. Raw, because
+# this is a view of the server's, none of our tables.
+LISTENER_IS_CONNECTED = text(
+    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = :name)"
+)
+
+
+def new_probe(c: Connection, watch: Watch) -> Probe:
+    """Record a probe that is about to be sent."""
+    probe_uuid = uuid4()
+    values = {
+        "id": probe_uuid,
+        "job_id": watch.job.id,
+        "bucket": watch.job.bucket,
+        "key": probe_key(watch.job.prefix, probe_uuid),
+    }
+    return Probe.from_row(c.execute(INSERT_PROBE, values).one())
+
+
+def listener_is_connected(c: Connection) -> bool:
+    """Return whether a listener holds a connection to this database."""
+    return bool(c.execute(LISTENER_IS_CONNECTED, {"name": LISTENER}).scalar_one())
+
+
+def read_probe(c: Connection, probe_id: UUID) -> Probe:
+    """Return a probe that was recorded."""
+    return Probe.from_row(c.execute(PROBE_BY_ID, {"probe": probe_id}).one())
+
+
+def last_probe(c: Connection, watch_id: UUID) -> Probe | None:
+    """Return the probe of a watch that was sent last."""
+    row = c.execute(LAST_PROBE, {"watch": watch_id}).one_or_none()
+    return None if row is None else Probe.from_row(row)
+
+
+def record_probes(c: Connection, *, created: Sequence[UUID], removed: Sequence[UUID], via: Delivery) -> None:
+    """Record that events of probe objects arrived. Ids that no probe has are ignored: anyone may use such a key."""
+    if created:
+        c.execute(CREATED_SEEN, {"ids": sorted(created), "via": via})
+    if removed:
+        c.execute(REMOVED_SEEN, {"ids": sorted(removed), "via": via})
