@@ -73,6 +73,15 @@ RequirementId = Annotated[
     Field(pattern=NAME_OR_ID_PATTERN, description="`name@version`, or `name`: the newest."),
     Storable,
 ]
+JOB_NAME = "A job is named by its id, by the first 6 or more digits of its id, or by `latest`."
+JobName = Annotated[
+    str,
+    Field(
+        pattern=r"^(latest|[0-9a-fA-F-]{6,36})$",
+        description=JOB_NAME,
+        examples=["0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f", "0b9b6f3e", "latest"],
+    ),
+]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Rows in one page.")]
 Cursor = Annotated[
     str, Field(min_length=1, max_length=8192, description="`next_cursor` of the page before, with the same filter.")

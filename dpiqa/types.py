@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ItemState(StrEnum):
-    """State of an item (one image in one job). The last five are terminal: an item ends in exactly one."""
+    """State of an item (one image in one job). The last six are terminal: an item ends in exactly one."""
 
     QUEUED = "queued"  #: waits for a worker of its stage
     LEASED = "leased"  #: held by one worker until `lease_until`
@@ -15,6 +15,7 @@ class ItemState(StrEnum):
     SUPERSEDED = "superseded"  #: a newer version of the object took its place
     DELETED = "deleted"  #: the object no longer exists
     DEAD = "dead"  #: given up after repeated crashes, or after errors that the image did not cause
+    CANCELLED = "cancelled"  #: not scored, because its job was cancelled or failed
 
 
 TERMINAL_STATES = frozenset(ItemState) - {ItemState.QUEUED, ItemState.LEASED}
@@ -24,6 +25,7 @@ class Reason(StrEnum):
     """Reason why an item ended unscored. A closed list: reports group by it."""
 
     # rejected
+    NOT_FOUND = "not_found"  #: a key named in the request under which there never was an object
     EMPTY = "empty"  #: zero bytes
     NOT_AN_IMAGE = "not_an_image"  #: no known image signature
     UNSUPPORTED_FORMAT = "unsupported_format"  #: an image, but of a format that is not on the allow-list
@@ -43,6 +45,8 @@ class Reason(StrEnum):
     # dead
     WORKER_CRASHES = "worker_crashes"  #: three workers died while they held it
     REPEATED_ERRORS = "repeated_errors"  #: every retry failed; `detail` holds the last error
+    # cancelled
+    JOB_CANCELLED = "job_cancelled"  #: its job was cancelled, or failed, before it was scored
 
 
 #: Reasons that each unscored state may have.
@@ -50,6 +54,7 @@ REASONS_OF: dict[ItemState, frozenset[Reason]] = {
     ItemState.SUPERSEDED: frozenset({Reason.NEWER_VERSION}),
     ItemState.DELETED: frozenset({Reason.OBJECT_DELETED}),
     ItemState.DEAD: frozenset({Reason.WORKER_CRASHES, Reason.REPEATED_ERRORS}),
+    ItemState.CANCELLED: frozenset({Reason.JOB_CANCELLED}),
 }
 REASONS_OF[ItemState.REJECTED] = frozenset(Reason) - frozenset().union(*REASONS_OF.values())
 
@@ -78,8 +83,21 @@ class JobState(StrEnum):
     LISTING = "listing"  #: its objects are still being listed
     RUNNING = "running"  #: all items known, not all ended
     WATCHING = "watching"  #: a standing watch
+    PAUSED = "paused"  #: nothing of it is started; a watch still records events
     COMPLETE = "complete"  #: every item ended, and none will be added
     FAILED = "failed"  #: its objects could not be listed; `error` says why
+    CANCELLED = "cancelled"  #: ended by a user; what was scored until then stays
+
+
+ENDED_JOB_STATES = frozenset({JobState.COMPLETE, JobState.FAILED, JobState.CANCELLED})
+
+
+class SweepAction(StrEnum):
+    """Change of many items of one job, made by the sweeper in batches."""
+
+    CANCEL = "cancel"  #: end the open items
+    RETRY = "retry"  #: reopen items that ended unscored
+    PRUNE = "prune"  #: delete the items; results and scores stay
 
 
 class Delivery(StrEnum):

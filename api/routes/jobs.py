@@ -1,7 +1,6 @@
 """Jobs: submit, list, follow."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
 
@@ -15,7 +14,7 @@ from dpiqa.types import ItemState, JobKind
 
 from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, profile_named
 from ..errors import as_invalid_request
-from ..schemas import Cursor, ItemOut, JobAccepted, JobOut, JobRequest, JobStatus, Limit, ListJob, Page
+from ..schemas import Cursor, ItemOut, JobAccepted, JobName, JobOut, JobRequest, JobStatus, Limit, ListJob, Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -74,7 +73,7 @@ def list_jobs(engine: EngineDep, reply: PageReplyDep, limit: Limit = 100, cursor
 
 
 @router.get("/{job_id}", summary="Progress of a job", responses={404: {"description": "No such job."}})
-def get_job(job_id: UUID, engine: EngineDep) -> JobStatus:
+def get_job(job_id: JobName, engine: EngineDep) -> JobStatus:
     """Report the progress of a job: counts by state, rate, time left, failures by reason, missing workers."""
     with transaction(engine) as connection:
         report = job_queries.get_job(connection, job_id)
@@ -83,7 +82,7 @@ def get_job(job_id: UUID, engine: EngineDep) -> JobStatus:
 
 @router.get("/{job_id}/items", summary="Images of a job", responses={404: {"description": "No such job."}})
 def job_items(
-    job_id: UUID,
+    job_id: JobName,
     engine: EngineDep,
     reply: PageReplyDep,
     state: Annotated[ItemState | None, Query(description="Only items in this state.")] = None,

@@ -1,7 +1,6 @@
 """Scores: by bucket, prefix, range, profile, job, model; the worst or best share; all of one image."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +15,19 @@ from dpiqa.types import Band, ResultStatus, ScoreOrder
 
 from ..dependencies import EngineDep, PageReplyDep, SettingsDep
 from ..errors import as_invalid_request
-from ..schemas import Bucket, Cursor, ImageScores, Key, Limit, ModelName, Prefix, ProfileName, ScorePage
+from ..schemas import (
+    JOB_NAME,
+    Bucket,
+    Cursor,
+    ImageScores,
+    JobName,
+    Key,
+    Limit,
+    ModelName,
+    Prefix,
+    ProfileName,
+    ScorePage,
+)
 
 router = APIRouter(prefix="/v1/scores", tags=["scores"])
 
@@ -34,7 +45,7 @@ class ScoreSelection(BaseModel):
     min: Bound | None = Field(None, description="Minimum score (inclusive).")
     max: Bound | None = Field(None, description="Maximum score (inclusive).")
     profile: ProfileName | None = Field(None, description="Profile; the service's own unless given.")
-    job: UUID | None = Field(None, description="Only images of this job, whichever job scored them.")
+    job: JobName | None = Field(None, description=f"Only images of this job, whichever job scored them. {JOB_NAME}")
     model: ModelName | None = Field(
         None, description="Only scores of this scorer, or of any version of the model of this name."
     )
@@ -58,7 +69,6 @@ class ScoreSelection(BaseModel):
             prefix=self.prefix,
             min=self.min,
             max=self.max,
-            job=self.job,
             model=self.model,
             status=self.status,
         )
@@ -86,7 +96,11 @@ def scores(
     with transaction(engine) as connection:
         with as_invalid_request(NotFound):
             profile = find_profile(connection, settings, parameters.profile)
-        page = query.under(profile).page(connection, limit=parameters.limit, cursor=parameters.cursor)
+        page = (
+            query.of_job(connection, parameters.job)
+            .under(profile)
+            .page(connection, limit=parameters.limit, cursor=parameters.cursor)
+        )
     return reply(ScorePage, page)
 
 

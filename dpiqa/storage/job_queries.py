@@ -11,7 +11,7 @@ from sqlalchemy import Connection, literal, select, tuple_
 from dpiqa.storage.columns import constants
 from dpiqa.storage.counts import Count, read_counts, read_rate
 from dpiqa.storage.items import Item
-from dpiqa.storage.jobs import Job, job_uuid, read_job
+from dpiqa.storage.jobs import Job, read_job
 from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.tables import UNSCORED_STATES, images, items, jobs
 from dpiqa.storage.workers import LiveWorker, live_workers
@@ -23,7 +23,8 @@ IS_UNSCORED = items.c.state.in_(constants(UNSCORED_STATES))
 
 def list_jobs(c: Connection, *, limit: int = 100, cursor: str | None = None) -> Page[Job]:
     """Return jobs, newest first. Raises `InvalidRequest` for a bad cursor or a limit outside 1-1000."""
-    query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(check_limit(limit) + 1)
+    newest_first = jobs.c.created_at.desc(), jobs.c.id.desc()
+    query = select(jobs).where(jobs.c.deleted_at.is_(None)).order_by(*newest_first).limit(check_limit(limit) + 1)
     if cursor is not None:
         created_at, job_id = decode("jobs", cursor, [str, str])
         try:
@@ -38,14 +39,14 @@ def list_jobs(c: Connection, *, limit: int = 100, cursor: str | None = None) -> 
 
 def job_items(
     c: Connection,
-    job_id: UUID | str,
+    name: UUID | str,
     state: ItemState | None = None,
     *,
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[Item]:
-    """Return a job's items, those in one state if asked. Raises `NotFound`, `InvalidRequest` as `list_jobs`."""
-    job = read_job(c, job_uuid(job_id))
+    """Return a job's items, those in one state if asked. Raises as `read_job` and `list_jobs`."""
+    job = read_job(c, name)
     query_id = ("items", str(job.id), state)
     query = (
         select(items, images.c.bucket, images.c.key, images.c.etag, images.c.version_id)
@@ -79,9 +80,9 @@ class JobReport:
     waiting_for: str | None  #: what holds the job up, if anything does
 
 
-def get_job(c: Connection, job_id: UUID | str) -> JobReport:
-    """Report on a job. Raises `NotFound`."""
-    job = read_job(c, job_id)
+def get_job(c: Connection, name: UUID | str) -> JobReport:
+    """Report on a job. Raises as `read_job`."""
+    job = read_job(c, name)
     return report(job, read_counts(c, job.id), read_rate(c, job.id), live_workers(c))
 
 

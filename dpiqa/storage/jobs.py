@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,14 +13,21 @@ from sqlalchemy import Connection, Row, Text, Uuid, any_, bindparam, func, selec
 from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.doorbell import Queue
-from dpiqa.errors import Conflict, NotFound
+from dpiqa.errors import Conflict, InvalidRequest, NotFound
 from dpiqa.profiles import Profile
 from dpiqa.sources.spec import SourceSpec, Tally
-from dpiqa.storage.columns import NOW, after, array, arrays, constant
+from dpiqa.storage.columns import NOW, after, array, arrays, constant, constants
 from dpiqa.storage.leases import RowLease
 from dpiqa.storage.profiles import remember_profile
 from dpiqa.storage.tables import job_keys, jobs
+from dpiqa.text import shorten
 from dpiqa.types import JobKind, JobState
+
+LATEST = "latest"  #: names the job that was submitted last
+SHORT_ID_DIGITS = 8  #: of an id, in tables
+MAX_CANDIDATES = 5  #: ids named where the beginning of an id is that of several
+_ID_BEGINNING = re.compile("[0-9a-f]{6,32}")
+_ID_HINT = f"a job is named by its id, by the first 6 or more digits of its id, or by `{LATEST}`; see `dpiqa jobs`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +52,22 @@ class Job:
     scored_by_student: int  #: of its images
     escalated: int  #: of those
     error: str | None  #: why it failed
+    priority: int  #: -10 to 10; each step doubles its share of a window
+    active_since: datetime | None  #: when it was started, resumed or reopened last
+    active_seconds: float  #: of work before `active_since`
+    deleted_at: datetime | None
     source: SourceSpec = field(default_factory=SourceSpec)
     tally: Tally = field(default_factory=Tally)  #: of its source, up to `cursor`
+
+    @property
+    def address(self) -> str:
+        """Where its images are: `s3://bucket/prefix`."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    @property
+    def short_id(self) -> str:
+        """The beginning of the id, as tables show it."""
+        return self.id.hex[:SHORT_ID_DIGITS]
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:
@@ -57,7 +79,15 @@ class Job:
 
 
 INSERT_JOB = insert(jobs).on_conflict_do_nothing().returning(jobs)
-JOB_BY_ID = select(jobs).where(jobs.c.id == bindparam("job_id"))
+_IS_VISIBLE = jobs.c.deleted_at.is_(None)
+JOB_BY_ID = select(jobs).where(jobs.c.id == bindparam("job_id"), _IS_VISIBLE)
+JOBS_BY_ID_RANGE = (
+    select(jobs)
+    .where(jobs.c.id.between(bindparam("first_id"), bindparam("last_id")), _IS_VISIBLE)
+    .order_by(jobs.c.id)
+    .limit(MAX_CANDIDATES + 1)
+)
+LATEST_JOB = select(jobs).where(_IS_VISIBLE).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
 JOB_BY_IDEMPOTENCY_KEY = select(jobs).where(jobs.c.idempotency_key == bindparam("key"))
 LOCK_JOBS = (
     select(jobs).where(jobs.c.id == any_(array("ids", Uuid))).order_by(jobs.c.id).with_for_update(key_share=True)
@@ -132,22 +162,28 @@ def create_job(  # noqa: PLR0913 - the columns of a job
     return Job.from_row(earlier)
 
 
-def read_job(c: Connection, job_id: UUID | str) -> Job:
-    """Return one job. Raises `NotFound`."""
-    row = c.execute(JOB_BY_ID, {"job_id": job_uuid(job_id)}).one_or_none()
-    if row is None:
-        raise NotFound(f"no job {job_id}", hint="see `dpiqa jobs`")
-    return Job.from_row(row)
+def read_job(c: Connection, name: UUID | str) -> Job:
+    """Return the job of this id, of the only id that begins with `name` (6 or more hex digits), or the `latest` one.
 
-
-def job_uuid(job_id: UUID | str) -> UUID:
-    """Return the id as a UUID. Raises `NotFound` where it cannot be one."""
-    if isinstance(job_id, UUID):
-        return job_id
-    try:
-        return UUID(job_id)
-    except ValueError:
-        raise NotFound(f"no job {job_id!r}", hint="a job id is a UUID; see `dpiqa jobs`") from None
+    Raises `NotFound`, and `InvalidRequest` for text that cannot name a job and for the beginning of several ids.
+    """
+    if isinstance(name, UUID):
+        rows = c.execute(JOB_BY_ID, {"job_id": name}).all()
+    elif name.lower() == LATEST:
+        rows = c.execute(LATEST_JOB).all()
+    else:
+        digits = name.replace("-", "").lower()
+        if not _ID_BEGINNING.fullmatch(digits):
+            raise InvalidRequest(f"{shorten(name, 80)!r} is not a job id", hint=_ID_HINT)
+        id_range = {"first_id": UUID(digits.ljust(32, "0")), "last_id": UUID(digits.ljust(32, "f"))}
+        rows = c.execute(JOBS_BY_ID_RANGE, id_range).all()
+    if not rows:
+        raise NotFound(f"no job {name}", hint="`dpiqa jobs` or GET /v1/jobs lists them")
+    if len(rows) > 1:
+        ids = [str(row.id) for row in rows]
+        candidates = ", ".join(ids[:MAX_CANDIDATES]) + (", ..." if len(ids) > MAX_CANDIDATES else "")
+        raise InvalidRequest(f"several job ids begin with {name}: {candidates}", hint="name more of the id")
+    return Job.from_row(rows[0])
 
 
 def lock_jobs(c: Connection, job_ids: Iterable[UUID]) -> dict[UUID, Job]:
@@ -165,7 +201,8 @@ def finish_jobs(c: Connection, job_ids: Iterable[UUID] | None = None) -> list[UU
 # Watches
 
 
-_IS_WATCH = jobs.c.state == constant(JobState.WATCHING)
+# A paused watch still records events. As in the index `jobs_one_watch`.
+_IS_WATCH = (jobs.c.kind == constant(JobKind.WATCH)) & jobs.c.state.in_(constants([JobState.WATCHING, JobState.PAUSED]))
 WATCHES_OF_KEY = (
     select(jobs)
     .where(_IS_WATCH, jobs.c.bucket == bindparam("in_bucket"))
@@ -258,7 +295,7 @@ LISTING = RowLease(
     fence=jobs.c.listing_attempt,
     is_open=jobs.c.state == constant(JobState.LISTING),
 )
-START_LISTING = LISTING.start_statement()
+START_LISTING = LISTING.start_statement(active_since=func.coalesce(jobs.c.active_since, NOW))
 SAVE_CURSOR = LISTING.write_statement(
     cursor=bindparam("last"), tally=bindparam("read", type_=jobs.c.tally.type), listing_lease_until=after("lease")
 )
@@ -269,7 +306,7 @@ UNLISTED_JOBS = LISTING.free_rows()
 
 def start_listing(c: Connection, job_id: UUID | str, lease_seconds: float) -> Job | None:
     """Take the job for listing; resume after `job.cursor`. None if it is listed, or another worker lists it."""
-    row = LISTING.start(c, START_LISTING, job_uuid(job_id), lease_seconds)
+    row = LISTING.start(c, START_LISTING, UUID(str(job_id)), lease_seconds)
     return None if row is None else Job.from_row(row)
 
 

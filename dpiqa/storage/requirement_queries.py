@@ -10,8 +10,8 @@ from sqlalchemy import BigInteger, Connection, any_, func, literal, select, tupl
 
 from dpiqa.storage.columns import array
 from dpiqa.storage.pages import Page, check_limit, decode, encode
+from dpiqa.storage.requirement_tables import requirement_features, requirement_pairs, requirements
 from dpiqa.storage.requirements import Requirement, read_pairs, read_requirement
-from dpiqa.storage.tables import requirement_features, requirement_pairs, requirements
 from dpiqa.types import Direction, RequirementState
 
 _FEATURES = requirement_features.c

@@ -19,7 +19,7 @@ from dpiqa.scorer_id import ScorerId
 from dpiqa.storage.columns import NOW, after, constant
 from dpiqa.storage.engine import Lock, lock_names
 from dpiqa.storage.leases import RowLease
-from dpiqa.storage.tables import requirement_features, requirement_pairs, requirements
+from dpiqa.storage.requirement_tables import requirement_features, requirement_pairs, requirements
 from dpiqa.types import Direction, RequirementState
 
 

@@ -69,6 +69,10 @@ class ScoreQuery:
         """Return the same query for the scores of another profile."""
         return replace(self, conditions=replace(self.conditions, profile=profile))
 
+    def of_job(self, c: Connection, name: str | None) -> "ScoreQuery":
+        """Return the same query for the images of a job, if one is named. Raises as `read_job`."""
+        return self if name is None else replace(self, conditions=replace(self.conditions, job=read_job(c, name).id))
+
     def resolve(self, c: Connection, threshold: float | None = None) -> ResolvedQuery:
         """Turn bands and share into bounds on the score. `threshold`: of the same query before; None: read it now.
 

@@ -16,12 +16,13 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
     Uuid,
+    literal_column,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -29,15 +30,14 @@ from dpiqa.doorbell import Queue
 from dpiqa.storage.columns import counter_column, enum_column, finite, time_column
 from dpiqa.types import (
     REASONS_OF,
-    Direction,
     ItemState,
     JobKind,
     JobState,
     Reason,
-    RequirementState,
     ResultStatus,
     Route,
     Stage,
+    SweepAction,
 )
 
 metadata = MetaData(
@@ -51,7 +51,14 @@ metadata = MetaData(
 
 OPEN_JOB_STATES = (JobState.LISTING, JobState.RUNNING, JobState.WATCHING)
 OPEN_ITEM_STATES = (ItemState.QUEUED, ItemState.LEASED)
-UNSCORED_STATES = (ItemState.REJECTED, ItemState.SUPERSEDED, ItemState.DELETED, ItemState.DEAD)
+UNSCORED_STATES = (
+    ItemState.REJECTED,
+    ItemState.SUPERSEDED,
+    ItemState.DELETED,
+    ItemState.DEAD,
+    ItemState.CANCELLED,
+)
+MAX_PRIORITY = 10  #: of a job; the least is its negative
 
 
 def _reason_rule() -> str:
@@ -109,8 +116,28 @@ jobs = Table(
     counter_column("scored_by_student", "its images that the student scored; the cap is a share of them", big=True),
     counter_column("escalated", "of those, the images that were sent to the teacher", big=True),
     Column("error", Text, comment="why it failed, in one line"),
+    Column(
+        "priority",
+        SmallInteger,
+        nullable=False,
+        server_default=literal_column("0"),
+        comment="each step doubles its share of a window; -10 to 10",
+    ),
+    time_column("active_since", "when it was started, resumed or reopened last; NULL before, and while it is paused"),
+    Column(
+        "active_seconds",
+        Double,
+        nullable=False,
+        server_default=literal_column("0"),
+        comment="seconds of work before active_since",
+    ),
+    time_column("deleted_at", "when a user deleted it; its row stays, because results and scores refer to it"),
+    CheckConstraint(f"priority >= -{MAX_PRIORITY} AND priority <= {MAX_PRIORITY}", name="priority"),
     CheckConstraint(f"queue IN ('{Queue.LIVE}', '{Queue.BULK}')", name="queue"),
-    CheckConstraint("(kind = 'watch') = (state = 'watching') OR state IN ('complete', 'failed')", name="watch"),
+    CheckConstraint(
+        "(kind = 'watch') = (state = 'watching') OR state IN ('paused', 'complete', 'failed', 'cancelled')",
+        name="watch",
+    ),
     comment="submitted work: a prefix, a list of keys, or a standing watch",
 )
 Index("jobs_newest", jobs.c.created_at, jobs.c.id)
@@ -121,8 +148,28 @@ Index(
     jobs.c.prefix,
     jobs.c.profile,
     unique=True,
-    postgresql_where=jobs.c.state == JobState.WATCHING,
+    postgresql_where=(jobs.c.kind == JobKind.WATCH) & jobs.c.state.in_((JobState.WATCHING, JobState.PAUSED)),
 )
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="order of the requests"),
+    Column("job_id", Uuid, ForeignKey("jobs.id"), nullable=False, comment="the job"),
+    enum_column("action", SweepAction, "what happens to its items", check=True),
+    Column("states", ARRAY(Text), comment="retry: items in one of these states; NULL for other actions"),
+    Column("reasons", ARRAY(Text), comment="retry: items with one of these reasons; NULL for any"),
+    Column(
+        "after",
+        BigInteger,
+        nullable=False,
+        server_default=literal_column("0"),
+        comment="retry: image id of the last item that was reopened",
+    ),
+    time_column("requested_at", "when the user asked for it", now=True),
+    comment="changes of many items of one job that the sweeper makes in batches; a row ends with its last batch",
+)
+Index("sweeps_job", sweeps.c.job_id)
 
 job_keys = Table(
     "job_keys",
@@ -304,71 +351,4 @@ workers = Table(
     time_column("started_at", "when the process started, by its first heartbeat", now=True),
     time_column("seen_at", "when its last heartbeat arrived", now=True),
     comment="worker processes, written by their heartbeats",
-)
-
-requirements = Table(
-    "requirements",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="named by doorbell messages"),
-    Column("name", Text, nullable=False, comment="chosen by the user"),
-    Column("version", Integer, nullable=False, comment="numbered from 1 per name"),
-    enum_column("direction", Direction, "which end of its scale is better", check=True),
-    Column("model", Text, nullable=False, comment="name of the model that it was, or is to be, checked with"),
-    Column("force", Boolean, nullable=False, comment="whether pairs that contradict each other are accepted"),
-    enum_column("state", RequirementState, "written by the worker that prepares it", check=True),
-    Column("request_hash", Text, nullable=False, comment="SHA-256 (hex) of pairs, direction, model and force"),
-    Column("content_hash", Text, comment="SHA-256 (hex) of the images' bytes, scores and direction; set when ready"),
-    Column("error", Text, comment="why it was refused"),
-    time_column("created_at", "when it was requested", now=True),
-    time_column("finished_at", "when it became ready or was refused; NULL before"),
-    time_column("lease_until", "end of the lease of the worker that prepares it; NULL: none does"),
-    counter_column("attempt", "fence of the worker that prepares it: each start adds 1"),
-    counter_column("crashes", "workers that died while they prepared it"),
-    UniqueConstraint("name", "version"),
-    CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
-    CheckConstraint("(state = 'ready') = (content_hash IS NOT NULL)", name="content"),
-    CheckConstraint("(state = 'refused') = (error IS NOT NULL)", name="error"),
-    CheckConstraint("state = 'pending' OR lease_until IS NULL", name="lease"),
-    comment="versions of requirements; never overwritten",
-)
-Index(
-    "requirements_pending",
-    requirements.c.created_at,
-    postgresql_where=requirements.c.state == RequirementState.PENDING,
-)
-Index(
-    "requirements_one_content",
-    requirements.c.name,
-    requirements.c.content_hash,
-    unique=True,
-    postgresql_where=requirements.c.state == RequirementState.READY,
-)
-
-requirement_pairs = Table(
-    "requirement_pairs",
-    metadata,
-    Column("requirement_id", BigInteger, ForeignKey("requirements.id"), primary_key=True, comment="the requirement"),
-    Column("position", Integer, primary_key=True, autoincrement=False, comment="order in the request, from 1"),
-    Column("path", Text, nullable=False, comment="absolute path, or s3://bucket/key"),
-    Column("score", Double, nullable=False, comment="score that the image deserves, 0 to 1"),
-    Column("sha256", Text, comment="SHA-256 (hex) of the bytes that were read; NULL before"),
-    CheckConstraint("score >= 0 AND score <= 1", name="score"),
-    comment="image-score pairs of a requirement",
-)
-
-#: Prompt features of a requirement, per checkpoint: computed once, used for every image.
-requirement_features = Table(
-    "requirement_features",
-    metadata,
-    Column("requirement_id", BigInteger, ForeignKey("requirements.id"), primary_key=True, comment="the requirement"),
-    Column("scorer_id", Text, primary_key=True, comment="scorer id of the checkpoint, without a requirement"),
-    Column("features", LargeBinary, nullable=False, comment="pairs x width, float32, little-endian"),
-    Column("width", Integer, nullable=False, comment="numbers per pair"),
-    Column("loo_srcc", Double, comment="leave-one-out SRCC; NULL where all left-out images are scored alike"),
-    Column("loo_mae", Double, nullable=False, comment="leave-one-out mean absolute error, scale 0 to 1"),
-    Column("loo_scores", ARRAY(Double), nullable=False, comment="leave-one-out scores, by position"),
-    Column("contradictions", JSONB, nullable=False, comment="one sentence each; empty unless forced"),
-    time_column("made_at", "when they were computed", now=True),
-    finite("loo_mae"),
-    comment="prompt features of a requirement by one checkpoint, written by the worker that prepares it",
 )

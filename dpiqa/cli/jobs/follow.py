@@ -19,11 +19,10 @@ from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.job_queries import JobReport, get_job
 from dpiqa.text import sanitise
-from dpiqa.types import ItemState, JobState
+from dpiqa.types import ENDED_JOB_STATES, ItemState, JobState
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 10.0  # between two lines where there is no terminal to draw on
-_ENDED = (JobState.COMPLETE, JobState.FAILED)
 _NOT_SCORED = (ItemState.REJECTED, ItemState.DEAD)
 
 TimeoutOption = Annotated[float | None, typer.Option(help="Give up after this many seconds, with exit code 1.", min=0)]
@@ -35,26 +34,26 @@ def follow(job: options.JobArgument, timeout: TimeoutOption = None, as_json: opt
 
     Exits with status 1 when images were rejected or given up, when the job failed, and on timeout.
     """
-    follow_job(context.read_settings(), options.parse_job_id(job), as_json=as_json, timeout=timeout)
+    follow_job(context.read_settings(), job, as_json=as_json, timeout=timeout)
 
 
 @command("watch", "dpiqa watch JOB", hidden=True)
 def watch(job: options.JobArgument, timeout: TimeoutOption = None, as_json: options.JsonOption = False) -> None:
     """Old name of `dpiqa follow`, for one release."""
     console.note("`dpiqa watch` is deprecated and will be removed: use `dpiqa follow`")
-    follow_job(context.read_settings(), options.parse_job_id(job), as_json=as_json, timeout=timeout)
+    follow_job(context.read_settings(), job, as_json=as_json, timeout=timeout)
 
 
-def follow_job(settings: Settings, job_id: UUID, *, as_json: bool, timeout: float | None = None) -> None:
-    """Draw until the job ends, then print its report. Raises `NotFound`, and `typer.Exit` unless all was scored."""
+def follow_job(settings: Settings, name: UUID | str, *, as_json: bool, timeout: float | None = None) -> None:
+    """Draw until the job ends, then print its report. Raises as `read_job`, and `typer.Exit` unless all was scored."""
     deadline = None if timeout is None else time.monotonic() + timeout
     with context.database(settings) as engine, _display() as show:
-        report = _read(engine, job_id)
-        while report.job.state not in _ENDED and (deadline is None or time.monotonic() < deadline):
+        report = _read(engine, name)
+        while report.job.state not in ENDED_JOB_STATES and (deadline is None or time.monotonic() < deadline):
             show(report)
             time.sleep(_POLL_SECONDS)
             try:
-                report = _read(engine, job_id)
+                report = _read(engine, report.job.id)
             except DatabaseUnavailable as error:  # the job does not depend on this command
                 console.warn(error.message)
                 time.sleep(_LINE_SECONDS)
@@ -68,9 +67,9 @@ def follow_job(settings: Settings, job_id: UUID, *, as_json: bool, timeout: floa
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def _read(engine: Engine, job_id: UUID) -> JobReport:
+def _read(engine: Engine, name: UUID | str) -> JobReport:
     with transaction(engine) as connection:
-        return get_job(connection, job_id)
+        return get_job(connection, name)
 
 
 @contextmanager
@@ -124,7 +123,7 @@ def show_report(report: JobReport) -> None:
     pairs: list[tuple[str, Any]] = [
         ("job", job.id),
         ("kind", job.kind),
-        ("of", f"s3://{job.bucket}/{job.prefix}"),
+        ("of", job.address),
         ("profile", job.profile),
         ("state", job.state),
         ("error", job.error),

@@ -12,7 +12,7 @@ from dpiqa.cli.support.output import TABLE_ROWS, as_rows, check_output, print_ro
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.items import Item
 from dpiqa.storage.job_queries import JobReport, get_job, job_items, list_jobs
-from dpiqa.storage.jobs import Job
+from dpiqa.storage.jobs import Job, read_job
 from dpiqa.storage.pages import Page
 from dpiqa.types import ItemState
 
@@ -57,8 +57,7 @@ def jobs(limit: options.LimitOption = None, as_json: options.JsonOption = False)
 def _job_cells(report: JobReport) -> tuple[Any, ...]:
     job = report.job
     waits = job.error or report.waiting_for
-    address = f"s3://{job.bucket}/{job.prefix}"
-    return job.id, job.kind, address, job.profile, job.state, report.done, report.total, waits, job.created_at
+    return job.id, job.kind, job.address, job.profile, job.state, report.done, report.total, waits, job.created_at
 
 
 @command(
@@ -76,13 +75,15 @@ def items(
     """List a job's images: the state of each and, where it was not scored, why."""
     if output:
         check_output(output)
-    job_id = options.parse_job_id(job)
     names = ("state", "stage", "route", "reason", "detail")
 
-    def read_page(connection: Connection, rows: int, cursor: str | None) -> Page[Item]:
-        return job_items(connection, job_id, state, limit=rows, cursor=cursor)
-
     with context.database() as engine:
+        with transaction(engine) as connection:
+            job_id = read_job(connection, job).id
+
+        def read_page(connection: Connection, rows: int, cursor: str | None) -> Page[Item]:
+            return job_items(connection, job_id, state, limit=rows, cursor=cursor)
+
         records = read_pages(engine, read_page, row_limit(as_json=as_json, output=output, limit=limit))
         layout = (("image", *names), lambda row: (f"s3://{row['bucket']}/{row['key']}", *(row[name] for name in names)))
         print_rows(as_rows(ITEM_COLUMNS, records), ITEM_COLUMNS, layout, as_json=as_json, output=output, limit=limit)

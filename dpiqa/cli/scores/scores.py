@@ -50,7 +50,6 @@ WorstOption = Annotated[
     str | None, typer.Option(help="Only the worst share of what the other options select, e.g. 5%.")
 ]
 BestOption = Annotated[str | None, typer.Option(help="Only the best share, e.g. 5%.")]
-JobOption = Annotated[str | None, typer.Option("--job", help="Only images of this job.")]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Only scores of this model, or scorer id.")]
 StatusOption = Annotated[ResultStatus | None, typer.Option(help="Only provisional or final scores.")]
 BandsOption = Annotated[
@@ -85,7 +84,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
     band: BandsOption = None,
     profile: options.ProfileOption = None,
     requirement: RequirementOption = None,
-    job: JobOption = None,
+    job: options.JobOption = None,
     model: ModelOption = None,
     status: StatusOption = None,
     sort: SortOption = None,
@@ -108,7 +107,6 @@ def scores(  # noqa: PLR0913 - one parameter per option
         prefix=prefix,
         min=minimum,
         max=maximum,
-        job=None if job is None else options.parse_job_id(job),
         model=model,
         status=status,
     )
@@ -117,7 +115,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
     query = ScoreQuery(conditions=conditions, bands=tuple(band or ()), share=share, order=sort)
     settings = context.read_settings()
     with context.database(settings) as engine:
-        resolved = _resolve(engine, settings, query, profile, requirement)
+        resolved = _resolve(engine, settings, query, job, profile, requirement)
 
         def read_page(connection: Connection, rows: int, cursor: str | None) -> Page[ScoreRow]:
             return resolved.page(connection, limit=rows, cursor=cursor)
@@ -127,12 +125,17 @@ def scores(  # noqa: PLR0913 - one parameter per option
 
 
 def _resolve(
-    engine: Engine, settings: Settings, query: ScoreQuery, profile: str | None, requirement: str | None
+    engine: Engine,
+    settings: Settings,
+    query: ScoreQuery,
+    job: str | None,
+    profile: str | None,
+    requirement: str | None,
 ) -> ResolvedQuery:
     """Resolve the query and describe it on stderr. Raises `NotFound` where there is nothing to take a share of."""
     with transaction(engine) as connection:
-        job = query.conditions.job
-        profile_id = find_profile(connection, settings, profile, requirement=requirement, job=job)
+        query = query.of_job(connection, job)
+        profile_id = find_profile(connection, settings, profile, requirement=requirement, job=query.conditions.job)
         resolved = query.under(profile_id).resolve(connection)
     if resolved.without_bands:
         scorers = ", ".join(resolved.without_bands)

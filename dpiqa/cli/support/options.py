@@ -1,14 +1,13 @@
 """Options and arguments that several commands share, and the command line as it may be published."""
 
 import shlex
-import uuid
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dpiqa.errors import InvalidRequest
+from dpiqa.errors import DpiqaError
 from dpiqa.provenance import shareable_path
 
 
@@ -31,8 +30,29 @@ ProfileOption = Annotated[
     str | None,
     typer.Option("--profile", "-p", help="Profile by name or id (`dpiqa profiles list`); DPIQA_PROFILE by default."),
 ]
+
+
+def complete_job(incomplete: str) -> list[tuple[str, str]]:
+    """Return the names of jobs that begin so, each with its address, for the shell; none where the database fails."""
+    from dpiqa.cli.support import context  # noqa: PLC0415 - only where the shell asks
+    from dpiqa.storage.job_queries import list_jobs  # noqa: PLC0415 - only where the shell asks
+    from dpiqa.storage.jobs import LATEST  # noqa: PLC0415 - only where the shell asks
+
+    try:
+        with context.connection() as connection:
+            names = [(str(job.id), f"{job.state} {job.address}") for job in list_jobs(connection, limit=100).items]
+    except DpiqaError:
+        return []
+    return [pair for pair in [*names, (LATEST, "the job that was submitted last")] if pair[0].startswith(incomplete)]
+
+
+_JOB_HELP = "Job: its id, the first 6 or more digits of the id, or `latest`."
 JobArgument = Annotated[
-    str, typer.Argument(help="Job id, as `dpiqa submit` and `dpiqa jobs` print it.", metavar="JOB", show_default=False)
+    str, typer.Argument(help=_JOB_HELP, metavar="JOB", show_default=False, autocompletion=complete_job)
+]
+JobOption = Annotated[
+    str | None,
+    typer.Option("--job", help=f"Only images of this job. {_JOB_HELP}", metavar="JOB", autocompletion=complete_job),
 ]
 ModelArgument = Annotated[
     str, typer.Argument(help="Model, as `dpiqa models list` names it.", metavar="MODEL", show_default=False)
@@ -53,14 +73,6 @@ DatasetPathsOption = Annotated[
     list[Path] | None,
     typer.Option("--data", help="The data set's folder, or the CSV; one for each --dataset.", metavar="PATH"),
 ]
-
-
-def parse_job_id(text: str) -> uuid.UUID:
-    """Read a job id. Raises `InvalidRequest`."""
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise InvalidRequest(f"{text!r} is not a valid job id", hint="`dpiqa jobs` lists them") from None
 
 
 def command_line(context: typer.Context, *, without: frozenset[str]) -> str:

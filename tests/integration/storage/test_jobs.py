@@ -4,7 +4,7 @@ import pytest
 from support.ledger import ALONE, BOTH, refs
 
 from dpiqa.doorbell import Queue
-from dpiqa.errors import ConfigurationError, Conflict, LeaseLost, NotFound
+from dpiqa.errors import ConfigurationError, Conflict, InvalidRequest, LeaseLost, NotFound
 from dpiqa.models.choice import ModelChoice
 from dpiqa.profiles import Profile
 from dpiqa.requirement import Pair, RequirementRequest
@@ -100,10 +100,49 @@ def test_a_job_that_cannot_be_listed_says_why(ledger):
     assert ledger.do(unlisted_jobs) == []
 
 
-@pytest.mark.parametrize("job_id", ["00000000-0000-0000-0000-000000000000", "not-a-uuid", ""])
-def test_an_unknown_job_is_not_found(ledger, job_id):
-    with pytest.raises(NotFound):
-        ledger.do(read_job, job_id)
+@pytest.mark.parametrize("name", ["00000000-0000-0000-0000-000000000000", "00000000", "latest"])
+def test_an_unknown_job_is_not_found(ledger, name):
+    with pytest.raises(NotFound, match=f"no job {name}"):
+        ledger.do(read_job, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "12345", "not-a-uuid", "{00000000-0000-0000-0000-000000000000}", "0" * 33, "é" * 6]
+)
+def test_what_cannot_name_a_job_is_refused(ledger, name):
+    with pytest.raises(InvalidRequest, match="first 6 or more digits"):
+        ledger.do(read_job, name)
+
+
+def rename(ledger, job, job_id):
+    ledger.sql("UPDATE jobs SET id = :new WHERE id = :id", new=job_id, id=job.id)
+    return ledger.do(read_job, job_id)
+
+
+def test_a_job_is_named_by_the_beginning_of_its_id_or_as_the_latest(ledger):
+    first = rename(ledger, ledger.job(), "0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f")
+    second = rename(ledger, ledger.job(), "0b9b6f3e-8a52-4b7e-9a57-0d1c3a0a5d5f")
+    third = rename(ledger, ledger.job(), "ffffff3e-8a51-4b7e-9a57-0d1c3a0a5d5f")
+    for name, job in [
+        ("0b9b6f3e-8a51", first),
+        ("0B9B6F3E8A52", second),
+        (str(second.id), second),
+        (second.id, second),
+        ("ffffff", third),
+        ("latest", third),
+    ]:
+        assert ledger.do(read_job, name).id == job.id
+    with pytest.raises(InvalidRequest, match=f"several job ids begin with 0b9b6f3e: {first.id}, {second.id}"):
+        ledger.do(read_job, "0b9b6f3e")
+
+
+def test_many_candidates_are_not_all_listed(ledger):
+    for digit in "123456789":
+        rename(ledger, ledger.job(), f"0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5{digit}")
+    with pytest.raises(InvalidRequest) as error:
+        ledger.do(read_job, "0b9b6f")
+    assert error.value.message.count("0b9b6f3e") == 5
+    assert error.value.message.endswith("0d1c3a0a5d55, ...")
 
 
 def keep_requirement(ledger, name, direction, *, ready=True):

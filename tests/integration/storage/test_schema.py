@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.storage import (
+    requirement_tables,  # noqa: F401 - adds its tables to `metadata`
     schema,
     watch_tables,  # noqa: F401 - adds its tables to `metadata`
 )

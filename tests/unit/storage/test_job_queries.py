@@ -34,6 +34,10 @@ JOB = Job(
     scored_by_student=0,
     escalated=0,
     error=None,
+    priority=0,
+    active_since=None,
+    active_seconds=0.0,
+    deleted_at=None,
 )
 COUNTS = [
     Count(Stage.STUDENT, ItemState.SCORED, None, 6),

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from dpiqa.addresses import parse_s3
 from dpiqa.cli.scores.score import percentiles
 from dpiqa.cli.support import console, output
-from dpiqa.cli.support.options import parse_job_id
 from dpiqa.cli.support.progress import duration
 from dpiqa.errors import InvalidRequest
 from dpiqa.text import sanitise
@@ -129,12 +128,6 @@ def test_addresses(text, bucket, key):
 def test_no_addresses(text):
     with pytest.raises(InvalidRequest, match="s3://bucket/prefix"):
         parse_s3(text)
-
-
-def test_job_ids():
-    assert parse_job_id("0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f").version == 4
-    with pytest.raises(InvalidRequest):
-        parse_job_id("7")
 
 
 def test_durations():
