@@ -23,10 +23,10 @@ from sqlalchemy import (
 
 from dpiqa.storage.columns import NOW, array, arrays, constant
 from dpiqa.storage.engine import Lock, lock_names
-from dpiqa.storage.images import read_ref
 from dpiqa.storage.items import Claim
 from dpiqa.storage.results import settle_results
 from dpiqa.storage.tables import items
+from dpiqa.storage.version_rows import read_ref
 from dpiqa.types import ItemState, Stage
 
 # Counts a crash for each lease that ran out, ends items with too many, and returns ids and states. Raw: a CTE locks

@@ -1,5 +1,6 @@
 """Images: the stored versions of object keys, and the items that events and listings make of them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,20 +13,10 @@ from dpiqa.storage.columns import NOW, array, arrays, constants
 from dpiqa.storage.engine import Lock, lock_names
 from dpiqa.storage.jobs import Job, lock_jobs
 from dpiqa.storage.tables import OPEN_ITEM_STATES, OPEN_JOB_STATES, images, items, results
+from dpiqa.storage.version_rows import Key, lock_known, lock_versions, ref_columns, write_versions
 from dpiqa.storage.versions import ObjectVersions, Version, VersionState
 from dpiqa.types import ImageRef, ItemState, JobKind, Reason, Removal
 
-Key = tuple[str, str]  #: bucket and object key
-
-# Returns and locks every version of some keys, by id. Raw: pairs of bucket and key come as two arrays, of any length.
-LOCK_VERSIONS = text(
-    """
-    SELECT i.id, i.bucket, i.key, i.etag, i.version_id, i.size, i.last_modified, i.news_at, i.sequencer, i.current,
-        i.deleted_at
-    FROM images i JOIN unnest(:buckets, :keys) AS named (bucket, key) ON i.bucket = named.bucket AND i.key = named.key
-    ORDER BY i.id FOR NO KEY UPDATE OF i
-    """
-).bindparams(*arrays(buckets=Text, keys=Text))
 # Returns the ids of every version of some keys. Raw as LOCK_VERSIONS.
 IMAGE_IDS_OF_KEYS = text(
     """
@@ -33,38 +24,6 @@ IMAGE_IDS_OF_KEYS = text(
     JOIN unnest(:buckets, :keys) AS named (bucket, key) ON i.bucket = named.bucket AND i.key = named.key
     """
 ).bindparams(*arrays(buckets=Text, keys=Text))
-# Returns the ids of new versions with what identifies them. Raw: unnest stores 74,000 rows/s, rows of VALUES 11,000.
-INSERT_VERSIONS = text(
-    """
-    INSERT INTO images (bucket, key, etag, version_id, size, last_modified, news_at, sequencer, current)
-    SELECT * FROM unnest(
-        :bucket, :key, :etag, :version_id, :size, :last_modified, :observed_at, :sequencer, :current)
-        AS new (bucket, key, etag)
-    ORDER BY bucket, key, etag
-    RETURNING id, bucket, key, etag
-    """
-).bindparams(
-    *arrays(
-        bucket=Text, key=Text, etag=Text, version_id=Text, size=BigInteger, last_modified=DateTime(timezone=True),
-        observed_at=DateTime(timezone=True), sequencer=Text, current=Boolean,
-    )
-)  # fmt: skip
-# Returns nothing; the rows are locked already. Raw: each row gets values of its own.
-UPDATE_VERSIONS = text(
-    """
-    UPDATE images i SET version_id = v.version_id, size = coalesce(v.size, i.size), last_modified = v.last_modified,
-        news_at = v.observed_at, sequencer = v.sequencer, current = v.current,
-        deleted_at = CASE WHEN v.deleted THEN coalesce(i.deleted_at, clock_timestamp()) END
-    FROM unnest(:id, :version_id, :size, :last_modified, :observed_at, :sequencer, :current, :deleted)
-        AS v (id, version_id, size, last_modified, observed_at, sequencer, current, deleted)
-    WHERE i.id = v.id
-    """
-).bindparams(
-    *arrays(
-        id=BigInteger, version_id=Text, size=BigInteger, last_modified=DateTime(timezone=True),
-        observed_at=DateTime(timezone=True), sequencer=Text, current=Boolean, deleted=Boolean,
-    )
-)  # fmt: skip
 LOCK_IMAGES = (
     select(images.c.id, images.c.current, images.c.last_modified, images.c.sequencer)
     .where(images.c.id == any_(array("ids", BigInteger)))
@@ -121,101 +80,64 @@ def mark_gone(c: Connection, image_ids: Sequence[int]) -> None:
         c.execute(MARK_RESULTS_OLD, {"ids": list(image_ids)})
 
 
-def read_ref(row: Row[Any]) -> ImageRef:
-    """Read the columns of `images` that identify an object."""
-    return ImageRef(
-        bucket=row.bucket,
-        key=row.key,
-        etag=row.etag,
-        version_id=row.version_id,
-        size=row.size,
-        last_modified=row.last_modified,
-        sequencer=row.sequencer,
-    )
-
-
-def _lock_versions(c: Connection, keys: Iterable[Key]) -> dict[Key, ObjectVersions]:
-    """Return every key's versions, locked until the transaction ends. Unknown keys have none."""
-    versions: dict[Key, list[Version]] = {key: [] for key in sorted(set(keys))}
-    columns = {"buckets": [bucket for bucket, _ in versions], "keys": [key for _, key in versions]}
-    for row in c.execute(LOCK_VERSIONS, columns):
-        version = Version(
-            ref=read_ref(row),
-            current=row.current,
-            deleted=row.deleted_at is not None,
-            observed_at=row.news_at,
-            sequencer=row.sequencer,
-            id=row.id,
-            was_current=row.current,
-        )
-        versions[row.bucket, row.key].append(version)
-    return {key: ObjectVersions(of_key) for key, of_key in versions.items()}
-
-
-def _write_versions(c: Connection, objects: Iterable[ObjectVersions]) -> None:
-    """Store what the events changed; new versions get their ids."""
-    changed = [version for of_key in objects for version in of_key.versions.values() if version.changed]
-    # What stops being current goes first: a key never has two current versions, not even for a statement.
-    for current in (False, True):
-        stored = [version for version in changed if version.id is not None and version.current is current]
-        if stored:
-            more = {"id": [v.id for v in stored], "deleted": [v.deleted for v in stored]}
-            c.execute(UPDATE_VERSIONS, _columns(stored) | more)
-    new = {(v.ref.bucket, v.ref.key, v.ref.etag): v for v in changed if v.id is None}
-    if new:
-        buckets, keys, etags = (list(column) for column in zip(*new, strict=True))
-        for row in c.execute(INSERT_VERSIONS, _columns(new.values()) | {"bucket": buckets, "key": keys, "etag": etags}):
-            new[row.bucket, row.key, row.etag].id = row.id
-
-
-def _columns(versions: Iterable[Version]) -> dict[str, list[Any]]:
-    versions = list(versions)
-    return {
-        "version_id": [version.ref.version_id for version in versions],
-        "size": [version.ref.size for version in versions],
-        "last_modified": [version.ref.last_modified for version in versions],
-        "observed_at": [version.observed_at for version in versions],
-        "sequencer": [version.sequencer for version in versions],
-        "current": [version.current for version in versions],
-    }
-
-
 # Items
 
 
-# Adds the images to a job and returns the ids and states of the items that are new or open again. Raw: one statement
-# decides by earlier results for a whole page. An item is reopened where the object came back, or was written again by a
+# Stores the images of unknown keys; adds them, the known ones that are named, and those of `image_ids` to a job;
+# returns the ids of the items that now wait for a worker. Raw: one statement for thousands of images, whose look-ups
+# are probes of an index as in LOCK_KNOWN. An item is reopened where the object came back, or was written again by a
 # store that names no ETag. A reopened item gets a new fence, so that no old lease can record it.
 INSERT_ITEMS = text(
     """
-    WITH named AS (
-        SELECT v.image_id, v.version_state, r.status, r.stage, r.route
-        FROM unnest(:image_ids, :version_states) AS v (image_id, version_state)
-        LEFT JOIN results r ON r.image_id = v.image_id AND r.profile = :profile),
+    WITH named AS MATERIALIZED (
+        SELECT v.*, i.id FROM unnest(:bucket, :key, :etag, :version_id, :size, :last_modified, :sequencer)
+            AS v (bucket, key, etag, version_id, size, last_modified, sequencer)
+        LEFT JOIN LATERAL (
+            SELECT id FROM images WHERE bucket = v.bucket AND key = v.key AND etag = v.etag OFFSET 0) AS i ON true),
+    created AS (
+        INSERT INTO images (bucket, key, etag, version_id, size, last_modified, news_at, sequencer, current)
+        SELECT bucket, key, etag, version_id, size, last_modified, last_modified, sequencer, etag <> ''
+        FROM named WHERE id IS NULL ORDER BY bucket, key
+        RETURNING id),
+    known AS (
+        SELECT id AS image_id, 'current' AS version_state FROM named WHERE id IS NOT NULL
+        UNION ALL SELECT * FROM unnest(:image_ids, :version_states)),
     new AS (
+        SELECT id AS image_id, 'student' AS stage, 'queued' AS state, :queue AS queue, NULL AS reason, NULL AS route
+        FROM created
+        UNION ALL
         SELECT image_id,
-            CASE WHEN status = 'provisional' THEN 'teacher' ELSE coalesce(stage, 'student') END AS stage,
+            CASE WHEN status = 'provisional' THEN 'teacher' ELSE coalesce(stage, 'student') END,
             CASE WHEN version_state <> 'current' THEN version_state WHEN status = 'final' THEN 'scored'
-                ELSE 'queued' END AS state,
-            CASE WHEN status = 'provisional' THEN 'teacher' ELSE :queue END AS queue,
-            CASE version_state WHEN 'superseded' THEN 'newer_version' WHEN 'deleted' THEN 'object_deleted' END
-                AS reason,
-            CASE WHEN version_state = 'current' THEN route END AS route
-        FROM named)
-    INSERT INTO items (job_id, image_id, stage, state, queue, reason, route, finished_at)
-    SELECT :job_id, image_id, stage, state, queue, reason, route,
-        CASE WHEN state <> 'queued' THEN clock_timestamp() END
-    FROM new ORDER BY image_id
-    ON CONFLICT (job_id, image_id) DO UPDATE SET
-        stage = excluded.stage, state = excluded.state, queue = excluded.queue, reason = NULL, detail = NULL,
-        route = excluded.route, finished_at = excluded.finished_at, attempt = items.attempt + 1, errors = 0,
-        owner = NULL, rung_at = NULL, not_before = clock_timestamp()
-    WHERE excluded.state IN ('queued', 'scored') AND (items.state IN ('superseded', 'deleted')
-        OR items.state IN ('rejected', 'dead')
-        AND EXISTS (SELECT FROM images m WHERE m.id = items.image_id AND m.etag = ''))
-    RETURNING id, state
+                ELSE 'queued' END,
+            CASE WHEN status = 'provisional' THEN 'teacher' ELSE :queue END,
+            CASE version_state WHEN 'superseded' THEN 'newer_version' WHEN 'deleted' THEN 'object_deleted' END,
+            CASE WHEN version_state = 'current' THEN route END
+        FROM known LEFT JOIN LATERAL (
+            SELECT status, stage, route FROM results WHERE image_id = known.image_id AND profile = :profile OFFSET 0
+        ) AS r ON true),
+    added AS (
+        INSERT INTO items (job_id, image_id, stage, state, queue, reason, route, finished_at)
+        SELECT :job_id, image_id, stage, state, queue, reason, route,
+            CASE WHEN state <> 'queued' THEN clock_timestamp() END
+        FROM new ORDER BY image_id
+        ON CONFLICT (job_id, image_id) DO UPDATE SET
+            stage = excluded.stage, state = excluded.state, queue = excluded.queue, reason = NULL, detail = NULL,
+            route = excluded.route, finished_at = excluded.finished_at, attempt = items.attempt + 1, errors = 0,
+            owner = NULL, rung_at = NULL, not_before = clock_timestamp()
+        WHERE excluded.state IN ('queued', 'scored') AND (items.state IN ('superseded', 'deleted')
+            OR items.state IN ('rejected', 'dead')
+            AND EXISTS (SELECT FROM images m WHERE m.id = items.image_id AND m.etag = ''))
+        RETURNING id, state)
+    SELECT coalesce(array_agg(id ORDER BY id) FILTER (WHERE state = 'queued'), '{}') FROM added
     """
-).bindparams(*arrays(image_ids=BigInteger, version_states=Text))
+).bindparams(
+    bindparam("queue", type_=Text),
+    *arrays(
+        bucket=Text, key=Text, etag=Text, version_id=Text, size=BigInteger, last_modified=DateTime(timezone=True),
+        sequencer=Text, image_ids=BigInteger, version_states=Text,
+    ),
+)  # fmt: skip
 # Locked in id order first: an UPDATE takes rows in whatever order its plan finds them.
 _ENDING = (
     select(items.c.id)
@@ -268,8 +190,33 @@ def put_images(c: Connection, job: Job, puts: Sequence[tuple[ImageRef, str | Non
     """Do what `add_images` does for a caller that holds the buckets and the job, the oldest event first.
 
     The second of a pair: the ETag that a worker expected when it found the first.
+
+    Versions are compared in Python only where an event may decide between them. Refs of unknown keys and of what is
+    current already, most of a listing, are added by one statement.
     """
-    objects = _lock_versions(c, ((ref.bucket, ref.key) for ref, _ in puts))
+    n_puts = Counter((ref.bucket, ref.key) for ref, _ in puts)
+    differing = lock_known(c, [ref for ref, _ in puts])
+    plain: list[ImageRef] = []
+    newer: list[Version] = []
+    compared: list[tuple[ImageRef, str | None]] = []
+    for position, (ref, expected_etag) in enumerate(puts):
+        version = differing.get(position)
+        if expected_etag is not None or n_puts[ref.bucket, ref.key] > 1 or (version is None and position in differing):
+            compared.append((ref, expected_etag))
+            continue
+        plain.append(ref)
+        if version is not None:
+            newer.append(version)
+    write_versions(c, newer)
+    states = _compare(c, compared)
+    values = {"job_id": job.id, "profile": job.profile, "queue": job.queue}
+    by_id = {"image_ids": list(states), "version_states": list(states.values())}
+    return list(c.execute(INSERT_ITEMS, values | by_id | ref_columns(plain)).scalar_one())
+
+
+def _compare(c: Connection, puts: Sequence[tuple[ImageRef, str | None]]) -> dict[int | None, VersionState]:
+    """Let the puts decide which versions of their keys are current; return the state of each named one, by image id."""
+    objects = lock_versions(c, ((ref.bucket, ref.key) for ref, _ in puts)) if puts else {}
     for ref, expected_etag in puts:
         objects[ref.bucket, ref.key].put(ref, expected_etag=expected_etag)
     _store(c, objects)
@@ -277,17 +224,7 @@ def put_images(c: Connection, job: Job, puts: Sequence[tuple[ImageRef, str | Non
     for ref, _ in puts:
         of_key = objects[ref.bucket, ref.key]
         states[of_key.versions[ref.etag].id] = of_key.state_of(ref.etag)
-    rows = c.execute(
-        INSERT_ITEMS,
-        {
-            "job_id": job.id,
-            "profile": job.profile,
-            "queue": job.queue,
-            "image_ids": list(states),
-            "version_states": list(states.values()),
-        },
-    )
-    return sorted(row.id for row in rows if row.state == ItemState.QUEUED)
+    return states
 
 
 def remove_objects(c: Connection, removals: Sequence[Removal]) -> int:
@@ -297,7 +234,7 @@ def remove_objects(c: Connection, removals: Sequence[Removal]) -> int:
     is gone. An event that is older than what is known changes nothing.
     """
     lock_buckets(c, (removal.bucket for removal in removals))
-    objects = _lock_versions(c, ((removal.bucket, removal.key) for removal in removals))
+    objects = lock_versions(c, ((removal.bucket, removal.key) for removal in removals))
     n_removed = sum(objects[removal.bucket, removal.key].remove(removal) for removal in removals)
     _store(c, objects)
     return n_removed
@@ -305,7 +242,7 @@ def remove_objects(c: Connection, removals: Sequence[Removal]) -> int:
 
 def _store(c: Connection, objects: Mapping[Key, ObjectVersions]) -> None:
     """Write changed versions, and carry the changes over to the items and results of all jobs."""
-    _write_versions(c, objects.values())
+    write_versions(c, (version for of_key in objects.values() for version in of_key.versions.values()))
     changed = [(of_key, v) for of_key in objects.values() for v in of_key.versions.values() if v.changed]
     removed_objects = {id(of_key): of_key for of_key, _ in changed if of_key.is_deleted}
     removed = [v for of_key in removed_objects.values() for v in of_key.versions.values()]

@@ -3,10 +3,15 @@ import uuid
 
 import pytest
 from support import folder_store
+from support.ledger import ref
 
 from dpiqa.doorbell import Queue
 from dpiqa.errors import ConfigurationError, StoreUnavailable
+from dpiqa.pipeline import lister
+from dpiqa.pipeline.lister import batches, read_ahead
 from dpiqa.profiles import load_profile
+from dpiqa.sources.selection import Selection
+from dpiqa.sources.spec import Tally
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import create_job
 from dpiqa.types import JobKind
@@ -16,6 +21,7 @@ from dpiqa.types import JobKind
 def submit(archive, monkeypatch):
     """Give a function that submits 25 objects, listed in pages of ten."""
     monkeypatch.setattr(folder_store, "_PAGE", 10)
+    monkeypatch.setattr(lister, "BATCH_REFS", 10)
     for number in range(25):
         (archive.folder / f"{number:02}").write_bytes(b"x")
 
@@ -109,3 +115,47 @@ def test_a_job_that_is_listed_or_unknown_is_left_alone(archive, submit):
     archive.list_job(job.id)
     archive.list_job(uuid.uuid4())
     assert archive.doorbell.rings == []
+
+
+def selections(*pages):
+    """One selection per page of one-letter keys; the cursor is the last key."""
+    return [Selection([ref(key) for key in page], page[-1:] or None, Tally(taken=n)) for n, page in enumerate(pages)]
+
+
+def test_pages_are_joined_and_keep_cursor_and_tally_of_the_last(monkeypatch):
+    monkeypatch.setattr(lister, "BATCH_REFS", 5)
+    joined = batches(selections("ab", "cd", "ef", "g"))
+    assert [("".join(r.key for r in one.refs), one.cursor, one.tally.taken) for one in joined] == [
+        ("abcdef", "f", 2),
+        ("g", "g", 3),
+    ]
+
+
+def test_what_was_read_before_an_error_is_added_before_it_is_raised():
+    def pages():
+        yield from selections("a")
+        raise StoreUnavailable("S3 does not answer")
+
+    read = read_ahead(batches(pages()))
+    assert next(read).cursor == "a"
+    with pytest.raises(StoreUnavailable):
+        next(read)
+
+
+def test_what_a_slow_source_yields_is_added_at_least_every_second(monkeypatch):
+    monkeypatch.setattr(lister, "BATCH_SECONDS", 0.0)
+    assert [one.cursor for one in batches(selections("a", "", "b"))] == ["a", None, "b"]
+
+
+def test_the_next_value_is_read_while_the_caller_works_on_the_last():
+    second = threading.Event()
+
+    def values():
+        yield 1
+        second.set()
+        yield 2
+
+    read = read_ahead(values())
+    assert next(read) == 1
+    assert second.wait(5)
+    assert list(read) == [2]
