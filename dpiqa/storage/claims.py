@@ -52,7 +52,8 @@ EXPIRE_LEASES = text(
 CLAIM_ITEMS = text(
     """
     WITH free AS (
-        SELECT i.id, j.profile FROM items i JOIN jobs j ON j.id = i.job_id
+        SELECT i.id, coalesce(nullif(i.profile, ''), j.profile) AS profile
+        FROM items i JOIN jobs j ON j.id = i.job_id
         WHERE i.id = ANY (:ids) AND i.state = 'queued' AND i.stage = :stage AND i.not_before <= clock_timestamp()
         AND (i.crashes = 0 OR :alone) AND (i.crashes < :last_chance OR :only_suspect)
         ORDER BY i.id FOR NO KEY UPDATE OF i SKIP LOCKED),

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ColumnElement,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Enum,
     Integer,
     Interval,
+    Text,
     bindparam,
     func,
     literal_column,
@@ -63,6 +65,22 @@ def counter_column(name: str, comment: str, *, big: bool = False) -> Column[Any]
     """Return a column for a number that starts at 0."""
     kind = BigInteger if big else Integer
     return Column(name, kind, nullable=False, server_default=literal_column("0"), comment=comment)
+
+
+def flag_column(name: str, comment: str) -> Column[Any]:
+    """Return a column for a fact that is false at first."""
+    return Column(name, Boolean, nullable=False, server_default=literal_column("false"), comment=comment)
+
+
+def list_column(name: str, comment: str) -> Column[Any]:
+    """Return a column for a list of texts, empty at first."""
+    return Column(name, ARRAY(Text), nullable=False, server_default=literal_column("'{}'"), comment=comment)
+
+
+def profile_column(comment: str, *, primary_key: bool = False) -> Column[Any]:
+    """Return a column for the profile of an item: empty for the job's own profile, else the id of another one."""
+    default: ColumnElement[str] = literal_column("''")
+    return Column("profile", Text, nullable=False, server_default=default, primary_key=primary_key, comment=comment)
 
 
 def finite(column: str) -> CheckConstraint:

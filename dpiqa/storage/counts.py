@@ -1,5 +1,6 @@
 """Counts of a job's items, kept by triggers (migration 0002) and folded together by the sweeper."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -29,20 +30,21 @@ from dpiqa.types import ItemState, Reason, Stage
 #: Changes younger than this stay apart: the rate is read from them. Seconds.
 RATE_WINDOW = 60.0
 
-_GROUP = ("stage", "state", "reason")
+_GROUP = ("profile", "stage", "state", "reason")
 _OLD = NOW - bindparam("age", type_=Interval)
 
 
 def _sums(of_counts: ColumnElement[bool], of_changes: ColumnElement[bool]) -> Select[Any]:
-    """Return the query for the number of items by stage, state and reason, where there are any."""
+    """Return the query for the number of items by profile, stage, state and reason, where there are any."""
     parts = union_all(
         *(
-            select(*(table.c[name] for name in _GROUP), table.c.n).where(condition)
+            select(*(table.c[name] for name in _GROUP), table.c.n, table.c.reused).where(condition)
             for table, condition in ((job_counts, of_counts), (count_changes, of_changes))
         )
     ).subquery("changes")
     group, n = [parts.c[name] for name in _GROUP], func.sum(parts.c.n)
-    return select(*group, cast(n, BigInteger).label("n")).group_by(*group).having(n != 0).order_by(*group)
+    sums = cast(n, BigInteger).label("n"), cast(func.sum(parts.c.reused), BigInteger).label("reused")
+    return select(*group, *sums).group_by(*group).having(n != 0).order_by(*group)
 
 
 COUNTS_OF_JOB = _sums(job_counts.c.job_id == bindparam("of_job"), count_changes.c.job_id == bindparam("of_job"))
@@ -62,11 +64,13 @@ RECENTLY_ENDED = select(
 def _fold_statement() -> Any:
     columns = ("job_id", *_GROUP)
     taken = delete(count_changes).where(count_changes.c.at < _OLD)
-    old = taken.returning(*(count_changes.c[name] for name in columns), count_changes.c.n).cte("old")
+    values = ("n", "reused")
+    old = taken.returning(*(count_changes.c[name] for name in (*columns, *values))).cte("old")
     group = [old.c[name] for name in columns]
-    sums = select(*group, func.sum(old.c.n)).group_by(*group).order_by(*group)
-    added = insert(job_counts).from_select([*columns, "n"], sums)
-    return added.on_conflict_do_update(index_elements=columns, set_={"n": job_counts.c.n + added.excluded.n})
+    sums = select(*group, *(func.sum(old.c[name]) for name in values)).group_by(*group).order_by(*group)
+    added = insert(job_counts).from_select([*columns, *values], sums)
+    new = {name: job_counts.c[name] + added.excluded[name] for name in values}
+    return added.on_conflict_do_update(index_elements=columns, set_=new)
 
 
 FOLD_OLD_CHANGES = _fold_statement()
@@ -74,17 +78,20 @@ FOLD_OLD_CHANGES = _fold_statement()
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number of items that are alike in stage, state and reason."""
+    """A number of items that are alike in profile, stage, state and reason."""
 
     stage: Stage
     state: ItemState
     reason: Reason | None
     n: int
+    profile: str = ""  #: id of a further profile of the job; empty: its own
+    reused: int = 0  #: of these, the items whose scores were known before
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:
         """Read a row of counts, in which no reason is empty text."""
-        return cls(row.stage, row.state, Reason(row.reason) if row.reason else None, row.n)
+        reason = Reason(row.reason) if row.reason else None
+        return cls(row.stage, row.state, reason, row.n, row.profile, row.reused)
 
 
 def read_counts(c: Connection, job_id: UUID) -> list[Count]:
@@ -105,7 +112,10 @@ def fold_counts(c: Connection, older_than: float = RATE_WINDOW) -> None:
 
 def totals(c: Connection) -> dict[tuple[str, str, str], int]:
     """Return the items of all jobs: (stage, state, reason or "") -> number."""
-    return {(row.stage, row.state, row.reason): row.n for row in c.execute(COUNTS_OF_ALL_JOBS)}
+    items: Counter[tuple[str, str, str]] = Counter()
+    for row in c.execute(COUNTS_OF_ALL_JOBS):
+        items[row.stage, row.state, row.reason] += row.n
+    return dict(items)
 
 
 def jobs_by_state(c: Connection) -> dict[str, int]:

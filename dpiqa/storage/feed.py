@@ -5,9 +5,9 @@ so an unavailable teacher or an unserved model does not block other jobs, and th
 flight, not the size of the archive.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
-from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
@@ -31,6 +31,7 @@ from dpiqa.storage.claims import expire
 from dpiqa.storage.columns import NOW, array, arrays, constant, constants
 from dpiqa.storage.counts import fold_counts
 from dpiqa.storage.engine import Lock, try_lock
+from dpiqa.storage.job_profiles import profile_of_item
 from dpiqa.storage.jobs import finish_jobs
 from dpiqa.storage.tables import OPEN_JOB_STATES, items, jobs
 from dpiqa.storage.workers import remove_old_workers
@@ -63,7 +64,7 @@ CLEAR_LOST_RINGS = (
 PICK_ITEMS_TO_RING = text(
     """
     WITH waiting AS (
-        SELECT j.id AS job_id, j.profile, q.queue
+        SELECT j.id AS job_id, j.profile, cardinality(j.further_profiles) > 0 AS is_several, q.queue
         FROM jobs j CROSS JOIN unnest(:queues) AS q (queue)
         CROSS JOIN LATERAL (SELECT i.id FROM items i WHERE i.job_id = j.id AND i.queue = q.queue
             AND i.state = 'queued' AND i.rung_at IS NULL ORDER BY i.id LIMIT 1) AS first
@@ -73,19 +74,25 @@ PICK_ITEMS_TO_RING = text(
             AS share
         FROM waiting w),
     picked AS (
-        SELECT p.id, s.profile FROM shares s
+        SELECT p.id, p.image_id, s.job_id, s.queue, s.profile, s.is_several FROM shares s
         CROSS JOIN LATERAL (SELECT count(*) AS n FROM items i WHERE i.job_id = s.job_id AND i.queue = s.queue
             AND i.state = 'queued' AND i.rung_at IS NOT NULL) AS outstanding
-        CROSS JOIN LATERAL (SELECT i.id FROM items i WHERE i.job_id = s.job_id AND i.queue = s.queue
+        CROSS JOIN LATERAL (SELECT i.id, i.image_id FROM items i WHERE i.job_id = s.job_id AND i.queue = s.queue
             AND i.state = 'queued' AND i.rung_at IS NULL AND i.not_before <= clock_timestamp()
-            ORDER BY i.id LIMIT greatest(0, s.share - outstanding.n) FOR NO KEY UPDATE OF i SKIP LOCKED) AS p)
-    UPDATE items SET rung_at = clock_timestamp() FROM picked WHERE items.id = picked.id
-    RETURNING items.id, items.queue, items.crashes, picked.profile
+            ORDER BY i.id LIMIT greatest(0, s.share - outstanding.n) FOR NO KEY UPDATE OF i SKIP LOCKED) AS p),
+    siblings AS (
+        SELECT i.id, p.profile FROM picked p JOIN items i ON i.job_id = p.job_id AND i.image_id = p.image_id
+        WHERE p.is_several AND i.queue = p.queue AND i.state = 'queued' AND i.rung_at IS NULL
+        AND i.not_before <= clock_timestamp() ORDER BY i.id FOR NO KEY UPDATE OF i SKIP LOCKED),
+    ringing AS (SELECT id, profile FROM picked UNION SELECT id, profile FROM siblings)
+    UPDATE items SET rung_at = clock_timestamp() FROM ringing WHERE items.id = ringing.id
+    RETURNING items.id, items.image_id, items.queue, items.crashes,
+        coalesce(nullif(items.profile, ''), ringing.profile) AS profile
     """
 ).bindparams(*arrays(queues=Text))
 _NAMED = items.alias()
 _TO_RING = (
-    select(_NAMED.c.id, jobs.c.profile)
+    select(_NAMED.c.id, profile_of_item(_NAMED).label("profile"))
     .join(jobs, jobs.c.id == _NAMED.c.job_id)
     .where(_NAMED.c.id == any_(array("ids", BigInteger)), _NAMED.c.state == constant(ItemState.QUEUED))
     .where(_NAMED.c.rung_at.is_(None), _NAMED.c.not_before <= NOW)
@@ -98,7 +105,7 @@ RING_ITEMS = (
     update(items)
     .where(items.c.id == _TO_RING.c.id)
     .values(rung_at=NOW)
-    .returning(items.c.id, items.c.queue, items.c.crashes, _TO_RING.c.profile)
+    .returning(items.c.id, items.c.image_id, items.c.queue, items.c.crashes, _TO_RING.c.profile)
 )
 QUEUES_OF_ITEMS = select(items.c.job_id, items.c.queue).distinct().where(items.c.id == any_(array("ids", BigInteger)))
 COUNT_RUNG_ITEMS = select(func.count()).where(
@@ -150,13 +157,21 @@ def ring_now(c: Connection, item_ids: Sequence[int], *, window: int = 4096, chun
 
 
 def _chunks(rows: Sequence[Row[Any]], size: int) -> list[Ring]:
-    """Group by queue and profile, so that one model serves a chunk; what crashed a worker goes alone. `live` first."""
+    """Group by queue and profiles, so that the same models serve a chunk; what crashed a worker goes alone.
+
+    The items of an image stay together, so that it is fetched once. `live` first.
+    """
     order = {Queue.LIVE: 0, Queue.TEACHER: 1, Queue.BULK: 2}
-    chunks: list[Ring] = []
-    by_group = sorted(rows, key=lambda row: (row.queue, row.profile, row.id))
-    for (queue, _), group in groupby(by_group, key=lambda row: (row.queue, row.profile)):
-        members = list(group)
-        healthy = [row.id for row in members if row.crashes == 0]
-        chunks += [(Queue(queue), healthy[i : i + size]) for i in range(0, len(healthy), size)]
-        chunks += [(Queue(queue), [row.id]) for row in members if row.crashes > 0]
+    chunks: list[Ring] = [(Queue(row.queue), [row.id]) for row in rows if row.crashes > 0]
+    of_image: dict[tuple[str, int], list[Row[Any]]] = defaultdict(list)
+    for row in sorted((row for row in rows if row.crashes == 0), key=lambda row: row.id):
+        of_image[row.queue, row.image_id].append(row)
+    alike: dict[tuple[str, tuple[str, ...]], list[list[int]]] = defaultdict(list)
+    for (queue, _), members in of_image.items():
+        alike[queue, tuple(sorted({row.profile for row in members}))].append([row.id for row in members])
+    for (queue, _), groups in sorted(alike.items()):
+        n_images = max(1, size // max(map(len, groups)))
+        for start in range(0, len(groups), n_images):
+            ids = [item_id for group in groups[start : start + n_images] for item_id in group]
+            chunks.append((Queue(queue), ids))
     return sorted(chunks, key=lambda entry: order[entry[0]])

@@ -83,13 +83,17 @@ def mark_gone(c: Connection, image_ids: Sequence[int]) -> None:
 # Items
 
 
-# Stores the images of unknown keys; adds them, the known ones that are named, and those of `image_ids` to a job;
-# returns the ids of the items that now wait for a worker. Raw: one statement for thousands of images, whose look-ups
+# Stores the images of unknown keys; adds them, the known ones that are named, and those of `image_ids` to a job, an
+# item per profile, those of an image side by side; returns the ids of the items that now wait for a worker. Raw: one
+# statement for thousands of images, whose look-ups
 # are probes of an index as in LOCK_KNOWN. An item is reopened where the object came back, or was written again by a
 # store that names no ETag. A reopened item gets a new fence, so that no old lease can record it.
 INSERT_ITEMS = text(
     """
-    WITH named AS MATERIALIZED (
+    WITH of_job AS (
+        SELECT id, position, CASE WHEN position > 1 THEN id ELSE '' END AS profile
+        FROM unnest(:profiles) WITH ORDINALITY AS p (id, position)),
+    named AS MATERIALIZED (
         SELECT v.*, i.id FROM unnest(:bucket, :key, :etag, :version_id, :size, :last_modified, :sequencer)
             AS v (bucket, key, etag, version_id, size, last_modified, sequencer)
         LEFT JOIN LATERAL (
@@ -103,28 +107,30 @@ INSERT_ITEMS = text(
         SELECT id AS image_id, 'current' AS version_state FROM named WHERE id IS NOT NULL
         UNION ALL SELECT * FROM unnest(:image_ids, :version_states)),
     new AS (
-        SELECT id AS image_id, 'student' AS stage, 'queued' AS state, :queue AS queue, NULL AS reason, NULL AS route
-        FROM created
+        SELECT created.id AS image_id, position, profile, 'student' AS stage, 'queued' AS state, :queue AS queue,
+            NULL AS reason, NULL AS route, false AS reused
+        FROM created CROSS JOIN of_job
         UNION ALL
-        SELECT image_id,
+        SELECT image_id, position, profile,
             CASE WHEN status = 'provisional' THEN 'teacher' ELSE coalesce(stage, 'student') END,
             CASE WHEN version_state <> 'current' THEN version_state WHEN status = 'final' THEN 'scored'
                 ELSE 'queued' END,
             CASE WHEN status = 'provisional' THEN 'teacher' ELSE :queue END,
             CASE version_state WHEN 'superseded' THEN 'newer_version' WHEN 'deleted' THEN 'object_deleted' END,
-            CASE WHEN version_state = 'current' THEN route END
-        FROM known LEFT JOIN LATERAL (
-            SELECT status, stage, route FROM results WHERE image_id = known.image_id AND profile = :profile OFFSET 0
+            CASE WHEN version_state = 'current' THEN route END,
+            version_state = 'current' AND status IS NOT NULL
+        FROM known CROSS JOIN of_job LEFT JOIN LATERAL (
+            SELECT status, stage, route FROM results WHERE image_id = known.image_id AND profile = of_job.id OFFSET 0
         ) AS r ON true),
     added AS (
-        INSERT INTO items (job_id, image_id, stage, state, queue, reason, route, finished_at)
-        SELECT :job_id, image_id, stage, state, queue, reason, route,
+        INSERT INTO items (job_id, image_id, profile, stage, state, queue, reason, route, reused, finished_at)
+        SELECT :job_id, image_id, profile, stage, state, queue, reason, route, reused,
             CASE WHEN state <> 'queued' THEN clock_timestamp() END
-        FROM new ORDER BY image_id
-        ON CONFLICT (job_id, image_id) DO UPDATE SET
+        FROM new ORDER BY image_id, position
+        ON CONFLICT (job_id, image_id, profile) DO UPDATE SET
             stage = excluded.stage, state = excluded.state, queue = excluded.queue, reason = NULL, detail = NULL,
-            route = excluded.route, finished_at = excluded.finished_at, attempt = items.attempt + 1, errors = 0,
-            owner = NULL, rung_at = NULL, not_before = clock_timestamp()
+            route = excluded.route, reused = excluded.reused, finished_at = excluded.finished_at,
+            attempt = items.attempt + 1, errors = 0, owner = NULL, rung_at = NULL, not_before = clock_timestamp()
         WHERE excluded.state IN ('queued', 'scored') AND (items.state IN ('superseded', 'deleted')
             OR items.state IN ('rejected', 'dead')
             AND EXISTS (SELECT FROM images m WHERE m.id = items.image_id AND m.etag = ''))
@@ -135,7 +141,7 @@ INSERT_ITEMS = text(
     bindparam("queue", type_=Text),
     *arrays(
         bucket=Text, key=Text, etag=Text, version_id=Text, size=BigInteger, last_modified=DateTime(timezone=True),
-        sequencer=Text, image_ids=BigInteger, version_states=Text,
+        sequencer=Text, image_ids=BigInteger, version_states=Text, profiles=Text,
     ),
 )  # fmt: skip
 # Locked in id order first: an UPDATE takes rows in whatever order its plan finds them.
@@ -209,7 +215,7 @@ def put_images(c: Connection, job: Job, puts: Sequence[tuple[ImageRef, str | Non
             newer.append(version)
     write_versions(c, newer)
     states = _compare(c, compared)
-    values = {"job_id": job.id, "profile": job.profile, "queue": job.queue}
+    values = {"job_id": job.id, "profiles": job.profiles, "queue": job.queue}
     by_id = {"image_ids": list(states), "version_states": list(states.values())}
     return list(c.execute(INSERT_ITEMS, values | by_id | ref_columns(plain)).scalar_one())
 

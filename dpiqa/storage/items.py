@@ -1,4 +1,4 @@
-"""Items, one image in one job each: their claims, the outcomes that workers report, and the updates that follow."""
+"""Items, one image in one job under one profile each: their claims, outcomes, and the updates that follow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Self, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Connection, Double, Integer, Row, Text, text
+from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, Row, Text, text
 
 from dpiqa.doorbell import Queue
 from dpiqa.storage.columns import arrays
@@ -17,11 +17,12 @@ from dpiqa.types import ImageRef, ItemState, Reason, Route, Stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A row of `items` with its image: one image in one job."""
+    """A row of `items` with its image: one image in one job, under one profile."""
 
     id: int
     job_id: UUID
     image_id: int
+    profile: str  #: id of the profile that scores it
     bucket: str
     key: str
     etag: str
@@ -31,6 +32,7 @@ class Item:
     reason: Reason | None
     detail: str | None
     route: Route | None
+    reused: bool  #: its scores were known before: nothing was computed for it
     attempt: int
     crashes: int
     errors: int
@@ -39,12 +41,13 @@ class Item:
     finished_at: datetime | None
 
     @classmethod
-    def from_row(cls, row: Row[Any]) -> Self:
+    def from_row(cls, row: Row[Any], profile_of_job: str) -> Self:
         """Read a row of `items` joined with what identifies its image."""
         return cls(
             id=row.id,
             job_id=row.job_id,
             image_id=row.image_id,
+            profile=row.profile or profile_of_job,
             bucket=row.bucket,
             key=row.key,
             etag=row.etag,
@@ -54,6 +57,7 @@ class Item:
             reason=row.reason,
             detail=row.detail,
             route=row.route,
+            reused=row.reused,
             attempt=row.attempt,
             crashes=row.crashes,
             errors=row.errors,
@@ -103,6 +107,9 @@ class Scored:
     score: float  #: MOS/100
     etag: str  #: of the bytes that were read; if it is not the claim's, the outcome counts as `Changed`
     version_id: str | None = None
+    content_hash: bytes | None = None  #: SHA-256 of those bytes, where it was computed
+    copied_from: int | None = None  #: id of another image of the same bytes, whose score it is
+    reused: bool = False  #: the score was known before: nothing was computed for this claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,7 @@ UPDATE_ITEMS = text(
         stage = coalesce(u.stage, i.stage), queue = coalesce(u.queue, i.queue), route = coalesce(u.route, i.route),
         errors = CASE WHEN u.stage <> i.stage THEN 0 ELSE i.errors + u.errors END,
         crashes = CASE WHEN u.stage <> i.stage THEN 0 ELSE i.crashes END,
+        reused = coalesce(u.reused AND (i.stage = 'student' OR i.reused), i.reused),
         lease_until = NULL, rung_at = NULL, not_before = clock_timestamp() + make_interval(secs => u.delay_seconds),
         finished_at = CASE WHEN u.end_state <> 'queued' THEN clock_timestamp() END
     FROM (
@@ -173,23 +181,23 @@ UPDATE_ITEMS = text(
             CASE WHEN o.errors > 0 AND h.errors + o.errors >= :max_errors THEN 'dead' ELSE o.state END AS end_state,
             CASE WHEN o.errors > 0 AND h.errors + o.errors >= :max_errors THEN 'repeated_errors' ELSE o.reason END
             AS end_reason
-        FROM unnest(:item_id, :state, :stage, :queue, :reason, :detail, :route, :errors, :delay_seconds)
-            AS o (item_id, state, stage, queue, reason, detail, route, errors, delay_seconds)
+        FROM unnest(:item_id, :state, :stage, :queue, :reason, :detail, :route, :reused, :errors, :delay_seconds)
+            AS o (item_id, state, stage, queue, reason, detail, route, reused, errors, delay_seconds)
         JOIN items h ON h.id = o.item_id) AS u
     WHERE i.id = u.item_id
     RETURNING i.id, i.state
     """
 ).bindparams(
     *arrays(
-        item_id=BigInteger, state=Text, stage=Text, queue=Text, reason=Text, detail=Text, route=Text, errors=Integer,
-        delay_seconds=Double,
+        item_id=BigInteger, state=Text, stage=Text, queue=Text, reason=Text, detail=Text, route=Text, reused=Boolean,
+        errors=Integer, delay_seconds=Double,
     )
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemUpdate:
-    """An update of an item. `None` leaves stage, queue and route as they are."""
+    """An update of an item. `None` leaves stage, queue, route and reused as they are."""
 
     item_id: int
     state: ItemState
@@ -198,6 +206,7 @@ class ItemUpdate:
     reason: Reason | None = None
     detail: str | None = None
     route: Route | None = None
+    reused: bool | None = None  #: whether the score was known; an escalated item is reused if both of its scores were
     errors: int = 0  #: to be added; too many of them end the item as dead
     delay_seconds: float = 0.0  #: before it may be claimed again
 
@@ -235,6 +244,7 @@ def write_updates(c: Connection, updates: Sequence[ItemUpdate], *, max_errors: i
         "reason": [update.reason for update in updates],
         "detail": [storable(update.detail) for update in updates],
         "route": [update.route for update in updates],
+        "reused": [update.reused for update in updates],
         "errors": [update.errors for update in updates],
         "delay_seconds": [update.delay_seconds for update in updates],
     }

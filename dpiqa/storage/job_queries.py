@@ -52,7 +52,7 @@ def job_items(
         select(items, images.c.bucket, images.c.key, images.c.etag, images.c.version_id)
         .join(images, images.c.id == items.c.image_id)
         .where(items.c.job_id == job.id)
-        .order_by(items.c.image_id)
+        .order_by(items.c.image_id, items.c.profile)
         .limit(check_limit(limit) + 1)
     )
     if state is not None:
@@ -60,9 +60,11 @@ def job_items(
     if state in REASONS_OF:
         query = query.where(IS_UNSCORED)
     if cursor is not None:
-        query = query.where(items.c.image_id > decode(query_id, cursor, [int])[0])
-    rows = [Item.from_row(row) for row in c.execute(query)]
-    return Page.cut(rows, limit, lambda item: encode(query_id, [item.image_id]))
+        image_id, profile = decode(query_id, cursor, [int, str])
+        last = tuple_(literal(image_id, items.c.image_id.type), literal(profile, items.c.profile.type))
+        query = query.where(tuple_(items.c.image_id, items.c.profile) > last)
+    page = Page.cut(list(c.execute(query)), limit, lambda row: encode(query_id, [row.image_id, row.profile]))
+    return Page([Item.from_row(row, job.profile) for row in page.items], page.next_cursor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from dpiqa.errors import Conflict, InvalidRequest, NotFound
 from dpiqa.profiles import Profile
 from dpiqa.sources.spec import SourceSpec, Tally
 from dpiqa.storage.columns import NOW, after, array, arrays, constant, constants
+from dpiqa.storage.job_profiles import allow_several_profiles
 from dpiqa.storage.leases import RowLease
 from dpiqa.storage.profiles import remember_profile
 from dpiqa.storage.tables import job_keys, jobs
@@ -39,6 +40,7 @@ class Job:
     bucket: str
     prefix: str
     profile: str  #: id, e.g. `default@1`
+    further_profiles: list[str]  #: ids of the other profiles that score its images
     state: JobState
     queue: Queue  #: of its student items: live or bulk
     created_at: datetime
@@ -76,6 +78,11 @@ class Job:
         values["source"] = SourceSpec.from_stored(values["source"])
         values["tally"] = Tally.model_validate(values["tally"] or {})
         return cls(**values)
+
+    @property
+    def profiles(self) -> list[str]:
+        """Ids of all profiles that score its images, the job's own first."""
+        return [self.profile, *self.further_profiles]
 
 
 INSERT_JOB = insert(jobs).on_conflict_do_nothing().returning(jobs)
@@ -118,7 +125,7 @@ def create_job(  # noqa: PLR0913 - the columns of a job
     kind: JobKind,
     bucket: str,
     prefix: str,
-    profile: Profile,
+    profile: Profile | Sequence[Profile],
     queue: Queue,
     source: SourceSpec = SourceSpec(),  # noqa: B008 - immutable
     keys: Sequence[str] = (),
@@ -127,19 +134,28 @@ def create_job(  # noqa: PLR0913 - the columns of a job
     """Create a job, or return the one that the same idempotency key and request made before.
 
     `source`: of the objects, beside bucket and prefix. `keys`: of a job of kind `list`, each stored once, in order.
+    `profile`: several score each of its images, the job's own first.
 
     Raises `Conflict` for the same key with another request, `ConfigurationError` for a profile that was changed
-    without a new version.
+    without a new version, `InvalidRequest` for one that is named twice.
     """
-    remember_profile(c, profile)
-    request = json.dumps([kind, bucket, prefix, list(keys), profile.id, source.stored()], separators=(",", ":"))
+    profiles = [profile] if isinstance(profile, Profile) else profile
+    own, *further = ids = [named.id for named in profiles]
+    if len(set(ids)) < len(ids):
+        raise InvalidRequest("a profile is named twice", hint="name each profile of a job once")
+    if further:
+        allow_several_profiles(c)
+    for named in profiles:
+        remember_profile(c, named)
+    request = json.dumps([kind, bucket, prefix, list(keys), *ids, source.stored()], separators=(",", ":"))
     request_hash = hashlib.sha256(request.encode()).hexdigest() if idempotency_key else None
     values = {
         "id": uuid4(),
         "kind": kind,
         "bucket": bucket,
         "prefix": prefix,
-        "profile": profile.id,
+        "profile": own,
+        "further_profiles": further,
         "state": JobState.WATCHING if kind is JobKind.WATCH else JobState.LISTING,
         "queue": queue,
         "source": source.stored(),
@@ -153,7 +169,7 @@ def create_job(  # noqa: PLR0913 - the columns of a job
         return Job.from_row(row)
     earlier = c.execute(JOB_BY_IDEMPOTENCY_KEY, {"key": idempotency_key}).one_or_none()
     if earlier is None:
-        raise Conflict(f"s3://{bucket}/{prefix} is watched already under {profile.id}", hint="see `dpiqa jobs`")
+        raise Conflict(f"s3://{bucket}/{prefix} is watched already under {own}", hint="see `dpiqa jobs`")
     if earlier.request_hash != request_hash:
         raise Conflict(
             f"the idempotency key {idempotency_key!r} came with another request before",
@@ -222,16 +238,26 @@ def find_watches(c: Connection, bucket: str, key: str) -> list[Job]:
     return [Job.from_row(row) for row in c.execute(WATCHES_OF_KEY, {"in_bucket": bucket, "key": key})]
 
 
-def ensure_watch(c: Connection, bucket: str, prefix: str, profile: Profile) -> Job:
-    """Return the watch of exactly this bucket, prefix and profile; create it if it does not exist."""
-    exact = {"in_bucket": bucket, "of_prefix": prefix, "under": profile.id}
+def ensure_watch(c: Connection, bucket: str, prefix: str, profile: Profile | Sequence[Profile]) -> Job:
+    """Return the watch of exactly this bucket, prefix and profile; create it if it does not exist.
+
+    Raises `Conflict` if it exists and its further profiles are others.
+    """
+    ids = [named.id for named in ([profile] if isinstance(profile, Profile) else profile)]
+    exact = {"in_bucket": bucket, "of_prefix": prefix, "under": ids[0]}
     row = c.execute(WATCH_OF_PREFIX, exact).one_or_none()
-    if row is not None:
-        return Job.from_row(row)
-    try:
-        return create_job(c, kind=JobKind.WATCH, bucket=bucket, prefix=prefix, profile=profile, queue=Queue.LIVE)
-    except Conflict:  # another transaction was faster
-        return Job.from_row(c.execute(WATCH_OF_PREFIX, exact).one())
+    if row is None:
+        try:
+            return create_job(c, kind=JobKind.WATCH, bucket=bucket, prefix=prefix, profile=profile, queue=Queue.LIVE)
+        except Conflict:  # another transaction was faster
+            row = c.execute(WATCH_OF_PREFIX, exact).one()
+    watch = Job.from_row(row)
+    if watch.profiles != ids:
+        raise Conflict(
+            f"s3://{bucket}/{prefix} is watched already under {', '.join(watch.profiles)}",
+            hint=f"end the watch {watch.id} first, or name another profile first",
+        )
+    return watch
 
 
 def submit_job(
@@ -240,7 +266,7 @@ def submit_job(
     kind: JobKind,
     bucket: str,
     prefix: str,
-    profile: Profile,
+    profile: Profile | Sequence[Profile],
     source: SourceSpec = SourceSpec(),  # noqa: B008 - immutable
     keys: Sequence[str] = (),
     idempotency_key: str | None = None,

@@ -21,21 +21,20 @@ from sqlalchemy import (
     Uuid,
     any_,
     bindparam,
-    func,
-    literal_column,
     select,
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from dpiqa.doorbell import Queue
 from dpiqa.profiles import Profile
 from dpiqa.storage.columns import NOW, array, arrays, constant
 from dpiqa.storage.images import LockedImage, lock_buckets, lock_images, mark_gone, put_images
 from dpiqa.storage.items import Changed, Failed, Gone, ItemUpdate, Outcome, Rejected, Scored, update_of, write_updates
+from dpiqa.storage.job_profiles import Routed, count_routed, profile_of_item, read_routed
 from dpiqa.storage.jobs import Job, finish_jobs, lock_jobs
-from dpiqa.storage.tables import items, jobs, results, scorers, scores
+from dpiqa.storage.recorded_scores import store_scores
+from dpiqa.storage.tables import items, jobs, results
 from dpiqa.types import ItemState, Reason, ResultStatus, Route, Stage
 
 if TYPE_CHECKING:
@@ -49,31 +48,6 @@ LOCK_HELD_ITEMS = text(
     WHERE i.state = 'leased' ORDER BY i.id FOR NO KEY UPDATE OF i
     """
 ).bindparams(*arrays(ids=BigInteger, fences=Integer))
-INSERT_SCORER = insert(scorers).on_conflict_do_nothing()
-_REFERENCES = bindparam("references", type_=JSONB)
-#: A reference may be made, or made again, after a scorer's first score. The row is locked only where it changes.
-UPDATE_REFERENCES = (
-    update(scorers)
-    .where(scorers.c.id == bindparam("scorer_id"))
-    .where(scorers.c.card.op("->")(literal_column("'references'")).is_distinct_from(_REFERENCES))
-    .values(card=func.jsonb_set(scorers.c.card, literal_column("'{references}'"), _REFERENCES))
-)
-# Stores scores of images that the scorer has not scored yet and returns those that it stored. Raw: each row gets
-# values of its own.
-INSERT_SCORES = text(
-    """
-    INSERT INTO scores (image_id, scorer_id, score, etag, version_id, attempt, job_id)
-    SELECT image_id, :scorer_id, score, etag, version_id, attempt, job_id
-    FROM unnest(:image_id, :score, :etag, :version_id, :attempt, :job_id)
-        AS new (image_id, score, etag, version_id, attempt, job_id)
-    ORDER BY image_id
-    ON CONFLICT DO NOTHING
-    RETURNING image_id, score
-    """
-).bindparams(*arrays(image_id=BigInteger, score=Double, etag=Text, version_id=Text, attempt=Integer, job_id=Uuid))
-SCORES_OF_IMAGES = select(scores.c.image_id, scores.c.score).where(
-    scores.c.scorer_id == bindparam("of_scorer"), scores.c.image_id == any_(array("ids", BigInteger))
-)
 COUNT_ROUTED = (
     update(jobs)
     .where(jobs.c.id == bindparam("of_job"))
@@ -157,7 +131,7 @@ _UNSETTLED = (
     select(results.c.image_id, results.c.profile)
     .select_from(items)
     .join(jobs, jobs.c.id == items.c.job_id)
-    .join(results, (results.c.image_id == items.c.image_id) & (results.c.profile == jobs.c.profile))
+    .join(results, (results.c.image_id == items.c.image_id) & (results.c.profile == profile_of_item()))
     .where(items.c.id == any_(array("ids", BigInteger)), items.c.stage == constant(Stage.TEACHER))
     .where(results.c.status == constant(ResultStatus.PROVISIONAL))
     .order_by(results.c.image_id, results.c.profile)
@@ -248,25 +222,31 @@ def store_student(
 
     An image that has a result already (another job was faster) keeps it: its route is not drawn again.
     """
-    scores_by_image = _store_scores(c, scorer, scored)
+    scores_by_image = store_scores(c, scorer, scored)
     results_by_image = _read_results(c, profile, scored)
+    further = read_routed(c, profile.id, [job.id for job in jobs.values() if job.profile != profile.id])
     new: list[Result] = []
     for job in jobs.values():
+        is_own = job.profile == profile.id
+        before = Routed(job.scored_by_student, job.escalated) if is_own else further.get(job.id, Routed())
         fresh = [o for o in scored if o.claim.job_id == job.id and o.claim.image_id not in results_by_image]
         routes = decide(
             [scores_by_image[outcome.claim.image_id] for outcome in fresh],
             profile,
-            scored_before=job.scored_by_student,
-            escalated_before=job.escalated,
+            scored_before=before.scored_by_student,
+            escalated_before=before.escalated,
         )
         for outcome, route in zip(fresh, routes, strict=True):
             image_id = outcome.claim.image_id
             new.append(_student_result(outcome, scores_by_image[image_id], scorer, route, images))
             results_by_image[image_id] = new[-1]
         n_escalated = sum(route is Route.BORDERLINE for route in routes)
-        c.execute(COUNT_ROUTED, {"of_job": job.id, "n_scored": len(fresh), "n_escalated": n_escalated})
+        if is_own:
+            c.execute(COUNT_ROUTED, {"of_job": job.id, "n_scored": len(fresh), "n_escalated": n_escalated})
+        else:
+            count_routed(c, profile.id, job.id, Routed(len(fresh), n_escalated))
     _write_results(c, profile, new)
-    return [_update_after(outcome.claim.item_id, results_by_image[outcome.claim.image_id]) for outcome in scored]
+    return [_update_after(outcome, results_by_image[outcome.claim.image_id]) for outcome in scored]
 
 
 def store_teacher(
@@ -278,7 +258,7 @@ def store_teacher(
     images: Mapping[int, LockedImage],
 ) -> list[ItemUpdate]:
     """Store teacher scores as final results; return the updates of the items."""
-    scores_by_image = _store_scores(c, scorer, scored)
+    scores_by_image = store_scores(c, scorer, scored)
     earlier = _read_results(c, profile, scored)
     final: dict[int, Result] = {}
     for outcome in scored:
@@ -296,7 +276,7 @@ def store_teacher(
             current=images[image_id].current,
         )
     _write_results(c, profile, list(final.values()))
-    return [_update_after(outcome.claim.item_id, final[outcome.claim.image_id]) for outcome in scored]
+    return [_update_after(outcome, final[outcome.claim.image_id]) for outcome in scored]
 
 
 def settle_results(c: Connection, item_ids: Sequence[int]) -> None:
@@ -305,12 +285,13 @@ def settle_results(c: Connection, item_ids: Sequence[int]) -> None:
         c.execute(SETTLE_RESULTS, {"ids": sorted(item_ids)})
 
 
-def _update_after(item_id: int, result: Result) -> ItemUpdate:
-    if result.status is ResultStatus.FINAL:
-        return ItemUpdate(item_id=item_id, state=ItemState.SCORED, route=result.route)
-    return ItemUpdate(
-        item_id=item_id, state=ItemState.QUEUED, stage=Stage.TEACHER, queue=Queue.TEACHER, route=result.route
+def _update_after(outcome: Scored, result: Result) -> ItemUpdate:
+    update = ItemUpdate(
+        item_id=outcome.claim.item_id, state=ItemState.SCORED, route=result.route, reused=outcome.reused
     )
+    if result.status is ResultStatus.FINAL:
+        return update
+    return replace(update, state=ItemState.QUEUED, stage=Stage.TEACHER, queue=Queue.TEACHER)
 
 
 def _student_result(
@@ -332,36 +313,6 @@ def _student_result(
         current=images[claim.image_id].current,
         job_id=claim.job_id,
     )
-
-
-def _store_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) -> dict[int, float]:
-    """Store new scores; return the score that counts per image: the first one ever stored."""
-    if not scored:
-        return {}
-    card = scorer.model_dump(mode="json")
-    c.execute(INSERT_SCORER, {"id": scorer.scorer_id, "card": card})
-    if scorer.reference is not None:
-        c.execute(UPDATE_REFERENCES, {"scorer_id": scorer.scorer_id, "references": card["references"]})
-    claims = [outcome.claim for outcome in scored]
-    image_ids = [claim.image_id for claim in claims]
-    stored = c.execute(
-        INSERT_SCORES,
-        {
-            "scorer_id": scorer.scorer_id,
-            "image_id": image_ids,
-            "score": [float(outcome.score) for outcome in scored],
-            "etag": [outcome.etag for outcome in scored],
-            "version_id": [outcome.version_id for outcome in scored],
-            "attempt": [claim.fence for claim in claims],
-            "job_id": [claim.job_id for claim in claims],
-        },
-    )
-    scores_by_image = {row.image_id: row.score for row in stored}
-    earlier = [image_id for image_id in image_ids if image_id not in scores_by_image]
-    if earlier:
-        rows = c.execute(SCORES_OF_IMAGES, {"of_scorer": scorer.scorer_id, "ids": earlier})
-        scores_by_image |= {row.image_id: row.score for row in rows}
-    return scores_by_image
 
 
 def _read_results(c: Connection, profile: Profile, scored: Iterable[Scored]) -> dict[int, Result]:

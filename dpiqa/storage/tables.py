@@ -1,9 +1,9 @@
 r"""Tables of the ledger, as Alembic compares them with the database. Triggers live in the migrations.
 
 `jobs`, `images` and `items` say what is to be done and how it ended, `scores` what each model returned, `results`
-which score counts. Lock order of every transaction: bucket (advisory), jobs, images, items, results, scores; rows by
-id. No code locks two of these in another order. The meaning of each column is its comment, which the database has, too
-(`\d+`).
+which score counts. Lock order of every transaction: bucket (advisory), jobs, images, items, scores, results; rows by
+id, computed scores by content hash. No code locks two of these in another order. The meaning of each column is its
+comment, which the database has, too (`\d+`).
 """
 
 from sqlalchemy import (
@@ -22,12 +22,21 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    func,
     literal_column,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from dpiqa.doorbell import Queue
-from dpiqa.storage.columns import counter_column, enum_column, finite, time_column
+from dpiqa.storage.columns import (
+    counter_column,
+    enum_column,
+    finite,
+    flag_column,
+    list_column,
+    profile_column,
+    time_column,
+)
 from dpiqa.types import (
     REASONS_OF,
     ItemState,
@@ -99,6 +108,7 @@ jobs = Table(
     Column("bucket", Text, nullable=False, comment="bucket of all its images; empty where a manifest names several"),
     Column("prefix", Text, nullable=False, comment="keys begin with it; empty for the whole bucket and for a list"),
     Column("profile", Text, ForeignKey("profiles.id"), nullable=False, comment="profile of its scores"),
+    list_column("further_profiles", "ids of the other profiles that score its images"),
     enum_column("state", JobState, "written by listing, by the last record and by the sweeper", check=True),
     enum_column("queue", Queue, "queue of its student items: live or bulk"),
     time_column("created_at", "when it was submitted", now=True),
@@ -171,6 +181,16 @@ sweeps = Table(
 )
 Index("sweeps_job", sweeps.c.job_id)
 
+job_profiles = Table(
+    "job_profiles",
+    metadata,
+    Column("job_id", Uuid, ForeignKey("jobs.id"), primary_key=True, comment="a job of several profiles"),
+    Column("profile", Text, ForeignKey("profiles.id"), primary_key=True, comment="one of jobs.further_profiles"),
+    counter_column("scored_by_student", "as in jobs, under this profile", big=True),
+    counter_column("escalated", "as in jobs, under this profile", big=True),
+    comment="how many images each further profile of a job has scored and escalated, written by record",
+)
+
 job_keys = Table(
     "job_keys",
     metadata,
@@ -217,6 +237,7 @@ items = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True, comment="named by doorbell messages"),
     Column("job_id", Uuid, ForeignKey("jobs.id"), nullable=False, comment="the job"),
     Column("image_id", BigInteger, ForeignKey("images.id"), nullable=False, comment="the image"),
+    profile_column("id of the profile that scores it, one of jobs.further_profiles; empty: jobs.profile"),
     enum_column("stage", Stage, "the model it waits for, or ended with", check=True),
     enum_column("state", ItemState, "written by ingest, claim, record and the sweeper"),
     enum_column("queue", Queue, "the Celery queue that its messages go to"),
@@ -230,13 +251,14 @@ items = Table(
     enum_column("reason", Reason, "why it ended unscored; set if and only if it did", nullable=True),
     Column("detail", Text, comment="the last error in words, up to 500 characters"),
     enum_column("route", Route, "why it was, or was not, sent to the teacher; NULL before the student", nullable=True),
+    flag_column("reused", "whether its scores so far were known before, so that nothing was computed for it"),
     time_column("created_at", "when it was added to the job", now=True),
     time_column("finished_at", "when it ended; set if and only if it has"),
-    UniqueConstraint("job_id", "image_id"),
+    UniqueConstraint("job_id", "image_id", "profile"),
     CheckConstraint(_reason_rule(), name="reason"),
     CheckConstraint("(state = 'leased') = (lease_until IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('queued', 'leased')) = (finished_at IS NULL)", name="finished"),
-    comment="one image in one job",
+    comment="one image in one job, to be scored under one profile",
 )
 _QUEUED = items.c.state == ItemState.QUEUED
 Index(
@@ -275,8 +297,18 @@ scores = Table(
     time_column("scored_at", "when it was recorded", now=True),
     Column("attempt", Integer, nullable=False, comment="fence (items.attempt) of the claim that recorded it"),
     Column("job_id", Uuid, ForeignKey("jobs.id"), nullable=False, comment="the job that was scored for"),
+    Column("content_hash", LargeBinary, comment="SHA-256 of the bytes that were read; NULL: not computed"),
+    Column("copied_from", BigInteger, comment="image of the same bytes whose score this is; NULL: it was computed"),
     finite("score"),
     comment="what each scorer returned for each image: the first score stays, written by record",
+)
+#: One computed score for the same bytes and scorer. Hashed, because scorer ids are long.
+Index(
+    "scores_one_content",
+    scores.c.content_hash,
+    func.hashtextextended(scores.c.scorer_id, literal_column("0")),
+    unique=True,
+    postgresql_where=scores.c.content_hash.is_not(None) & scores.c.copied_from.is_(None),
 )
 
 results = Table(
@@ -313,9 +345,9 @@ Index(
 Index("results_by_time", results.c.profile, results.c.updated_at, results.c.image_id, postgresql_where=_CURRENT)
 Index("results_by_key", results.c.bucket, results.c.key, postgresql_ops={"key": "text_pattern_ops"})
 
-#: Items by job, stage, state and reason: `job_counts` plus the sum of `count_changes`, which triggers on `items` write
-#: and the sweeper folds in. Append-only changes, because a counter row that every transaction updates makes them wait
-#: for, and deadlock with, each other.
+#: Items by job, profile, stage, state and reason: `job_counts` plus the sum of `count_changes`, which triggers on
+#: `items` write and the sweeper folds in. Append-only changes, because a counter row that every transaction updates
+#: makes them wait for, and deadlock with, each other.
 job_counts = Table(
     "job_counts",
     metadata,
@@ -323,7 +355,9 @@ job_counts = Table(
     enum_column("stage", Stage, "as in items", primary_key=True),
     enum_column("state", ItemState, "as in items", primary_key=True),
     Column("reason", Text, primary_key=True, comment="as in items, empty if none"),
+    profile_column("as in items", primary_key=True),
     Column("n", BigInteger, nullable=False, comment="number of items with these values"),
+    counter_column("reused", "of those, the items whose scores were known before", big=True),
     comment="counts of items up to the last sweep, written by the sweeper; count_changes has what came since",
 )
 
@@ -334,7 +368,9 @@ count_changes = Table(
     enum_column("stage", Stage, "as in items"),
     enum_column("state", ItemState, "as in items"),
     Column("reason", Text, nullable=False, comment="as in items, empty if none"),
+    profile_column("as in items"),
     Column("n", BigInteger, nullable=False, comment="items that now have these values, less those that no longer do"),
+    counter_column("reused", "change of the number of them whose scores were known before", big=True),
     time_column("at", "when they changed; the rate of a job is read from it", now=True),
     comment="changes of counts, written by triggers on items, folded into job_counts by the sweeper",
 )
