@@ -16,6 +16,7 @@ from dpiqa.storage.workers import LiveWorker
 from dpiqa.types import ItemState, JobKind, JobState, Reason, Stage
 
 JOB = Job(
+    further_profiles=[],
     id=uuid4(),
     kind=JobKind.PREFIX,
     bucket="b",
