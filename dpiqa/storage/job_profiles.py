@@ -56,7 +56,7 @@ def allow_several_profiles(c: Connection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """How many images of a job were scored under a profile, and how many of those were escalated."""
+    """Numbers of a job's images that were scored under a profile, and of those that were escalated."""
 
     scored_by_student: int = 0
     escalated: int = 0
