@@ -85,9 +85,9 @@ def mark_gone(c: Connection, image_ids: Sequence[int]) -> None:
 
 # Stores the images of unknown keys; adds them, the known ones that are named, and those of `image_ids` to a job, an
 # item per profile, those of an image side by side; returns the ids of the items that now wait for a worker. Raw: one
-# statement for thousands of images, whose look-ups
-# are probes of an index as in LOCK_KNOWN. An item is reopened where the object came back, or was written again by a
-# store that names no ETag. A reopened item gets a new fence, so that no old lease can record it.
+# statement for thousands of images, whose look-ups are probes of an index as in LOCK_KNOWN. An item is reopened where
+# the object came back, or was written again by a store that names no ETag. A reopened item gets a new fence, so that no
+# old lease can record it.
 INSERT_ITEMS = text(
     """
     WITH of_job AS (
