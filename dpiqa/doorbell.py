@@ -26,7 +26,7 @@ class Queue(StrEnum):
     LIVE = "live"  #: student work of events; served before `bulk`
     BULK = "bulk"  #: student work of submitted jobs
     TEACHER = "teacher"  #: escalated images
-    MAINTENANCE = "maintenance"  #: listing of submitted jobs, preparing of requirements
+    MAINTENANCE = "maintenance"  #: listing of submitted jobs, preparing of requirements, reconciliations
 
 
 class Task(StrEnum):
@@ -35,6 +35,7 @@ class Task(StrEnum):
     SCORE = "dpiqa.score"  #: argument `item_ids: list[int]`
     EXPAND = "dpiqa.expand"  #: argument `job_id: str`
     PREPARE = "dpiqa.prepare"  #: argument `requirement: int`, the id of its row
+    RECONCILE = "dpiqa.reconcile"  #: argument `reconciliation: str`, the id of its row
 
 
 class Doorbell(Protocol):
@@ -52,6 +53,9 @@ class Doorbell(Protocol):
 
     def prepare(self, requirement: int) -> None:
         """Announce that a requirement waits to be checked. Raises `BrokerUnavailable`; no work is lost by that."""
+
+    def reconcile(self, reconciliation: str) -> None:
+        """Announce that a reconciliation waits. Raises `BrokerUnavailable`; no work is lost by that."""
 
     def depth(self, queue: Queue) -> int:
         """Messages waiting in the queue. Raises `BrokerUnavailable`."""
@@ -98,6 +102,11 @@ def ring_expand(doorbell: Doorbell, job_id: str) -> str | None:
 def ring_prepare(doorbell: Doorbell, requirement: int) -> str | None:
     """Announce a requirement that waits to be checked. Returns a warning where the broker is unavailable."""
     return _try_ring(lambda: doorbell.prepare(requirement), "the requirement", requirement=requirement)
+
+
+def ring_reconcile(doorbell: Doorbell, reconciliation: str) -> str | None:
+    """Announce a reconciliation that waits. Returns a warning where the broker is unavailable."""
+    return _try_ring(lambda: doorbell.reconcile(reconciliation), "the reconciliation", reconciliation=reconciliation)
 
 
 def _try_ring(send: Callable[[], None], subject: str, **context: object) -> str | None:

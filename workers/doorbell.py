@@ -43,6 +43,10 @@ class CeleryDoorbell:
         """Announce a requirement that waits to be checked."""
         self._send(Task.PREPARE, [requirement], Queue.MAINTENANCE)
 
+    def reconcile(self, reconciliation: str) -> None:
+        """Announce a reconciliation that waits."""
+        self._send(Task.RECONCILE, [reconciliation], Queue.MAINTENANCE)
+
     def depth(self, queue: Queue) -> int:
         """Return how many messages wait in the queue; those that a worker holds are not counted."""
         with _translated(), self._app.connection_or_acquire() as connection:

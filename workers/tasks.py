@@ -33,8 +33,8 @@ class DoorbellTask(CeleryTask):  # type: ignore[misc]
     """The class of all tasks.
 
     Binds `task_id`, `task` and `worker` to the log context of the thread, so that the log lines of one message can be
-    joined. The tasks add `items`, `job` or `requirement`, and `Worker.score` the jobs of its claims: of a scoring task,
-    lines from before the claim (`claim_postponed`) and `task_failed` have no `job`.
+    joined. The tasks add `items`, `job`, `requirement` or `reconciliation`, and `Worker.score` the jobs of its claims:
+    of a scoring task, lines from before the claim (`claim_postponed`) and `task_failed` have no `job`.
 
     Logs every error of the task: a `MemoryError` that crosses into Celery stops its worker for good, and nothing is
     lost, because leases end and the feeder announces the work again. `SystemExit` and `KeyboardInterrupt` pass.
@@ -85,4 +85,23 @@ def prepare(task: DoorbellTask, requirement: int) -> None:
         _preparing.release()
 
 
-TASKS: dict[Task, Callable[..., None]] = {Task.SCORE: score, Task.EXPAND: expand, Task.PREPARE: prepare}
+_reconciling = threading.Lock()  # one at a time: it holds a thread for as long as a bucket takes to be listed
+
+
+def reconcile(task: DoorbellTask, reconciliation: str) -> None:
+    """Go on with this reconciliation, unless another process does. While this one works, the feeder rings again."""
+    if not _reconciling.acquire(blocking=False):
+        return
+    try:
+        with structlog.contextvars.bound_contextvars(reconciliation=reconciliation):
+            task.worker.reconciler.work_on(reconciliation)
+    finally:
+        _reconciling.release()
+
+
+TASKS: dict[Task, Callable[..., None]] = {
+    Task.SCORE: score,
+    Task.EXPAND: expand,
+    Task.PREPARE: prepare,
+    Task.RECONCILE: reconcile,
+}

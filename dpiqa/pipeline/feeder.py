@@ -7,12 +7,13 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy import Engine
 
-from dpiqa.doorbell import Doorbell, empty_queues, ring_expand, ring_prepare, ring_score
+from dpiqa.doorbell import Doorbell, empty_queues, ring_expand, ring_prepare, ring_reconcile, ring_score
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.feed import feed
 from dpiqa.storage.jobs import unlisted_jobs
+from dpiqa.storage.reconciliations import request_due, unfinished_reconciliations
 from dpiqa.storage.requirements import unprepared
 from dpiqa.text import first_line
 
@@ -48,7 +49,7 @@ class Feeder:
             self._thread.join()
 
     def poll(self, *, sweep: bool = True) -> None:
-        """Announce waiting work, once. `sweep`: also lost messages, unlisted jobs and unchecked requirements.
+        """Announce waiting work, once. `sweep`: also lost messages, unlisted jobs, requirements, reconciliations.
 
         Raises `DatabaseUnavailable`.
         """
@@ -65,11 +66,16 @@ class Feeder:
             )
             jobs = unlisted_jobs(c) if sweep else []
             requirements = unprepared(c) if sweep else []
+            if sweep:
+                request_due(c)
+            reconciliations = unfinished_reconciliations(c) if sweep else []
         ring_score(self._doorbell, rings)
         for job_id in jobs:
             ring_expand(self._doorbell, str(job_id))
         for requirement in requirements:
             ring_prepare(self._doorbell, requirement)
+        for reconciliation in reconciliations:
+            ring_reconcile(self._doorbell, str(reconciliation))
 
     def _run(self) -> None:
         next_sweep = 0.0

@@ -27,6 +27,7 @@ from dpiqa.pipeline.feeder import Feeder
 from dpiqa.pipeline.leases import LeaseKeeper
 from dpiqa.pipeline.lister import Lister
 from dpiqa.pipeline.preparer import Preparer
+from dpiqa.pipeline.reconciler import Reconciler
 from dpiqa.pipeline.scorers import LoadedScorers
 from dpiqa.pipeline.startup import require_schema, wait_for
 from dpiqa.profiles import load_profile
@@ -69,6 +70,7 @@ class Worker:
         self.stopping = threading.Event()
         self.feeder = Feeder(engine, doorbell, settings, heartbeat=self._heartbeat)
         self.lister = Lister(engine, store, doorbell, settings, self.stopping)
+        self.reconciler = Reconciler(engine, store, doorbell, settings, self.stopping)
         self._preparer = Preparer(store, decoder, settings)
         self._device = Device()
         self._leases = LeaseKeeper(self._renew, settings.lease_seconds)

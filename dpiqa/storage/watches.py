@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, Uuid, any_, bindparam, func, select, text, update
+from sqlalchemy import Connection, Row, Select, Uuid, any_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.addresses import S3Address, probe_key
 from dpiqa.errors import NotFound
-from dpiqa.storage.columns import NOW, array, constant
+from dpiqa.storage.columns import NOW, array, constant, constants
 from dpiqa.storage.jobs import Job
 from dpiqa.storage.tables import jobs
 from dpiqa.storage.watch_tables import probes, watches
@@ -54,26 +54,32 @@ class Watch:
     reconcile_seconds: int | None  #: between scheduled reconciliations; None: no schedule
     reconcile_due_at: datetime | None
 
+    @classmethod
+    def of(cls, job: Job, facts: Row[Any] | None) -> Self:
+        """Put a job and its row of `watches`, if it has one, together."""
+        return cls(
+            job=job,
+            backfill_job_id=facts and facts.backfill_job_id,
+            events=facts.events if facts else 0,
+            last_event_at=facts and facts.last_event_at,
+            last_event_via=facts and facts.last_event_via,
+            reconcile_seconds=facts and facts.reconcile_seconds,
+            reconcile_due_at=facts and facts.reconcile_due_at,
+        )
+
     @property
     def address(self) -> S3Address:
         """Bucket and prefix."""
         return S3Address(self.job.bucket, self.job.prefix)
 
 
-_FACTS = (
-    watches.c.backfill_job_id,
-    func.coalesce(watches.c.events, 0).label("events"),
-    watches.c.last_event_at,
-    watches.c.last_event_via,
-    watches.c.reconcile_seconds,
-    watches.c.reconcile_due_at,
-)
-_WATCHES = (
-    select(jobs, *_FACTS)
-    .join_from(jobs, watches, watches.c.job_id == jobs.c.id, isouter=True)
-    .where(jobs.c.kind == constant(JobKind.WATCH))
+_WATCH_JOBS = (
+    select(jobs)
+    .where(jobs.c.kind == constant(JobKind.WATCH), jobs.c.deleted_at.is_(None))
     .order_by(jobs.c.created_at, jobs.c.id)
 )
+_STANDING = jobs.c.state.in_(constants([JobState.WATCHING, JobState.PAUSED]))
+FACTS = select(watches).where(watches.c.job_id == any_(array("ids", Uuid)))
 INSERT_WATCH = insert(watches).on_conflict_do_nothing()
 SET_BACKFILL = update(watches).where(watches.c.job_id == bindparam("watch")).values(backfill_job_id=bindparam("job"))
 SET_SCHEDULE = (
@@ -96,27 +102,22 @@ RECORD_EVENTS = _NEW.values(last_event_at=NOW).on_conflict_do_update(
 )
 
 
-def list_watches(c: Connection, *, ended: bool = False, limit: int | None = None) -> list[Watch]:
+def list_watches(c: Connection, *, ended: bool = False) -> list[Watch]:
     """Return the watches, oldest first; `ended`: also those that were removed."""
-    query = _WATCHES if ended else _WATCHES.where(jobs.c.state.in_(_STANDING))
-    return [_read(row) for row in c.execute(query.limit(limit))]
-
-
-_STANDING = [constant(JobState.WATCHING)]
+    return _read(c, _WATCH_JOBS if ended else _WATCH_JOBS.where(_STANDING))
 
 
 def read_watch(c: Connection, job_id: UUID) -> Watch:
     """Return the watch with this job. Raises `NotFound`."""
-    row = c.execute(_WATCHES.where(jobs.c.id == job_id)).one_or_none()
-    if row is None:
+    found = _read(c, _WATCH_JOBS.where(jobs.c.id == job_id))
+    if not found:
         raise NotFound(f"no watch {job_id}", hint="see `dpiqa watches list`")
-    return _read(row)
+    return found[0]
 
 
 def watches_of(c: Connection, address: S3Address) -> list[Watch]:
     """Return the standing watches of exactly this bucket and prefix, under any profile, oldest first."""
-    query = _WATCHES.where(jobs.c.bucket == address.bucket, jobs.c.prefix == address.key)
-    return [_read(row) for row in c.execute(query.where(jobs.c.state.in_(_STANDING)))]
+    return _read(c, _WATCH_JOBS.where(_STANDING, jobs.c.bucket == address.bucket, jobs.c.prefix == address.key))
 
 
 def remember_watch(c: Connection, job_id: UUID) -> None:
@@ -148,10 +149,11 @@ def record_events(c: Connection, objects_of_watch: Mapping[UUID, int], via: Deli
         c.execute(RECORD_EVENTS, rows)
 
 
-def _read(row: Row[Any]) -> Watch:
-    values = dict(row._mapping)
-    facts = {column.name: values.pop(column.name) for column in _FACTS}
-    return Watch(job=Job(**values), **facts)
+def _read(c: Connection, query: Select[Any]) -> list[Watch]:
+    """Return the watches of some jobs, in their order."""
+    found = [Job.from_row(row) for row in c.execute(query)]
+    facts = {row.job_id: row for row in c.execute(FACTS, {"ids": [job.id for job in found]})}
+    return [Watch.of(job, facts.get(job.id)) for job in found]
 
 
 # Probes

@@ -74,7 +74,9 @@ class Bucket:
         if self.queue_url:
             self.sqs.delete_queue(QueueUrl=self.queue_url)
         with contextlib.suppress(self.client.exceptions.NoSuchBucket):
-            keys = [{"Key": key} for key in self.keys()]
+            pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.name)
+            versions = [row for page in pages for kind in ("Versions", "DeleteMarkers") for row in page.get(kind, [])]
+            keys = [{"Key": row["Key"], "VersionId": row["VersionId"]} for row in versions]
             for start in range(0, len(keys), 1000):
                 self.client.delete_objects(Bucket=self.name, Delete={"Objects": keys[start : start + 1000]})
             self.client.delete_bucket(Bucket=self.name)

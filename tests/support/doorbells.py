@@ -10,6 +10,7 @@ class RecordingDoorbell:
         self.rings = []  #: (queue, item ids)
         self.jobs = []
         self.requirements = []
+        self.reconciliations = []
         self.broken = False
 
     def score(self, queue, item_ids):
@@ -26,6 +27,11 @@ class RecordingDoorbell:
         """Record a requirement."""
         self._check()
         self.requirements.append(requirement)
+
+    def reconcile(self, reconciliation):
+        """Record a reconciliation."""
+        self._check()
+        self.reconciliations.append(reconciliation)
 
     def depth(self, queue):
         """Return 0: nothing waits."""

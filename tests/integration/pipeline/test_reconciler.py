@@ -1,0 +1,303 @@
+"""Reconciliations against a real S3 and Postgres: what a listing tells that no event told."""
+
+import threading
+
+import pytest
+from support.photos import png
+
+from dpiqa.addresses import S3Address
+from dpiqa.doorbell import Queue
+from dpiqa.errors import ConfigurationError, Conflict, StoreUnavailable
+from dpiqa.events import Parsed
+from dpiqa.objects.s3 import S3Store
+from dpiqa.pipeline import reconciler as module
+from dpiqa.pipeline.ingest import ingest
+from dpiqa.pipeline.reconciler import Reconciler
+from dpiqa.profiles import load_profile
+from dpiqa.settings import load_settings
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.profiles import remember_profile
+from dpiqa.storage.reconciliations import ReconciliationRequest, request_reconciliation
+from dpiqa.types import ItemState
+
+
+class Side:
+    """A bucket and a ledger, and the calls that the tests repeat."""
+
+    def __init__(self, archive, s3):
+        self.archive, self.s3, self.rows = archive, s3, archive.rows
+        self.store = S3Store.from_settings(load_settings(**s3.settings))
+        self.profile = load_profile("smoke")
+        with transaction(archive.engine) as c:
+            remember_profile(c, self.profile)
+
+    def request(self, prefix="", **options):
+        with transaction(self.archive.engine) as c:
+            address = S3Address(self.s3.name, prefix)
+            return request_reconciliation(c, ReconciliationRequest(address=address, profile=self.profile.id, **options))
+
+    def reconciler(self, store=None, **options):
+        a = self.archive
+        return Reconciler(a.engine, store or self.store, a.doorbell, a.settings, threading.Event(), **options)
+
+    def reconcile(self, prefix="", store=None, **options):
+        return self.reconciler(store).run(self.request(prefix, **options).id)
+
+    def announce(self):
+        """Send the event of everything in the bucket."""
+        images = [ref for page in self.store.list(self.s3.name, "") for ref in page]
+        ingest(self.archive.engine, self.archive.doorbell, [Parsed(images)], self.archive.settings, self.profile)
+
+    def score_all(self):
+        worker = self.archive.worker()
+        worker.store = worker._preparer._store = self.store
+        ids = [row.id for row in self.rows("SELECT id FROM items WHERE state = 'queued'")]
+        worker.score(ids)
+        return self.rows("SELECT count(*) FROM results WHERE current")[0][0]
+
+
+@pytest.fixture
+def side(archive, s3):
+    return Side(archive, s3)
+
+
+def counted(r, *names):
+    return [r.counts.get(name, 0) for name in names]
+
+
+def test_objects_without_an_event_are_found_and_queued_in_a_job(side):
+    for name in ("in/a.png", "in/ü b.png", "in/notes.txt", "out/c.png"):
+        side.s3.put(name, png(0.3))
+    r = side.reconcile("in/")
+    assert (r.state, r.error) == ("complete", None)
+    assert counted(r, "listed", "missing", "skipped", "deleted") == [3, 2, 1, 0]
+    assert r.examples == {"missing": ["in/a.png", "in/ü b.png"]}
+    assert side.rows("SELECT id, kind, state FROM jobs") == [(r.job_id, "prefix", "running")]
+    assert len(side.archive.doorbell.rung(Queue.BULK)) == 2
+    again = side.reconcile("in/")
+    assert counted(again, "missing", "waiting") == [0, 2]
+    assert again.job_id is None
+    assert side.score_all() == 2
+    assert counted(side.reconcile("in/"), "missing", "waiting", "unchanged") == [0, 0, 2]
+    assert side.rows("SELECT state FROM jobs") == [("complete",)]
+
+
+def test_lost_events_of_overwritten_and_deleted_objects_are_made_up_for(side):
+    for name in "abc":
+        side.s3.put(f"{name}.png", png(0.2))
+    side.announce()
+    assert side.score_all() == 3
+    side.s3.put("a.png", png(0.9))
+    side.s3.delete("b.png")
+    r = side.reconcile()
+    assert counted(r, "changed", "deleted", "marked", "unchanged") == [1, 1, 1, 1]
+    assert r.examples == {"changed": ["a.png"], "deleted": ["b.png"]}
+    assert side.score_all() == 2
+    assert side.rows("SELECT key, deleted_at IS NOT NULL FROM images WHERE NOT current ORDER BY key") == [
+        ("a.png", False),
+        ("b.png", True),
+    ]
+    assert counted(side.reconcile(), "changed", "deleted", "unchanged") == [0, 0, 2]
+
+
+def test_a_dry_run_changes_nothing(side):
+    side.s3.put("a.png", png(0.2))
+    side.announce()
+    side.s3.delete("a.png")
+    side.s3.put("b.png", png(0.2))
+    r = side.reconcile(dry_run=True)
+    assert counted(r, "missing", "deleted", "marked") == [1, 1, 0]
+    assert side.rows("SELECT key, current FROM images") == [("a.png", True)]
+    assert r.job_id is None
+
+
+def test_an_object_that_came_back_without_an_event_is_current_again(side):
+    side.s3.client.put_bucket_versioning(Bucket=side.s3.name, VersioningConfiguration={"Status": "Enabled"})
+    side.s3.put("a.png", png(0.2))
+    side.announce()
+    assert side.score_all() == 1
+    marker = side.s3.client.delete_object(Bucket=side.s3.name, Key="a.png")["VersionId"]
+    assert counted(side.reconcile(), "marked") == [1]
+    assert side.rows("SELECT count(*) FROM results WHERE current") == [(0,)]
+    side.s3.client.delete_object(Bucket=side.s3.name, Key="a.png", VersionId=marker)
+    assert counted(side.reconcile(), "missing") == [1]
+    assert side.rows("SELECT count(*) FROM results WHERE current") == [(1,)]
+    assert side.rows("SELECT state FROM items ORDER BY id") == [("scored",), ("scored",)]
+
+
+def test_an_older_version_that_is_in_the_bucket_again_replaces_the_newer_one(side):
+    side.s3.put("a.png", png(0.2))
+    old = [ref for page in side.store.list(side.s3.name, "") for ref in page]
+    side.s3.put("a.png", png(0.8))
+    side.announce()
+
+    class Restored:
+        def list(self, *args, **kwargs):
+            yield old
+
+    assert counted(side.reconcile(store=Restored()), "changed") == [1]
+    assert side.rows("SELECT etag FROM images WHERE current") == [(old[0].etag,)]
+
+
+def test_a_refused_listing_marks_nothing(side):
+    side.s3.put("a.png", png(0.2))
+    side.announce()
+    side.s3.delete("a.png")
+
+    class Refusing:
+        def list(self, *args, **kwargs):
+            raise ConfigurationError("bucket b cannot be listed: AccessDenied", hint="grant s3:ListBucket on bucket b")
+            yield
+
+    r = side.reconcile(store=Refusing())
+    assert (r.state, r.error) == (
+        "failed",
+        "bucket b cannot be listed: AccessDenied (grant s3:ListBucket on bucket b)",
+    )
+    assert side.rows("SELECT current FROM images") == [(True,)]
+
+
+class Breaking:
+    """A store whose listing breaks off after some pages of two objects."""
+
+    def __init__(self, store, pages, error):
+        self.store, self.pages, self.error = store, pages, error
+
+    def list(self, bucket, prefix, start_after=None):
+        refs = [ref for page in self.store.list(bucket, prefix, start_after) for ref in page]
+        for number, start in enumerate(range(0, len(refs), 2)):
+            if number == self.pages:
+                raise self.error
+            yield refs[start : start + 2]
+
+
+def test_a_listing_that_breaks_off_marks_nothing_until_it_was_resumed(side):
+    for number in range(8):
+        side.s3.put(f"{number}.png", png(0.2))
+    side.announce()
+    side.s3.delete("0.png")
+    side.s3.delete("7.png")
+    side.s3.put("35.png", png(0.4))
+    with pytest.raises(StoreUnavailable):
+        side.reconcile(store=Breaking(side.store, 2, StoreUnavailable("S3 does not answer")))
+    assert side.rows("SELECT count(*) FROM images WHERE current") == [(9,)]
+    seen = []
+    real = side.store.list
+    side.store.list = lambda bucket, prefix, start_after=None: (
+        seen.append(start_after) or real(bucket, prefix, start_after)
+    )
+    r = side.reconcile()
+    assert (r.attempt, seen) == (2, ["35.png"])
+    assert counted(r, "listed", "ledger", "missing", "deleted", "marked") == [7, 8, 1, 2, 2]
+    assert side.rows("SELECT key FROM images WHERE deleted_at IS NOT NULL ORDER BY key") == [("0.png",), ("7.png",)]
+    assert side.rows("SELECT count(*) FROM jobs WHERE kind = 'prefix'") == [(1,)]
+
+
+def test_the_ledger_is_read_in_small_steps(side, monkeypatch):
+    monkeypatch.setattr(module, "LEDGER_ROWS", 2)
+    monkeypatch.setattr(module, "MARKED_ROWS", 2)
+    for number in range(7):
+        side.s3.put(f"{number}.png", png(0.2))
+    side.announce()
+    for number in range(1, 7):
+        side.s3.delete(f"{number}.png")
+    steps = []
+    r = side.reconciler(progress=lambda r: steps.append((r.state, r.cursor))).run(side.request().id)
+    assert counted(r, "listed", "ledger", "deleted", "marked") == [1, 7, 6, 6]
+    assert [cursor for state, cursor in steps if state == "marking"] == ["2.png", "4.png", "6.png"]
+
+
+def test_a_key_that_an_event_named_after_the_listing_began_is_left_alone(side):
+    side.s3.put("a.png", png(0.2))
+
+    class Late:
+        """Lists nothing, and meanwhile the event of an object arrives."""
+
+        def list(self, *args, **kwargs):
+            side.announce()
+            return iter(())
+
+    r = side.reconcile(store=Late())
+    assert counted(r, "deleted", "newer") == [0, 1]
+    assert side.rows("SELECT current FROM images") == [(True,)]
+
+
+def test_an_event_between_comparison_and_marking_keeps_the_object(side):
+    side.s3.put("a.png", png(0.2), Metadata={"n": "1"})
+    side.announce()
+    side.rows("UPDATE images SET news_at = news_at - interval '1 hour' RETURNING 1")
+    side.s3.delete("a.png")
+
+    def put_back(r):
+        if r.state == "comparing":
+            side.s3.put("a.png", png(0.2))
+            side.announce()
+
+    r = side.reconciler(progress=put_back).run(side.request().id)
+    assert counted(r, "deleted", "marked", "kept") == [1, 0, 1]
+    assert side.rows("SELECT current FROM images") == [(True,)]
+
+
+def test_many_deletions_need_permission(side, monkeypatch):
+    monkeypatch.setattr(module, "FEW_DELETED", 2)
+    for number in range(4):
+        side.s3.put(f"{number}.png", png(0.2))
+    side.announce()
+    for number in range(3):
+        side.s3.delete(f"{number}.png")
+    r = side.reconcile()
+    assert r.state == "failed"
+    assert "3 of 4 objects are not in the bucket, over 50 %" in r.error
+    assert side.rows("SELECT count(*) FROM images WHERE current") == [(4,)]
+    assert counted(side.reconcile(max_deleted=100), "marked") == [3]
+
+
+def test_a_server_that_lists_out_of_order_is_refused(side):
+    for name in "ab":
+        side.s3.put(f"{name}.png", png(0.2))
+    refs = [ref for page in side.store.list(side.s3.name, "") for ref in page]
+
+    class Unordered:
+        def list(self, *args, **kwargs):
+            yield refs[::-1]
+
+    assert "not listed in the order of its keys" in side.reconcile(store=Unordered()).error
+
+
+def test_what_failed_earlier_is_named_and_not_queued_again(side):
+    side.s3.put("a.png", b"not an image")
+    side.announce()
+    side.score_all()
+    assert side.rows("SELECT state FROM items") == [(ItemState.REJECTED,)]
+    r = side.reconcile()
+    assert counted(r, "failed", "missing") == [1, 0]
+    assert r.examples == {"failed": ["a.png"]}
+
+
+def test_another_profile_finds_everything_missing(side):
+    side.s3.put("a.png", png(0.2))
+    side.announce()
+    assert side.score_all() == 1
+    side.profile = load_profile("smoke").model_copy(update={"name": "other"})
+    with transaction(side.archive.engine) as c:
+        remember_profile(c, side.profile)
+    assert counted(side.reconcile(), "missing", "unchanged") == [1, 0]
+
+
+def test_one_at_a_time(side):
+    first = side.request()
+    assert side.request().id == first.id  # the same request is the same reconciliation
+    with pytest.raises(RuntimeError, match="here"):
+        side.reconciler(progress=_raise).run(first.id)  # dies without releasing its lease
+    held = side.reconcile()
+    assert (held.id, held.state, held.attempt) == (first.id, "comparing", 1)
+    with pytest.raises(Conflict, match="with other options"):
+        side.request(dry_run=True)
+    side.rows("UPDATE reconciliations SET lease_until = clock_timestamp() RETURNING 1")
+    other = side.request(dry_run=True)
+    assert other.id != first.id
+    assert side.rows("SELECT state FROM reconciliations ORDER BY created_at") == [("failed",), ("comparing",)]
+
+
+def _raise(_):
+    raise RuntimeError("dies here")
