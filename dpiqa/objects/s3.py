@@ -66,6 +66,10 @@ class S3Store:
         """See `ObjectStore.head`."""
         return OBJECT_REQUEST(self._head, bucket, key, version_id)
 
+    def read_part(self, ref: ImageRef, start: int, n_bytes: int) -> bytes:
+        """See `ObjectStore.read_part`."""
+        return OBJECT_REQUEST(self._read_part, ref, start, n_bytes)
+
     def bucket_names(self) -> Sequence[str] | None:
         """Return the names of all buckets; None where the credentials may not list them.
 
@@ -112,6 +116,21 @@ class S3Store:
         if len(data) != current.size:
             raise StoreUnavailable(f"S3 sent {len(data)} of {current.size} bytes of s3://{ref.bucket}/{ref.key}")
         return Fetched(data=data, etag=current.etag, version_id=current.version_id, last_modified=current.last_modified)
+
+    def _read_part(self, ref: ImageRef, start: int, n_bytes: int) -> bytes:
+        byte_range = f"bytes={start}-{start + n_bytes - 1}"
+        with translated(partial(object_error, bucket=ref.bucket, key=ref.key)):
+            response: Any = self._client.get_object(
+                Bucket=ref.bucket, Key=ref.key, Range=byte_range, **_version(ref.version_id)
+            )
+            with response["Body"] as body:
+                current = _to_ref(ref.bucket, ref.key, response)
+                if ref.etag and ref.etag != current.etag:
+                    raise ObjectChanged(f"s3://{ref.bucket}/{ref.key} was overwritten", current=current)
+                data = _read(body, self._body_seconds)
+        if len(data) != current.size:
+            raise StoreUnavailable(f"S3 sent {len(data)} of {current.size} bytes of s3://{ref.bucket}/{ref.key}")
+        return data
 
 
 def _read(body: "HTTPResponse", seconds: float) -> bytes:

@@ -40,6 +40,9 @@ class ObjectStore(Protocol):
     def head(self, bucket: str, key: str, version_id: str | None = None) -> ImageRef:
         """Look up the current object. Raises as `get` does, except for bytes and ETag."""
 
+    def read_part(self, ref: ImageRef, start: int, n_bytes: int) -> bytes:
+        """Read a part of an object that has more than `start` bytes. Raises as `get` does, except for bytes."""
+
 
 class LocalFiles:
     """The `get` of an object store for files: the key is a path."""

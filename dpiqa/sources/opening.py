@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 
+from dpiqa.addresses import parse_s3
 from dpiqa.objects.store import ObjectStore
 from dpiqa.sources.base import Source, SourcePage
+from dpiqa.sources.inventory import InventorySource, S3Inventory
+from dpiqa.sources.manifest import ManifestSource
 from dpiqa.sources.spec import SourceSpec
 from dpiqa.types import JobKind
 
@@ -11,10 +14,12 @@ from dpiqa.types import JobKind
 def open_source(store: ObjectStore, kind: JobKind, bucket: str, prefix: str, spec: SourceSpec) -> Source:
     """Return the source of a job whose rows are not in the ledger. Reads nothing yet."""
     match kind:
-        case JobKind.PREFIX | JobKind.FOLDER | JobKind.WATCH:
-            return PrefixSource(store, bucket, prefix)
+        case JobKind.MANIFEST:
+            return ManifestSource(store, parse_s3(spec.address or ""), spec, bucket)
+        case JobKind.INVENTORY:
+            return InventorySource(S3Inventory(store, parse_s3(spec.address or ""), spec.etag), bucket, prefix)
         case _:
-            raise NotImplementedError(f"{kind}: {spec.address}")  # the readers of the others follow
+            return PrefixSource(store, bucket, prefix)
 
 
 class PrefixSource:
