@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -12,6 +13,7 @@ from dpiqa.settings import Settings
 from dpiqa.sources.base import Source, SourcePage
 from dpiqa.sources.opening import open_source
 from dpiqa.storage.jobs import Job, read_keys
+from dpiqa.storage.uploads import read_upload_page
 from dpiqa.types import ImageRef, JobKind
 
 PAGE_KEYS = 100  #: of a list job; few enough to be looked up well within a listing lease
@@ -26,6 +28,8 @@ class Commit(Protocol):
 
 def open_job_source(job: Job, store: ObjectStore, commit: Commit, settings: Settings) -> Source:
     """Return the source of a job. Reads nothing yet."""
+    if job.source.upload is not None:
+        return UploadSource(job.source.upload, commit)
     if job.kind is JobKind.LIST:
         return KeysSource(job, store, commit, settings.fetch_threads)
     return open_source(store, job.kind, job.bucket, job.prefix, job.source)
@@ -60,3 +64,21 @@ class KeysSource:
             return self._store.head(self._job.bucket, key)
         except (ObjectGone, ImageRejected):
             return ImageRef(bucket=self._job.bucket, key=key, etag="")
+
+
+class UploadSource:
+    """The objects of an upload. The cursor is the position of the last page."""
+
+    def __init__(self, upload_id: UUID, commit: Commit) -> None:
+        self._upload_id, self._commit = upload_id, commit
+
+    def pages(self, cursor: str | None = None) -> Iterator[SourcePage]:
+        """See `Source.pages`."""
+        position = int(cursor or 0) + 1
+
+        def read_page(c: Connection) -> list[ImageRef] | None:
+            return read_upload_page(c, self._upload_id, position)
+
+        while (refs := self._commit(read_page)) is not None:
+            yield SourcePage(refs=refs, cursor=str(position))
+            position += 1

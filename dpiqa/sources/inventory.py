@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -82,8 +83,11 @@ class InventoryFiles(Protocol):
 
     name: str  #: of the manifest.json, for messages
 
-    def read_manifest(self) -> Inventory:
-        """Read the manifest.json. Raises `InvalidRequest`, `ConfigurationError`, `Unavailable`."""
+    def read_manifest(self, etag: str | None = None) -> tuple[Inventory, str]:
+        """Read the manifest.json; return it with its ETag, which must be `etag` if given.
+
+        Raises `InvalidRequest`, `ConfigurationError`, `Unavailable`.
+        """
 
     def check(self, inventory: Inventory) -> None:
         """Look the data files up. Raises `InvalidRequest` for the first that does not exist."""
@@ -93,8 +97,9 @@ class InventoryFiles(Protocol):
 
 
 class InventorySource:
-    """The latest versions in an inventory. The cursor: number of the data file, and of the rows read of it: `3:120000`.
+    """The latest versions in an inventory.
 
+    The cursor: ETag of the manifest.json, number of the data file, and of the rows read of it: `9f86d0…:3:120000`.
     `bucket` and `prefix`: all others are passed over; a bucket of "" stands for the one of the inventory.
     """
 
@@ -103,7 +108,8 @@ class InventorySource:
 
     def pages(self, cursor: str | None = None) -> Iterator[SourcePage]:
         """See `Source.pages`."""
-        inventory = self._files.read_manifest()
+        etag, first, skip = (cursor or "::").rsplit(":", 2)
+        inventory, etag = self._files.read_manifest(etag or None)
         if self._bucket and inventory.source_bucket != self._bucket:
             raise InvalidRequest(
                 f"{self._files.name} is an inventory of bucket {inventory.source_bucket}, not of {self._bucket}",
@@ -111,43 +117,44 @@ class InventorySource:
             )
         if cursor is None:
             self._files.check(inventory)
-        first, skip = (int(part) for part in (cursor or "0:0").split(":"))
-        for index in range(first, len(inventory.files)):
-            yield from self._file_pages(inventory, index, skip if index == first else 0, cursor)
+        for index in range(int(first or 0), len(inventory.files)):
+            for page in self._file_pages(inventory, index, int(skip or 0)):
+                yield replace(page, cursor=f"{etag}:{index}:{page.cursor}")
+            skip = ""
 
-    def _file_pages(self, inventory: Inventory, index: int, skip: int, cursor: str | None) -> Iterator[SourcePage]:
+    def _file_pages(self, inventory: Inventory, index: int, skip: int) -> Iterator[SourcePage]:
+        """Yield the pages of a data file; their cursor is the number of rows read of it."""
         data_file = inventory.files[index]
-        is_csv = inventory.format is ManifestFormat.CSV
-        make = ref_maker(inventory.source_bucket, url_encoded=is_csv)
+        make = ref_maker(inventory.source_bucket, url_encoded=inventory.format is ManifestFormat.CSV)
         with tempfile.TemporaryFile(prefix="dpiqa-") as file:
             for _ in self._files.copy(inventory, data_file, file):
-                yield SourcePage(refs=(), cursor=f"{index}:{skip}" if index or skip else cursor)
-            for rows in read_rows(
-                file, data_file.key, as_format=inventory.format, columns=inventory.columns, skip=skip
-            ):
-                skip += len(rows)
-                page = page_of(rows, make, f"{index}:{skip}", self._prefix)
+                yield SourcePage(refs=(), cursor=str(skip))
+            pages = read_rows(file, data_file.key, as_format=inventory.format, columns=inventory.columns, skip=skip)
+            n_read = skip
+            for rows in pages:
+                n_read += len(rows)
+                page = page_of(rows, make, str(n_read), self._prefix)
                 if page.malformed and not page.refs and not page.passed_over:
                     raise InvalidRequest(f"{data_file.key} does not fit the inventory: {page.examples[0]}")
                 yield page
 
 
 class S3Inventory:
-    """An inventory in S3. `etag`: of the manifest.json, which must still be the same."""
+    """An inventory in S3."""
 
-    def __init__(self, store: ObjectStore, address: S3Address, etag: str | None = None) -> None:
-        self._store, self._address, self._etag = store, address, etag
+    def __init__(self, store: ObjectStore, address: S3Address) -> None:
+        self._store, self._address = store, address
         self.name = str(address)
 
-    def read_manifest(self) -> Inventory:
+    def read_manifest(self, etag: str | None = None) -> tuple[Inventory, str]:
         """See `InventoryFiles.read_manifest`."""
-        ref = look_up(self._store, self._address, self._etag)
+        ref = look_up(self._store, self._address, etag)
         if (ref.size or 0) > MAX_MANIFEST_BYTES:
             raise InvalidRequest(f"{self.name} has {ref.size} bytes: too many for a manifest.json")
         with tempfile.TemporaryFile(prefix="dpiqa-") as file:
             for _ in download(self._store, ref, file):
                 pass
-            return parse_inventory(file.read(), self.name)
+            return parse_inventory(file.read(), self.name), ref.etag
 
     def check(self, inventory: Inventory) -> None:
         """See `InventoryFiles.check`."""
@@ -170,10 +177,14 @@ class DiskInventory:
         self._path = path
         self.name = str(path)
 
-    def read_manifest(self) -> Inventory:
+    def read_manifest(self, etag: str | None = None) -> tuple[Inventory, str]:
         """See `InventoryFiles.read_manifest`."""
         with _readable(self._path):
-            return parse_inventory(self._path.read_bytes(), self.name)
+            data = self._path.read_bytes()
+        digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if etag not in (None, digest):
+            raise InvalidRequest(f"{self.name} changed while it was read", hint="begin again")
+        return parse_inventory(data, self.name), digest
 
     def check(self, inventory: Inventory) -> None:
         """See `InventoryFiles.check`."""

@@ -5,6 +5,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import BinaryIO
 
 from dpiqa.addresses import S3Address
@@ -22,22 +23,28 @@ _TRUE, _FALSE = (True, "true", "True", "TRUE", "1"), (False, "false", "False", "
 
 
 class ManifestSource:
-    """The rows of a manifest in S3, copied to a temporary file first. The cursor is the number of rows read."""
+    """The rows of a manifest in S3, copied to a temporary file first.
+
+    The cursor is the manifest's ETag and the number of rows read: `9f86d0…:120000`.
+    """
 
     def __init__(self, store: ObjectStore, address: S3Address, spec: SourceSpec, bucket: str) -> None:
         self._store, self._address, self._spec, self._bucket = store, address, spec, bucket
 
     def pages(self, cursor: str | None = None) -> Iterator[SourcePage]:
         """See `Source.pages`."""
-        ref = look_up(self._store, self._address, self._spec.etag)
+        etag, _, n_read = (cursor or "").rpartition(":")
+        ref = look_up(self._store, self._address, etag or None)
         with tempfile.TemporaryFile(prefix="dpiqa-") as file:
             for _ in download(self._store, ref, file):
                 yield SourcePage(refs=(), cursor=cursor)
-            yield from FileSource(file, str(self._address), self._spec, self._bucket).pages(cursor)
+            rows = FileSource(file, str(self._address), self._spec, self._bucket)
+            for page in rows.pages(n_read or None):
+                yield replace(page, cursor=page.cursor and f"{ref.etag}:{page.cursor}")
 
 
 class FileSource:
-    """The rows of an open file, read once. The cursor is the number of rows read.
+    """The rows of an open file. The cursor is the number of rows read.
 
     `name`: of the file, for messages and for its format. `bucket`: of keys whose row names none.
     """
@@ -49,13 +56,15 @@ class FileSource:
     def pages(self, cursor: str | None = None) -> Iterator[SourcePage]:
         """See `Source.pages`."""
         spec, n_read = self._spec, int(cursor or 0)
+        if self._file.seekable():
+            self._file.seek(0)
         for rows in read_rows(self._file, self._name, as_format=spec.format, columns=spec.columns, skip=n_read):
             n_read += len(rows)
             yield page_of(rows, self._make, str(n_read) if n_read else None)
 
 
 def page_of(rows: Sequence[Row], make: RefMaker, cursor: str | None, prefix: str = "") -> SourcePage:
-    """Make a page of rows. Passed over: what is no current object, or, with a prefix, is not below it."""
+    """Make a page of rows. Passed over: old versions, delete markers and, with a prefix, what is not below it."""
     refs: list[ImageRef] = []
     passed_over: Counter[PassedOver] = Counter()
     examples: list[str] = []
@@ -94,7 +103,7 @@ def _as_manifest(address: S3Address) -> Iterator[None]:
     except ObjectGone:
         raise InvalidRequest(f"{address} does not exist", hint="check its spelling; keys are case-sensitive") from None
     except ObjectChanged:
-        raise InvalidRequest(f"{address} changed since the job was submitted", hint="submit it again") from None
+        raise InvalidRequest(f"{address} changed while it was read", hint="submit it again") from None
     except ImageRejected as error:
         raise ConfigurationError(
             f"{address} cannot be read: {error.message}", hint="grant s3:GetObject on it"

@@ -17,7 +17,7 @@ def open_source(store: ObjectStore, kind: JobKind, bucket: str, prefix: str, spe
         case JobKind.MANIFEST:
             return ManifestSource(store, parse_s3(spec.address or ""), spec, bucket)
         case JobKind.INVENTORY:
-            return InventorySource(S3Inventory(store, parse_s3(spec.address or ""), spec.etag), bucket, prefix)
+            return InventorySource(S3Inventory(store, parse_s3(spec.address or "")), bucket, prefix)
         case _:
             return PrefixSource(store, bucket, prefix)
 

@@ -39,7 +39,6 @@ class SourceSpec(Filters):
 
     address: str | None = None  #: of a manifest or an inventory: in S3, or the name of the file that was uploaded
     upload: UUID | None = None  #: the uploaded rows of a manifest
-    etag: str | None = None  #: of the manifest or inventory when the job was submitted; another one fails the job
     format: ManifestFormat | None = None  #: None: found by name and content
     columns: tuple[str, ...] = ()  #: names of the columns of a CSV without a header
     url_encoded: bool = False  #: keys in the manifest are URL-encoded, as S3 Batch Operations writes them

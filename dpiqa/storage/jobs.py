@@ -20,7 +20,7 @@ from dpiqa.storage.columns import NOW, after, array, arrays, constant, constants
 from dpiqa.storage.job_profiles import allow_several_profiles
 from dpiqa.storage.leases import RowLease
 from dpiqa.storage.profiles import remember_profile
-from dpiqa.storage.tables import job_keys, jobs
+from dpiqa.storage.tables import OPEN_JOB_STATES, job_keys, jobs
 from dpiqa.text import shorten
 from dpiqa.types import JobKind, JobState
 
@@ -96,6 +96,12 @@ JOBS_BY_ID_RANGE = (
 )
 LATEST_JOB = select(jobs).where(_IS_VISIBLE).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
 JOB_BY_IDEMPOTENCY_KEY = select(jobs).where(jobs.c.idempotency_key == bindparam("key"))
+OPEN_JOB_OF_REQUEST = (
+    select(jobs)
+    .where(jobs.c.request_hash == bindparam("hash"), jobs.c.idempotency_key.is_(None))
+    .where(jobs.c.state.in_(constants((*OPEN_JOB_STATES, JobState.PAUSED))), _IS_VISIBLE)
+    .order_by(jobs.c.created_at.desc())
+)
 LOCK_JOBS = (
     select(jobs).where(jobs.c.id == any_(array("ids", Uuid))).order_by(jobs.c.id).with_for_update(key_share=True)
 )
@@ -128,13 +134,17 @@ def create_job(  # noqa: PLR0913 - the columns of a job
     profile: Profile | Sequence[Profile],
     queue: Queue,
     source: SourceSpec = SourceSpec(),  # noqa: B008 - immutable
+    tally: Tally | None = None,
     keys: Sequence[str] = (),
+    content: str | None = None,
     idempotency_key: str | None = None,
 ) -> Job:
     """Create a job, or return the one that the same idempotency key and request made before.
 
     `source`: of the objects, beside bucket and prefix. `keys`: of a job of kind `list`, each stored once, in order.
     `profile`: several score each of its images, the job's own first.
+    `content`: digest of the objects of an upload, and `tally` of what was passed over there. Without a key, the job
+    that the same content and request made is returned while it is open.
 
     Raises `Conflict` for the same key with another request, `ConfigurationError` for a profile that was changed
     without a new version, `InvalidRequest` for one that is named twice.
@@ -147,8 +157,14 @@ def create_job(  # noqa: PLR0913 - the columns of a job
         allow_several_profiles(c)
     for named in profiles:
         remember_profile(c, named)
-    request = json.dumps([kind, bucket, prefix, list(keys), *ids, source.stored()], separators=(",", ":"))
-    request_hash = hashlib.sha256(request.encode()).hexdigest() if idempotency_key else None
+    stored = {name: value for name, value in source.stored().items() if name != "upload"}
+    more: list[Any] = [part for part in (stored, content) if part]  # none in requests of earlier releases
+    request = json.dumps([kind, bucket, prefix, list(keys), *ids, *more], separators=(",", ":"))
+    request_hash = hashlib.sha256(request.encode()).hexdigest() if idempotency_key or content else None
+    if content and not idempotency_key:
+        same = c.execute(OPEN_JOB_OF_REQUEST, {"hash": request_hash}).first()
+        if same is not None:
+            return Job.from_row(same)
     values = {
         "id": uuid4(),
         "kind": kind,
@@ -159,6 +175,7 @@ def create_job(  # noqa: PLR0913 - the columns of a job
         "state": JobState.WATCHING if kind is JobKind.WATCH else JobState.LISTING,
         "queue": queue,
         "source": source.stored(),
+        "tally": None if tally is None else tally.model_dump(exclude_defaults=True),
         "idempotency_key": idempotency_key,
         "request_hash": request_hash,
     }

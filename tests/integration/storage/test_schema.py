@@ -11,6 +11,7 @@ from dpiqa.errors import ConfigurationError
 from dpiqa.storage import (
     requirement_tables,  # noqa: F401 - adds its tables to `metadata`
     schema,
+    upload_tables,  # noqa: F401 - adds its tables to `metadata`
     watch_tables,  # noqa: F401 - adds its tables to `metadata`
 )
 from dpiqa.storage.engine import make_engine, transaction
