@@ -62,8 +62,8 @@ def upload(
     source: Source,
     request: Request,
     *,
-    on_page: Callable[[Tally], None] = lambda tally: None,
-    confirm: Callable[[Tally], None] = lambda tally: None,
+    on_page: Callable[[Tally], None] = lambda _: None,
+    confirm: Callable[[Tally], None] = lambda _: None,
 ) -> Job:
     """Store the objects of a source that pass the filters, and make a job of them.
 
