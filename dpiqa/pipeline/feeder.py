@@ -15,15 +15,17 @@ from dpiqa.storage.feed import feed
 from dpiqa.storage.jobs import unlisted_jobs
 from dpiqa.storage.reconciliations import request_due, unfinished_reconciliations
 from dpiqa.storage.requirements import unprepared
+from dpiqa.storage.sweeps import sweep_once
 from dpiqa.text import first_line
 
 log = structlog.get_logger()
 
 MIN_PAUSE = 0.5  #: minimum seconds between polls, however often it is woken
+MAX_PAUSE = 3.0  #: maximum; a job that a user resumes, retries or cancels wakes nobody
 
 
 class Feeder:
-    """Announces waiting work: every `sweep_seconds`, and soon after `wake`."""
+    """Announces waiting work: every `MAX_PAUSE`, and soon after `wake`; finds lost work every `sweep_seconds`."""
 
     def __init__(
         self, engine: Engine, doorbell: Doorbell, settings: Settings, *, heartbeat: Callable[[], None] = lambda: None
@@ -48,10 +50,11 @@ class Feeder:
         if self._thread.is_alive():
             self._thread.join()
 
-    def poll(self, *, sweep: bool = True) -> None:
+    def poll(self, *, sweep: bool = True) -> bool:
         """Announce waiting work, once. `sweep`: also lost messages, unlisted jobs, requirements, reconciliations.
 
-        Raises `DatabaseUnavailable`.
+        Returns whether items of cancelled, retried or deleted jobs are left that could be changed at once: the next
+        poll changes them. Raises `DatabaseUnavailable`.
         """
         empty = empty_queues(self._doorbell) if sweep else set()
         settings = self._settings
@@ -76,6 +79,8 @@ class Feeder:
             ring_prepare(self._doorbell, requirement)
         for reconciliation in reconciliations:
             ring_reconcile(self._doorbell, str(reconciliation))
+        with transaction(self._engine) as c:
+            return sweep_once(c)
 
     def _run(self) -> None:
         next_sweep = 0.0
@@ -83,14 +88,16 @@ class Feeder:
             sweep = time.monotonic() >= next_sweep
             if sweep:
                 next_sweep = time.monotonic() + self._settings.sweep_seconds
+            more = False
             try:
                 if sweep:
                     self._heartbeat()
-                self.poll(sweep=sweep)
+                more = self.poll(sweep=sweep)
             except DatabaseUnavailable as error:
                 log.warning("feeder_postponed", error=str(error))
             except Exception as error:  # this thread finds lost work: it must survive any error
                 log.error("feeder_failed", error=first_line(error))
             self._stopped.wait(MIN_PAUSE)
-            self._woken.wait(max(0.0, next_sweep - time.monotonic()))
+            if not more:
+                self._woken.wait(max(0.0, min(MAX_PAUSE, next_sweep - time.monotonic())))
             self._woken.clear()

@@ -55,6 +55,7 @@ CLAIM_ITEMS = text(
         SELECT i.id, coalesce(nullif(i.profile, ''), j.profile) AS profile
         FROM items i JOIN jobs j ON j.id = i.job_id
         WHERE i.id = ANY (:ids) AND i.state = 'queued' AND i.stage = :stage AND i.not_before <= clock_timestamp()
+        AND j.state IN ('listing', 'running', 'watching')
         AND (i.crashes = 0 OR :alone) AND (i.crashes < :last_chance OR :only_suspect)
         ORDER BY i.id FOR NO KEY UPDATE OF i SKIP LOCKED),
     taken AS (
@@ -125,6 +126,8 @@ def claim(
     scorer_ids: Mapping[str, str],
 ) -> list[Claim]:
     """Lease the items, among these, that wait for this stage and that no worker holds; return them in id order.
+
+    Items of a job that is paused or has ended are not claimed.
 
     `scorer_ids` (by profile id) fill in `known_score`; items of other profiles are claimed without one. Items that
     crashed a worker are claimed only when they are the only id named.

@@ -90,6 +90,7 @@ class Lock(IntEnum):
     FEEDER = 7_301_002  #: one feeder at a time
     BUCKET = 7_301_003  #: what is current in a bucket is decided by one transaction at a time
     SUSPECT = 7_301_004  #: one claim of suspects at a time per worker
+    SWEEPER = 7_301_006  #: one sweeper at a time
     REQUIREMENT = 7_301_005  #: the versions of a requirement are numbered by one transaction at a time
 
 

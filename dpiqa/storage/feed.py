@@ -95,6 +95,7 @@ _TO_RING = (
     select(_NAMED.c.id, profile_of_item(_NAMED).label("profile"))
     .join(jobs, jobs.c.id == _NAMED.c.job_id)
     .where(_NAMED.c.id == any_(array("ids", BigInteger)), _NAMED.c.state == constant(ItemState.QUEUED))
+    .where(jobs.c.state.in_(constants(OPEN_JOB_STATES)))
     .where(_NAMED.c.rung_at.is_(None), _NAMED.c.not_before <= NOW)
     .order_by(_NAMED.c.id)
     .limit(bindparam("n"))

@@ -188,7 +188,8 @@ def add_images(c: Connection, job: Job, refs: Sequence[ImageRef]) -> list[int]:
     if job.kind is not JobKind.WATCH:
         locked = lock_jobs(c, [job.id]).get(job.id)
         if locked is None or locked.state not in OPEN_JOB_STATES:
-            raise Conflict(f"job {job.id} has ended: nothing can be added", hint="submit a new job")
+            state = "gone" if locked is None else locked.state
+            raise Conflict(f"job {job.id} is {state}: nothing can be added", hint="resume it, or submit a new job")
     return put_images(c, job, [(ref, None) for ref in refs])
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, literal, select, tuple_
@@ -13,7 +13,7 @@ from dpiqa.storage.counts import Count, read_counts, read_rate
 from dpiqa.storage.items import Item
 from dpiqa.storage.jobs import Job, read_job
 from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cursor
-from dpiqa.storage.tables import UNSCORED_STATES, images, items, jobs
+from dpiqa.storage.tables import OPEN_JOB_STATES, UNSCORED_STATES, images, items, jobs
 from dpiqa.storage.workers import LiveWorker, live_workers
 from dpiqa.types import REASONS_OF, TERMINAL_STATES, ItemState, JobState, Reason, Stage
 
@@ -79,16 +79,18 @@ class JobReport:
     done: int  #: items that have ended, scored or not
     rate: float  #: items ended per second, over the last minute
     eta_seconds: float | None  #: at this rate; None where that cannot be said
+    duration_seconds: float | None  #: of work so far, without pauses; None before a worker began
+    mean_rate: float | None  #: items ended per second of that, without cancelled ones
     waiting_for: str | None  #: what holds the job up, if anything does
 
 
 def get_job(c: Connection, name: UUID | str) -> JobReport:
     """Report on a job. Raises as `read_job`."""
     job = read_job(c, name)
-    return report(job, read_counts(c, job.id), read_rate(c, job.id), live_workers(c))
+    return report(job, read_counts(c, job.id), read_rate(c, job.id), live_workers(c), now=datetime.now(UTC))
 
 
-def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveWorker]) -> JobReport:
+def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveWorker], *, now: datetime) -> JobReport:
     """Put a report together. Pure."""
     by_state: Counter[ItemState] = Counter()
     open_by_stage: Counter[Stage] = Counter()
@@ -101,8 +103,12 @@ def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveW
             failures[count.reason] += count.n
     total, left = by_state.total(), open_by_stage.total()
     eta_seconds = None
-    if job.state not in (JobState.LISTING, JobState.WATCHING) and (left == 0 or rate > 0):
+    if (job.state is JobState.RUNNING and (left == 0 or rate > 0)) or job.state is JobState.COMPLETE:
         eta_seconds = left / rate if left else 0.0
+    duration = job.worked_seconds(now) or None
+    if duration is None and job.finished_at is not None and total:  # from before durations were kept
+        duration = (job.finished_at - job.created_at).total_seconds()
+    n_worked = total - left - by_state[ItemState.CANCELLED]
     return JobReport(
         job=job,
         by_state=dict(by_state),
@@ -112,11 +118,15 @@ def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveW
         done=total - left,
         rate=rate,
         eta_seconds=eta_seconds,
+        duration_seconds=duration,
+        mean_rate=n_worked / duration if duration and n_worked else None,
         waiting_for=_waiting_for(job, open_by_stage, {worker.stage for worker in alive}),
     )
 
 
 def _waiting_for(job: Job, open_by_stage: Counter[Stage], alive: set[Stage]) -> str | None:
+    if job.state not in OPEN_JOB_STATES:
+        return None
     missing = [
         f"a {stage} worker: {n} item{'s' if n > 1 else ''}"
         for stage, n in sorted(open_by_stage.items())

@@ -20,9 +20,10 @@ from dpiqa.storage.columns import NOW, after, array, arrays, constant, constants
 from dpiqa.storage.job_profiles import allow_several_profiles
 from dpiqa.storage.leases import RowLease
 from dpiqa.storage.profiles import remember_profile
+from dpiqa.storage.sweeps import sweep
 from dpiqa.storage.tables import OPEN_JOB_STATES, job_keys, jobs
 from dpiqa.text import shorten
-from dpiqa.types import JobKind, JobState
+from dpiqa.types import JobKind, JobState, SweepAction
 
 LATEST = "latest"  #: names the job that was submitted last
 SHORT_ID_DIGITS = 8  #: of an id, in tables
@@ -65,6 +66,11 @@ class Job:
     def address(self) -> str:
         """Where its images are: `s3://bucket/prefix`."""
         return f"s3://{self.bucket}/{self.prefix}"
+
+    def worked_seconds(self, now: datetime) -> float:
+        """Return how long it was worked on, without pauses: to its end, or to `now`. 0 before a worker began."""
+        current = 0.0 if self.active_since is None else ((self.finished_at or now) - self.active_since).total_seconds()
+        return self.active_seconds + max(current, 0.0)
 
     @property
     def short_id(self) -> str:
@@ -113,6 +119,7 @@ FINISH_JOBS = text(
     UPDATE jobs SET state = 'complete', finished_at = clock_timestamp() WHERE id IN (
         SELECT j.id FROM jobs j
         WHERE j.state = 'running' AND (:ids IS NULL OR j.id = ANY (:ids))
+        AND NOT EXISTS (SELECT FROM sweeps s WHERE s.job_id = j.id)
         AND (SELECT i.id FROM items i WHERE i.job_id = j.id AND i.state = 'queued' AND i.rung_at IS NULL
              ORDER BY i.queue, i.id LIMIT 1) IS NULL
         AND (SELECT i.id FROM items i WHERE i.job_id = j.id AND i.state = 'queued' AND i.rung_at IS NOT NULL
@@ -226,7 +233,7 @@ def lock_jobs(c: Connection, job_ids: Iterable[UUID]) -> dict[UUID, Job]:
 
 
 def finish_jobs(c: Connection, job_ids: Iterable[UUID] | None = None) -> list[UUID]:
-    """Complete the running jobs (among `job_ids`, if given) without a queued or leased item. Returns their ids."""
+    """Complete the running jobs (among `job_ids`, if given) without an open item or a sweep. Returns their ids."""
     ids = None if job_ids is None else sorted(set(job_ids))
     return list(c.execute(FINISH_JOBS, {"ids": ids}).scalars())
 
@@ -241,6 +248,7 @@ WATCHES_OF_KEY = (
     .where(_IS_WATCH, jobs.c.bucket == bindparam("in_bucket"))
     .where(func.starts_with(bindparam("key", type_=Text), jobs.c.prefix))
     .order_by(jobs.c.created_at, jobs.c.id)
+    .with_for_update(read=True, key_share=True)
 )
 WATCH_OF_PREFIX = select(jobs).where(
     _IS_WATCH,
@@ -251,7 +259,7 @@ WATCH_OF_PREFIX = select(jobs).where(
 
 
 def find_watches(c: Connection, bucket: str, key: str) -> list[Job]:
-    """Return the watches whose bucket and prefix fit the key, oldest first."""
+    """Return the watches whose bucket and prefix fit the key, oldest first; none of them ends in this transaction."""
     return [Job.from_row(row) for row in c.execute(WATCHES_OF_KEY, {"in_bucket": bucket, "key": key})]
 
 
@@ -366,8 +374,9 @@ def finish_listing(c: Connection, job: Job) -> None:
 
 
 def fail_listing(c: Connection, job: Job, error: str) -> None:
-    """End the job as failed: no worker can list its objects. Raises `LeaseLost`."""
+    """End the job as failed, and what it has listed as cancelled: no worker can list the rest. Raises `LeaseLost`."""
     LISTING.write(c, FAIL_LISTING, job.id, job.listing_attempt, why=error)
+    sweep(c, job.id, SweepAction.CANCEL)
 
 
 def unlisted_jobs(c: Connection) -> list[UUID]:

@@ -168,7 +168,7 @@ sweeps = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True, comment="order of the requests"),
     Column("job_id", Uuid, ForeignKey("jobs.id"), nullable=False, comment="the job"),
     enum_column("action", SweepAction, "what happens to its items", check=True),
-    Column("states", ARRAY(Text), comment="retry: items in one of these states; NULL for other actions"),
+    enum_column("state", ItemState, "retry: items in this state; NULL for other actions", nullable=True),
     Column("reasons", ARRAY(Text), comment="retry: items with one of these reasons; NULL for any"),
     Column(
         "after",

@@ -95,11 +95,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="order of the requests"),
         sa.Column("job_id", sa.Uuid(), nullable=False, comment="the job"),
         sa.Column("action", sa.Text(), nullable=False, comment="what happens to its items"),
-        sa.Column(
-            "states",
-            postgresql.ARRAY(sa.Text()),
-            comment="retry: items in one of these states; NULL for other actions",
-        ),
+        sa.Column("state", sa.Text(), comment="retry: items in this state; NULL for other actions"),
         sa.Column(
             "reasons", postgresql.ARRAY(sa.Text()), comment="retry: items with one of these reasons; NULL for any"
         ),

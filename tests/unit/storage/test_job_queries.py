@@ -53,7 +53,7 @@ STUDENT = LiveWorker("w", Stage.STUDENT, "h", 1, "s", T0, T0)
 
 
 def test_a_report_adds_up():
-    job_report = report(JOB, COUNTS, 2.0, [STUDENT])
+    job_report = report(JOB, COUNTS, 2.0, [STUDENT], now=T0)
     assert job_report.by_state == {"scored": 8, "queued": 3, "leased": 1, "rejected": 4}
     assert job_report.failures == {Reason.CORRUPT: 3, Reason.EMPTY: 1}
     assert list(job_report.failures) == [Reason.CORRUPT, Reason.EMPTY]
@@ -72,13 +72,13 @@ def test_a_report_adds_up():
     ],
 )
 def test_there_is_no_eta_where_it_cannot_be_known(job, counts, rate, eta):
-    assert report(job, counts, rate, []).eta_seconds == eta
+    assert report(job, counts, rate, [], now=T0).eta_seconds == eta
 
 
 def test_a_job_waits_for_what_is_not_there():
-    assert report(JOB, COUNTS, 1, []).waiting_for == "a student worker: 1 item, a teacher worker: 3 items"
-    assert report(JOB, [], 1, []).waiting_for is None
-    assert report(replace(JOB, state=JobState.LISTING), [], 0, []).waiting_for == "a worker to list its objects"
+    assert report(JOB, COUNTS, 1, [], now=T0).waiting_for == "a student worker: 1 item, a teacher worker: 3 items"
+    assert report(JOB, [], 1, [], now=T0).waiting_for is None
+    assert report(replace(JOB, state=JobState.LISTING), [], 0, [], now=T0).waiting_for == "a worker to list its objects"
 
 
 @given(st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 2**62), st.text()))
