@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     """images per batch of a large network: kinds teacher, promptiqa"""
     fetch_threads: int = Field(8, ge=1)
     """threads that fetch objects, per worker"""
+    reuse_bytes: bool = True
+    """whether workers compare the SHA-256 of bytes, and take the score of the same bytes under another key"""
     decode_processes: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
     """processes that decode images, per worker"""
 

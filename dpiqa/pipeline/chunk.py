@@ -1,28 +1,74 @@
-"""One chunk of claimed items: fetch, decoding and scoring, to one outcome each."""
+"""One chunk of claimed items: fetch, decoding and scoring, to one outcome each.
+
+What claims have in common is done once: an image is fetched once for all its claims, decoded once for each
+preprocessing, and the same bytes are scored once by each scorer.
+"""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
 
 from dpiqa.errors import ImageRejected, ObjectChanged, ObjectGone, Unavailable
+from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.models.base import ModelCard
 from dpiqa.pipeline import metrics
 from dpiqa.pipeline.device import Device
-from dpiqa.pipeline.preparer import PreparedImage, Preparer
+from dpiqa.pipeline.preparer import FetchedImage, Preparer
 from dpiqa.pipeline.scorers import LoadedScorer, LoadedScorers
 from dpiqa.retries import retry_delay
 from dpiqa.storage.items import Changed, Claim, Failed, Gone, Outcome, Postponed, Rejected, Released, Scored
+from dpiqa.storage.recorded_scores import KnownScore
 from dpiqa.text import first_line
+
+#: Images whose bytes are looked up in one statement, and the longest that one waits for others.
+LOOKUP_IMAGES, LOOKUP_SECONDS = 8, 0.02
+
+#: SHA-256 of the bytes, or the image's id where they are not compared; and the scorer's id.
+ScoreKey: TypeAlias = tuple[bytes | int, str]
+
+
+class FindCopies(Protocol):
+    """A look-up of scores by bytes, such as `dpiqa.storage.recorded_scores.find_copies` in a transaction."""
+
+    def __call__(
+        self, content_hashes: Sequence[bytes], scorer_ids: Sequence[str]
+    ) -> Mapping[tuple[bytes, str], KnownScore]:
+        """Return the computed scores of these bytes, by SHA-256 and scorer id."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """The claim that a running future belongs to."""
+class _Read:
+    """A claim and the bytes that were read for it."""
 
     claim: Claim
+    image: FetchedImage
+
+    def scored(self, score: float, *, reused: bool, copied_from: int | None = None) -> Scored:
+        return Scored(
+            self.claim,
+            score,
+            self.image.etag,
+            self.image.version_id,
+            content_hash=self.image.content_hash,
+            copied_from=copied_from,
+            reused=reused,
+        )
+
+
+@dataclass(eq=False, slots=True)
+class _Work:
+    """One score to compute, and the claims that wait for it."""
+
+    key: ScoreKey
     scorer: LoadedScorer
-    image: PreparedImage | None = None  #: on the device; None while it is fetched and decoded
+    reads: list[_Read] = field(default_factory=list)
+    is_on_device: bool = False
 
 
 class ChunkRun:
@@ -36,60 +82,200 @@ class ChunkRun:
         *,
         stopping: threading.Event,
         holds: Callable[[Claim], bool],
+        find_copies: FindCopies,
     ) -> None:
         self._preparer, self._device, self._scorers = preparer, device, scorers
-        self._stopping, self._holds = stopping, holds
-        self._running: dict[Future[Any], _Step] = {}
+        self._stopping, self._holds, self._find_copies = stopping, holds, find_copies
+        self._cards: dict[str, ModelCard] = {}  # by profile id
+        self._fetching: dict[Future[FetchedImage], list[Claim]] = {}
+        self._fetched: list[tuple[FetchedImage, list[Claim]]] = []  # to be looked up
+        self._look_up_by = 0.0
+        self._decoding: dict[Future[np.ndarray], list[_Work]] = {}
+        self._scoring: dict[Future[float], _Work] = {}
+        self._works: dict[ScoreKey, _Work] = {}
+        self._ended: dict[ScoreKey, float | ImageRejected] = {}
 
     def outcomes(self, claims: Sequence[Claim]) -> Iterator[Outcome]:
         """Yield one outcome per claim, in the order they end; none for a claim whose lease was lost on the way.
 
         Once `stopping` is set, claims that have not reached the device are released.
         """
-        for claim in claims:
-            yield from self._start(claim)
-        while self._running:
-            done, _ = wait(self._running, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield from self._advance(future, self._running.pop(future))
-            if self._stopping.is_set():
-                yield from self._release()
-
-    def _start(self, claim: Claim) -> Iterator[Outcome]:
-        if claim.known_score is not None:
-            yield Scored(claim, claim.known_score, claim.ref.etag, claim.ref.version_id)
-            return
         try:
-            scorer = self._scorers.scorer(claim.profile_id)
-        except Exception as error:  # a model that cannot be loaded affects its own items, not the worker
-            yield outcome_of_error(claim, error)
-            return
-        future = self._preparer.submit(claim.ref, scorer.card.preprocessing)
-        self._running[future] = _Step(claim, scorer)
+            yield from self._start(claims)
+            while self._fetching or self._fetched or self._decoding or self._scoring:
+                yield from self._wait()
+                if self._stopping.is_set():
+                    yield from self._release()
+                elif self._is_lookup_due():
+                    yield from self._look_up()
+        finally:
+            self._abandon()
 
-    def _advance(self, future: "Future[Any]", step: _Step) -> Iterator[Outcome]:
-        """Take the result of a step that ended: to the device, or to an outcome."""
-        if not self._holds(step.claim):
-            metrics.STALE_WRITES.inc()
-            return
+    def _start(self, claims: Sequence[Claim]) -> Iterator[Outcome]:
+        """Begin to fetch the images whose scores are not known."""
+        by_image: dict[int, list[Claim]] = defaultdict(list)
+        for claim in claims:
+            if claim.known_score is not None:
+                yield Scored(claim, claim.known_score, claim.ref.etag, claim.ref.version_id, reused=True)
+                continue
+            try:
+                card = self._scorers.card(claim.profile_id) or self._scorers.scorer(claim.profile_id).card
+            except Exception as error:  # a model that cannot be loaded affects its own items, not the worker
+                yield outcome_of_error(claim, error)
+            else:
+                self._cards[claim.profile_id] = card
+                by_image[claim.image_id].append(claim)
+        for siblings in by_image.values():
+            self._fetching[self._preparer.fetch(siblings[0].ref)] = siblings
+
+    def _wait(self) -> Iterator[Outcome]:
+        """Wait for the next step to end; take each result to the next step, or to outcomes."""
+        running: list[Future[Any]] = [*self._fetching, *self._decoding, *self._scoring]
+        timeout = LOOKUP_SECONDS if self._fetched else 0.5
+        for future in wait(running, timeout, return_when=FIRST_COMPLETED).done:
+            if future in self._fetching:
+                yield from self._fetch_ended(future, self._fetching.pop(future))
+            elif future in self._decoding:
+                yield from self._decoding_ended(future, self._decoding.pop(future))
+            else:
+                yield from self._score_ended(future, self._scoring.pop(future))
+
+    def _fetch_ended(self, future: "Future[FetchedImage]", claims: list[Claim]) -> Iterator[Outcome]:
+        held = self._held(claims)
         if future.cancelled():
-            yield Released(step.claim)
+            yield from map(Released, held)
         elif (error := future.exception()) is not None:
-            yield outcome_of_error(step.claim, error)
-        elif step.image is not None:
-            yield Scored(step.claim, future.result(), step.image.etag, step.image.version_id)
-        elif self._stopping.is_set():
-            yield Released(step.claim)
+            yield from outcomes_of_error(held, error)
+        elif self._stopping.is_set() or not held:
+            future.result().release()
+            yield from map(Released, held)
         else:
-            image: PreparedImage = future.result()
-            self._running[self._device.submit(step.scorer, image.pixels)] = _Step(step.claim, step.scorer, image)
+            if not self._fetched:
+                self._look_up_by = time.monotonic() + LOOKUP_SECONDS
+            self._fetched.append((future.result(), held))
+
+    def _is_lookup_due(self) -> bool:
+        is_full = len(self._fetched) >= LOOKUP_IMAGES or time.monotonic() >= self._look_up_by
+        return bool(self._fetched) and (is_full or not self._fetching)
+
+    def _look_up(self) -> Iterator[Outcome]:
+        """Take the scores of bytes that are known; begin to decode the other images."""
+        batch, self._fetched = self._fetched, []
+        hashes = [image.content_hash for image, _ in batch if image.content_hash is not None]
+        scorer_ids = {self._cards[claim.profile_id].scorer_id for _, claims in batch for claim in claims}
+        known = self._find_copies(hashes, sorted(scorer_ids)) if hashes else {}
+        for image, claims in batch:
+            to_decode: dict[Preprocessing, list[_Work]] = defaultdict(list)
+            for claim in self._held(claims):
+                yield from self._begin(_Read(claim, image), known, to_decode)
+            if not to_decode:
+                image.release()
+            for preprocessing, future in self._preparer.decode(image, to_decode).items():
+                self._decoding[future] = to_decode[preprocessing]
+
+    def _begin(
+        self,
+        read: _Read,
+        known: Mapping[tuple[bytes, str], KnownScore],
+        to_decode: dict[Preprocessing, list[_Work]],
+    ) -> Iterator[Outcome]:
+        """Yield the outcome of a claim whose bytes were scored, here or elsewhere; else let it wait for a score."""
+        card, content_hash = self._cards[read.claim.profile_id], read.image.content_hash
+        original = known.get((content_hash or b"", card.scorer_id))
+        key: ScoreKey = (content_hash or read.claim.image_id, card.scorer_id)
+        ended = self._ended.get(key)
+        if original is not None:
+            yield read.scored(original.score, reused=True, copied_from=original.image_id)
+        elif isinstance(ended, ImageRejected):
+            yield outcome_of_error(read.claim, ended)
+        elif ended is not None:
+            yield read.scored(ended, reused=True)
+        elif key in self._works:
+            self._works[key].reads.append(read)
+        else:
+            try:
+                scorer = self._scorers.scorer(read.claim.profile_id)
+            except Exception as error:  # as in `_start`
+                yield outcome_of_error(read.claim, error)
+            else:
+                self._works[key] = _Work(key, scorer, [read])
+                to_decode[card.preprocessing].append(self._works[key])
+
+    def _decoding_ended(self, future: "Future[np.ndarray]", works: list[_Work]) -> Iterator[Outcome]:
+        error = future.exception()
+        for work in works:
+            if error is not None:
+                yield from self._fail(work, error)
+            elif self._stopping.is_set():
+                yield from self._end(work, Released)
+            elif any(self._holds(read.claim) for read in work.reads):
+                work.is_on_device = True
+                self._scoring[self._device.submit(work.scorer, future.result())] = work
+            else:
+                yield from self._end(work, Released)
+
+    def _score_ended(self, future: "Future[float]", work: _Work) -> Iterator[Outcome]:
+        if future.cancelled():
+            yield from self._end(work, Released)
+        elif (error := future.exception()) is not None:
+            yield from self._fail(work, error)
+        else:
+            score = self._ended[work.key] = future.result()
+            del self._works[work.key]
+            for index, read in enumerate(work.reads):
+                if self._held([read.claim]):
+                    yield read.scored(score, reused=index > 0)
+
+    def _fail(self, work: _Work, error: BaseException) -> Iterator[Outcome]:
+        del self._works[work.key]
+        if isinstance(error, ImageRejected):
+            self._ended[work.key] = error
+        yield from outcomes_of_error(self._held([read.claim for read in work.reads]), error)
+
+    def _end(self, work: _Work, outcome: Callable[[Claim], Outcome]) -> Iterator[Outcome]:
+        del self._works[work.key]
+        yield from map(outcome, self._held([read.claim for read in work.reads]))
+
+    def _held(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Return the claims whose leases are held; the others have no outcome."""
+        held = [claim for claim in claims if self._holds(claim)]
+        if len(held) < len(claims):
+            metrics.STALE_WRITES.inc(len(claims) - len(held))
+        return held
 
     def _release(self) -> Iterator[Outcome]:
         """Released claims that are not on the device, without waiting for a running fetch: S3 may hang."""
-        for future, step in list(self._running.items()):
-            if future.cancel() or step.image is None:
-                del self._running[future]
-                yield Released(step.claim)
+        claims = [claim for siblings in self._fetching.values() for claim in siblings]
+        claims += [claim for _, siblings in self._fetched for claim in siblings]
+        works = [work for of_image in self._decoding.values() for work in of_image]
+        self._abandon()
+        yield from map(Released, claims)
+        for work in works:
+            yield from self._end(work, Released)
+
+    def _abandon(self) -> None:
+        """Forget what is not on the device; bytes are freed when their fetch ends."""
+        for future in self._fetching:
+            if not future.cancel():
+                future.add_done_callback(_free)
+        for image, _ in self._fetched:
+            image.release()
+        self._fetching, self._fetched, self._decoding = {}, [], {}
+
+
+def _free(fetching: "Future[FetchedImage]") -> None:
+    if not fetching.cancelled() and fetching.exception() is None:
+        fetching.result().release()
+
+
+def outcomes_of_error(claims: Sequence[Claim], error: BaseException) -> list[Outcome]:
+    """Return `outcome_of_error` of each. They are tried again at the same time: an image is fetched for all of them."""
+    outcomes = [outcome_of_error(claim, error) for claim in claims]
+    delays = [outcome.delay_seconds for outcome in outcomes if isinstance(outcome, Postponed | Failed)]
+    return [
+        replace(outcome, delay_seconds=max(delays)) if isinstance(outcome, Postponed | Failed) else outcome
+        for outcome in outcomes
+    ]
 
 
 def outcome_of_error(claim: Claim, error: BaseException) -> Outcome:

@@ -3,7 +3,7 @@
 Fetch, decoding, batches, the device and the routing are those of the workers, so both give the same scores.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -77,37 +77,26 @@ def score_objects(
         StoreUnavailable: when the store stops answering.
         DpiqaError: as `dpiqa.pipeline.scorers.load_for_settings`.
     """
-    if (profile is None) == (choice is None):
+    scored_by = [by for by in (profile, choice) if by is not None]
+    if len(scored_by) != 1:
         raise InvalidRequest("give either a model or a profile")
+    for (row,) in score_by_each(store, refs, scored_by, settings=settings):
+        yield row
+
+
+def score_by_each(
+    store: Reader, refs: Iterable[ImageRef], scored_by: Sequence[Profile | ModelChoice], *, settings: Settings
+) -> Iterator[list[ScoredObject]]:
+    """Score the objects by each of several models or profiles; read each once, and decode it once per preprocessing.
+
+    Those that share a scorer share its scores. An object that a teacher is asked about is read once more if the
+    teacher's preprocessing is another one. Yields a list per ref, in their order: a row for each of `scored_by`.
+    Raises as `score_objects`.
+    """
     with _LocalRun(store, settings) as run:
-        if profile is not None:
-            batches = _score_by_profile(run, refs, profile)
-        elif choice is not None:
-            batches = run.score_batches(refs, run.load(choice))
-        for rows in batches:
-            yield from rows
-
-
-def _score_by_profile(run: "_LocalRun", refs: Iterable[ImageRef], profile: Profile) -> Iterator[list[ScoredObject]]:
-    student = run.load(profile.student)
-    scored = escalated = 0
-    for rows in run.score_batches(refs, student):
-        indexes = [index for index, row in enumerate(rows) if row.score is not None]
-        scores = [row.score for row in rows if row.score is not None]
-        routes = decide(scores, profile, scored_before=scored, escalated_before=escalated)
-        for index, route in zip(indexes, routes, strict=True):
-            rows[index] = replace(rows[index], stage=Stage.STUDENT, route=route)
-        borderline = [index for index, route in zip(indexes, routes, strict=True) if route is Route.BORDERLINE]
-        scored, escalated = scored + len(scores), escalated + len(borderline)
-        if borderline and profile.teacher is not None:
-            teacher_rows = run.score([rows[index].ref for index in borderline], run.load(profile.teacher))
-            for index, row in zip(borderline, teacher_rows, strict=True):
-                rows[index] = replace(row, stage=Stage.TEACHER, route=Route.BORDERLINE)
-        yield rows
-
-
-#: Objects that are being fetched and decoded.
-_Preparing = list[tuple[ImageRef, "Future[PreparedImage]"]]
+        columns = [_Column(run, by) for by in scored_by]
+        for batch in run.batches(refs, [column.scorer for column in columns]):
+            yield from map(list, zip(*(column.rows(batch) for column in columns), strict=True))
 
 
 class _LocalRun:
@@ -118,10 +107,10 @@ class _LocalRun:
         self._scorers: dict[ModelChoice, LoadedScorer] = {}
         with ExitStack() as stack:
             decoder = stack.enter_context(DecodePool(settings.decode_processes, Limits.from_settings(settings)))
-            self._preparer = Preparer(store, decoder, settings)
-            stack.callback(self._preparer.close)
-            self._device = Device()
-            stack.callback(self._device.close)
+            self.preparer = Preparer(store, decoder, settings)
+            stack.callback(self.preparer.close)
+            self.device = Device()
+            stack.callback(self.device.close)
             self._resources = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -134,38 +123,95 @@ class _LocalRun:
         """Return the scorer, loaded once. Raises as `load_for_settings`."""
         if choice not in self._scorers:
             scorer = load_for_settings(choice, self._settings)
-            self._scorers[choice] = LoadedScorer(scorer, batch_size(scorer.card, self._settings))
+            same = [loaded for loaded in self._scorers.values() if loaded.card.scorer_id == scorer.card.scorer_id]
+            new = LoadedScorer(scorer, batch_size(scorer.card, self._settings))
+            self._scorers[choice] = same[0] if same else new
         return self._scorers[choice]
 
-    def score(self, refs: Iterable[ImageRef], loaded: LoadedScorer) -> list[ScoredObject]:
-        """Return one row per ref. Raises `Unavailable`."""
-        return self._finish(self._prepare(refs, loaded), loaded)
-
-    def score_batches(self, refs: Iterable[ImageRef], loaded: LoadedScorer) -> Iterator[list[ScoredObject]]:
-        """Yield the rows of batch after batch, while the next batch is fetched and decoded. Raises `Unavailable`."""
-        following: _Preparing | None = None
-        for batch in batched(refs, ITEMS_PER_DECISION):
-            current, following = following, self._prepare(batch, loaded)
+    def batches(self, refs: Iterable[ImageRef], scorers: Sequence[LoadedScorer]) -> Iterator["_Batch"]:
+        """Yield batch after batch, while the next one is fetched and decoded."""
+        following: _Batch | None = None
+        for some in batched(refs, ITEMS_PER_DECISION):
+            current, following = following, _Batch(self, some, scorers)
             if current is not None:
-                yield self._finish(current, loaded)
+                yield current
         if following is not None:
-            yield self._finish(following, loaded)
+            yield following
 
-    def _prepare(self, refs: Iterable[ImageRef], loaded: LoadedScorer) -> _Preparing:
+
+class _Batch:
+    """Some objects, being fetched and decoded for some scorers; their scores."""
+
+    def __init__(self, run: _LocalRun, refs: Sequence[ImageRef], scorers: Sequence[LoadedScorer]) -> None:
+        self._run, self._refs, self._scorers = run, refs, scorers
+        preprocessings = list(dict.fromkeys(loaded.card.preprocessing for loaded in scorers))
+        self._preparing = [run.preparer.submit(ref, preprocessings) for ref in refs]
+        self._rows: dict[LoadedScorer, list[ScoredObject]] = {}
+
+    def rows(self, loaded: LoadedScorer) -> list[ScoredObject]:
+        """Return one row per object, by one of the batch's scorers. Raises `Unavailable`."""
+        if not self._rows:  # all scorers begin before the first one is waited for
+            scoring = [
+                (scorer, [self._begin(preparing, scorer) for preparing in self._preparing])
+                for scorer in dict.fromkeys(self._scorers)
+            ]
+            for scorer, results in scoring:
+                self._rows[scorer] = [self._row(index, result, scorer) for index, result in enumerate(results)]
+        return list(self._rows[loaded])
+
+    def teacher_rows(self, indexes: Sequence[int], loaded: LoadedScorer) -> list[ScoredObject]:
+        """Return rows of some objects that were read, by any scorer. Raises `Unavailable`."""
         preprocessing = loaded.card.preprocessing
-        return [(ref, self._preparer.submit(ref, preprocessing)) for ref in refs]
+        for index in indexes:
+            if preprocessing not in self._preparing[index].result().pixels:
+                self._preparing[index] = self._run.preparer.submit(self._read_ref(index), [preprocessing])
+        scoring = [(index, self._begin(self._preparing[index], loaded)) for index in indexes]
+        return [self._row(index, result, loaded) for index, result in scoring]
 
-    def _finish(self, preparing: _Preparing, loaded: LoadedScorer) -> list[ScoredObject]:
-        scoring: list[tuple[ImageRef, Future[float] | BaseException]] = []
-        for ref, future in preparing:
-            error = future.exception()
-            if error is not None:
-                scoring.append((ref, error))
-            else:
-                image = future.result()
-                read_ref = replace(ref, etag=image.etag, version_id=image.version_id)
-                scoring.append((read_ref, self._device.submit(loaded, image.pixels)))
-        return [_to_row(ref, result, loaded) for ref, result in scoring]
+    def _begin(self, preparing: "Future[PreparedImage]", loaded: LoadedScorer) -> "Future[float] | BaseException":
+        if (error := preparing.exception()) is not None:
+            return error
+        pixels = preparing.result().pixels[loaded.card.preprocessing]
+        return pixels.exception() or self._run.device.submit(loaded, pixels.result())
+
+    def _row(self, index: int, result: "Future[float] | BaseException", loaded: LoadedScorer) -> ScoredObject:
+        return _to_row(self._read_ref(index), result, loaded)
+
+    def _read_ref(self, index: int) -> ImageRef:
+        """Return the object with the identity of the bytes that were read, if they were."""
+        ref, preparing = self._refs[index], self._preparing[index]
+        if preparing.exception() is not None:
+            return ref
+        image = preparing.result()
+        return replace(ref, etag=image.etag, version_id=image.version_id)
+
+
+class _Column:
+    """The scores of one model, or of one profile with its routing."""
+
+    def __init__(self, run: _LocalRun, scored_by: Profile | ModelChoice) -> None:
+        self._run = run
+        self._profile = scored_by if isinstance(scored_by, Profile) else None
+        self.scorer = run.load(scored_by.student if isinstance(scored_by, Profile) else scored_by)
+        self._scored = self._escalated = 0
+
+    def rows(self, batch: _Batch) -> list[ScoredObject]:
+        """Return one row per object of the batch. Raises `Unavailable`."""
+        rows, profile = batch.rows(self.scorer), self._profile
+        if profile is None:
+            return rows
+        indexes = [index for index, row in enumerate(rows) if row.score is not None]
+        scores = [row.score for row in rows if row.score is not None]
+        routes = decide(scores, profile, scored_before=self._scored, escalated_before=self._escalated)
+        for index, route in zip(indexes, routes, strict=True):
+            rows[index] = replace(rows[index], stage=Stage.STUDENT, route=route)
+        borderline = [index for index, route in zip(indexes, routes, strict=True) if route is Route.BORDERLINE]
+        self._scored, self._escalated = self._scored + len(scores), self._escalated + len(borderline)
+        if borderline and profile.teacher is not None:
+            teacher_rows = batch.teacher_rows(borderline, self._run.load(profile.teacher))
+            for index, row in zip(borderline, teacher_rows, strict=True):
+                rows[index] = replace(row, stage=Stage.TEACHER, route=Route.BORDERLINE)
+        return rows
 
 
 def _to_row(ref: ImageRef, result: "Future[float] | BaseException", loaded: LoadedScorer) -> ScoredObject:

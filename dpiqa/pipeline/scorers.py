@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 from sqlalchemy import Connection, Engine
 
-from dpiqa.errors import ConfigurationError
+from dpiqa.errors import ConfigurationError, DpiqaError
 from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.cards import find_card
 from dpiqa.models.choice import ModelChoice, chosen_card, require_role
@@ -60,6 +60,7 @@ class LoadedScorers:
         )
         self._profiles: dict[str, Profile] = {}
         self._scorers: dict[ModelChoice, LoadedScorer] = {}
+        self._cards: dict[ModelChoice, ModelCard] = {}  # of scorers that are not loaded
         self._lock = threading.Lock()
         self.default_scorer_id = ""  #: of the default profile, once loaded
 
@@ -97,16 +98,27 @@ class LoadedScorers:
             return self._scorers[choice]
 
     def card(self, profile_id: str) -> ModelCard | None:
-        """Return the card of the profile's model of this stage; None while it is not loaded."""
+        """Return the card of the profile's scorer of this stage, which need not be loaded.
+
+        None for a model that is not installed, or cannot run as chosen. Raises as `profile`.
+        """
         choice = self.profile(profile_id).choices.get(self._stage)
-        loaded = self._scorers.get(choice) if choice else None
-        return loaded.card if loaded else None
+        if choice is None:
+            return None
+        if choice in self._scorers:
+            return self._scorers[choice].card
+        if choice not in self._cards:
+            try:
+                card = chosen_card(find_card(choice.model, self._settings.models_dir), choice)
+            except DpiqaError:
+                return None
+            self._cards[choice] = card.model_copy(update={"requirement": choice.requirement})
+        return self._cards[choice]
 
     def scorer_ids(self) -> dict[str, str]:
-        """Return the ids of the loaded scorers by profile id."""
-        choices = {profile.id: profile.choices.get(self._stage) for profile in list(self._profiles.values())}
-        loaded = {profile_id: self._scorers.get(choice) for profile_id, choice in choices.items() if choice}
-        return {profile_id: scorer.card.scorer_id for profile_id, scorer in loaded.items() if scorer}
+        """Return the scorer ids of the profiles that this process has met, by profile id."""
+        cards = {profile_id: self.card(profile_id) for profile_id in list(self._profiles)}
+        return {profile_id: card.scorer_id for profile_id, card in cards.items() if card is not None}
 
 
 def _warm_up(scorer: Scorer, max_batch: int) -> LoadedScorer:

@@ -34,10 +34,11 @@ from dpiqa.profiles import load_profile
 from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings
 from dpiqa.storage import workers
-from dpiqa.storage.claims import claim, renew
+from dpiqa.storage.claims import claim, renew, with_known_scores
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.feed import ring_now
 from dpiqa.storage.items import Claim, Outcome, Rejected
+from dpiqa.storage.recorded_scores import KnownScore, find_copies
 from dpiqa.storage.results import record
 from dpiqa.text import first_line
 from dpiqa.types import Stage
@@ -71,7 +72,7 @@ class Worker:
         self.feeder = Feeder(engine, doorbell, settings, heartbeat=self._heartbeat)
         self.lister = Lister(engine, store, doorbell, settings, self.stopping)
         self.reconciler = Reconciler(engine, store, doorbell, settings, self.stopping)
-        self._preparer = Preparer(store, decoder, settings)
+        self._preparer = Preparer(store, decoder, settings, hashes=settings.reuse_bytes)
         self._device = Device()
         self._leases = LeaseKeeper(self._renew, settings.lease_seconds)
 
@@ -87,7 +88,14 @@ class Worker:
         jobs = ",".join(sorted({str(claim.job_id) for claim in claims}))
         with structlog.contextvars.bound_contextvars(job=jobs):
             self._leases.hold(leases, claimed_at)
-            run = ChunkRun(self._preparer, self._device, self.scorers, stopping=self.stopping, holds=self._holds)
+            run = ChunkRun(
+                self._preparer,
+                self._device,
+                self.scorers,
+                stopping=self.stopping,
+                holds=self._holds,
+                find_copies=self._find_copies,
+            )
             try:
                 for outcomes in batched(run.outcomes(claims), routing.ITEMS_PER_DECISION):
                     ring_score(self.doorbell, self._record(outcomes))
@@ -119,19 +127,34 @@ class Worker:
     def _claim(self, item_ids: list[int]) -> list[Claim]:
         try:
             with transaction(self.engine) as c:
-                return claim(
+                scorer_ids = self.scorers.scorer_ids()
+                claims = claim(
                     c,
                     item_ids,
                     stage=self.stage,
                     owner=self.id,
                     lease_seconds=self.settings.lease_seconds,
                     max_crashes=self.settings.max_crashes,
-                    scorer_ids=self.scorers.scorer_ids(),
-                    # items of a profile not met before are claimed too: its model is loaded then
+                    scorer_ids=scorer_ids,
                 )
+                new_profiles = {claim.profile_id for claim in claims} - scorer_ids.keys()
+                for profile_id in new_profiles:
+                    self.scorers.profile(profile_id)
+                return with_known_scores(c, claims, self.scorers.scorer_ids()) if new_profiles else claims
         except DatabaseUnavailable as error:
             log.warning("claim_postponed", items=len(item_ids), error=str(error))
             return []
+
+    def _find_copies(
+        self, content_hashes: Sequence[bytes], scorer_ids: Sequence[str]
+    ) -> dict[tuple[bytes, str], KnownScore]:
+        """Look scores up by bytes; none while the database is unavailable: computing them again is harmless."""
+        try:
+            with transaction(self.engine) as c:
+                return find_copies(c, content_hashes, scorer_ids)
+        except DatabaseUnavailable as error:
+            log.warning("copies_not_looked_up", error=str(error))
+            return {}
 
     def _record(self, outcomes: Sequence[Outcome]) -> list[Ring]:
         """Record the outcomes, one transaction per profile; return the rings for the teacher.

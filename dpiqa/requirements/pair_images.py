@@ -54,10 +54,10 @@ def read_images(
     pixels: list[np.ndarray] = []
     unusable: list[str] = []
     with closing(Preparer(reader, decoder, settings)) as preparer:
-        preparing = [preparer.submit(pair.ref, preprocessing) for pair in pairs]
+        preparing = [preparer.submit(pair.ref, [preprocessing]) for pair in pairs]
         for pair, future in zip(pairs, preparing, strict=True):
             try:
-                pixels.append(future.result().pixels)
+                pixels.append(future.result().pixels[preprocessing].result())
             except ImageRejected as error:
                 reason, detail = error.reason.value, error.message
                 unusable.append(f"{pair.path}: {reason}" + (f", {detail}" if detail != reason else ""))

@@ -5,6 +5,7 @@ crash that would end it, its worker holds no other item that has crashed one.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import (
     BigInteger,
@@ -25,7 +26,7 @@ from dpiqa.storage.columns import NOW, array, arrays, constant
 from dpiqa.storage.engine import Lock, lock_names
 from dpiqa.storage.items import Claim
 from dpiqa.storage.results import settle_results
-from dpiqa.storage.tables import items
+from dpiqa.storage.tables import items, scores
 from dpiqa.storage.version_rows import read_ref
 from dpiqa.types import ItemState, Stage
 
@@ -76,6 +77,9 @@ CLAIM_ITEMS = text(
     bindparam("alone", type_=Boolean),
     bindparam("only_suspect", type_=Boolean),
     *arrays(ids=BigInteger, profiles=Text, scorers=Text),
+)
+SCORES_BY_SCORER = select(scores.c.image_id, scores.c.scorer_id, scores.c.score).where(
+    scores.c.image_id == any_(array("images", BigInteger)), scores.c.scorer_id == any_(array("of_scorers", Text))
 )
 OWNER_HOLDS_SUSPECT = select(
     exists().where(
@@ -154,6 +158,17 @@ def claim(
     if refused:
         c.execute(CLEAR_RINGS_OF_SUSPECTS, {"ids": sorted(refused)})
     return claims
+
+
+def with_known_scores(c: Connection, claims: Sequence[Claim], scorer_ids: Mapping[str, str]) -> list[Claim]:
+    """Fill in `known_score` of claims of profiles that `claim` was not told of. `scorer_ids`: by profile id."""
+    rows = c.execute(
+        SCORES_BY_SCORER,
+        {"images": [claim.image_id for claim in claims], "of_scorers": sorted(set(scorer_ids.values()))},
+    )
+    known = {(row.image_id, row.scorer_id): row.score for row in rows}
+    of_item = {claim.item_id: scorer_ids.get(claim.profile_id, "") for claim in claims}
+    return [replace(claim, known_score=known.get((claim.image_id, of_item[claim.item_id]))) for claim in claims]
 
 
 def renew(c: Connection, leases: Sequence[tuple[int, int]], lease_seconds: float) -> set[int]:
