@@ -13,18 +13,22 @@ import pytest
 import redis
 from hypothesis import settings as hypothesis_settings
 from support.buckets import Bucket
-from support.postgres import UNSAFE_AND_FAST, drop_database
+from support.postgres import UNSAFE_AND_FAST, NamedServer, drop_database
 
 from dpiqa.local.postgres import Postgres
 from dpiqa.local.s3 import S3
 from dpiqa.local.valkey import Valkey
 from dpiqa.storage import schema
 
-TEMPLATE = "dpiqa_template"
+TEMPLATE = f"dpiqa_template_{os.getpid()}"  # of this process: others may test on the same server
 # A busy machine is not a failure, and what failed once must fail again.
 hypothesis_settings.register_profile("dpiqa", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("dpiqa")
-KEPT = {"DPIQA_LABELS_DIR"}  #: label files of published data sets, for tests that skip without them
+SERVER_URL = (
+    "DPIQA_TEST_DATABASE_URL"  #: of a Postgres to test on instead of the embedded one; its user may create databases
+)
+#: The other one: label files of published data sets, for tests that skip without them.
+KEPT = {"DPIQA_LABELS_DIR", SERVER_URL}
 
 
 def pytest_configure(config):
@@ -50,7 +54,14 @@ def server_home():
 
 @pytest.fixture(scope="session")
 def postgres_server(server_home):
-    """Give the running `Postgres`, with a template database at the newest schema."""
+    """Give the running `Postgres`, or the one that is named, with a template database at the newest schema."""
+    if url := os.environ.get(SERVER_URL):
+        server = NamedServer(url)
+        server.create_database(TEMPLATE)
+        schema.upgrade(server.url(TEMPLATE))
+        yield server
+        drop_database(server, TEMPLATE)
+        return
     server = Postgres(server_home / "postgres", server_home / "postgres.log", options=UNSAFE_AND_FAST)
     server.start()
     try:

@@ -22,8 +22,9 @@ LOCK_VERSIONS = text(
 ).bindparams(*arrays(buckets=Text, keys=Text))
 # Locks every version of some keys, by id, and returns the positions (from 1) of the refs that differ from what is
 # stored. `id`: of the current version with the ref's ETag, which the ref only makes newer; NULL where the versions must
-# be compared. Refs of unknown keys, and those that say what is stored, are absent. Raw: OFFSET 0 keeps each look-up to
-# one probe of the index; for thousands of keys the planner would read the whole table instead.
+# be compared. Absent: refs of unknown keys, those that say what is stored, and those without an ETag of an object that
+# exists. Raw: OFFSET 0 keeps each look-up to one probe of the index; for thousands of keys the planner would read the
+# whole table instead.
 LOCK_KNOWN = text(
     """
     WITH named AS MATERIALIZED (
@@ -36,7 +37,7 @@ LOCK_KNOWN = text(
         SELECT id, etag, current, news_at, sequencer FROM images WHERE id = ANY (ARRAY (SELECT id FROM found))
         ORDER BY id FOR NO KEY UPDATE),
     compared AS (
-        SELECT f.position, i.id, i.sequencer, f.etag = '' AND i.etag = '' AS is_same,
+        SELECT f.position, i.id, i.sequencer, f.etag = '' AND (i.etag = '' OR i.current) AS is_same,
             f.etag <> '' AND f.etag = i.etag AND i.current AND f.sequencer IS NULL AS is_current,
             f.last_modified IS NULL OR f.last_modified <= i.news_at AS is_old
         FROM found f JOIN locked i ON i.id = f.id)

@@ -9,6 +9,7 @@ import psutil
 import psycopg
 import pytest
 import redis
+from conftest import TEMPLATE
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support.postgres import UNSAFE_AND_FAST
@@ -71,7 +72,7 @@ def test_postgres_wants_its_password_and_keeps_it_private(postgres_server):
 def test_every_database_is_fresh(database_url, postgres_server):
     with connect(database_url) as connection:
         connection.execute("CREATE TABLE mine (n int)")
-    with connect(postgres_server.url("dpiqa_template")) as connection:
+    with connect(postgres_server.url(TEMPLATE)) as connection:
         assert connection.execute("SELECT to_regclass('mine')").fetchone() == (None,)
 
 

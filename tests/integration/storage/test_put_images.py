@@ -46,11 +46,12 @@ STEPS = st.lists(
 @pytest.fixture(scope="module")
 def shared(postgres_server):
     """A ledger for many histories, each in buckets and jobs of its own."""
-    postgres_server.create_database("histories", TEMPLATE)
-    engine = make_engine(postgres_server.url("histories"), pool_size=4)
+    name = f"test_{uuid4().hex}"
+    postgres_server.create_database(name, TEMPLATE)
+    engine = make_engine(postgres_server.url(name), pool_size=4)
     yield Ledger(engine, UNCAPPED)
     engine.dispose()
-    drop_database(postgres_server, "histories")
+    drop_database(postgres_server, name)
 
 
 class History:
