@@ -44,6 +44,8 @@ _LOGGED = frozenset(
         "worst",
         "best",
         "limit",
+        "format",
+        "failures",
     }
 )
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  #: requested every few seconds: logged only when they fail

@@ -1,7 +1,8 @@
-"""Text made safe to show, to log and to store; one line of a validation error; a Markdown table."""
+"""Text made safe to show, to log and to store; times; one line of a validation error; a Markdown table."""
 
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def reason_of(error: BaseException) -> str:
 def storable(text: str | None) -> str | None:
     """Return `text` as Postgres can store it: without NUL and without halves of surrogate pairs."""
     return None if text is None else text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def iso_utc(value: datetime) -> str:
+    """Write a time in UTC as ISO 8601 with microseconds, e.g. `2026-01-02T03:04:05.000000Z`."""
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class FieldError(NamedTuple):

@@ -3,17 +3,22 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
 
 from dpiqa.doorbell import ring_expand
 from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.exports.formats import Format
+from dpiqa.exports.rows import item_batches
+from dpiqa.exports.schemas import FAILURES, ITEMS
 from dpiqa.storage import job_queries
 from dpiqa.storage.engine import transaction
-from dpiqa.storage.jobs import submit_job
+from dpiqa.storage.jobs import read_job, submit_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.types import ItemState, JobKind
 
 from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, profile_named
 from ..errors import as_invalid_request
+from ..exports import RESPONSES, export_response
 from ..schemas import Cursor, ItemOut, JobAccepted, JobName, JobOut, JobRequest, JobStatus, Limit, ListJob, Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -93,3 +98,23 @@ def job_items(
     with transaction(engine) as connection:
         page = job_queries.job_items(connection, job_id, state=state, limit=limit, cursor=cursor)
     return reply(Page[ItemOut], page)
+
+
+@router.get(
+    "/{job_id}/report",
+    summary="Report of a job, as a file",
+    response_class=StreamingResponse,
+    responses=RESPONSES | {404: {"description": "No such job."}},
+)
+def report(
+    job_id: JobName,
+    engine: EngineDep,
+    format: Annotated[Format, Query(description="Format of the rows.")] = Format.CSV,  # noqa: A002 - its name
+    *,
+    failures: Annotated[bool, Query(description="Only the images that ended unscored, each with the reason.")] = False,
+) -> StreamingResponse:
+    """Stream the images of a job, of the schema `items@1` or `failures@1` (`docs/exports.md`)."""
+    schema = FAILURES if failures else ITEMS
+    with transaction(engine) as connection:
+        job = read_job(connection, job_id)
+    return export_response(schema, format, item_batches(engine, job.id, schema))

@@ -3,9 +3,13 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.errors import NotFound
+from dpiqa.exports.formats import Format
+from dpiqa.exports.rows import score_batches
+from dpiqa.exports.schemas import SCORES
 from dpiqa.percentiles import parse_share
 from dpiqa.storage import scores as stored
 from dpiqa.storage.engine import transaction
@@ -15,6 +19,7 @@ from dpiqa.types import Band, ResultStatus, ScoreOrder
 
 from ..dependencies import EngineDep, PageReplyDep, SettingsDep
 from ..errors import as_invalid_request
+from ..exports import RESPONSES, export_response
 from ..schemas import (
     JOB_NAME,
     Bucket,
@@ -102,6 +107,28 @@ def scores(
             .page(connection, limit=parameters.limit, cursor=parameters.cursor)
         )
     return reply(ScorePage, page)
+
+
+class ExportParameters(ScoreSelection):
+    """The query of `GET /v1/scores/export`."""
+
+    format: Format = Field(Format.CSV, description="Format of the rows.")
+
+
+@router.get("/export", summary="All scores, as a file", response_class=StreamingResponse, responses=RESPONSES)
+def export(
+    parameters: Annotated[ExportParameters, Query()], settings: SettingsDep, engine: EngineDep
+) -> StreamingResponse:
+    """Stream all scores that the parameters select, of the schema `scores@1` (`docs/exports.md`).
+
+    They are read page by page while they are sent: not a snapshot. A response that breaks off is not complete.
+    """
+    query = parameters.query()
+    with transaction(engine) as connection:
+        with as_invalid_request(NotFound):
+            profile = find_profile(connection, settings, parameters.profile)
+        resolved = query.under(profile).resolve(connection)
+    return export_response(SCORES, parameters.format, score_batches(engine, resolved))
 
 
 @router.get("/lookup", summary="Every score of one image", responses={404: {"description": "No such image is known."}})

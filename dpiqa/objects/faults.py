@@ -179,6 +179,17 @@ def bucket_error(error: Exception, bucket: str) -> DpiqaError:
     return ConfigurationError(f"bucket {bucket} cannot be listed: {text}", hint=hint)
 
 
+def write_error(error: Exception, bucket: str, key: str) -> DpiqaError:
+    """Return our error for one that was raised while an object was written."""
+    fault, text = fault_of(error), describe(error)
+    if fault is Fault.UNAVAILABLE:
+        return StoreUnavailable(f"S3 does not store s3://{bucket}/{key}: {text}", hint=_HINTS[fault])
+    if fault is Fault.GONE:
+        return ConfigurationError(f"there is no bucket {bucket}", hint="check its name and DPIQA_S3_ENDPOINT_URL")
+    hint = _HINTS.get(fault, f"grant s3:PutObject and s3:AbortMultipartUpload on s3://{bucket}/{key}")
+    return ConfigurationError(f"s3://{bucket}/{key} cannot be written: {text}", hint=hint)
+
+
 def account_error(error: Exception) -> DpiqaError:
     """Return our error for one that was raised while all buckets of an account were listed."""
     fault, text = fault_of(error), describe(error)

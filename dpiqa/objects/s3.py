@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,8 +11,18 @@ from botocore.config import Config
 from dpiqa.addresses import probe_id
 from dpiqa.errors import ImageRejected, ObjectChanged, StoreUnavailable
 from dpiqa.objects.aws import make_client
-from dpiqa.objects.faults import VENDOR_ERRORS, Fault, account_error, bucket_error, fault_of, object_error, translated
+from dpiqa.objects.faults import (
+    VENDOR_ERRORS,
+    Fault,
+    account_error,
+    bucket_error,
+    fault_of,
+    object_error,
+    translated,
+    write_error,
+)
 from dpiqa.objects.store import Fetched
+from dpiqa.objects.upload import upload
 from dpiqa.retries import OBJECT_REQUEST
 from dpiqa.settings import Settings
 from dpiqa.types import ImageRef, Reason
@@ -69,6 +79,15 @@ class S3Store:
     def read_part(self, ref: ImageRef, start: int, n_bytes: int) -> bytes:
         """See `ObjectStore.read_part`."""
         return OBJECT_REQUEST(self._read_part, ref, start, n_bytes)
+
+    def put(self, bucket: str, key: str, chunks: Iterable[bytes], *, media_type: str) -> None:
+        """Store the chunks as one object; see `dpiqa.objects.upload.upload`."""
+        upload(self._client, bucket, key, chunks, media_type=media_type)
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; one that does not exist counts as deleted. Raises as `put`."""
+        with translated(partial(write_error, bucket=bucket, key=key)):
+            self._client.delete_object(Bucket=bucket, Key=key)
 
     def bucket_names(self) -> Sequence[str] | None:
         """Return the names of all buckets; None where the credentials may not list them.

@@ -1,6 +1,5 @@
 """`dpiqa jobs` and `dpiqa items`."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -8,29 +7,15 @@ from sqlalchemy import Connection
 
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.cli.support.output import TABLE_ROWS, as_rows, check_output, print_rows, read_pages, row_limit
+from dpiqa.cli.support.output import TABLE_ROWS, Output, read_pages
+from dpiqa.exports.rows import item_batches
+from dpiqa.exports.schemas import ITEMS
 from dpiqa.storage.engine import transaction
-from dpiqa.storage.items import Item
-from dpiqa.storage.job_queries import JobReport, get_job, job_items, list_jobs
+from dpiqa.storage.job_queries import JobReport, get_job, list_jobs
 from dpiqa.storage.jobs import Job, read_job
 from dpiqa.storage.pages import Page
 from dpiqa.types import ItemState
 
-ITEM_COLUMNS: dict[str, type] = {
-    "bucket": str,
-    "key": str,
-    "etag": str,
-    "state": str,
-    "stage": str,
-    "reason": str,
-    "detail": str,
-    "route": str,
-    "attempt": str,
-    "crashes": str,
-    "errors": str,
-    "created_at": datetime,
-    "finished_at": datetime,
-}
 StateOption = Annotated[ItemState | None, typer.Option(help="Only items in this state.")]
 
 
@@ -71,19 +56,16 @@ def items(
     limit: options.LimitOption = None,
     as_json: options.JsonOption = False,
     output: options.OutputOption = None,
+    format: options.FormatOption = None,  # noqa: A002 - its name
 ) -> None:
     """List a job's images: the state of each and, where it was not scored, why."""
-    if output:
-        check_output(output)
+    shown = Output.parse(as_json=as_json, output=output, format=format, limit=limit)
+    settings = context.read_settings()
     names = ("state", "stage", "route", "reason", "detail")
 
-    with context.database() as engine:
+    layout = (("image", *names), lambda row: (f"s3://{row['bucket']}/{row['key']}", *(row[name] for name in names)))
+    with context.database(settings) as engine:
         with transaction(engine) as connection:
             job_id = read_job(connection, job).id
-
-        def read_page(connection: Connection, rows: int, cursor: str | None) -> Page[Item]:
-            return job_items(connection, job_id, state, limit=rows, cursor=cursor)
-
-        records = read_pages(engine, read_page, row_limit(as_json=as_json, output=output, limit=limit))
-        layout = (("image", *names), lambda row: (f"s3://{row['bucket']}/{row['key']}", *(row[name] for name in names)))
-        print_rows(as_rows(ITEM_COLUMNS, records), ITEM_COLUMNS, layout, as_json=as_json, output=output, limit=limit)
+        batches = item_batches(engine, job_id, state=state, limit=shown.n_rows)
+        shown.write(ITEMS, batches, layout, settings)

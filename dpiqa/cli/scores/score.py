@@ -12,11 +12,12 @@ import typer
 
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.cli.support.output import check_output, write_rows
+from dpiqa.cli.support.output import Output
 from dpiqa.cli.support.progress import counting, duration
 from dpiqa.cli.support.targets import local_refs, parse_targets, s3_refs
 from dpiqa.errors import InvalidRequest
 from dpiqa.exit_codes import ExitCode
+from dpiqa.exports.schemas import FILES, OBJECTS
 from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import find_card
 from dpiqa.models.choice import ModelChoice, chosen_card, parse_choice
@@ -84,6 +85,7 @@ def score(  # noqa: PLR0913 - one parameter per option
     device: options.DeviceOption = None,
     as_json: options.JsonOption = False,
     output: options.OutputOption = None,
+    format: options.FormatOption = None,  # noqa: A002 - its name
 ) -> None:
     """Score images in this process: no queue, no database. For a folder or a quick look.
 
@@ -96,8 +98,7 @@ def score(  # noqa: PLR0913 - one parameter per option
     """
     arithmetic = {"precision": precision, "channels_last": channels_last}
     _check_options(model, requirement, profile, arithmetic)
-    if output:
-        check_output(output)
+    shown = Output.parse(as_json=as_json, output=output, format=format)
     started = time.monotonic()
     settings = context.read_settings(profile=profile, device=device)
     choice = _model_choice(settings, model, requirement, arithmetic) if model or requirement else None
@@ -109,11 +110,11 @@ def score(  # noqa: PLR0913 - one parameter per option
     elapsed = time.monotonic() - started
     listed = _images_in(share, images) if share else images
     if output:
-        columns = {name: float if name in {"score", "percentile"} else str for name in as_row(images[0])}
-        console.note(f"{write_rows(output, columns, map(as_row, listed))} rows in {output}")
-    if as_json:
+        schema = OBJECTS if images and images[0].ref.bucket else FILES
+        shown.export(schema, iter([schema.columns_of([as_row(image) for image in listed])]), settings)
+    elif as_json:
         console.print_json_array(map(as_row, listed))
-    else:
+    if not as_json:
         show_summary(images, elapsed, listed=() if output else listed)
     if any(image.score is None for image in images):
         raise typer.Exit(ExitCode.INCOMPLETE)

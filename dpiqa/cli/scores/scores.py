@@ -1,46 +1,26 @@
 """`dpiqa scores` and `dpiqa lookup`."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from dpiqa.addresses import parse_s3
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.console import percent
 from dpiqa.cli.support.groups import command
-from dpiqa.cli.support.output import as_rows, check_output, print_rows, read_pages, row_limit
+from dpiqa.cli.support.output import Output
 from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.exports.datasets import DAY, PARTITION_COLUMNS
+from dpiqa.exports.rows import score_batches
+from dpiqa.exports.schemas import SCORES
 from dpiqa.percentiles import parse_share
 from dpiqa.settings import Settings
 from dpiqa.storage import scores as stored_scores
 from dpiqa.storage.engine import transaction
-from dpiqa.storage.pages import Page
 from dpiqa.storage.score_query import ResolvedQuery, ScoreQuery, find_profile
-from dpiqa.storage.scores import ScoreFilter, ScoreRow
+from dpiqa.storage.scores import ScoreFilter
 from dpiqa.types import Band, ResultStatus, ScoreOrder
-
-COLUMNS: dict[str, type] = {
-    "bucket": str,
-    "key": str,
-    "score": float,
-    "scale": str,
-    "percentile": float,
-    "band": str,
-    "model": str,
-    "stage": str,
-    "status": str,
-    "route": str,
-    "student_score": float,
-    "teacher_score": float,
-    "profile": str,
-    "etag": str,
-    "current": bool,
-    "job_id": str,
-    "updated_at": datetime,
-}
-
 
 BucketOption = Annotated[str | None, typer.Option(help="Only this bucket.")]
 PrefixOption = Annotated[str | None, typer.Option(help="Only keys that begin with this.")]
@@ -63,6 +43,14 @@ RequirementOption = Annotated[
     str | None,
     typer.Option("--requirement", "-r", help="Only scores of jobs submitted with this requirement: NAME[@VERSION]."),
 ]
+PartitionByOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Write --output as a dataset, a folder of Parquet files by these columns: "
+        f"{', '.join(PARTITION_COLUMNS)}; {DAY} is that of the last change. Rows are then in the order of time.",
+        metavar="COLUMNS",
+    ),
+]
 AddressArgument = Annotated[str, typer.Argument(help="s3://bucket/key", metavar="S3_ADDRESS", show_default=False)]
 
 
@@ -72,6 +60,8 @@ AddressArgument = Annotated[str, typer.Argument(help="s3://bucket/key", metavar=
     "dpiqa scores --band bad --band poor --limit 100",
     "dpiqa scores --bucket photos --prefix 2024/ --max 0.4 --output bad.csv",
     "dpiqa scores --job 0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f --sort -score --limit 10 --json",
+    "dpiqa scores --bucket photos --output s3://reports/photos.parquet",
+    "dpiqa scores --partition-by bucket,day --output scores/",
 )
 def scores(  # noqa: PLR0913 - one parameter per option
     *,
@@ -91,6 +81,8 @@ def scores(  # noqa: PLR0913 - one parameter per option
     limit: options.LimitOption = None,
     as_json: options.JsonOption = False,
     output: options.OutputOption = None,
+    format: options.FormatOption = None,  # noqa: A002 - its name
+    partition_by: PartitionByOption = None,
 ) -> None:
     """Show the scores that count: one for each image under a profile, worst first.
 
@@ -98,8 +90,9 @@ def scores(  # noqa: PLR0913 - one parameter per option
     Percentile and band compare it with the scorer's reference population (`dpiqa models show`), --worst and --best with
     what the other options select. Tables show 20 rows unless --limit says otherwise; JSON and files hold all.
     """
-    if output:
-        check_output(output)
+    shown = Output.parse(as_json=as_json, output=output, format=format, partition_by=partition_by, limit=limit)
+    if shown.partition_by and sort not in (None, ScoreOrder.OLDEST_FIRST):
+        raise InvalidRequest("a partitioned dataset is in the order of time", hint="leave out --sort")
     if profile and requirement:
         raise InvalidRequest("--profile and --requirement cannot be combined", hint="pass only one")
     conditions = ScoreFilter(
@@ -112,16 +105,16 @@ def scores(  # noqa: PLR0913 - one parameter per option
     )
     conditions.check_range("--{}")
     share = parse_share(worst, best, field="--{}")
-    query = ScoreQuery(conditions=conditions, bands=tuple(band or ()), share=share, order=sort)
+    query = ScoreQuery(
+        conditions=conditions,
+        bands=tuple(band or ()),
+        share=share,
+        order=ScoreOrder.OLDEST_FIRST if shown.partition_by else sort,
+    )
     settings = context.read_settings()
     with context.database(settings) as engine:
         resolved = _resolve(engine, settings, query, job, profile, requirement)
-
-        def read_page(connection: Connection, rows: int, cursor: str | None) -> Page[ScoreRow]:
-            return resolved.page(connection, limit=rows, cursor=cursor)
-
-        records = read_pages(engine, read_page, row_limit(as_json=as_json, output=output, limit=limit))
-        print_rows(as_rows(COLUMNS, records), COLUMNS, _LAYOUT, as_json=as_json, output=output, limit=limit)
+        shown.write(SCORES, score_batches(engine, resolved, shown.n_rows), _LAYOUT, settings)
 
 
 def _resolve(

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dpiqa.errors import DpiqaError
+from dpiqa.exports.formats import Format
 from dpiqa.provenance import shareable_path
 
 
@@ -22,8 +23,16 @@ class Split(StrEnum):
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 OutputOption = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", help="Write all rows to this .csv, .jsonl or .parquet file.", dir_okay=False),
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write all rows to this file or s3://bucket/key, named .csv, .jsonl or .parquet; - is stdout.",
+        metavar="FILE|S3_ADDRESS|-",
+    ),
+]
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="Format of --output; by default what its name ends in.")
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Largest number of rows.")]
 ProfileOption = Annotated[

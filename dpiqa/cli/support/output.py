@@ -1,133 +1,116 @@
-"""Output of rows: read page by page, then a table, a JSON array, or a CSV, JSONL or Parquet file.
+"""Output of rows: a table, a JSON array, or an export. Rows stream, so that memory does not grow with their number."""
 
-A file is streamed, and replaces an older one only when it is complete.
-"""
-
-import csv
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
-from pathlib import Path
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from dpiqa.cli.support import console
 from dpiqa.errors import InvalidRequest
-from dpiqa.extras import required_for
-from dpiqa.files import replace_file
+from dpiqa.exports.datasets import check_dataset, parse_partition_by, save_dataset
+from dpiqa.exports.destinations import STDOUT, check_output, save
+from dpiqa.exports.formats import Format, encode
+from dpiqa.exports.schemas import Columns, Schema
 from dpiqa.retries import retry_transaction
+from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.pages import MAX_LIMIT, Page
+from dpiqa.text import iso_utc
 
 T = TypeVar("T")
-Row = Mapping[str, Any]
-#: Name -> type (`str`, `float`, `bool` or `datetime`) of the columns of an export.
-Columns = Mapping[str, type]
 #: Column names of a table on the terminal, and the function that makes a line of cells from a row.
 TableLayout = tuple[Sequence[str], Callable[[dict[str, Any]], Sequence[Any]]]
-TABLE_ROWS = 20  #: rows of a table unless `--limit` is given; JSON and files hold all rows
-_ROW_GROUP = 20_000  # rows of a Parquet row group; bounds the memory of an export
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+TABLE_ROWS = 20  #: rows of a table unless `--limit` is given; JSON and exports hold all rows
 
 
-def check_output(path: Path) -> None:
-    """Raise `InvalidRequest` for a file that cannot be written, before any work is done for it."""
-    if path.suffix.lower() not in _WRITERS:
-        raise InvalidRequest(f"cannot write {path.name}", hint=f"end its name in {', '.join(_WRITERS)}")
-    if not path.parent.is_dir():
-        raise InvalidRequest(f"the folder {path.parent} does not exist", hint="create it first")
-    if path.suffix.lower() == ".parquet":
-        _pyarrow()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """The way that a command shows its rows: as its options `--json`, `--output`, `--format`, `--limit` ask."""
+
+    as_json: bool = False
+    to: str | None = None  #: file, `-`, or s3://bucket/key; None: the terminal
+    format: Format | None = None  #: of the export
+    partition_by: tuple[str, ...] = ()
+    limit: int | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        as_json: bool,
+        output: str | None,
+        format: Format | None = None,  # noqa: A002 - its name
+        partition_by: str | None = None,
+        limit: int | None = None,
+    ) -> "Output":
+        """Check the options before any work is done. Raises `InvalidRequest`, `ConfigurationError`."""
+        if output is None:
+            if format or partition_by:
+                raise InvalidRequest("--format and --partition-by need --output", hint="name a file, or - for stdout")
+            return cls(as_json=as_json, limit=limit)
+        if output == STDOUT and as_json:
+            raise InvalidRequest("--json and --output - both write to stdout", hint="pass --format jsonl instead")
+        if partition_by is None:
+            return cls(as_json=as_json, to=output, format=check_output(output, format), limit=limit)
+        if output == STDOUT or format not in (None, Format.PARQUET):
+            raise InvalidRequest("a partitioned dataset is a folder of Parquet files", hint="name a new folder")
+        by = parse_partition_by(partition_by)
+        check_dataset(output)
+        return cls(as_json=as_json, to=output, format=Format.PARQUET, partition_by=by, limit=limit)
+
+    @property
+    def n_rows(self) -> int | None:
+        """Rows to read, None for all: a table reads one more, to tell whether there are more."""
+        return self.limit if self.as_json or self.to else (self.limit or TABLE_ROWS) + 1
+
+    def write(self, schema: Schema, batches: Iterator[Columns], layout: TableLayout, settings: Settings) -> None:
+        """Write rows, in batches of the schema. Raises as `save` and `save_dataset`, and whatever `batches` raises."""
+        if self.to is not None:
+            self.export(schema, batches, settings)
+        elif self.as_json:
+            console.print_json_array(rows_of(schema, batches))
+        else:
+            self._print_table(list(islice(rows_of(schema, batches, iso=False), self.n_rows)), layout)
+
+    def export(self, schema: Schema, batches: Iterator[Columns], settings: Settings) -> None:
+        """Write the rows to the output, and say how many on stderr."""
+        if self.to is None or self.format is None:
+            raise ValueError("no output was named")
+        n_rows = 0
+
+        def counted() -> Iterator[Columns]:
+            nonlocal n_rows
+            for columns in batches:
+                n_rows += len(columns[0])
+                yield columns
+
+        if self.partition_by:
+            save_dataset(counted(), schema, self.partition_by, self.to, settings)
+        else:
+            save(encode(self.format, schema, counted()), self.to, settings, self.format.media_type)
+        console.note(f"{n_rows} rows in {'stdout' if self.to == STDOUT else self.to}")
+        if self.as_json:
+            console.print_json({"output": self.to, "rows": n_rows, "schema": schema.id})
+
+    def _print_table(self, rows: list[dict[str, Any]], layout: TableLayout) -> None:
+        n_shown = self.limit or TABLE_ROWS
+        if not rows:
+            console.note("none found")
+            return
+        names, cells = layout
+        console.table(names, map(cells, rows[:n_shown]))
+        if len(rows) > n_shown:
+            console.note(f"the first {n_shown}; there are more: --limit, --json or --output shows them")
 
 
-def write_rows(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
-    """Write `rows` to `path` in the format that its name ends in. Returns the number of rows."""
-    check_output(path)
-    write, count = _WRITERS[path.suffix.lower()], 0
-
-    def fill(partial: Path) -> None:
-        nonlocal count
-        count = write(partial, columns, rows)
-
-    try:
-        replace_file(path, fill)
-    except OSError as error:
-        raise InvalidRequest(f"cannot write {path}: {error.strerror}", hint="choose another --output") from error
-    return count
-
-
-def guarded(value: Any) -> Any:
-    """Return a text cell that no spreadsheet takes for a formula: a leading `= + - @`, tab or CR gets an '."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-def _cell(value: Any) -> Any:
-    """Return a CSV cell: full precision for numbers, ISO times, guarded text, empty for None."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return repr(value) if isinstance(value, float) else guarded(console.as_text(value))
-
-
-def _write_csv(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
-    count = 0
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for count, row in enumerate(rows, start=1):  # noqa: B007 - the count is returned
-            writer.writerow([_cell(row.get(name)) for name in columns])
-    return count
-
-
-def _write_jsonl(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
-    count = 0
-    with path.open("w", encoding="ascii") as file:
-        for count, row in enumerate(rows, start=1):  # noqa: B007 - the count is returned
-            file.write(console.to_json({name: row.get(name) for name in columns}, indent=None) + "\n")
-    return count
-
-
-def _write_parquet(path: Path, columns: Columns, rows: Iterable[Row]) -> int:
-    arrow = _pyarrow()
-    types = {str: arrow.string(), float: arrow.float64(), bool: arrow.bool_(), datetime: arrow.timestamp("us", "UTC")}
-    schema = arrow.schema([(name, types[kind]) for name, kind in columns.items()])
-    remaining, count = iter(rows), 0
-    with arrow.parquet.ParquetWriter(path, schema) as writer:
-        while batch := list(islice(remaining, _ROW_GROUP)):
-            writer.write_table(arrow.Table.from_pylist([_arrow_row(row, columns) for row in batch], schema=schema))
-            count += len(batch)
-    return count
-
-
-def _arrow_row(row: Row, columns: Columns) -> dict[str, Any]:
-    """Convert text columns to text: ids and enums are not strings, and a file name may hold bytes other than UTF-8."""
-    return {
-        name: str(value).encode("utf-8", "backslashreplace").decode() if kind is str and value is not None else value
-        for name, kind in columns.items()
-        for value in (row.get(name),)
-    }
-
-
-def _pyarrow() -> Any:
-    with required_for("a Parquet file"):
-        import pyarrow  # noqa: PLC0415 - an extra
-        import pyarrow.parquet  # noqa: PLC0415 - an extra
-    return pyarrow
-
-
-_WRITERS: dict[str, Callable[[Path, Columns, Iterable[Row]], int]] = {
-    ".csv": _write_csv,
-    ".jsonl": _write_jsonl,
-    ".parquet": _write_parquet,
-}
-
-
-def as_rows(columns: Collection[str], records: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Yield records as rows of these attributes."""
-    for record in records:
-        yield {name: getattr(record, name) for name in columns}
+def rows_of(schema: Schema, batches: Iterable[Columns], *, iso: bool = True) -> Iterator[dict[str, Any]]:
+    """Yield rows one by one. `iso`: times as JSON lines write them."""
+    for row in chain.from_iterable(zip(*columns, strict=True) for columns in batches):
+        values = [iso_utc(value) if iso and isinstance(value, datetime) else value for value in row]
+        yield dict(zip(schema.names, values, strict=True))
 
 
 def read_pages(
@@ -151,37 +134,3 @@ def read_pages(
         if cursor is None:
             return
         remaining = None if remaining is None else remaining - len(page.items)
-
-
-def row_limit(*, as_json: bool, output: Path | None, limit: int | None) -> int | None:
-    """Return how many rows to read, None for all: a table reads one more, to tell whether there are more."""
-    return limit if as_json or output else (limit or TABLE_ROWS) + 1
-
-
-def print_rows(
-    rows: Iterable[dict[str, Any]],
-    columns: Columns,
-    layout: TableLayout,
-    *,
-    as_json: bool,
-    output: Path | None,
-    limit: int | None,
-) -> None:
-    """Write rows to the file `output`, or print them as JSON, or as a table with this layout."""
-    if output is not None:
-        console.note(f"{write_rows(output, columns, rows)} rows in {output}")
-        if as_json:
-            console.print_json({"output": str(output)})
-        return
-    if as_json:
-        console.print_json_array(rows)
-        return
-    table_rows = limit or TABLE_ROWS
-    first = list(islice(rows, table_rows + 1))
-    if not first:
-        console.note("none found")
-        return
-    names, cells = layout
-    console.table(names, map(cells, first[:table_rows]))
-    if len(first) > table_rows:
-        console.note(f"the first {table_rows}; there are more: --limit, --json or --output shows them")

@@ -75,7 +75,7 @@ def test_exit_codes_are_in_the_help(run):
         assert code in text
 
 
-@pytest.mark.parametrize("page", ["architecture", "cli", "configuration", "datasets"])
+@pytest.mark.parametrize("page", ["architecture", "cli", "configuration", "datasets", "schemas"])
 def test_pages_are_those_of_the_program(page):
     made = getattr(reference(), f"{page}_page")()
     assert (DOCS / f"{page}.md").read_text("utf-8") == made, "run `make docs`"
@@ -183,4 +183,4 @@ def test_commands_in_the_documents_exist(words):
     depth = next((n for n in (3, 2, 1) if " ".join(words[:n]) in tree), None)
     assert depth, "no such command"
     options = {option for parameter in tree[" ".join(words[:depth])].params for option in parameter.opts}
-    assert {word.partition("=")[0] for word in words if word.startswith("-")} <= options
+    assert {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"} <= options

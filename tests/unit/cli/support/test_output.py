@@ -1,31 +1,23 @@
 """Output: safe on terminals, in spreadsheets and for parsers."""
 
-import csv
 import json
 import unicodedata
 from datetime import UTC, datetime
 from uuid import UUID
 
-import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dpiqa.addresses import parse_s3
 from dpiqa.cli.scores.score import percentiles
-from dpiqa.cli.support import console, output
+from dpiqa.cli.support import console
 from dpiqa.cli.support.progress import duration
 from dpiqa.errors import InvalidRequest
 from dpiqa.text import sanitise
 from dpiqa.types import ItemState
 
-COLUMNS = {"key": str, "score": float, "current": bool, "at": datetime}
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-ROWS = [
-    {"key": "=1+1", "score": 0.1, "current": True, "at": AT},
-    {"key": 'naïve, "quoted"\n.jpg', "score": None, "current": None, "at": None},
-    {"key": "bad\udcff.jpg", "score": -0.5, "current": False, "at": AT},
-]
 
 
 @given(st.text())
@@ -63,56 +55,6 @@ def test_long_keys_are_not_cut_in_pipes(capsys):
     key = "k" * 1024
     console.table(("key",), [(key,)])
     assert key in capsys.readouterr().out
-
-
-def test_csv_round_trip(tmp_path):
-    assert output.write_rows(tmp_path / "f.csv", COLUMNS, iter(ROWS)) == 3
-    with (tmp_path / "f.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert rows[0] == {"key": "'=1+1", "score": "0.1", "current": "True", "at": "2026-01-02T03:04:05+00:00"}
-    assert rows[1] == {"key": 'naïve, "quoted"\n.jpg', "score": "", "current": "", "at": ""}
-    assert rows[2]["score"] == "-0.5"  # numbers are not text: nothing to guard
-
-
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_csv_cells_are_no_formulas(start):
-    assert output.guarded(f"{start}cmd") == f"'{start}cmd"
-
-
-def test_jsonl(tmp_path):
-    output.write_rows(tmp_path / "f.jsonl", COLUMNS, ROWS)
-    lines = [json.loads(line) for line in (tmp_path / "f.jsonl").read_text().splitlines()]
-    assert [line["key"] for line in lines] == [row["key"] for row in ROWS]
-
-
-def test_parquet(tmp_path, monkeypatch):
-    monkeypatch.setattr(output, "_ROW_GROUP", 2)
-    output.write_rows(tmp_path / "f.parquet", COLUMNS, ROWS)
-    table = pyarrow.parquet.read_table(tmp_path / "f.parquet")
-    assert table.column("score").to_pylist() == [0.1, None, -0.5]
-    assert table.column("at").to_pylist() == [AT, None, AT]
-    assert table.column("key").to_pylist()[0] == "=1+1"
-
-
-def test_an_export_without_rows_has_its_columns(tmp_path):
-    output.write_rows(tmp_path / "f.parquet", COLUMNS, [])
-    assert pyarrow.parquet.read_table(tmp_path / "f.parquet").column_names == list(COLUMNS)
-    output.write_rows(tmp_path / "f.csv", COLUMNS, [])
-    assert (tmp_path / "f.csv").read_text().strip() == "key,score,current,at"
-
-
-def test_a_broken_export_leaves_the_old_file(tmp_path):
-    file = tmp_path / "f.csv"
-    file.write_text("old")
-
-    def rows():
-        yield ROWS[0]
-        raise InvalidRequest("the database went away")
-
-    with pytest.raises(InvalidRequest):
-        output.write_rows(file, COLUMNS, rows())
-    assert file.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,154 @@
+"""Rows of exports, read page by page: each page in a short transaction of its own, after the last row before it.
+
+An export of hours therefore holds no snapshot, which would keep vacuum from removing dead rows, and no connection while
+its reader is slow. It is not a snapshot either: docs/exports.md says what it contains.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Select, Text, and_, cast, func, literal, select, tuple_, type_coerce
+
+from dpiqa.exports.ranks import Ranks
+from dpiqa.exports.schemas import FAILURES, ITEMS, SCORES, Columns, Schema
+from dpiqa.retries import retry_transaction
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.job_queries import IS_UNSCORED
+from dpiqa.storage.score_query import ResolvedQuery
+from dpiqa.storage.scores import page_of_results, sort_columns
+from dpiqa.storage.tables import images, items, jobs, results
+from dpiqa.types import REASONS_OF, ItemState
+
+PAGE_ROWS = 20_000
+PAGE_SECONDS = 60  #: Postgres cancels the query of a page that takes longer
+_TIMEOUT = select(func.set_config("statement_timeout", f"{PAGE_SECONDS}s", literal(value=True)))
+#: Columns that are computed from others, not selected.
+_RANKED = {"scale", "percentile", "band"}
+
+ReadPage = Callable[[Connection, int, "Sequence[Any] | None"], Sequence[tuple[Any, ...]]]
+"""`read(connection, rows, after)` reads a page of rows; `after`: the sort columns of the last row before it."""
+
+
+def score_batches(engine: Engine, query: ResolvedQuery, limit: int | None = None) -> Iterator[Columns]:
+    """Yield the scores that a query selects, in its order: all, or the first `limit`. Batches of the schema `scores`.
+
+    Raises `DatabaseUnavailable`: at once for the first page, after some tries for a later one.
+    """
+    sorted_by = sort_columns(query.conditions, query.order)
+    selected = _selected(SCORES.names, {column.name: column for column in results.c} | {"model": results.c.scorer_id})
+    positions = [column.label(f"position_{i}") for i, column in enumerate(sorted_by)]
+
+    def read(c: Connection, rows: int, after: Sequence[Any] | None) -> Sequence[tuple[Any, ...]]:
+        page = page_of_results(query.conditions, query.order, [*selected, *positions], after=after, limit=rows)
+        return _tuples(c, page)
+
+    return _batches(engine, read, SCORES.names, len(positions), limit)
+
+
+def item_batches(
+    engine: Engine,
+    job_id: UUID,
+    schema: Schema = ITEMS,
+    *,
+    state: ItemState | None = None,
+    limit: int | None = None,
+) -> Iterator[Columns]:
+    """Yield items of a job in batches of the schema: `ITEMS`, or `FAILURES`, which are those that ended unscored.
+
+    Items come in the order of their images, failures by state and image. `state`: only items in this state. Raises as
+    `score_batches`. A job that does not exist has no items.
+    """
+    columns = {column.name: column for column in results.c} | _item_columns() | {"model": results.c.scorer_id}
+    query = _of_job(job_id, _selected(schema.names, columns))
+    if schema is ITEMS:
+        own = and_(results.c.image_id == items.c.image_id, results.c.profile == jobs.c.profile)
+        query = query.outerjoin_from(items, results, own)
+    if state is not None:
+        query = query.where(items.c.state == state)
+    if schema is FAILURES or state in REASONS_OF:
+        query = query.where(IS_UNSCORED)
+    sorted_by = [items.c.state, items.c.image_id] if schema is FAILURES else [items.c.image_id]
+    return _batches(engine, _reader(query, sorted_by), schema.names, len(sorted_by), limit)
+
+
+def _item_columns() -> dict[str, Any]:
+    own = {column.name: column for column in items.c}
+    of_image = {name: images.c[name] for name in ("bucket", "key", "etag", "size")}
+    return own | of_image | {"profile": jobs.c.profile}
+
+
+def _of_job(job_id: UUID, columns: Sequence[Any]) -> Select[Any]:
+    return (
+        select(*columns)
+        .select_from(items)
+        .join(images, images.c.id == items.c.image_id)
+        .join(jobs, jobs.c.id == items.c.job_id)
+        .where(items.c.job_id == job_id)
+    )
+
+
+def _selected(names: Sequence[str], columns: dict[str, Any]) -> list[Any]:
+    """Return these columns as plain values: enums and ids as text, which is faster than objects that are written."""
+    selected = []
+    for name in names:
+        if name not in _RANKED:
+            column = columns[name]
+            plain = cast(column, Text) if name == "job_id" else column
+            kind: Any = Text if hasattr(column.type, "enums") or name == "job_id" else column.type
+            selected.append(type_coerce(plain, kind).label(name))
+    return selected
+
+
+def _reader(query: Select[Any], sorted_by: Sequence[Any]) -> ReadPage:
+    labels = [type_coerce(column, Text if column.name == "state" else column.type) for column in sorted_by]
+    query = query.add_columns(*(label.label(f"position_{i}") for i, label in enumerate(labels)))
+
+    def read(c: Connection, rows: int, after: Sequence[Any] | None) -> Sequence[tuple[Any, ...]]:
+        page = query.order_by(*sorted_by).limit(rows)
+        if after is not None:
+            last = tuple_(*(literal(value, column.type) for value, column in zip(after, labels, strict=True)))
+            page = page.where(tuple_(*sorted_by) > last)
+        return _tuples(c, page)
+
+    return read
+
+
+def _tuples(c: Connection, query: Select[Any]) -> Sequence[tuple[Any, ...]]:
+    """Return the rows as the driver's tuples: SQLAlchemy's rows take as long again to make as the rows to arrive."""
+    cursor = c.execute(query).cursor
+    return cursor.fetchall() if cursor is not None else []
+
+
+def _batches(
+    engine: Engine, read: ReadPage, names: Sequence[str], n_positions: int, limit: int | None
+) -> Iterator[Columns]:
+    """Yield pages as columns, with the scales, percentiles and bands of their scores where the schema has them."""
+    ranks, after = Ranks(), None
+    remaining, ranked = limit, "scale" in names
+    selected = [name for name in names if name not in _RANKED]
+
+    def page() -> Columns:
+        nonlocal after
+        n = PAGE_ROWS if remaining is None else min(remaining, PAGE_ROWS)
+        with transaction(engine) as c:
+            c.execute(_TIMEOUT)
+            rows = read(c, n, after)
+            if not rows:
+                return []
+            columns: dict[str, Sequence[Any]] = dict(zip(selected, zip(*rows, strict=True), strict=False))
+            if ranked:
+                of_page = ranks.rank(c, columns["model"], columns["score"])
+                columns |= {"scale": of_page.scales, "percentile": of_page.percentiles, "band": of_page.bands}
+        after = rows[-1][-n_positions:]
+        return [columns[name] for name in names]
+
+    while remaining is None or remaining > 0:
+        columns = retry_transaction(page, attempts=1 if after is None else 5)
+        if not columns:
+            return
+        yield columns
+        n_rows = len(columns[0])
+        if n_rows < PAGE_ROWS:
+            return
+        remaining = None if remaining is None else remaining - n_rows

@@ -1,0 +1,189 @@
+"""Schemas of exported rows: name, version, and each column with its type and meaning. `docs/exports.md` lists them.
+
+A column that is added, or becomes nullable, keeps the version: readers go by name. A column that is renamed, removed
+or changes its type or meaning raises it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from dpiqa.types import Band, ItemState, Reason, ResultStatus, Route, Stage
+
+#: Types of values: text, 64-bit integers, 64-bit floats, booleans, points in time in UTC.
+ColumnType = type[str] | type[int] | type[float] | type[bool] | type[datetime]
+_JSON_TYPES: dict[ColumnType, dict[str, Any]] = {
+    str: {"type": "string"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    bool: {"type": "boolean"},
+    datetime: {"type": "string", "format": "date-time"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of exported rows."""
+
+    name: str
+    kind: ColumnType
+    meaning: str
+    nullable: bool = False
+    choices: tuple[str, ...] = ()  #: the only values; empty: any
+
+    @classmethod
+    def of_enum(cls, name: str, members: type[StrEnum], meaning: str, *, nullable: bool = False) -> Self:
+        """Return a column of text whose values are the members of an enum."""
+        return cls(name, str, meaning, nullable, tuple(members))
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of one kind of rows."""
+
+    name: str
+    version: int
+    meaning: str
+    columns: tuple[Column, ...]
+
+    @property
+    def id(self) -> str:
+        """Name and version, e.g. `scores@1`."""
+        return f"{self.name}@{self.version}"
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def json_file(self) -> Path:
+        """The file with the JSON Schema of one row, as it comes with the package."""
+        return Path(__file__).parent / "json" / f"{self.name}-{self.version}.json"
+
+    def json_text(self) -> str:
+        """Return what that file says."""
+        return json.dumps(self.as_json_schema(), indent=2) + "\n"
+
+    def columns_of(self, rows: Sequence[Mapping[str, Any]]) -> "Columns":
+        """Return rows as columns; a missing value is None."""
+        return [[row.get(name) for row in rows] for name in self.names]
+
+    def as_json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of one row: a line of a `.jsonl` file, or an element of a `--json` array."""
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": f"urn:dpiqa:schema:{self.id}",
+            "title": self.id,
+            "description": self.meaning,
+            "type": "object",
+            "properties": {column.name: _property(column) for column in self.columns},
+            "required": list(self.names),
+        }
+
+
+#: A batch of rows: a sequence of values for each column of the schema, all of one length.
+Columns = Sequence[Sequence[Any]]
+
+
+def _property(column: Column) -> dict[str, Any]:
+    schema: dict[str, Any] = {**_JSON_TYPES[column.kind], "description": column.meaning}
+    if column.choices:
+        schema["enum"] = [*column.choices, *([None] if column.nullable else [])]
+    if column.nullable:
+        schema["type"] = [schema["type"], "null"]
+    return schema
+
+
+_OBJECT = (
+    Column("bucket", str, "bucket of the object"),
+    Column("key", str, "object key, decoded"),
+    Column("etag", str, "ETag of the bytes, without quotes; empty where none was read"),
+)
+_SCORE = "the score that counts, on `scale`; not clamped"
+_SCALE = "the meaning of the score: its range, and which end is better"
+_PERCENTILE = "share (0 to 100) of the scorer's reference population that is no better; null without a reference"
+_BAND = "the word for the score by that population; null without a reference"
+_MODEL = "scorer of the score: name, weights, preprocessing, precision, and requirement if any"
+
+SCORES = Schema(
+    "scores",
+    1,
+    "The scores that count: one row for each image under a profile.",
+    (
+        *_OBJECT,
+        Column("score", float, _SCORE),
+        Column("scale", str, _SCALE),
+        Column("percentile", float, _PERCENTILE, nullable=True),
+        Column.of_enum("band", Band, _BAND, nullable=True),
+        Column("model", str, _MODEL),
+        Column.of_enum("stage", Stage, "the model that returned the score"),
+        Column.of_enum("status", ResultStatus, "provisional while the teacher is awaited, then final"),
+        Column.of_enum("route", Route, "why the image was, or was not, sent to the teacher"),
+        Column("student_score", float, "score of the student, if it scored", nullable=True),
+        Column("teacher_score", float, "score of the teacher, if it scored", nullable=True),
+        Column("profile", str, "profile with its version"),
+        Column("current", bool, "whether the store, as far as is known, still holds these bytes"),
+        Column("job_id", str, "job that made the result"),
+        Column("updated_at", datetime, "when the score or its status last changed"),
+    ),
+)
+_ITEM = (
+    Column("job_id", str, "the job"),
+    *_OBJECT,
+    Column("size", int, "size in bytes, where an event or a listing names it", nullable=True),
+    Column("profile", str, "profile that the image is scored by"),
+    Column.of_enum("state", ItemState, "state of the image in the job"),
+    Column.of_enum("reason", Reason, "why it ended unscored; null unless it did", nullable=True),
+    Column("detail", str, "the last error in words", nullable=True),
+    Column.of_enum("stage", Stage, "the model that it waits for, or ended with"),
+    Column("attempt", int, "how often it was claimed or reopened"),
+    Column("crashes", int, "workers of this stage that died while they held it"),
+    Column("errors", int, "failures of this stage that are not the image's fault"),
+    Column("created_at", datetime, "when it was added to the job"),
+    Column("finished_at", datetime, "when it ended; null while it is open", nullable=True),
+)
+ITEMS = Schema(
+    "items",
+    1,
+    "The images of a job, each with its state, the reason if it ended unscored, and its score.",
+    (
+        *_ITEM,
+        Column.of_enum("route", Route, "why it was, or was not, sent to the teacher", nullable=True),
+        Column("score", float, _SCORE + "; null without a result", nullable=True),
+        Column("scale", str, _SCALE, nullable=True),
+        Column("percentile", float, _PERCENTILE, nullable=True),
+        Column.of_enum("band", Band, _BAND, nullable=True),
+        Column("model", str, _MODEL, nullable=True),
+        Column.of_enum("status", ResultStatus, "provisional or final; null without a result", nullable=True),
+        Column("student_score", float, "score of the student, if it scored", nullable=True),
+        Column("teacher_score", float, "score of the teacher, if it scored", nullable=True),
+    ),
+)
+FAILURES = Schema("failures", 1, "The images of a job that ended unscored, each with the reason.", _ITEM)
+
+_LOCAL_SCORE = (
+    Column.of_enum("state", ItemState, "scored, or how it ended"),
+    Column("score", float, _SCORE + "; null where it was not scored", nullable=True),
+    Column("scale", str, _SCALE, nullable=True),
+    Column("percentile", float, _PERCENTILE, nullable=True),
+    Column.of_enum("band", Band, _BAND, nullable=True),
+    Column("model", str, "name of the model that scored it", nullable=True),
+    Column("scorer_id", str, _MODEL, nullable=True),
+    Column.of_enum("stage", Stage, "the model that returned the score, or was to", nullable=True),
+    Column.of_enum("route", Route, "why it was, or was not, sent to the teacher", nullable=True),
+    Column.of_enum("reason", Reason, "why it was not scored", nullable=True),
+    Column("detail", str, "the error in words", nullable=True),
+)
+FILES = Schema(
+    "files", 1, "Files scored by `dpiqa score`.", (Column("path", str, "path as it was given or found"), *_LOCAL_SCORE)
+)
+OBJECTS = Schema("objects", 1, "Objects in S3 scored by `dpiqa score`.", (*_OBJECT[:2], *_LOCAL_SCORE))
+
+#: Every schema, by its id.
+SCHEMAS: dict[str, Schema] = {schema.id: schema for schema in (SCORES, ITEMS, FAILURES, FILES, OBJECTS)}
