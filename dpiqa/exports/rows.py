@@ -26,6 +26,9 @@ _TIMEOUT = select(func.set_config("statement_timeout", f"{PAGE_SECONDS}s", liter
 #: Columns that are computed from others, not selected.
 _RANKED = {"scale", "percentile", "band"}
 
+#: The profile of an item, named by the item or by its job.
+_PROFILE = func.coalesce(func.nullif(items.c.profile, ""), jobs.c.profile)
+
 ReadPage = Callable[[Connection, int, "Sequence[Any] | None"], Sequence[tuple[Any, ...]]]
 """`read(connection, rows, after)` reads a page of rows; `after`: the sort columns of the last row before it."""
 
@@ -62,20 +65,22 @@ def item_batches(
     columns = {column.name: column for column in results.c} | _item_columns() | {"model": results.c.scorer_id}
     query = _of_job(job_id, _selected(schema.names, columns))
     if schema is ITEMS:
-        own = and_(results.c.image_id == items.c.image_id, results.c.profile == jobs.c.profile)
+        own = and_(results.c.image_id == items.c.image_id, results.c.profile == _PROFILE)
         query = query.outerjoin_from(items, results, own)
     if state is not None:
         query = query.where(items.c.state == state)
     if schema is FAILURES or state in REASONS_OF:
         query = query.where(IS_UNSCORED)
-    sorted_by = [items.c.state, items.c.image_id] if schema is FAILURES else [items.c.image_id]
+    sorted_by = [items.c.image_id, items.c.profile]
+    if schema is FAILURES:
+        sorted_by.insert(0, items.c.state)
     return _batches(engine, _reader(query, sorted_by), schema.names, len(sorted_by), limit)
 
 
 def _item_columns() -> dict[str, Any]:
     own = {column.name: column for column in items.c}
     of_image = {name: images.c[name] for name in ("bucket", "key", "etag", "size")}
-    return own | of_image | {"profile": jobs.c.profile}
+    return own | of_image | {"profile": _PROFILE}
 
 
 def _of_job(job_id: UUID, columns: Sequence[Any]) -> Select[Any]:

@@ -154,6 +154,7 @@ ITEMS = Schema(
     "The images of a job, each with its state, the reason if it ended unscored, and its score.",
     (
         *_ITEM,
+        Column("reused", bool, "whether its scores were known before, so that nothing was computed for it"),
         Column.of_enum("route", Route, "why it was, or was not, sent to the teacher", nullable=True),
         Column("score", float, _SCORE + "; null without a result", nullable=True),
         Column("scale", str, _SCALE, nullable=True),
