@@ -73,6 +73,14 @@ add_commands(
             "List the jobs, newest first, with the progress of each. `dpiqa follow JOB` follows one.",
         ),
         "items": ("jobs.jobs:items", "List a job's images: the state of each and, where it was not scored, why."),
+        "reconcile": (
+            "watches.reconcile:reconcile",
+            "Compare a bucket with the ledger: queue what is missing or changed, mark what was deleted.",
+        ),
+        "reconciliations": (
+            "watches.reconcile:reconciliations",
+            "List the stored reports of reconciliations, newest first, or show one.",
+        ),
         "scores": (
             "scores.scores:scores",
             "Show the scores that count: one for each image under a profile, worst first.",

@@ -152,7 +152,7 @@ def fault_of(error: Exception) -> Fault:
     if isinstance(error, ClientError):
         response: Any = error.response
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return FAULT_OF_CODE.get(_code(error)) or _FAULT_OF_STATUS.get(status, Fault.UNAVAILABLE)
+        return FAULT_OF_CODE.get(error_code(error)) or _FAULT_OF_STATUS.get(status, Fault.UNAVAILABLE)
     return next((fault for kind, fault in FAULT_OF_CLASS.items() if isinstance(error, kind)), Fault.UNAVAILABLE)
 
 
@@ -204,8 +204,8 @@ def queue_error(error: Exception, url: str) -> DpiqaError:
     Only a refusal by SQS itself is a wrong configuration. An error of the connection, of a gateway (an answer without
     a code of its own) or of AWS's credentials chain is waited for.
     """
-    by_sqs = isinstance(error, ClientError) and not _code(error).isdigit()
-    fault = FAULT_OF_CODE.get(_code(error), Fault.UNAVAILABLE) if by_sqs else Fault.UNAVAILABLE
+    by_sqs = isinstance(error, ClientError) and not error_code(error).isdigit()
+    fault = FAULT_OF_CODE.get(error_code(error), Fault.UNAVAILABLE) if by_sqs else Fault.UNAVAILABLE
     if fault is Fault.GONE:
         return ConfigurationError(f"there is no queue {url}", hint="check DPIQA_QUEUE_URL")
     if fault in (Fault.DENIED, Fault.CREDENTIALS, Fault.REGION):
@@ -218,13 +218,13 @@ def describe(error: Exception) -> str:
     """Describe an error in one line of at most 300 characters, without the request and its secrets."""
     if isinstance(error, ClientError):
         response: Any = error.response
-        text = f"{_code(error)} {response.get('Error', {}).get('Message', '')}"
+        text = f"{error_code(error)} {response.get('Error', {}).get('Message', '')}"
     else:
         text = str(error) if isinstance(error, BotoCoreError) else f"{type(error).__name__} {error}"
     return " ".join(text.split())[:300]
 
 
-def _code(error: Exception) -> str:
+def error_code(error: Exception) -> str:
     """Return the code of a `ClientError`, without the namespace that some servers put before it."""
     response: Any = getattr(error, "response", {})
     return str(response.get("Error", {}).get("Code", "")).rpartition("#")[2]

@@ -1,7 +1,7 @@
 """The SQS queue that a bucket notifies."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,6 +23,20 @@ class Message:
     body: str
     receipt: str
     receives: int  #: number of times it was received, including this one
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAttributes:
+    """The part of a queue's attributes that decides whether S3 can send to it."""
+
+    arn: str
+    policy: dict[str, Any] | None
+    key: str | None  #: KMS key that encrypts its messages; None: none, or SQS's own
+
+    @property
+    def is_fifo(self) -> bool:
+        """Return whether it is a FIFO queue, to which S3 sends nothing."""
+        return self.arn.endswith(".fifo")
 
 
 class EventsQueue:
@@ -52,6 +66,19 @@ class EventsQueue:
                 QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"]
             )
         return int(response["Attributes"]["ApproximateNumberOfMessages"])
+
+    def attributes(self) -> QueueAttributes:
+        """Return the queue's ARN, policy and key."""
+        with self._translated():
+            response: Any = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=["All"])
+        found = response.get("Attributes", {})
+        policy = json.loads(found["Policy"]) if found.get("Policy") else None
+        return QueueAttributes(found.get("QueueArn", ""), policy, found.get("KmsMasterKeyId") or None)
+
+    def set_policy(self, policy: Mapping[str, Any]) -> None:
+        """Replace the queue's policy."""
+        with self._translated():
+            self._client.set_queue_attributes(QueueUrl=self._url, Attributes={"Policy": json.dumps(policy)})
 
     def receive(self) -> list[Message]:
         """Wait up to `WAIT_SECONDS` for up to ten messages."""

@@ -49,7 +49,8 @@ LEDGER_PAGE = text(
     SELECT i.id, i.key, i.etag, i.news_at, i.first_seen_at >= :as_of AS is_recent, r.image_id IS NOT NULL AS has_result,
         CASE WHEN r.image_id IS NULL THEN EXISTS (
             SELECT FROM items t JOIN jobs j ON j.id = t.job_id WHERE t.image_id = i.id
-            AND t.state IN ('queued', 'leased') AND j.profile = :profile) ELSE false END AS waits
+            AND t.state IN ('queued', 'leased') AND coalesce(nullif(t.profile, ''), j.profile) = :profile)
+        ELSE false END AS waits
     FROM images i LEFT JOIN results r ON r.image_id = i.id AND r.profile = :profile
     WHERE i.bucket = :bucket AND i.current AND i.key ~>=~ :first AND i.key ~>~ :after AND i.key ~<=~ :upto
         AND i.key ~<~ :before
@@ -63,7 +64,8 @@ FAILED_IMAGES = text(
     SELECT DISTINCT t.image_id
     FROM unnest(:ids) AS n (image_id) CROSS JOIN jobs j
     JOIN items t ON t.job_id = j.id AND t.image_id = n.image_id
-    WHERE j.bucket = :bucket AND j.profile = :profile AND t.state IN ('rejected', 'dead')
+    WHERE j.bucket = :bucket AND t.state IN ('rejected', 'dead')
+        AND coalesce(nullif(t.profile, ''), j.profile) = :profile
     """
 ).bindparams(*arrays(ids=BigInteger))
 # Returns, of keys that differ, the version that the latest event was about: `ObjectVersions.head`. Raw: DISTINCT ON.

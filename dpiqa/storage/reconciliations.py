@@ -1,5 +1,6 @@
 """Reconciliations: comparisons of a bucket with the ledger, one at a time per bucket and prefix, resumable."""
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,11 +11,12 @@ from sqlalchemy import Connection, Row, Uuid, bindparam, case, func, literal, se
 from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.addresses import S3Address
-from dpiqa.errors import Conflict, NotFound
+from dpiqa.errors import Conflict, InvalidRequest, NotFound
 from dpiqa.storage.columns import NOW, after, constants
 from dpiqa.storage.leases import RowLease
 from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.watch_tables import reconciliations
+from dpiqa.text import shorten
 from dpiqa.types import OPEN_RECONCILIATION_STATES, Difference, ReconciliationState
 
 MAX_DELETED = 50  #: percent of the ledger's objects; more look like a mistake, and nothing is marked
@@ -57,6 +59,11 @@ class Reconciliation:
         return S3Address(self.bucket, self.prefix)
 
     @property
+    def short_id(self) -> str:
+        """The beginning of the id, as tables show it."""
+        return self.id.hex[:8]
+
+    @property
     def is_open(self) -> bool:
         """Return whether there is something left to do."""
         return self.state in OPEN_RECONCILIATION_STATES
@@ -69,7 +76,7 @@ class Reconciliation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconciliationRequest:
-    """What a user, or the schedule of a watch, asks for."""
+    """The request of a user, or the schedule of a watch, asks for."""
 
     address: S3Address
     profile: str  #: id of one that the ledger knows, see `remember_profile`
@@ -86,7 +93,13 @@ class ReconciliationRequest:
 
 _IS_OPEN = reconciliations.c.state.in_(constants(s for s in ReconciliationState if s in OPEN_RECONCILIATION_STATES))
 INSERT_RECONCILIATION = insert(reconciliations).on_conflict_do_nothing().returning(reconciliations)
-BY_ID = select(reconciliations).where(reconciliations.c.id == bindparam("row_id"))
+BY_ID_RANGE = (
+    select(reconciliations)
+    .where(reconciliations.c.id.between(bindparam("first_id"), bindparam("last_id")))
+    .order_by(reconciliations.c.id)
+    .limit(2)
+)
+_HINT = "`dpiqa reconciliations` or GET /v1/reconciliations lists them"
 LOCK_OPEN = (
     select(reconciliations, (reconciliations.c.lease_until > NOW).label("is_held"))
     .where(_IS_OPEN, reconciliations.c.bucket == bindparam("in_bucket"), reconciliations.c.prefix == bindparam("of"))
@@ -161,17 +174,21 @@ def request_reconciliation(c: Connection, request: ReconciliationRequest) -> Rec
         c.execute(SUPERSEDE, {"row_id": other.id, "why": "a request with other options took its place"})
 
 
-def read_reconciliation(c: Connection, row_id: UUID | str) -> Reconciliation:
-    """Return one reconciliation. Raises `NotFound`."""
-    try:
-        named = row_id if isinstance(row_id, UUID) else UUID(row_id)
-    except ValueError:
-        row = None
-    else:
-        row = c.execute(BY_ID, {"row_id": named}).one_or_none()
-    if row is None:
-        raise NotFound(f"no reconciliation {row_id}", hint="see `dpiqa reconciliations`")
-    return Reconciliation.from_row(row)
+def read_reconciliation(c: Connection, name: UUID | str) -> Reconciliation:
+    """Return the reconciliation of this id, or of the only id that begins with `name` (6 or more hex digits).
+
+    Raises `NotFound`, and `InvalidRequest` for text that cannot be an id and for the beginning of several ids.
+    """
+    digits = (name.hex if isinstance(name, UUID) else name).replace("-", "").lower()
+    if not re.fullmatch("[0-9a-f]{6,32}", digits):
+        raise InvalidRequest(f"{shorten(str(name), 80)!r} is not an id of a reconciliation", hint=_HINT)
+    id_range = {"first_id": UUID(digits.ljust(32, "0")), "last_id": UUID(digits.ljust(32, "f"))}
+    rows = c.execute(BY_ID_RANGE, id_range).all()
+    if not rows:
+        raise NotFound(f"no reconciliation {name}", hint=_HINT)
+    if len(rows) > 1:
+        raise InvalidRequest(f"several ids of reconciliations begin with {name}", hint="name more of the id")
+    return Reconciliation.from_row(rows[0])
 
 
 def list_reconciliations(

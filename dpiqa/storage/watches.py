@@ -12,10 +12,11 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row, Select, Uuid, any_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from dpiqa.addresses import S3Address, probe_key
-from dpiqa.errors import NotFound
+from dpiqa.addresses import S3Address, is_s3, parse_s3, probe_key
+from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.profiles import Profile
 from dpiqa.storage.columns import NOW, array, constant, constants
-from dpiqa.storage.jobs import Job
+from dpiqa.storage.jobs import Job, ensure_watch, read_job, submit_job
 from dpiqa.storage.tables import jobs
 from dpiqa.storage.watch_tables import probes, watches
 from dpiqa.types import Delivery, JobKind, JobState
@@ -81,7 +82,9 @@ _WATCH_JOBS = (
 _STANDING = jobs.c.state.in_(constants([JobState.WATCHING, JobState.PAUSED]))
 FACTS = select(watches).where(watches.c.job_id == any_(array("ids", Uuid)))
 INSERT_WATCH = insert(watches).on_conflict_do_nothing()
-SET_BACKFILL = update(watches).where(watches.c.job_id == bindparam("watch")).values(backfill_job_id=bindparam("job"))
+SET_BACKFILL = (
+    update(watches).where(watches.c.job_id == bindparam("watch")).values(backfill_job_id=bindparam("listing"))
+)
 SET_SCHEDULE = (
     update(watches)
     .where(watches.c.job_id == bindparam("watch"))
@@ -120,15 +123,57 @@ def watches_of(c: Connection, address: S3Address) -> list[Watch]:
     return _read(c, _WATCH_JOBS.where(_STANDING, jobs.c.bucket == address.bucket, jobs.c.prefix == address.key))
 
 
+@dataclass(frozen=True, slots=True)
+class AddedWatch:
+    """The outcome of `add_watch`."""
+
+    watch: Watch
+    is_new: bool
+    backfill: Job | None  #: the job that lists what is there, if it was made now: ring for it
+
+
+def add_watch(c: Connection, address: S3Address, profile: Profile, *, backfill: bool = True) -> AddedWatch:
+    """Watch a bucket's prefix under a profile, and list what is there. May be repeated: both exist once.
+
+    A back-fill that failed or was cancelled is made again. Raises `ConfigurationError` as `create_job`.
+    """
+    before = {watch.job.id for watch in watches_of(c, address)}
+    job = ensure_watch(c, address.bucket, address.key, profile)
+    remember_watch(c, job.id)
+    earlier = read_watch(c, job.id).backfill_job_id
+    listing = None
+    if backfill and (earlier is None or _state(c, earlier) in (None, JobState.FAILED, JobState.CANCELLED)):
+        bucket, prefix = address.bucket, address.key
+        listing = submit_job(c, kind=JobKind.PREFIX, bucket=bucket, prefix=prefix, profile=profile)
+        c.execute(SET_BACKFILL, {"watch": job.id, "listing": listing.id})
+    return AddedWatch(read_watch(c, job.id), job.id not in before, listing)
+
+
+def _state(c: Connection, job_id: UUID) -> JobState | None:
+    """Return the state of a job; None for one that was deleted."""
+    try:
+        return read_job(c, job_id).state
+    except NotFound:
+        return None
+
+
+def find_watch(c: Connection, name: str) -> Watch:
+    """Return the watch that a user names, by its address or by its job. Raises `NotFound`, `InvalidRequest`."""
+    if not is_s3(name):
+        return read_watch(c, read_job(c, name).id)
+    address = parse_s3(name)
+    found = watches_of(c, address)
+    if not found:
+        raise NotFound(f"{address} is not watched", hint="see `dpiqa watches list`")
+    if len(found) > 1:
+        ids = ", ".join(f"{watch.job.short_id} ({watch.job.profile})" for watch in found)
+        raise InvalidRequest(f"{address} is watched under several profiles: {ids}", hint="name the job of one")
+    return found[0]
+
+
 def remember_watch(c: Connection, job_id: UUID) -> None:
     """Make the row of a watch, unless it has one."""
     c.execute(INSERT_WATCH, {"job_id": job_id})
-
-
-def set_backfill(c: Connection, watch_id: UUID, job_id: UUID) -> None:
-    """Record the job that lists what was in the bucket before the watch."""
-    remember_watch(c, watch_id)
-    c.execute(SET_BACKFILL, {"watch": watch_id, "job": job_id})
 
 
 def set_schedule(c: Connection, watch_id: UUID, seconds: int | None) -> None:

@@ -1,0 +1,1 @@
+"""Commands about standing watches, and about reconciling a bucket with the ledger."""
