@@ -135,6 +135,34 @@ add_group(
 )
 add_group(
     app,
+    "watches",
+    "Standing watches: what arrives under a prefix is scored. Their events can be checked, set up and tested.",
+    ["dpiqa watches add s3://photos/inbox/"],
+    {
+        "add": (
+            "watches.watches:add",
+            "Score what arrives under a prefix from now on, and what is there; check that the bucket's events arrive.",
+        ),
+        "check": (
+            "watches.watches:check",
+            "Check the way of a watch's events: the bucket's notification, the queue's policy, and a probe object.",
+        ),
+        "list": (
+            "watches.watches:list_all",
+            "List the standing watches, oldest first: events seen, images, and how far the back-fill is.",
+        ),
+        "show": (
+            "watches.watches:show",
+            "Show one watch: events, back-fill, last probe, schedule and last reconciliation.",
+        ),
+        "remove": (
+            "watches.watches:remove",
+            "End a watch: its waiting images are not scored any more; scores and results stay.",
+        ),
+    },
+)
+add_group(
+    app,
     "models",
     "Models: what scored, how well, under which licence.",
     ["dpiqa models list"],

@@ -17,7 +17,7 @@ from dpiqa.storage.engine import transaction
 from dpiqa.storage.feed import ring_now
 from dpiqa.storage.images import add_images, remove_objects
 from dpiqa.storage.jobs import Job, ensure_watch, find_watches
-from dpiqa.storage.watches import record_events, record_probes
+from dpiqa.storage.watches import record_events, record_probes, was_ended
 from dpiqa.types import Delivery, ImageRef, Removal
 
 
@@ -41,9 +41,9 @@ def ingest(
 ) -> Ingested:
     """Record the events in one transaction, then ring. `profile`: of watches that are started here.
 
-    When this returns, the events may be deleted: every image that a watch covers has an item. Without `auto_watch`,
-    others are only counted, and ignored records never have a row. Events of probe objects are recorded as such. Raises
-    `DatabaseUnavailable`; an unavailable broker is not an error.
+    When this returns, the events may be deleted: every image that a watch covers has an item. Others are only counted
+    without `auto_watch`, and where the watch that covered them was removed. Ignored records never have a row, and
+    events of probe objects are recorded as such. Raises `DatabaseUnavailable`; an unavailable broker is not an error.
     """
     images_of_job: dict[UUID, tuple[Job, list[ImageRef]]] = {}
     objects_of_watch: Counter[UUID] = Counter()
@@ -53,7 +53,7 @@ def ingest(
     with transaction(engine) as c:
         for ref in images:
             watches = find_watches(c, ref.bucket, ref.key)
-            if not watches and settings.auto_watch:
+            if not watches and settings.auto_watch and not was_ended(c, ref.bucket, ref.key):
                 watches = [ensure_watch(c, ref.bucket, "", profile)]
             unwatched += not watches
             for job in watches:

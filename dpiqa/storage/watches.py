@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, Select, Uuid, any_, bindparam, func, select, text, update
+from sqlalchemy import Connection, Row, Select, Text, Uuid, any_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.addresses import S3Address, is_s3, parse_s3, probe_key
@@ -81,6 +81,13 @@ _WATCH_JOBS = (
 )
 _STANDING = jobs.c.state.in_(constants([JobState.WATCHING, JobState.PAUSED]))
 FACTS = select(watches).where(watches.c.job_id == any_(array("ids", Uuid)))
+ENDED_WATCH = (
+    select(jobs.c.id)
+    .where(jobs.c.kind == constant(JobKind.WATCH), jobs.c.state == constant(JobState.CANCELLED))
+    .where(jobs.c.bucket == bindparam("in_bucket"))
+    .where(func.starts_with(bindparam("key", type_=Text), jobs.c.prefix))
+    .limit(1)
+)
 INSERT_WATCH = insert(watches).on_conflict_do_nothing()
 SET_BACKFILL = (
     update(watches).where(watches.c.job_id == bindparam("watch")).values(backfill_job_id=bindparam("listing"))
@@ -169,6 +176,11 @@ def find_watch(c: Connection, name: str) -> Watch:
         ids = ", ".join(f"{watch.job.short_id} ({watch.job.profile})" for watch in found)
         raise InvalidRequest(f"{address} is watched under several profiles: {ids}", hint="name the job of one")
     return found[0]
+
+
+def was_ended(c: Connection, bucket: str, key: str) -> bool:
+    """Return whether a watch that covered the key was removed: its events start no watch of the whole bucket."""
+    return c.execute(ENDED_WATCH, {"in_bucket": bucket, "key": key}).first() is not None
 
 
 def remember_watch(c: Connection, job_id: UUID) -> None:

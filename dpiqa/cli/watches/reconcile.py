@@ -73,9 +73,9 @@ def reconcile(
 ) -> None:
     """Compare a bucket with the ledger: queue what is missing or changed, mark what was deleted.
 
-    For events that were lost. What failed earlier is only reported: `dpiqa jobs retry` repeats it. The report is stored.
-    A killed run is resumed by the same command, or by a worker. Exits with status 1 where the comparison failed: then
-    nothing is marked as deleted.
+    For events that were lost. What failed earlier is only reported: `dpiqa jobs retry` repeats it. The report is
+    stored. A killed run is resumed by the same command, or by a worker. Exits with status 1 where the comparison
+    failed: then nothing is marked as deleted.
     """
     address = parse_s3(s3_address)
     settings = context.read_settings(profile=profile)
