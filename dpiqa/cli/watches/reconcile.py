@@ -88,7 +88,7 @@ def reconcile(
             _print_report(found[0], as_json=as_json)
             return
         store = S3Store.from_settings(settings)
-        next(iter(store.list(address.bucket, address.key)), None)  # a bucket that is missing or denied is no report
+        next(iter(store.list(address.bucket, address.key)), None)  # a bucket that is missing or denied gets no report
         with transaction(engine) as connection:
             chosen = profile_for(connection, requirement) if requirement else context.profile(settings)
             remember_profile(connection, chosen)
