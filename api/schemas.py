@@ -26,6 +26,7 @@ from dpiqa.storage.pages import MAX_LIMIT
 from dpiqa.types import Band, ItemState, JobKind, JobState, Reason, ResultStatus, Route, Stage
 
 MAX_KEYS = 1000  #: keys in one request
+MAX_PROFILES = 16  #: of one job
 MAX_KEY_BYTES = 1024  #: of an object key, by S3
 PERCENTILE = (
     "Share (0-100) of the scorer's reference population that is no better; 100 is best on every scale. Null where the "
@@ -106,8 +107,9 @@ def or_of(part: str) -> AliasGenerator:
 
 
 def _not_both(schema: dict[str, Any]) -> None:
-    """Declare in OpenAPI that a profile and a requirement cannot be combined."""
-    schema["not"] = {"required": ["profile", "requirement"]}
+    """Declare in OpenAPI that a profile, several profiles and a requirement cannot be combined."""
+    pairs = (("profile", "profiles"), ("profile", "requirement"), ("profiles", "requirement"))
+    schema["not"] = {"anyOf": [{"required": list(pair)} for pair in pairs]}
 
 
 def _either(schema: dict[str, Any]) -> None:
@@ -127,13 +129,21 @@ class _ScoringRequest(RequestBody):
     """A profile to score images by (the service's own by default), or a requirement alone."""
 
     profile: ProfileName | None = None
+    profiles: Annotated[list[ProfileName], Field(min_length=1, max_length=MAX_PROFILES)] | None = Field(
+        None, description="Several profiles instead of one. Each image is read once and scored under each of them."
+    )
     requirement: RequirementId | None = Field(None, description="Score by this requirement and nothing else.")
 
     @model_validator(mode="after")
     def _profile_or_requirement(self) -> "_ScoringRequest":
-        if {"profile", "requirement"} <= self.model_fields_set:
-            raise ValueError("give either `profile` or `requirement`")
+        if len({"profile", "profiles", "requirement"} & self.model_fields_set) > 1:
+            raise ValueError("give one of `profile`, `profiles` and `requirement`")
         return self
+
+    @property
+    def profile_names(self) -> list[str | None]:
+        """The profiles that are named; None stands for the service's own."""
+        return list(self.profiles) if self.profiles else [self.profile]
 
 
 class _PrefixRequest(_ScoringRequest):
@@ -205,7 +215,8 @@ class JobOut(ResponseBody):
     state: JobState
     bucket: str
     prefix: str
-    profile: str = Field(description="Profile with its version.")
+    profile: str = Field(description="Profile with its version; the first of `profiles`.")
+    profiles: list[str] = Field(description="Profiles that score each image.")
     created_at: datetime
     listed_at: datetime | None = Field(description="Time from which all its objects were known.")
     finished_at: datetime | None
@@ -229,6 +240,10 @@ class JobStatus(JobOut):
     done: int = Field(description="Items that have ended, scored or not.")
     counts: dict[ItemState, int] = Field(description="Items by state.", validation_alias="by_state")
     open_by_stage: dict[Stage, int] = Field(description="Items that have not ended, by the model they wait for.")
+    counts_by_profile: dict[str, dict[ItemState, int]] = Field(
+        description="Items by profile and state: each image is an item for each profile.", validation_alias="by_profile"
+    )
+    reused: int = Field(description="Scored items whose score was known before, so that nothing was computed.")
     failures: dict[Reason, int] = Field(description="Items that ended unscored, by reason, most frequent first.")
     rate_per_second: float = Field(description="Items ended per second, over the last minute.", validation_alias="rate")
     eta_seconds: float | None = Field(description="Seconds left at this rate; null: unknown.")
@@ -236,9 +251,10 @@ class JobStatus(JobOut):
 
 
 class ItemOut(ResponseBody):
-    """One image in one job."""
+    """One image in one job, under one profile."""
 
     id: int
+    profile: str
     bucket: str
     key: str
     etag: str
@@ -247,6 +263,7 @@ class ItemOut(ResponseBody):
     reason: Reason | None
     detail: str | None
     route: Route | None
+    reused: bool = Field(description="Its scores were known before, so that nothing was computed.")
     errors: int
     crashes: int
     created_at: datetime

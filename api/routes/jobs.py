@@ -51,16 +51,16 @@ def submit(
     """Submit a job. It is recorded once this answers; follow it at the `Location`."""
     with transaction(engine) as connection:
         if submission.requirement is None:
-            profile = profile_named(settings, submission.profile)
+            profiles = [profile_named(settings, name) for name in submission.profile_names]
         else:
             with as_invalid_request(NotFound, ConfigurationError):
-                profile = profile_for(connection, submission.requirement)
+                profiles = [profile_for(connection, submission.requirement)]
         job = submit_job(
             connection,
             kind=JobKind(submission.kind),
             bucket=submission.address.bucket,
             prefix=submission.address.key,
-            profile=profile,
+            profile=profiles,
             keys=submission.keys if isinstance(submission, ListJob) else (),
             idempotency_key=idempotency_key,
         )

@@ -29,6 +29,7 @@ _COUNTERS = (job_profiles.c.job_id, job_profiles.c.scored_by_student, job_profil
 ROUTED_OF_JOBS = select(*_COUNTERS).where(
     job_profiles.c.job_id == any_(array("ids", Uuid)), job_profiles.c.profile == bindparam("under")
 )
+ROUTED_OF_JOB = select(*_COUNTERS).where(job_profiles.c.job_id == bindparam("of_job"))
 _ADDED = insert(job_profiles)
 COUNT_ROUTED = _ADDED.on_conflict_do_update(
     index_elements=["job_id", "profile"],
@@ -66,6 +67,12 @@ def read_routed(c: Connection, profile_id: str, job_ids: Iterable[UUID]) -> dict
     """Return the counters of a further profile by job. The caller holds the jobs' rows."""
     rows = c.execute(ROUTED_OF_JOBS, {"ids": sorted(set(job_ids)), "under": profile_id})
     return {row.job_id: Routed(row.scored_by_student, row.escalated) for row in rows}
+
+
+def read_all_routed(c: Connection, job_id: UUID) -> list[Routed]:
+    """Return the counters of all further profiles of a job."""
+    rows = c.execute(ROUTED_OF_JOB, {"of_job": job_id})
+    return [Routed(row.scored_by_student, row.escalated) for row in rows]
 
 
 def count_routed(c: Connection, profile_id: str, job_id: UUID, added: Routed) -> None:

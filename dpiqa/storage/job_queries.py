@@ -11,6 +11,7 @@ from sqlalchemy import Connection, literal, select, tuple_
 from dpiqa.storage.columns import constants
 from dpiqa.storage.counts import Count, read_counts, read_rate
 from dpiqa.storage.items import Item
+from dpiqa.storage.job_profiles import Routed, read_all_routed
 from dpiqa.storage.jobs import Job, read_job
 from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.tables import OPEN_JOB_STATES, UNSCORED_STATES, images, items, jobs
@@ -74,6 +75,10 @@ class JobReport:
     job: Job
     by_state: dict[ItemState, int]  #: items; states without items are left out
     open_by_stage: dict[Stage, int]  #: items that have not ended, by the model they wait for
+    by_profile: dict[str, dict[ItemState, int]]  #: `by_state` of each profile, by id; the job's own first
+    scored_by_student: int  #: items that a student scored in this job, under any of its profiles
+    escalated: int  #: of those, the items that were sent to the teacher
+    reused: int  #: scored items whose score was known before: nothing was computed for them
     failures: dict[Reason, int]  #: items that ended unscored, most frequent reason first; `dpiqa.types` has its state
     total: int  #: items known so far; final once the job is listed
     done: int  #: items that have ended, scored or not
@@ -87,16 +92,28 @@ class JobReport:
 def get_job(c: Connection, name: UUID | str) -> JobReport:
     """Report on a job. Raises as `read_job`."""
     job = read_job(c, name)
-    return report(job, read_counts(c, job.id), read_rate(c, job.id), live_workers(c), now=datetime.now(UTC))
+    routed = read_all_routed(c, job.id) if job.further_profiles else []
+    rate = read_rate(c, job.id)
+    return report(job, read_counts(c, job.id), rate, live_workers(c), now=datetime.now(UTC), routed=routed)
 
 
-def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveWorker], *, now: datetime) -> JobReport:
+def report(
+    job: Job,
+    counts: Sequence[Count],
+    rate: float,
+    alive: Sequence[LiveWorker],
+    *,
+    now: datetime,
+    routed: Sequence[Routed] = (),
+) -> JobReport:
     """Put a report together. Pure."""
     by_state: Counter[ItemState] = Counter()
+    by_profile: dict[str, Counter[ItemState]] = {profile: Counter() for profile in job.profiles}
     open_by_stage: Counter[Stage] = Counter()
     failures: Counter[Reason] = Counter()
     for count in counts:
         by_state[count.state] += count.n
+        by_profile.setdefault(count.profile or job.profile, Counter())[count.state] += count.n
         if count.state not in TERMINAL_STATES:
             open_by_stage[count.stage] += count.n
         if count.reason is not None:
@@ -113,6 +130,10 @@ def report(job: Job, counts: Sequence[Count], rate: float, alive: Sequence[LiveW
         job=job,
         by_state=dict(by_state),
         open_by_stage=dict(open_by_stage),
+        by_profile={profile: dict(states) for profile, states in by_profile.items()},
+        scored_by_student=job.scored_by_student + sum(further.scored_by_student for further in routed),
+        escalated=job.escalated + sum(further.escalated for further in routed),
+        reused=sum(count.reused for count in counts if count.state is ItemState.SCORED),
         failures=dict(failures.most_common()),
         total=total,
         done=total - left,

@@ -1,7 +1,7 @@
 """`dpiqa follow`: a job's progress, live, until it is complete."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 from uuid import UUID
@@ -115,21 +115,27 @@ def pace(report: JobReport) -> str:
     return ", ".join(parts)
 
 
+def _states(counts: Mapping[ItemState, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
 def show_report(report: JobReport) -> None:
     """Print the report on stdout."""
     job = report.job
-    states = ", ".join(f"{count} {state}" for state, count in report.by_state.items() if count)
+    states = _states(report.by_state)
     failures = ", ".join(f"{count} {reason}" for reason, count in report.failures.items() if count)
     pairs: list[tuple[str, Any]] = [
         ("job", job.id),
         ("kind", job.kind),
         ("of", job.address),
-        ("profile", job.profile),
+        ("profile", ", ".join(job.profiles)),
         ("state", job.state),
         ("error", job.error),
         ("items", f"{report.done} of {report.total} done" + (f": {states}" if states else "")),
+        *((f"  {profile}", _states(counts)) for profile, counts in report.by_profile.items() if len(job.profiles) > 1),
+        ("reused", f"{report.reused} of the scored, known before" if report.reused else ""),
         ("not scored", failures),
-        ("escalated", f"{job.escalated} of {job.scored_by_student} scored by the student"),
+        ("escalated", f"{report.escalated} of {report.scored_by_student} scored by the student"),
         ("rate", f"{report.rate:.1f}/s" if report.rate else ""),
         ("waits for", report.waiting_for),
     ]

@@ -42,7 +42,8 @@ def jobs(limit: options.LimitOption = None, as_json: options.JsonOption = False)
 def _job_cells(report: JobReport) -> tuple[Any, ...]:
     job = report.job
     waits = job.error or report.waiting_for
-    return job.id, job.kind, job.address, job.profile, job.state, report.done, report.total, waits, job.created_at
+    profiles = ", ".join(job.profiles)
+    return job.id, job.kind, job.address, profiles, job.state, report.done, report.total, waits, job.created_at
 
 
 @command(

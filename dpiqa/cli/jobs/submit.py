@@ -1,5 +1,6 @@
 """`dpiqa submit`: queue a bucket prefix."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Annotated
 
@@ -42,12 +43,13 @@ FollowOption = Annotated[
     "submit",
     "dpiqa submit s3://photos/2024/",
     "dpiqa submit s3://photos/2024/ --profile student-only --follow",
+    "dpiqa submit s3://photos/2024/ --profile default --profile student-only",
     "dpiqa submit s3://photos/portraits/ --requirement portraits",
     "dpiqa submit s3://photos/inbox/ --watch",
 )
 def submit(
     s3_address: AddressArgument,
-    profile: options.ProfileOption = None,
+    profile: options.ProfilesOption = None,
     requirement: RequirementOption = None,
     watch: WatchOption = False,
     follow: FollowOption = False,
@@ -60,23 +62,26 @@ def submit(
     address = parse_s3(s3_address)
     if profile and requirement:
         raise InvalidRequest("--profile and --requirement cannot be combined", hint="pass only one")
-    settings = context.read_settings(profile=profile)
+    settings = context.read_settings()
     settings.require_database_url()
+    profiles = [] if requirement else context.profiles(settings, profile)
+    _check_profiles(settings, profiles)
     doorbell = load_doorbell(settings)
     _check_address(settings, address)
-    job, standing_watch = _create(settings, address, requirement, watch=watch)
+    job, standing_watch = _create(settings, address, profiles, requirement, watch=watch)
+    under = ", ".join(job.profiles)
     if warning := ring_expand(doorbell, str(job.id)):
         console.warn(warning)
     if standing_watch:
-        console.note(f"job {standing_watch.id} watches {address} under {standing_watch.profile}")
+        console.note(f"job {standing_watch.id} watches {address} under {under}")
     if follow:
-        console.note(f"job {job.id} under {job.profile}")
+        console.note(f"job {job.id} under {under}")
         follow_job(settings, job.id, as_json=as_json)
     elif as_json:
         console.print_json(console.jsonable(job) | {"watch": standing_watch and standing_watch.id})
     else:
         typer.echo(job.id)
-        console.note(f"{address} is submitted under {job.profile}; follow it with `dpiqa follow {job.id}`")
+        console.note(f"{address} is submitted under {under}; follow it with `dpiqa follow {job.id}`")
 
 
 def _check_address(settings: Settings, address: S3Address) -> None:
@@ -90,22 +95,24 @@ def _check_address(settings: Settings, address: S3Address) -> None:
         console.warn(f"no object is under {address}; keys are case-sensitive")
 
 
-def _create(settings: Settings, address: S3Address, requirement: str | None, *, watch: bool) -> tuple[Job, Job | None]:
+def _create(
+    settings: Settings, address: S3Address, profiles: list[Profile], requirement: str | None, *, watch: bool
+) -> tuple[Job, Job | None]:
     """Create the job, and before it the watch: no object may arrive between the two."""
     with context.connection(settings) as connection:
-        profile = profile_for(connection, requirement) if requirement else _checked_profile(settings)
-        standing_watch = ensure_watch(connection, address.bucket, address.key, profile) if watch else None
-        job = submit_job(connection, kind=JobKind.PREFIX, bucket=address.bucket, prefix=address.key, profile=profile)
+        if requirement:
+            profiles = [profile_for(connection, requirement)]
+        standing_watch = ensure_watch(connection, address.bucket, address.key, profiles) if watch else None
+        job = submit_job(connection, kind=JobKind.PREFIX, bucket=address.bucket, prefix=address.key, profile=profiles)
     return job, standing_watch
 
 
-def _checked_profile(settings: Settings) -> Profile:
-    """Return the settings' profile. Raises `ConfigurationError` where a model of it does not fit its stage.
+def _check_profiles(settings: Settings, profiles: Iterable[Profile]) -> None:
+    """Raise `ConfigurationError` where a model does not fit its stage.
 
     A model that is not on this machine may well be where the workers are, and is not checked.
     """
-    profile = context.profile(settings)
-    for stage, choice in profile.choices.items():
-        with suppress(NotFound):
-            check_choice(choice, settings, stage)
-    return profile
+    for profile in profiles:
+        for stage, choice in profile.choices.items():
+            with suppress(NotFound):
+                check_choice(choice, settings, stage)

@@ -1,11 +1,12 @@
 """Settings, profile and database of a command."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from dpiqa.errors import InvalidRequest
 from dpiqa.logs import configure_logging
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import Settings, load_settings
@@ -26,6 +27,17 @@ def read_settings(**overrides: Any) -> Settings:
 def profile(settings: Settings) -> Profile:
     """Return the profile that the settings (with a command's --profile in them) name. Raises `NotFound`."""
     return load_profile(settings.profile, settings.profiles_dir)
+
+
+def profiles(settings: Settings, names: Sequence[str] | None) -> list[Profile]:
+    """Return the profiles that a command's --profile names, or the settings' own. Raises as `load_profile`.
+
+    Raises `InvalidRequest` for a profile that is named twice.
+    """
+    named = [load_profile(name, settings.profiles_dir) for name in names or [settings.profile]]
+    if len({profile.id for profile in named}) < len(named):
+        raise InvalidRequest("a profile is named twice", hint="name each profile once")
+    return named
 
 
 @contextmanager

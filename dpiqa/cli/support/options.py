@@ -41,6 +41,17 @@ ProfileOption = Annotated[
 ]
 
 
+ProfilesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profile",
+        "-p",
+        help="Profile by name or id (`dpiqa profiles list`); DPIQA_PROFILE by default. May be repeated: each image is "
+        "read once and scored under each.",
+    ),
+]
+
+
 def complete_job(incomplete: str) -> list[tuple[str, str]]:
     """Return the names of jobs that begin so, each with its address, for the shell; none where the database fails."""
     from dpiqa.cli.support import context  # noqa: PLC0415 - only where the shell asks
