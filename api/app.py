@@ -12,7 +12,7 @@ from dpiqa.storage.engine import make_engine
 
 from . import docs, errors
 from .monitoring import Metrics, Probes, RequestLog
-from .routes import events, health, jobs, requirements, scores
+from .routes import events, health, jobs, requirements, scores, stats
 from .security import Access, Guard
 
 DESCRIPTION = """Quality scores for image archives.
@@ -49,7 +49,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state.probes = Probes(state.engine, state.doorbell)
     state.metrics = Metrics(state.probes.snapshot)
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign] # FastAPI's documented way
-    for router in (jobs.router, scores.router, requirements.router, events.router, health.router, docs.router):
+    for router in (
+        jobs.router,
+        scores.router,
+        stats.router,
+        requirements.router,
+        events.router,
+        health.router,
+        docs.router,
+    ):
         app.include_router(router)
     errors.install(app)
     app.add_middleware(Guard, access=access)

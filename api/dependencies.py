@@ -63,23 +63,26 @@ Body = TypeVar("Body", bound=BaseModel)
 class PageReply:
     """Builds the response of a route that returns a page."""
 
-    def __init__(self, request: Request, response: Response) -> None:
-        self._request, self._response = request, response
+    def __init__(self, request: Request) -> None:
+        self._request = request
 
-    def __call__(self, schema: type[Body], page: "pages.Page[Any]") -> Body:
-        """Return a stored page as `schema`, with a `Link: <...>; rel="next"` where there is another page.
+    def __call__(self, schema: type[Body], page: "pages.Page[Any]") -> Response:
+        """Answer with a stored page as `schema`, with a `Link: <...>; rel="next"` where there is another page.
 
         The link is a path: behind a proxy only the client knows the host.
         """
+        headers = {}
         if page.next_cursor is not None:
             url = self._request.url.include_query_params(cursor=page.next_cursor)
-            self._response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
-        return schema.model_validate(page, from_attributes=True)
+            headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+        # Written here: from a returned model the framework would make another one, then a dictionary, then JSON.
+        body = schema.model_validate(page, from_attributes=True).model_dump_json(by_alias=True)
+        return Response(body, headers=headers, media_type="application/json")
 
 
-async def get_page_reply(request: Request, response: Response) -> PageReply:
+async def get_page_reply(request: Request) -> PageReply:
     """Return the builder of a page's response."""
-    return PageReply(request, response)
+    return PageReply(request)
 
 
 PageReplyDep = Annotated[PageReply, Depends(get_page_reply)]

@@ -46,6 +46,14 @@ _LOGGED = frozenset(
         "limit",
         "format",
         "failures",
+        "suffix",
+        "since",
+        "until",
+        "route",
+        "requirement",
+        "band",
+        "group_by",
+        "step",
     }
 )
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  #: requested every few seconds: logged only when they fail

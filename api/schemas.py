@@ -63,6 +63,13 @@ Prefix = Annotated[
 Source = Annotated[
     str, Field(max_length=1300, pattern=r"^s3://[^/?#]+(/.*)?$", examples=["s3://photos/2024/"]), Storable
 ]
+Suffix = Annotated[
+    str,
+    Field(
+        min_length=1, max_length=255, description="Keys that end in this; needs a bucket or a job.", examples=[".png"]
+    ),
+    Storable,
+]
 ProfileName = Annotated[
     str,
     Field(min_length=1, max_length=128, description="Profile, `default` or with its version `default@1`."),
@@ -306,6 +313,10 @@ class ScorePage(Page[ScoreOut]):
     """Some scores."""
 
     threshold: float | None = Field(None, description="With `worst` or `best`: the score at that share.")
+    partial: bool = Field(
+        default=False,
+        description="The page ended early: after 10,000 rows, too few of which fit. `next_cursor` continues there.",
+    )
 
 
 class StoredScoreOut(ResponseBody):
@@ -316,7 +327,8 @@ class StoredScoreOut(ResponseBody):
     percentile: float | None = Field(description=PERCENTILE)
     band: Band | None = Field(description=BAND)
     model: str = Field(
-        description="Scorer: name, weights, preprocessing, precision, requirement.", validation_alias="scorer_id"
+        description="Scorer: name, weights, preprocessing, precision, requirement. `GET /v1/models/{model}`: its card.",
+        validation_alias="scorer_id",
     )
     etag: str = Field(description="Of the bytes that were scored.")
     version_id: str | None
@@ -325,17 +337,30 @@ class StoredScoreOut(ResponseBody):
     scored_at: datetime
     attempt: int = Field(description="Fence of its claim: each claim of the item, and each reopening, adds 1.")
     job_id: UUID
-    card: dict[str, Any] = Field(description="Model card at the scorer's first score, with its latest references.")
+
+
+class LookupItemOut(ResponseBody):
+    """An image in one job."""
+
+    job_id: UUID
+    etag: str
+    state: ItemState
+    stage: Stage
+    reason: Reason | None = Field(description="The reason why it was not scored, where it ended so.")
+    detail: str | None = Field(description="The last error in words.")
+    created_at: datetime
+    finished_at: datetime | None
 
 
 class ImageScores(ResponseBody):
-    """Every score of one image; the current version first."""
+    """Every score of one image, the current version first, and how it ended in each job."""
 
     bucket: str
     key: str
     deleted: bool = Field(description="No version of it is in the store any more.")
     scores: list[StoredScoreOut]
     results: list[ScoreOut] = Field(description="The score that counts, by profile: its stage, status and route.")
+    items: list[LookupItemOut] = Field(description="Its newest 20 items: state and, where it was not scored, why.")
 
 
 class EventsAccepted(BaseModel):

@@ -22,6 +22,7 @@ from dpiqa.types import Band, Direction
 #: Percentile of the reference population at which each band but the worst begins: worst 10 % bad, next 20 % poor,
 #: middle 40 % fair, next 20 % good, best 10 % excellent.
 CUTS: tuple[float, ...] = (10, 30, 70, 90)
+_BANDS = tuple(Band)  # from worst to best
 POINTS = 101  #: quantiles of a reference: at 0, 1, ..., 100 %
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -121,8 +122,7 @@ class Reference(BaseModel):
 
     def band(self, score: float) -> Band:
         """Return the band of a score. A score exactly at a cut belongs to the better band."""
-        oriented = self._oriented(score)
-        return tuple(Band)[sum(self._oriented(self.score_at(cut)) <= oriented for cut in CUTS)]
+        return _BANDS[bisect_right(self._cuts, self._oriented(score))]
 
     def range_of(self, band: Band, scorer_id: str) -> ScoreRange:
         """Return the scores that `band` covers, of a scorer that this reference fits."""
@@ -142,6 +142,11 @@ class Reference(BaseModel):
     def _oriented(self, score: float) -> float:
         """Return the score on a scale where higher is better; its own inverse."""
         return -score if self.direction is Direction.LOWER else score
+
+    @cached_property
+    def _cuts(self) -> list[float]:
+        """The scores at `CUTS`, on a scale where higher is better."""
+        return [self._oriented(self.score_at(cut)) for cut in CUTS]
 
     @cached_property
     def _worst_first(self) -> list[float]:

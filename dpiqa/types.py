@@ -175,6 +175,19 @@ class ScoreOrder(StrEnum):
         return self in (ScoreOrder.HIGHEST_FIRST, ScoreOrder.NEWEST_FIRST)
 
 
+class GroupBy(StrEnum):
+    """Property by which results are counted apart."""
+
+    BUCKET = "bucket"
+    PREFIX = "prefix"  #: the folders directly below the prefix
+    PROFILE = "profile"
+    MODEL = "model"  #: the scorer
+    DAY = "day"  #: of the last change, UTC
+    BAND = "band"
+    ROUTE = "route"
+    STATUS = "status"
+
+
 class Direction(StrEnum):
     """Direction of the scores of a requirement: PromptIQA returns scores on the scale of its pairs."""
 

@@ -69,8 +69,8 @@ def submit(
     return JobAccepted.model_validate(job).model_copy(update={"warning": warning})
 
 
-@router.get("", summary="List jobs, newest first")
-def list_jobs(engine: EngineDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None) -> Page[JobOut]:
+@router.get("", summary="List jobs, newest first", response_model=Page[JobOut])
+def list_jobs(engine: EngineDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None) -> Response:
     """List jobs, newest first."""
     with transaction(engine) as connection:
         page = job_queries.list_jobs(connection, limit=limit, cursor=cursor)
@@ -85,7 +85,12 @@ def get_job(job_id: JobName, engine: EngineDep) -> JobStatus:
     return JobStatus.model_validate(report)
 
 
-@router.get("/{job_id}/items", summary="Images of a job", responses={404: {"description": "No such job."}})
+@router.get(
+    "/{job_id}/items",
+    summary="Images of a job",
+    response_model=Page[ItemOut],
+    responses={404: {"description": "No such job."}},
+)
 def job_items(
     job_id: JobName,
     engine: EngineDep,
@@ -93,7 +98,7 @@ def job_items(
     state: Annotated[ItemState | None, Query(description="Only items in this state.")] = None,
     limit: Limit = 100,
     cursor: Cursor | None = None,
-) -> Page[ItemOut]:
+) -> Response:
     """List the images of a job, each with its state and, where it ended unscored, the reason."""
     with transaction(engine) as connection:
         page = job_queries.job_items(connection, job_id, state=state, limit=limit, cursor=cursor)

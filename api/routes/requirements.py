@@ -35,10 +35,8 @@ def submit(
     return RequirementAccepted.model_validate(detail).model_copy(update={"warning": warning})
 
 
-@router.get("", summary="List requirements by name")
-def list_all(
-    engine: EngineDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None
-) -> Page[RequirementOut]:
+@router.get("", summary="List requirements by name", response_model=Page[RequirementOut])
+def list_all(engine: EngineDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None) -> Response:
     """List all versions of all requirements, with the direction of their scores."""
     with transaction(engine) as connection:
         page = list_requirements(connection, limit=limit, cursor=cursor)

@@ -2,20 +2,22 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
 
-from dpiqa.errors import NotFound
+from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
 from dpiqa.exports.formats import Format
 from dpiqa.exports.rows import score_batches
 from dpiqa.exports.schemas import SCORES
 from dpiqa.percentiles import parse_share
-from dpiqa.storage import scores as stored
-from dpiqa.storage.engine import transaction
+from dpiqa.settings import Settings
+from dpiqa.storage.engine import reading
+from dpiqa.storage.lookups import lookup as look_up
+from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.score_query import ScoreQuery, find_profile
-from dpiqa.storage.scores import ScoreFilter
-from dpiqa.types import Band, ResultStatus, ScoreOrder
+from dpiqa.types import Band, ResultStatus, Route, ScoreOrder
 
 from ..dependencies import EngineDep, PageReplyDep, SettingsDep
 from ..errors import as_invalid_request
@@ -31,7 +33,9 @@ from ..schemas import (
     ModelName,
     Prefix,
     ProfileName,
+    RequirementId,
     ScorePage,
+    Suffix,
 )
 
 router = APIRouter(prefix="/v1/scores", tags=["scores"])
@@ -46,15 +50,26 @@ class ScoreSelection(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     bucket: Bucket | None = None
-    prefix: Prefix | None = None
+    prefix: Prefix | None = Field(None, description="Keys that begin with this; needs a bucket or a job.")
+    suffix: Suffix | None = None
     min: Bound | None = Field(None, description="Minimum score (inclusive).")
     max: Bound | None = Field(None, description="Maximum score (inclusive).")
     profile: ProfileName | None = Field(None, description="Profile; the service's own unless given.")
+    requirement: RequirementId | None = Field(
+        None, description="Only scores of jobs submitted with this requirement, instead of a profile."
+    )
+    since: AwareDatetime | None = Field(
+        None, description="Only scores that were made or changed at this time or later."
+    )
+    until: AwareDatetime | None = Field(
+        None, description="Only scores that were made or last changed before this time."
+    )
     job: JobName | None = Field(None, description=f"Only images of this job, whichever job scored them. {JOB_NAME}")
     model: ModelName | None = Field(
         None, description="Only scores of this scorer, or of any version of the model of this name."
     )
     status: ResultStatus | None = None
+    route: Route | None = Field(None, description="Only images that were, or were not, sent to the teacher for this.")
     band: Annotated[list[Band] | None, Field(max_length=len(Band))] = Field(
         None,
         description="Only scores of this band; may be repeated. Scores of scorers without a reference are in none.",
@@ -67,8 +82,8 @@ class ScoreSelection(BaseModel):
     worst: ShareText | None = Field(None, description="The worst share of what the other filters choose, e.g. `5%`.")
     best: ShareText | None = Field(None, description="The best share of the same, e.g. `5%`.")
 
-    def query(self) -> ScoreQuery:
-        """Return the query, still without a profile. Raises `InvalidRequest` for contradicting parameters."""
+    def query(self, connection: Connection, settings: Settings) -> ScoreQuery:
+        """Return the query. Raises `InvalidRequest` for contradicting parameters and unknown names."""
         conditions = ScoreFilter(
             bucket=self.bucket,
             prefix=self.prefix,
@@ -76,10 +91,19 @@ class ScoreSelection(BaseModel):
             max=self.max,
             model=self.model,
             status=self.status,
+            suffix=self.suffix,
+            since=self.since,
+            until=self.until,
+            route=self.route,
         )
-        conditions.check_range()
+        conditions.check(of_job=self.job is not None)
+        if self.profile is not None and self.requirement is not None:
+            raise InvalidRequest("`profile` and `requirement` cannot be combined", hint="give only one")
         share = parse_share(self.worst, self.best)
-        return ScoreQuery(conditions=conditions, bands=tuple(self.band or ()), share=share, order=self.sort)
+        with as_invalid_request(NotFound, ConfigurationError):
+            profile = find_profile(connection, settings, self.profile, requirement=self.requirement)
+        query = ScoreQuery(conditions=conditions, bands=tuple(self.band or ()), share=share, order=self.sort)
+        return query.of_job(connection, self.job).under(profile)
 
 
 class ScoreParameters(ScoreSelection):
@@ -89,23 +113,19 @@ class ScoreParameters(ScoreSelection):
     cursor: Cursor | None = None
 
 
-@router.get("", summary="Scores, worst first")
+@router.get("", summary="Scores, worst first", response_model=ScorePage)
 def scores(
     parameters: Annotated[ScoreParameters, Query()], settings: SettingsDep, engine: EngineDep, reply: PageReplyDep
-) -> ScorePage:
+) -> Response:
     """List the scores that count. `worst` and `best` choose a share: e.g. the worst 5 % of a bucket.
+
+    A page that has to check many rows may end early (`partial`); follow `next_cursor` until it is null.
 
     Each row's `scale` says what its score means, and which end of it is better.
     """
-    query = parameters.query()
-    with transaction(engine) as connection:
-        with as_invalid_request(NotFound):
-            profile = find_profile(connection, settings, parameters.profile)
-        page = (
-            query.of_job(connection, parameters.job)
-            .under(profile)
-            .page(connection, limit=parameters.limit, cursor=parameters.cursor)
-        )
+    with reading(engine) as connection:
+        query = parameters.query(connection, settings)
+        page = query.page(connection, limit=parameters.limit, cursor=parameters.cursor)
     return reply(ScorePage, page)
 
 
@@ -123,17 +143,14 @@ def export(
 
     They are read page by page while they are sent: not a snapshot. A response that breaks off is not complete.
     """
-    query = parameters.query()
-    with transaction(engine) as connection:
-        with as_invalid_request(NotFound):
-            profile = find_profile(connection, settings, parameters.profile)
-        resolved = query.under(profile).resolve(connection)
+    with reading(engine) as connection:
+        resolved = parameters.query(connection, settings).resolve(connection)
     return export_response(SCORES, parameters.format, score_batches(engine, resolved))
 
 
 @router.get("/lookup", summary="Every score of one image", responses={404: {"description": "No such image is known."}})
 def lookup(bucket: Annotated[Bucket, Query()], key: Annotated[Key, Query()], engine: EngineDep) -> ImageScores:
-    """Show every score of one image with its origin, and the scores that count."""
-    with transaction(engine) as connection:
-        image = stored.lookup(connection, bucket, key)
+    """Show every score of one image with its origin, the scores that count, and why it was not scored."""
+    with reading(engine) as connection:
+        image = look_up(connection, bucket, key)
     return ImageScores.model_validate(image)

@@ -16,7 +16,7 @@ from dpiqa.retries import retry_transaction
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.job_queries import IS_UNSCORED
 from dpiqa.storage.score_query import ResolvedQuery
-from dpiqa.storage.scores import page_of_results, sort_columns
+from dpiqa.storage.score_walks import page_of_results, sort_columns
 from dpiqa.storage.tables import images, items, jobs, results
 from dpiqa.types import REASONS_OF, ItemState
 

@@ -15,6 +15,7 @@ from dpiqa.storage.feed import feed
 from dpiqa.storage.jobs import unlisted_jobs
 from dpiqa.storage.reconciliations import request_due, unfinished_reconciliations
 from dpiqa.storage.requirements import unprepared
+from dpiqa.storage.rollups import count_results, fold_results
 from dpiqa.storage.sweeps import sweep_once
 from dpiqa.text import first_line
 
@@ -33,6 +34,7 @@ class Feeder:
         self._engine, self._doorbell, self._settings, self._heartbeat = engine, doorbell, settings, heartbeat
         self._woken = threading.Event()
         self._stopped = threading.Event()
+        self._counts_results = True  # until all results of before an upgrade are in the roll-ups
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
 
     def start(self) -> None:
@@ -79,8 +81,13 @@ class Feeder:
             ring_prepare(self._doorbell, requirement)
         for reconciliation in reconciliations:
             ring_reconcile(self._doorbell, str(reconciliation))
+        if sweep:
+            with transaction(self._engine) as c:
+                fold_results(c)
+        if self._counts_results:
+            self._counts_results = count_results(self._engine)
         with transaction(self._engine) as c:
-            return sweep_once(c)
+            return sweep_once(c) or self._counts_results
 
     def _run(self) -> None:
         next_sweep = 0.0

@@ -58,6 +58,17 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection for statements that only read. Each is its own transaction: no BEGIN and COMMIT to wait for.
+
+    Statements see what was committed before each of them, as in `transaction`, whose level is READ COMMITTED. Raises as
+    `transaction`.
+    """
+    with translated(), engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
 def translated() -> Iterator[None]:
     """Turn SQLAlchemy's errors about connections and schema into ours. Errors about a statement pass unchanged."""
     try:
@@ -91,6 +102,7 @@ class Lock(IntEnum):
     BUCKET = 7_301_003  #: what is current in a bucket is decided by one transaction at a time
     SUSPECT = 7_301_004  #: one claim of suspects at a time per worker
     SWEEPER = 7_301_006  #: one sweeper at a time
+    ROLLUP = 7_301_010  #: results are counted after an upgrade by one batch at a time, and by nobody else meanwhile
     REQUIREMENT = 7_301_005  #: the versions of a requirement are numbered by one transaction at a time
 
 

@@ -10,10 +10,12 @@ from dpiqa.percentiles import Share
 from dpiqa.profiles import load_profile
 from dpiqa.settings import Settings
 from dpiqa.storage.jobs import read_job
-from dpiqa.storage.pages import Page, foreign_cursor, malformed_cursor, pack, unpack
+from dpiqa.storage.pages import foreign_cursor, malformed_cursor, pack, unpack
 from dpiqa.storage.profiles import direction_of, profile_for
 from dpiqa.storage.references import ranges_of
-from dpiqa.storage.scores import ScoreFilter, ScoreRow, list_scores, percentile
+from dpiqa.storage.score_filter import ScoreFilter
+from dpiqa.storage.scores import ScoreRows, list_scores
+from dpiqa.storage.stats import threshold as threshold_of
 from dpiqa.types import Band, Direction, ScoreOrder
 
 
@@ -34,10 +36,10 @@ def find_profile(
 
 
 @dataclass(frozen=True, slots=True)
-class ScorePage(Page[ScoreRow]):
+class ScorePage(ScoreRows):
     """A page of scores."""
 
-    threshold: float | None  #: the score at the share; None: no share was asked for, or nothing fits
+    threshold: float | None = None  #: the score at the share; None: no share was asked for, or nothing fits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class ResolvedQuery:
     threshold: float | None  #: the score at the share
     without_bands: tuple[str, ...]  #: scorers that are left out, because they have no reference
 
-    def page(self, c: Connection, *, limit: int, cursor: str | None = None) -> Page[ScoreRow]:
+    def page(self, c: Connection, *, limit: int, cursor: str | None = None) -> ScoreRows:
         """Return a page after `cursor`, which is one of this method. Raises as `list_scores`."""
         return list_scores(c, self.conditions, order=self.order, limit=limit, cursor=cursor)
 
@@ -67,7 +69,7 @@ class ScoreQuery:
 
     def under(self, profile: str) -> "ScoreQuery":
         """Return the same query for the scores of another profile."""
-        return replace(self, conditions=replace(self.conditions, profile=profile))
+        return replace(self, conditions=self.conditions.under(profile))
 
     def of_job(self, c: Connection, name: str | None) -> "ScoreQuery":
         """Return the same query for the images of a job, if one is named. Raises as `read_job`."""
@@ -89,7 +91,7 @@ class ScoreQuery:
             ranges, without = ranges_of(c, conditions.profile, self.bands)
             conditions = replace(conditions, within=ranges)
         if self.share is not None and threshold is None:
-            threshold = percentile(c, conditions, self.share.percent / 100, descending=not lowest)
+            threshold = threshold_of(c, conditions, self.share.percent / 100, descending=not lowest)
         if threshold is not None:  # it lies within `min` and `max`, because it was taken from what they leave
             conditions = replace(conditions, max=threshold) if lowest else replace(conditions, min=threshold)
         return ResolvedQuery(
@@ -113,7 +115,7 @@ class ScoreQuery:
         resolved = self.resolve(c, threshold)
         page = resolved.page(c, limit=limit, cursor=position)
         next_cursor = None if page.next_cursor is None else pack([resolved.threshold, page.next_cursor])
-        return ScorePage(page.items, next_cursor, resolved.threshold)
+        return ScorePage(page.items, next_cursor, page.partial, resolved.threshold)
 
 
 def _unpack(cursor: str) -> tuple[float | None, str]:

@@ -16,10 +16,10 @@ from dpiqa.exports.rows import score_batches
 from dpiqa.exports.schemas import SCORES
 from dpiqa.percentiles import parse_share
 from dpiqa.settings import Settings
-from dpiqa.storage import scores as stored_scores
 from dpiqa.storage.engine import transaction
+from dpiqa.storage.lookups import lookup as look_up
+from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.score_query import ResolvedQuery, ScoreQuery, find_profile
-from dpiqa.storage.scores import ScoreFilter
 from dpiqa.types import Band, ResultStatus, ScoreOrder
 
 BucketOption = Annotated[str | None, typer.Option(help="Only this bucket.")]
@@ -103,7 +103,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
         model=model,
         status=status,
     )
-    conditions.check_range("--{}")
+    conditions.check("--{}", of_job=job is not None)
     share = parse_share(worst, best, field="--{}")
     query = ScoreQuery(
         conditions=conditions,
@@ -158,7 +158,7 @@ def lookup(s3_address: AddressArgument, as_json: options.JsonOption = False) -> 
     """Show every score of one image: by which model, of which bytes, when, and which of them counts."""
     address = parse_s3(s3_address)
     with context.connection() as connection:
-        stored = stored_scores.lookup(connection, address.bucket, address.key)
+        stored = look_up(connection, address.bucket, address.key)
     if as_json:
         console.print_json(stored)
         return

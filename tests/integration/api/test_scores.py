@@ -61,7 +61,7 @@ def test_filters(client, ledger, job):
     assert keys(get_scores(client, max=0.03)) == ["k00000", "k00001", "k00002", "k00003"]
     assert keys(get_scores(client, min=0.97, sort="-score")) == ["k00099", "k00098", "k00097"]
     assert keys(get_scores(client, min=0.1, max=0.1)) == ["k00010"]
-    assert len(keys(get_scores(client, prefix="k0009"))) == 10
+    assert len(keys(get_scores(client, bucket="photos", prefix="k0009"))) == 10
     assert keys(get_scores(client, bucket="other")) == []
     assert len(keys(get_scores(client, model="teacher"))) == 2
     assert len(keys(get_scores(client, model=STUDENT.scorer_id, limit=1000))) == 98
@@ -89,8 +89,8 @@ def test_shares(client, ledger, job):
     assert keys(get_scores(client, best="5%"))[0] == "k00099"
     assert len(keys(get_scores(client, best="5%"))) == 5
     assert len(keys(get_scores(client, worst="100%", limit=1000))) == 100
-    assert keys(get_scores(client, worst="50", prefix="k0000")) == [f"k{n:05}" for n in range(5)]
-    assert get_scores(client, worst="5%", prefix="none")["items"] == []
+    assert keys(get_scores(client, worst="50", bucket="photos", prefix="k0000")) == [f"k{n:05}" for n in range(5)]
+    assert get_scores(client, worst="5%", bucket="photos", prefix="none")["items"] == []
 
 
 def test_a_share_stays_put_while_scores_arrive(client, ledger, job):
@@ -124,7 +124,13 @@ def test_a_share_stays_put_while_scores_arrive(client, ledger, job):
         "profile=nonesuch",
         "profile=",
         "colour=red",
-        "prefix=%00",
+        "bucket=b&prefix=%00",
+        "prefix=k",
+        "suffix=.png",
+        "since=2026-01-01",
+        "since=2026-01-02T00:00Z&until=2026-01-01T00:00Z",
+        "route=none",
+        "profile=default&requirement=r",
         "bucket=",
         "bucket=a%00",
         "model=%00",
@@ -184,8 +190,8 @@ def test_tampered_cursors(client, job):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_text(client, ledger, job, text):
-    for name in ("bucket", "prefix", "model"):
-        assert get_scores(client, **{name: text})["items"] == []
+    for name in ("bucket", "prefix", "suffix", "model"):
+        assert get_scores(client, **{"bucket": "photos", name: text})["items"] == []
     assert client.get("/v1/scores", params={"profile": f"{text}@1"}).json()["items"] == []
     assert client.get("/v1/scores/lookup", params={"bucket": text, "key": text}).status_code == 404
     assert client.get("/v1/scores", params={"cursor": text}).status_code == 422
@@ -203,7 +209,7 @@ def test_lookup(client, ledger, job):
     assert set(by_model) == {STUDENT.scorer_id, TEACHER.scorer_id}
     for card in (STUDENT, TEACHER):
         score = by_model[card.scorer_id]
-        assert score["card"]["sha256"] == card.sha256
+        assert client.get(f"/v1/models/{score['model']}").json()["card"]["sha256"] == card.sha256
         assert (score["etag"], score["job_id"]) == (escalated["etag"], str(job.id))
     [result] = image["results"]
     assert (result["profile"], result["stage"], result["route"]) == (BOTH.id, "teacher", "borderline")

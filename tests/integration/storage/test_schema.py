@@ -10,6 +10,7 @@ from sqlalchemy import text
 from dpiqa.errors import ConfigurationError
 from dpiqa.storage import (
     requirement_tables,  # noqa: F401 - adds its tables to `metadata`
+    result_tables,  # noqa: F401 - adds its tables to `metadata`
     schema,
     upload_tables,  # noqa: F401 - adds its tables to `metadata`
     watch_tables,  # noqa: F401 - adds its tables to `metadata`

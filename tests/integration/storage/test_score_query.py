@@ -8,8 +8,8 @@ from support.ledger import ALONE, refs
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.percentiles import Share
 from dpiqa.settings import load_settings
+from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.score_query import ScoreQuery, find_profile
-from dpiqa.storage.scores import ScoreFilter
 from dpiqa.types import Band, ScoreOrder
 
 ALL = ScoreQuery(conditions=ScoreFilter(profile=ALONE.id))
@@ -90,8 +90,8 @@ def test_a_query_needs_a_profile(scored):
 )
 def test_bounds_that_leave_nothing_are_refused(bounds, message):
     with pytest.raises(InvalidRequest, match=message):
-        ScoreFilter(**bounds).check_range("--{}")
-    ScoreFilter(min=0.5, max=0.5).check_range()
+        ScoreFilter(**bounds).check("--{}")
+    ScoreFilter(min=0.5, max=0.5).check()
 
 
 def test_the_profile_of_a_query(scored):

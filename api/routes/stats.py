@@ -1,0 +1,112 @@
+"""Statistics of scores, and what they were made by: models, profiles, workers."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
+from dpiqa.storage.engine import reading
+from dpiqa.storage.score_filter import ScoreFilter
+from dpiqa.storage.score_query import ScoreQuery, find_profile
+from dpiqa.storage.scorers import list_scorers, list_used_profiles, read_card
+from dpiqa.storage.stats import read_stats
+from dpiqa.storage.workers import live_workers
+from dpiqa.types import GroupBy, ResultStatus, Route
+
+from ..dependencies import EngineDep, SettingsDep
+from ..errors import as_invalid_request
+from ..schemas import JOB_NAME, Bucket, JobName, ModelName, Prefix, ProfileName, RequirementId
+from ..stats_schemas import Profiles, ScorerCard, Scorers, StatsOut, Workers
+from .scores import Bound
+
+router = APIRouter(prefix="/v1", tags=["statistics"])
+
+
+class StatsParameters(BaseModel):
+    """The query of `GET /v1/stats`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bucket: Bucket | None = None
+    prefix: Prefix | None = Field(
+        None, description="Folder with its last slash, to a depth of 3, or a prefix of at most 20,000 results."
+    )
+    profile: ProfileName | None = Field(None, description="Profile; the service's own unless given.")
+    requirement: RequirementId | None = Field(None, description="A requirement instead of a profile.")
+    job: JobName | None = Field(None, description=f"Only images of this job. {JOB_NAME}")
+    model: ModelName | None = Field(None, description="Only scores of this scorer, or of the model of this name.")
+    since: AwareDatetime | None = Field(None, description="From this day (UTC) on, as `2026-05-17T00:00Z`.")
+    until: AwareDatetime | None = Field(None, description="Before this day (UTC).")
+    min: Bound | None = Field(None, description="Minimum score.")
+    max: Bound | None = Field(None, description="Maximum score.")
+    status: ResultStatus | None = None
+    route: Route | None = None
+    group_by: GroupBy | None = Field(None, description="Also by this property; `prefix`: the folders below `prefix`.")
+    step: Annotated[float, Field(ge=0.001, le=1, description="Width of a bar of the histogram, in thousandths.")] = 0.05
+
+    def conditions(self) -> ScoreFilter:
+        """Return the filter, still without a profile. Raises `InvalidRequest` for contradicting parameters."""
+        conditions = ScoreFilter(
+            bucket=self.bucket,
+            prefix=self.prefix,
+            model=self.model,
+            since=self.since,
+            until=self.until,
+            min=self.min,
+            max=self.max,
+            status=self.status,
+            route=self.route,
+        )
+        conditions.check(of_job=self.job is not None)
+        if self.profile is not None and self.requirement is not None:
+            raise InvalidRequest("`profile` and `requirement` cannot be combined", hint="give only one")
+        return conditions
+
+
+@router.get("/stats", summary="Counts, quantiles and histogram of scores")
+def stats(parameters: Annotated[StatsParameters, Query()], settings: SettingsDep, engine: EngineDep) -> StatsOut:
+    """Count the scores that count: by bucket, folder, job, day, model and more. Takes the same time at any size.
+
+    What the roll-ups do not count together is counted row by row up to 20,000 results, and refused beyond.
+    """
+    conditions = parameters.conditions()
+    with reading(engine) as connection:
+        profile = None
+        if parameters.group_by is not GroupBy.PROFILE:
+            with as_invalid_request(NotFound, ConfigurationError):
+                profile = find_profile(connection, settings, parameters.profile, requirement=parameters.requirement)
+        query = ScoreQuery(conditions=conditions.under(profile)).of_job(connection, parameters.job)
+        found = read_stats(connection, query.conditions, group_by=parameters.group_by, step=parameters.step)
+    return StatsOut.model_validate({"profile": profile, **asdict(found)})
+
+
+@router.get("/models", summary="Scorers that have scored")
+def models(engine: EngineDep) -> Scorers:
+    """List the scorers that have scored, the newest first."""
+    with reading(engine) as connection:
+        return Scorers.model_validate({"items": list_scorers(connection)})
+
+
+@router.get(
+    "/models/{scorer_id}", summary="A scorer's model card", responses={404: {"description": "It has not scored."}}
+)
+def model(scorer_id: Annotated[ModelName, Path()], engine: EngineDep) -> ScorerCard:
+    """Show the model card of a scorer: kind, preprocessing, licence, figures, references."""
+    with reading(engine) as connection:
+        return ScorerCard(id=scorer_id, card=read_card(connection, scorer_id))
+
+
+@router.get("/profiles", summary="Profiles that jobs used")
+def profiles(engine: EngineDep) -> Profiles:
+    """List the profiles that jobs used, the newest first."""
+    with reading(engine) as connection:
+        return Profiles.model_validate({"items": list_used_profiles(connection)})
+
+
+@router.get("/workers", summary="Live workers")
+def workers(engine: EngineDep) -> Workers:
+    """List the workers whose last heartbeat is at most a minute old."""
+    with reading(engine) as connection:
+        return Workers.model_validate({"items": live_workers(connection)})

@@ -1,0 +1,116 @@
+"""Everything stored about one object: its scores with their origin, its results, and why it was not scored."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select
+
+from dpiqa.errors import NotFound
+from dpiqa.storage.references import CARD_VERSION, Meaning, read_meanings
+from dpiqa.storage.scores import ScoreRow, read_score_rows
+from dpiqa.storage.tables import images, items, results, scorers, scores
+from dpiqa.types import Band, ItemState, Reason, Stage
+
+MAX_ITEMS = 20  #: newest items of an object that a lookup returns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredScore:
+    """The score of one model for one version of the object, with its origin."""
+
+    score: float  #: on `scale`
+    scale: str  #: the meaning of the scorer's scores: range, and which end is better
+    percentile: float | None  #: share (0-100) of the scorer's reference population that is no better
+    band: Band | None  #: the word for the score by that population
+    scorer_id: str  #: `dpiqa.storage.scorers.show_scorer` has its model card
+    etag: str  #: of the bytes that were scored
+    version_id: str | None
+    current: bool  #: whether the store, as far as is known, still holds these bytes
+    last_modified: datetime | None
+    scored_at: datetime
+    attempt: int  #: the fence under which it was recorded
+    job_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookupItem:
+    """The object in one job."""
+
+    job_id: UUID
+    etag: str  #: of the version
+    state: ItemState
+    stage: Stage
+    reason: Reason | None  #: why it ended unscored
+    detail: str | None  #: the last error in words
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """All scores and results of one object, the current version first."""
+
+    bucket: str
+    key: str
+    deleted: bool  #: no version is current
+    scores: list[StoredScore]
+    results: list[ScoreRow]  #: the scores that count, by profile
+    items: list[LookupItem]  #: in which jobs, and how it ended there; newest first, at most `MAX_ITEMS`
+
+
+def lookup(c: Connection, bucket: str, key: str) -> Lookup:
+    """Return all that is known of one object. Raises `NotFound` for an unknown object."""
+    of_object = (images.c.bucket == bucket, images.c.key == key)
+    current = c.execute(select(func.bool_or(images.c.current)).where(*of_object)).scalar_one()
+    if current is None:
+        raise NotFound(f"s3://{bucket}/{key} is not known", hint="submit it, or check the spelling of the key")
+    by_profile = (
+        select(results)
+        .where(results.c.bucket == bucket, results.c.key == key)
+        .order_by(results.c.current.desc(), results.c.updated_at.desc(), results.c.profile)
+    )
+    by_job = (
+        select(images.c.etag, *(items.c[name] for name in _ITEM_COLUMNS))
+        .join(items, items.c.image_id == images.c.id)
+        .where(*of_object)
+        .order_by(items.c.id.desc())
+        .limit(MAX_ITEMS)
+    )
+    return Lookup(
+        bucket=bucket,
+        key=key,
+        deleted=not current,
+        scores=_read_scores(c, bucket, key),
+        results=read_score_rows(c, by_profile),
+        items=[LookupItem(**row._mapping) for row in c.execute(by_job)],
+    )
+
+
+_ITEM_COLUMNS = ("job_id", "state", "stage", "reason", "detail", "created_at", "finished_at")
+
+
+def _read_scores(c: Connection, bucket: str, key: str) -> list[StoredScore]:
+    query = (
+        select(images.c.etag, images.c.current, images.c.last_modified, CARD_VERSION)
+        .add_columns(*(scores.c[name] for name in ("score", "scorer_id", "version_id", "scored_at", "attempt")))
+        .add_columns(scores.c.job_id)
+        .join(scores, scores.c.image_id == images.c.id)
+        .join(scorers, scorers.c.id == scores.c.scorer_id)
+        .where(images.c.bucket == bucket, images.c.key == key)
+        .order_by(images.c.current.desc(), scores.c.scored_at.desc(), scores.c.scorer_id)
+    )
+    rows = [dict(row._mapping) for row in c.execute(query)]
+    meanings = read_meanings(c, {(row["scorer_id"], row.pop("card_version")) for row in rows})
+    return [_stored_score(row, meanings[row["scorer_id"]]) for row in rows]
+
+
+def _stored_score(row: dict[str, Any], meaning: Meaning) -> StoredScore:
+    reference = meaning.reference
+    return StoredScore(
+        **row,
+        scale=meaning.scale,
+        percentile=None if reference is None else reference.percentile(row["score"]),
+        band=None if reference is None else reference.band(row["score"]),
+    )
