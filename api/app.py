@@ -12,7 +12,7 @@ from dpiqa.storage.engine import make_engine
 
 from . import docs, errors
 from .monitoring import Metrics, Probes, RequestLog
-from .routes import events, health, jobs, requirements, scores, stats
+from .routes import events, health, jobs, reconciliations, requirements, scores, stats, watches
 from .security import Access, Guard
 
 DESCRIPTION = """Quality scores for image archives.
@@ -49,16 +49,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state.probes = Probes(state.engine, state.doorbell)
     state.metrics = Metrics(state.probes.snapshot)
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign] # FastAPI's documented way
-    for router in (
-        jobs.router,
-        scores.router,
-        stats.router,
-        requirements.router,
-        events.router,
-        health.router,
-        docs.router,
-    ):
-        app.include_router(router)
+    for module in (jobs, scores, stats, requirements, watches, reconciliations, events, health, docs):
+        app.include_router(module.router)
     errors.install(app)
     app.add_middleware(Guard, access=access)
     app.add_middleware(RequestLog, metrics=state.metrics)  # added last, so it is the outermost

@@ -153,7 +153,7 @@ class _ScoringRequest(RequestBody):
         return list(self.profiles) if self.profiles else [self.profile]
 
 
-class _PrefixRequest(_ScoringRequest):
+class PrefixRequest(_ScoringRequest):
     """A bucket and prefix, as two fields or as one `s3://bucket/prefix`."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_either)
@@ -163,7 +163,7 @@ class _PrefixRequest(_ScoringRequest):
     source: Source | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "_PrefixRequest":
+    def _one_of_both(self) -> "PrefixRequest":
         names = self.model_fields_set
         exactly_one = (self.source is None) != (self.bucket is None)
         if not exactly_one or {"source", "bucket"} <= names or {"source", "prefix"} <= names:
@@ -176,13 +176,13 @@ class _PrefixRequest(_ScoringRequest):
         return S3Address(self.bucket or "", self.prefix) if self.source is None else split_s3(self.source)
 
 
-class PrefixJob(_PrefixRequest):
+class PrefixJob(PrefixRequest):
     """Score every object under a prefix, listed once."""
 
     kind: Literal["prefix"] = "prefix"
 
 
-class WatchJob(_PrefixRequest):
+class WatchJob(PrefixRequest):
     """Score the objects that arrive in a bucket under a prefix, by its events. A second request gives the same job."""
 
     kind: Literal["watch"]

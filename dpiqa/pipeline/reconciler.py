@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection, Engine
 
-from dpiqa.addresses import prefix_end
+from dpiqa.addresses import parse_s3, prefix_end, probe_id
 from dpiqa.doorbell import Doorbell, Ring, ring_score
 from dpiqa.errors import (
     ConfigurationError,
@@ -30,6 +30,8 @@ from dpiqa.errors import (
 from dpiqa.objects.store import ObjectStore
 from dpiqa.retries import retry_transaction
 from dpiqa.settings import Settings
+from dpiqa.sources.base import SourcePage
+from dpiqa.sources.inventory import InventorySource, S3Inventory
 from dpiqa.sources.names import is_no_image
 from dpiqa.storage import comparison
 from dpiqa.storage.comparison import LedgerImage, NotedDifference
@@ -50,6 +52,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 LEDGER_ROWS = 2000  #: of one transaction: it holds the bucket's lock, for which live events wait
+STAGED_ROWS = 1000  #: of an inventory, in one page
 MARKED_ROWS = 500  #: deletions of one transaction
 MAX_EXAMPLES = 10  #: keys of each kind in a report
 FEW_DELETED = 100  #: deletions that need no permission, whatever their share
@@ -149,16 +152,23 @@ class Reconciler:
     def _work(self, r: Reconciliation) -> None:
         while r.attempt == 1 and self._commit(lambda c: comparison.delete_old_rows(c, r)):
             self._save(r)
+        if r.state is ReconciliationState.LOADING:
+            r = self._load(r, S3Inventory(self._store, parse_s3(r.inventory or "")))
+        if self._stopping.is_set():
+            return self._release(r)
         if r.state is ReconciliationState.COMPARING:
-            for page in self._pages(r):
+            for page in self._staged_pages(r) if r.inventory else self._pages(r):
                 r = self._compare_up_to(r, page, upto=page[-1].key)
                 if self._stopping.is_set():
                     return self._release(r)
             r = self._compare_up_to(r, [], upto=_LAST)
             self._check_share(r)
+            self._check_staged(r)
             r = self._save(replace(r, state=ReconciliationState.MARKING, cursor=None))
         if not r.dry_run:
             self._mark_all(r)
+        while r.inventory and self._commit(lambda c: comparison.delete_old_rows(c, r)):
+            self._save(r)
 
         def end(c: Connection) -> None:
             complete_reconciliation(c, r)
@@ -166,6 +176,43 @@ class Reconciler:
 
         self._commit(end)
         return None
+
+    # Loading an inventory
+
+    def _load(self, r: Reconciliation, inventory: S3Inventory) -> Reconciliation:
+        """Store the inventory's rows, page by page, then turn to comparing. They are in no order between its files."""
+        created_at = inventory.read_manifest()[0].created_at
+        if created_at is None:
+            raise InvalidRequest(
+                f"{inventory.name} has no creationTimestamp", hint="without it, nothing is known to be deleted"
+            )
+        r = replace(r, as_of=created_at)
+        for page in InventorySource(inventory, r.bucket, r.prefix).pages(r.cursor):
+            r = self._commit(partial(self._load_page, r=r, page=page))
+            self._progress(r)
+            if self._stopping.is_set():
+                return r
+        return self._save(replace(r, state=ReconciliationState.COMPARING, cursor=None))
+
+    def _load_page(self, c: Connection, r: Reconciliation, page: SourcePage) -> Reconciliation:
+        refs = [ref for ref in page.refs if not ref.key.endswith("/") and probe_id(ref.key) is None]
+        n = comparison.stage_objects(c, r, refs)
+        counts = r.counts | {"malformed": r.counts.get("malformed", 0) + page.malformed}
+        changed = replace(r, cursor=page.cursor, loaded=r.loaded + n, counts=counts)
+        save_reconciliation(c, changed, self._settings.lease_seconds)
+        return changed
+
+    def _staged_pages(self, r: Reconciliation) -> Iterator[list[ImageRef]]:
+        """Yield the inventory's rows after the cursor, in the order of their keys."""
+        after = r.cursor
+        while page := self._commit(partial(comparison.staged_page, r=r, after=after, limit=STAGED_ROWS)):
+            after = page[-1].key
+            yield page
+
+    def _check_staged(self, r: Reconciliation) -> None:
+        """Raise `ConfigurationError` where the database lost rows of the inventory: objects would look deleted."""
+        if r.inventory and self._commit(lambda c: comparison.count_staged(c, r)) != r.loaded:
+            raise ConfigurationError("the database crashed and lost rows of the inventory", hint="reconcile again")
 
     # Comparing
 
@@ -208,7 +255,7 @@ class Reconciler:
             r,
             cursor=end,
             job_id=job_id,
-            counts={name: r.counts.get(name, 0) + n for name, n in counts.items()},
+            counts=r.counts | {name: r.counts.get(name, 0) + n for name, n in counts.items()},
             examples=_with_examples(r.examples, found),
         )
         save_reconciliation(c, changed, self._settings.lease_seconds)

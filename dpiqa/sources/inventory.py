@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -41,6 +42,14 @@ class Inventory(BaseModel):
     file_format: str = Field(alias="fileFormat")
     file_schema: str = Field("", alias="fileSchema")  #: of CSV: the columns, with commas
     files: tuple[InventoryFile, ...]
+    created_ms: int | None = Field(
+        None, alias="creationTimestamp", ge=0, lt=10**14
+    )  #: since 1970; S3 writes it as text
+
+    @property
+    def created_at(self) -> datetime | None:
+        """Time from which it was made: it may lack what was written or deleted shortly before."""
+        return None if self.created_ms is None else datetime.fromtimestamp(self.created_ms / 1000, UTC)
 
     @field_validator("source_bucket", "destination_bucket")
     @classmethod

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Connection, DateTime, Row, Text, bindparam, select, text, update
+from sqlalchemy import BigInteger, Connection, DateTime, Row, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.doorbell import Queue
@@ -17,7 +17,7 @@ from dpiqa.storage.jobs import create_job, finish_jobs, lock_jobs
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.reconciliations import Reconciliation
 from dpiqa.storage.tables import OPEN_JOB_STATES, jobs
-from dpiqa.storage.watch_tables import differences
+from dpiqa.storage.watch_tables import differences, staged_objects
 from dpiqa.types import Difference, ImageRef, JobKind, JobState, Removal
 
 _BATCH = 10_000  #: rows that are deleted at once
@@ -228,6 +228,50 @@ def mark_deleted(c: Connection, r: Reconciliation, noted: Sequence[NotedDifferen
     values = {"ids": [row.image_id for row in noted], "times": [row.observed_at for row in noted]}
     keys = list(c.execute(STILL_UNTOUCHED, values).scalars())
     return remove_objects(c, [Removal(bucket=r.bucket, key=key) for key in keys]) if keys else 0
+
+
+# Rows of an inventory
+
+
+# Raw: unnest takes any number of rows in one statement. A key that is there already stays.
+STAGE_OBJECTS = text(
+    """
+    INSERT INTO staged_objects (reconciliation_id, key, etag, size, last_modified)
+    SELECT :row_id, * FROM unnest(:keys, :etags, :sizes, :times) ON CONFLICT DO NOTHING
+    """
+).bindparams(*arrays(keys=Text, etags=Text, sizes=BigInteger, times=DateTime(timezone=True)))
+STAGED_PAGE = (
+    select(staged_objects)
+    .where(staged_objects.c.reconciliation_id == bindparam("row_id"), staged_objects.c.key > bindparam("after"))
+    .order_by(staged_objects.c.key)
+    .limit(bindparam("n"))
+)
+COUNT_STAGED = select(func.count()).where(staged_objects.c.reconciliation_id == bindparam("row_id"))
+
+
+def stage_objects(c: Connection, r: Reconciliation, refs: Sequence[ImageRef]) -> int:
+    """Store rows of an inventory; return how many are new."""
+    columns = {
+        "keys": [ref.key for ref in refs],
+        "etags": [ref.etag for ref in refs],
+        "sizes": [ref.size for ref in refs],
+        "times": [ref.last_modified for ref in refs],
+    }
+    return c.execute(STAGE_OBJECTS, {"row_id": r.id, **columns}).rowcount if refs else 0
+
+
+def staged_page(c: Connection, r: Reconciliation, *, after: str | None, limit: int) -> list[ImageRef]:
+    """Return the next rows of the inventory, in the order of their keys."""
+    rows = c.execute(STAGED_PAGE, {"row_id": r.id, "after": after or "", "n": limit})
+    return [
+        ImageRef(bucket=r.bucket, key=row.key, etag=row.etag, size=row.size, last_modified=row.last_modified)
+        for row in rows
+    ]
+
+
+def count_staged(c: Connection, r: Reconciliation) -> int:
+    """Return how many rows of the inventory are stored: fewer than were loaded after a crash of the server."""
+    return int(c.execute(COUNT_STAGED, {"row_id": r.id}).scalar_one())
 
 
 # Rows of earlier reconciliations. Raw: batches by ctid, so that no statement locks millions of rows.

@@ -78,6 +78,8 @@ def reconcile(
     failed: then nothing is marked as deleted.
     """
     address = parse_s3(s3_address)
+    if inventory is not None:
+        parse_s3(inventory)
     settings = context.read_settings(profile=profile)
     with context.database(settings) as engine:
         if last:

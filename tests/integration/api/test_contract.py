@@ -21,6 +21,7 @@ CHECKS = [
     checks.unsupported_method,
 ]
 OPERATIONS = [
+    "DELETE /v1/watches/{job_id}",
     "GET /healthz",
     "GET /metrics",
     "GET /readyz",
@@ -31,16 +32,22 @@ OPERATIONS = [
     "GET /v1/models",
     "GET /v1/models/{scorer_id}",
     "GET /v1/profiles",
+    "GET /v1/reconciliations",
+    "GET /v1/reconciliations/{reconciliation}",
     "GET /v1/requirements",
     "GET /v1/requirements/{requirement}",
     "GET /v1/scores",
     "GET /v1/scores/export",
     "GET /v1/scores/lookup",
     "GET /v1/stats",
+    "GET /v1/watches",
+    "GET /v1/watches/{job_id}",
     "GET /v1/workers",
     "POST /v1/events",
     "POST /v1/jobs",
+    "POST /v1/reconciliations",
     "POST /v1/requirements",
+    "POST /v1/watches",
 ]
 
 

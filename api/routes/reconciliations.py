@@ -1,0 +1,78 @@
+"""Reconciliations: request, list, show. A worker does the work."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from dpiqa.doorbell import ring_reconcile
+from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.profiles import profile_for, remember_profile
+from dpiqa.storage.reconciliations import (
+    ReconciliationRequest,
+    list_reconciliations,
+    read_reconciliation,
+    request_reconciliation,
+)
+
+from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, profile_named
+from ..errors import as_invalid_request
+from ..schemas import Bucket, Cursor, Limit, Page, Prefix
+from ..watch_schemas import NewReconciliation, ReconciliationAccepted, ReconciliationId, ReconciliationOut
+
+router = APIRouter(prefix="/v1/reconciliations", tags=["reconciliations"])
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Compare a bucket with the ledger",
+    responses={409: {"description": "A process works on one of the same prefix with other options."}},
+)
+def request(
+    submission: NewReconciliation, response: Response, settings: SettingsDep, engine: EngineDep, doorbell: DoorbellDep
+) -> ReconciliationAccepted:
+    """Request a comparison: it queues what is missing or changed, and marks what was deleted. See the `Location`."""
+    with transaction(engine) as connection:
+        if submission.requirement is None:
+            profile = profile_named(settings, submission.profile)
+        else:
+            with as_invalid_request(NotFound, ConfigurationError):
+                profile = profile_for(connection, submission.requirement)
+        remember_profile(connection, profile)
+        requested = request_reconciliation(
+            connection,
+            ReconciliationRequest(
+                address=submission.address,
+                profile=profile.id,
+                inventory=submission.inventory,
+                dry_run=submission.dry_run,
+                max_deleted=submission.max_deleted,
+            ),
+        )
+    warning = ring_reconcile(doorbell, str(requested.id))
+    response.headers["Location"] = f"/v1/reconciliations/{requested.id}"
+    return ReconciliationAccepted.model_validate(requested).model_copy(update={"warning": warning})
+
+
+@router.get("", summary="List reconciliations, newest first")
+def list_all(
+    engine: EngineDep,
+    reply: PageReplyDep,
+    bucket: Annotated[Bucket | None, Query()] = None,
+    prefix: Annotated[Prefix | None, Query()] = None,
+    limit: Limit = 100,
+    cursor: Cursor | None = None,
+) -> Page[ReconciliationOut]:
+    """List the stored reports, newest first; those of exactly this bucket and prefix, if given."""
+    with transaction(engine) as connection:
+        page = list_reconciliations(connection, bucket=bucket, prefix=prefix, limit=limit, cursor=cursor)
+    return reply(Page[ReconciliationOut], page)
+
+
+@router.get("/{reconciliation}", summary="One reconciliation", responses={404: {"description": "No such one."}})
+def show(reconciliation: ReconciliationId, engine: EngineDep) -> ReconciliationOut:
+    """Show a report: counts and examples of each kind of difference, and the job that the objects went to."""
+    with transaction(engine) as connection:
+        found = read_reconciliation(connection, reconciliation)
+    return ReconciliationOut.model_validate(found)

@@ -1,0 +1,70 @@
+"""Watches: add, list, show, end. Whether their events arrive is checked by `dpiqa watches check`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from dpiqa.doorbell import ring_expand
+from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.storage import watches
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.jobs import read_job
+from dpiqa.storage.profiles import profile_for
+from dpiqa.storage.steering import cancel_job
+
+from ..dependencies import DoorbellDep, EngineDep, SettingsDep, profile_named
+from ..errors import as_invalid_request
+from ..schemas import JobName
+from ..watch_schemas import NewWatch, WatchAccepted, WatchOut
+
+router = APIRouter(prefix="/v1/watches", tags=["watches"])
+_NO_SUCH = {404: {"description": "No such watch."}}
+
+
+@router.post("", status_code=202, summary="Watch a prefix")
+def add(
+    request: NewWatch, response: Response, settings: SettingsDep, engine: EngineDep, doorbell: DoorbellDep
+) -> WatchAccepted:
+    """Score what events announce under a prefix, and what is there. Repeated, it changes the schedule at most."""
+    with transaction(engine) as connection:
+        if request.requirement is None:
+            profile = profile_named(settings, request.profile)
+        else:
+            with as_invalid_request(NotFound, ConfigurationError):
+                profile = profile_for(connection, request.requirement)
+        added = watches.add_watch(connection, request.address, profile, backfill=request.backfill)
+        if request.reconcile_seconds is not None:
+            watches.set_schedule(connection, added.watch.job.id, request.reconcile_seconds)
+        watch = watches.read_watch(connection, added.watch.job.id)
+    warning = ring_expand(doorbell, str(added.backfill.id)) if added.backfill else None
+    response.headers["Location"] = f"/v1/watches/{watch.job.id}"
+    return WatchAccepted.model_validate(watch).model_copy(update={"warning": warning})
+
+
+@router.get("", summary="List the watches")
+def list_all(
+    engine: EngineDep, *, ended: Annotated[bool, Query(description="Also those that were ended.")] = False
+) -> list[WatchOut]:
+    """List the standing watches, oldest first."""
+    with transaction(engine) as connection:
+        found = watches.list_watches(connection, ended=ended)
+    return [WatchOut.model_validate(watch) for watch in found]
+
+
+@router.get("/{job_id}", summary="One watch", responses=_NO_SUCH)
+def show(job_id: JobName, engine: EngineDep) -> WatchOut:
+    """Show a watch: its events, its back-fill and its schedule."""
+    with transaction(engine) as connection:
+        watch = watches.read_watch(connection, read_job(connection, job_id).id)
+    return WatchOut.model_validate(watch)
+
+
+@router.delete("/{job_id}", summary="End a watch", responses=_NO_SUCH)
+def end(job_id: JobName, engine: EngineDep) -> WatchOut:
+    """End a watch: its waiting images are not scored any more; scores and results stay. Idempotent."""
+    with transaction(engine) as connection:
+        watch = watches.read_watch(connection, read_job(connection, job_id).id)
+        watches.set_schedule(connection, watch.job.id, None)
+        cancel_job(connection, watch.job.id)
+        watch = watches.read_watch(connection, watch.job.id)
+    return WatchOut.model_validate(watch)

@@ -1,0 +1,76 @@
+"""Watches and reconciliations over HTTP."""
+
+import pytest
+
+NOBODY = "0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f"
+
+
+def test_a_watch_is_added_once_and_ended_once(client):
+    body = {"source": "s3://photos/in/", "reconcile_seconds": 3600}
+    answer = client.post("/v1/watches", json=body)
+    first = answer.json()
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"/v1/watches/{first['id']}")
+    assert (first["state"], first["prefix"], first["events"], first["warning"]) == ("watching", "in/", 0, None)
+    assert first["reconcile_due_at"] is not None
+    backfill = client.get(f"/v1/jobs/{first['backfill_job_id']}").json()
+    assert (backfill["kind"], backfill["prefix"], backfill["state"]) == ("prefix", "in/", "listing")
+    again = client.post("/v1/watches", json={"bucket": "photos", "prefix": "in/"}).json()
+    assert again == first
+    assert [watch["id"] for watch in client.get("/v1/watches").json()] == [first["id"]]
+    event = {
+        "Records": [
+            {
+                "eventSource": "minio:s3",
+                "eventName": "s3:ObjectCreated:Put",
+                "eventTime": "2026-01-01T00:00:00Z",
+                "s3": {"bucket": {"name": "photos"}, "object": {"key": "in/a.png", "eTag": "e", "size": 1}},
+            }
+        ]
+    }
+    assert client.post("/v1/events", json=event).json()["queued"] == 1
+    watch = client.get(f"/v1/watches/{first['id'][:8]}").json()
+    assert (watch["events"], watch["last_event_via"]) == (1, "http")
+    for _ in range(2):
+        ended = client.delete(f"/v1/watches/{first['id']}")
+        assert (ended.status_code, ended.json()["state"], ended.json()["reconcile_seconds"]) == (200, "cancelled", None)
+    assert client.get("/v1/watches").json() == []
+    assert len(client.get("/v1/watches?ended=true").json()) == 1
+    event["Records"][0]["s3"]["object"]["key"] = "in/b.png"
+    assert client.post("/v1/events", json=event).json()["unwatched"] == 1
+    assert client.get("/v1/watches").json() == []
+
+
+def test_without_a_back_fill(client):
+    assert client.post("/v1/watches", json={"bucket": "b", "backfill": False}).json()["backfill_job_id"] is None
+
+
+@pytest.mark.parametrize("method", ["get", "delete"])
+def test_a_job_that_is_not_a_watch_is_not_found(client, method):
+    job = client.post("/v1/jobs", json={"bucket": "photos"}).json()
+    for name in (job["id"], NOBODY):
+        answer = getattr(client, method)(f"/v1/watches/{name}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert client.get(f"/v1/jobs/{job['id']}").json()["state"] == "listing"
+
+
+def test_a_reconciliation_is_requested_once_at_a_time(client):
+    body = {"source": "s3://photos/in/", "max_deleted": 10}
+    answer = client.post("/v1/reconciliations", json=body)
+    first = answer.json()
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"/v1/reconciliations/{first['id']}")
+    assert (first["state"], first["counts"], first["max_deleted"]) == ("comparing", {}, 10)
+    assert client.post("/v1/reconciliations", json=body).json() == first
+    other = client.post("/v1/reconciliations", json=body | {"dry_run": True}).json()
+    assert other["id"] != first["id"]  # no process worked on the first
+    states = [(row["id"], row["state"]) for row in client.get("/v1/reconciliations?bucket=photos").json()["items"]]
+    assert states == [(other["id"], "comparing"), (first["id"], "failed")]
+    assert client.get("/v1/reconciliations?bucket=photos&prefix=x").json()["items"] == []
+    assert client.get(f"/v1/reconciliations/{first['id'][:8]}").json()["error"].startswith("a request with other")
+    assert client.get(f"/v1/reconciliations/{NOBODY}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"bucket": "b", "max_deleted": 101}, {"bucket": "b", "inventory": "x"}, {"bucket": "b", "every": 1}]
+)
+def test_wrong_requests(client, body):
+    assert client.post("/v1/reconciliations", json=body).status_code == 422
