@@ -1,6 +1,6 @@
 """Watches: add, list, show, end. Whether their events arrive is checked by `dpiqa watches check`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
@@ -18,7 +18,7 @@ from ..schemas import JobName
 from ..watch_schemas import NewWatch, WatchAccepted, WatchOut
 
 router = APIRouter(prefix="/v1/watches", tags=["watches"])
-_NO_SUCH = {404: {"description": "No such watch."}}
+_NO_SUCH: dict[int | str, dict[str, Any]] = {404: {"description": "No such watch."}}
 
 
 @router.post("", status_code=202, summary="Watch a prefix")

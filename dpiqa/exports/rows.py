@@ -11,13 +11,14 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, Select, Text, and_, cast, func, literal, select, tuple_, type_coerce
 
 from dpiqa.exports.ranks import Ranks
-from dpiqa.exports.schemas import FAILURES, ITEMS, SCORES, Columns, Schema
+from dpiqa.exports.schemas import DIFFERENCES, FAILURES, ITEMS, SCORES, Columns, Schema
 from dpiqa.retries import retry_transaction
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.job_queries import IS_UNSCORED
 from dpiqa.storage.score_query import ResolvedQuery
 from dpiqa.storage.score_walks import page_of_results, sort_columns
 from dpiqa.storage.tables import images, items, jobs, results
+from dpiqa.storage.watch_tables import differences, reconciliations
 from dpiqa.types import REASONS_OF, ItemState
 
 PAGE_ROWS = 20_000
@@ -77,6 +78,20 @@ def item_batches(
     return _batches(engine, _reader(query, sorted_by), schema.names, len(sorted_by), limit)
 
 
+def difference_batches(engine: Engine, reconciliation_id: UUID, *, limit: int | None = None) -> Iterator[Columns]:
+    """Yield the differences of a reconciliation, by kind and key: batches of `DIFFERENCES`. Raises as `score_batches`.
+
+    They are kept until the next reconciliation of the same bucket and prefix.
+    """
+    columns = {column.name: column for column in differences.c} | {"bucket": reconciliations.c.bucket}
+    query = (
+        select(*_selected(DIFFERENCES.names, columns))
+        .join_from(differences, reconciliations, reconciliations.c.id == differences.c.reconciliation_id)
+        .where(differences.c.reconciliation_id == reconciliation_id)
+    )
+    return _batches(engine, _reader(query, [differences.c.kind, differences.c.key]), DIFFERENCES.names, 2, limit)
+
+
 def _item_columns() -> dict[str, Any]:
     own = {column.name: column for column in items.c}
     of_image = {name: images.c[name] for name in ("bucket", "key", "etag", "size")}
@@ -106,7 +121,7 @@ def _selected(names: Sequence[str], columns: dict[str, Any]) -> list[Any]:
 
 
 def _reader(query: Select[Any], sorted_by: Sequence[Any]) -> ReadPage:
-    labels = [type_coerce(column, Text if column.name == "state" else column.type) for column in sorted_by]
+    labels = [type_coerce(column, Text if column.name in ("state", "kind") else column.type) for column in sorted_by]
     query = query.add_columns(*(label.label(f"position_{i}") for i, label in enumerate(labels)))
 
     def read(c: Connection, rows: int, after: Sequence[Any] | None) -> Sequence[tuple[Any, ...]]:

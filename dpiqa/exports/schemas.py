@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from dpiqa.types import Band, ItemState, Reason, ResultStatus, Route, Stage
+from dpiqa.types import Band, Difference, ItemState, Reason, ResultStatus, Route, Stage
 
 #: Types of values: text, 64-bit integers, 64-bit floats, booleans, points in time in UTC.
 ColumnType = type[str] | type[int] | type[float] | type[bool] | type[datetime]
@@ -185,6 +185,16 @@ FILES = Schema(
     "files", 1, "Files scored by `dpiqa score`.", (Column("path", str, "path as it was given or found"), *_LOCAL_SCORE)
 )
 OBJECTS = Schema("objects", 1, "Objects in S3 scored by `dpiqa score`.", (*_OBJECT[:2], *_LOCAL_SCORE))
+DIFFERENCES = Schema(
+    "differences",
+    1,
+    "The differences between a bucket and the ledger that a reconciliation found.",
+    (
+        Column.of_enum("kind", Difference, "missing from the ledger, changed, deleted from the bucket, failed earlier"),
+        Column("bucket", str, "bucket of the object"),
+        Column("key", str, "object key, decoded"),
+    ),
+)
 
 #: Every schema, by its id.
-SCHEMAS: dict[str, Schema] = {schema.id: schema for schema in (SCORES, ITEMS, FAILURES, FILES, OBJECTS)}
+SCHEMAS: dict[str, Schema] = {schema.id: schema for schema in (SCORES, ITEMS, FAILURES, FILES, OBJECTS, DIFFERENCES)}

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,11 +14,14 @@ from sqlalchemy import Connection, Engine
 from dpiqa.addresses import parse_s3
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.cli.support.output import TABLE_ROWS, read_pages
+from dpiqa.cli.support.output import TABLE_ROWS, Output, read_pages
 from dpiqa.cli.support.progress import duration
 from dpiqa.doorbell import load_doorbell
-from dpiqa.errors import LeaseLost, NotFound
+from dpiqa.errors import InvalidRequest, LeaseLost, NotFound
 from dpiqa.exit_codes import ExitCode
+from dpiqa.exports.destinations import STDOUT
+from dpiqa.exports.rows import difference_batches
+from dpiqa.exports.schemas import DIFFERENCES
 from dpiqa.objects.s3 import S3Store
 from dpiqa.pipeline.reconciler import Reconciler
 from dpiqa.settings import Settings
@@ -58,10 +62,11 @@ LastOption = Annotated[bool, typer.Option("--last", help="Show the last report o
 @command(
     "reconcile",
     "dpiqa reconcile s3://photos/2024/",
-    "dpiqa reconcile s3://photos/ --dry-run --json",
+    "dpiqa reconcile s3://photos/ --dry-run --output differences.csv",
+    "dpiqa reconcile s3://photos/ --inventory s3://inventories/photos/all/2026-01-02T01-00Z/manifest.json",
     "dpiqa reconcile s3://photos/ --last",
 )
-def reconcile(
+def reconcile(  # noqa: PLR0913, PLR0917 - the options of a command
     s3_address: Annotated[str, typer.Argument(help="s3://bucket/prefix.", metavar="S3_ADDRESS")],
     inventory: InventoryOption = None,
     dry_run: DryRunOption = False,
@@ -70,6 +75,8 @@ def reconcile(
     requirement: options.RequirementOption = None,
     last: LastOption = False,
     as_json: options.JsonOption = False,
+    output: options.OutputOption = None,
+    format: options.FormatOption = None,  # noqa: A002 - its name
 ) -> None:
     """Compare a bucket with the ledger: queue what is missing or changed, mark what was deleted.
 
@@ -78,6 +85,7 @@ def reconcile(
     failed: then nothing is marked as deleted.
     """
     address = parse_s3(s3_address)
+    shown = Output.parse(as_json=as_json, output=output, format=format)
     if inventory is not None:
         parse_s3(inventory)
     settings = context.read_settings(profile=profile)
@@ -87,7 +95,7 @@ def reconcile(
                 found = list_reconciliations(connection, bucket=address.bucket, prefix=address.key, limit=1).items
             if not found:
                 raise NotFound(f"{address} was never reconciled", hint="run it without --last")
-            _print_report(found[0], as_json=as_json)
+            _print_report(settings, engine, found[0], shown)
             return
         store = S3Store.from_settings(settings)
         next(iter(store.list(address.bucket, address.key)), None)  # a bucket that is missing or denied gets no report
@@ -100,7 +108,7 @@ def reconcile(
             requested = request_reconciliation(connection, request)
         if requested.attempt:
             console.note(f"resuming reconciliation {requested.id} of {console.as_text(requested.created_at)}")
-        _print_report(_run(settings, engine, store, requested.id), as_json=as_json)
+        _print_report(settings, engine, _run(settings, engine, store, requested.id), shown)
 
 
 def _run(settings: Settings, engine: Engine, store: S3Store, row_id: UUID) -> Reconciliation:
@@ -153,11 +161,13 @@ def _progress(r: Reconciliation) -> str:
     return f"{counts.get('listed', 0)} objects compared, {r.n_differences} differences, at {sanitise(r.cursor or '')}"
 
 
-def _print_report(r: Reconciliation, *, as_json: bool) -> None:
-    """Print a report. Raises `typer.Exit` for one that failed."""
-    if as_json:
+def _print_report(settings: Settings, engine: Engine, r: Reconciliation, shown: Output) -> None:
+    """Print a report, and write its differences. Raises `typer.Exit` for one that failed."""
+    if shown.to is not None:
+        replace(shown, as_json=False).export(DIFFERENCES, difference_batches(engine, r.id), settings)
+    if shown.as_json:
         console.print_json(r)
-    else:
+    elif shown.to != STDOUT:
         console.fields((name, value) for name, value in _report(r) if value not in ("", None))
     if r.state is ReconciliationState.FAILED:
         raise typer.Exit(ExitCode.INCOMPLETE)
@@ -203,13 +213,22 @@ def reconciliations(
     ] = None,
     limit: options.LimitOption = None,
     as_json: options.JsonOption = False,
+    output: options.OutputOption = None,
+    format: options.FormatOption = None,  # noqa: A002 - its name
 ) -> None:
-    """List the stored reports of reconciliations, newest first, or show one."""
-    with context.database() as engine:
+    """List the stored reports of reconciliations, newest first, or show one.
+
+    The differences of one, key by key, go to --output. They are kept until the next of the same bucket and prefix.
+    """
+    shown = Output.parse(as_json=as_json, output=output, format=format)
+    if output and reconciliation is None:
+        raise InvalidRequest("--output writes the differences of one reconciliation", hint="name it by its id")
+    settings = context.read_settings()
+    with context.database(settings) as engine:
         if reconciliation is not None:
             with transaction(engine) as connection:
                 one = read_reconciliation(connection, reconciliation)
-            _print_report(one, as_json=as_json)
+            _print_report(settings, engine, one, shown)
             return
 
         def read_page(connection: Connection, rows: int, cursor: str | None) -> Page[Reconciliation]:

@@ -1,6 +1,7 @@
 """`dpiqa reconcile` and `dpiqa reconciliations`."""
 
 import json
+from pathlib import Path
 
 from support.photos import png
 
@@ -25,6 +26,15 @@ def test_a_report_is_printed_and_stored(run, system):
     assert [row["id"] for row in parsed(run("reconciliations", "--json"))] == [report["id"], dry["id"]]
     assert parsed(run("reconciliations", report["id"][:8], "--json"))["id"] == report["id"]
     assert "complete" in run("reconciliations").stdout
+    assert run("reconciliations", report["id"], "--output", "all.csv").exit_code == 0
+    assert Path("all.csv").read_text().splitlines() == [
+        "kind,bucket,key",
+        f"missing,{system.name},in/a.png",
+        f"missing,{system.name},in/b.png",
+    ]
+    lines = run("reconcile", address, "--last", "--output", "-", "--format", "jsonl").stdout.splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["missing", "missing"]
+    assert run("reconciliations", "--output", "all.csv").exit_code == 2
 
 
 def test_wrong_addresses(run, system):
