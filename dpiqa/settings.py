@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     flower_basic_auth: SecretStr | None = None
     """`user:password` that Flower demands; None: a new one at each start"""
     auto_watch: bool = True
-    """whether an event that no watch covers starts a watch of its bucket"""
+    """whether an event that no watch covers starts a watch of its bucket, unless a removed one covered it"""
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`"""

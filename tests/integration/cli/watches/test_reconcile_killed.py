@@ -89,7 +89,7 @@ def test_a_killed_run_is_resumed_and_adds_nothing_twice(bucket, ledger, run, sta
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert marked(ledger) == []
-    ((state, cursor, counts),) = ledger.sql("SELECT state, cursor, counts FROM reconciliations")
+    ((state, counts),) = ledger.sql("SELECT state, counts FROM reconciliations")
     assert (state, counts["listed"] < 58) == ("comparing", True)
     wait_for(lambda: ledger.one("SELECT lease_until < clock_timestamp() FROM reconciliations"), 10)
     result = run("reconcile", address, "--json")
