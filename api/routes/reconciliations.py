@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from dpiqa.doorbell import ring_reconcile
-from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.profiles import profile_for, remember_profile
 from dpiqa.storage.reconciliations import (
@@ -34,8 +34,10 @@ def request(
 ) -> ReconciliationAccepted:
     """Request a comparison: it queues what is missing or changed, and marks what was deleted. See the `Location`."""
     with transaction(engine) as connection:
+        if len(submission.profile_names) > 1:
+            raise InvalidRequest("a reconciliation compares the results of one profile", hint="request one for each")
         if submission.requirement is None:
-            profile = profile_named(settings, submission.profile)
+            profile = profile_named(settings, submission.profile_names[0])
         else:
             with as_invalid_request(NotFound, ConfigurationError):
                 profile = profile_for(connection, submission.requirement)
@@ -55,7 +57,7 @@ def request(
     return ReconciliationAccepted.model_validate(requested).model_copy(update={"warning": warning})
 
 
-@router.get("", summary="List reconciliations, newest first")
+@router.get("", summary="List reconciliations, newest first", response_model=Page[ReconciliationOut])
 def list_all(
     engine: EngineDep,
     reply: PageReplyDep,
@@ -63,7 +65,7 @@ def list_all(
     prefix: Annotated[Prefix | None, Query()] = None,
     limit: Limit = 100,
     cursor: Cursor | None = None,
-) -> Page[ReconciliationOut]:
+) -> Response:
     """List the stored reports, newest first; those of exactly this bucket and prefix, if given."""
     with transaction(engine) as connection:
         page = list_reconciliations(connection, bucket=bucket, prefix=prefix, limit=limit, cursor=cursor)

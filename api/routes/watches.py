@@ -28,11 +28,11 @@ def add(
     """Score what events announce under a prefix, and what is there. Repeated, it changes the schedule at most."""
     with transaction(engine) as connection:
         if request.requirement is None:
-            profile = profile_named(settings, request.profile)
+            profiles = [profile_named(settings, name) for name in request.profile_names]
         else:
             with as_invalid_request(NotFound, ConfigurationError):
-                profile = profile_for(connection, request.requirement)
-        added = watches.add_watch(connection, request.address, profile, backfill=request.backfill)
+                profiles = [profile_for(connection, request.requirement)]
+        added = watches.add_watch(connection, request.address, profiles, backfill=request.backfill)
         if request.reconcile_seconds is not None:
             watches.set_schedule(connection, added.watch.job.id, request.reconcile_seconds)
         watch = watches.read_watch(connection, added.watch.job.id)

@@ -24,6 +24,7 @@ from dpiqa.errors import (
     ImageRejected,
     InvalidRequest,
     LeaseLost,
+    NotFound,
     ObjectGone,
     Unavailable,
 )
@@ -142,7 +143,7 @@ class Reconciler:
             return self._commit(lambda c: read_reconciliation(c, row_id))
         try:
             self._work(r)
-        except (ConfigurationError, InvalidRequest) as error:
+        except (ConfigurationError, InvalidRequest, NotFound) as error:
             self._fail(r, str(error))
         except (Unavailable, KeyboardInterrupt):
             self._release(r)

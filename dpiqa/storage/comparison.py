@@ -13,7 +13,7 @@ from dpiqa.doorbell import Queue
 from dpiqa.errors import Conflict
 from dpiqa.storage.columns import arrays, constant
 from dpiqa.storage.images import lock_buckets, put_images, remove_objects
-from dpiqa.storage.jobs import create_job, finish_jobs, lock_jobs
+from dpiqa.storage.jobs import create_job, finish_jobs, lock_jobs, read_job
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.reconciliations import Reconciliation
 from dpiqa.storage.tables import OPEN_JOB_STATES, jobs
@@ -158,7 +158,9 @@ def add_to_job(c: Connection, r: Reconciliation, puts: Sequence[tuple[ImageRef, 
     """
     lock_buckets(c, [r.bucket])
     if r.job_id is None:
-        profile = read_profile(c, r.profile)
+        # What a watch lacks, it lacks under all of its profiles.
+        names = read_job(c, r.watch_id).profiles if r.watch_id else [r.profile]
+        profile = [read_profile(c, name) for name in names]
         job = create_job(c, kind=JobKind.PREFIX, bucket=r.bucket, prefix=r.prefix, profile=profile, queue=Queue.BULK)
         c.execute(HOLD_LISTING, {"job": job.id})
     else:

@@ -139,8 +139,10 @@ class AddedWatch:
     backfill: Job | None  #: the job that lists what is there, if it was made now: ring for it
 
 
-def add_watch(c: Connection, address: S3Address, profile: Profile, *, backfill: bool = True) -> AddedWatch:
-    """Watch a bucket's prefix under a profile, and list what is there. May be repeated: both exist once.
+def add_watch(
+    c: Connection, address: S3Address, profile: Profile | Sequence[Profile], *, backfill: bool = True
+) -> AddedWatch:
+    """Watch a bucket's prefix under one profile or several, and list what is there. May be repeated: both exist once.
 
     A back-fill that failed or was cancelled is made again. Raises `ConfigurationError` as `create_job`.
     """

@@ -72,7 +72,7 @@ ReconcileOption = Annotated[
 )
 def add(  # noqa: PLR0913, PLR0917 - the options of a command
     s3_address: AddressArgument,
-    profile: options.ProfileOption = None,
+    profile: options.ProfilesOption = None,
     requirement: options.RequirementOption = None,
     configure: ConfigureOption = False,
     yes: YesOption = False,
@@ -93,21 +93,21 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command
     if profile and requirement:
         raise InvalidRequest("--profile and --requirement cannot be combined", hint="pass only one")
     seconds = parse_interval(reconcile_every) if reconcile_every else None
-    settings = context.read_settings(profile=profile)
+    settings = context.read_settings()
     doorbell = load_doorbell(settings)
     with context.database(settings) as engine:
         next(iter(S3Store.from_settings(settings).list(address.bucket, address.key)), None)
         path = EventPath(settings, address, target=target_arn, account=account)
         examination = path.examine()
         with transaction(engine) as c:
-            chosen = profile_for(c, requirement) if requirement else context.profile(settings)
+            chosen = [profile_for(c, requirement)] if requirement else context.profiles(settings, profile)
             added = add_watch(c, address, chosen, backfill=backfill)
             if reconcile_every:
                 set_schedule(c, added.watch.job.id, seconds)
         if added.backfill and (warning := ring_expand(doorbell, str(added.backfill.id))):
             console.warn(warning)
         verb = "watches" if added.is_new else "already watches"
-        console.note(f"job {added.watch.job.id} {verb} {address} under {added.watch.job.profile}")
+        console.note(f"job {added.watch.job.id} {verb} {address} under {', '.join(added.watch.job.profiles)}")
         if added.backfill:
             console.note(f"job {added.backfill.id} lists what is there: `dpiqa follow {added.backfill.short_id}`")
         checks, examination = _set_up(path, examination, configure=configure, yes=yes)
@@ -254,7 +254,7 @@ def show(watch: WatchArgument, as_json: options.JsonOption = False) -> None:
     pairs = [
         ("watch", job.id),
         ("of", job.address),
-        ("profile", job.profile),
+        ("profile", ", ".join(job.profiles)),
         ("state", job.state),
         ("created", job.created_at),
         ("events", f"{found.events}" + (f", by {found.last_event_via}" if found.last_event_via else "")),
