@@ -36,6 +36,7 @@ class Task(StrEnum):
     EXPAND = "dpiqa.expand"  #: argument `job_id: str`
     PREPARE = "dpiqa.prepare"  #: argument `requirement: int`, the id of its row
     RECONCILE = "dpiqa.reconcile"  #: argument `reconciliation: str`, the id of its row
+    REPORT = "dpiqa.report"  #: argument `report: int`, the id of its row
 
 
 class Doorbell(Protocol):
@@ -56,6 +57,9 @@ class Doorbell(Protocol):
 
     def reconcile(self, reconciliation: str) -> None:
         """Announce that a reconciliation waits. Raises `BrokerUnavailable`; no work is lost by that."""
+
+    def report(self, report: int) -> None:
+        """Announce that a report is due. Raises `BrokerUnavailable`; no work is lost by that."""
 
     def depth(self, queue: Queue) -> int:
         """Messages waiting in the queue. Raises `BrokerUnavailable`."""
@@ -107,6 +111,11 @@ def ring_prepare(doorbell: Doorbell, requirement: int) -> str | None:
 def ring_reconcile(doorbell: Doorbell, reconciliation: str) -> str | None:
     """Announce a reconciliation that waits. Returns a warning where the broker is unavailable."""
     return _try_ring(lambda: doorbell.reconcile(reconciliation), "the reconciliation", reconciliation=reconciliation)
+
+
+def ring_report(doorbell: Doorbell, report: int) -> str | None:
+    """Announce a report that is due. Returns a warning where the broker is unavailable."""
+    return _try_ring(lambda: doorbell.report(report), "the report", report=report)
 
 
 def _try_ring(send: Callable[[], None], subject: str, **context: object) -> str | None:

@@ -213,6 +213,14 @@ class RequirementState(StrEnum):
     REFUSED = "refused"  #: `error` says why; the next try is another version
 
 
+class ReportState(StrEnum):
+    """State of the report of a job."""
+
+    PENDING = "pending"  #: waits for the end of the job, and then for a worker
+    WRITTEN = "written"  #: the object is complete
+    FAILED = "failed"  #: `error` says why; the same rows can be had at any time
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
     """One version of one object. Two refs with the same bucket, key and ETag are the same image."""

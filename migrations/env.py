@@ -7,7 +7,13 @@ Timeouts are set here once, for every migration. One that needs more time says s
 from alembic import context
 from sqlalchemy import text
 
-from dpiqa.storage import requirement_tables, result_tables, upload_tables, watch_tables  # noqa: F401 - for `metadata`
+from dpiqa.storage import (
+    report_tables,  # noqa: F401 - adds its tables to `metadata`
+    requirement_tables,  # noqa: F401 - likewise
+    result_tables,  # noqa: F401 - likewise
+    upload_tables,  # noqa: F401 - likewise
+    watch_tables,  # noqa: F401 - likewise
+)
 from dpiqa.storage.columns import TextEnum
 from dpiqa.storage.tables import metadata
 

@@ -47,6 +47,10 @@ class CeleryDoorbell:
         """Announce a reconciliation that waits."""
         self._send(Task.RECONCILE, [reconciliation], Queue.MAINTENANCE)
 
+    def report(self, report: int) -> None:
+        """Announce a report that is due."""
+        self._send(Task.REPORT, [report], Queue.MAINTENANCE)
+
     def depth(self, queue: Queue) -> int:
         """Return how many messages wait in the queue; those that a worker holds are not counted."""
         with _translated(), self._app.connection_or_acquire() as connection:

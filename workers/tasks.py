@@ -9,6 +9,7 @@ from celery.app.task import Task as CeleryTask
 from celery.worker.request import Request
 
 from dpiqa.doorbell import Task
+from dpiqa.exports.reports import write_report
 from dpiqa.pipeline.worker import Worker
 from dpiqa.requirements.builder import RequirementBuilder
 from dpiqa.requirements.pending import prepare_pending
@@ -99,9 +100,17 @@ def reconcile(task: DoorbellTask, reconciliation: str) -> None:
         _reconciling.release()
 
 
+def report(task: DoorbellTask, report: int) -> None:
+    """Write this report of a job that has ended, unless another worker does."""
+    with structlog.contextvars.bound_contextvars(report=report):
+        worker = task.worker
+        write_report(worker.engine, worker.store, int(report), worker.settings.lease_seconds)
+
+
 TASKS: dict[Task, Callable[..., None]] = {
     Task.SCORE: score,
     Task.EXPAND: expand,
     Task.PREPARE: prepare,
     Task.RECONCILE: reconcile,
+    Task.REPORT: report,
 }

@@ -7,13 +7,15 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy import Engine
 
-from dpiqa.doorbell import Doorbell, empty_queues, ring_expand, ring_prepare, ring_reconcile, ring_score
+from dpiqa.doorbell import Doorbell, empty_queues, ring_expand, ring_prepare, ring_reconcile, ring_report, ring_score
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
+from dpiqa.storage.failure_checks import check_failures
 from dpiqa.storage.feed import feed
 from dpiqa.storage.jobs import unlisted_jobs
 from dpiqa.storage.reconciliations import request_due, unfinished_reconciliations
+from dpiqa.storage.reports import due_reports
 from dpiqa.storage.requirements import unprepared
 from dpiqa.storage.rollups import count_results, fold_results
 from dpiqa.storage.sweeps import sweep_once
@@ -53,7 +55,7 @@ class Feeder:
             self._thread.join()
 
     def poll(self, *, sweep: bool = True) -> bool:
-        """Announce waiting work, once. `sweep`: also lost messages, unlisted jobs, requirements, reconciliations.
+        """Announce waiting work, once. `sweep`: also lost messages, unlisted jobs, requirements, reconciliations, reports.
 
         Returns whether items of cancelled, retried or deleted jobs are left that could be changed at once: the next
         poll changes them. Raises `DatabaseUnavailable`.
@@ -74,6 +76,7 @@ class Feeder:
             if sweep:
                 request_due(c)
             reconciliations = unfinished_reconciliations(c) if sweep else []
+            reports = due_reports(c) if sweep else []
         ring_score(self._doorbell, rings)
         for job_id in jobs:
             ring_expand(self._doorbell, str(job_id))
@@ -81,6 +84,12 @@ class Feeder:
             ring_prepare(self._doorbell, requirement)
         for reconciliation in reconciliations:
             ring_reconcile(self._doorbell, str(reconciliation))
+        for report in reports:
+            ring_report(self._doorbell, report)
+        with transaction(self._engine) as c:
+            paused = check_failures(c)
+        for job in paused:
+            log.warning("job_paused", job=str(job), reason="its first images failed")
         if sweep:
             with transaction(self._engine) as c:
                 fold_results(c)

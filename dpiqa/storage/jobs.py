@@ -55,6 +55,7 @@ class Job:
     scored_by_student: int  #: of its images
     escalated: int  #: of those
     error: str | None  #: why it failed
+    pause_reason: str | None  #: why it was paused by itself
     priority: int  #: -10 to 10; each step doubles its share of a window
     active_since: datetime | None  #: when it was started, resumed or reopened last
     active_seconds: float  #: of work before `active_since`

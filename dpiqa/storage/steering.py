@@ -59,12 +59,16 @@ _RESUMED: ColumnElement[str] = case(
 )
 #: A job that is still to be listed becomes active when a worker begins.
 _ACTIVE_SINCE = case((jobs.c.listed_at.is_(None) & (jobs.c.kind != constant(JobKind.WATCH)), null()), else_=NOW)
-RESUME_JOB = update(jobs).where(jobs.c.id == bindparam("job_id")).values(state=_RESUMED, active_since=_ACTIVE_SINCE)
+RESUME_JOB = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job_id"))
+    .values(state=_RESUMED, active_since=_ACTIVE_SINCE, pause_reason=None)
+)
 REOPEN_JOB = RESUME_JOB.values(active_seconds=_WORKED, finished_at=None, error=None)
 CANCEL_JOB = (
     update(jobs)
     .where(jobs.c.id == bindparam("job_id"))
-    .values(state=JobState.CANCELLED, finished_at=NOW, listing_lease_until=None)
+    .values(state=JobState.CANCELLED, finished_at=NOW, listing_lease_until=None, pause_reason=None)
 )
 #: The idempotency key may be used again.
 DELETE_JOB = update(jobs).where(jobs.c.id == bindparam("job_id")).values(deleted_at=NOW, idempotency_key=None)

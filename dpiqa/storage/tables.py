@@ -127,6 +127,7 @@ jobs = Table(
     counter_column("scored_by_student", "its images that the student scored; the cap is a share of them", big=True),
     counter_column("escalated", "of those, the images that were sent to the teacher", big=True),
     Column("error", Text, comment="why it failed, in one line"),
+    Column("pause_reason", Text, comment="why it was paused by itself; NULL: it was not, or it was resumed"),
     Column(
         "priority",
         SmallInteger,

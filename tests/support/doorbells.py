@@ -11,6 +11,7 @@ class RecordingDoorbell:
         self.jobs = []
         self.requirements = []
         self.reconciliations = []
+        self.reports = []
         self.broken = False
 
     def score(self, queue, item_ids):
@@ -32,6 +33,11 @@ class RecordingDoorbell:
         """Record a reconciliation."""
         self._check()
         self.reconciliations.append(reconciliation)
+
+    def report(self, report):
+        """Record a report."""
+        self._check()
+        self.reports.append(report)
 
     def depth(self, queue):
         """Return 0: nothing waits."""
