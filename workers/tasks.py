@@ -104,7 +104,7 @@ def report(task: DoorbellTask, report: int) -> None:
     """Write this report of a job that has ended, unless another worker does."""
     with structlog.contextvars.bound_contextvars(report=report):
         worker = task.worker
-        write_report(worker.engine, worker.store, int(report), worker.settings.lease_seconds)
+        write_report(worker.engine, worker.settings, int(report))
 
 
 TASKS: dict[Task, Callable[..., None]] = {

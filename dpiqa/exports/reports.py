@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -12,12 +12,11 @@ from dpiqa.errors import ConfigurationError, InvalidRequest, LeaseLost, Unavaila
 from dpiqa.exports.formats import Format, encode
 from dpiqa.exports.rows import item_batches
 from dpiqa.exports.schemas import FAILURES, ITEMS, Columns
+from dpiqa.objects.s3 import S3Store
 from dpiqa.retries import retry_transaction
+from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.reports import RENEW_REPORT, WRITING, Report, fail_report, finish_report, start_report
-
-if TYPE_CHECKING:
-    from dpiqa.objects.s3 import S3Store
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -32,7 +31,7 @@ def check_report_output(output: str) -> str:
     return output
 
 
-def write_report(engine: Engine, store: "S3Store", report_id: int, lease_seconds: float) -> None:
+def write_report(engine: Engine, settings: Settings, report_id: int) -> None:
     """Write a report that is due. Does nothing when another worker writes it, or when it is written.
 
     What cannot be written (no such bucket, no permission) fails the report, with one line. While S3 or Postgres is
@@ -46,25 +45,25 @@ def write_report(engine: Engine, store: "S3Store", report_id: int, lease_seconds
 
         return retry_transaction(attempt)
 
+    n_rows, lease = 0, timedelta(seconds=settings.lease_seconds)
+
     def renewed(report: Report, batches: Iterator[Columns]) -> Iterator[Columns]:
         """Yield the batches under the lease, which is renewed before each."""
         nonlocal n_rows
-        lease = timedelta(seconds=lease_seconds)
         for columns in batches:
             commit(lambda c: WRITING.write(c, RENEW_REPORT, report.id, report.attempt, lease=lease))
             n_rows += len(columns[0])
             yield columns
 
-    n_rows = 0
     try:
-        report = commit(lambda c: start_report(c, report_id, lease_seconds))
+        report = commit(lambda c: start_report(c, report_id, settings.lease_seconds))
         if report is None:
             return
         schema, address = FAILURES if report.failures else ITEMS, parse_s3(report.output)
         kind = Format.of_name(address.key)
         chunks = encode(kind, schema, renewed(report, item_batches(engine, report.job_id, schema)))
         try:
-            store.put(address.bucket, address.key, chunks, media_type=kind.media_type)
+            S3Store.from_settings(settings).put(address.bucket, address.key, chunks, media_type=kind.media_type)
         except ConfigurationError as error:
             message = str(error)
             commit(lambda c: fail_report(c, report, message))

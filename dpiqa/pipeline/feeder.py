@@ -55,7 +55,7 @@ class Feeder:
             self._thread.join()
 
     def poll(self, *, sweep: bool = True) -> bool:
-        """Announce waiting work, once. `sweep`: also lost messages, unlisted jobs, requirements, reconciliations, reports.
+        """Announce waiting work, once. `sweep`: also lost messages, and what waits in `maintenance`.
 
         Returns whether items of cancelled, retried or deleted jobs are left that could be changed at once: the next
         poll changes them. Raises `DatabaseUnavailable`.

@@ -66,9 +66,9 @@ def check_failures(c: Connection) -> list[UUID]:
     """Check the jobs that wait for it; pause those whose first items failed. Returns the ids of the paused ones."""
     paused: list[UUID] = []
     for check in c.execute(CHECKS).all():
-        verdict = (
-            judge(read_counts(c, check.job_id), check.share) if not ended else Verdict(decided=True, pause_reason=None)
-        )
+        verdict = Verdict(decided=True, pause_reason=None)
+        if check.state not in ENDED_JOB_STATES:
+            verdict = judge(read_counts(c, check.job_id), check.share)
         if verdict.pause_reason is not None:
             pause_job(c, check.job_id)
             c.execute(SET_PAUSE_REASON, {"of_job": check.job_id, "why": verdict.pause_reason})
