@@ -167,7 +167,7 @@ class Reconciler:
             self._check_staged(r)
             r = self._save(replace(r, state=ReconciliationState.MARKING, cursor=None))
         if not r.dry_run:
-            self._mark_all(r)
+            r = self._mark_all(r)
         while r.inventory and self._commit(lambda c: comparison.delete_old_rows(c, r)):
             self._save(r)
 
@@ -274,7 +274,9 @@ class Reconciler:
 
     # Marking
 
-    def _mark_all(self, r: Reconciliation) -> None:
+    def _mark_all(self, r: Reconciliation) -> Reconciliation:
+        """Mark the deletions that were noted, batch by batch."""
+
         def read(c: Connection) -> list[NotedDifference]:
             return comparison.next_differences(c, r, Difference.DELETED, after=r.cursor, limit=MARKED_ROWS)
 
@@ -282,6 +284,7 @@ class Reconciler:
             gone = self._without_present(r, noted) if r.inventory else noted
             r = self._commit(partial(self._mark, r=r, noted=noted, gone=gone))
             self._progress(r)
+        return r
 
     def _mark(
         self, c: Connection, r: Reconciliation, noted: Sequence[NotedDifference], gone: Sequence[NotedDifference]
