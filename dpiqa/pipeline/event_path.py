@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from dpiqa.addresses import S3Address
-from dpiqa.errors import ConfigurationError, Conflict
+from dpiqa.errors import ConfigurationError, Conflict, StoreUnavailable
 from dpiqa.objects import notifications, queue_policy
 from dpiqa.objects.notifications import CREATED, EXPIRED, REMOVED, BucketEvents, Rule, Unreadable
 from dpiqa.objects.sqs import EventsQueue, QueueAttributes
@@ -75,12 +75,11 @@ class EventPath:
     def examine(self) -> Examination:
         """Check the bucket's notification and the queue's policy.
 
-        Raises `ConfigurationError` for a bucket or queue that does not exist or that the credentials may not see, and
-        `StoreUnavailable`.
+        Raises `ConfigurationError` for a bucket that does not exist, and `StoreUnavailable`.
         """
-        queue = self._queue.attributes() if self._queue is not None else None
+        queue, checks = self._look_at_queue()
         target = self._target or (queue.arn if queue else None)
-        found = Examination(address=self._address, target=target)
+        found = Examination(address=self._address, checks=checks, target=target)
         configuration = self._bucket.read(self._address.bucket)
         if isinstance(configuration, Unreadable):
             found.checks.append(_unreadable("notification", configuration))
@@ -97,6 +96,17 @@ class EventPath:
         return Examination(
             address=self._address, checks=found.checks, target=target, notification=wanted, policy=policy
         )
+
+    def _look_at_queue(self) -> tuple[QueueAttributes | None, list[Check]]:
+        """Return the queue's attributes, or a check that says why there are none."""
+        if self._queue is None:
+            return None, []
+        try:
+            return self._queue.attributes(), []
+        except ConfigurationError as error:
+            return None, [Check("queue", Verdict.FAILED, error.message, error.hint)]
+        except StoreUnavailable as error:
+            return None, [Check("queue", Verdict.UNKNOWN, error.message, error.hint)]
 
     def set_up(self, examination: Examination) -> list[Check]:
         """Set what the examination found missing, the policy first: S3 tests the target. Return what was refused."""
@@ -146,11 +156,14 @@ class EventPath:
             return f"{nothing}, and no queue is configured", hint
         with transaction(engine) as c:
             listens = listener_is_connected(c)
-        waiting = self._queue.depth()
+        try:
+            waiting = f"{self._queue.depth()} messages wait in the queue"
+        except (ConfigurationError, StoreUnavailable) as error:
+            return f"{nothing}: {error.message}", error.hint
         if not listens:
-            return f"{nothing}: no listener is connected; {waiting} messages wait in the queue", "start `dpiqa listen`"
+            return f"{nothing}: no listener is connected; {waiting}", "start `dpiqa listen`"
         hint = "a new notification can take minutes: repeat `dpiqa watches check`; else see docs/watches.md"
-        return f"{nothing}, although a listener is connected; {waiting} messages wait in the queue", hint
+        return f"{nothing}, although a listener is connected; {waiting}", hint
 
     def _wanted_notification(
         self, configuration: notifications.Document, checks: list[Check], target: str | None

@@ -138,10 +138,11 @@ SUPERSEDE = (
 UNFINISHED = WORKING.free_rows()
 
 
-def request_reconciliation(c: Connection, request: ReconciliationRequest) -> Reconciliation:
+def request_reconciliation(c: Connection, request: ReconciliationRequest, *, replace: bool = True) -> Reconciliation:
     """Create a reconciliation, or return the open one that does the same.
 
-    An open one that does something else is ended where no process works on it. Raises `Conflict` where one does.
+    An open one that does something else is ended where no process works on it. Raises `Conflict` where one does, and
+    without `replace`.
     """
     values = {
         "id": uuid4(),
@@ -166,10 +167,10 @@ def request_reconciliation(c: Connection, request: ReconciliationRequest) -> Rec
         other = Reconciliation(**found)
         if request.is_of(other):
             return other
-        if is_held:
+        if is_held or not replace:
             raise Conflict(
-                f"{request.address} is being reconciled with other options: {other.id}",
-                hint=f"wait for it: `dpiqa reconciliations {other.id}`",
+                f"{request.address} is being reconciled with other options: {other.short_id}",
+                hint=f"wait for it: `dpiqa reconciliations {other.short_id}`",
             )
         c.execute(SUPERSEDE, {"row_id": other.id, "why": "a request with other options took its place"})
 
@@ -294,4 +295,4 @@ def request_due(c: Connection) -> None:
             address=S3Address(row.bucket, row.prefix), profile=row.profile, watch_id=row.job_id
         )
         with suppress(Conflict):
-            request_reconciliation(c, request)
+            request_reconciliation(c, request, replace=False)

@@ -89,6 +89,7 @@ ENDED_WATCH = (
     .limit(1)
 )
 INSERT_WATCH = insert(watches).on_conflict_do_nothing()
+LOCK_WATCH = select(watches.c.job_id).where(watches.c.job_id == bindparam("watch")).with_for_update()
 SET_BACKFILL = (
     update(watches).where(watches.c.job_id == bindparam("watch")).values(backfill_job_id=bindparam("listing"))
 )
@@ -149,6 +150,7 @@ def add_watch(
     before = {watch.job.id for watch in watches_of(c, address)}
     job = ensure_watch(c, address.bucket, address.key, profile)
     remember_watch(c, job.id)
+    c.execute(LOCK_WATCH, {"watch": job.id})  # those who add it at the same time see the back-fill
     earlier = read_watch(c, job.id).backfill_job_id
     listing = None
     if backfill and (earlier is None or _state(c, earlier) in (None, JobState.FAILED, JobState.CANCELLED)):

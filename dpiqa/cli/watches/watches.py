@@ -106,6 +106,8 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command
                 set_schedule(c, added.watch.job.id, seconds)
         if added.backfill and (warning := ring_expand(doorbell, str(added.backfill.id))):
             console.warn(warning)
+        for other in _overlapping(engine, added.watch):
+            console.note(f"job {other.job.id} watches {other.address} too: what is under both is an item of both jobs")
         verb = "watches" if added.is_new else "already watches"
         console.note(f"job {added.watch.job.id} {verb} {address} under {', '.join(added.watch.job.profiles)}")
         if added.backfill:
@@ -288,6 +290,18 @@ def remove(watch: WatchArgument, as_json: options.JsonOption = False) -> None:
         console.print_json(job)
     else:
         console.note(f"{job.address} is not watched any more under {job.profile}; its scores stay")
+
+
+def _overlapping(engine: Engine, watch: Watch) -> list[Watch]:
+    """Return the other watches that cover some of the same keys."""
+    with transaction(engine) as c:
+        others = [other for other in list_watches(c) if other.job.bucket == watch.job.bucket]
+    prefix = watch.job.prefix
+    return [
+        other
+        for other in others
+        if other.job.id != watch.job.id and (other.job.prefix.startswith(prefix) or prefix.startswith(other.job.prefix))
+    ]
 
 
 def _read(engine: Engine, watch: Watch) -> Watch:

@@ -4,12 +4,15 @@ import pytest
 from support.photos import png
 from support.reconciling import Side, counted
 
+from dpiqa.addresses import S3Address
 from dpiqa.doorbell import Queue
 from dpiqa.errors import ConfigurationError, Conflict, StoreUnavailable
 from dpiqa.pipeline import reconciler as module
+from dpiqa.pipeline.feeder import Feeder
 from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.profiles import remember_profile
+from dpiqa.storage.watches import add_watch, set_schedule
 from dpiqa.types import ItemState
 
 
@@ -235,6 +238,33 @@ def test_another_profile_finds_everything_missing(side):
     with transaction(side.archive.engine) as c:
         remember_profile(c, side.profile)
     assert counted(side.reconcile(), "missing", "unchanged") == [1, 0]
+
+
+def test_a_schedule_is_rung_by_the_sweeper_and_run_by_a_worker(side):
+    side.s3.put("in/a.png", png(0.2))
+    with transaction(side.archive.engine) as c:
+        added = add_watch(c, S3Address(side.s3.name, "in/"), side.profile, backfill=False)
+        set_schedule(c, added.watch.job.id, 3600)
+    side.rows("UPDATE watches SET reconcile_due_at = clock_timestamp() RETURNING 1")
+    feeder = Feeder(side.archive.engine, side.archive.doorbell, side.archive.settings)
+    feeder.poll()
+    (rung,) = side.archive.doorbell.reconciliations
+    side.archive.store = side.store
+    worker = side.archive.worker()
+    worker.reconciler.work_on(rung)
+    feeder.poll()
+    assert side.archive.doorbell.reconciliations == [rung]
+    assert side.rows("SELECT state, watch_id, counts->'missing' FROM reconciliations") == [
+        ("complete", added.watch.job.id, 1)
+    ]
+
+
+def test_an_outage_postpones_the_work_of_a_worker(side):
+    side.s3.put("a.png", png(0.2))
+    asked = side.request()
+    side.reconciler(Breaking(side.store, 0, StoreUnavailable("S3 does not answer"))).work_on(str(asked.id))
+    Feeder(side.archive.engine, side.archive.doorbell, side.archive.settings).poll()
+    assert side.archive.doorbell.reconciliations == [str(asked.id)]
 
 
 def test_one_at_a_time(side):
