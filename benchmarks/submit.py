@@ -74,14 +74,14 @@ class Silent:
 
 
 @contextmanager
-def database() -> Iterator[tuple[Postgres, Engine]]:
+def database(revision: str = "head") -> Iterator[tuple[Postgres, Engine]]:
     """Give an engine for an empty ledger."""
     with tempfile.TemporaryDirectory(prefix="dpiqa-benchmark-", dir="/var/tmp") as folder:
         Path(folder).chmod(0o711)  # as root, Postgres runs as `nobody`
         server = Postgres(Path(folder) / "postgres", Path(folder) / "postgres.log")
         server.start()
         try:
-            schema.upgrade(server.url())
+            schema.upgrade(server.url(), revision)
             engine = make_engine(server.url(), pool_size=4)
             yield server, engine
             engine.dispose()
@@ -93,7 +93,7 @@ def server_seconds(server: Postgres) -> float:
     """Return the processor time of all processes of the server, ended ones included."""
     assert server.process is not None
     parent = psutil.Process(server.process.pid)
-    total = sum(parent.cpu_times()[:4])
+    total = float(sum(parent.cpu_times()[:4]))
     for child in parent.children(recursive=True):
         try:
             total += sum(child.cpu_times()[:2])

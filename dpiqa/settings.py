@@ -142,6 +142,8 @@ class Settings(BaseSettings):
     """announced and unclaimed items per queue, shared by its open jobs; bounds the broker's memory"""
     chunk_items: int = Field(32, ge=1)
     """items per message"""
+    prune_items_after_days: float | None = Field(None, gt=0)
+    """days after which workers remove the items of jobs that ended, and what ended of watches; empty: never"""
     max_crashes: int = Field(3, ge=1)
     """worker crashes after which an item is given up"""
     max_errors: int = Field(5, ge=1)

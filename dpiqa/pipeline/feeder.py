@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from sqlalchemy import Engine
@@ -17,6 +18,7 @@ from dpiqa.storage.jobs import unlisted_jobs
 from dpiqa.storage.reconciliations import request_due, unfinished_reconciliations
 from dpiqa.storage.reports import due_reports
 from dpiqa.storage.requirements import unprepared
+from dpiqa.storage.retention import WATCH_PAUSE, request_pruning
 from dpiqa.storage.rollups import count_results, fold_results
 from dpiqa.storage.sweeps import sweep_once
 from dpiqa.text import first_line
@@ -93,6 +95,9 @@ class Feeder:
         if sweep:
             with transaction(self._engine) as c:
                 fold_results(c)
+                if settings.prune_items_after_days is not None:
+                    before = datetime.now(UTC) - timedelta(days=settings.prune_items_after_days)
+                    request_pruning(c, before, watch_pause=WATCH_PAUSE)
         if self._counts_results:
             self._counts_results = count_results(self._engine)
         with transaction(self._engine) as c:

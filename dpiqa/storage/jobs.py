@@ -60,6 +60,7 @@ class Job:
     active_since: datetime | None  #: when it was started, resumed or reopened last
     active_seconds: float  #: of work before `active_since`
     deleted_at: datetime | None
+    pruned_at: datetime | None  #: when the removal of its ended items was last requested
     source: SourceSpec = field(default_factory=SourceSpec)
     tally: Tally = field(default_factory=Tally)  #: of its source, up to `cursor`
 

@@ -171,6 +171,11 @@ def retry_job(
     job = _lock(c, name)
     if job.kind is JobKind.WATCH and job.state in ENDED_JOB_STATES:
         raise Conflict(f"the watch {job.short_id} was ended", hint=f"watch {job.address} again")
+    if job.pruned_at is not None and job.kind is not JobKind.WATCH:
+        raise Conflict(
+            f"the items of job {job.short_id} were removed: there is nothing to retry",
+            hint=f"submit {job.address} again; what has a score is not scored again",
+        )
     pending = [(row.action, row.state, row.reasons) for row in c.execute(PENDING_SWEEPS, {"of_job": job.id})]
     if (SweepAction.CANCEL, None, None) in pending:
         if reasons or ItemState.CANCELLED not in of_states:

@@ -4,7 +4,7 @@ A row of `sweeps` lasts until nothing is left to do; it survives any process. Wh
 row. Items that a worker holds are left to it: they end with its outcome, or are swept when their lease has run out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,15 +12,18 @@ from sqlalchemy import (
     Connection,
     Row,
     Text,
+    Uuid,
+    any_,
     bindparam,
     delete,
+    exists,
     insert,
     select,
     text,
     update,
 )
 
-from dpiqa.storage.columns import arrays
+from dpiqa.storage.columns import array, arrays
 from dpiqa.storage.engine import Lock, try_lock
 from dpiqa.storage.tables import count_changes, job_counts, job_keys, sweeps
 from dpiqa.types import ItemState, Reason, SweepAction
@@ -30,6 +33,7 @@ _ROWS = 100  #: sweeps looked at in one transaction
 
 INSERT_SWEEP = insert(sweeps).returning(sweeps)
 NEXT_SWEEPS = select(sweeps).order_by(sweeps.c.id).limit(_ROWS).with_for_update(skip_locked=True)
+ARE_PENDING = select(exists().where(sweeps.c.job_id == any_(array("ids", Uuid))))
 MOVE_SWEEP = update(sweeps).where(sweeps.c.id == bindparam("sweep_id")).values(after=bindparam("last"))
 END_SWEEP = delete(sweeps).where(sweeps.c.id == bindparam("sweep_id"))
 # The statements below are raw: each subquery is ordered as the partial index that serves it, because for a LIMIT
@@ -82,6 +86,27 @@ PRUNE_ITEMS = text(
     SELECT count(*) FROM pruned
     """
 )
+# Looks at some items of a job in the order of their images and deletes those that ended before a time. What the trigger
+# takes off the counts is added again. Returns how many were looked at, and the image of the last. The rows are locked
+# first and looked at again, because one that came back meanwhile is open.
+PRUNE_ENDED_ITEMS = text(
+    """
+    WITH next AS MATERIALIZED (
+        SELECT id, image_id, finished_at FROM items WHERE job_id = :job_id AND image_id >= :after
+        ORDER BY image_id LIMIT :n),
+    old AS MATERIALIZED (
+        SELECT id FROM items WHERE id = ANY (ARRAY (SELECT id FROM next WHERE finished_at < :before))
+        AND finished_at < :before ORDER BY id FOR UPDATE),
+    pruned AS (
+        DELETE FROM items USING old WHERE items.id = old.id
+        RETURNING items.profile, items.stage, items.state, items.reason, items.reused),
+    counted AS (
+        INSERT INTO count_changes (job_id, profile, stage, state, reason, n, reused)
+        SELECT :job_id, profile, stage, state, coalesce(reason, ''), count(*), count(*) FILTER (WHERE reused)
+        FROM pruned GROUP BY profile, stage, state, reason)
+    SELECT (SELECT count(*) FROM next) AS n_seen, (SELECT max(image_id) FROM next) AS last
+    """
+)
 # Returns whether the job has an item that a worker holds, or that waits, in the order of a partial index each.
 HAS_OPEN_ITEMS = text(
     """
@@ -111,6 +136,11 @@ def sweep(
     _make_batch(c, c.execute(INSERT_SWEEP, values).one(), BATCH)
 
 
+def pending_sweeps(c: Connection, job_ids: Collection[UUID]) -> bool:
+    """Return whether a sweep of one of the jobs is not finished."""
+    return bool(c.execute(ARE_PENDING, {"ids": sorted(job_ids)}).scalar_one())
+
+
 def sweep_once(c: Connection, *, batch: int = BATCH) -> bool:
     """Make one batch of the oldest sweep that has something to do. Returns whether more may be left at once.
 
@@ -131,6 +161,10 @@ def _make_batch(c: Connection, row: Row[Any], batch: int) -> bool:
             reopened = c.execute(RETRY_ITEMS, {**values, **chosen}).one()
             n, is_left = reopened.n, reopened.n >= batch
             c.execute(MOVE_SWEEP, {"sweep_id": row.id, "last": reopened.last or row.after})
+        case SweepAction.PRUNE if row.before is not None:
+            pruned = c.execute(PRUNE_ENDED_ITEMS, {**values, "before": row.before, "after": row.after}).one()
+            n, is_left = pruned.n_seen, pruned.n_seen >= batch
+            c.execute(MOVE_SWEEP, {"sweep_id": row.id, "last": pruned.last or row.after})
         case _:
             n = c.execute(PRUNE_ITEMS, values).scalar_one()
             # With the feeder's lock, so that nobody folds the counts that are dropped.

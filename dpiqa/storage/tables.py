@@ -144,6 +144,7 @@ jobs = Table(
         comment="seconds of work before active_since",
     ),
     time_column("deleted_at", "when a user deleted it; its row stays, because results and scores refer to it"),
+    time_column("pruned_at", "when the removal of its ended items was last requested; NULL: never"),
     CheckConstraint(f"priority >= -{MAX_PRIORITY} AND priority <= {MAX_PRIORITY}", name="priority"),
     CheckConstraint(f"queue IN ('{Queue.LIVE}', '{Queue.BULK}')", name="queue"),
     CheckConstraint(
@@ -178,6 +179,7 @@ sweeps = Table(
         server_default=literal_column("0"),
         comment="retry: image id of the last item that was reopened",
     ),
+    time_column("before", "prune: items that ended before it; NULL: all, of a job that was deleted"),
     time_column("requested_at", "when the user asked for it", now=True),
     comment="changes of many items of one job that the sweeper makes in batches; a row ends with its last batch",
 )

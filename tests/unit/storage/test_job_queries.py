@@ -39,6 +39,7 @@ JOB = Job(
     active_since=None,
     active_seconds=0.0,
     deleted_at=None,
+    pruned_at=None,
 )
 COUNTS = [
     Count(Stage.STUDENT, ItemState.SCORED, None, 6),
