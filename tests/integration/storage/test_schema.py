@@ -63,7 +63,9 @@ def test_checks_and_indexes_say_in_the_database_what_the_tables_say(empty, engin
             "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'c' "
             "AND connamespace = 'public'::regnamespace "
             "UNION ALL SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' "
-            "AND tablename <> 'alembic_version' ORDER BY 1"
+            "AND tablename <> 'alembic_version' "
+            "UNION ALL SELECT relname, unnest(reloptions) FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+            "ORDER BY 1"
         )
         declared = c.execute(words).all()
     with engine.connect() as c:
