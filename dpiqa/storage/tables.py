@@ -263,7 +263,7 @@ items = Table(
     CheckConstraint("(state = 'leased') = (lease_until IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('queued', 'leased')) = (finished_at IS NULL)", name="finished"),
     comment="one image in one job, to be scored under one profile",
-    postgresql_with={"autovacuum_vacuum_scale_factor": 0.05},  # every update leaves a dead row: see migration 0012
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0.05},  # every update leaves a dead row: see migration 0015
 )
 _QUEUED = items.c.state == ItemState.QUEUED
 Index(
