@@ -67,7 +67,7 @@ def test_a_job_that_ended_keeps_its_counts_scores_and_results(ledger_with_teache
     assert after.job.pruned_at is not None
     assert ledger.one("SELECT count(*) FROM results") == results == 25
     assert ledger.one("SELECT count(*) FROM scores") == 25
-    assert after.rate <= before.rate  # the counts that were added again are no work
+    assert after.rate <= before.rate  # the counts that were added again are not work
 
 
 def test_counts_of_rejected_reused_and_cancelled_items_stay_as_they_are(ledger):
