@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from itertools import repeat
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -14,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import DBAPIError
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.storage.engine import UPGRADE_HINT, Lock, make_engine, transaction, translated
@@ -22,8 +24,16 @@ Step: TypeAlias = Callable[[Config], None]
 _LOCK_POLL_SECONDS = 0.2
 
 
+_BLOCKED = frozenset({"40P01", "55P03"})  #: deadlock, lock timeout: the migration is begun again
+_BLOCKED_ATTEMPTS = 60
+_BLOCKED_PAUSE_SECONDS = 1.0  #: the work that waited for the migration goes on meanwhile
+
+
 def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate up to `revision`. Idempotent; waits for another process that migrates."""
+    """Migrate up to `revision`. Idempotent; waits for another process that migrates.
+
+    A migration that does not get a lock within its `lock_timeout`, or meets a deadlock, is begun again after a second.
+    """
     _run(url, lambda config: command.upgrade(config, revision))
 
 
@@ -102,8 +112,16 @@ def _migrate(connection: Connection, step: Step, config: Config) -> None:
     connection.commit()
     try:
         config.attributes["connection"] = connection
-        step(config)
-        connection.commit()
+        for pause in (*repeat(_BLOCKED_PAUSE_SECONDS, _BLOCKED_ATTEMPTS - 1), None):
+            try:
+                step(config)
+                connection.commit()
+                break
+            except DBAPIError as error:
+                if pause is None or getattr(error.orig, "sqlstate", None) not in _BLOCKED:
+                    raise
+                connection.rollback()
+                time.sleep(pause)
     finally:
         connection.rollback()
         connection.execute(select(func.pg_advisory_unlock(int(Lock.MIGRATION), 0)))

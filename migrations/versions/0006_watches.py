@@ -227,5 +227,5 @@ def swap_index(new: str, old: str, ops: dict[str, str]) -> None:
                 postgresql_concurrently=True,
             )
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {old}")
-        op.execute("SET lock_timeout = '10s'")
+        op.execute("SET lock_timeout = '2s'")
         op.execute("SET statement_timeout = '30min'")

@@ -174,4 +174,4 @@ def _replace_indexes(indexes: tuple[tuple[str, str, str], ...]) -> None:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
             op.execute(f"ALTER INDEX {name}_new RENAME TO {name}")
         op.execute("SET statement_timeout = '30min'")
-        op.execute("SET lock_timeout = '10s'")
+        op.execute("SET lock_timeout = '2s'")

@@ -30,7 +30,7 @@ def upgrade() -> None:
             "(content_hash, hashtextextended(scorer_id, 0)) "
             "WHERE content_hash IS NOT NULL AND copied_from IS NULL"
         )
-        op.execute("SET lock_timeout = '10s'")
+        op.execute("SET lock_timeout = '2s'")
     op.execute("CREATE UNIQUE INDEX job_counts_with_profile ON job_counts (job_id, stage, state, reason, profile)")
     op.execute(
         "ALTER TABLE items ADD CONSTRAINT items_job_id_image_id_profile_key "
