@@ -5,6 +5,7 @@ EventBridge is told. S3 refuses two rules whose keys and events overlap, whateve
 """
 
 import copy
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -95,35 +96,46 @@ def has_eventbridge(configuration: Document) -> bool:
 def with_rule(configuration: Document, prefix: str, target: str, events: Iterable[str]) -> dict[str, Any]:
     """Return the configuration with a rule for these events of a prefix, and all other rules as they were.
 
-    A rule with the same target and no suffix gives way to the new one if its keys are among the new ones' and the new
-    rule has its events too. Raises `Conflict`, which names the rule, for another one that overlaps: S3 would refuse it.
+    Rules with the same target and no suffix give way to the new one, which has their events too: one for the same
+    prefix, and those for a part of its keys and some of its events. Raises `Conflict`, which names the rule, for
+    another one that overlaps: S3 would refuse it.
     """
-    events = sorted(set(events))
+    names = set(events)
     made = copy.deepcopy({name: value for name, value in configuration.items() if name != "ResponseMetadata"})
-    kind = _kind_of(target)
-    kept = []
+    for entry in (entry for kind in _TARGETS for entry in made.get(kind, [])):
+        for condition in entry.get("Filter", {}).get("Key", {}).get("FilterRules", []):
+            condition["Name"] = condition["Name"].lower()  # S3 answers `Prefix` and documents `prefix`
+    kind, kept = _kind_of(target), []
     for entry, rule in zip(made.get(kind, []), rules_of({kind: made.get(kind, [])}), strict=True):
-        if (
-            rule.target == target
-            and not rule.suffix
-            and rule.prefix.startswith(prefix)
-            and rule.overlaps(prefix, events)
-        ):
-            events = sorted({*events, *rule.events})
+        is_part = rule.prefix == prefix or (
+            rule.prefix.startswith(prefix) and rule.overlaps(prefix, names & _PARTS.keys())
+        )
+        if rule.target == target and not rule.suffix and is_part:
+            names |= rule.events
         else:
             kept.append(entry)
     made[kind] = kept
     for rule in rules_of(made):
-        if rule.overlaps(prefix, [event for event in events if event in _PARTS]):
+        if rule.overlaps(prefix, names & _PARTS.keys()):
             raise Conflict(
-                f"the bucket's {rule} overlaps with s3:// keys {prefix}*",
+                f"the bucket's {rule} overlaps with the keys {prefix}*",
                 hint="S3 permits one rule per key and event: change that rule, or let it send to an SNS topic or to "
                 "EventBridge, and subscribe the queue there",
             )
     filters = {"Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": prefix}]}}} if prefix else {}
-    whole = [event for event in events if not any(event in parts and all_ in events for all_, parts in _PARTS.items())]
-    made[kind] = [*kept, {"Id": f"dpiqa {prefix}".strip()[:255], _TARGETS[kind]: target, "Events": whole, **filters}]
+    covered = {part for name in names & _PARTS.keys() for part in _PARTS[name]}
+    made[kind] = [
+        *kept,
+        {"Id": _new_id(made, prefix), _TARGETS[kind]: target, "Events": sorted(names - covered), **filters},
+    ]
     return made
+
+
+def _new_id(configuration: Document, prefix: str) -> str:
+    """Return an id for a rule that no other rule of the configuration has."""
+    ids = {rule.id for rule in rules_of(configuration)}
+    name = f"dpiqa {prefix}".strip()[:250]
+    return next(new for number in itertools.count() if (new := f"{name} {number or ''}".strip()) not in ids)
 
 
 def _kind_of(target: str) -> str:

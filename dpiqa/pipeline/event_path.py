@@ -20,6 +20,7 @@ from dpiqa.types import Delivery
 
 _POLL_SECONDS = 0.25
 _MAX_KEY_BYTES = 1024
+_PARTS = {"creations": CREATED, "removals": REMOVED}  #: names of checks -> the events that they are about
 _VIA = {Delivery.QUEUE: "the queue", Delivery.HTTP: "POST /v1/events"}
 
 
@@ -169,9 +170,13 @@ class EventPath:
         self, configuration: notifications.Document, checks: list[Check], target: str | None
     ) -> dict[str, Any] | None:
         """Return the configuration that announces everything to the target; None where nothing is missing."""
-        if target is None or all(check.verdict is not Verdict.FAILED for check in checks):
+        failed = [check.part for check in checks if check.verdict is Verdict.FAILED]
+        events = [event for part, event in _PARTS.items() if part in failed]
+        if target is None or not events:
             return None
-        events = [CREATED, REMOVED, *([EXPIRED] if self._is_aws else [])]
+        others = [rule for rule in notifications.rules_of(configuration) if rule.target != target]
+        if self._is_aws and not any(rule.overlaps(self._address.key, [EXPIRED]) for rule in others):
+            events.append(EXPIRED)
         try:
             return notifications.with_rule(configuration, self._address.key, target, events)
         except Conflict as error:
@@ -190,7 +195,7 @@ def _of_rules(configuration: notifications.Document, prefix: str, target: str | 
     rules = list(notifications.rules_of(configuration))
     bridge = notifications.has_eventbridge(configuration)
     checks = []
-    for part, event in (("creations", CREATED), ("removals", REMOVED)):
+    for part, event in _PARTS.items():
         covering = [rule for rule in rules if rule.covers(prefix, event)]
         partial = [rule for rule in rules if rule.overlaps(prefix, [event])]
         checks.append(_of_event(part, event, covering, partial, target=target, bridge=bridge))

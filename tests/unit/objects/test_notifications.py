@@ -64,9 +64,9 @@ def test_what_is_there_stays():
         "ResponseMetadata": {"RequestId": "1"},
     }
     made = with_rule(there, "in/", QUEUE, [CREATED, REMOVED])
-    assert made["TopicConfigurations"] == there["TopicConfigurations"]
+    assert made["TopicConfigurations"][0]["Id"] == "theirs"
     assert made["LambdaFunctionConfigurations"] == there["LambdaFunctionConfigurations"]
-    assert made["QueueConfigurations"][0] == there["QueueConfigurations"][0]
+    assert next(rules_of(made)) == next(rules_of(there))
     assert len(made["QueueConfigurations"]) == 2
     assert has_eventbridge(made)
     assert "ResponseMetadata" not in made
@@ -104,6 +104,24 @@ def test_missing_removals_are_added_to_the_same_rule():
 def test_an_overlapping_rule_is_named(entry):
     with pytest.raises(Conflict, match="rule theirs"):
         with_rule(of(entry), "in/", QUEUE, [CREATED, REMOVED])
+
+
+def test_removals_are_added_beside_the_creations_of_the_same_prefix():
+    mine = rule(prefix="in/", events=[CREATED], Id="dpiqa in/")
+    (found,) = rules_of(with_rule(of(mine), "in/", QUEUE, [REMOVED]))
+    assert found.events == {CREATED, REMOVED}
+
+
+def test_removals_alone_are_added_where_a_topic_has_the_creations():
+    there = {"TopicConfigurations": [rule(TOPIC, prefix="in/", events=[CREATED])]}
+    made = with_rule(there, "in/", QUEUE, [REMOVED])
+    assert [(r.target, r.events) for r in rules_of(made)] == [(QUEUE, {REMOVED}), (TOPIC, {CREATED})]
+    assert made["TopicConfigurations"][0]["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "in/"}]
+
+
+def test_ids_stay_different():
+    made = with_rule(of(rule(OTHER, prefix="x/", Id="dpiqa in/")), "in/", QUEUE, [CREATED])
+    assert [r.id for r in rules_of(made)] == ["dpiqa in/", "dpiqa in/ 1"]
 
 
 def test_targets_go_into_their_lists():
