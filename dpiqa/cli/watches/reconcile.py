@@ -182,8 +182,8 @@ def _report(r: Reconciliation) -> list[tuple[str, Any]]:
         examples = f": {', '.join(keys)}{more}" if keys else ""
         return f"{counts.get(kind, 0)}{after if counts.get(kind) else ''}{examples}"
 
-    queued = f" queued in job {r.job_id}" if r.job_id else ""
-    marked = f" {counts.get('marked', 0)} marked, {counts.get('kept', 0)} kept" if "marked" in counts else " not marked"
+    queued = f", queued in job {r.job_id}" if r.job_id else ""
+    marked = f", {counts['marked']} marked, {counts['kept']} kept" if "marked" in counts else ", none marked"
     seconds = (r.finished_at - r.started_at).total_seconds() if r.finished_at and r.started_at else None
     return [
         ("reconciliation", r.id),
@@ -196,7 +196,7 @@ def _report(r: Reconciliation) -> list[tuple[str, Any]]:
         ("took", None if seconds is None else duration(seconds)),
         ("in the bucket", f"{counts.get('listed', 0)} objects, {counts.get('skipped', 0)} not images by their names"),
         ("in the ledger", f"{counts.get('ledger', 0)} objects"),
-        ("scored", counts.get("unchanged", 0)),
+        ("unchanged", counts.get("unchanged", 0)),
         ("waiting", counts.get("waiting", 0)),
         ("newer events", counts.get("newer")),
         ("missing", line(Difference.MISSING, queued)),

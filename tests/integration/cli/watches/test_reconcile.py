@@ -22,7 +22,7 @@ def test_a_report_is_printed_and_stored(run, system):
     assert report["examples"] == {"missing": ["in/a.png", "in/b.png"]}
     assert len(parsed(run("items", report["job_id"], "--json"))) == 2
     words = run("reconcile", address, "--last").stdout
-    assert f"2 queued in job {report['job_id']}: in/a.png, in/b.png" in words
+    assert f"2, queued in job {report['job_id']}: in/a.png, in/b.png" in words
     assert [row["id"] for row in parsed(run("reconciliations", "--json"))] == [report["id"], dry["id"]]
     assert parsed(run("reconciliations", report["id"][:8], "--json"))["id"] == report["id"]
     assert "complete" in run("reconciliations").stdout
