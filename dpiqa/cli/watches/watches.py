@@ -106,10 +106,10 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command
                 set_schedule(c, added.watch.job.id, seconds)
         if added.backfill and (warning := ring_expand(doorbell, str(added.backfill.id))):
             console.warn(warning)
-        for other in _overlapping(engine, added.watch):
-            console.note(f"job {other.job.id} watches {other.address} too: what is under both is an item of both jobs")
         verb = "watches" if added.is_new else "already watches"
         console.note(f"job {added.watch.job.id} {verb} {address} under {', '.join(added.watch.job.profiles)}")
+        for other in _overlapping(engine, added.watch):
+            console.note(f"job {other.job.id} watches {other.address} too: what is under both is an item of both jobs")
         if added.backfill:
             console.note(f"job {added.backfill.id} lists what is there: `dpiqa follow {added.backfill.short_id}`")
         checks, examination = _set_up(path, examination, configure=configure, yes=yes)
