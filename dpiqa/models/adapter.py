@@ -12,7 +12,7 @@ from diffusers.models.adapter import FullAdapter
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from dpiqa.models.student import build_backbone
+from dpiqa.models.backbone import build_backbone
 
 STRIDES = (8, 16, 32)  #: of the trunk's features; the fourth map is the third at half its size
 

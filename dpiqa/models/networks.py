@@ -19,7 +19,8 @@ def build_network(card: ModelCard) -> nn.Module:
         with torch.device("meta"):
             match card.kind:
                 case ModelKind.STUDENT:
-                    from dpiqa.models.student import StudentConfig, build_student  # noqa: PLC0415
+                    from dpiqa.models.student import build_student  # noqa: PLC0415
+                    from dpiqa.models.student_config import StudentConfig  # noqa: PLC0415
 
                     return build_student(StudentConfig.model_validate(card.architecture))
                 case ModelKind.TEACHER:

@@ -5,7 +5,7 @@
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator
 from torch import nn
 
 from dpiqa.models.regressor import CellReader, MapPooling, MapRegressor, build_reader, resize_nearest
@@ -26,6 +26,13 @@ class QfdConfig(BaseModel):
     pooling: MapPooling = MapPooling.CELLS
     dropout: float = Field(0, ge=0, lt=1)  #: of the first hidden units, and a third of it of what the regressor sees
     hidden: int = 512
+
+    @field_validator("pooling")
+    @classmethod
+    def _of_a_map(cls, pooling: MapPooling) -> MapPooling:
+        if pooling is MapPooling.STAGES:
+            raise ValueError('pooling = "stages" reads a backbone; a decoder has a map: choose "cells" or "moments"')
+        return pooling
 
     @property
     def is_published(self) -> bool:

@@ -6,14 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-_LEAST_VARIANCE = 1e-4  #: keeps the root's slope finite where a channel is flat
+LEAST_VARIANCE = 1e-4  #: keeps the root's slope finite where a channel is flat
 
 
 class MapPooling(StrEnum):
-    """Ways to make a regressor's input of a quality map."""
+    """Ways to make a regressor's input of a quality map, or of a backbone."""
 
     CELLS = "cells"  #: all of its values: the published models'
     MOMENTS = "moments"  #: mean, standard deviation and middle's mean of a channel: for little data, any picture size
+    STAGES = "stages"  #: mean and deviation of every channel of all stages of a student's backbone, without a map
 
 
 class CellReader(nn.Module):
@@ -51,7 +52,7 @@ class MomentReader(nn.Module):
         """See the class."""
         top, left = (side // 4 for side in quality.shape[-2:])
         # In this order: gradients are added in the reverse one, and another order rounds differently in training.
-        deviation = (quality.var(dim=(2, 3), correction=0) + _LEAST_VARIANCE).sqrt()
+        deviation = (quality.var(dim=(2, 3), correction=0) + LEAST_VARIANCE).sqrt()
         mean = quality.mean(dim=(2, 3))
         middle = quality[..., top : quality.shape[-2] - top, left : quality.shape[-1] - left]
         moments = torch.cat([mean, deviation, middle.mean(dim=(2, 3))], dim=1)

@@ -1,58 +1,30 @@
 """The DP-IQA student: EfficientNet features, a transposed convolution, and a regressor over an 8x64x64 feature map.
 
 `Student` is the published network, written from the paper (Fu et al., DP-IQA, section 3.4) and checked against the
-published checkpoints' outputs. `SmallStudent` is this project's own.
+published checkpoints' outputs. `SmallStudent` is this project's own, and so is `dpiqa.models.stage_student`.
 """
 
 from typing import Any, cast
 
-import timm
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from torch import nn
 
+from dpiqa.models.backbone import build_backbone
 from dpiqa.models.regressor import CellReader, MapPooling, MapRegressor, build_reader, resize_nearest
-from dpiqa.models.scene_statistics import StatisticsBranch, check_size, scene_statistics
+from dpiqa.models.scene_statistics import StatisticsBranch, scene_statistics
 from dpiqa.models.scoring_network import ScoringNetwork, shrunk
+from dpiqa.models.stage_student import StageStudent
+from dpiqa.models.student_config import StudentConfig
 
 
-class StudentConfig(BaseModel):
-    """Sizes of a student, published or our own. The defaults are the published model's (81 M parameters)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    backbone: str = "efficientnet_b7"  #: any timm EfficientNet of stride 32
-    backbone_args: dict[str, Any] = Field(default_factory=dict)  #: further arguments of timm's builder
-    batchnorm_eps: float = 1e-3
-    input_size: int = 512  #: pixels a side
-    view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
-    shrink: PositiveInt = 1  #: pixels a side that are averaged to one before the backbone sees the picture
-    map_channels: int = 8  #: of the feature map, from the backbone
-    statistics_channels: NonNegativeInt = 0  #: further ones, from scene statistics at the picture's own size
-    map_size: int = 64  #: cells a side
-    pooling: MapPooling = MapPooling.CELLS
-    dropout: float = Field(0, ge=0, lt=1)  #: of the first hidden units, and a third of it of what the regressor sees
-    hidden: int = 512
-
-    @model_validator(mode="after")
-    def _cells_fit(self) -> "StudentConfig":
-        check_size(self.statistics_channels, self.input_size)
-        return self
-
-    @property
-    def is_published(self) -> bool:
-        """Return whether `Student` is the network of these sizes; otherwise `SmallStudent` is."""
-        return self.shrink == 1 and not self.statistics_channels and self.pooling is MapPooling.CELLS
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of the whole feature map."""
-        return self.map_channels + self.statistics_channels
-
-
-def build_student(config: StudentConfig) -> "Student":
+def build_student(config: StudentConfig) -> "Student | StageStudent":
     """Build the network of these sizes, with random weights."""
+    return StageStudent(config) if config.pooling is MapPooling.STAGES else build_map_student(config)
+
+
+def build_map_student(config: StudentConfig) -> "Student":
+    """Build a network of these sizes that reads a quality map, with random weights."""
     return Student(config) if config.is_published else SmallStudent(config)
 
 
@@ -136,12 +108,3 @@ class SmallStudent(Student):
             statistics = scene_statistics(images) if statistics is None else statistics
             feature_map = torch.cat([feature_map, resize_nearest(self.statistics(statistics), side)], dim=1)
         return self.regress(feature_map), feature_map
-
-
-def build_backbone(name: str, arguments: dict[str, Any], batchnorm_eps: float) -> nn.Module:
-    """Build timm's EfficientNet of stride 32 without pooling and classifier: (B, 3, S, S) -> (B, C, S/32, S/32)."""
-    backbone: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **arguments)
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eps = batchnorm_eps
-    return backbone

@@ -4,7 +4,7 @@ import torch
 from torchvision.models import efficientnet_b0
 
 from dpiqa.models.quality_decoder import QfdConfig
-from dpiqa.models.student import StudentConfig
+from dpiqa.models.student_config import StudentConfig
 from dpiqa.models.teacher import TeacherConfig, UnetConfig, build_teacher
 from dpiqa.models.vae import VaeConfig, build_autoencoder
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from dpiqa.models.quality_decoder import QfdConfig
-from dpiqa.models.student import StudentConfig, build_student
+from dpiqa.models.student import build_student
+from dpiqa.models.student_config import StudentConfig
 from dpiqa.models.teacher import TeacherConfig, UnetConfig, build_teacher
 from dpiqa.models.vae import VaeConfig
 from dpiqa.training.runs.publish import export_model

@@ -30,6 +30,37 @@ precision = "float32"
 [plan.slow]
 "fc1.weight" = 0.05
 """
+STAGE_STUDENT = """
+kind = "student"
+[model]
+ridge = 10.0
+frozen_stages = 2
+[model.architecture]
+backbone = "test_efficientnet"
+backbone_args = { channel_multiplier = 0.5 }
+input_size = 128
+statistics_channels = 1
+pooling = "stages"
+hidden = 8
+[loss]
+unit = "deviation"
+ranking = 0.0
+correlation = 1.0
+teacher_map = 0.0
+teacher_score = 0.5
+[loss.distorted]
+share = 0.5
+weight = 0.2
+[plan]
+epochs = 2
+batch = 8
+crop = 64
+rate = 3e-3
+ema = 0.9
+precision = "float32"
+[plan.slow]
+"base_model." = 0.1
+"""
 VAE = """
 kind = "vae"
 input_size = 64

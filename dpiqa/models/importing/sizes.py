@@ -67,7 +67,7 @@ def _config(kind: ModelKind) -> type[BaseModel]:
     """Import the config of one kind, and no other kind's network."""
     match kind:
         case ModelKind.STUDENT:
-            from dpiqa.models.student import StudentConfig  # noqa: PLC0415 - needs torch
+            from dpiqa.models.student_config import StudentConfig  # noqa: PLC0415 - needs torch
 
             return StudentConfig
         case ModelKind.TEACHER:

@@ -4,12 +4,21 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from dpiqa.imaging.distortions import KINDS
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.promptiqa.config import PromptIQAConfig
-from dpiqa.models.student import StudentConfig
+from dpiqa.models.regressor import MapPooling
+from dpiqa.models.student_config import StudentConfig
 from dpiqa.models.teacher import TeacherConfig, UnetConfig
 from dpiqa.models.vae import VaeConfig
 from dpiqa.training.config.run import ConfigTable, RunConfig
@@ -89,6 +98,7 @@ class ScoreLoss(ConfigTable):
     unit: ErrorUnit = ErrorUnit.MOS
     ranking: NonNegativeFloat = 1.0  #: weight of the ranking term
     margin: NonNegativeFloat = 0.25  #: of the batch's standard deviation of labels
+    correlation: NonNegativeFloat = 0.0  #: weight of half of one minus a batch's linear correlation; not in the paper
 
 
 class DistortedLoss(ConfigTable):
@@ -200,10 +210,18 @@ class StudentModelConfig(ScorerModelConfig):
 
     architecture: StudentConfig | None = None
     backbone_weights: Path | None = None  #: of a new architecture: .pth or .safetensors, torchvision's or timm's names
+    backbone_package: str | None = None  #: installed Python package that holds them instead, as one .pth
+    #: a new student that reads stages begins as the ridge regression of the labels with this penalty
+    ridge: PositiveFloat = 3000.0
+    frozen_stages: NonNegativeInt = 0  #: first stages of a student that reads stages: they and the stem do not learn
 
     @model_validator(mode="after")
     def _one(self) -> "StudentModelConfig":
-        return _start_or_architecture(self, "backbone_weights")
+        if self.backbone_weights is not None and self.backbone_package is not None:
+            raise ValueError("backbone_weights and backbone_package both bring the backbone's weights; set only one")
+        if self.frozen_stages and self.architecture is not None and self.architecture.pooling is not MapPooling.STAGES:
+            raise ValueError('frozen_stages belong to a student with pooling = "stages"')
+        return _start_or_architecture(self, "backbone_weights", "backbone_package")
 
 
 class StudentRun(RunConfig):

@@ -18,6 +18,11 @@ class Crops:
     flip: np.ndarray  #: (B,) bool
     size: int  #: pixels a side
 
+    def at(self, positions: np.ndarray) -> "Crops":
+        """Return the crops at these positions of the batch."""
+        index, top, left, flip = (part[positions] for part in (self.index, self.top, self.left, self.flip))
+        return Crops(index=index, top=top, left=left, flip=flip, size=self.size)
+
     def cut(self, pixels: np.ndarray) -> np.ndarray:
         """Cut the crops out of `pixels` (N, H, W, C) -> (B, size, size, C)."""
         return self.cut_maps([pixels[row] for row in self.index], 1)

@@ -1,5 +1,6 @@
 """Steps that all runs share: their surroundings, their identity, and the call of the loop."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from dpiqa.files import replace_text
 from dpiqa.models.cards import sha256_of
 from dpiqa.training.config.file import as_toml
-from dpiqa.training.config.run import ConfigTable, RunConfig
+from dpiqa.training.config.run import RunConfig
 from dpiqa.training.loop.fit import FitResult, fit
 from dpiqa.training.loop.log import Observer
 from dpiqa.training.loop.task import Task
@@ -40,9 +41,9 @@ def identity_of(config: RunConfig, digest: str, **sources: Any) -> dict[str, Any
     return document | {"labels_sha256": digest, "sources": used} | validation
 
 
-def file_digests(model: ConfigTable, *names: str) -> dict[str, str]:
-    """Return the sha256 of the files that these settings of a model name, by setting."""
-    return {name: sha256_of(file) for name in names if (file := getattr(model, name)) is not None}
+def file_digests(files: Mapping[str, Path | None]) -> dict[str, str]:
+    """Return the sha256 of those files that are not None, by the setting that names each."""
+    return {name: sha256_of(file) for name, file in files.items() if file is not None}
 
 
 def fit_run(task: Task, config: RunConfig, identity: dict[str, Any], context: RunContext) -> FitResult:

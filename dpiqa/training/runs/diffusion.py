@@ -41,7 +41,7 @@ def train_diffusion(config: DiffusionRun, context: RunContext) -> Path | None:
     latents = cached_latents(data.pixels, data.folder, vae, sizes.vae, sizes.shrink, device)
     torch.manual_seed(config.plan.seed)
     task = DiffusionTask(Denoiser(sizes), data, latents, config)
-    identity = identity_of(config, data.digest, files=file_digests(config.model, "vae"))
+    identity = identity_of(config, data.digest, files=file_digests({"vae": vae}))
     result = fit_run(task, config, identity, context)
     if not result.is_main:
         return None

@@ -1,5 +1,6 @@
 """Initial weights of scorers: a model by name, Stable Diffusion, or a backbone's file."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +8,21 @@ import torch
 from torch import nn
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.extras import require
 from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import find_card, verify, weights_path
 from dpiqa.models.checkpoint import load_strictly
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
 from dpiqa.models.networks import build_network
+from dpiqa.models.stage_student import StageStudent
 from dpiqa.models.student import Student
 from dpiqa.models.torch_scorer import TorchScorer
 from dpiqa.text import reason_of
 from dpiqa.training.weights import fill, read_tensors
 from dpiqa.types import ModelKind
+
+CLASSIFIERS = ("classifier.", "_fc.")  #: beginnings of the names of an ImageNet classifier's tensors
 
 
 def start_card(name: str, kind: ModelKind, models_dir: Path | None) -> ModelCard:
@@ -68,13 +73,28 @@ def fill_from_diffusion(unet: nn.Module, vae: nn.Module, source: str) -> float:
     return float(source_vae.config.scaling_factor)
 
 
-def fill_backbone(student: Student, file: Path) -> None:
-    """Put a CNN's weights in: with timm's names, or torchvision's, whose tensors have the same order.
+def package_weights(package: str) -> Path:
+    """Return the only .pth of an installed Python package, which is not imported.
 
-    Only a .pth keeps an order, so torchvision's weights must come as one. The classifier is left out.
+    Raises `ConfigurationError` where the package is missing, `InvalidRequest` where it does not hold exactly one.
+    """
+    require(package, f"a backbone from the package {package}", "train")
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    files = [file for folder in folders for file in sorted(Path(folder).rglob("*.pth"))]
+    if len(files) != 1:
+        hint = "name its file with model.backbone_weights instead"
+        raise InvalidRequest(f"the package {package} holds {len(files)} .pth files, not one", hint=hint)
+    return files[0]
+
+
+def fill_backbone(student: Student | StageStudent, file: Path) -> None:
+    """Put a CNN's weights in: with timm's names, or others' (torchvision's, say) whose tensors have the same order.
+
+    Only a .pth keeps an order, so such weights must come as one. The classifier is left out.
     """
     backbone = student.base_model
-    tensors = {name: value for name, value in read_tensors(file).items() if not name.startswith("classifier.")}
+    tensors = {name: value for name, value in read_tensors(file).items() if not name.startswith(CLASSIFIERS)}
     names = list(backbone.state_dict())
     if file.suffix != ".safetensors" and set(tensors) != set(names) and len(tensors) == len(names):
         tensors = dict(zip(names, tensors.values(), strict=True))

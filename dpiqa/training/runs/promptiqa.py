@@ -47,7 +47,7 @@ def train_promptiqa(config: PromptIQARun, context: RunContext) -> ModelCard | No
     torch.manual_seed(config.plan.seed)
     network = start_network(start, context.models_dir) if start else _new_network(sizes, config)
     task = PromptIQATask(network, data, config)
-    digests = file_digests(config.model, "vit_weights")
+    digests = file_digests({"vit_weights": config.model.vit_weights})
     identity = identity_of(config, data.digest, start=start and start.sha256, files=digests)
     result = fit_run(task, config, identity, context)
     if not result.is_main:

@@ -19,7 +19,7 @@ from dpiqa.models.cards import read_card, sha256_of
 from dpiqa.models.folder import check_free, publish, write_card
 from dpiqa.models.loading import load_scorer
 from dpiqa.models.promptiqa.config import PromptIQAConfig
-from dpiqa.models.student import StudentConfig
+from dpiqa.models.student_config import StudentConfig
 from dpiqa.models.teacher import TeacherConfig
 from dpiqa.provenance import COMMAND, MACHINE, VERSION, WEIGHTS, shareable, stamp
 from dpiqa.training.config.command import reproducing_command

@@ -1,5 +1,6 @@
 """Regressor and decoder of scorers: initialisation, normalisation while training, and calibration at the end."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -10,7 +11,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from dpiqa.models.quality_decoder import QfdConfig, QualityFeatureDecoder
 from dpiqa.models.regressor import MapPooling
-from dpiqa.models.student import Student, StudentConfig
+from dpiqa.models.student import Student
+from dpiqa.models.student_config import StudentConfig
 from dpiqa.training.config.kinds import RegressorStart, ScorerModelConfig
 from dpiqa.training.config.precision import Arithmetic
 from dpiqa.training.data.labelled import Labelled
@@ -70,9 +72,9 @@ def fold(decoder: QualityFeatureDecoder) -> None:
 
 
 def calibrate_on(
-    config: ScorerModelConfig, network: nn.Module, last: nn.Linear, data: Labelled, precision: Arithmetic
+    config: ScorerModelConfig, network: nn.Module, last: Sequence[nn.Linear], data: Labelled, precision: Arithmetic
 ) -> None:
-    """Calibrate a network whose last layer is `last` on a fixed sample of one side's whole pictures.
+    """Calibrate a network whose score is the sum of the layers `last` on a fixed sample of one side's whole pictures.
 
     A network that fits its training pictures closely spreads its scores too far on others: such a network is better
     calibrated on the validation pictures, which then determine two more numbers.
@@ -85,7 +87,7 @@ def calibrate_on(
     log.info("calibrated", slope=round(slope, 4), offset=round(offset, 4), images=len(sample))
 
 
-def calibrate(last: nn.Linear, scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def calibrate(last: Sequence[nn.Linear], scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Fold into `last` the straight line that best maps `scores` to `labels`; returns its slope and offset.
 
     A line that reverses the scores or scales them up far comes from uninformative scores: they stay unchanged.
@@ -95,6 +97,8 @@ def calibrate(last: nn.Linear, scores: np.ndarray, labels: np.ndarray) -> tuple[
         log.warning("not_calibrated", slope=float(slope), hint="train for longer, or look at the data")
         return 1.0, 0.0
     with torch.no_grad():
-        last.weight.mul_(slope)
-        last.bias.mul_(slope).add_(offset)
+        for layer in last:
+            layer.weight.mul_(slope)
+            layer.bias.mul_(slope)
+        last[0].bias.add_(offset)
     return float(slope), float(offset)

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -18,12 +19,15 @@ from dpiqa.models.choice import ModelChoice
 from dpiqa.models.quality_decoder import QfdConfig
 from dpiqa.models.regressor import MapPooling
 from dpiqa.models.scene_statistics import CELL
-from dpiqa.models.student import Student, StudentConfig
+from dpiqa.models.stage_student import StageStudent
+from dpiqa.models.student import Student
+from dpiqa.models.student_config import StudentConfig
 from dpiqa.models.teacher import Teacher, TeacherConfig
 from dpiqa.training.config.kinds import ErrorUnit, ScoreLoss, StudentRun, TeacherRun
 from dpiqa.training.data.batches import BatchSource, NetworkInput
 from dpiqa.training.data.crops import Crops, check_crop
 from dpiqa.training.data.distorted import order_term
+from dpiqa.training.data.early_stages import CachedStages
 from dpiqa.training.data.labelled import Labelled, evenly, load_images, load_labelled
 from dpiqa.training.data.teacher_outputs import TeacherOutputs, teacher_outputs
 from dpiqa.training.loop.task import Validation, shuffled_batches
@@ -35,18 +39,24 @@ from dpiqa.training.runs.regressor import calibrate_on
 from dpiqa.training.runs.validation import agreement, predict
 from dpiqa.types import ModelKind
 
-N = TypeVar("N", Student, Teacher)
+N = TypeVar("N", Student, StageStudent, Teacher)
 
 
 class ScorerTask(ABC, Generic[N]):
     """The task of a scorer, see `dpiqa.training.loop.task.Task`: labels, their order, and that of distorted copies.
 
     `network` comes with its first weights. `align`: pixels that its crops' corners must be multiples of. `sizes`: those
-    of its regressor.
+    of its regressor. `early`: see `BatchSource`.
     """
 
     def __init__(
-        self, network: N, data: Labelled, config: StudentRun | TeacherRun, sizes: StudentConfig | QfdConfig, align: int
+        self,
+        network: N,
+        data: Labelled,
+        config: StudentRun | TeacherRun,
+        sizes: StudentConfig | QfdConfig,
+        align: int,
+        early: Callable[[np.ndarray, Path], CachedStages] | None = None,
     ) -> None:
         if sizes.statistics_channels:
             align = math.lcm(align, CELL)
@@ -61,7 +71,9 @@ class ScorerTask(ABC, Generic[N]):
         self.data = data
         self._plan, self._loss, self._most = config.plan, config.loss, config.data.validation_images
         self._norms = BatchStatistics(network)
-        self._source = BatchSource(data, config.plan, config.loss.distorted, config.data.cache, align=align)
+        self._source = BatchSource(
+            data, config.plan, config.loss.distorted, config.data.cache, align=align, early=early
+        )
         self._unit = data.spread if config.loss.unit is ErrorUnit.DEVIATION else 1.0
         self._targets = data.labels
 
@@ -98,12 +110,22 @@ class ScorerTask(ABC, Generic[N]):
 
 
 def score_terms(scores: torch.Tensor, labels: np.ndarray, loss: ScoreLoss) -> dict[str, torch.Tensor]:
-    """Squared error and margin ranking of scores (B,) against labels (B,), both in the loss's unit."""
+    """Squared error, margin ranking and correlation of scores (B,) with labels (B,), both in the loss's unit."""
     targets = torch.from_numpy(labels).to(scores.device).float()
     terms = {"squared": F.mse_loss(scores, targets)}
     if loss.ranking:
         terms["ranking"] = loss.ranking * ranking_loss(scores, targets, loss.margin)
+    if loss.correlation:
+        terms["correlation"] = loss.correlation * correlation_loss(scores, targets)
     return terms
+
+
+def correlation_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Half of one minus the linear correlation of a batch, (B,) and (B,): 0 to 1; 0.5 where either is constant."""
+    score_offsets, label_offsets = scores - scores.mean(), labels - labels.mean()
+    norms = score_offsets.norm() * label_offsets.norm()
+    correlation: torch.Tensor = (score_offsets * label_offsets).sum() / norms.clamp_min(1e-6)
+    return (1 - correlation) / 2
 
 
 def ranking_loss(scores: torch.Tensor, labels: torch.Tensor, margin: float = 0.25) -> torch.Tensor:
@@ -137,13 +159,13 @@ class ScorerRecipe:
     kind: ModelKind
     sizes: type[StudentConfig] | type[TeacherConfig]
     partner: Partner
-    files: Sequence[str]  #: settings of `[model]` that name files of which the weights are made
+    files: Mapping[str, Path | None]  #: of which the weights are made, by setting of `[model]`
     models: Mapping[str, ModelKind]  #: settings of `[model]` that name models of which the weights are made
     #: returns the network to train, given the network of `model.start` or None
     build: Callable[[Any, Labelled], Any]
     task: Callable[[Any, Labelled, TeacherOutputs | None], ScorerTask[Any]]
-    #: gives the trained network its published architecture, and returns its last layer
-    finish: Callable[[Any], nn.Linear]
+    #: gives the trained network its published architecture, and returns the layers whose sum is its score
+    finish: Callable[[Any], Sequence[nn.Linear]]
 
 
 def train_scorer(config: StudentRun | TeacherRun, context: RunContext, recipe: ScorerRecipe) -> ModelCard | None:
@@ -164,7 +186,7 @@ def train_scorer(config: StudentRun | TeacherRun, context: RunContext, recipe: S
         for name, kind in recipe.models.items()
         if getattr(model, name)
     }
-    digests = file_digests(model, *recipe.files) | {name: card.sha256 for name, card in cards.items()}
+    digests = file_digests(recipe.files) | {name: card.sha256 for name, card in cards.items()}
     sources = {"start": start and start.sha256, partner.role: partner_card and partner_card.scorer_id}
     identity = identity_of(config, data.digest, **sources, files=digests)
     result = fit_run(task, config, identity, context)
@@ -172,8 +194,7 @@ def train_scorer(config: StudentRun | TeacherRun, context: RunContext, recipe: S
         return None
 
     calibrate_on(model, network, recipe.finish(network), task.data, config.plan.precision)
-    files = {name: getattr(model, name) for name in recipe.files}
-    made_from = origins({"start": start, partner.role: partner_card, **cards, **files})
+    made_from = origins({"start": start, partner.role: partner_card, **cards, **recipe.files})
     target = context.target(config)
     return finish_scorer_run(network, network.config, data, config, result, identity, made_from, target)
 

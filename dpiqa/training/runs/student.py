@@ -8,16 +8,20 @@ from torch import nn
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.models.base import ModelCard
-from dpiqa.models.student import Student, StudentConfig, build_student
+from dpiqa.models.regressor import MapPooling
+from dpiqa.models.stage_student import StageStudent
+from dpiqa.models.student import Student, build_map_student
+from dpiqa.models.student_config import StudentConfig
 from dpiqa.training.config.kinds import ErrorUnit, RegressorStart, StudentRun
 from dpiqa.training.data.batches import NetworkInput
 from dpiqa.training.data.crops import Crops
 from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.data.teacher_outputs import TeacherOutputs
 from dpiqa.training.runs.context import RunContext
-from dpiqa.training.runs.initial_weights import fill_backbone
+from dpiqa.training.runs.initial_weights import fill_backbone, package_weights
 from dpiqa.training.runs.regressor import begin_regressor
 from dpiqa.training.runs.scorer import Partner, ScorerRecipe, ScorerTask, train_scorer
+from dpiqa.training.runs.stage_student import StageTask, begin_as_ridge
 from dpiqa.types import ModelKind
 
 #: Pixels per cell of a student's map before it is resized: stride 32, and a transposed convolution.
@@ -27,28 +31,42 @@ STRIDE = 16
 def train_student(config: StudentRun, context: RunContext) -> ModelCard | None:
     """Train a student and publish it with its card; None in a process that is not the main one."""
     model = config.model
+    backbone_file = model.backbone_weights or (
+        package_weights(model.backbone_package) if model.backbone_package else None
+    )
 
-    def build(start: Student | None, data: Labelled) -> Student:
+    def build(start: Student | StageStudent | None, data: Labelled) -> Student | StageStudent:
         if start is not None:
             return start
-        assert model.architecture is not None  # noqa: S101 - the config's own check
-        student = new_student(model.architecture, model.begin, data.centre)
-        if model.backbone_weights is not None:
-            fill_backbone(student, model.backbone_weights)
+        sizes = model.architecture
+        assert sizes is not None  # noqa: S101 - the config's own check
+        stages = sizes.pooling is MapPooling.STAGES
+        student = StageStudent(sizes) if stages else new_student(sizes, model.begin, data.centre)
+        if backbone_file is not None:
+            fill_backbone(student, backbone_file)
+        if isinstance(student, StageStudent):
+            begin_as_ridge(student, data, config)
         return student
 
-    def last_layer(student: Student) -> nn.Linear:
-        return student.fc3
+    def task(
+        network: Student | StageStudent, data: Labelled, outputs: TeacherOutputs | None
+    ) -> "StudentTask | StageTask":
+        if isinstance(network, StageStudent):
+            return StageTask(network, data, config, outputs)
+        return StudentTask(network, data, config, outputs)
+
+    def last_layers(student: Student | StageStudent) -> list[nn.Linear]:
+        return [student.linear, student.output] if isinstance(student, StageStudent) else [student.fc3]
 
     recipe = ScorerRecipe(
         kind=ModelKind.STUDENT,
         sizes=StudentConfig,
         partner=Partner(role="teacher", kind=ModelKind.TEACHER, choice=config.teacher),
-        files=("backbone_weights",),
+        files={"backbone_weights": backbone_file},
         models={},
         build=build,
-        task=lambda network, data, outputs: StudentTask(network, data, config, outputs),
-        finish=last_layer,
+        task=task,
+        finish=last_layers,
     )
     return train_scorer(config, context, recipe)
 
@@ -91,7 +109,7 @@ class StudentTask(ScorerTask[Student]):
 
 
 def new_student(config: StudentConfig, begin: RegressorStart, centre: float) -> Student:
-    """Build a student with random weights. `centre`: mean of the labels."""
-    student = build_student(config)
+    """Build a student that reads a map, with random weights. `centre`: mean of the labels."""
+    student = build_map_student(config)
     begin_regressor(student, config, begin, centre)
     return student

@@ -39,15 +39,15 @@ def train_teacher(config: TeacherRun, context: RunContext) -> ModelCard | None:
         prepare_teacher(teacher, model, data.centre)
         return teacher
 
-    def finish(teacher: Teacher) -> nn.Linear:
+    def finish(teacher: Teacher) -> list[nn.Linear]:
         finish_teacher(teacher, model)
-        return teacher.QFD.fc3
+        return [teacher.QFD.fc3]
 
     recipe = ScorerRecipe(
         kind=ModelKind.TEACHER,
         sizes=TeacherConfig,
         partner=Partner(role="guide", kind=ModelKind.STUDENT, choice=config.guide),
-        files=("vae", "unet", "embeddings"),
+        files={"vae": model.vae, "unet": model.unet, "embeddings": model.embeddings},
         models={"trunk_from": ModelKind.STUDENT, "head_from": ModelKind.STUDENT},
         build=build,
         task=lambda network, data, guide: TeacherTask(network, data, config, guide.scores if guide else None),

@@ -1,6 +1,5 @@
 """Validation of networks while they are trained: scores of whole pictures, and their agreement with the labels."""
 
-from functools import partial
 from typing import cast
 
 import numpy as np
@@ -10,8 +9,8 @@ from torch import nn
 from dpiqa.evaluation.agreement import plcc, rmse, srcc
 from dpiqa.models.scoring_network import ScoringNetwork, score_in_views
 from dpiqa.training.config.precision import Arithmetic, autocast
+from dpiqa.training.data.batches import whole_pictures
 from dpiqa.training.data.crops import as_images
-from dpiqa.training.data.features import as_maps
 from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.loop.task import Validation
 
@@ -24,11 +23,11 @@ def predict(
     device = next(network.parameters()).device
 
     def scores(block: np.ndarray) -> np.ndarray:
-        pixels = data.pixels[block]
-        call = scoring.seeded(pixels)
-        if data.statistics is not None and scoring.view_size is None:
-            call = partial(call, statistics=as_maps(data.statistics[block], device))
-        return score_in_views(call, as_images(pixels, device), scoring.view_size).double().cpu().numpy()
+        call = scoring.seeded(data.pixels[block])
+        if scoring.view_size is not None:
+            return score_in_views(call, as_images(data.pixels[block], device), scoring.view_size).double().cpu().numpy()
+        inputs = whole_pictures(data, block, device)
+        return call(inputs.images, **inputs.keywords)[0].double().cpu().numpy()
 
     with torch.inference_mode(), autocast(device, precision):
         return np.concatenate([scores(rows[start : start + batch]) for start in range(0, len(rows), batch)])

@@ -10,7 +10,8 @@ from PIL import Image
 
 from dpiqa.imaging.preprocessing import Preprocessing, prepare
 from dpiqa.models.importing.naming import rename
-from dpiqa.models.student import StudentConfig, build_student
+from dpiqa.models.student import build_student
+from dpiqa.models.student_config import StudentConfig
 from dpiqa.models.teacher import Teacher, TeacherConfig, build_teacher
 from dpiqa.types import ModelKind
 

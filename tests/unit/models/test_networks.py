@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from dpiqa.models.student import SmallStudent, Student, StudentConfig, build_student
+from dpiqa.models.student import SmallStudent, Student, build_student
+from dpiqa.models.student_config import StudentConfig
 from dpiqa.models.teacher import SmallTeacher, Teacher, build_teacher
 
 

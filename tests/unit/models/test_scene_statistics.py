@@ -7,7 +7,8 @@ from scipy.ndimage import correlate1d
 
 from dpiqa.models.regressor import MapPooling, MomentReader
 from dpiqa.models.scene_statistics import CELL, CHANNELS, StatisticsBranch, _all_octaves, scene_statistics
-from dpiqa.models.student import StudentConfig, build_student
+from dpiqa.models.student import build_student
+from dpiqa.models.student_config import StudentConfig
 from dpiqa.models.teacher import build_teacher
 
 

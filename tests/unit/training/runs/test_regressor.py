@@ -25,7 +25,7 @@ def test_calibration_makes_slope_one_and_offset_nought():
     inputs = torch.rand(50, 4)
     with torch.no_grad():
         labels = (3 * last(inputs) - 1).squeeze(1).numpy()
-        calibrate(last, last(inputs).squeeze(1).numpy(), labels)
+        calibrate([last], last(inputs).squeeze(1).numpy(), labels)
         slope, offset = np.polyfit(last(inputs).squeeze(1).numpy(), labels, 1)
     assert (slope, offset) == (pytest.approx(1, abs=1e-3), pytest.approx(0, abs=1e-3))
 
@@ -34,7 +34,7 @@ def test_calibration_makes_slope_one_and_offset_nought():
 def test_scores_that_say_nothing_are_left_alone(scores):
     last = torch.nn.Linear(4, 1)
     before = last.weight.clone()
-    assert calibrate(last, np.array(scores), np.array([0.1, 0.5, 0.9])) == (1, 0)
+    assert calibrate([last], np.array(scores), np.array([0.1, 0.5, 0.9])) == (1, 0)
     assert torch.equal(last.weight, before)
 
 
