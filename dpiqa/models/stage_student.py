@@ -22,7 +22,7 @@ _ROOT_OFFSET = 1e-4  #: keeps the root's slope finite at zero
 
 
 class EarlyStages(NamedTuple):
-    """What the first stages of a backbone make of pictures (B, 3, S, S): all that the rest of the network needs."""
+    """Output of the first stages of a backbone for pictures (B, 3, S, S): all that the rest of the network needs."""
 
     stages: int  #: number of them
     features: torch.Tensor  #: (B, C, S/r, S/r) of the last of them, r its stride

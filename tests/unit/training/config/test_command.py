@@ -94,5 +94,6 @@ def test_the_bundled_cards_commands_give_the_configurations_they_state(name, sch
     words = shlex.split(training["command"])
     config = resolve(schema, preset=words[words.index("--preset") + 1], overrides=settings_of(words))
     stated = config.model_dump(mode="json")
-    assert (stated["model"], stated["loss"]) == (training["identity"]["model"], training["identity"]["loss"])
-    assert stated["plan"] == training["plan"]
+    for table, values in {**training["identity"], "plan": training["plan"]}.items():
+        if table in {"model", "loss", "plan"}:  # keys that are newer than the card have their defaults
+            assert {key: stated[table][key] for key in values} == values
