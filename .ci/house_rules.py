@@ -51,7 +51,7 @@ SHORT_MODULES: dict[str, str] = {
     "dpiqa/cli/__main__.py": "entry point of `python -m dpiqa.cli`",
     "dpiqa/cli/system/config.py": "a command: its module is imported when it runs",
     "dpiqa/local/__main__.py": "entry point of `python -m dpiqa.local`",
-    "dpiqa/models/backbone.py": "shared by students and the teacher's image adapter, which need nothing else of each other",
+    "dpiqa/models/backbone.py": "shared by students and the teacher's image adapter, apart otherwise",
     "dpiqa/models/brightness.py": "a scorer: each kind of model has its own module, and this one needs no torch",
     "dpiqa/pipeline/metrics.py": "the metrics that five modules count in",
     "dpiqa/signals.py": "of the standard library alone, for CLI, listener and stack",
