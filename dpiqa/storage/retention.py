@@ -1,4 +1,4 @@
-"""Retention: removal of items that ended long ago. Their images, scores, results and counts stay.
+"""Retention: removal of items that ended long ago, and of the scores of versions that are no longer current.
 
 An item says how one image went through one job. Once it has ended, the job's counts and the image's result say what
 matters, and the item is only weight. A request is a row of `sweeps` per job, with the time before which its items must
@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import (
+    Boolean,
     Connection,
     DateTime,
     Interval,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    text,
     update,
 )
 
@@ -59,6 +61,28 @@ MARK_PRUNED = update(jobs).where(jobs.c.id == any_(array("ids", Uuid))).values(p
 INSERT_SWEEPS = insert(sweeps)
 
 
+# Looks at some images in the order of their ids and deletes the results and scores of those that were replaced, or
+# deleted, before a time, or counts the images. The rows of the images stay: the order of later events depends on them.
+# Raw: a chain of CTEs that locks images before results and scores, as recording does.
+PRUNE_VERSIONS = text(
+    """
+    WITH next AS MATERIALIZED (SELECT id FROM images WHERE id > :after ORDER BY id LIMIT :n),
+    old AS MATERIALIZED (
+        SELECT o.id FROM images o
+        LEFT JOIN LATERAL (
+            SELECT first_seen_at FROM images WHERE bucket = o.bucket AND key = o.key AND current OFFSET 0) AS c ON true
+        WHERE o.id = ANY (ARRAY (SELECT id FROM next)) AND NOT o.current
+        AND coalesce(o.deleted_at, c.first_seen_at) < :before
+        AND (EXISTS (SELECT FROM results r WHERE r.image_id = o.id) OR EXISTS (
+            SELECT FROM scores s WHERE s.image_id = o.id))
+        ORDER BY o.id FOR NO KEY UPDATE OF o),
+    without_results AS (DELETE FROM results r USING old WHERE r.image_id = old.id AND :is_meant RETURNING 1),
+    without_scores AS (DELETE FROM scores s USING old WHERE s.image_id = old.id AND :is_meant RETURNING 1)
+    SELECT (SELECT max(id) FROM next) AS last, (SELECT count(*) FROM old) AS n
+    """
+).bindparams(bindparam("before", type_=DateTime(timezone=True)), bindparam("is_meant", type_=Boolean))
+
+
 @dataclass(frozen=True, slots=True)
 class Pruning:
     """A job of which items are, or would be, removed."""
@@ -89,3 +113,14 @@ def request_pruning(c: Connection, before: datetime, *, watch_pause: timedelta =
         c.execute(INSERT_SWEEPS, [{"job_id": job_id, "action": SweepAction.PRUNE, "before": before} for job_id in ids])
         c.execute(MARK_PRUNED, {"ids": ids})
     return list(ids)
+
+
+def prune_versions(
+    c: Connection, before: datetime, *, after: int = 0, limit: int = 10_000, dry_run: bool = False
+) -> tuple[int, int | None]:
+    """Delete the results and scores of some versions that were replaced or deleted before a time.
+
+    Looks at up to `limit` images with ids above `after`. Returns how many had any, and the last id; None at the end.
+    """
+    row = c.execute(PRUNE_VERSIONS, {"before": before, "after": after, "n": limit, "is_meant": not dry_run}).one()
+    return row.n, row.last

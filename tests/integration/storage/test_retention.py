@@ -6,10 +6,11 @@ import pytest
 from support.ledger import ref, refs
 
 from dpiqa.errors import Conflict
-from dpiqa.storage.retention import WATCH_PAUSE, prunable, request_pruning
+from dpiqa.storage.images import remove_objects
+from dpiqa.storage.retention import WATCH_PAUSE, prunable, prune_versions, request_pruning
 from dpiqa.storage.steering import delete_job, retry_job
 from dpiqa.storage.sweeps import pending_sweeps, sweep_once
-from dpiqa.types import Reason
+from dpiqa.types import Reason, Removal
 
 NOW = datetime.now(UTC)
 CUTOFF = NOW - timedelta(days=30)
@@ -155,3 +156,28 @@ def test_the_same_objects_are_scored_at_once_by_a_new_job(ledger):
     again, waiting = ledger.submit(refs(3))
     assert waiting == []
     assert ledger.states(again) == {"scored": 3}
+
+
+def scored_keys(ledger):
+    rows = ledger.sql("SELECT r.key, r.etag FROM results r JOIN scores USING (image_id)")
+    return {(row.key, row.etag) for row in rows}
+
+
+def test_scores_of_versions_that_were_replaced_or_deleted_long_ago_go_if_asked(ledger):
+    watch = ledger.watch()
+    for etag, keys in (("e1", "abc"), ("e2", "a")):
+        ledger.score(ledger.add(watch, [ref(key, etag, at=int(etag[1])) for key in keys]))
+    ledger.do(remove_objects, [Removal(bucket="photos", key="b")])
+    assert scored_keys(ledger) == {("a", "e1"), ("a", "e2"), ("b", "e1"), ("c", "e1")}
+    assert ledger.do(prune_versions, CUTOFF)[0] == 0  # both only now
+    ledger.sql("UPDATE images SET deleted_at = deleted_at - interval '40 days'")
+    ledger.sql("UPDATE images SET first_seen_at = first_seen_at - interval '40 days'")
+    assert ledger.do(prune_versions, CUTOFF, dry_run=True)[0] == 2
+    assert len(scored_keys(ledger)) == 4
+    n, last = ledger.do(prune_versions, CUTOFF, limit=3)
+    more, _ = ledger.do(prune_versions, CUTOFF, after=last)
+    assert n + more == 2
+    assert scored_keys(ledger) == {("a", "e2"), ("c", "e1")}
+    assert ledger.one("SELECT count(*) FROM images") == 4
+    assert ledger.add(watch, [ref("a", "e1", at=1)]) == []  # an old event still loses
+    assert ledger.current("a") == "e2"
