@@ -1,7 +1,8 @@
-"""Addresses of objects as users write them: `s3://bucket/key`. Pure."""
+"""Addresses of objects as users write them: `s3://bucket/key`, and folders as buckets: `file:///srv/photos`. Pure."""
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from dpiqa.errors import InvalidRequest
@@ -9,6 +10,8 @@ from dpiqa.errors import InvalidRequest
 #: Bucket names that S3-compatible servers accept; AWS itself is stricter.
 BUCKET_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
 _SCHEME = "s3://"
+_FOLDER_SCHEME = "file://"
+_MAX_FOLDER_BYTES = 1000  #: with the key, it must fit into a row of an index
 _PROBE = ".dpiqa-probe-"  #: name of the object that tests a watch, before its id
 
 
@@ -68,3 +71,32 @@ def prefix_end(prefix: str) -> str | None:
         if code <= 0x10FFFF:  # U+D800 to U+DFFF stand for nothing alone
             return prefix[: end - 1] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
     return None
+
+
+def is_folder(bucket: str) -> bool:
+    """Return whether a bucket is a folder of the workers' machine."""
+    return bucket.startswith(_FOLDER_SCHEME)
+
+
+def folder_bucket(path: Path) -> str:
+    """Return the bucket that stands for a folder: `file:///srv/photos`. Raises `InvalidRequest`."""
+    bucket = f"{_FOLDER_SCHEME}{path.absolute()}"
+    folder_path(bucket)
+    return bucket
+
+
+def folder_path(bucket: str) -> Path:
+    """Return the absolute path of a folder's bucket. Raises `InvalidRequest` for anything else."""
+    path = Path(bucket.removeprefix(_FOLDER_SCHEME))
+    is_text = bucket.isprintable() and len(bucket.encode("utf-8", "replace")) <= _MAX_FOLDER_BYTES
+    if not is_folder(bucket) or not path.is_absolute() or ".." in path.parts or not is_text:
+        raise InvalidRequest(
+            f"{bucket!r} is not the address of a folder",
+            hint=f"write file:///absolute/path, of printable characters and at most {_MAX_FOLDER_BYTES} bytes",
+        )
+    return path
+
+
+def object_address(bucket: str, key: str) -> str:
+    """Return the address of an object or prefix: `s3://bucket/key`, or the path of a file as `file:///srv/a.jpg`."""
+    return f"{bucket}/{key}" if is_folder(bucket) else str(S3Address(bucket, key))

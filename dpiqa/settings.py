@@ -82,6 +82,13 @@ class Settings(BaseSettings):
     queue_url: str | None = None
     """SQS queue that the listener reads"""
 
+    folders: str = ""
+    """folders that workers may read in place, separated by `:`, with all below them; none: only S3"""
+    confirm_objects: int = Field(100_000, ge=0)
+    """objects from which on `dpiqa submit` asks before it submits, or wants `--yes`"""
+    max_manifest_bytes: int = Field(4 * 1024 * MIB, ge=1)
+    """bytes of a manifest that is uploaded to the API"""
+
     profile: str = "default"
     """profile of jobs that name none"""
     models_dir: Path = Field(default_factory=default_models_dir)
@@ -213,6 +220,11 @@ class Settings(BaseSettings):
             earlier |= source()
         file = InitSettingsSource(settings_cls, _connection(earlier))
         return init_settings, env_settings, dotenv_settings, aws, file
+
+    @property
+    def folder_paths(self) -> tuple[Path, ...]:
+        """The folders that workers may read in place."""
+        return tuple(Path(path) for path in self.folders.split(os.pathsep) if path)
 
     def require_database_url(self) -> str:
         """Return the database URL, `postgresql+psycopg://…`. Raises `ConfigurationError` when there is none."""

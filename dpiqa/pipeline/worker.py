@@ -18,8 +18,8 @@ from dpiqa.errors import DatabaseUnavailable
 from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import ModelCard
-from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.store import ObjectStore
+from dpiqa.objects.stores import open_stores
 from dpiqa.pipeline import metrics
 from dpiqa.pipeline.chunk import ChunkRun
 from dpiqa.pipeline.device import Device, batched
@@ -229,7 +229,7 @@ def start_worker(settings: Settings) -> Worker:
         settings,
         stage,
         engine=engine,
-        store=S3Store.from_settings(settings),
+        store=open_stores(settings),
         doorbell=load_doorbell(settings),
         decoder=DecodePool(settings.decode_processes, Limits.from_settings(settings)),
         scorers=scorers,

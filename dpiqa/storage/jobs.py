@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row, Text, Uuid, any_, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
+from dpiqa.addresses import object_address
 from dpiqa.doorbell import Queue
 from dpiqa.errors import Conflict, InvalidRequest, NotFound
 from dpiqa.profiles import Profile
@@ -66,8 +67,8 @@ class Job:
 
     @property
     def address(self) -> str:
-        """Where its images are: `s3://bucket/prefix`."""
-        return f"s3://{self.bucket}/{self.prefix}"
+        """Where its images are: `s3://bucket/prefix`, `file:///folder`, or the address of a manifest or inventory."""
+        return self.source.address or object_address(self.bucket, self.prefix)
 
     def worked_seconds(self, now: datetime) -> float:
         """Return how long it was worked on, without pauses: to its end, or to `now`. 0 before a worker began."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
+from dpiqa.addresses import object_address
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.output import TABLE_ROWS, Output, read_pages
@@ -64,7 +65,11 @@ def items(
     settings = context.read_settings()
     names = ("state", "stage", "route", "reason", "detail")
 
-    layout = (("image", *names), lambda row: (f"s3://{row['bucket']}/{row['key']}", *(row[name] for name in names)))
+
+    def cells(row: dict[str, Any]) -> tuple[Any, ...]:
+        return object_address(row["bucket"], row["key"]), *(row[name] for name in names)
+
+    layout = (("image", *names), cells)
     with context.database(settings) as engine:
         with transaction(engine) as connection:
             job_id = read_job(connection, job).id

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Engine
 
-from dpiqa.addresses import parse_s3
+from dpiqa.addresses import object_address, parse_s3
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.console import percent
 from dpiqa.cli.support.groups import command
@@ -145,7 +145,7 @@ def _resolve(
 
 def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
     student = row["student_score"] if row["stage"] == "teacher" else None
-    address = f"s3://{row['bucket']}/{row['key']}"
+    address = object_address(row["bucket"], row["key"])
     rank = percent(row["percentile"]), row["band"]
     return row["score"], *rank, address, row["status"], row["stage"], row["route"], student, row["updated_at"]
 

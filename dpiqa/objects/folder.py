@@ -1,0 +1,177 @@
+"""Folders of this machine as buckets, read in place. The bucket of a folder is its address: `file:///srv/photos`.
+
+Only folders that the setting `folders` names, and those below them, may be read: otherwise a request to the API could
+read any file of the workers' machine. Links out of the folder are refused, wherever they are met.
+"""
+
+import heapq
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dpiqa.addresses import folder_path
+from dpiqa.errors import ConfigurationError, DpiqaError, ImageRejected, ObjectChanged, ObjectGone, StoreUnavailable
+from dpiqa.objects.store import Fetched
+from dpiqa.types import ImageRef, Reason
+
+_PAGE = 1000
+_MAX_NAMES = 200_000  #: of one folder that are held in memory; a larger folder is read several times
+
+
+class FolderStore:
+    """The `ObjectStore` of folders. Keys are paths below the folder, with `/`; the ETag is made of time and size.
+
+    Files and folders whose name begins with a dot are left out.
+    """
+
+    def __init__(self, allowed: Iterable[Path]) -> None:
+        self._allowed = [path.expanduser().resolve() for path in allowed]
+
+    def list(self, bucket: str, prefix: str, start_after: str | None = None) -> Iterator[list[ImageRef]]:
+        """See `ObjectStore.list`. Files that vanish meanwhile are left out."""
+        root = self._root(bucket)
+        if not root.is_dir():
+            raise ConfigurationError(f"{root} is not a folder", hint="check the path, on the machine of the workers")
+        page: list[ImageRef] = []
+        for key in _walk(root, "", prefix, start_after or ""):
+            try:
+                ref = self._look(root, bucket, key)
+            except (ImageRejected, ObjectGone):  # becomes an item, which says why it cannot be read
+                ref = ImageRef(bucket=bucket, key=key, etag="")
+            if ref is not None:
+                page.append(ref)
+            if len(page) == _PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    def get(self, ref: ImageRef, max_bytes: int) -> Fetched:
+        """See `ObjectStore.get`."""
+        now = self.head(ref.bucket, ref.key)
+        if ref.etag and ref.etag != now.etag:
+            raise ObjectChanged(f"{ref.key} was overwritten", current=now)
+        if not now.size:
+            raise ImageRejected(Reason.EMPTY, "the file has no bytes")
+        if now.size > max_bytes:
+            raise ImageRejected(Reason.TOO_MANY_BYTES, f"{now.size} bytes, at most {max_bytes}")
+        data = self.read_part(now, 0, now.size + 1)
+        after = self.head(ref.bucket, ref.key)
+        if after.etag != now.etag:
+            raise ObjectChanged(f"{ref.key} was overwritten while it was read", current=after)
+        return Fetched(data=data, etag=now.etag, version_id=None, last_modified=now.last_modified)
+
+    def head(self, bucket: str, key: str, version_id: str | None = None) -> ImageRef:  # noqa: ARG002
+        """See `ObjectStore.head`."""
+        ref = self._look(self._object_root(bucket), bucket, key)
+        if ref is None:
+            raise ObjectGone(f"{bucket}/{key} is gone")
+        return ref
+
+    def read_part(self, ref: ImageRef, start: int, n_bytes: int) -> bytes:
+        """See `ObjectStore.read_part`."""
+        path = _inside(self._object_root(ref.bucket), ref.key)
+        if path is None:
+            raise ObjectGone(f"{ref.bucket}/{ref.key} is gone")
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                return file.read(n_bytes)
+        except OSError as error:
+            raise _mapped(error, ref.key) from None
+
+    def check(self, bucket: str) -> None:
+        """Raise `ConfigurationError` where the folder may not be read."""
+        self._root(bucket)
+
+    def _root(self, bucket: str) -> Path:
+        """Return the folder of a bucket. Raises `ConfigurationError` where it may not be read."""
+        path = folder_path(bucket).resolve()
+        if not any(path.is_relative_to(allowed) for allowed in self._allowed):
+            raise ConfigurationError(
+                f"{path} may not be read in place",
+                hint=f"start workers, API and this command with DPIQA_FOLDERS={path}",,
+            )
+        return path
+
+    def _object_root(self, bucket: str) -> Path:
+        try:
+            return self._root(bucket)
+        except ConfigurationError as error:  # of one image, such as one that a forged event names
+            raise ImageRejected(Reason.ACCESS_DENIED, error.message) from None
+
+    def _look(self, root: Path, bucket: str, key: str) -> ImageRef | None:
+        """Describe a file as it is now; None if it does not exist, or lies outside the folder."""
+        path = _inside(root, key)
+        try:
+            status = path.stat() if path else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _mapped(error, key) from None
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None
+        return ImageRef(
+            bucket=bucket,
+            key=key,
+            etag=f"{status.st_mtime_ns:x}-{status.st_size:x}",
+            size=status.st_size,
+            last_modified=datetime.fromtimestamp(status.st_mtime, UTC),
+        )
+
+
+def _inside(root: Path, key: str) -> Path | None:
+    """Return the path of a key, links followed; None outside the folder."""
+    try:
+        path = (root / key).resolve()
+    except (OSError, RuntimeError, ValueError):  # a circle of links, a NUL
+        return None
+    return path if path.is_relative_to(root) else None
+
+
+def _walk(root: Path, below: str, prefix: str, after: str) -> Iterator[str]:
+    """Yield the keys of files in byte order, as S3 lists them, after a key. Linked folders are not entered."""
+    last = ""
+    while True:
+        names = heapq.nsmallest(_MAX_NAMES, _names(root / below, last, below, prefix, after), key=os.fsencode)
+        for name in names:
+            if name.endswith("/"):
+                yield from _walk(root, below + name, prefix, after)
+            else:
+                yield below + name
+        if len(names) < _MAX_NAMES:
+            return
+        last = names[-1]
+
+
+def _names(folder: Path, last: str, below: str, prefix: str, after: str) -> Iterator[str]:
+    """Yield the names of a folder that come after `last`, folders with a `/` at their end."""
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} cannot be read: {error.strerror}", hint="grant the workers access"
+        ) from None
+    with entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            is_folder = entry.is_dir(follow_symlinks=False)
+            name = entry.name + "/" if is_folder else entry.name
+            key = below + name
+            is_wanted = key.startswith(prefix) or (is_folder and prefix.startswith(key))
+            is_late = os.fsencode(key) > os.fsencode(after) or (is_folder and after.startswith(key))
+            if is_wanted and is_late and os.fsencode(name) > os.fsencode(last):
+                yield name
+
+
+def _mapped(error: OSError, key: str) -> DpiqaError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return ObjectGone(f"{key} is gone")
+    if isinstance(error, PermissionError):
+        return ImageRejected(Reason.ACCESS_DENIED, "the file may not be read")
+    return StoreUnavailable(f"{key} cannot be read: {error.strerror}")
