@@ -92,7 +92,7 @@ class FolderStore:
         if not any(path.is_relative_to(allowed) for allowed in self._allowed):
             raise ConfigurationError(
                 f"{path} may not be read in place",
-                hint=f"start workers, API and this command with DPIQA_FOLDERS={path}",,
+                hint=f"start workers, API and this command with DPIQA_FOLDERS={path}",
             )
         return path
 
