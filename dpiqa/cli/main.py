@@ -63,7 +63,10 @@ add_commands(
             "system.local:demo",
             "Start everything, upload photographs and distorted copies, and show how they are scored. Ctrl-C ends it.",
         ),
-        "submit": ("jobs.submit:submit", "Queue all images under a prefix for the workers. Prints the job's id."),
+        "submit": (
+            "jobs.submit:submit",
+            "Queue images for the workers: all under a prefix or in a folder, or those that a manifest names.",
+        ),
         "follow": (
             "jobs.follow:follow",
             "Show the progress of a job, its rate, the time left and what it waits for, until it is complete.",

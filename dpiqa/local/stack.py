@@ -59,6 +59,7 @@ class Stack:
         # Started by root, Postgres runs as `nobody`, which needs traverse permission.
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         self.logs.mkdir(exist_ok=True, mode=0o700)
+        self.values["folders"] = self._configured.folders
         self._start_postgres()
         self._start_valkey()
         self._start_s3()

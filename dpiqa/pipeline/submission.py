@@ -44,15 +44,22 @@ class Request:
     idempotency_key: str | None = None
 
 
-def count(source: Source, spec: SourceSpec, *, at_most: int | None = None) -> Tally:
-    """Return what would become of a source; with `at_most`, stop once that many objects passed the filters.
+def count(
+    source: Source,
+    spec: SourceSpec,
+    *,
+    at_most: int | None = None,
+    on_page: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """Return what would become of a source; with `at_most`, stop once that many objects were read.
 
-    Raises as `select`, and `InvalidRequest` where nothing passes.
+    Raises as `select`.
     """
     tally = Tally()
     for selection in select(source, spec, None, tally):
         tally = selection.tally
-        if at_most is not None and tally.taken >= at_most:
+        on_page(tally)
+        if at_most is not None and tally.read >= at_most:
             break
     return tally
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 
+from dpiqa.addresses import object_address
 from dpiqa.errors import NotFound
 from dpiqa.storage.references import CARD_VERSION, Meaning, read_meanings
 from dpiqa.storage.scores import ScoreRow, read_score_rows
@@ -65,7 +66,8 @@ def lookup(c: Connection, bucket: str, key: str) -> Lookup:
     of_object = (images.c.bucket == bucket, images.c.key == key)
     current = c.execute(select(func.bool_or(images.c.current)).where(*of_object)).scalar_one()
     if current is None:
-        raise NotFound(f"s3://{bucket}/{key} is not known", hint="submit it, or check the spelling of the key")
+        address = object_address(bucket, key)
+        raise NotFound(f"{address} is not known", hint="submit it, or check the spelling of the key")
     by_profile = (
         select(results)
         .where(results.c.bucket == bucket, results.c.key == key)

@@ -65,7 +65,6 @@ def items(
     settings = context.read_settings()
     names = ("state", "stage", "route", "reason", "detail")
 
-
     def cells(row: dict[str, Any]) -> tuple[Any, ...]:
         return object_address(row["bucket"], row["key"]), *(row[name] for name in names)
 

@@ -1,27 +1,135 @@
-"""`dpiqa submit`: queue a bucket prefix."""
+"""`dpiqa submit`: queue a prefix, a folder, a manifest or an inventory."""
 
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 import typer
+from sqlalchemy import Engine
 
-from dpiqa.addresses import S3Address, parse_s3
+from dpiqa.cli.jobs import confirmation
 from dpiqa.cli.jobs.follow import follow_job
+from dpiqa.cli.jobs.origin import Origin, check_folder, find_origin
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.doorbell import load_doorbell, ring_expand
-from dpiqa.errors import InvalidRequest, NotFound, StoreUnavailable
-from dpiqa.objects.s3 import S3Store
+from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.pipeline.scorers import check_choice
+from dpiqa.pipeline.submission import Request, upload
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
+from dpiqa.sources.spec import ManifestFormat, SourceSpec
+from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import Job, ensure_watch, submit_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.types import JobKind
 
-AddressArgument = Annotated[
-    str, typer.Argument(help="s3://bucket/prefix; a prefix, not a pattern.", metavar="S3_ADDRESS")
+SourceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="s3://bucket/prefix (a prefix, not a pattern), or a folder of this machine that the workers may read "
+        "(DPIQA_FOLDERS). With --list: the bucket of keys that name none. With --inventory: only what is below it.",
+        metavar="[SOURCE]",
+        show_default=False,
+    ),
+]
+ListOption = Annotated[
+    str | None,
+    typer.Option(
+        "--list",
+        "-l",
+        help="Score what a manifest names: CSV, JSON lines, Parquet, ORC, or a key per line; a path, s3://bucket/key, "
+        "or - for standard input. May be compressed by gzip or zstd.",
+        metavar="MANIFEST",
+        rich_help_panel="Manifests",
+    ),
+]
+InventoryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Score what an S3 Inventory names: its manifest.json, as s3://bucket/key or a path.",
+        metavar="MANIFEST_JSON",
+        rich_help_panel="Manifests",
+    ),
+]
+FormatOption = Annotated[
+    ManifestFormat | None,
+    typer.Option("--format", help="Format of the manifest; found by itself.", rich_help_panel="Manifests"),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of a CSV without a header, such as bucket,key,version_id. Others are ignored.",
+        metavar="NAMES",
+        rich_help_panel="Manifests",
+    ),
+]
+EncodedOption = Annotated[
+    bool,
+    typer.Option("--url-encoded", help="Keys are URL-encoded, as in S3 Batch Operations.", rich_help_panel="Manifests"),
+]
+MalformedOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of rows that may be malformed; they are skipped and counted. 0.01 by default.",
+        min=0,
+        max=1,
+        rich_help_panel="Manifests",
+    ),
+]
+IncludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        help="Only keys that match this glob. Without / it is compared with the name, else with the whole key. "
+        "May be repeated.",
+        metavar="GLOB",
+        rich_help_panel="Filters",
+    ),
+]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude", help="No keys that match this glob. May be repeated.", metavar="GLOB", rich_help_panel="Filters"
+    ),
+]
+AllNamesOption = Annotated[
+    bool,
+    typer.Option(
+        "--all-names",
+        help="Also what by its name is not an image, such as .txt, .json, .mp4, ._* and Thumbs.db.",
+        rich_help_panel="Filters",
+    ),
+]
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option(
+        help="Only what was last modified at this time or later; UTC.",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
+        rich_help_panel="Filters",
+    ),
+]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", "-n", help="Only the first so many.", min=1, rich_help_panel="Filters")
+]
+SampleOption = Annotated[
+    int | None,
+    typer.Option(help="Only so many, chosen at random.", min=1, max=10_000_000, rich_help_panel="Filters"),
+]
+SeedOption = Annotated[
+    int, typer.Option(help="Another seed, another sample.", min=0, rich_help_panel="Filters", show_default=True)
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Count objects and bytes, estimate the time, and submit nothing.")
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask, however many objects there are (DPIQA_CONFIRM_OBJECTS).")
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(help="The same request with the same key gives the same job again.", metavar="KEY"),
 ]
 WatchOption = Annotated[
     bool, typer.Option("--watch", help="Also score what the bucket's events announce under the prefix from now on.")
@@ -42,38 +150,83 @@ FollowOption = Annotated[
 @command(
     "submit",
     "dpiqa submit s3://photos/2024/",
-    "dpiqa submit s3://photos/2024/ --profile student-only --follow",
-    "dpiqa submit s3://photos/2024/ --profile default --profile student-only",
+    "dpiqa submit s3://photos/2024/ --include '*.jpg' --since 2024-06-01 --sample 1000",
+    "dpiqa submit s3://photos/ --dry-run",
+    "dpiqa submit s3://photos --list keys.csv",
+    "dpiqa submit s3://photos --list - --yes < keys.txt",
+    "dpiqa submit --list s3://lists/2024.jsonl.gz --follow",
+    "dpiqa submit --inventory s3://inventories/photos/daily/2024-06-02T01-00Z/manifest.json",
+    "dpiqa submit ./photos --profile default --profile student-only",
     "dpiqa submit s3://photos/portraits/ --requirement portraits",
     "dpiqa submit s3://photos/inbox/ --watch",
 )
-def submit(
-    s3_address: AddressArgument,
+def submit(  # noqa: PLR0913 - one parameter per option
+    source: SourceArgument = None,
+    *,
+    listed: ListOption = None,
+    inventory: InventoryOption = None,
+    as_format: FormatOption = None,
+    columns: ColumnsOption = None,
+    url_encoded: EncodedOption = False,
+    max_malformed: MalformedOption = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    all_names: AllNamesOption = False,
+    since: SinceOption = None,
+    limit: LimitOption = None,
+    sample: SampleOption = None,
+    seed: SeedOption = 0,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    idempotency_key: KeyOption = None,
     profile: options.ProfilesOption = None,
     requirement: RequirementOption = None,
     watch: WatchOption = False,
     follow: FollowOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Queue all images under a prefix for the workers. Prints the job's id.
+    """Queue images for the workers: all under a prefix or in a folder, or those that a manifest names.
 
-    May be repeated: what the profile has scored before is not scored again.
+    Prints the job's id. May be repeated: what the profile has scored before is not scored again. A manifest of this
+    machine is uploaded; a command that was killed meanwhile continues when it is repeated.
     """
-    address = parse_s3(s3_address)
+    spec = SourceSpec(
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        all_names=all_names,
+        since=since and (since if since.tzinfo else since.replace(tzinfo=UTC)),
+        limit=limit,
+        sample=sample,
+        seed=seed,
+        format=as_format,
+        columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
+        url_encoded=url_encoded,
+        **({} if max_malformed is None else {"max_malformed": max_malformed}),
+    )
+    origin = find_origin(source, listed, inventory, spec)
     if profile and requirement:
         raise InvalidRequest("--profile and --requirement cannot be combined", hint="pass only one")
+    if watch and (origin.kind is not JobKind.PREFIX or spec != SourceSpec()):
+        raise InvalidRequest("--watch takes a prefix without filters", hint="submit the rest without --watch")
     settings = context.read_settings()
     settings.require_database_url()
     profiles = [] if requirement else context.profiles(settings, profile)
     _check_profiles(settings, profiles)
     doorbell = load_doorbell(settings)
-    _check_address(settings, address)
-    job, standing_watch = _create(settings, address, profiles, requirement, watch=watch)
+    check_folder(origin, settings)
+    with context.database(settings) as engine:
+        if requirement:
+            with transaction(engine) as connection:
+                profiles = [profile_for(connection, requirement)]
+        if dry_run:
+            confirmation.show_dry_run(engine, settings, origin, profiles, as_json=as_json)
+            return
+        job, standing_watch = _create(engine, settings, origin, profiles, idempotency_key, yes=yes, watch=watch)
     under = ", ".join(job.profiles)
     if warning := ring_expand(doorbell, str(job.id)):
         console.warn(warning)
     if standing_watch:
-        console.note(f"job {standing_watch.id} watches {address} under {under}")
+        console.note(f"job {standing_watch.id} watches {origin} under {under}")
     if follow:
         console.note(f"job {job.id} under {under}")
         follow_job(settings, job.id, as_json=as_json)
@@ -81,29 +234,43 @@ def submit(
         console.print_json(console.jsonable(job) | {"watch": standing_watch and standing_watch.id})
     else:
         typer.echo(job.id)
-        console.note(f"{address} is submitted under {under}; follow it with `dpiqa follow {job.id}`")
-
-
-def _check_address(settings: Settings, address: S3Address) -> None:
-    """Raise `ConfigurationError` for a bucket that does not exist. An S3 that does not answer is only a warning."""
-    try:
-        first_page = next(iter(S3Store.from_settings(settings).list(address.bucket, address.key)), None)
-    except StoreUnavailable as error:
-        console.warn(f"{error.message}; the job waits until the workers reach S3")
-        return
-    if not first_page:
-        console.warn(f"no object is under {address}; keys are case-sensitive")
+        console.note(f"{origin} is submitted under {under}; follow it with `dpiqa follow {job.id}`")
 
 
 def _create(
-    settings: Settings, address: S3Address, profiles: list[Profile], requirement: str | None, *, watch: bool
+    engine: Engine,
+    settings: Settings,
+    origin: Origin,
+    profiles: list[Profile],
+    idempotency_key: str | None,
+    *,
+    yes: bool,
+    watch: bool,
 ) -> tuple[Job, Job | None]:
     """Create the job, and before it the watch: no object may arrive between the two."""
-    with context.connection(settings) as connection:
-        if requirement:
-            profiles = [profile_for(connection, requirement)]
-        standing_watch = ensure_watch(connection, address.bucket, address.key, profiles) if watch else None
-        job = submit_job(connection, kind=JobKind.PREFIX, bucket=address.bucket, prefix=address.key, profile=profiles)
+    with origin.opened(settings) as source:
+        if origin.file is not None:
+            request = Request(
+                kind=origin.kind,
+                bucket=origin.bucket,
+                spec=origin.spec,
+                profiles=profiles,
+                idempotency_key=idempotency_key,
+            )
+            ask = partial(confirmation.confirm, settings, yes=yes)
+            return upload(engine, source, request, on_page=confirmation.Progress(), confirm=ask), None
+        confirmation.check_source(settings, origin, source, yes=yes)
+    with transaction(engine) as connection:
+        standing_watch = ensure_watch(connection, origin.bucket, origin.prefix, profiles) if watch else None
+        job = submit_job(
+            connection,
+            kind=origin.kind,
+            bucket=origin.bucket,
+            prefix=origin.prefix,
+            profile=profiles,
+            source=origin.spec,
+            idempotency_key=idempotency_key,
+        )
     return job, standing_watch
 
 
