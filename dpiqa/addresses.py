@@ -99,4 +99,6 @@ def folder_path(bucket: str) -> Path:
 
 def object_address(bucket: str, key: str) -> str:
     """Return the address of an object or prefix: `s3://bucket/key`, or the path of a file as `file:///srv/a.jpg`."""
-    return f"{bucket}/{key}" if is_folder(bucket) else str(S3Address(bucket, key))
+    if is_folder(bucket):
+        return f"{bucket}/{key}" if key else bucket
+    return str(S3Address(bucket, key))

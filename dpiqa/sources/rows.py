@@ -88,7 +88,7 @@ def checked_ref(bucket: Any, key: str, etag: Any, size: Any, version_id: Any, la
         raise ValueError(f"the key {shorten(key, 60)} has a NUL character")
     if not isinstance(bucket, str) or not _is_bucket(bucket):
         raise ValueError(
-            f"{shorten(str(bucket), 60)!r} is not a bucket" if bucket else f"no bucket of {shorten(key, 60)}"
+            f"{shorten(str(bucket), 60)!r} is not a bucket" if bucket else f"no bucket is named for {shorten(key, 60)}"
         )
     return ImageRef(
         bucket=bucket,

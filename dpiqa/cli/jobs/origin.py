@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dpiqa.addresses import S3Address, folder_bucket, folder_path, is_folder, is_s3, parse_s3
+from dpiqa.addresses import S3Address, folder_bucket, folder_path, is_folder, is_s3, object_address, parse_s3
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.objects.folder import FolderStore
 from dpiqa.objects.stores import open_stores
@@ -38,7 +38,7 @@ class Origin:
     def __str__(self) -> str:
         if self.kind in (JobKind.MANIFEST, JobKind.INVENTORY):
             return self.spec.address or ""
-        return str(S3Address(self.bucket, self.prefix)) if not is_folder(self.bucket) else self.bucket
+        return object_address(self.bucket, self.prefix)
 
     @contextmanager
     def opened(self, settings: Settings) -> Iterator[Source]:
