@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (jobs, scores, stats, requirements, watches, reconciliations, events, health, docs):
         app.include_router(module.router)
     errors.install(app)
-    app.add_middleware(Guard, access=access)
+    app.add_middleware(Guard, access=access, max_bodies={"/v1/jobs/manifest": settings.max_manifest_bytes})
     app.add_middleware(RequestLog, metrics=state.metrics)  # added last, so it is the outermost
     return app
 

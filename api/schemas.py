@@ -4,7 +4,7 @@ Text from outside is bounded, and free of characters that Postgres cannot store:
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -14,14 +14,11 @@ from pydantic import (
     AliasPath,
     BaseModel,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
-    model_validator,
 )
 
-from dpiqa.addresses import S3Address, split_s3
 from dpiqa.requirement import NAME_OR_ID_PATTERN
+from dpiqa.sources.spec import SourceSpec, Tally
 from dpiqa.storage.pages import MAX_LIMIT
 from dpiqa.types import Band, ItemState, JobKind, JobState, Reason, ResultStatus, Route, Stage
 
@@ -113,114 +110,13 @@ def or_of(part: str) -> AliasGenerator:
     return AliasGenerator(validation_alias=lambda name: AliasChoices(name, AliasPath(part, name)))
 
 
-def _not_both(schema: dict[str, Any]) -> None:
-    """Declare in OpenAPI that a profile, several profiles and a requirement cannot be combined."""
-    pairs = (("profile", "profiles"), ("profile", "requirement"), ("profiles", "requirement"))
-    schema["not"] = {"anyOf": [{"required": list(pair)} for pair in pairs]}
-
-
-def _either(schema: dict[str, Any]) -> None:
-    """Declare in OpenAPI what the validator below requires: a bucket, or a source instead of bucket and prefix."""
-    schema["oneOf"] = [
-        {"required": ["bucket"], "properties": {"source": False}},
-        {"required": ["source"], "properties": {"bucket": False, "prefix": False}},
-    ]
-    _not_both(schema)
-    for name in ("bucket", "source"):
-        field = schema["properties"][name]
-        field.update(next(option for option in field.pop("anyOf") if option.get("type") == "string"))
-        field.pop("default", None)
-
-
-class _ScoringRequest(RequestBody):
-    """A profile to score images by (the service's own by default), or a requirement alone."""
-
-    profile: ProfileName | None = None
-    profiles: Annotated[list[ProfileName], Field(min_length=1, max_length=MAX_PROFILES)] | None = Field(
-        None, description="Several profiles instead of one. Each image is read once and scored under each of them."
-    )
-    requirement: RequirementId | None = Field(None, description="Score by this requirement and nothing else.")
-
-    @model_validator(mode="after")
-    def _profile_or_requirement(self) -> "_ScoringRequest":
-        if len({"profile", "profiles", "requirement"} & self.model_fields_set) > 1:
-            raise ValueError("give one of `profile`, `profiles` and `requirement`")
-        return self
-
-    @property
-    def profile_names(self) -> list[str | None]:
-        """The profiles that are named; None stands for the service's own."""
-        return list(self.profiles) if self.profiles else [self.profile]
-
-
-class PrefixRequest(_ScoringRequest):
-    """A bucket and prefix, as two fields or as one `s3://bucket/prefix`."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_either)
-
-    bucket: Bucket | None = None
-    prefix: Prefix = ""
-    source: Source | None = None
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> "PrefixRequest":
-        names = self.model_fields_set
-        exactly_one = (self.source is None) != (self.bucket is None)
-        if not exactly_one or {"source", "bucket"} <= names or {"source", "prefix"} <= names:
-            raise ValueError("give either `bucket` (and `prefix`) or `source`: s3://bucket/prefix")
-        return self
-
-    @property
-    def address(self) -> S3Address:
-        """The bucket and the prefix."""
-        return S3Address(self.bucket or "", self.prefix) if self.source is None else split_s3(self.source)
-
-
-class PrefixJob(PrefixRequest):
-    """Score every object under a prefix, listed once."""
-
-    kind: Literal["prefix"] = "prefix"
-
-
-class WatchJob(PrefixRequest):
-    """Score the objects that arrive in a bucket under a prefix, by its events. A second request gives the same job."""
-
-    kind: Literal["watch"]
-
-
-class ListJob(_ScoringRequest):
-    """Score these keys."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_not_both)
-
-    kind: Literal["list"]
-    bucket: Bucket
-    keys: Annotated[list[Key], Field(min_length=1, max_length=MAX_KEYS)]
-
-    @property
-    def address(self) -> S3Address:
-        """The bucket, with an empty prefix."""
-        return S3Address(self.bucket, "")
-
-
-def _kind(value: Any) -> str:
-    kind = value.get("kind", "prefix") if isinstance(value, dict) else getattr(value, "kind", "prefix")
-    return kind if isinstance(kind, str) else "?"
-
-
-JobRequest = Annotated[
-    Annotated[PrefixJob, Tag("prefix")] | Annotated[WatchJob, Tag("watch")] | Annotated[ListJob, Tag("list")],
-    Discriminator(_kind),
-]
-
-
 class JobOut(ResponseBody):
     """A job."""
 
     id: UUID
     kind: JobKind
     state: JobState
-    bucket: str
+    bucket: str = Field(description="Empty where a manifest or an inventory names the buckets; or `file:///folder`.")
     prefix: str
     profile: str = Field(description="Profile with its version; the first of `profiles`.")
     profiles: list[str] = Field(description="Profiles that score each image.")
@@ -230,6 +126,8 @@ class JobOut(ResponseBody):
     scored_by_student: int = Field(description="Images the student has scored in this job.")
     escalated: int = Field(description="Of these, how many were sent to the teacher.")
     error: str | None = Field(description="The reason why its objects could not be listed.")
+    source: SourceSpec = Field(description="Its address where that is a manifest or an inventory, and its filters.")
+    tally: Tally = Field(description="Objects taken and passed over, and malformed rows, as far as it is listed.")
 
 
 class JobAccepted(JobOut):

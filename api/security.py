@@ -11,7 +11,7 @@ key: as dependencies of routes they run after the body was read, and unknown pat
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -111,8 +111,15 @@ def _hostname(url: str) -> str | None:
 class Guard:
     """Middleware that refuses a wrong host, a foreign web page, a missing key and a large body, in this order."""
 
-    def __init__(self, app: ASGIApp, access: Access, max_body: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: Access,
+        max_body: int = MAX_BODY_BYTES,
+        max_bodies: Mapping[str, int] | None = None,
+    ) -> None:
         self.app, self.access, self.max_body = app, access, max_body
+        self.max_bodies = max_bodies or {}  #: by path; other paths: `max_body`
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, or answer with a problem."""
@@ -121,7 +128,7 @@ class Guard:
             return
         refusal = self._refusal(scope, Headers(scope=scope))
         if refusal is None:
-            await self.app(scope, self._counted(receive), send)
+            await self.app(scope, self._counted(receive, self._max_body(scope["path"])), send)
             return
         problem_type, detail, hint = refusal
         headers = _HEADERS.get(problem_type)
@@ -137,14 +144,16 @@ class Guard:
             hint = "send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
             return _UNAUTHORIZED, "the API key is missing or wrong", hint
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self.max_body:
-            return _TOO_LARGE, self._limit(), "send less in one request"
+        max_body = self._max_body(scope["path"])
+        if not length.isdecimal() or int(length) > max_body:
+            return _TOO_LARGE, _limit(max_body), "send less in one request"
         return None
 
-    def _limit(self) -> str:
-        return f"the body is larger than {self.max_body} bytes"
+    def _max_body(self, path: str) -> int:
+        return self.max_bodies.get(path, self.max_body)
 
-    def _counted(self, receive: Receive) -> Receive:
+    @staticmethod
+    def _counted(receive: Receive, max_body: int) -> Receive:
         """Count a body that comes without a length; the framework answers the exception with a problem."""
         n_bytes = 0
 
@@ -152,8 +161,12 @@ class Guard:
             nonlocal n_bytes
             message = await receive()
             n_bytes += len(message.get("body", b""))
-            if n_bytes > self.max_body:
-                raise HTTPException(413, self._limit())
+            if n_bytes > max_body:
+                raise HTTPException(413, _limit(max_body))
             return message
 
         return counting
+
+
+def _limit(max_body: int) -> str:
+    return f"the body is larger than {max_body} bytes"

@@ -1,27 +1,50 @@
 """Jobs: submit, list, follow."""
 
-from typing import Annotated
+import tempfile
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Header, Query, Response
+from fastapi import Request as HTTPRequest
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from sqlalchemy import Connection
 
-from dpiqa.doorbell import ring_expand
-from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.doorbell import Doorbell, ring_expand
+from dpiqa.errors import ConfigurationError, Conflict, LeaseLost, NotFound
 from dpiqa.exports.formats import Format
 from dpiqa.exports.rows import item_batches
 from dpiqa.exports.schemas import FAILURES, ITEMS
+from dpiqa.objects.folder import FolderStore
+from dpiqa.pipeline.submission import Request as Submission
+from dpiqa.pipeline.submission import upload
+from dpiqa.profiles import Profile
+from dpiqa.settings import Settings
+from dpiqa.sources.manifest import FileSource
+from dpiqa.sources.spec import ManifestFormat
 from dpiqa.storage import job_queries
 from dpiqa.storage.engine import transaction
-from dpiqa.storage.jobs import read_job, submit_job
+from dpiqa.storage.jobs import Job, read_job, submit_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.types import ItemState, JobKind
 
 from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, profile_named
 from ..errors import as_invalid_request
 from ..exports import RESPONSES, export_response
-from ..schemas import Cursor, ItemOut, JobAccepted, JobName, JobOut, JobRequest, JobStatus, Limit, ListJob, Page
+from ..job_requests import FolderJob, JobRequest, ListJob, ManifestParameters, ScoringRequest
+from ..schemas import Cursor, ItemOut, JobAccepted, JobName, JobOut, JobStatus, Limit, Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+#: Media types of uploaded manifests, and the formats that they say; None: found by name and content.
+MANIFEST_TYPES: dict[str, ManifestFormat | None] = {
+    "text/csv": ManifestFormat.CSV,
+    "application/x-ndjson": ManifestFormat.NDJSON,
+    "application/jsonl": ManifestFormat.NDJSON,
+    "application/vnd.apache.parquet": ManifestFormat.PARQUET,
+    "text/plain": None,
+    "application/gzip": None,
+    "application/octet-stream": None,
+}
 
 IdempotencyKey = Annotated[
     str | None,
@@ -49,24 +72,93 @@ def submit(
     idempotency_key: IdempotencyKey = None,
 ) -> JobAccepted:
     """Submit a job. It is recorded once this answers; follow it at the `Location`."""
+    if isinstance(submission, FolderJob):
+        with as_invalid_request(ConfigurationError):
+            FolderStore(settings.folder_paths).check(submission.address.bucket)
     with transaction(engine) as connection:
-        if submission.requirement is None:
-            profiles = [profile_named(settings, name) for name in submission.profile_names]
-        else:
-            with as_invalid_request(NotFound, ConfigurationError):
-                profiles = [profile_for(connection, submission.requirement)]
         job = submit_job(
             connection,
             kind=JobKind(submission.kind),
             bucket=submission.address.bucket,
             prefix=submission.address.key,
-            profile=profiles,
+            profile=_profiles(connection, settings, submission),
+            source=submission.spec,
             keys=submission.keys if isinstance(submission, ListJob) else (),
             idempotency_key=idempotency_key,
         )
+    return _accepted(job, response, doorbell)
+
+
+def _profiles(connection: Connection, settings: Settings, submission: ScoringRequest) -> list[Profile]:
+    """Return the profiles that a request names, or makes of its requirement. Raises `InvalidRequest`."""
+    if submission.requirement is None:
+        return [profile_named(settings, name) for name in submission.profile_names]
+    with as_invalid_request(NotFound, ConfigurationError):
+        return [profile_for(connection, submission.requirement)]
+
+
+def _accepted(job: Job, response: Response, doorbell: Doorbell) -> JobAccepted:
+    """Ring for a recorded job, and describe it."""
     warning = None if job.kind is JobKind.WATCH else ring_expand(doorbell, str(job.id))
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return JobAccepted.model_validate(job).model_copy(update={"warning": warning})
+
+
+@router.post(
+    "/manifest",
+    status_code=202,
+    summary="Upload a manifest and submit it",
+    responses={
+        409: {"description": "The key came with another request before, or another request uploads the same."},
+        413: {"description": "The manifest is larger than `DPIQA_MAX_MANIFEST_BYTES`."},
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MANIFEST_TYPES},
+        }
+    },
+)
+async def submit_manifest(
+    request: HTTPRequest,
+    parameters: Annotated[ManifestParameters, Query()],
+    response: Response,
+    settings: SettingsDep,
+    engine: EngineDep,
+    doorbell: DoorbellDep,
+    idempotency_key: IdempotencyKey = None,
+) -> JobAccepted:
+    """Submit the objects that the body names: CSV, JSON lines, Parquet, ORC, or a key per line; also compressed.
+
+    `curl -T keys.csv -X POST 'http://127.0.0.1:8000/v1/jobs/manifest?bucket=photos&name=keys.csv'`. The job is recorded
+    once this answers; a body that cannot be read, or that breaks off, submits nothing.
+    """
+    spec = parameters.spec
+    if spec.format is None:
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        spec = spec.model_copy(update={"format": MANIFEST_TYPES.get(media_type)})
+
+    def store(body: BinaryIO) -> Job:
+        with transaction(engine) as connection:
+            profiles = _profiles(connection, settings, parameters)
+        source = FileSource(body, parameters.name, spec, parameters.bucket or "")
+        job = Submission(
+            kind=JobKind.MANIFEST,
+            bucket=parameters.bucket or "",
+            spec=spec,
+            profiles=profiles,
+            idempotency_key=idempotency_key,
+        )
+        try:
+            return upload(engine, source, job)
+        except LeaseLost as error:
+            raise Conflict(error.message, hint=error.hint) from None
+
+    with tempfile.TemporaryFile(prefix="dpiqa-") as body:
+        async for part in request.stream():
+            await run_in_threadpool(body.write, part)
+        job = await run_in_threadpool(store, body)
+    return await run_in_threadpool(_accepted, job, response, doorbell)
 
 
 @router.get("", summary="List jobs, newest first", response_model=Page[JobOut])

@@ -1,5 +1,5 @@
 import pytest
-from dpiqa.api.schemas import JobRequest, ListJob, PrefixJob, WatchJob
+from dpiqa.api.job_requests import JobRequest, ListJob, PrefixJob, WatchJob
 from pydantic import TypeAdapter, ValidationError
 
 from dpiqa.addresses import S3Address
