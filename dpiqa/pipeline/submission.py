@@ -105,12 +105,14 @@ def upload(
         if stored is None:
             raise InvalidRequest(f"nothing is to be scored: {describe_tally(tally)}", hint="check source and filters")
         confirm(tally)
+        submit = partial(
+            _submit, request=request, stored=stored, last=position, tally=tally, content=digest.hexdigest()
+        )
+        return _commit(engine, submit)
     except InvalidRequest:  # not for other errors: the same command may continue
         if stored is not None:
             _commit(engine, partial(delete_upload, upload_id=stored.id))
         raise
-    submit = partial(_submit, request=request, stored=stored, last=position, tally=tally, content=digest.hexdigest())
-    return _commit(engine, submit)
 
 
 def _submit(c: Connection, request: Request, stored: Upload, last: int, tally: Tally, content: str) -> Job:
