@@ -21,6 +21,7 @@ from dpiqa.storage.requirements import unprepared
 from dpiqa.storage.retention import WATCH_PAUSE, request_pruning
 from dpiqa.storage.rollups import count_results, fold_results
 from dpiqa.storage.sweeps import sweep_once
+from dpiqa.storage.uploads import prune_uploads
 from dpiqa.text import first_line
 
 log = structlog.get_logger()
@@ -98,6 +99,7 @@ class Feeder:
                 if settings.prune_items_after_days is not None:
                     before = datetime.now(UTC) - timedelta(days=settings.prune_items_after_days)
                     request_pruning(c, before, watch_pause=WATCH_PAUSE)
+                prune_uploads(c)
         if self._counts_results:
             self._counts_results = count_results(self._engine)
         with transaction(self._engine) as c:

@@ -135,6 +135,8 @@ def show_report(report: JobReport) -> None:
         *((f"  {profile}", _states(counts)) for profile, counts in report.by_profile.items() if len(job.profiles) > 1),
         ("reused", f"{report.reused} of the scored, known before" if report.reused else ""),
         ("not scored", failures),
+        ("passed over", ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in job.tally.passed_over.items())),
+        ("malformed", f"{job.tally.malformed} rows: {'; '.join(job.tally.examples)}" if job.tally.malformed else ""),
         ("escalated", f"{report.escalated} of {report.scored_by_student} scored by the student"),
         ("rate", f"{report.rate:.1f}/s" if report.rate else ""),
         ("waits for", report.waiting_for),
