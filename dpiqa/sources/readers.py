@@ -22,6 +22,7 @@ from dpiqa.sources.spec import ManifestFormat
 from dpiqa.text import reason_of, shorten
 
 Row = tuple[int, Sequence[Any] | str]  #: its number, and its values or what is wrong with it
+_BUFFER_BYTES = 256 * 1024
 _MAX_LINE = 64 * 1024  #: characters; a key has at most 1,024 bytes
 _GZIP, _ZSTD, _PARQUET, _ORC, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1", b"ORC", b"PK\x03\x04"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -48,7 +49,8 @@ def read_rows(
     Raises `InvalidRequest` where the file is not what its format says, is damaged or ends early.
     """
     with _our_errors(name):
-        head, file = _peek(file)
+        file = io.BufferedReader(_Borrowed(file), _BUFFER_BYTES)
+        head = file.peek(64)[:64]
         if head.startswith(_ZIP):
             raise InvalidRequest(f"{name} is a ZIP file or a spreadsheet", hint="save it as CSV in UTF-8")
         binary = {_PARQUET: ManifestFormat.PARQUET, _ORC: ManifestFormat.ORC}
@@ -65,10 +67,33 @@ def read_rows(
             yield from _text(_decompressed(head, file), name, as_format, columns, skip)
 
 
-def _peek(file: BinaryIO) -> tuple[bytes, BinaryIO]:
-    """Return the first bytes, and the file to read from its beginning."""
-    buffered: Any = file if hasattr(file, "peek") else io.BufferedReader(file)
-    return buffered.peek(64)[:64], buffered
+class _Borrowed(io.RawIOBase):
+    """A file that is not closed with its reader: its owner may read it again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return whether the file can be read from its end."""
+        return self._file.seekable()
+
+    def readinto(self, buffer: Any) -> int:
+        """Read up to the length of `buffer`."""
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to another place."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._file.tell()
 
 
 def _decompressed(head: bytes, file: BinaryIO) -> BinaryIO:
@@ -117,10 +142,10 @@ def _our_errors(name: str) -> Iterator[None]:
 def _text(
     file: BinaryIO, name: str, as_format: ManifestFormat | None, columns: Sequence[str], skip: int
 ) -> Iterator[list[Row]]:
-    head, file = _peek(file)
-    if head.startswith(_UTF16):
+    buffered = io.BufferedReader(file, _BUFFER_BYTES)  # type: ignore[type-var]
+    if buffered.peek(2).startswith(_UTF16):
         raise InvalidRequest(f"{name} is UTF-16", hint="save it as UTF-8")
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    text = io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="")
     lines = _lines(text, name)
     first = next(lines, None)
     if first is None:

@@ -225,6 +225,22 @@ def test_old_versions_and_delete_markers_are_passed_over():
     assert page.passed_over == {PassedOver.OLD_VERSION: 1, PassedOver.DELETE_MARKER: 1}
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (table_csv().encode(), "m.csv"),
+        (gzip.compress(table_csv().encode(), mtime=0), "m.csv"),
+        (pa.compress(table_csv().encode(), "zstd", asbytes=True), "m.csv"),
+        (packed(TABLE, parquet.write_table), "m.parquet"),
+        (packed(TABLE, orc.write_table), "m.orc"),
+    ],
+)
+def test_a_file_can_be_read_twice(data, name):
+    source = FileSource(io.BytesIO(data), name, SourceSpec(), "")
+    first, second = ([ref.key for page in source.pages() for ref in page.refs] for _ in range(2))
+    assert first == second == ["a b.jpg", "ü/1+1%.jpg"]
+
+
 @pytest.mark.parametrize(("kind", "write"), [("csv", None), ("parquet", parquet.write_table), ("orc", orc.write_table)])
 def test_reading_goes_on_after_any_cursor(kind, write, monkeypatch):
     monkeypatch.setattr(readers, "PAGE_ROWS", 7)
