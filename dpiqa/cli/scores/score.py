@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from dpiqa.cli.scores.several import address_of, as_row, name_of, show_several
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.output import Output
@@ -24,7 +25,7 @@ from dpiqa.models.choice import ModelChoice, chosen_card, parse_choice
 from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.store import LocalFiles
 from dpiqa.percentiles import Share, parse_share
-from dpiqa.pipeline.local_run import ScoredObject, score_objects
+from dpiqa.pipeline.local_run import ScoredObject, score_by_each
 from dpiqa.pipeline.preparer import Reader
 from dpiqa.pipeline.scorers import check_choice, check_profile, database_of
 from dpiqa.profiles import Profile
@@ -40,7 +41,14 @@ TargetsArgument = Annotated[
     list[str],
     typer.Argument(help="Files, folders (searched recursively) or s3://bucket/prefix.", metavar="PATH|S3_ADDRESS..."),
 ]
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="One model by name (`dpiqa models list`).")]
+ModelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Model by name (`dpiqa models list`). May be repeated: each image is read once and scored by each.",
+    ),
+]
 LimitOption = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Score only the first N images.")]
 RequirementOption = Annotated[
     str | None,
@@ -67,6 +75,7 @@ BestOption = Annotated[
     "dpiqa score ~/Pictures",
     "dpiqa score photo.jpg --model bundled-student --json",
     "dpiqa score ~/Pictures --model bundled-student --precision bfloat16",
+    "dpiqa score ~/Pictures --model bundled-student --model dpiqa-student-koniq --output scores.csv",
     "dpiqa score ~/Pictures --requirement portraits",
     "dpiqa score ~/Pictures --worst 5% --output worst.csv",
     "dpiqa score s3://photos/2024/ --profile default --output scores.csv",
@@ -74,11 +83,11 @@ BestOption = Annotated[
 def score(  # noqa: PLR0913 - one parameter per option
     targets: TargetsArgument,
     *,
-    model: ModelOption = None,
+    model: ModelsOption = None,
     requirement: RequirementOption = None,
     precision: PrecisionOption = None,
     channels_last: ChannelsLastOption = None,
-    profile: options.ProfileOption = None,
+    profile: options.ProfilesOption = None,
     worst: WorstOption = None,
     best: BestOption = None,
     limit: LimitOption = None,
@@ -90,8 +99,8 @@ def score(  # noqa: PLR0913 - one parameter per option
     """Score images in this process: no queue, no database. For a folder or a quick look.
 
     With a profile (the default), its student scores every image and its teacher the borderline ones; with --model or
-    --requirement (which is read from the database), that one scores all. Exits with status 1 when an image
-    was not scored.
+    --requirement (which is read from the database), that one scores all. Several models or profiles have a column
+    each; those that share a preprocessing share the decoded image. Exits with status 1 when an image was not scored.
 
     Percentiles, bands and --worst compare with the reference population of the model's card (`dpiqa models show`), not
     with the other images: 5% may be none or all of them. Images without a score are shown in any case.
@@ -100,14 +109,17 @@ def score(  # noqa: PLR0913 - one parameter per option
     _check_options(model, requirement, profile, arithmetic)
     shown = Output.parse(as_json=as_json, output=output, format=format)
     started = time.monotonic()
-    settings = context.read_settings(profile=profile, device=device)
-    choice = _model_choice(settings, model, requirement, arithmetic) if model or requirement else None
-    scored_by = choice or context.profile(settings)
+    settings = context.read_settings(device=device)
     share = parse_share(worst, best, field="--{}")
+    scored_by = _scored_by(settings, model or [], requirement, profile, arithmetic)
     if share:
-        _require_references(settings, [scored_by] if isinstance(scored_by, ModelChoice) else scored_by.choices.values())
-    images = _score(settings, targets, scored_by, limit)
+        _require_references(settings, scored_by)
+    rows = _score(settings, targets, scored_by, limit)
     elapsed = time.monotonic() - started
+    if len(scored_by) > 1:
+        show_several(shown, [name_of(by) for by in scored_by], rows, elapsed, settings)
+        return
+    images = [row for (row,) in rows]
     listed = _images_in(share, images) if share else images
     if output:
         schema = OBJECTS if images and images[0].ref.bucket else FILES
@@ -120,26 +132,15 @@ def score(  # noqa: PLR0913 - one parameter per option
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def as_row(image: ScoredObject) -> dict[str, Any]:
-    """Return one image as JSON and files show it: `path`, or `bucket` and `key`, then its outcome."""
-    address = {"bucket": image.ref.bucket, "key": image.ref.key} if image.ref.bucket else {"path": image.ref.key}
-    return address | {
-        "state": image.state,
-        "score": image.score,
-        "scale": image.scale,
-        "percentile": image.percentile,
-        "band": image.band,
-        "model": image.model,
-        "scorer_id": image.scorer_id,
-        "stage": image.stage,
-        "route": image.route,
-        "reason": image.reason,
-        "detail": image.detail or None,
-    }
-
-
-def _check_options(model: str | None, requirement: str | None, profile: str | None, arithmetic: dict[str, Any]) -> None:
+def _check_options(
+    model: list[str] | None, requirement: str | None, profile: list[str] | None, arithmetic: dict[str, Any]
+) -> None:
     """Raise `InvalidRequest` for options that contradict each other."""
+    if model and len(model) > 1 and (requirement or any(value is not None for value in arithmetic.values())):
+        raise InvalidRequest(
+            "--requirement, --precision and --channels-last go with one --model",
+            hint="write a profile for each choice (docs/profiles.md), and repeat --profile",
+        )
     if profile and (model or requirement):
         option = "--model" if model else "--requirement"
         raise InvalidRequest(f"{option} and --profile cannot be combined", hint="pass only one")
@@ -147,6 +148,23 @@ def _check_options(model: str | None, requirement: str | None, profile: str | No
         raise InvalidRequest(
             "--precision and --channels-last need --model", hint="name the model; profiles name theirs"
         )
+
+
+def _scored_by(
+    settings: Settings,
+    models: list[str],
+    requirement: str | None,
+    profiles: list[str] | None,
+    arithmetic: dict[str, Any],
+) -> list[Profile] | list[ModelChoice]:
+    """Return the models or the profiles that the options name, each once. Raises `InvalidRequest`."""
+    if len(set(models)) < len(models):
+        raise InvalidRequest("a model is named twice", hint="name each model once")
+    if models:
+        return [_model_choice(settings, model, requirement, arithmetic) for model in models]
+    if requirement:
+        return [_model_choice(settings, None, requirement, arithmetic)]
+    return context.profiles(settings, profiles)
 
 
 def _model_choice(
@@ -161,21 +179,21 @@ def _model_choice(
 
 
 def _score(
-    settings: Settings, targets: Sequence[str], scored_by: Profile | ModelChoice, limit: int | None
-) -> list[ScoredObject]:
-    """Score the targets by a profile or one model. Raises before any image is fetched for a model that cannot run."""
-    profile, choice = (None, scored_by) if isinstance(scored_by, ModelChoice) else (scored_by, None)
-    if choice:
-        check_choice(choice, settings)
-    if profile:
-        check_profile(profile, settings)
+    settings: Settings, targets: Sequence[str], scored_by: Sequence[Profile | ModelChoice], limit: int | None
+) -> list[list[ScoredObject]]:
+    """Score the targets, one result for each of `scored_by`. Raises before any is fetched if a model cannot run."""
+    for by in scored_by:
+        if isinstance(by, ModelChoice):
+            check_choice(by, settings)
+        else:
+            check_profile(by, settings)
     work = _find_work(settings, targets, limit)
-    images = []
+    rows = []
     with counting("scoring", work.total) as advance:
-        for image in score_objects(work.store, work.refs, profile=profile, choice=choice, settings=settings):
-            images.append(image)
+        for row in score_by_each(work.store, work.refs, scored_by, settings=settings):
+            rows.append(row)
             advance(1)
-    return images
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +236,12 @@ def _images_in(share: Share, images: Sequence[ScoredObject]) -> list[ScoredObjec
     return selected
 
 
-def _require_references(settings: Settings, choices: Iterable[ModelChoice]) -> None:
+def _require_references(settings: Settings, scored_by: Sequence[Profile | ModelChoice]) -> None:
     """Raise `InvalidRequest` if a model that may score has no reference: before it scores, not after."""
-    for choice in choices:
+    if len(scored_by) > 1:
+        raise InvalidRequest("--worst and --best need one model or profile", hint="sort the exported scores instead")
+    (by,) = scored_by
+    for choice in [by] if isinstance(by, ModelChoice) else by.choices.values():
         card = chosen_card(find_card(choice.model, settings.models_dir), choice)
         if not _has_reference(card, choice.requirement):
             raise InvalidRequest(
@@ -269,11 +290,6 @@ def worst_first(scored: Iterable[ScoredObject]) -> list[ScoredObject]:
 def percentiles(scores: Sequence[float]) -> list[float]:
     """Return the values below which 5, 25, 50, 75 and 95 percent of the scores (not empty) lie; interpolated."""
     return [float(value) for value in np.percentile(scores, _PERCENTILES)]
-
-
-def address_of(image: ScoredObject) -> str:
-    """Return the path or S3 address."""
-    return f"s3://{image.ref.bucket}/{image.ref.key}" if image.ref.bucket else image.ref.key
 
 
 def _show_scores(ordered: Sequence[ScoredObject]) -> None:
