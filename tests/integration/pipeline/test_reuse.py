@@ -1,4 +1,4 @@
-"""Images that are read, decoded and computed once: several profiles, several jobs, the same bytes under several keys."""
+"""Images that are read, decoded and computed once: several profiles or jobs, the same bytes under several keys."""
 
 import threading
 
