@@ -2,9 +2,9 @@
 
 python benchmarks/submit.py --items 200000 --repeats 3 --json figures.json
 
-Each round begins with an empty ledger: a listing (`listing`), the same objects for a second job (`again`), and other
-objects while events of the same bucket arrive (`beside events`), each of which waits for the bucket. Processor time
-of this process and of all processes of Postgres. The server has its defaults: commits are on disk.
+Each round begins with an empty ledger: a listing (`listing`), the same objects for a second job (`again`), a CSV with
+other ones (`manifest`), and others while events of the same bucket arrive (`beside events`), which wait for the bucket.
+Processor time of this process and of all processes of Postgres. The server has its defaults: commits are on disk.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from dpiqa.pipeline.ingest import ingest
 from dpiqa.pipeline.lister import Lister
 from dpiqa.profiles import Profile
 from dpiqa.settings import load_settings
+from dpiqa.sources.spec import SourceSpec
 from dpiqa.storage import schema
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.jobs import create_job
@@ -61,6 +62,24 @@ class Listing:
         return ImageRef(
             bucket=bucket, key=key, etag=f"{n:032x}", size=300_000 + n, last_modified=T0 + timedelta(seconds=n)
         )
+
+
+class Manifest(Listing):
+    """A store with a manifest of such objects: CSV with bucket, key, ETag and size."""
+
+    def __init__(self, prefix: str, n: int) -> None:
+        super().__init__(prefix, n)
+        refs = (self.ref(BUCKET, number) for number in range(n))
+        rows = (f"{ref.bucket},{ref.key},{ref.etag},{ref.size}\n" for ref in refs)
+        self._data = ("bucket,key,etag,size\n" + "".join(rows)).encode()
+
+    def head(self, bucket: str, key: str, *_: object) -> ImageRef:
+        """Look the manifest up."""
+        return ImageRef(bucket=bucket, key=key, etag="m", size=len(self._data))
+
+    def read_part(self, _ref: ImageRef, start: int, n_bytes: int) -> bytes:
+        """Read a part of it."""
+        return self._data[start : start + n_bytes]
 
 
 class Silent:
@@ -133,7 +152,16 @@ class Events:
 def submit(server: Postgres, engine: Engine, settings: Any, source: Listing, n: int) -> dict[str, float]:
     """Submit and list one job; return its figures."""
     with transaction(engine) as c:
-        job = create_job(c, kind=JobKind.PREFIX, bucket=BUCKET, prefix="", profile=PROFILE, queue=Queue.BULK)
+        is_manifest = isinstance(source, Manifest)
+        job = create_job(
+            c,
+            kind=JobKind.MANIFEST if is_manifest else JobKind.PREFIX,
+            bucket=BUCKET,
+            prefix="",
+            profile=PROFILE,
+            queue=Queue.BULK,
+            source=SourceSpec(address=f"s3://{BUCKET}/manifest.csv" if is_manifest else None),
+        )
     store, doorbell = cast("ObjectStore", source), cast("Any", Silent())
     lister = Lister(engine, store, doorbell, settings, threading.Event())
     wall, cpu, backend = time.perf_counter(), time.process_time(), server_seconds(server)
@@ -157,6 +185,7 @@ def measure(n: int) -> dict[str, dict[str, float]]:
     with database() as (server, engine):
         ledger = {"listing": submit(server, engine, settings, Listing("", n), n)}
         ledger["again"] = submit(server, engine, settings, Listing("", n), n)
+        ledger["manifest"] = submit(server, engine, settings, Manifest("named-", n), n)
         with Events(engine, settings) as events:
             ledger["beside events"] = submit(server, engine, settings, Listing("other-", n), n)
         waits = sorted(events.seconds)
