@@ -1,7 +1,7 @@
 """Removal of items that ended long ago; vacuum of items before a fifth of them is dead
 
-An item is updated 3.35 times (benchmarks/growth.py), never within its page: the state is part of indexes. By default
-two of ten million rows are dead before a vacuum, which is a third of the table and of its indexes.
+An item is updated 3.35 times, never within its page, because the state is part of indexes (benchmarks/growth.py: 560 MB
+per million items instead of 597 with the default, 709 instead of 786 after a second job; one run each).
 
 Revision ID: 0015
 Revises: 0014
