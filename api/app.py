@@ -1,17 +1,21 @@
 """The application, made of its parts."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from uuid import UUID
 
 from fastapi import FastAPI
+from sqlalchemy import Engine
 
 from dpiqa.doorbell import load_doorbell
 from dpiqa.settings import Settings, load_settings
-from dpiqa.storage.engine import make_engine
+from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.job_queries import JobReport, get_job
 
 from . import docs, errors
 from .monitoring import Metrics, Probes, RequestLog
+from .progress import ProgressFeeds
 from .routes import events, health, jobs, reconciliations, requirements, scores, stats, watches
 from .security import Access, Guard
 
@@ -47,6 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state.doorbell = load_doorbell(settings)
     state.engine = make_engine(database_url, application_name="dpiqa-api", statement_timeout=STATEMENT_SECONDS)
     state.probes = Probes(state.engine, state.doorbell)
+    state.progress_feeds = ProgressFeeds(_reader(state.engine))
     state.metrics = Metrics(state.probes.snapshot)
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign] # FastAPI's documented way
     for module in (jobs, scores, stats, requirements, watches, reconciliations, events, health, docs):
@@ -57,8 +62,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def _reader(engine: Engine) -> Callable[[UUID], JobReport]:
+    """Return the function that reports on a job, in a transaction of its own."""
+
+    def read(job_id: UUID) -> JobReport:
+        with transaction(engine) as connection:
+            return get_job(connection, job_id)
+
+    return read
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
+    app.state.progress_feeds.close()
     app.state.probes.close()
     app.state.engine.dispose()

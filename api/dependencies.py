@@ -14,6 +14,7 @@ from dpiqa.storage import pages
 
 from .errors import as_invalid_request
 from .monitoring import Metrics, Probes
+from .progress import ProgressFeeds
 
 # Coroutines, so that FastAPI calls them at once instead of in a thread of its pool.
 
@@ -42,6 +43,12 @@ async def get_metrics(request: Request) -> Metrics:
     return metrics
 
 
+async def get_progress_feeds(request: Request) -> ProgressFeeds:
+    """Return the polls of the jobs that clients follow."""
+    feeds: ProgressFeeds = request.app.state.progress_feeds
+    return feeds
+
+
 async def get_probes(request: Request) -> Probes:
     """Return the probes of database and broker."""
     probes: Probes = request.app.state.probes
@@ -55,6 +62,7 @@ EngineDep = Annotated[Engine, Depends(get_engine)]
 DoorbellDep = Annotated[Doorbell, Depends(get_doorbell)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 ProbesDep = Annotated[Probes, Depends(get_probes)]
+ProgressFeedsDep = Annotated[ProgressFeeds, Depends(get_progress_feeds)]
 
 
 Body = TypeVar("Body", bound=BaseModel)

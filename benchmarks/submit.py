@@ -118,7 +118,7 @@ def server_seconds(server: Postgres) -> float:
             total += sum(child.cpu_times()[:2])
         except psutil.NoSuchProcess:
             continue
-    return total
+    return float(total)
 
 
 class Events:

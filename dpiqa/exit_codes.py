@@ -13,6 +13,8 @@ class ExitCode(IntEnum):
     USAGE = 2  #: the command line or the request is wrong
     UNREACHABLE = 3  #: Postgres, the broker or S3 does not answer; the same command may work later
     NOT_FOUND = 4  #: no such job, image, file, model or profile
+    JOB_FAILED = 5  #: the job that was followed failed
+    JOB_CANCELLED = 6  #: the job that was followed was cancelled
     CONFIGURATION = 78  #: a setting, checkpoint or bucket is missing or wrong (`EX_CONFIG`)
 
 
@@ -29,6 +31,8 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.USAGE: "wrong usage or invalid request",
     ExitCode.UNREACHABLE: "Postgres, the broker or S3 is unreachable",
     ExitCode.NOT_FOUND: "not found",
+    ExitCode.JOB_FAILED: "the job failed",
+    ExitCode.JOB_CANCELLED: "the job was cancelled",
     ExitCode.CONFIGURATION: "a setting, checkpoint or bucket is missing or wrong",
 }
 

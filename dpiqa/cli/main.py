@@ -92,13 +92,16 @@ add_commands(
             "scores.scores:lookup",
             "Show every score of one image: by which model, of which bytes, when, and which of them counts.",
         ),
+        "validate": (
+            "scores.validate:validate",
+            "Check an exported file against its schema, value by value: says what is wrong, by line and column.",
+        ),
         "doctor": (
             "system.doctor:doctor",
             "Check settings, database, broker, S3, event queue, models, workers, device and disk.",
         ),
     },
 )
-add_commands(app, {"watch": ("jobs.follow:watch", "Old name of `dpiqa follow`, for one release.")}, hidden=True)
 add_commands(
     app,
     {

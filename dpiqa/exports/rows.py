@@ -14,7 +14,7 @@ from dpiqa.exports.ranks import Ranks
 from dpiqa.exports.schemas import DIFFERENCES, FAILURES, ITEMS, SCORES, Columns, Schema
 from dpiqa.retries import retry_transaction
 from dpiqa.storage.engine import transaction
-from dpiqa.storage.job_queries import IS_UNSCORED
+from dpiqa.storage.examples import IS_UNSCORED
 from dpiqa.storage.score_query import ResolvedQuery
 from dpiqa.storage.score_walks import page_of_results, sort_columns
 from dpiqa.storage.tables import images, items, jobs, results

@@ -2,24 +2,22 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, literal, select, tuple_
 
-from dpiqa.storage.columns import constants
 from dpiqa.storage.counts import Count, read_counts, read_rate
+from dpiqa.storage.examples import IS_UNSCORED, read_examples
 from dpiqa.storage.items import Item
 from dpiqa.storage.job_profiles import Routed, read_all_routed
 from dpiqa.storage.jobs import Job, read_job
 from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cursor
-from dpiqa.storage.tables import OPEN_JOB_STATES, UNSCORED_STATES, images, items, jobs
+from dpiqa.storage.reports import Report, read_report
+from dpiqa.storage.tables import OPEN_JOB_STATES, images, items, jobs
 from dpiqa.storage.workers import LiveWorker, live_workers
 from dpiqa.types import REASONS_OF, TERMINAL_STATES, ItemState, JobState, Reason, Stage
-
-# As in the index `items_unscored`: a partial index serves only what the planner can see to be within it.
-IS_UNSCORED = items.c.state.in_(constants(UNSCORED_STATES))
 
 
 def list_jobs(c: Connection, *, limit: int = 100, cursor: str | None = None) -> Page[Job]:
@@ -80,6 +78,7 @@ class JobReport:
     escalated: int  #: of those, the items that were sent to the teacher
     reused: int  #: scored items whose score was known before: nothing was computed for them
     failures: dict[Reason, int]  #: items that ended unscored, most frequent reason first; `dpiqa.types` has its state
+    examples: dict[Reason, list[str]] = field(default_factory=dict)  #: some of their keys, by reason
     total: int  #: items known so far; final once the job is listed
     done: int  #: items that have ended, scored or not
     rate: float  #: items ended per second, over the last minute
@@ -87,6 +86,7 @@ class JobReport:
     duration_seconds: float | None  #: of work so far, without pauses; None before a worker began
     mean_rate: float | None  #: items ended per second of that, without cancelled ones
     waiting_for: str | None  #: what holds the job up, if anything does
+    written: Report | None = None  #: the report that was asked for with the job
 
 
 def get_job(c: Connection, name: UUID | str) -> JobReport:
@@ -94,7 +94,10 @@ def get_job(c: Connection, name: UUID | str) -> JobReport:
     job = read_job(c, name)
     routed = read_all_routed(c, job.id) if job.further_profiles else []
     rate = read_rate(c, job.id)
-    return report(job, read_counts(c, job.id), rate, live_workers(c), now=datetime.now(UTC), routed=routed)
+    made = report(job, read_counts(c, job.id), rate, live_workers(c), now=datetime.now(UTC), routed=routed)
+    if made.failures:
+        made = replace(made, examples=read_examples(c, job.id))
+    return replace(made, written=read_report(c, job.id))
 
 
 def report(
@@ -146,6 +149,8 @@ def report(
 
 
 def _waiting_for(job: Job, open_by_stage: Counter[Stage], alive: set[Stage]) -> str | None:
+    if job.state is JobState.PAUSED:
+        return f"`dpiqa jobs resume {job.short_id}`"
     if job.state not in OPEN_JOB_STATES:
         return None
     missing = [

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,53 +19,79 @@ from dpiqa.exit_codes import ExitCode
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.job_queries import JobReport, get_job
+from dpiqa.storage.reports import Report
 from dpiqa.text import sanitise
-from dpiqa.types import ENDED_JOB_STATES, ItemState, JobState
+from dpiqa.types import ENDED_JOB_STATES, ItemState, JobState, ReportState
 
-_POLL_SECONDS = 0.5
-_LINE_SECONDS = 10.0  # between two lines where there is no terminal to draw on
+_POLL_SECONDS = 1.0
+_LINE_SECONDS = 30.0  # between two lines where there is no terminal to draw on
 _NOT_SCORED = (ItemState.REJECTED, ItemState.DEAD)
+_INTERRUPTED = 130  # as a shell says it of SIGINT
 
 TimeoutOption = Annotated[float | None, typer.Option(help="Give up after this many seconds, with exit code 1.", min=0)]
+JsonLinesOption = Annotated[
+    bool, typer.Option("--json", help="Print a line of JSON on stdout at each change, at most one a second.")
+]
 
 
-@command("follow", "dpiqa follow 0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f", "dpiqa follow JOB --timeout 600 --json")
-def follow(job: options.JobArgument, timeout: TimeoutOption = None, as_json: options.JsonOption = False) -> None:
+@command("follow", "dpiqa follow latest", "dpiqa follow 0b9b6f3e", "dpiqa follow JOB --timeout 600 --json")
+def follow(job: options.JobArgument, timeout: TimeoutOption = None, as_json: JsonLinesOption = False) -> None:
     """Show the progress of a job, its rate, the time left and what it waits for, until it is complete.
 
-    Exits with status 1 when images were rejected or given up, when the job failed, and on timeout.
+    Ctrl-C leaves the job running. Exits with 0 when all images were scored, with 1 when some were rejected or given up,
+    or on timeout, with 5 when the job failed, with 6 when it was cancelled.
     """
-    follow_job(context.read_settings(), job, as_json=as_json, timeout=timeout)
-
-
-@command("watch", "dpiqa watch JOB", hidden=True)
-def watch(job: options.JobArgument, timeout: TimeoutOption = None, as_json: options.JsonOption = False) -> None:
-    """Old name of `dpiqa follow`, for one release."""
-    console.note("`dpiqa watch` is deprecated and will be removed: use `dpiqa follow`")
     follow_job(context.read_settings(), job, as_json=as_json, timeout=timeout)
 
 
 def follow_job(settings: Settings, name: UUID | str, *, as_json: bool, timeout: float | None = None) -> None:
     """Draw until the job ends, then print its report. Raises as `read_job`, and `typer.Exit` unless all was scored."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    with context.database(settings) as engine, _display() as show:
+    with context.database(settings) as engine:
         report = _read(engine, name)
-        while report.job.state not in ENDED_JOB_STATES and (deadline is None or time.monotonic() < deadline):
-            show(report)
-            time.sleep(_POLL_SECONDS)
-            try:
-                report = _read(engine, report.job.id)
-            except DatabaseUnavailable as error:  # the job does not depend on this command
-                console.warn(error.message)
-                time.sleep(_LINE_SECONDS)
-        show(report)
-    if as_json:
-        console.print_json(report)
-    else:
+        try:
+            with _json_lines() if as_json else _display() as show:
+                show(report)
+                while report.job.state not in ENDED_JOB_STATES and (deadline is None or time.monotonic() < deadline):
+                    time.sleep(_POLL_SECONDS if deadline is None else min(_POLL_SECONDS, timeout or 0))
+                    try:
+                        report = _read(engine, report.job.id)
+                    except DatabaseUnavailable as error:  # the job does not depend on this command
+                        console.warn(error.message)
+                        time.sleep(_LINE_SECONDS)
+                    show(report)
+        except KeyboardInterrupt:
+            console.note(f"the job goes on: `dpiqa follow {report.job.short_id}` shows it again")
+            raise typer.Exit(_INTERRUPTED) from None
+    if not as_json:
         show_report(report)
+    code = _exit_code(report)
+    if code:
+        raise typer.Exit(code)
+
+
+def _exit_code(report: JobReport) -> ExitCode:
+    if report.job.state is JobState.FAILED:
+        return ExitCode.JOB_FAILED
+    if report.job.state is JobState.CANCELLED:
+        return ExitCode.JOB_CANCELLED
     is_clean = report.job.state is JobState.COMPLETE and not any(report.by_state.get(state, 0) for state in _NOT_SCORED)
-    if not is_clean:
-        raise typer.Exit(ExitCode.INCOMPLETE)
+    return ExitCode.OK if is_clean else ExitCode.INCOMPLETE
+
+
+@contextmanager
+def _json_lines() -> Iterator[Callable[[JobReport], None]]:
+    """Yield a function that prints a report as a line of JSON, unless only its clocks have moved since the last one."""
+    last: JobReport | None = None
+
+    def show(report: JobReport) -> None:
+        nonlocal last
+        still = replace(report, duration_seconds=None, mean_rate=None)
+        if still != last:
+            last = still
+            typer.echo(console.to_json(report, indent=None))
+
+    yield show
 
 
 def _read(engine: Engine, name: UUID | str) -> JobReport:
@@ -91,7 +118,7 @@ def _display() -> Iterator[Callable[[JobReport], None]]:
 
 
 class _LineDisplay:
-    """One line at the start, then one at most every ten seconds, when something changed."""
+    """One line at the start, then one at most every 30 seconds, when something changed."""
 
     def __init__(self) -> None:
         self._last_line, self._printed_at = "", float("-inf")
@@ -105,6 +132,9 @@ class _LineDisplay:
 
 def pace(report: JobReport) -> str:
     """Return the rate, the time left, and what the job waits for."""
+    if report.job.state is JobState.PAUSED:
+        why = f": {report.job.pause_reason}" if report.job.pause_reason else ""
+        return f"paused{why}; {report.waiting_for} goes on"
     parts = [f"{report.rate:.1f}/s"]
     if report.job.state is JobState.LISTING:
         parts.append("still listing the bucket")
@@ -131,14 +161,24 @@ def show_report(report: JobReport) -> None:
         ("profile", ", ".join(job.profiles)),
         ("state", job.state),
         ("error", job.error),
+        ("paused", job.pause_reason),
         ("items", f"{report.done} of {report.total} done" + (f": {states}" if states else "")),
         *((f"  {profile}", _states(counts)) for profile, counts in report.by_profile.items() if len(job.profiles) > 1),
         ("reused", f"{report.reused} of the scored, known before" if report.reused else ""),
         ("not scored", failures),
+        *((f"  {reason}", "e.g. " + ", ".join(keys)) for reason, keys in report.examples.items()),
         ("passed over", ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in job.tally.passed_over.items())),
         ("malformed", f"{job.tally.malformed} rows: {'; '.join(job.tally.examples)}" if job.tally.malformed else ""),
         ("escalated", f"{report.escalated} of {report.scored_by_student} scored by the student"),
         ("rate", f"{report.rate:.1f}/s" if report.rate else ""),
         ("waits for", report.waiting_for),
+        ("report", report.written and _about(report.written)),
     ]
     console.fields((name, value) for name, value in pairs if value)
+
+
+def _about(report: Report) -> str:
+    """Return where the report of a job is, or why it is not."""
+    if report.state is ReportState.WRITTEN:
+        return f"{report.output}, {report.n_rows} rows"
+    return f"{report.output}: {report.error or 'written when the job has ended'}"

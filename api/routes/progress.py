@@ -1,0 +1,47 @@
+"""Progress of a job as server-sent events."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+from fastapi.sse import EventSourceResponse
+
+from dpiqa.storage import job_queries
+from dpiqa.storage.engine import transaction
+
+from ..dependencies import EngineDep, ProgressFeedsDep
+from ..progress import Snapshot
+from ..schemas import JobName
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", max_length=64, description="Id of the last event that was received."),
+]
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Progress of a job, live",
+    response_class=EventSourceResponse,
+    responses={
+        200: {
+            "description": "Events named `progress`, each with the body of `GET /v1/jobs/{job_id}`, when something "
+            "changed, at most one a second; the last is named `end`, and the stream ends with the job.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        204: {"description": "The job has ended, and `Last-Event-ID` names its last event: do not connect again."},
+        404: {"description": "No such job."},
+    },
+)
+def job_events(
+    job_id: JobName, engine: EngineDep, feeds: ProgressFeedsDep, last_event_id: LastEventId = None
+) -> Response:
+    """Follow a job: server-sent events (`EventSource` in a browser, `curl -N`)."""
+    with transaction(engine) as connection:
+        report = job_queries.get_job(connection, job_id)
+    first = Snapshot.of(report)
+    if first.ended and first.id == last_event_id:
+        return Response(status_code=204)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx would hold events back
+    return EventSourceResponse(feeds.events(first, report.job.id, last_event_id), headers=headers)

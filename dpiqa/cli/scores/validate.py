@@ -1,0 +1,56 @@
+"""`dpiqa validate`: an exported file against its schema."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpiqa.cli.support import console, options
+from dpiqa.cli.support.groups import command
+from dpiqa.exit_codes import ExitCode
+from dpiqa.exports.schemas import SCHEMAS
+from dpiqa.exports.validation import validate as validate_file
+
+FileArgument = Annotated[Path, typer.Argument(help="A .csv, .jsonl or .parquet file.", show_default=False)]
+SchemaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--schema", help=f"Schema that it should follow: {', '.join(SCHEMAS)}. By default the one that it claims."
+    ),
+]
+
+
+@command(
+    "validate",
+    "dpiqa validate scores.parquet",
+    "dpiqa validate report.csv --schema failures@1 --json",
+)
+def validate(file: FileArgument, schema: SchemaOption = None, as_json: options.JsonOption = False) -> None:
+    """Check an exported file against its schema, value by value: says what is wrong, by line and column.
+
+    A Parquet file names its schema; of others it is found by their columns. Columns that the schema does not have are
+    allowed. Exits with status 1 if anything is wrong.
+    """
+    result = validate_file(file, schema)
+    if as_json:
+        console.print_json(
+            {
+                "file": str(file),
+                "schema": result.schema.id,
+                "rows": result.n_rows,
+                "problems": [
+                    {"line": problem.line, "column": problem.column, "message": problem.message}
+                    for problem in result.problems
+                ],
+                "n_problems": result.n_problems,
+            }
+        )
+    else:
+        for problem in result.problems:
+            typer.echo(console.plain(str(problem)).plain)
+        if result.n_problems > len(result.problems):
+            console.note(f"the first {len(result.problems)} of {result.n_problems}")
+        outcome = "valid" if not result.n_problems else f"not valid: {result.n_problems} problems"
+        console.note(f"{file}: {result.n_rows} rows of {result.schema.id}, {outcome}")
+    if result.n_problems:
+        raise typer.Exit(ExitCode.INCOMPLETE)

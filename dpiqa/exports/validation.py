@@ -1,0 +1,241 @@
+"""Validation of exported files: the schema that a file follows, and the values that do not fit, by line and column."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.exports.formats import PARTITION_KEY, SCHEMA_KEY, VERSION_KEY, Format, arrow_schema_of
+from dpiqa.exports.schemas import SCHEMAS, Column, Schema
+from dpiqa.extras import required_for
+
+MAX_PROBLEMS = 20  #: reported; the rest of the file is still read, to count its rows
+_BATCH = 10_000
+_NAMES: dict[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    datetime: "a time with a zone, such as 2026-01-31T12:00:00Z",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A value, line or column that does not fit."""
+
+    line: int | None  #: of the file, from 1; of a Parquet file the row; None: the file as a whole
+    column: str | None
+    message: str
+
+    def __str__(self) -> str:
+        place = [f"line {self.line}"] if self.line is not None else []
+        place += [f"column {self.column}"] if self.column is not None else []
+        return f"{', '.join(place)}: {self.message}" if place else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The result of reading a whole file."""
+
+    schema: Schema
+    format: Format
+    n_rows: int
+    n_problems: int
+    problems: list[Problem]  #: the first `MAX_PROBLEMS`
+
+
+def validate(path: Path, schema_id: str | None = None) -> Validation:
+    """Read a file and check every row. `schema_id`: the schema that it should follow; None: the one it claims.
+
+    Raises `NotFound` for a file that does not exist, `InvalidRequest` for one that follows no known schema.
+    """
+    if not path.is_file():
+        raise NotFound(f"there is no file {path}", hint="name a .csv, .jsonl or .parquet file")
+    kind = Format.of_name(path.name)
+    wanted = None if schema_id is None else _schema_named(schema_id)
+    try:
+        if kind is Format.PARQUET:
+            return _validate_parquet(path, wanted)
+        if kind is Format.JSONL:
+            return _validate_jsonl(path, wanted)
+        return _validate_csv(path, wanted)
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{path} is not UTF-8 text: {error.reason}", hint="export it again") from None
+    except OSError as error:
+        raise InvalidRequest(f"cannot read {path}: {error.strerror or error}", hint="check its permissions") from None
+
+
+def _schema_named(schema_id: str) -> Schema:
+    schema = SCHEMAS.get(schema_id) or SCHEMAS.get(f"{schema_id}@1")
+    if schema is None:
+        raise InvalidRequest(f"no schema is called {schema_id!r}", hint=f"one of {', '.join(SCHEMAS)}")
+    return schema
+
+
+def find_schema(names: Sequence[str]) -> Schema:
+    """Return the schema that has all its columns among `names`, the most specific one. Raises `InvalidRequest`."""
+    fitting = [schema for schema in SCHEMAS.values() if set(schema.names) <= set(names)]
+    if fitting:
+        return max(fitting, key=lambda schema: len(schema.names))
+    nearest = max(SCHEMAS.values(), key=lambda schema: len(set(schema.names) & set(names)) / len(schema.names))
+    missing = [name for name in nearest.names if name not in names]
+    raise InvalidRequest(
+        "the columns are those of no schema",
+        hint=f"nearest is {nearest.id}, without {', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}; "
+        f"known are {', '.join(SCHEMAS)}",
+    )
+
+
+class _Problems:
+    def __init__(self) -> None:
+        self.n, self.first = 0, list[Problem]()
+
+    def add(self, line: int | None, column: str | None, message: str) -> None:
+        self.n += 1
+        if len(self.first) < MAX_PROBLEMS:
+            self.first.append(Problem(line, column, message))
+
+
+def _validate_csv(path: Path, wanted: Schema | None) -> Validation:
+    problems, n_rows = _Problems(), 0
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            header = next(reader, [])
+            schema = wanted or find_schema(header)
+            _check_names(header, schema, problems)
+            places = [(header.index(column.name), column) for column in schema.columns if column.name in header]
+            line = reader.line_num + 1
+            for cells in reader:
+                n_rows += 1
+                if len(cells) != len(header):
+                    problems.add(line, None, f"{len(cells)} cells instead of {len(header)}")
+                else:
+                    for place, column in places:
+                        message = _csv_problem(column, cells[place])
+                        if message:
+                            problems.add(line, column.name, message)
+                line = reader.line_num + 1
+        except csv.Error as error:
+            problems.add(reader.line_num, None, f"not CSV: {error}")
+    return Validation(schema, Format.CSV, n_rows, problems.n, problems.first)
+
+
+def _check_names(names: Sequence[str], schema: Schema, problems: _Problems) -> None:
+    """Report missing columns. Others are allowed: later releases may add some."""
+    for name in schema.names:
+        if name not in names:
+            problems.add(None, name, f"missing, {schema.id} has it")
+
+
+def _csv_problem(column: Column, cell: str) -> str | None:
+    if cell == "":
+        return None if column.nullable or column.kind is str else f"empty, must be {_NAMES[column.kind]}"
+    value: Any = cell
+    if column.kind in (int, float):
+        with suppress(ValueError):
+            value = column.kind(cell)
+    elif column.kind is bool:
+        value = {"true": True, "false": False}.get(cell, cell)
+    return problem_of(column, value)
+
+
+def _validate_jsonl(path: Path, wanted: Schema | None) -> Validation:
+    problems, n_rows, schema = _Problems(), 0, wanted
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            n_rows += 1
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                problems.add(number, None, f"not JSON at character {error.colno}: {error.msg}")
+                continue
+            if not isinstance(row, dict):
+                problems.add(number, None, "not a JSON object")
+                continue
+            schema = schema or find_schema(list(row))
+            for column in schema.columns:
+                message = problem_of(column, row[column.name]) if column.name in row else "missing"
+                if message:
+                    problems.add(number, column.name, message)
+    if schema is None:
+        if problems.n:
+            raise InvalidRequest(f"{path} holds no JSON object", hint=str(problems.first[0]))
+        raise InvalidRequest(f"{path} is empty: it fits every schema", hint="pass --schema")
+    return Validation(schema, Format.JSONL, n_rows, problems.n, problems.first)
+
+
+def problem_of(column: Column, value: Any) -> str | None:
+    """Return what is wrong with a value of a JSON line; None if nothing is."""
+    if value is None:
+        return None if column.nullable else f"null, must be {_NAMES[column.kind]}"
+    if not _is_of(column.kind, value):
+        return f"{_shown(value)} is not {_NAMES[column.kind]}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{_shown(value)} is not a finite number"
+    if column.choices and value not in column.choices:
+        return f"{_shown(value)} is not one of {', '.join(column.choices)}"
+    return None
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    if kind is datetime:
+        with suppress(ValueError, TypeError):
+            return datetime.fromisoformat(value).tzinfo is not None
+        return False
+    kinds = (int, float) if kind is float else (kind,)
+    return isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _validate_parquet(path: Path, wanted: Schema | None) -> Validation:
+    with required_for("a Parquet file"):
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+        import pyarrow.parquet as pq  # noqa: PLC0415 - an extra
+    problems = _Problems()
+    try:
+        file = pq.ParquetFile(path)
+        metadata = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
+        claimed = f"{metadata[SCHEMA_KEY]}@{metadata.get(VERSION_KEY)}" if SCHEMA_KEY in metadata else None
+        schema = wanted or (_schema_named(claimed) if claimed else find_schema(file.schema_arrow.names))
+        in_path = metadata.get(PARTITION_KEY, "").split(",")
+        present = [column for column in schema.columns if column.name in file.schema_arrow.names]
+        _check_names([*file.schema_arrow.names, *in_path], schema, problems)
+        for column in list(present):
+            expected, found = (s.field(column.name).type for s in (arrow_schema_of(schema), file.schema_arrow))
+            if expected != found:
+                problems.add(None, column.name, f"has type {found}, must be {expected}")
+                present.remove(column)
+        n_rows = 0
+        for batch in file.iter_batches(_BATCH, columns=[column.name for column in present]):
+            for row, name, message in _batch_problems(batch, present):
+                problems.add(n_rows + row + 1, name, message)
+            n_rows += batch.num_rows
+    except pa.ArrowException as error:
+        raise InvalidRequest(f"{path} is not a whole Parquet file: {error}", hint="export it again") from None
+    return Validation(schema, Format.PARQUET, n_rows, problems.n, problems.first)
+
+
+def _batch_problems(batch: Any, columns: Iterable[Column]) -> Iterator[tuple[int, str, str]]:
+    """Yield (row, column, message). Only columns that a type does not check are read value by value."""
+    for column in columns:
+        values = batch.column(column.name)
+        if not column.nullable and values.null_count:
+            nulls = (row for row, value in enumerate(values.is_null().to_pylist()) if value)
+            yield from ((row, column.name, f"null, must be {_NAMES[column.kind]}") for row in nulls)
+        if column.choices or column.kind is float:
+            for row, value in enumerate(values.to_pylist()):
+                message = problem_of(column, value) if value is not None else None
+                if message:
+                    yield row, column.name, message
