@@ -24,6 +24,15 @@ from .schemas import (
 
 Pattern = Annotated[str, Field(min_length=1, max_length=1024), Storable, FitsKey]
 ColumnName = Annotated[str, Field(min_length=1, max_length=255), Storable]
+ReportAddress = Annotated[
+    str,
+    Field(
+        max_length=1300,
+        pattern=r"^s3://[A-Za-z0-9][A-Za-z0-9._-]{1,254}/.*[^/]\.(csv|jsonl|parquet)$",
+        examples=["s3://reports/2024.parquet"],
+    ),
+    Storable,
+]
 ObjectSource = Annotated[
     str, Field(max_length=1300, pattern=r"^s3://[^/?#]+/.*[^/]$", examples=["s3://lists/2024.csv.gz"]), Storable
 ]
@@ -92,6 +101,20 @@ class PrefixRequest(ScoringRequest):
         return S3Address(self.bucket or "", self.prefix) if self.source is None else split_s3(self.source)
 
 
+class PlannedRequest(RequestBody):
+    """When the job pauses by itself, and where its report goes."""
+
+    auto_pause: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the first 1,000 images above which the job pauses by itself when they cannot be scored; "
+        "1: never; null: DPIQA_AUTO_PAUSE_SHARE.",
+    )
+    report: ReportAddress | None = Field(None, description="Where a worker writes a report when the job has ended.")
+    report_failures: bool = Field(default=False, description="The report holds only images that ended unscored.")
+
+
 class _Filters(RequestBody):
     """Rules that decide which objects of a source become items. All are counted in `tally.passed_over`."""
 
@@ -121,7 +144,7 @@ class _ManifestOptions(_Filters):
     max_malformed: Annotated[float, Field(ge=0, le=1)] = Field(0.01, description="Share of rows that are skipped.")
 
 
-class PrefixJob(PrefixRequest, _Filters):
+class PrefixJob(PrefixRequest, _Filters, PlannedRequest):
     """Score every object under a prefix, listed once."""
 
     kind: Literal["prefix"] = "prefix"
@@ -138,7 +161,7 @@ class WatchJob(PrefixRequest):
         return SourceSpec(all_names=True)
 
 
-class ListJob(ScoringRequest):
+class ListJob(ScoringRequest, PlannedRequest):
     """Score these keys."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_not_both)
@@ -158,7 +181,7 @@ class ListJob(ScoringRequest):
         return SourceSpec(all_names=True)
 
 
-class ManifestJob(ScoringRequest, _ManifestOptions):
+class ManifestJob(ScoringRequest, _ManifestOptions, PlannedRequest):
     """Score the objects that a manifest in S3 names: CSV, JSON lines, Parquet, ORC, or lines of keys."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_not_both)
@@ -177,7 +200,7 @@ class ManifestJob(ScoringRequest, _ManifestOptions):
         return super().spec.model_copy(update={"address": self.source})
 
 
-class InventoryJob(ScoringRequest, _Filters):
+class InventoryJob(ScoringRequest, _Filters, PlannedRequest):
     """Score the objects of an S3 Inventory."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_not_both)
@@ -198,7 +221,7 @@ class InventoryJob(ScoringRequest, _Filters):
         return super().spec.model_copy(update={"address": self.source})
 
 
-class FolderJob(ScoringRequest, _Filters):
+class FolderJob(ScoringRequest, _Filters, PlannedRequest):
     """Score the files below a folder of the workers' machine, in place. Only below the folders that it allows."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_not_both)
@@ -230,7 +253,7 @@ JobRequest = Annotated[
 ]
 
 
-class ManifestParameters(ScoringRequest, _ManifestOptions):
+class ManifestParameters(ScoringRequest, _ManifestOptions, PlannedRequest):
     """Parameters of an uploaded manifest. Lists are given by repeating the parameter."""
 
     name: Annotated[str, Field(min_length=1, max_length=255), Storable] = Field(

@@ -116,6 +116,8 @@ class Settings(BaseSettings):
     """TCP port of Flower"""
     flower_basic_auth: SecretStr | None = None
     """`user:password` that Flower demands; None: a new one at each start"""
+    auto_pause_share: float = Field(0.5, ge=0, le=1)
+    """share of the first 1,000 images of a job above which it pauses by itself when they cannot be scored; 1: never"""
     auto_watch: bool = True
     """whether an event that no watch covers starts a watch of its bucket, unless a removed one covered it"""
 

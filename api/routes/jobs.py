@@ -25,12 +25,13 @@ from dpiqa.storage import job_queries
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import Job, read_job, submit_job
 from dpiqa.storage.profiles import profile_for
+from dpiqa.storage.reports import plan_job
 from dpiqa.types import ItemState, JobKind
 
 from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, profile_named
 from ..errors import as_invalid_request
 from ..exports import RESPONSES, export_response
-from ..job_requests import FolderJob, JobRequest, ListJob, ManifestParameters, ScoringRequest
+from ..job_requests import FolderJob, JobRequest, ListJob, ManifestParameters, PlannedRequest, ScoringRequest
 from ..schemas import Cursor, ItemOut, JobAccepted, JobName, JobOut, JobStatus, Limit, Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -86,6 +87,8 @@ def submit(
             keys=submission.keys if isinstance(submission, ListJob) else (),
             idempotency_key=idempotency_key,
         )
+        if isinstance(submission, PlannedRequest):
+            _plan(connection, settings, submission, job)
     return _accepted(job, response, doorbell)
 
 
@@ -95,6 +98,12 @@ def _profiles(connection: Connection, settings: Settings, submission: ScoringReq
         return [profile_named(settings, name) for name in submission.profile_names]
     with as_invalid_request(NotFound, ConfigurationError):
         return [profile_for(connection, submission.requirement)]
+
+
+def _plan(connection: Connection, settings: Settings, request: PlannedRequest, job: Job) -> None:
+    """Store when the job pauses by itself and where its report goes."""
+    auto_pause = settings.auto_pause_share if request.auto_pause is None else request.auto_pause
+    plan_job(connection, job, auto_pause=auto_pause, report=request.report, failures=request.report_failures)
 
 
 def _accepted(job: Job, response: Response, doorbell: Doorbell) -> JobAccepted:
@@ -150,9 +159,12 @@ async def submit_manifest(
             idempotency_key=idempotency_key,
         )
         try:
-            return upload(engine, source, job)
+            submitted = upload(engine, source, job)
         except LeaseLost as error:
             raise Conflict(error.message, hint=error.hint) from None
+        with transaction(engine) as connection:
+            _plan(connection, settings, parameters, submitted)
+        return submitted
 
     with tempfile.TemporaryFile(prefix="dpiqa-") as body:
         async for part in request.stream():

@@ -58,8 +58,9 @@ class Verdict(NamedTuple):
 
 
 def add_failure_check(c: Connection, job_id: UUID, share: float) -> None:
-    """Let a new job be paused when more than a share (0 to 1) of its first items fails."""
-    c.execute(insert(failure_checks).on_conflict_do_nothing(), {"job_id": job_id, "share": share})
+    """Let a new job be paused when more than a share (0 to 1) of its first items fails. 1: never."""
+    if share < 1:
+        c.execute(insert(failure_checks).on_conflict_do_nothing(), {"job_id": job_id, "share": share})
 
 
 def check_failures(c: Connection) -> list[UUID]:
@@ -78,18 +79,18 @@ def check_failures(c: Connection) -> list[UUID]:
     return paused
 
 
-def parse_auto_pause(text: str) -> float | None:
-    """Read the share of failures that pauses a job, `50%`, as a number from 0 to 1; `off` is None.
+def parse_auto_pause(text: str) -> float:
+    """Read the share of failures that pauses a job, `50%`, as a number from 0 to 1; `off` is 1: it never does.
 
     Raises `InvalidRequest`.
     """
     if text.strip().lower() == "off":
-        return None
+        return 1.0
     try:
         share = float(text.strip().removesuffix("%")) / 100
     except ValueError:
         share = -1.0
-    if not 0 <= share < 1:
+    if not 0 <= share <= 1:
         raise InvalidRequest(f"{text!r} is not a share of failures", hint="write for example 50%, or off")
     return share
 

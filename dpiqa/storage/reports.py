@@ -9,10 +9,12 @@ from sqlalchemy import Connection, Row, bindparam, exists, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.storage.columns import NOW, after, constant, constants
+from dpiqa.storage.failure_checks import add_failure_check
+from dpiqa.storage.jobs import Job
 from dpiqa.storage.leases import RowLease
 from dpiqa.storage.report_tables import reports
 from dpiqa.storage.tables import jobs, sweeps
-from dpiqa.types import ENDED_JOB_STATES, ReportState
+from dpiqa.types import ENDED_JOB_STATES, JobKind, ReportState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,25 @@ FINISH_REPORT = WRITING.write_statement(state=ReportState.WRITTEN, n_rows=bindpa
 FAIL_REPORT = WRITING.write_statement(state=ReportState.FAILED, error=bindparam("why"), finished_at=NOW)
 DUE_REPORTS = WRITING.free_rows()
 REPORT_OF_JOB = select(reports).where(reports.c.job_id == bindparam("of_job"))
+
+
+def plan_job(c: Connection, job: Job, *, auto_pause: float, report: str | None = None, failures: bool = False) -> None:
+    """Store with a job that was just submitted when it is to be paused, and where its report is to be written.
+
+    May be repeated: nothing is stored twice, and a job that a worker has begun is not checked again. A watch is not
+    checked: it has no first items.
+
+    Args:
+        c: The connection.
+        job: The job.
+        auto_pause: Share of failures, 0 to 1, among its first items above which it is paused; 1: never.
+        report: s3:// address of the report; None: none is written.
+        failures: The report holds only the items that ended unscored.
+    """
+    if job.kind is not JobKind.WATCH and job.active_since is None:
+        add_failure_check(c, job.id, auto_pause)
+    if report is not None:
+        request_report(c, job.id, report, failures=failures)
 
 
 def request_report(c: Connection, job_id: UUID, output: str, *, failures: bool = False) -> None:

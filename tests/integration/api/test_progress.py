@@ -126,7 +126,7 @@ def test_many_clients_share_one_poll_and_clients_that_vanish_end_it(served, ledg
 
 
 def test_a_client_that_does_not_read_gets_the_newest_progress(served, ledger):
-    """What it has not read is not kept for it: an event is made when there is room for it."""
+    """Events that it has not read are not kept for it: an event is made when there is room for it."""
     job, ids = ledger.submit(refs(30))
     with stream(served[0], job) as answer:
         events = events_of(answer.iter_lines())

@@ -58,7 +58,7 @@ def test_a_job_is_paused_says_why_and_is_not_paused_again_when_it_is_resumed(led
 
 def test_the_share_is_read_and_checked():
     assert parse_auto_pause("50%") == parse_auto_pause("50") == 0.5
-    assert parse_auto_pause("off") is None
-    for wrong in ("half", "100%", "-1", "nan"):
+    assert parse_auto_pause("off") == parse_auto_pause("100%") == 1
+    for wrong in ("half", "101%", "-1", "nan"):
         with pytest.raises(InvalidRequest):
             parse_auto_pause(wrong)
