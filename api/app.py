@@ -16,7 +16,7 @@ from dpiqa.storage.job_queries import JobReport, get_job
 from . import docs, errors
 from .monitoring import Metrics, Probes, RequestLog
 from .progress import ProgressFeeds
-from .routes import events, health, jobs, reconciliations, requirements, scores, stats, watches
+from .routes import events, health, jobs, progress, reconciliations, requirements, scores, stats, watches
 from .security import Access, Guard
 
 DESCRIPTION = """Quality scores for image archives.
@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state.progress_feeds = ProgressFeeds(_reader(state.engine))
     state.metrics = Metrics(state.probes.snapshot)
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign] # FastAPI's documented way
-    for module in (jobs, scores, stats, requirements, watches, reconciliations, events, health, docs):
+    for module in (jobs, progress, scores, stats, requirements, watches, reconciliations, events, health, docs):
         app.include_router(module.router)
     errors.install(app)
     app.add_middleware(Guard, access=access, max_bodies={"/v1/jobs/manifest": settings.max_manifest_bytes})

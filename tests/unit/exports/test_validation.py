@@ -53,7 +53,7 @@ def test_json_lines_fit_the_published_json_schema(tmp_path, schema):
 def test_a_csv_says_where_it_is_wrong(tmp_path):
     rows = [row_of(SCORES), row_of(SCORES, key="two\nlines"), row_of(SCORES)]
     file = write(tmp_path / "f.csv", SCORES, rows)
-    lines = file.read_text().split("\r\n")
+    lines = file.read_bytes().decode().split("\r\n")
     lines[3] = lines[3].replace("0.5", "half", 1).replace("true", "yes").replace("Z", "")
     file.write_text("\r\n".join([*lines[:-1], "short", ""]), newline="")
     result = validate(file)
