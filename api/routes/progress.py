@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
+from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
 from dpiqa.storage import job_queries
@@ -23,7 +24,7 @@ LastEventId = Annotated[
 @router.get(
     "/{job_id}/events",
     summary="Progress of a job, live",
-    response_class=EventSourceResponse,
+    response_class=StreamingResponse,  # FastAPI takes a route of `EventSourceResponse` for a generator
     responses={
         200: {
             "description": "Events named `progress`, each with the body of `GET /v1/jobs/{job_id}`, when something "
