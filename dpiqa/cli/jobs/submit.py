@@ -1,13 +1,13 @@
 """`dpiqa submit`: queue a prefix, a folder, a manifest or an inventory."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from dpiqa.cli.jobs import confirmation
 from dpiqa.cli.jobs.follow import follow_job
@@ -16,14 +16,17 @@ from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.doorbell import load_doorbell, ring_expand
 from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.exports.reports import check_report_output
 from dpiqa.pipeline.scorers import check_choice
 from dpiqa.pipeline.submission import Request, upload
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
 from dpiqa.sources.spec import ManifestFormat, SourceSpec
 from dpiqa.storage.engine import transaction
+from dpiqa.storage.failure_checks import parse_auto_pause
 from dpiqa.storage.jobs import Job, ensure_watch, submit_job
 from dpiqa.storage.profiles import profile_for
+from dpiqa.storage.reports import plan_job
 from dpiqa.types import JobKind
 
 SourceArgument = Annotated[
@@ -158,6 +161,7 @@ FollowOption = Annotated[
     "dpiqa submit --inventory s3://inventories/photos/daily/2024-06-02T01-00Z/manifest.json",
     "dpiqa submit ./photos --profile default --profile student-only",
     "dpiqa submit s3://photos/portraits/ --requirement portraits",
+    "dpiqa submit s3://photos/2024/ --report s3://reports/2024.parquet",
     "dpiqa submit s3://photos/inbox/ --watch",
 )
 def submit(  # noqa: PLR0913 - one parameter per option
@@ -182,6 +186,9 @@ def submit(  # noqa: PLR0913 - one parameter per option
     profile: options.ProfilesOption = None,
     requirement: RequirementOption = None,
     watch: WatchOption = False,
+    auto_pause: options.AutoPauseOption = None,
+    report: options.ReportOption = None,
+    report_failures: options.ReportFailuresOption = False,
     follow: FollowOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -210,6 +217,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
         raise InvalidRequest("--watch takes a prefix without filters", hint="submit the rest without --watch")
     settings = context.read_settings()
     settings.require_database_url()
+    plan = _plan(settings, auto_pause, report, failures=report_failures)
     profiles = [] if requirement else context.profiles(settings, profile)
     _check_profiles(settings, profiles)
     doorbell = load_doorbell(settings)
@@ -222,6 +230,8 @@ def submit(  # noqa: PLR0913 - one parameter per option
             confirmation.show_dry_run(engine, settings, origin, profiles, as_json=as_json)
             return
         job, standing_watch = _create(engine, settings, origin, profiles, idempotency_key, yes=yes, watch=watch)
+        with transaction(engine) as connection:
+            plan(connection, job)
     under = ", ".join(job.profiles)
     if warning := ring_expand(doorbell, str(job.id)):
         console.warn(warning)
@@ -235,6 +245,17 @@ def submit(  # noqa: PLR0913 - one parameter per option
     else:
         typer.echo(job.id)
         console.note(f"{origin} is submitted under {under}; follow it with `dpiqa follow {job.id}`")
+
+
+def _plan(
+    settings: Settings, auto_pause: str | None, report: str | None, *, failures: bool
+) -> Callable[[Connection, Job], None]:
+    """Return the function that stores when the job pauses by itself and where its report goes."""
+    if failures and report is None:
+        raise InvalidRequest("--report-failures needs --report", hint="name the report: --report s3://bucket/key.csv")
+    address = None if report is None else check_report_output(report)
+    share = settings.auto_pause_share if auto_pause is None else parse_auto_pause(auto_pause)
+    return partial(plan_job, auto_pause=share, report=address, failures=failures)
 
 
 def _create(

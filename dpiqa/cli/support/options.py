@@ -35,6 +35,24 @@ FormatOption = Annotated[
     Format | None, typer.Option("--format", help="Format of --output; by default what its name ends in.")
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Largest number of rows.")]
+AutoPauseOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Pause the job when more than this share of its first 1,000 images cannot be scored, e.g. 50%, or off; "
+        "DPIQA_AUTO_PAUSE_SHARE by default.",
+        metavar="SHARE",
+    ),
+]
+ReportOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Let a worker write a report when the job has ended, named .csv, .jsonl or .parquet.",
+        metavar="S3_ADDRESS",
+    ),
+]
+ReportFailuresOption = Annotated[
+    bool, typer.Option("--report-failures", help="The report holds only the images that ended unscored.")
+]
 ProfileOption = Annotated[
     str | None,
     typer.Option("--profile", "-p", help="Profile by name or id (`dpiqa profiles list`); DPIQA_PROFILE by default."),
