@@ -1,7 +1,8 @@
 """The sources of jobs: those of `dpiqa.sources`, and the one whose rows the ledger holds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -9,14 +10,14 @@ from sqlalchemy import Connection
 
 from dpiqa.errors import ImageRejected, ObjectGone
 from dpiqa.objects.store import ObjectStore
-from dpiqa.settings import Settings
 from dpiqa.sources.base import Source, SourcePage
 from dpiqa.sources.opening import open_source
+from dpiqa.sources.selection import Selection
 from dpiqa.storage.jobs import Job, read_keys
 from dpiqa.storage.uploads import read_upload_page
 from dpiqa.types import ImageRef, JobKind
 
-PAGE_KEYS = 100  #: of a list job; few enough to be looked up well within a listing lease
+PAGE_KEYS = 100  #: keys that are looked up at once; few enough for a listing lease
 
 
 class Commit(Protocol):
@@ -26,20 +27,20 @@ class Commit(Protocol):
         """Return what the statements return."""
 
 
-def open_job_source(job: Job, store: ObjectStore, commit: Commit, settings: Settings) -> Source:
+def open_job_source(job: Job, store: ObjectStore, commit: Commit) -> Source:
     """Return the source of a job. Reads nothing yet."""
     if job.source.upload is not None:
         return UploadSource(job.source.upload, commit)
     if job.kind is JobKind.LIST:
-        return KeysSource(job, store, commit, settings.fetch_threads)
+        return KeysSource(job, commit)
     return open_source(store, job.kind, job.bucket, job.prefix, job.source)
 
 
 class KeysSource:
-    """The keys that a request named, each looked up in the store. The cursor is the position of the last one."""
+    """The keys that a request named. The cursor is the position of the last one."""
 
-    def __init__(self, job: Job, store: ObjectStore, commit: Commit, threads: int) -> None:
-        self._job, self._store, self._commit, self._threads = job, store, commit, threads
+    def __init__(self, job: Job, commit: Commit) -> None:
+        self._job, self._commit = job, commit
 
     def pages(self, cursor: str | None = None) -> Iterator[SourcePage]:
         """See `Source.pages`."""
@@ -48,22 +49,10 @@ class KeysSource:
         def read_page(c: Connection) -> list[tuple[int, str]]:
             return read_keys(c, self._job.id, after=after, limit=PAGE_KEYS)
 
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="head") as pool:
-            while page := self._commit(read_page):
-                after = page[-1][0]
-                refs = list(pool.map(self._look_up, [key for _, key in page]))
-                yield SourcePage(refs=refs, cursor=str(after))
-
-    def _look_up(self, key: str) -> ImageRef:
-        """Return the object under a key.
-
-        A key without an object still becomes an item, so that its job says why it has no score: with an empty ETag
-        the worker gets the same error and records it.
-        """
-        try:
-            return self._store.head(self._job.bucket, key)
-        except (ObjectGone, ImageRejected):
-            return ImageRef(bucket=self._job.bucket, key=key, etag="")
+        while page := self._commit(read_page):
+            after = page[-1][0]
+            refs = [ImageRef(bucket=self._job.bucket, key=key, etag="") for _, key in page]
+            yield SourcePage(refs=refs, cursor=str(after))
 
 
 class UploadSource:
@@ -82,3 +71,41 @@ class UploadSource:
         while (refs := self._commit(read_page)) is not None:
             yield SourcePage(refs=refs, cursor=str(position))
             position += 1
+
+
+def look_up(store: ObjectStore, selections: Iterable[Selection], job: Job, threads: int) -> Iterator[Selection]:
+    """Yield the selections with the ETags of objects whose source named none, some at a time.
+
+    What is yielded before the end of a selection has the cursor before it: a listing that is cut off there looks the
+    same objects up again, which adds nothing twice.
+    """
+    cursor, tally = job.cursor, job.tally
+    with ThreadPoolExecutor(threads, thread_name_prefix="head") as pool:
+        for selection in selections:
+            refs = selection.refs
+            if all(ref.etag for ref in refs):
+                yield selection
+            else:
+                for start in range(0, len(refs), PAGE_KEYS):
+                    found = list(pool.map(partial(_current, store), refs[start : start + PAGE_KEYS]))
+                    is_last = start + PAGE_KEYS >= len(refs)
+                    yield (
+                        Selection(found, selection.cursor, selection.tally)
+                        if is_last
+                        else Selection(found, cursor, tally)
+                    )
+            cursor, tally = selection.cursor, selection.tally
+
+
+def _current(store: ObjectStore, ref: ImageRef) -> ImageRef:
+    """Return the object as it is.
+
+    A key without an object still becomes an item, so that its job says why it has no score: with an empty ETag the
+    worker gets the same error and records it.
+    """
+    if ref.etag:
+        return ref
+    try:
+        return store.head(ref.bucket, ref.key, ref.version_id)
+    except (ObjectGone, ImageRejected):
+        return ref

@@ -21,10 +21,11 @@ from dpiqa.errors import (
     StoreUnavailable,
 )
 from dpiqa.objects.store import ObjectStore
-from dpiqa.pipeline.job_source import open_job_source
+from dpiqa.pipeline.job_source import look_up, open_job_source
 from dpiqa.retries import retry_transaction
 from dpiqa.settings import Settings
 from dpiqa.sources.selection import Selection, select
+from dpiqa.sources.spec import SourceSpec
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.feed import ring_now
 from dpiqa.storage.images import add_images
@@ -104,10 +105,14 @@ class Lister:
 
         Rings until the window is full; from then on the feeder does.
         """
-        source = open_job_source(job, self._store, self._commit, self._settings)
+        source = open_job_source(job, self._store, self._commit)
+        # the filters of an upload were applied when it was stored
+        spec = job.source if job.source.upload is None else SourceSpec(all_names=True, max_malformed=1)
         has_room = True
         try:
-            for selection in read_ahead(batches(select(source, job.source, job.cursor, job.tally))):
+            selected = select(source, spec, job.cursor, job.tally)
+            found = look_up(self._store, selected, job, self._settings.fetch_threads)
+            for selection in read_ahead(batches(found)):
                 if self._stopping.is_set():
                     return
                 n_waiting, rings = self._add(job, selection, ring=has_room)
