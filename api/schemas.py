@@ -246,6 +246,10 @@ class StoredScoreOut(ResponseBody):
     )
     etag: str = Field(description="Of the bytes that were scored.")
     version_id: str | None
+    content_hash: str | None = Field(description="SHA-256 of those bytes, in hex; null where it was not computed.")
+    copied_from: str | None = Field(
+        description="The object of the same bytes that the score was computed for; null: this one."
+    )
     current: bool = Field(description="The store, as far as is known, still holds these bytes.")
     last_modified: datetime | None
     scored_at: datetime

@@ -28,6 +28,8 @@ class StoredScore:
     scorer_id: str  #: `dpiqa.storage.scorers.show_scorer` has its model card
     etag: str  #: of the bytes that were scored
     version_id: str | None
+    content_hash: str | None  #: SHA-256 of those bytes, in hex; None where it was not computed
+    copied_from: str | None  #: address of the object of the same bytes that it was computed for; None: this one
     current: bool  #: whether the store, as far as is known, still holds these bytes
     last_modified: datetime | None
     scored_at: datetime
@@ -94,12 +96,15 @@ _ITEM_COLUMNS = ("job_id", "state", "stage", "reason", "detail", "created_at", "
 
 
 def _read_scores(c: Connection, bucket: str, key: str) -> list[StoredScore]:
+    origin = images.alias()
     query = (
         select(images.c.etag, images.c.current, images.c.last_modified, CARD_VERSION)
+        .add_columns(func.encode(scores.c.content_hash, "hex").label("content_hash"), origin.c.bucket, origin.c.key)
         .add_columns(*(scores.c[name] for name in ("score", "scorer_id", "version_id", "scored_at", "attempt")))
         .add_columns(scores.c.job_id)
         .join(scores, scores.c.image_id == images.c.id)
         .join(scorers, scorers.c.id == scores.c.scorer_id)
+        .outerjoin(origin, origin.c.id == scores.c.copied_from)
         .where(images.c.bucket == bucket, images.c.key == key)
         .order_by(images.c.current.desc(), scores.c.scored_at.desc(), scores.c.scorer_id)
     )
@@ -110,8 +115,10 @@ def _read_scores(c: Connection, bucket: str, key: str) -> list[StoredScore]:
 
 def _stored_score(row: dict[str, Any], meaning: Meaning) -> StoredScore:
     reference = meaning.reference
+    origin = row.pop("bucket"), row.pop("key")
     return StoredScore(
         **row,
+        copied_from=None if origin[0] is None else object_address(*origin),
         scale=meaning.scale,
         percentile=None if reference is None else reference.percentile(row["score"]),
         band=None if reference is None else reference.band(row["score"]),

@@ -1,5 +1,6 @@
 """Images that are read, decoded and computed once: several profiles or jobs, the same bytes under several keys."""
 
+import hashlib
 import threading
 
 import numpy as np
@@ -14,6 +15,7 @@ from dpiqa.storage.engine import transaction
 from dpiqa.storage.images import add_images
 from dpiqa.storage.job_queries import get_job
 from dpiqa.storage.jobs import create_job
+from dpiqa.storage.lookups import lookup
 from dpiqa.types import JobKind, Stage
 
 LEVELS = [0.1, 0.2, 0.3, 0.4]
@@ -236,6 +238,10 @@ def test_the_same_bytes_under_other_keys_cost_a_read_only(counted):
     }
     assert all(everything[f"copy-{key}"][1] is not None for key in files())
     assert report(counted, job).reused == 4
+    with transaction(counted.engine) as c:
+        [stored] = lookup(c, "bucket", "copy-0.png").scores
+    assert stored.copied_from == "s3://bucket/0.png"
+    assert stored.content_hash == hashlib.sha256(files()["0.png"]).hexdigest()
 
 
 def test_the_same_bytes_in_one_chunk_are_scored_once(counted):
