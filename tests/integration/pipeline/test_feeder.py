@@ -47,6 +47,23 @@ def test_jobs_that_no_worker_lists_are_rung(archive):
     assert archive.doorbell.jobs == [str(job.id)]
 
 
+def test_what_ended_long_ago_is_removed_where_the_setting_says_so(archive):
+    archive.add([0.1, 0.2])
+    archive.rows("UPDATE jobs SET created_at = now() - interval '9 days' RETURNING 1")
+    archive.rows(
+        "UPDATE items SET state = 'rejected', reason = 'corrupt', finished_at = now() - interval '8 days' "
+        "WHERE id = (SELECT min(id) FROM items) RETURNING 1"
+    )
+    Feeder(archive.engine, archive.doorbell, archive.settings).poll()
+    assert archive.rows("SELECT count(*) FROM items") == [(2,)]
+    settings = archive.settings.model_copy(update={"prune_items_after_days": 7.0})
+    Feeder(archive.engine, archive.doorbell, settings).poll()
+    assert archive.rows("SELECT state FROM items") == [("queued",)]
+    assert archive.rows("SELECT sum(n) FROM count_changes WHERE state = 'rejected'") == [(1,)]
+    Feeder(archive.engine, archive.doorbell, settings).poll()
+    assert archive.rows("SELECT count(*) FROM sweeps") == [(0,)]
+
+
 def test_the_thread_polls_at_once_soon_after_a_wake_and_survives_any_error(archive):
     settings = archive.settings.model_copy(update={"sweep_seconds": 30})
     beats = []
