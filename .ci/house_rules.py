@@ -47,7 +47,6 @@ QUOTES_WORDS = {
 #: Modules of fewer than 40 lines, and the reason why each stands alone.
 SHORT_MODULES: dict[str, str] = {
     "dpiqa/storage/upload_tables.py": "tables, apart from the code that uses them, as the other tables",
-    "dpiqa/sources/opening.py": "one branch per kind of source",
     "dpiqa/cli/__main__.py": "entry point of `python -m dpiqa.cli`",
     "dpiqa/cli/system/config.py": "a command: its module is imported when it runs",
     "dpiqa/local/__main__.py": "entry point of `python -m dpiqa.local`",

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
-from dpiqa.addresses import parse_s3
+from dpiqa.addresses import is_folder, parse_s3
 from dpiqa.objects.store import ObjectStore
 from dpiqa.sources.base import Source, SourcePage
 from dpiqa.sources.inventory import InventorySource, S3Inventory
 from dpiqa.sources.manifest import ManifestSource
+from dpiqa.sources.rows import MAX_KEY_BYTES
 from dpiqa.sources.spec import SourceSpec
+from dpiqa.text import sanitise
 from dpiqa.types import JobKind
 
 
@@ -31,4 +33,24 @@ class PrefixSource:
     def pages(self, cursor: str | None = None) -> Iterator[SourcePage]:
         """See `Source.pages`."""
         for page in self._store.list(self._bucket, self._prefix, start_after=cursor):
-            yield SourcePage(refs=page, cursor=page[-1].key)
+            if not is_folder(self._bucket):
+                yield SourcePage(refs=page, cursor=page[-1].key)
+                continue
+            refs = [ref for ref in page if _is_storable(ref.key)]
+            examples = [
+                f"file {sanitise(ref.key)}: the path is not UTF-8, or has more than {MAX_KEY_BYTES} bytes"
+                for ref in page
+                if not _is_storable(ref.key)
+            ]
+            yield SourcePage(
+                refs=refs, cursor=refs[-1].key if refs else cursor, malformed=len(examples), examples=examples[:1]
+            )
+            cursor = refs[-1].key if refs else cursor
+
+
+def _is_storable(key: str) -> bool:
+    """Return whether a file's path can be an object key: names on disk may be any bytes."""
+    try:
+        return len(key.encode()) <= MAX_KEY_BYTES
+    except UnicodeEncodeError:
+        return False

@@ -57,7 +57,7 @@ def check_malformed(tally: Tally, max_share: float, *, is_last: bool = False) ->
     if tally.malformed > max_share * tally.read and (is_last or tally.read >= _MIN_ROWS):
         raise InvalidRequest(
             f"{tally.malformed} of {tally.read} rows are malformed: {'; '.join(tally.examples)}",
-            hint=f"correct them, or allow a larger share than {max_share:g} with --max-malformed",
+            hint=f"correct them, or allow a larger share than {max_share:g}: --max-malformed, in the API max_malformed",
         )
 
 

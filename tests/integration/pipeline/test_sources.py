@@ -191,6 +191,17 @@ def test_a_folder_is_scored_in_place_and_nothing_outside_it(archive, submit, tmp
     assert submit(JobKind.FOLDER, folder_bucket(tmp_path)).state == "failed"
 
 
+def test_files_whose_names_are_not_text_are_counted(archive, submit, tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    (root / "a.png").write_bytes(png(0.5))
+    (root / os.fsdecode(b"\xff.png")).write_bytes(png(0.5))
+    job = submit(JobKind.FOLDER, folder_bucket(root), max_malformed=0.5)
+    assert (job.state, [key for _, key, _ in images(archive)]) == ("running", ["a.png"])
+    assert (job.tally.malformed, job.tally.examples[0].split(":")[0]) == (1, r"file \udcff.png")
+    assert submit(JobKind.FOLDER, folder_bucket(root)).state == "failed"
+
+
 def test_a_large_folder_is_listed_in_the_order_of_s3_with_any_start(tmp_path, monkeypatch):
     monkeypatch.setattr("dpiqa.objects.folder._MAX_NAMES", 3)
     monkeypatch.setattr("dpiqa.objects.folder._PAGE", 4)
