@@ -41,7 +41,9 @@ class Report:
 
 #: A cancelled job has ended when the sweeper has ended its items.
 _JOB_HAS_ENDED = exists().where(
-    jobs.c.id == reports.c.job_id, jobs.c.state.in_(constants(sorted(ENDED_JOB_STATES)))
+    jobs.c.id == reports.c.job_id,
+    jobs.c.state.in_(constants(sorted(ENDED_JOB_STATES))),
+    jobs.c.deleted_at.is_(None),
 ) & ~exists().where(sweeps.c.job_id == reports.c.job_id)
 WRITING = RowLease(
     table=reports,
