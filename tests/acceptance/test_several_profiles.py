@@ -31,7 +31,7 @@ def free_port():
 
 
 def steps(port):
-    """How many objects a worker has fetched and how many images it has decoded, by its metrics."""
+    """Numbers of objects that a worker has fetched and of images that it has decoded, by its metrics."""
     text = urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
     counts = dict(re.findall(r'dpiqa_stage_seconds_count\{step="(\w+)"\} (\d+)', text))
     return int(counts.get("fetch", 0)), int(counts.get("decode", 0))

@@ -8,6 +8,8 @@ import pyarrow.parquet
 import pytest
 from support.photos import jpeg, png
 
+from dpiqa.objects.store import LocalFiles
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -100,3 +102,22 @@ def test_bundled_models(run, tmp_path):
         (row,) = json.loads(result.stdout)
         assert -1 < row["score"] < 2
         assert row["scorer_id"].startswith(f"{name}:")
+
+
+def test_several_profiles_have_columns_each_and_read_a_file_once(run, folder, tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text(f'name = "{name}"\nversion = 1\nstudent = "brightness"\n')
+    monkeypatch.setenv("DPIQA_PROFILES_DIR", str(tmp_path))
+    read = []
+    get = LocalFiles.get
+    monkeypatch.setattr(LocalFiles, "get", lambda self, ref, n: read.append(ref.key) or get(self, ref, n))
+    result = run("score", folder, "-p", "one", "-p", "two", "-o", "f.csv", "--json")
+    assert result.exit_code == 1, result.stderr
+    assert len(read) == len(set(read)) == 4
+    with Path("f.csv").open(newline="") as file:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    assert rows["white.png"]["one@1.score"] == rows["white.png"]["two@1.score"] == "1.0"
+    assert (rows["broken.jpg"]["one@1.reason"], rows["broken.jpg"]["two@1.state"]) == ("not_an_image", "rejected")
+    table = run("score", folder, "-p", "one", "-p", "two").stdout
+    assert table.index("dark.png") < table.index("white.png")
+    assert run("score", folder, "-p", "one", "-p", "one").exit_code == 2
