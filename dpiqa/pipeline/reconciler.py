@@ -136,7 +136,7 @@ class Reconciler:
         """Go on with a reconciliation until it ends; return it. One that another process works on is returned as is.
 
         A bucket that cannot be listed fails it, with one line. Raises `Unavailable`, which ends the lease, so that any
-        process may go on, and `LeaseLost`. Stops between pages once `stopping` is set.
+        process may go on, also once `stopping` is set; and `LeaseLost`.
         """
         r = self._commit(lambda c: start_reconciliation(c, row_id, self._settings.lease_seconds))
         if r is None:
@@ -155,17 +155,8 @@ class Reconciler:
             self._save(r)
         if r.state is ReconciliationState.LOADING:
             r = self._load(r, S3Inventory(self._store, parse_s3(r.inventory or "")))
-        if self._stopping.is_set():
-            return self._release(r)
         if r.state is ReconciliationState.COMPARING:
-            for page in self._staged_pages(r) if r.inventory else self._pages(r):
-                r = self._compare_up_to(r, page, upto=page[-1].key)
-                if self._stopping.is_set():
-                    return self._release(r)
-            r = self._compare_up_to(r, [], upto=_LAST)
-            self._check_share(r)
-            self._check_staged(r)
-            r = self._save(replace(r, state=ReconciliationState.MARKING, cursor=None))
+            r = self._compare_all(r)
         if not r.dry_run:
             r = self._mark_all(r)
         while r.inventory and self._commit(lambda c: comparison.delete_old_rows(c, r)):
@@ -173,10 +164,15 @@ class Reconciler:
 
         def end(c: Connection) -> None:
             complete_reconciliation(c, r)
-            comparison.end_job(c, self._current(c, r))
+            comparison.end_job(c, read_reconciliation(c, r.id))
 
         self._commit(end)
-        return None
+
+    def _after_step(self, r: Reconciliation) -> None:
+        """Show the progress. Raises `Unavailable` where this process is told to stop: another one goes on."""
+        self._progress(r)
+        if self._stopping.is_set():
+            raise Unavailable("this process is stopping")
 
     # Loading an inventory
 
@@ -190,9 +186,7 @@ class Reconciler:
         r = replace(r, as_of=created_at)
         for page in InventorySource(inventory, r.bucket, r.prefix).pages(r.cursor):
             r = self._commit(partial(self._load_page, r=r, page=page))
-            self._progress(r)
-            if self._stopping.is_set():
-                return r
+            self._after_step(r)
         return self._save(replace(r, state=ReconciliationState.COMPARING, cursor=None))
 
     def _load_page(self, c: Connection, r: Reconciliation, page: SourcePage) -> Reconciliation:
@@ -217,6 +211,16 @@ class Reconciler:
 
     # Comparing
 
+    def _compare_all(self, r: Reconciliation) -> Reconciliation:
+        """Compare everything after the cursor, then turn to marking."""
+        if r.cursor != _LAST:  # else it was stopped between the last step and the checks
+            for page in self._staged_pages(r) if r.inventory else self._pages(r):
+                r = self._compare_up_to(r, page, upto=page[-1].key)
+            r = self._compare_up_to(r, [], upto=_LAST)
+        self._check_share(r)
+        self._check_staged(r)
+        return self._save(replace(r, state=ReconciliationState.MARKING, cursor=None))
+
     def _pages(self, r: Reconciliation) -> Iterator[list[ImageRef]]:
         """Yield pages of objects after the cursor. Raises `ConfigurationError` where they are not in order."""
         last = r.cursor or ""
@@ -234,7 +238,7 @@ class Reconciler:
         while not is_last:
             r, refs, is_last, rings = self._commit(partial(self._step, r=r, refs=refs, upto=upto))
             ring_score(self._doorbell, rings)
-            self._progress(r)
+            self._after_step(r)
         return r
 
     def _step(
@@ -283,7 +287,7 @@ class Reconciler:
         while noted := self._commit(read):
             gone = self._without_present(r, noted) if r.inventory else noted
             r = self._commit(partial(self._mark, r=r, noted=noted, gone=gone))
-            self._progress(r)
+            self._after_step(r)
         return r
 
     def _mark(
@@ -326,16 +330,13 @@ class Reconciler:
 
         def fail(c: Connection) -> None:
             fail_reconciliation(c, r, message)
-            comparison.end_job(c, self._current(c, r))
+            comparison.end_job(c, read_reconciliation(c, r.id))
 
         self._commit(fail)
 
     def _release(self, r: Reconciliation) -> None:
         with suppress(DatabaseUnavailable, LeaseLost):
             self._commit(lambda c: release_reconciliation(c, r))
-
-    def _current(self, c: Connection, r: Reconciliation) -> Reconciliation:
-        return read_reconciliation(c, r.id)
 
     def _commit(self, statements: Callable[[Connection], T]) -> T:
         """Run a whole transaction, again where Postgres asks for it. Raises `DatabaseUnavailable`."""

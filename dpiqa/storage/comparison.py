@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Connection, DateTime, Row, Text, bindparam, func, select, text, update
+from sqlalchemy import BigInteger, Connection, DateTime, Row, Text, bindparam, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.doorbell import Queue
 from dpiqa.errors import Conflict
-from dpiqa.storage.columns import arrays, constant
+from dpiqa.storage.columns import NOW, arrays, constant, constants
 from dpiqa.storage.images import lock_buckets, put_images, remove_objects
 from dpiqa.storage.jobs import create_job, finish_jobs, lock_jobs, read_job
 from dpiqa.storage.profiles import read_profile
@@ -20,6 +20,7 @@ from dpiqa.storage.tables import OPEN_JOB_STATES, jobs
 from dpiqa.storage.watch_tables import differences, staged_objects
 from dpiqa.types import Difference, ImageRef, JobKind, JobState, Removal
 
+_FILLED_STATES = (*OPEN_JOB_STATES, JobState.PAUSED)  #: of a job that items can be added to
 _BATCH = 10_000  #: rows that are deleted at once
 
 
@@ -92,14 +93,21 @@ STILL_UNTOUCHED = text(
     WHERE i.current AND i.news_at IS NOT DISTINCT FROM noted.observed_at
     """
 ).bindparams(*arrays(ids=BigInteger, times=DateTime(timezone=True)))
-# A listing lease that no lister takes over: the reconciliation adds the items, under a lease of its own.
+# A listing lease that no lister takes over: the reconciliation adds the items, under a lease of its own. `listed_at` is
+# set, so that the job is not listed either when it is paused and resumed meanwhile.
 HOLD_LISTING = (
-    update(jobs).where(jobs.c.id == bindparam("job")).values(listing_lease_until=datetime(9000, 1, 1, tzinfo=UTC))
+    update(jobs)
+    .where(jobs.c.id == bindparam("job"))
+    .values(listing_lease_until=datetime(9000, 1, 1, tzinfo=UTC), listed_at=NOW, active_since=NOW)
 )
 END_LISTING = (
     update(jobs)
-    .where(jobs.c.id == bindparam("job"), jobs.c.state == constant(JobState.LISTING))
-    .values(state=JobState.RUNNING, listed_at=text("clock_timestamp()"), listing_lease_until=None)
+    .where(jobs.c.id == bindparam("job"), jobs.c.state.in_(constants(_FILLED_STATES)))
+    .values(
+        state=case((jobs.c.state == constant(JobState.LISTING), JobState.RUNNING.value), else_=jobs.c.state),
+        listed_at=NOW,
+        listing_lease_until=None,
+    )
 )
 
 
@@ -154,20 +162,18 @@ def expected_versions(c: Connection, r: Reconciliation, refs: Sequence[ImageRef]
 def add_to_job(c: Connection, r: Reconciliation, puts: Sequence[tuple[ImageRef, str | None]]) -> tuple[UUID, list[int]]:
     """Add objects to the reconciliation's job, which is made for the first; return it and the items that now wait.
 
-    Raises `Conflict` where the job has ended meanwhile.
+    A job that was resumed and finished meanwhile gets a successor. Raises `Conflict` for one that a user ended.
     """
     lock_buckets(c, [r.bucket])
-    if r.job_id is None:
+    job = lock_jobs(c, [r.job_id]).get(r.job_id) if r.job_id else None
+    if job is not None and job.state not in (*_FILLED_STATES, JobState.COMPLETE):
+        raise Conflict(f"job {job.short_id} was {job.state}", hint="run `dpiqa reconcile` again for the rest")
+    if job is None or job.state is JobState.COMPLETE:
         # What a watch lacks, it lacks under all of its profiles.
         names = read_job(c, r.watch_id).profiles if r.watch_id else [r.profile]
         profile = [read_profile(c, name) for name in names]
         job = create_job(c, kind=JobKind.PREFIX, bucket=r.bucket, prefix=r.prefix, profile=profile, queue=Queue.BULK)
         c.execute(HOLD_LISTING, {"job": job.id})
-    else:
-        locked = lock_jobs(c, [r.job_id]).get(r.job_id)
-        if locked is None or locked.state not in OPEN_JOB_STATES:
-            raise Conflict(f"job {r.job_id} was ended", hint="run `dpiqa reconcile` again for the rest")
-        job = locked
     return job.id, put_images(c, job, puts)
 
 

@@ -12,6 +12,7 @@ from dpiqa.pipeline.feeder import Feeder
 from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.profiles import remember_profile
+from dpiqa.storage.steering import cancel_job, pause_job, resume_job
 from dpiqa.storage.watches import add_watch, set_schedule
 from dpiqa.types import ItemState
 
@@ -116,15 +117,15 @@ def test_a_refused_listing_marks_nothing(side):
 class Breaking:
     """A store whose listing breaks off after some pages of two objects."""
 
-    def __init__(self, store, pages, error):
-        self.store, self.pages, self.error = store, pages, error
+    def __init__(self, store, pages, error, size=2):
+        self.store, self.pages, self.error, self.size = store, pages, error, size
 
     def list(self, bucket, prefix, start_after=None):
         refs = [ref for page in self.store.list(bucket, prefix, start_after) for ref in page]
-        for number, start in enumerate(range(0, len(refs), 2)):
+        for number, start in enumerate(range(0, len(refs), self.size)):
             if number == self.pages:
                 raise self.error
-            yield refs[start : start + 2]
+            yield refs[start : start + self.size]
 
 
 def test_a_listing_that_breaks_off_marks_nothing_until_it_was_resumed(side):
@@ -238,6 +239,64 @@ def test_another_profile_finds_everything_missing(side):
     with transaction(side.archive.engine) as c:
         remember_profile(c, side.profile)
     assert counted(side.reconcile(), "missing", "unchanged") == [1, 0]
+
+
+def test_a_job_that_is_paused_and_resumed_meanwhile_gets_no_other_objects(side):
+    """A resumed job would be listed as a whole, if it counted as not listed yet."""
+    for number in range(6):
+        side.s3.put(f"{number}.png", png(0.2))
+    side.announce()
+    side.score_all()
+    for number in range(6):
+        side.s3.put(f"{number}+.png", png(0.2))
+    steps = []
+
+    def steer(r):
+        steps.append(r.cursor)
+        with transaction(side.archive.engine) as c:
+            if len(steps) == 2:
+                pause_job(c, r.job_id)
+            if len(steps) == 4:
+                assert resume_job(c, r.job_id).state == "running"
+
+    r = side.reconciler(Breaking(side.store, 9, None), progress=steer).run(side.request().id)
+    assert (r.state, r.counts["missing"]) == ("complete", 6)
+    assert side.rows("SELECT state, listing_lease_until FROM jobs WHERE id = :id", id=r.job_id) == [("running", None)]
+    assert side.rows("SELECT count(*) FROM items WHERE job_id = :id", id=r.job_id) == [(6,)]
+
+
+def test_a_paused_job_stays_paused_and_a_cancelled_one_ends_the_run(side):
+    for name in ("a.png", "b.png"):
+        side.s3.put(name, png(0.2))
+    one_by_one = Breaking(side.store, 9, None, size=1)
+
+    def by(action):
+        def steer(r):
+            if r.job_id and r.cursor == "a.png":
+                with transaction(side.archive.engine) as c:
+                    action(c, r.job_id)
+
+        return steer
+
+    r = side.reconciler(one_by_one, progress=by(pause_job)).run(side.request().id)
+    assert side.rows("SELECT state, listing_lease_until FROM jobs WHERE id = :id", id=r.job_id) == [("paused", None)]
+    with transaction(side.archive.engine) as c:
+        assert resume_job(c, r.job_id).state == "running"
+        cancel_job(c, r.job_id)
+    side.rows("DELETE FROM items RETURNING 1")
+    r = side.reconciler(one_by_one, progress=by(cancel_job)).run(side.request().id)
+    assert (r.state, "was cancelled" in r.error) == ("failed", True)
+
+
+def test_a_stopping_worker_leaves_the_rest_to_another(side):
+    side.s3.put("a.png", png(0.2))
+    asked = side.request()
+    worker = side.reconciler()
+    worker._stopping.set()
+    worker.work_on(str(asked.id))
+    assert side.rows("SELECT state, lease_until FROM reconciliations") == [("comparing", None)]
+    r = side.reconciler().run(asked.id)
+    assert (r.state, counted(r, "listed", "missing")) == ("complete", [1, 1])
 
 
 def test_a_schedule_is_rung_by_the_sweeper_and_run_by_a_worker(side):
