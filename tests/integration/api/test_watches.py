@@ -1,6 +1,11 @@
 """Watches and reconciliations over HTTP."""
 
+from uuid import UUID
+
 import pytest
+
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.watches import new_probe, read_probe, read_watch
 
 NOBODY = "0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f"
 
@@ -74,3 +79,24 @@ def test_a_reconciliation_is_requested_once_at_a_time(client):
 )
 def test_wrong_requests(client, body):
     assert client.post("/v1/reconciliations", json=body).status_code == 422
+
+
+def test_the_events_of_a_probe_are_recorded_and_make_no_image(client):
+    watch = client.post("/v1/watches", json={"bucket": "photos", "prefix": "in/"}).json()
+    engine = client.app.state.engine
+    with transaction(engine) as c:
+        probe = new_probe(c, read_watch(c, UUID(watch["id"])))
+    for name in ("s3:ObjectCreated:Put", "s3:ObjectRemoved:Delete"):
+        record = {
+            "eventSource": "minio:s3",
+            "eventName": name,
+            "s3": {"bucket": {"name": "photos"}, "object": {"key": probe.key}},
+        }
+        answer = client.post("/v1/events", json={"Records": [record]}).json()
+        assert (answer["queued"], answer["unwatched"]) == (0, 0)
+    with transaction(engine) as c:
+        seen = read_probe(c, probe.id)
+    assert seen.created_seen_at < seen.removed_seen_at
+    assert seen.seen_via == "http"
+    assert client.get(f"/v1/watches/{watch['id']}").json()["events"] == 0
+    assert client.get(f"/v1/jobs/{watch['id']}/items").json()["items"] == []
