@@ -237,7 +237,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
         console.warn(warning)
     if standing_watch:
         console.note(f"job {standing_watch.id} watches {origin} under {under}")
-        console.note(f"`dpiqa watches check {origin}` tests whether its events arrive")
+        console.note(f"`dpiqa watches check {standing_watch.address}` tests whether its events arrive")
     if follow:
         console.note(f"job {job.id} under {under}")
         follow_job(settings, job.id, as_json=as_json)
