@@ -65,7 +65,7 @@ def check_source(settings: Settings, origin: Origin, source: Source, *, yes: boo
     try:
         tally = count(source, spec.model_copy(update={"sample": None}), at_most=at_most, on_page=Progress())
     except StoreUnavailable as error:
-        console.warn(f"{error.message}; the job waits until the workers reach the store")
+        console.warn(f"{error.message}; the job waits until the workers reach S3")
         return
     if not tally.taken and tally.read < at_most:
         console.warn(f"nothing is to be scored in {origin}: {describe_tally(tally)}; keys are case-sensitive")
