@@ -37,6 +37,16 @@ def test_submit(client, body, expected):
     assert (status.json()["id"], status.json()["total"], status.json()["done"]) == (job["id"], 0, 0)
 
 
+def test_several_profiles(client):
+    answer = submit(client, PREFIX | {"profiles": ["smoke", "student-only"]})
+    assert answer.status_code == 202, answer.text
+    assert (answer.json()["profile"], answer.json()["profiles"]) == ("smoke@1", ["smoke@1", "student-only@1"])
+    status = client.get(answer.headers["location"]).json()
+    assert (status["counts_by_profile"], status["reused"]) == ({"smoke@1": {}, "student-only@1": {}}, 0)
+    for wrong in ({"profiles": []}, {"profiles": ["smoke", "smoke"]}, {"profiles": ["smoke"], "profile": "smoke"}):
+        assert submit(client, PREFIX | wrong).status_code == 422
+
+
 def test_submitting_rings(client):
     doorbell = client.app.state.doorbell
     submit(client, PREFIX)
