@@ -16,7 +16,7 @@ from dpiqa.models.scene_statistics import CHANNELS, scene_statistics
 from dpiqa.models.scoring_network import ScoringNetwork
 from dpiqa.models.student_config import StudentConfig
 
-GRID = 64  #: pixels of the picture a side of a cell of `EarlyStages`
+GRID = 32  #: pixels of the picture a side of a cell of `EarlyStages`; their middle is exact where 4 of them fit
 _FARTHEST = 8.0  #: deviations from the mean of the training pictures; what lies farther out counts as this far
 _ROOT_OFFSET = 1e-4  #: keeps the root's slope finite at zero
 
@@ -30,10 +30,31 @@ class EarlyStages(NamedTuple):
     cells: torch.Tensor
 
 
-class StageStudent(ScoringNetwork):
-    """Moments of all stages, their signed roots standardised; a linear layer and a perceptron, whose sum is the score.
+class Landmarks(nn.Module):
+    """Nearness of moments to those of some training pictures: exp(-sharpness x mean squared difference).
 
-    The backbone's normalisation layers and the standardisation keep their statistics while the network is trained.
+    Forward: standardised moments (B, W) -> (B, M), 0 to 1. A linear layer behind it is a kernel regression.
+    """
+
+    def __init__(self, width: int, count: int, sharpness: float) -> None:
+        super().__init__()
+        self.sharpness = sharpness
+        self.moments = nn.Parameter(torch.zeros(count, width))  #: (M, W), standardised
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """See the class. In float32: a small difference of large sums decides."""
+        with torch.autocast(values.device.type, enabled=False):
+            own, landmarks = values.float(), self.moments.float()
+            squares = own.square().sum(dim=1, keepdim=True) + landmarks.square().sum(dim=1)
+            differences = (squares - 2 * own @ landmarks.T).clamp_min(0) / own.shape[1]
+            return torch.exp(-self.sharpness * differences).to(values.dtype)
+
+
+class StageStudent(ScoringNetwork):
+    """Moments of all stages, their signed roots standardised; a linear layer and hidden units, whose sum is the score.
+
+    The hidden units are a perceptron's or `Landmarks`. The backbone's normalisation layers and the standardisation keep
+    their statistics while the network is trained.
     """
 
     base_model: Any
@@ -46,12 +67,16 @@ class StageStudent(ScoringNetwork):
         self.base_model = backbone
         self.reads_statistics = config.statistics_channels > 0
         channels: int = sum(map(stage_width, backbone.blocks)) + backbone.num_features
-        self.width = 2 * (channels + (CHANNELS if self.reads_statistics else 0))
+        self.width = 4 * (channels + (CHANNELS if self.reads_statistics else 0))
         self.standard = nn.BatchNorm1d(self.width, affine=False)
         self.dropout = nn.Dropout(config.dropout)
         self.linear = nn.Linear(self.width, 1)
-        self.hidden = nn.Linear(self.width, config.hidden)
-        self.output = nn.Linear(config.hidden, 1)
+        self.hidden = (
+            Landmarks(self.width, config.landmarks, config.sharpness)
+            if config.landmarks
+            else nn.Sequential(nn.Linear(self.width, config.hidden), nn.ReLU())
+        )
+        self.output = nn.Linear(config.landmarks or config.hidden, 1)
         nn.init.zeros_(self.output.weight)  # the score begins as the linear layer's alone
         nn.init.zeros_(self.output.bias)
         self.train()
@@ -87,29 +112,34 @@ class StageStudent(ScoringNetwork):
     def moments(
         self, images: torch.Tensor, statistics: torch.Tensor | None = None, early: EarlyStages | None = None
     ) -> torch.Tensor:
-        """Return signed roots of all channels' means, then deviations, (B, `width`). Arguments as of `forward`."""
-        means: list[torch.Tensor] = []
-        deviations: list[torch.Tensor] = []
-        if early is not None:
-            mean, square = early.cells.float().mean(dim=(2, 3)).chunk(2, dim=1)
-            means.append(mean)
-            deviations.append(_deviation(square - mean * mean))
+        """Return signed roots of moments of all channels, (B, `width`). Arguments as of `forward`.
+
+        Means first, then deviations, then both of the middle quarter of the picture.
+        """
         maps = self._later_maps(images, early)
         if self.reads_statistics:
             maps.append(scene_statistics(images) if statistics is None else statistics)
-        for features in maps:
-            exact = features.float()
-            means.append(exact.mean(dim=(2, 3)))
-            deviations.append(_deviation(exact.var(dim=(2, 3), correction=0)))
-        moments = torch.cat([*means, *deviations], dim=1)
+        parts: list[torch.Tensor] = []
+        for part in (_whole, _middle):
+            means: list[torch.Tensor] = []
+            deviations: list[torch.Tensor] = []
+            if early is not None:
+                mean, square = part(early.cells).float().mean(dim=(2, 3)).chunk(2, dim=1)
+                means.append(mean)
+                deviations.append(_deviation(square - mean * mean))
+            for features in maps:
+                exact = part(features).float()
+                means.append(exact.mean(dim=(2, 3)))
+                deviations.append(_deviation(exact.var(dim=(2, 3), correction=0)))
+            parts += [*means, *deviations]
+        moments = torch.cat(parts, dim=1)
         roots: torch.Tensor = (moments.abs() + _ROOT_OFFSET).sqrt() - _ROOT_OFFSET**0.5
         return moments.sign() * roots
 
     def regress(self, moments: torch.Tensor) -> torch.Tensor:
         """Moments (B, `width`) -> scores (B,)."""
         values = self.dropout(self.standardised(moments))
-        hidden = self.dropout(F.relu(self.hidden(values)))
-        score: torch.Tensor = self.linear(values) + self.output(hidden)
+        score: torch.Tensor = self.linear(values) + self.output(self.dropout(self.hidden(values)))
         return score.squeeze(1)
 
     def standardised(self, moments: torch.Tensor) -> torch.Tensor:
@@ -144,6 +174,16 @@ class StageStudent(ScoringNetwork):
             features = stage(features)
             maps.append(features)
         return [*maps, self.base_model.bn2(self.base_model.conv_head(features))]
+
+
+def _whole(maps: torch.Tensor) -> torch.Tensor:
+    return maps
+
+
+def _middle(maps: torch.Tensor) -> torch.Tensor:
+    """Return the quarter of maps (B, C, h, w) where photographers put what should be sharp."""
+    top, left = (side // 4 for side in maps.shape[-2:])
+    return maps[..., top : maps.shape[-2] - top, left : maps.shape[-1] - left]
 
 
 def _deviation(variance: torch.Tensor) -> torch.Tensor:

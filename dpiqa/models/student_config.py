@@ -28,6 +28,9 @@ class StudentConfig(BaseModel):
     pooling: MapPooling = MapPooling.CELLS
     dropout: float = Field(0, ge=0, lt=1)  #: of the first hidden units, and a third of it of what the regressor sees
     hidden: int = 512
+    #: training pictures that pictures are compared with, with STAGES; 0: a perceptron of `hidden` units
+    landmarks: NonNegativeInt = 0
+    sharpness: PositiveFloat = 0.7  #: of the comparison: how fast nearness falls with the mean squared difference
 
     @model_validator(mode="after")
     def _cells_fit(self) -> "StudentConfig":

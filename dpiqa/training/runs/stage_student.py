@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.models.stage_student import GRID, StageStudent
+from dpiqa.models.stage_student import GRID, Landmarks, StageStudent
 from dpiqa.training.config.kinds import StudentRun
 from dpiqa.training.config.precision import Arithmetic, autocast
 from dpiqa.training.data.array_cache import cached_rows
@@ -28,6 +28,7 @@ from dpiqa.training.runs.scorer import ScorerTask
 log = structlog.get_logger()
 _VERSION = 1  #: of the moments: raise it when their values change
 _BATCH = 16  #: pictures at once
+_LEAST_PENALTY = 1e-6  #: keeps the system solvable where two landmarks are alike
 
 
 class StageTask(ScorerTask[StageStudent]):
@@ -88,19 +89,47 @@ def _early(network: StageStudent, stages: int, precision: Arithmetic, pixels: np
     return cached_stages(network, pixels, folder, stages, precision)
 
 
-def begin_as_ridge(network: StageStudent, data: Labelled, config: StudentRun) -> None:
-    """Standardise by the training pictures, and begin as the ridge regression of their labels on their moments."""
+def begin_as_regression(network: StageStudent, data: Labelled, config: StudentRun) -> None:
+    """Standardise by the training pictures, and begin as the regression of their labels on their moments.
+
+    Ridge regression by the linear layer, or kernel ridge regression by the landmarks (Nystrom's approximation), which
+    are training pictures drawn by the plan's seed.
+    """
     if network.reads_statistics and data.statistics is None:
         data = data.with_statistics()
     data, _ = with_early_stages(network, data, config)
-    moments = torch.from_numpy(cached_moments(network, data, config.plan.precision)[data.train]).double()
+    moments = torch.from_numpy(cached_moments(network, data, config.plan.precision)[data.train])
     labels = torch.from_numpy(data.labels[data.train] - data.centre)
+    penalty = config.model.ridge
     with torch.no_grad():
-        network.standard.running_mean = moments.mean(dim=0).float()
-        network.standard.running_var = moments.var(dim=0, correction=0).float()
-        network.linear.weight.copy_(ridge(network.standardised(moments.float()).double(), labels, config.model.ridge))
+        network.standard.running_mean = moments.mean(dim=0, dtype=torch.float64).float()
+        network.standard.running_var = moments.double().var(dim=0, correction=0).float()
+        values = network.standardised(moments)
         network.linear.bias.fill_(data.centre)
-    log.info("ridge_fitted", pictures=len(labels), moments=network.width, penalty=config.model.ridge)
+        if isinstance(network.hidden, Landmarks):
+            count = len(network.hidden.moments)
+            if count > len(values):
+                hint = "set model.architecture.landmarks to fewer"
+                raise InvalidRequest(f"{count} landmarks, and {len(values)} pictures to take them from", hint=hint)
+            chosen = np.random.default_rng(config.plan.seed).choice(len(values), count, replace=False)
+            network.hidden.moments.copy_(values[np.sort(chosen)])
+            nearness, among = network.hidden(values).double(), network.hidden(network.hidden.moments).double()
+            network.linear.weight.zero_()
+            network.output.weight.copy_(kernel_ridge(nearness, among, labels, penalty))
+        else:
+            network.linear.weight.copy_(ridge(values.double(), labels, penalty))
+    log.info("regression_fitted", pictures=len(labels), moments=network.width, penalty=penalty)
+
+
+def kernel_ridge(nearness: torch.Tensor, among: torch.Tensor, labels: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Solve for the weights (M,) of M landmarks, as kernel ridge regression restricted to functions of these.
+
+    `nearness`: (N, M) of pictures to landmarks; `among`: (M, M) of landmarks among themselves; `labels`: (N,); float64.
+    """
+    system = nearness.T @ nearness + penalty * among
+    system += _LEAST_PENALTY * torch.eye(len(system), dtype=system.dtype)
+    weights: torch.Tensor = torch.linalg.solve(system, nearness.T @ labels)
+    return weights
 
 
 def ridge(values: torch.Tensor, labels: torch.Tensor, penalty: float) -> torch.Tensor:

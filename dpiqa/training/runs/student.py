@@ -21,7 +21,7 @@ from dpiqa.training.runs.context import RunContext
 from dpiqa.training.runs.initial_weights import fill_backbone, package_weights
 from dpiqa.training.runs.regressor import begin_regressor
 from dpiqa.training.runs.scorer import Partner, ScorerRecipe, ScorerTask, train_scorer
-from dpiqa.training.runs.stage_student import StageTask, begin_as_ridge
+from dpiqa.training.runs.stage_student import StageTask, begin_as_regression
 from dpiqa.types import ModelKind
 
 #: Pixels per cell of a student's map before it is resized: stride 32, and a transposed convolution.
@@ -45,7 +45,7 @@ def train_student(config: StudentRun, context: RunContext) -> ModelCard | None:
         if backbone_file is not None:
             fill_backbone(student, backbone_file)
         if isinstance(student, StageStudent):
-            begin_as_ridge(student, data, config)
+            begin_as_regression(student, data, config)
         return student
 
     def task(

@@ -32,7 +32,7 @@ def test_moments_are_those_of_every_stage_and_the_last_convolution(images):
     assert isinstance(student, StageStudent)
     scores, moments = student(images)
     widths = [16, 24, 32, 48, 64, 256]
-    assert (scores.shape, moments.shape, student.width) == ((2,), (2, 2 * sum(widths)), 2 * sum(widths))
+    assert (scores.shape, moments.shape, student.width) == ((2,), (2, 4 * sum(widths)), 4 * sum(widths))
     first = student.base_model.blocks[0](student.base_model.bn1(student.base_model.conv_stem(images * 2 - 1)))
     means = first.mean((2, 3))
     torch.testing.assert_close(moments[:, :16].square(), means.abs(), atol=0.03, rtol=0)  # roots, with their signs
@@ -47,7 +47,7 @@ def test_a_score_from_the_output_of_the_first_stages_is_the_same(images, stages)
     student = student_of(statistics_channels=1)
     early = student.early(images, stages)
     assert early.stages == stages
-    assert early.cells.shape[-2:] == (2, 2)
+    assert early.cells.shape[-2:] == (4, 4)
     torch.testing.assert_close(student(images, early=early)[0], student(images)[0], atol=1e-4, rtol=1e-4)
 
 
@@ -55,7 +55,7 @@ def test_a_score_from_the_output_of_the_first_stages_is_the_same(images, stages)
 def test_the_size_of_the_picture_and_statistics_are_its_callers_choice(images):
     assert student_of()(images[:, :, :96, :64])[0].shape == (2,)
     with_statistics = student_of(statistics_channels=1)
-    assert with_statistics.width == student_of().width + 2 * 207
+    assert with_statistics.width == student_of().width + 4 * 207
     assert with_statistics.half().input_dtype is torch.float32
 
 

@@ -17,7 +17,7 @@ from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.data.teacher_outputs import TeacherOutputs
 from dpiqa.training.runs.initial_weights import fill_backbone, package_weights
 from dpiqa.training.runs.scorer import correlation_loss
-from dpiqa.training.runs.stage_student import StageTask, begin_as_ridge, ridge
+from dpiqa.training.runs.stage_student import StageTask, begin_as_regression, cached_moments, ridge
 from dpiqa.training.runs.validation import predict
 
 pytestmark = pytest.mark.heavy
@@ -48,7 +48,7 @@ def run_of(tmp_path, **model):
 def student_of(run, data):
     torch.manual_seed(0)
     student = build_student(run.model.architecture)
-    begin_as_ridge(student, data, run)
+    begin_as_regression(student, data, run)
     return student
 
 
@@ -67,6 +67,24 @@ def test_it_begins_standardised_and_as_the_regression_of_the_labels(data, tmp_pa
     np.testing.assert_allclose(scores, data.labels[data.train], atol=0.02)  # as many moments as one likes: no error
     heavy = student_of(run_of(tmp_path, ridge=1e9), data).eval()
     np.testing.assert_allclose(predict(heavy, data, data.train, Arithmetic.FLOAT32), data.centre, atol=1e-3)
+
+
+def test_landmarks_give_the_kernel_ridge_regression(data, tmp_path):
+    run = run_of(
+        tmp_path, ridge=0.1, architecture=tomllib.loads(STAGE_STUDENT)["model"]["architecture"] | {"landmarks": 8}
+    )
+    student = student_of(run, data).eval()
+    moments = torch.from_numpy(cached_moments(student, data.with_statistics(), Arithmetic.FLOAT32))
+    values = student.standardised(moments)
+    kernel = torch.exp(-0.7 * (values[:, None] - values[None]).square().mean(2)).double()
+    labels = torch.from_numpy(data.labels)
+    weights = torch.linalg.solve(kernel[:8, :8] + 0.1 * torch.eye(8), labels[:8] - data.centre)
+    with torch.no_grad():
+        scores = student.regress(moments).double()
+    torch.testing.assert_close(scores, data.centre + kernel[:, :8] @ weights, atol=1e-3, rtol=0)
+    too_many = run_of(tmp_path, architecture=student.config.model_dump() | {"landmarks": 9})
+    with pytest.raises(InvalidRequest, match="9 landmarks, and 8 pictures"):
+        student_of(too_many, data)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
