@@ -30,31 +30,10 @@ class EarlyStages(NamedTuple):
     cells: torch.Tensor
 
 
-class Landmarks(nn.Module):
-    """Nearness of moments to those of some training pictures: exp(-sharpness x mean squared difference).
-
-    Forward: standardised moments (B, W) -> (B, M), 0 to 1. A linear layer behind it is a kernel regression.
-    """
-
-    def __init__(self, width: int, count: int, sharpness: float) -> None:
-        super().__init__()
-        self.sharpness = sharpness
-        self.moments = nn.Parameter(torch.zeros(count, width))  #: (M, W), standardised
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """See the class. In float32: a small difference of large sums decides."""
-        with torch.autocast(values.device.type, enabled=False):
-            own, landmarks = values.float(), self.moments.float()
-            squares = own.square().sum(dim=1, keepdim=True) + landmarks.square().sum(dim=1)
-            differences = (squares - 2 * own @ landmarks.T).clamp_min(0) / own.shape[1]
-            return torch.exp(-self.sharpness * differences).to(values.dtype)
-
-
 class StageStudent(ScoringNetwork):
-    """Moments of all stages, their signed roots standardised; a linear layer and hidden units, whose sum is the score.
+    """Moments of all stages, their signed roots standardised; a linear layer and a perceptron, whose sum is the score.
 
-    The hidden units are a perceptron's or `Landmarks`. The backbone's normalisation layers and the standardisation keep
-    their statistics while the network is trained.
+    The backbone's normalisation layers and the standardisation keep their statistics while the network is trained.
     """
 
     base_model: Any
@@ -69,16 +48,12 @@ class StageStudent(ScoringNetwork):
         channels: int = sum(map(stage_width, backbone.blocks)) + backbone.num_features
         self.width = 4 * (channels + (CHANNELS if self.reads_statistics else 0))
         self.standard = nn.BatchNorm1d(self.width, affine=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.reader_dropout, self.dropout = nn.Dropout(config.dropout / 3), nn.Dropout(config.dropout)
         self.linear = nn.Linear(self.width, 1)
-        self.hidden = (
-            Landmarks(self.width, config.landmarks, config.sharpness)
-            if config.landmarks
-            else nn.Sequential(nn.Linear(self.width, config.hidden), nn.ReLU())
-        )
-        self.output = nn.Linear(config.landmarks or config.hidden, 1)
-        nn.init.zeros_(self.output.weight)  # the score begins as the linear layer's alone
-        nn.init.zeros_(self.output.bias)
+        self.fc1 = nn.Linear(self.width, config.hidden)
+        self.fc2 = nn.Linear(config.hidden, config.hidden // 4)
+        self.fc3 = nn.Linear(config.hidden // 4, 1)
+        nn.init.zeros_(self.linear.weight)  # until a regression sets it
         self.train()
 
     @property
@@ -94,19 +69,25 @@ class StageStudent(ScoringNetwork):
         return self
 
     def forward(
-        self, images: torch.Tensor, statistics: torch.Tensor | None = None, early: EarlyStages | None = None
+        self,
+        images: torch.Tensor,
+        statistics: torch.Tensor | None = None,
+        early: EarlyStages | None = None,
+        moments: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Score images.
 
         Args:
             images: (B, 3, S, S) in [0, 1], not normalised; S a multiple of 32.
             statistics: those of `images`, if they are known already, as `scene_statistics` returns them.
-            early: what the first stages make of `images`, if it is known already.
+            early: output of the first stages for `images`, if it is known already.
+            moments: those of `images`, if they are known already; nothing else is needed then.
 
         Returns:
             Scores (B,), MOS/100, not clamped, and the moments (B, `width`) that they are made of.
         """
-        moments = self.moments(images, statistics, early)
+        if moments is None:
+            moments = self.moments(images, statistics, early)
         return self.regress(moments), moments
 
     def moments(
@@ -138,8 +119,9 @@ class StageStudent(ScoringNetwork):
 
     def regress(self, moments: torch.Tensor) -> torch.Tensor:
         """Moments (B, `width`) -> scores (B,)."""
-        values = self.dropout(self.standardised(moments))
-        score: torch.Tensor = self.linear(values) + self.output(self.dropout(self.hidden(values)))
+        values = self.reader_dropout(self.standardised(moments))
+        hidden = F.gelu(self.fc2(self.dropout(F.gelu(self.fc1(values)))))
+        score: torch.Tensor = self.linear(values) + self.fc3(hidden)
         return score.squeeze(1)
 
     def standardised(self, moments: torch.Tensor) -> torch.Tensor:

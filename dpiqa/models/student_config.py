@@ -27,10 +27,7 @@ class StudentConfig(BaseModel):
     map_size: int = 64  #: cells a side
     pooling: MapPooling = MapPooling.CELLS
     dropout: float = Field(0, ge=0, lt=1)  #: of the first hidden units, and a third of it of what the regressor sees
-    hidden: int = 512
-    #: training pictures that pictures are compared with, with STAGES; 0: a perceptron of `hidden` units
-    landmarks: NonNegativeInt = 0
-    sharpness: PositiveFloat = 0.7  #: of the comparison: how fast nearness falls with the mean squared difference
+    hidden: int = 512  #: units of the first hidden layer; with STAGES the second has a quarter of them
 
     @model_validator(mode="after")
     def _cells_fit(self) -> "StudentConfig":

@@ -211,8 +211,8 @@ class StudentModelConfig(ScorerModelConfig):
     architecture: StudentConfig | None = None
     backbone_weights: Path | None = None  #: of a new architecture: .pth or .safetensors, torchvision's or timm's names
     backbone_package: str | None = None  #: installed Python package that holds them instead, as one .pth
-    #: a new student that reads stages begins as the regression of the labels with this penalty; with landmarks .2
-    ridge: PositiveFloat = 3000.0
+    #: a new student that reads stages begins as the ridge regression of the labels with this penalty; unset: without
+    ridge: PositiveFloat | None = None
     frozen_stages: NonNegativeInt = 0  #: first stages of a student that reads stages: they and the stem do not learn
 
     @model_validator(mode="after")

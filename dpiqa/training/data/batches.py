@@ -1,6 +1,5 @@
 """Batches of training pictures: crops, the distorted copies of some pictures cut alike, and their scene statistics."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from dpiqa.training.config.kinds import DistortedLoss
 from dpiqa.training.config.run import Plan
 from dpiqa.training.data.crops import Crops, as_images, random_crops
 from dpiqa.training.data.distorted import BatchCopies, distorted_copies
-from dpiqa.training.data.early_stages import CachedStages
 from dpiqa.training.data.features import as_maps, cached_statistics
+from dpiqa.training.data.frozen import CachedMoments, Frozen, FrozenParts
 from dpiqa.training.data.labelled import Labelled
 
 
@@ -25,11 +24,12 @@ class NetworkInput:
     images: torch.Tensor  #: (B, 3, s, s) in [0, 1]
     statistics: torch.Tensor | None  #: (B, C, s/CELL, s/CELL), where the network uses them
     early: EarlyStages | None = None  #: where the first stages of its backbone do not learn
+    moments: torch.Tensor | None = None  #: (B, W), where nothing of its backbone does
 
     @property
     def keywords(self) -> dict[str, torch.Tensor | EarlyStages]:
         """Return the arguments of the network's forward besides the images."""
-        arguments = {"statistics": self.statistics, "early": self.early}
+        arguments = {"statistics": self.statistics, "early": self.early, "moments": self.moments}
         return {name: value for name, value in arguments.items() if value is not None}
 
 
@@ -47,8 +47,8 @@ class Batch:
 class BatchSource:
     """Makes batches of the training pictures.
 
-    `align`: pixels that crops' corners are multiples of. `early`: computes the first stages' outputs for pixels
-    (N, S, S, 3) and their folder, for a network whose first stages do not learn; `data` has its own already.
+    `align`: pixels that crops' corners are multiples of. `frozen`: computes for copies what `data.frozen` has of the
+    pictures.
     """
 
     def __init__(
@@ -59,19 +59,17 @@ class BatchSource:
         cache: Path,
         *,
         align: int,
-        early: Callable[[np.ndarray, Path], CachedStages] | None = None,
+        frozen: FrozenParts | None = None,
     ) -> None:
         self._plan, self._align, self._extent = plan, align, data.extent
         self._size = plan.crop or data.extent
-        self._pictures = _Pictures(pixels=data.pixels, statistics=data.statistics, early=data.early)
+        self._pictures = _Pictures(pixels=data.pixels, statistics=data.statistics, frozen=data.frozen)
         self._copies = distorted_copies(data.pixels, data.sha256, data.train, loss, cache)
         if self._copies is not None:
             pixels, folder = self._copies.pixels, self._copies.folder
-            self._distorted = _Pictures(
-                pixels=pixels,
-                statistics=None if data.statistics is None else cached_statistics(pixels, folder),
-                early=None if early is None else early(pixels, folder),
-            )
+            statistics = None if data.statistics is None else cached_statistics(pixels, folder)
+            known = None if frozen is None else frozen(pixels, statistics, folder)
+            self._distorted = _Pictures(pixels=pixels, statistics=statistics, frozen=known)
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator, device: torch.device) -> Batch:
         """Cut random crops of the pictures `rows`."""
@@ -90,7 +88,7 @@ def whole_pictures(data: Labelled, rows: np.ndarray, device: torch.device) -> Ne
     """Return whole pictures, with what is known of them."""
     corner, upright = np.zeros(len(rows), dtype=int), np.zeros(len(rows), dtype=bool)
     crops = Crops(index=rows, top=corner, left=corner, flip=upright, size=data.extent)
-    return _Pictures(pixels=data.pixels, statistics=data.statistics, early=data.early).cut(crops, device)
+    return _Pictures(pixels=data.pixels, statistics=data.statistics, frozen=data.frozen).cut(crops, device)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,26 +97,35 @@ class _Pictures:
 
     pixels: np.ndarray  #: (N, S, S, 3) uint8
     statistics: np.ndarray | None
-    early: CachedStages | None
+    frozen: Frozen | None
 
     def cut(self, crops: Crops, device: torch.device) -> NetworkInput:
-        """Cut crops of them. No pixels are cut where the network needs none."""
+        """Cut crops of them. Nothing is cut that the network does not look at."""
+        nothing = torch.empty(len(crops.index), 3, 0, 0, device=device)
+        if isinstance(self.frozen, CachedMoments):
+            return NetworkInput(images=nothing, statistics=None, moments=self.frozen.cut(crops, device))
         maps = None
         if self.statistics is not None:
             # A mirrored picture's diagonals should change places: they stay, which is a slight variation.
             maps = as_maps(crops.cut_maps([self.statistics[row] for row in crops.index], CELL), device)
-        if self.early is not None:
-            nothing = torch.empty(len(crops.index), 3, 0, 0, device=device)
-            return NetworkInput(images=nothing, statistics=maps, early=self.early.cut(crops, device))
+        if self.frozen is not None:
+            return NetworkInput(images=nothing, statistics=maps, early=self.frozen.cut(crops, device))
         return NetworkInput(images=as_images(crops.cut(self.pixels), device), statistics=maps)
 
 
 def _joined(first: NetworkInput, second: NetworkInput) -> NetworkInput:
     """Return the pictures of one input followed by those of another of the same parts."""
-    statistics = early = None
-    if first.statistics is not None and second.statistics is not None:
-        statistics = torch.cat([first.statistics, second.statistics])
+    early = None
     if first.early is not None and second.early is not None:
         features = torch.cat([first.early.features, second.early.features])
         early = EarlyStages(first.early.stages, features, torch.cat([first.early.cells, second.early.cells]))
-    return NetworkInput(images=torch.cat([first.images, second.images]), statistics=statistics, early=early)
+    return NetworkInput(
+        images=torch.cat([first.images, second.images]),
+        statistics=_both(first.statistics, second.statistics),
+        early=early,
+        moments=_both(first.moments, second.moments),
+    )
+
+
+def _both(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:
+    return None if first is None or second is None else torch.cat([first, second])

@@ -16,8 +16,8 @@ from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.training.config.run import DataConfig
 from dpiqa.training.data.array_cache import cached_rows_with_notes
-from dpiqa.training.data.early_stages import CachedStages
 from dpiqa.training.data.features import cached_statistics
+from dpiqa.training.data.frozen import Frozen
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class Labelled:
     images: tuple[LabelledImage, ...]
     folder: Path  #: of the pixels in the cache
     statistics: np.ndarray | None = None  #: (N, m, m, C) float16, for networks that use them: see `with_statistics`
-    early: CachedStages | None = None  #: outputs of a backbone's first stages, where these do not learn
+    frozen: Frozen | None = None  #: outputs of what does not learn of a backbone
 
     def with_statistics(self) -> "Labelled":
         """Return the same with the scene statistics of all pictures, which are computed unless they are cached."""

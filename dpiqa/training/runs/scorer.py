@@ -27,7 +27,7 @@ from dpiqa.training.config.kinds import ErrorUnit, ScoreLoss, StudentRun, Teache
 from dpiqa.training.data.batches import BatchSource, NetworkInput
 from dpiqa.training.data.crops import Crops, check_crop
 from dpiqa.training.data.distorted import order_term
-from dpiqa.training.data.early_stages import CachedStages
+from dpiqa.training.data.frozen import FrozenParts
 from dpiqa.training.data.labelled import Labelled, evenly, load_images, load_labelled
 from dpiqa.training.data.teacher_outputs import TeacherOutputs, teacher_outputs
 from dpiqa.training.loop.task import Validation, shuffled_batches
@@ -46,7 +46,7 @@ class ScorerTask(ABC, Generic[N]):
     """The task of a scorer, see `dpiqa.training.loop.task.Task`: labels, their order, and that of distorted copies.
 
     `network` comes with its first weights. `align`: pixels that its crops' corners must be multiples of. `sizes`: those
-    of its regressor. `early`: see `BatchSource`.
+    of its regressor. `frozen`: see `BatchSource`.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ScorerTask(ABC, Generic[N]):
         config: StudentRun | TeacherRun,
         sizes: StudentConfig | QfdConfig,
         align: int,
-        early: Callable[[np.ndarray, Path], CachedStages] | None = None,
+        frozen: FrozenParts | None = None,
     ) -> None:
         if sizes.statistics_channels:
             align = math.lcm(align, CELL)
@@ -72,7 +72,7 @@ class ScorerTask(ABC, Generic[N]):
         self._plan, self._loss, self._most = config.plan, config.loss, config.data.validation_images
         self._norms = BatchStatistics(network)
         self._source = BatchSource(
-            data, config.plan, config.loss.distorted, config.data.cache, align=align, early=early
+            data, config.plan, config.loss.distorted, config.data.cache, align=align, frozen=frozen
         )
         self._unit = data.spread if config.loss.unit is ErrorUnit.DEVIATION else 1.0
         self._targets = data.labels

@@ -21,7 +21,7 @@ from dpiqa.training.runs.context import RunContext
 from dpiqa.training.runs.initial_weights import fill_backbone, package_weights
 from dpiqa.training.runs.regressor import begin_regressor
 from dpiqa.training.runs.scorer import Partner, ScorerRecipe, ScorerTask, train_scorer
-from dpiqa.training.runs.stage_student import StageTask, begin_as_regression
+from dpiqa.training.runs.stage_student import StageTask, begin_stages
 from dpiqa.types import ModelKind
 
 #: Pixels per cell of a student's map before it is resized: stride 32, and a transposed convolution.
@@ -45,7 +45,7 @@ def train_student(config: StudentRun, context: RunContext) -> ModelCard | None:
         if backbone_file is not None:
             fill_backbone(student, backbone_file)
         if isinstance(student, StageStudent):
-            begin_as_regression(student, data, config)
+            begin_stages(student, data, config)
         return student
 
     def task(
@@ -56,7 +56,7 @@ def train_student(config: StudentRun, context: RunContext) -> ModelCard | None:
         return StudentTask(network, data, config, outputs)
 
     def last_layers(student: Student | StageStudent) -> list[nn.Linear]:
-        return [student.linear, student.output] if isinstance(student, StageStudent) else [student.fc3]
+        return [student.linear, student.fc3] if isinstance(student, StageStudent) else [student.fc3]
 
     recipe = ScorerRecipe(
         kind=ModelKind.STUDENT,

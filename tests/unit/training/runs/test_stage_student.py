@@ -17,7 +17,7 @@ from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.data.teacher_outputs import TeacherOutputs
 from dpiqa.training.runs.initial_weights import fill_backbone, package_weights
 from dpiqa.training.runs.scorer import correlation_loss
-from dpiqa.training.runs.stage_student import StageTask, begin_as_regression, cached_moments, ridge
+from dpiqa.training.runs.stage_student import StageTask, begin_stages, ridge
 from dpiqa.training.runs.validation import predict
 
 pytestmark = pytest.mark.heavy
@@ -48,7 +48,7 @@ def run_of(tmp_path, **model):
 def student_of(run, data):
     torch.manual_seed(0)
     student = build_student(run.model.architecture)
-    begin_as_regression(student, data, run)
+    begin_stages(student, data, run)
     return student
 
 
@@ -69,24 +69,6 @@ def test_it_begins_standardised_and_as_the_regression_of_the_labels(data, tmp_pa
     np.testing.assert_allclose(predict(heavy, data, data.train, Arithmetic.FLOAT32), data.centre, atol=1e-3)
 
 
-def test_landmarks_give_the_kernel_ridge_regression(data, tmp_path):
-    run = run_of(
-        tmp_path, ridge=0.1, architecture=tomllib.loads(STAGE_STUDENT)["model"]["architecture"] | {"landmarks": 8}
-    )
-    student = student_of(run, data).eval()
-    moments = torch.from_numpy(cached_moments(student, data.with_statistics(), Arithmetic.FLOAT32))
-    values = student.standardised(moments)
-    kernel = torch.exp(-0.7 * (values[:, None] - values[None]).square().mean(2)).double()
-    labels = torch.from_numpy(data.labels)
-    weights = torch.linalg.solve(kernel[:8, :8] + 0.1 * torch.eye(8), labels[:8] - data.centre)
-    with torch.no_grad():
-        scores = student.regress(moments).double()
-    torch.testing.assert_close(scores, data.centre + kernel[:, :8] @ weights, atol=1e-3, rtol=0)
-    too_many = run_of(tmp_path, architecture=student.config.model_dump() | {"landmarks": 9})
-    with pytest.raises(InvalidRequest, match="9 landmarks, and 8 pictures"):
-        student_of(too_many, data)
-
-
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_what_learns_learns_and_what_is_frozen_stays(data, tmp_path, precision):
     run = run_of(tmp_path, ridge=1e9)
@@ -94,7 +76,7 @@ def test_what_learns_learns_and_what_is_frozen_stays(data, tmp_path, precision):
     student = student_of(run, data)
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     task = StageTask(student, data, run)
-    assert task.data.early.stages == 2
+    assert task.data.frozen.stages == 2
     optimiser = torch.optim.AdamW([p for p in student.parameters() if p.requires_grad], 5e-5)
     student.train()
     errors = []
@@ -113,11 +95,33 @@ def test_what_learns_learns_and_what_is_frozen_stays(data, tmp_path, precision):
     assert same == set(before) - learned
 
 
-def test_scores_from_the_cache_are_those_of_the_pixels(data, tmp_path):
-    run = run_of(tmp_path)
+@pytest.mark.parametrize("stages", [2, 5])
+def test_scores_from_the_cache_are_those_of_the_pixels(data, tmp_path, stages):
+    run = run_of(tmp_path, frozen_stages=stages)
+    run = run.model_copy(update={"plan": run.plan.model_copy(update={"crop": None})})
     student = student_of(run, data)
     cached = predict(student.eval(), StageTask(student, data, run).data, data.val, Arithmetic.FLOAT32)
     np.testing.assert_allclose(cached, predict(student.eval(), data, data.val, Arithmetic.FLOAT32), atol=0.01)
+
+
+def test_where_nothing_of_the_backbone_learns_its_regressor_does(data, tmp_path):
+    run = run_of(tmp_path, frozen_stages=5, ridge=None)
+    student = student_of(run, data)
+    with pytest.raises(InvalidRequest, match=r"leave out plan\.crop"):
+        StageTask(student, data, run)
+    run = run.model_copy(update={"plan": run.plan.model_copy(update={"crop": None})})
+    task = StageTask(student, data, run)
+    before = {name: tensor.clone() for name, tensor in student.base_model.state_dict().items()}
+    optimiser = torch.optim.AdamW([p for p in student.parameters() if p.requires_grad], 1e-3)
+    errors = []
+    for step in range(40):
+        loss = task.loss(student.train(), np.arange(8), np.random.default_rng(step))
+        errors.append(float(loss["squared"].detach()))
+        optimiser.zero_grad()
+        sum(loss.values()).backward()
+        optimiser.step()
+    assert np.mean(errors[-5:]) < 0.5 * np.mean(errors[:5])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in student.base_model.state_dict().items())
 
 
 def test_it_learns_a_teachers_scores_and_refuses_its_map(data, tmp_path):

@@ -1,7 +1,11 @@
-"""Outputs of a backbone's first stages, which do not learn: computed once for every picture and its mirror image."""
+"""Outputs of the parts of a backbone that do not learn: computed once for every picture and its mirror image.
+
+Where its first stages stay as they are, their output (`CachedStages`); where all of it does, the moments that the
+regressor reads (`CachedMoments`).
+"""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from dpiqa.models.stage_student import GRID, EarlyStages, StageStudent
 from dpiqa.training.config.precision import Arithmetic, autocast
 from dpiqa.training.data.array_cache import cached_rows
 from dpiqa.training.data.crops import Crops, as_images
+from dpiqa.training.data.features import as_maps
 
 _VERSION = 1  #: raise it when the values change
 _BATCH = 4  #: pictures at once
@@ -31,15 +36,32 @@ class CachedStages:
         They differ from those of the cut pixels at the edges, where the convolutions see what lies beyond.
         """
         grid = self.cells.shape[2]
-        per_cell, side = self.features.shape[2] // grid, crops.size // GRID
+        per_cell, side = self.features.shape[2] / grid, crops.size // GRID
         features: list[np.ndarray] = []
         cells: list[np.ndarray] = []
         for row, top, left, flip in zip(crops.index, crops.top // GRID, crops.left // GRID, crops.flip, strict=True):
             start = grid - side - left if flip else left
             cells.append(self.cells[row, int(flip), top : top + side, start : start + side])
-            rows, columns = (slice(corner * per_cell, (corner + side) * per_cell) for corner in (top, start))
+            rows, columns = (slice(round(c * per_cell), round((c + side) * per_cell)) for c in (top, start))
             features.append(self.features[row, int(flip), rows, columns])
         return EarlyStages(self.stages, _maps(features, device), _maps(cells, device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedMoments:
+    """Moments of N whole pictures, both ways round."""
+
+    moments: np.ndarray  #: (N, 2, W) float16 on disk: of each picture, and of its mirror image
+
+    def cut(self, crops: Crops, device: torch.device) -> torch.Tensor:
+        """Return those of whole pictures, (B, W) float32."""
+        rows = np.stack([self.moments[row, int(flip)] for row, flip in zip(crops.index, crops.flip, strict=True)])
+        return torch.from_numpy(rows).to(device).float()
+
+
+Frozen = CachedStages | CachedMoments
+#: Computes what does not learn for pixels (N, S, S, 3) uint8, their statistics (None: not used), and their folder.
+FrozenParts = Callable[[np.ndarray, np.ndarray | None, Path], Frozen]
 
 
 def cached_stages(
@@ -64,7 +86,8 @@ def cached_stages(
             yield from torch.stack(packed, dim=1).cpu().numpy()
 
     sizes = [side * side * width for side, width in zip(sides, widths, strict=True)]
-    file = folder / f"stages-{_key(network, stages, precision)}" / "stages.npy"
+    parts = ("conv_stem.", "bn1.", *(f"blocks.{stage}." for stage in range(stages)))
+    file = folder / f"stages-{_digest(network, f'{stages} {precision}', parts)}" / "stages.npy"
     array = cached_rows(file, (len(pixels), 2, sum(sizes)), np.float16, make, label="first stages of the backbone")
     features, cells = array[..., : sizes[0]], array[..., sizes[0] :]
     return CachedStages(
@@ -74,10 +97,36 @@ def cached_stages(
     )
 
 
-def _key(network: StageStudent, stages: int, precision: Arithmetic) -> str:
-    """Return the digest of all that the outputs depend on besides the pictures."""
-    digest = hashlib.sha256(f"{_VERSION} {stages} {precision} {network.config.model_dump_json()}".encode())
-    parts = ("conv_stem.", "bn1.", *(f"blocks.{stage}." for stage in range(stages)))
+def cached_moments(
+    network: StageStudent, pixels: np.ndarray, statistics: np.ndarray | None, folder: Path, precision: Arithmetic
+) -> CachedMoments:
+    """Return the moments of `pixels` (N, S, S, 3) uint8, to which `folder` belongs, by the network's present backbone.
+
+    `statistics`: theirs, (N, m, m, C), for a network that reads them. A mirror image has its picture's.
+    """
+    device = next(network.parameters()).device
+
+    def run(images: torch.Tensor, rows: slice) -> torch.Tensor:
+        maps = as_maps(statistics[rows], device) if statistics is not None else None
+        with torch.inference_mode(), autocast(device, precision):
+            return network.moments(images, maps)
+
+    def make(rows: range) -> Iterator[np.ndarray]:
+        for start in range(rows.start, rows.stop, _BATCH):
+            block = slice(start, min(start + _BATCH, rows.stop))
+            images = as_images(pixels[block], device)
+            both = torch.stack([run(images, block), run(images.flip(-1), block)], dim=1)
+            yield from both.to(torch.float16).cpu().numpy()
+
+    file = folder / f"moments-{_digest(network, f'{precision} {statistics is not None}')}" / "moments.npy"
+    shape = (len(pixels), 2, network.width)
+    return CachedMoments(moments=cached_rows(file, shape, np.float16, make, label="moments of the backbone"))
+
+
+def _digest(network: StageStudent, recipe: str, parts: tuple[str, ...] = ("",)) -> str:
+    """Return the digest of `recipe`, of the backbone's sizes and input, and of the tensors below `parts` of it."""
+    used = {"backbone", "backbone_args", "batchnorm_eps", "pixel_mean", "pixel_deviation"}
+    digest = hashlib.sha256(f"{_VERSION} {recipe} {network.config.model_dump_json(include=used)}".encode())
     for name, tensor in network.base_model.state_dict().items():
         if name.startswith(parts):
             digest.update(name.encode() + tensor.cpu().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Outputs of the first stages on disk: of whole pictures, their mirror images, and crops of either."""
+"""Outputs of frozen stages and moments on disk: of whole pictures, their mirror images, and crops of either."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from dpiqa.models.student import build_student
 from dpiqa.models.student_config import StudentConfig
 from dpiqa.training.config.precision import Arithmetic
 from dpiqa.training.data.crops import Crops, as_images
-from dpiqa.training.data.early_stages import cached_stages
+from dpiqa.training.data.frozen import cached_moments, cached_stages
 
 SIZES = StudentConfig(backbone="test_efficientnet", input_size=192, pooling="stages", hidden=8)
 CPU = torch.device("cpu")
@@ -62,3 +62,12 @@ def test_they_are_computed_once_for_the_same_weights(student, cached, tmp_path):
     torch.manual_seed(1)
     other = cached_stages(build_student(SIZES), np.zeros((5, 192, 192, 3), np.uint8), tmp_path, 2, Arithmetic.FLOAT32)
     assert not np.array_equal(other.features, cached.features)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("flip", [False, True])
+def test_moments_are_those_of_the_network_to_a_float16(student, pixels, tmp_path, flip):
+    cached = cached_moments(student, pixels, None, tmp_path, Arithmetic.FLOAT32)
+    images = as_images(pixels[3:4])
+    expected = student.moments(images.flip(-1) if flip else images)
+    torch.testing.assert_close(cached.cut(crops(flip=flip), CPU), expected, atol=2e-3, rtol=2e-3)
