@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from dpiqa.doorbell import load_doorbell
+from dpiqa.objects.s3 import S3Store
 from dpiqa.settings import Settings, load_settings
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.job_queries import JobReport, get_job
@@ -16,7 +17,7 @@ from dpiqa.storage.job_queries import JobReport, get_job
 from . import docs, errors
 from .monitoring import Metrics, Probes, RequestLog
 from .progress import ProgressFeeds
-from .routes import events, health, jobs, progress, reconciliations, requirements, scores, stats, watches
+from .routes import events, health, jobs, progress, reconciliations, requirements, scores, stats, steering, watches
 from .security import Access, Guard
 
 DESCRIPTION = """Quality scores for image archives.
@@ -26,6 +27,7 @@ Submit a prefix, a list of keys or a watch to `POST /v1/jobs`, follow it at `GET
 on the requirement's scale. Each score states its `scale`. Errors are `application/problem+json`, with a `code` for
 programs and a `hint` for people."""
 
+S3_SECONDS = 2.0  #: S3 counts as unavailable if it does not answer in this time
 STATEMENT_SECONDS = 5  #: Postgres cancels a query that takes longer
 
 
@@ -50,11 +52,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state.settings = settings
     state.doorbell = load_doorbell(settings)
     state.engine = make_engine(database_url, application_name="dpiqa-api", statement_timeout=STATEMENT_SECONDS)
+    state.store = S3Store.from_settings(settings, read_seconds=S3_SECONDS)
     state.probes = Probes(state.engine, state.doorbell)
     state.progress_feeds = ProgressFeeds(_reader(state.engine))
     state.metrics = Metrics(state.probes.snapshot)
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign] # FastAPI's documented way
-    for module in (jobs, progress, scores, stats, requirements, watches, reconciliations, events, health, docs):
+    modules = jobs, steering, progress, scores, stats, requirements, watches, reconciliations, events, health, docs
+    for module in modules:
         app.include_router(module.router)
     errors.install(app)
     app.add_middleware(Guard, access=access, max_bodies={"/v1/jobs/manifest": settings.max_manifest_bytes})

@@ -19,7 +19,7 @@ from dpiqa.errors import DpiqaError, NotFound
 from dpiqa.storage.job_queries import JobReport
 from dpiqa.types import ENDED_JOB_STATES
 
-from .schemas import JobStatus
+from .job_schemas import JobStatus
 
 log = structlog.get_logger()
 

@@ -10,7 +10,8 @@ from dpiqa.storage.reconciliations import MAX_DELETED
 from dpiqa.types import Delivery, Difference, ReconciliationState
 
 from .job_requests import PrefixRequest
-from .schemas import JobOut, ResponseBody, Source, or_of
+from .job_schemas import JobOut
+from .schemas import ResponseBody, Source, or_of
 
 IntervalSeconds = Annotated[int, Field(ge=60, le=365 * 86400, description="Seconds between reconciliations.")]
 ReconciliationId = Annotated[

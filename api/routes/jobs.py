@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi import Request as HTTPRequest
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from dpiqa.doorbell import Doorbell, ring_expand
@@ -26,13 +27,23 @@ from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import Job, read_job, submit_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.reports import plan_job
-from dpiqa.types import ItemState, JobKind
+from dpiqa.types import ItemState, JobKind, JobState
 
-from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, profile_named
+from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, StoreDep, profile_named, require_bucket
 from ..errors import as_invalid_request
 from ..exports import RESPONSES, export_response
-from ..job_requests import FolderJob, JobRequest, ListJob, ManifestParameters, PlannedRequest, ScoringRequest
-from ..schemas import Cursor, ItemOut, JobAccepted, JobName, JobOut, JobStatus, Limit, Page
+from ..job_requests import (
+    FolderJob,
+    JobRequest,
+    ListJob,
+    ManifestParameters,
+    PlannedRequest,
+    PrefixJob,
+    ScoringRequest,
+    WatchJob,
+)
+from ..job_schemas import JobAccepted, JobOut, JobStatus
+from ..schemas import Bucket, Cursor, ItemOut, JobName, Limit, Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -70,9 +81,15 @@ def submit(
     settings: SettingsDep,
     engine: EngineDep,
     doorbell: DoorbellDep,
+    store: StoreDep,
     idempotency_key: IdempotencyKey = None,
 ) -> JobAccepted:
-    """Submit a job. It is recorded once this answers; follow it at the `Location`."""
+    """Submit a job. It is recorded once this answers; follow it at the `Location`.
+
+    A bucket that does not exist is refused, if S3 can be asked.
+    """
+    if isinstance(submission, PrefixJob | WatchJob | ListJob):
+        require_bucket(store, submission.address.bucket)
     if isinstance(submission, FolderJob):
         with as_invalid_request(ConfigurationError):
             FolderStore(settings.folder_paths).check(submission.address.bucket)
@@ -173,11 +190,34 @@ async def submit_manifest(
     return await run_in_threadpool(_accepted, job, response, doorbell)
 
 
+class JobParameters(BaseModel):
+    """The query of `GET /v1/jobs`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Annotated[list[JobState] | None, Field(max_length=len(JobState))] = Field(
+        None, description="Only jobs in this state; may be repeated."
+    )
+    kind: JobKind | None = None
+    bucket: Bucket | None = None
+    created_since: AwareDatetime | None = Field(None, description="Only jobs submitted at this time or later.")
+    created_before: AwareDatetime | None = Field(None, description="Only jobs submitted before this time.")
+    limit: Limit = 100
+    cursor: Cursor | None = None
+
+
 @router.get("", summary="List jobs, newest first", response_model=Page[JobOut])
-def list_jobs(engine: EngineDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None) -> Response:
+def list_jobs(parameters: Annotated[JobParameters, Query()], engine: EngineDep, reply: PageReplyDep) -> Response:
     """List jobs, newest first."""
+    chosen = job_queries.JobFilter(
+        states=tuple(parameters.state or ()),
+        kind=parameters.kind,
+        bucket=parameters.bucket,
+        since=parameters.created_since,
+        before=parameters.created_before,
+    )
     with transaction(engine) as connection:
-        page = job_queries.list_jobs(connection, limit=limit, cursor=cursor)
+        page = job_queries.list_jobs(connection, chosen, limit=parameters.limit, cursor=parameters.cursor)
     return reply(Page[JobOut], page)
 
 

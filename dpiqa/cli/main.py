@@ -71,10 +71,6 @@ add_commands(
             "jobs.follow:follow",
             "Show the progress of a job, its rate, the time left and what it waits for, until it is complete.",
         ),
-        "jobs": (
-            "jobs.jobs:jobs",
-            "List the jobs, newest first, with the progress of each. `dpiqa follow JOB` follows one.",
-        ),
         "items": ("jobs.jobs:items", "List a job's images: the state of each and, where it was not scored, why."),
         "reconcile": (
             "watches.reconcile:reconcile",
@@ -101,6 +97,50 @@ add_commands(
             "Check settings, database, broker, S3, event queue, models, workers, device and disk.",
         ),
     },
+)
+add_group(
+    app,
+    "jobs",
+    "Jobs: list and steer them. Without a command, list them. A job is named by its id, by the first 6 or more digits"
+    " of the id, or by `latest`.",
+    ["dpiqa jobs", "dpiqa jobs pause latest", "dpiqa jobs retry 0b9b6f3e --reason access_denied"],
+    {
+        "list": (
+            "jobs.jobs:list_",
+            "List the jobs, newest first, with the progress of each. `dpiqa jobs` alone does the same.",
+        ),
+        "show": (
+            "jobs.steer:show",
+            "Show one job: counts by state, failures by reason, rate, duration and what it waits for.",
+        ),
+        "report": (
+            "jobs.report:report",
+            "List or export the images of a job: how each ended, why, and its score. At any time, also while the job"
+            " runs.",
+        ),
+        "pause": (
+            "jobs.steer:pause",
+            "Pause a job: nothing more of it is listed or started. What workers have claimed is finished.",
+        ),
+        "resume": (
+            "jobs.steer:resume",
+            "Resume a paused job where it was. A job that was cancelled is reopened by `dpiqa jobs retry`.",
+        ),
+        "cancel": (
+            "jobs.steer:cancel",
+            "End a job, or a watch, now. What has been scored stays; the other items end as cancelled.",
+        ),
+        "retry": (
+            "jobs.steer:retry",
+            "Open a job's rejected, dead and cancelled items again, whatever the reason, or only some of them.",
+        ),
+        "priority": (
+            "jobs.steer:priority",
+            "Set a job's priority: jobs that wait for the same workers share them by it.",
+        ),
+        "delete": ("jobs.steer:delete", "Delete a job that has ended, and its items. Its results and scores stay."),
+    },
+    default="list",
 )
 add_commands(
     app,

@@ -46,11 +46,16 @@ class S3Store:
         self._client, self._body_seconds = client, body_seconds
 
     @classmethod
-    def from_settings(cls, settings: Settings, body_seconds: float = _BODY_SECONDS) -> Self:
-        """Return the store of all buckets, with a socket per fetch thread. Raises `ConfigurationError`."""
+    def from_settings(
+        cls, settings: Settings, body_seconds: float = _BODY_SECONDS, read_seconds: float = _READ_SECONDS
+    ) -> Self:
+        """Return the store of all buckets, with a socket per fetch thread. Raises `ConfigurationError`.
+
+        `read_seconds`: to wait for an answer, and for a connection, of that at most 5.
+        """
         config = Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
+            connect_timeout=min(_CONNECT_SECONDS, read_seconds),
+            read_timeout=read_seconds,
             # boto3 retries nothing: its retries do not cover reading the body, so `OBJECT_REQUEST` covers both.
             retries={"mode": "standard", "total_max_attempts": 1},
             max_pool_connections=settings.fetch_threads + 4,  # listings beside the fetches
@@ -101,6 +106,17 @@ class S3Store:
                 return None
             raise account_error(error) from None
         return [bucket["Name"] for bucket in response.get("Buckets", [])]
+
+    def is_missing(self, bucket: str) -> bool:
+        """Return whether S3 says, at the first request, that there is no such bucket.
+
+        False also where that cannot be said: it does not answer, or these credentials may not ask.
+        """
+        try:
+            self._client.head_bucket(Bucket=bucket)
+        except VENDOR_ERRORS as error:
+            return fault_of(error) is Fault.GONE
+        return False
 
     def _page(self, bucket: str, prefix: str, after: str) -> _Page:
         with translated(partial(bucket_error, bucket=bucket)):

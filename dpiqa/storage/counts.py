@@ -49,7 +49,7 @@ def _sums(of_counts: ColumnElement[bool], of_changes: ColumnElement[bool]) -> Se
 
 COUNTS_OF_JOB = _sums(job_counts.c.job_id == bindparam("of_job"), count_changes.c.job_id == bindparam("of_job"))
 COUNTS_OF_ALL_JOBS = _sums(true(), true())
-JOBS_BY_STATE = select(jobs.c.state, func.count().label("n")).group_by(jobs.c.state)
+JOBS_BY_STATE = select(jobs.c.state, func.count().label("n")).where(jobs.c.deleted_at.is_(None)).group_by(jobs.c.state)
 #: The items that ended within the window, and the seconds since the first of them.
 RECENTLY_ENDED = select(
     cast(func.coalesce(func.sum(count_changes.c.n), 0), BigInteger).label("n"),

@@ -3,6 +3,10 @@
 `rung_at` is when a doorbell was last rung for a waiting item. Every job has its share of the window of each queue,
 so an unavailable teacher or an unserved model does not block other jobs, and the broker's memory follows the work in
 flight, not the size of the archive.
+
+Shares are in proportion to 2 to the power of the priority. As the broker's queues are first in, first out, jobs are
+then served in these proportions. The windows of `bulk` and `teacher` hold what was claimed within the last
+`AHEAD_SECONDS`, so that a new job, or a changed priority, takes effect that soon, however slow the model is.
 """
 
 from collections import defaultdict
@@ -16,7 +20,6 @@ from sqlalchemy import (
     Interval,
     Row,
     Text,
-    Uuid,
     any_,
     bindparam,
     func,
@@ -36,6 +39,9 @@ from dpiqa.storage.jobs import finish_jobs
 from dpiqa.storage.tables import OPEN_JOB_STATES, items, jobs
 from dpiqa.storage.workers import remove_old_workers
 from dpiqa.types import ItemState
+
+AHEAD_SECONDS = 10.0  #: of work in the windows of `bulk` and `teacher`
+LEAST_CHUNKS = 8  #: in these windows, so that workers that were idle find something; they double it at each feed
 
 _LOST = items.alias()
 CLEAR_LOST_RINGS = (
@@ -59,18 +65,27 @@ CLEAR_LOST_RINGS = (
     )
     .values(rung_at=None)
 )
+# Returns how many items of each queue were claimed lately: claims are the changes that raise the count of leased items.
+CLAIMED_LATELY = text(
+    """
+    SELECT CASE WHEN k.stage = 'teacher' THEN 'teacher' ELSE j.queue END AS queue, CAST(sum(k.n) AS bigint) AS n
+    FROM count_changes k JOIN jobs j ON j.id = k.job_id
+    WHERE k.state = 'leased' AND k.n > 0 AND k.at > clock_timestamp() - make_interval(secs => :seconds) GROUP BY 1
+    """
+)
 # Marks, for every open job and queue, as many unrung items as its share of the window has room for, and returns them.
 # Raw: a window function and a LATERAL subquery per job keep the cost to the items that are picked.
 PICK_ITEMS_TO_RING = text(
     """
     WITH waiting AS (
-        SELECT j.id AS job_id, j.profile, cardinality(j.further_profiles) > 0 AS is_several, q.queue
-        FROM jobs j CROSS JOIN unnest(:queues) AS q (queue)
+        SELECT j.id AS job_id, j.profile, cardinality(j.further_profiles) > 0 AS is_several, q.queue, q.size,
+            power(2, j.priority) AS weight
+        FROM jobs j CROSS JOIN unnest(:queues, :sizes) AS q (queue, size)
         CROSS JOIN LATERAL (SELECT i.id FROM items i WHERE i.job_id = j.id AND i.queue = q.queue
             AND i.state = 'queued' AND i.rung_at IS NULL ORDER BY i.id LIMIT 1) AS first
         WHERE j.state IN ('listing', 'running', 'watching')),
     shares AS (
-        SELECT w.*, greatest(least(:chunk, :window), CAST(:window AS bigint) / count(*) OVER (PARTITION BY queue))
+        SELECT w.*, greatest(least(:chunk, size), floor(size * weight / sum(weight) OVER (PARTITION BY queue)))
             AS share
         FROM waiting w),
     picked AS (
@@ -79,7 +94,8 @@ PICK_ITEMS_TO_RING = text(
             AND i.state = 'queued' AND i.rung_at IS NOT NULL) AS outstanding
         CROSS JOIN LATERAL (SELECT i.id, i.image_id FROM items i WHERE i.job_id = s.job_id AND i.queue = s.queue
             AND i.state = 'queued' AND i.rung_at IS NULL AND i.not_before <= clock_timestamp()
-            ORDER BY i.id LIMIT greatest(0, s.share - outstanding.n) FOR NO KEY UPDATE OF i SKIP LOCKED) AS p),
+            ORDER BY i.id LIMIT CAST(greatest(0, s.share - outstanding.n) AS bigint)
+            FOR NO KEY UPDATE OF i SKIP LOCKED) AS p),
     siblings AS (
         SELECT i.id, p.profile FROM picked p JOIN items i ON i.job_id = p.job_id AND i.image_id = p.image_id
         WHERE p.is_several AND i.queue = p.queue AND i.state = 'queued' AND i.rung_at IS NULL
@@ -89,7 +105,7 @@ PICK_ITEMS_TO_RING = text(
     RETURNING items.id, items.image_id, items.queue, items.crashes,
         coalesce(nullif(items.profile, ''), ringing.profile) AS profile
     """
-).bindparams(*arrays(queues=Text))
+).bindparams(*arrays(queues=Text, sizes=BigInteger))
 _NAMED = items.alias()
 _TO_RING = (
     select(_NAMED.c.id, profile_of_item(_NAMED).label("profile"))
@@ -108,12 +124,13 @@ RING_ITEMS = (
     .values(rung_at=NOW)
     .returning(items.c.id, items.c.image_id, items.c.queue, items.c.crashes, _TO_RING.c.profile)
 )
-QUEUES_OF_ITEMS = select(items.c.job_id, items.c.queue).distinct().where(items.c.id == any_(array("ids", BigInteger)))
-COUNT_RUNG_ITEMS = select(func.count()).where(
-    items.c.job_id == any_(array("job_ids", Uuid)),
-    items.c.queue == any_(array("queues", Text)),
-    items.c.state == constant(ItemState.QUEUED),
-    items.c.rung_at.is_not(None),
+QUEUES_OF_ITEMS = select(items.c.queue).distinct().where(items.c.id == any_(array("ids", BigInteger)))
+COUNT_RUNG_ITEMS = (
+    select(func.count())
+    .select_from(jobs)
+    .join(items, items.c.job_id == jobs.c.id)
+    .where(jobs.c.state.in_(constants(OPEN_JOB_STATES)), items.c.queue == any_(array("queues", Text)))
+    .where(items.c.state == constant(ItemState.QUEUED), items.c.rung_at.is_not(None))
 )
 
 
@@ -129,7 +146,7 @@ def feed(
     """Sweep, then return the chunks of item ids to ring once this transaction is committed.
 
     Counts the crashes of leases that ran out, clears unanswered announcements (after `rering_seconds` if the queue
-    is empty, ten times that if it is not), finishes jobs, and fills each queue's window of `window` items.
+    is empty, ten times that if it is not), finishes jobs, and fills each queue's window of at most `window` items.
     Returns nothing while another process feeds. Call it often: between calls, no queue is filled.
     """
     if not try_lock(c, Lock.FEEDER):
@@ -143,17 +160,24 @@ def feed(
     fold_counts(c)
     remove_old_workers(c)
     finish_jobs(c)
-    queues = [Queue.LIVE, Queue.BULK, Queue.TEACHER]
-    return _chunks(c.execute(PICK_ITEMS_TO_RING, {"window": window, "chunk": chunk, "queues": queues}).all(), chunk)
+    claimed = {row.queue: row.n for row in c.execute(CLAIMED_LATELY, {"seconds": AHEAD_SECONDS})}
+    sizes = {Queue.LIVE: window} | {
+        queue: min(window, max(LEAST_CHUNKS * chunk, claimed.get(queue, 0))) for queue in (Queue.BULK, Queue.TEACHER)
+    }
+    windows = {"queues": list(sizes), "sizes": list(sizes.values())}
+    return _chunks(c.execute(PICK_ITEMS_TO_RING, {**windows, "chunk": chunk}).all(), chunk)
 
 
 def ring_now(c: Connection, item_ids: Sequence[int], *, window: int = 4096, chunk: int = 32) -> list[Ring]:
-    """Return the chunks to ring at once for items just added, as far as their jobs have room in the window."""
+    """Return the chunks to ring at once for items just added, as far as their queue has room.
+
+    That is all of the window of `live`, and the least of the others: the feeder rings the rest, and shares fairly.
+    """
     if not item_ids:
         return []
-    pairs = c.execute(QUEUES_OF_ITEMS, {"ids": list(item_ids)}).all()
-    queues = {"job_ids": list({pair.job_id for pair in pairs}), "queues": list({pair.queue for pair in pairs})}
-    n = window - c.execute(COUNT_RUNG_ITEMS, queues).scalar_one()
+    queues = list(c.execute(QUEUES_OF_ITEMS, {"ids": list(item_ids)}).scalars())
+    size = window if Queue.LIVE in queues else min(window, LEAST_CHUNKS * chunk)
+    n = size - c.execute(COUNT_RUNG_ITEMS, {"queues": queues}).scalar_one()
     return _chunks(c.execute(RING_ITEMS, {"ids": list(item_ids), "n": n}).all(), chunk) if n > 0 else []
 
 

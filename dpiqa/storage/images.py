@@ -6,7 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import BigInteger, Boolean, Connection, DateTime, Row, Text, any_, bindparam, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    DateTime,
+    Row,
+    Text,
+    any_,
+    bindparam,
+    exists,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
 from dpiqa.errors import Conflict
 from dpiqa.storage.columns import NOW, array, arrays, constants
@@ -29,6 +43,18 @@ LOCK_IMAGES = (
     .where(images.c.id == any_(array("ids", BigInteger)))
     .order_by(images.c.id)
     .with_for_update(key_share=True)
+)
+_OTHER = images.alias()
+#: Keys that somebody named, and of which no event and no listing has ever told.
+NEVER_SEEN = (
+    select(images.c.id)
+    .where(images.c.id == any_(array("ids", BigInteger)), images.c.etag == literal_column("''"))
+    .where(images.c.last_modified.is_(None), images.c.sequencer.is_(None))
+    .where(
+        ~exists().where(
+            _OTHER.c.bucket == images.c.bucket, _OTHER.c.key == images.c.key, _OTHER.c.etag != literal_column("''")
+        )
+    )
 )
 MARK_IMAGES_GONE = (
     update(images).where(images.c.id == any_(array("ids", BigInteger))).values(current=False, deleted_at=NOW)
@@ -68,6 +94,11 @@ def lock_images(c: Connection, image_ids: Iterable[int], keys: Sequence[Key] = (
         columns = {"buckets": [bucket for bucket, _ in keys], "keys": [key for _, key in keys]}
         ids |= set(c.execute(IMAGE_IDS_OF_KEYS, columns).scalars())
     return {row.id: LockedImage.from_row(row) for row in c.execute(LOCK_IMAGES, {"ids": sorted(ids)})}
+
+
+def never_seen(c: Connection, image_ids: Sequence[int]) -> set[int]:
+    """Return the images, among these, that are a key only: named by a request, and never seen in the store."""
+    return set(c.execute(NEVER_SEEN, {"ids": list(image_ids)}).scalars()) if image_ids else set()
 
 
 def mark_gone(c: Connection, image_ids: Sequence[int]) -> None:

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, literal, select, tuple_
 
 from dpiqa.storage.counts import Count, read_counts, read_rate
 from dpiqa.storage.examples import IS_UNSCORED, read_examples
@@ -17,15 +18,67 @@ from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cur
 from dpiqa.storage.reports import Report, read_report
 from dpiqa.storage.tables import OPEN_JOB_STATES, images, items, jobs
 from dpiqa.storage.workers import LiveWorker, live_workers
-from dpiqa.types import REASONS_OF, TERMINAL_STATES, ItemState, JobState, Reason, Stage
+from dpiqa.types import REASONS_OF, TERMINAL_STATES, ItemState, JobKind, JobState, Reason, Stage
+
+#: What is shown of a row of `jobs`, in this order; the names are those of the API.
+JOB_FIELDS = (
+    "id",
+    "kind",
+    "state",
+    "bucket",
+    "prefix",
+    "profile",
+    "profiles",
+    "priority",
+    "created_at",
+    "listed_at",
+    "finished_at",
+    "scored_by_student",
+    "escalated",
+    "error",
+    "pause_reason",
+    "source",
+    "tally",
+)
 
 
-def list_jobs(c: Connection, *, limit: int = 100, cursor: str | None = None) -> Page[Job]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Conditions on jobs; None and () are none."""
+
+    states: tuple[JobState, ...] = ()  #: any of these
+    kind: JobKind | None = None
+    bucket: str | None = None
+    since: datetime | None = None  #: submitted at this time or later
+    before: datetime | None = None  #: submitted earlier
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the conditions, that a job is not deleted among them."""
+        conditions: list[ColumnElement[bool]] = [jobs.c.deleted_at.is_(None)]
+        if self.states:
+            conditions.append(jobs.c.state.in_(self.states))
+        if self.kind is not None:
+            conditions.append(jobs.c.kind == self.kind)
+        if self.bucket is not None:
+            conditions.append(jobs.c.bucket == self.bucket)
+        if self.since is not None:
+            conditions.append(jobs.c.created_at >= self.since)
+        if self.before is not None:
+            conditions.append(jobs.c.created_at < self.before)
+        return conditions
+
+
+EVERY_JOB = JobFilter()
+
+
+def list_jobs(
+    c: Connection, chosen: JobFilter = EVERY_JOB, *, limit: int = 100, cursor: str | None = None
+) -> Page[Job]:
     """Return jobs, newest first. Raises `InvalidRequest` for a bad cursor or a limit outside 1-1000."""
     newest_first = jobs.c.created_at.desc(), jobs.c.id.desc()
-    query = select(jobs).where(jobs.c.deleted_at.is_(None)).order_by(*newest_first).limit(check_limit(limit) + 1)
+    query = select(jobs).where(*chosen.conditions()).order_by(*newest_first).limit(check_limit(limit) + 1)
     if cursor is not None:
-        created_at, job_id = decode("jobs", cursor, [str, str])
+        created_at, job_id = decode(chosen, cursor, [str, str])
         try:
             position = datetime.fromisoformat(str(created_at)), UUID(str(job_id))
         except ValueError:
@@ -33,7 +86,7 @@ def list_jobs(c: Connection, *, limit: int = 100, cursor: str | None = None) -> 
         last = tuple_(literal(position[0], jobs.c.created_at.type), literal(position[1], jobs.c.id.type))
         query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < last)
     rows = [Job.from_row(row) for row in c.execute(query)]
-    return Page.cut(rows, limit, lambda job: encode("jobs", [job.created_at.isoformat(), str(job.id)]))
+    return Page.cut(rows, limit, lambda job: encode(chosen, [job.created_at.isoformat(), str(job.id)]))
 
 
 def job_items(
@@ -87,6 +140,33 @@ class JobReport:
     mean_rate: float | None  #: items ended per second of that, without cancelled ones
     waiting_for: str | None  #: what holds the job up, if anything does
     written: Report | None = None  #: the report that was asked for with the job
+
+
+def describe_job(job: Job) -> dict[str, Any]:
+    """Return what is shown of a job, by the names of the API."""
+    return {name: getattr(job, name) for name in JOB_FIELDS}
+
+
+def describe(report: JobReport) -> dict[str, Any]:
+    """Return what is shown of a job and its progress, by the names of the API."""
+    return describe_job(report.job) | {
+        "total": report.total,
+        "done": report.done,
+        "counts": report.by_state,
+        "open_by_stage": report.open_by_stage,
+        "counts_by_profile": report.by_profile,
+        "scored_by_student": report.scored_by_student,
+        "escalated": report.escalated,
+        "reused": report.reused,
+        "failures": report.failures,
+        "examples": report.examples,
+        "rate_per_second": report.rate,
+        "eta_seconds": report.eta_seconds,
+        "duration_seconds": report.duration_seconds,
+        "mean_rate_per_second": report.mean_rate,
+        "waiting_for": report.waiting_for,
+        "report": report.written,
+    }
 
 
 def get_job(c: Connection, name: UUID | str) -> JobReport:

@@ -205,6 +205,13 @@ def create_job(  # noqa: PLR0913 - the columns of a job
     return Job.from_row(earlier)
 
 
+def check_job_name(name: str) -> str:
+    """Return text that may name a job. Raises `InvalidRequest` for any other."""
+    if name.lower() != LATEST and not _ID_BEGINNING.fullmatch(name.replace("-", "").lower()):
+        raise InvalidRequest(f"{shorten(name, 80)!r} is not a job id", hint=_ID_HINT)
+    return name
+
+
 def read_job(c: Connection, name: UUID | str) -> Job:
     """Return the job of this id, of the only id that begins with `name` (6 or more hex digits), or the `latest` one.
 
@@ -215,9 +222,7 @@ def read_job(c: Connection, name: UUID | str) -> Job:
     elif name.lower() == LATEST:
         rows = c.execute(LATEST_JOB).all()
     else:
-        digits = name.replace("-", "").lower()
-        if not _ID_BEGINNING.fullmatch(digits):
-            raise InvalidRequest(f"{shorten(name, 80)!r} is not a job id", hint=_ID_HINT)
+        digits = check_job_name(name).replace("-", "").lower()
         id_range = {"first_id": UUID(digits.ljust(32, "0")), "last_id": UUID(digits.ljust(32, "f"))}
         rows = c.execute(JOBS_BY_ID_RANGE, id_range).all()
     if not rows:

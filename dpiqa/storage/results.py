@@ -29,7 +29,7 @@ from sqlalchemy import (
 from dpiqa.doorbell import Queue
 from dpiqa.profiles import Profile
 from dpiqa.storage.columns import NOW, array, arrays, constant
-from dpiqa.storage.images import LockedImage, lock_buckets, lock_images, mark_gone, put_images
+from dpiqa.storage.images import LockedImage, lock_buckets, lock_images, mark_gone, never_seen, put_images
 from dpiqa.storage.items import Changed, Failed, Gone, ItemUpdate, Outcome, Rejected, Scored, update_of, write_updates
 from dpiqa.storage.job_profiles import Routed, count_routed, profile_of_item, read_routed
 from dpiqa.storage.jobs import Job, finish_jobs, lock_jobs
@@ -181,9 +181,14 @@ def record(
     else:
         updates = store_teacher(c, profile, scorer, scored, images=images)
     unscored = [outcome for outcome in recordable if not isinstance(outcome, Scored)]
-    updates += [update_of(outcome, images[outcome.claim.image_id]) for outcome in unscored]
-    failed_items = write_updates(c, updates, max_errors=max_errors)
     unseen = [outcome.claim for outcome in recordable if isinstance(outcome, Gone)]
+    never = never_seen(c, [claim.image_id for claim in unseen if not claim.ref.etag])
+    for outcome in unscored:
+        claim = outcome.claim
+        is_never_seen = isinstance(outcome, Gone) and claim.image_id in never
+        what = Rejected(claim, Reason.NOT_FOUND, "there is no object under this key") if is_never_seen else outcome
+        updates.append(update_of(what, images[claim.image_id]))
+    failed_items = write_updates(c, updates, max_errors=max_errors)
     mark_gone(c, [claim.image_id for claim in unseen if images[claim.image_id].is_unchanged(claim.ref)])
     for job in jobs.values():
         of_job = [o for o in unscored if isinstance(o, Changed) and o.claim.job_id == job.id]

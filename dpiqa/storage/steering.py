@@ -165,7 +165,8 @@ def retry_job(
     A job that has ended is open again; one that failed or was cancelled while it was listed is listed to the end.
     Without an item to reopen, and with nothing left to list, nothing changes. Ring for the listing of the returned job
     where it waits for that. Raises as `read_job`, `InvalidRequest` for states and reasons that cannot be retried or
-    contradict each other, `Conflict` for a watch that was ended and for a job whose cancelling is not finished.
+    contradict each other, `Conflict` for a watch that was ended, a job that is still being cancelled, and a job whose
+    items were removed.
     """
     of_states = _retried_states(states, reasons)
     job = _lock(c, name)
@@ -176,6 +177,9 @@ def retry_job(
             f"the items of job {job.short_id} were removed: there is nothing to retry",
             hint=f"submit {job.address} again; what has a score is not scored again",
         )
+    if job.pruned_at is not None and job.state in ENDED_JOB_STATES:
+        hint = f"submit {job.address} again: what has been scored is not scored again"
+        raise Conflict(f"the items of job {job.short_id} were removed when it had ended long enough", hint=hint)
     pending = [(row.action, row.state, row.reasons) for row in c.execute(PENDING_SWEEPS, {"of_job": job.id})]
     if (SweepAction.CANCEL, None, None) in pending:
         if reasons or ItemState.CANCELLED not in of_states:

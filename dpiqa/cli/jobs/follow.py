@@ -18,7 +18,7 @@ from dpiqa.errors import DatabaseUnavailable
 from dpiqa.exit_codes import ExitCode
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
-from dpiqa.storage.job_queries import JobReport, get_job
+from dpiqa.storage.job_queries import JobReport, describe, get_job
 from dpiqa.storage.reports import Report
 from dpiqa.text import sanitise
 from dpiqa.types import ENDED_JOB_STATES, ItemState, JobState, ReportState
@@ -89,7 +89,7 @@ def _json_lines() -> Iterator[Callable[[JobReport], None]]:
         still = replace(report, duration_seconds=None, mean_rate=None)
         if still != last:
             last = still
-            typer.echo(console.to_json(report, indent=None))
+            typer.echo(console.to_json(describe(report), indent=None))
 
     yield show
 
@@ -170,7 +170,10 @@ def show_report(report: JobReport) -> None:
         ("passed over", ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in job.tally.passed_over.items())),
         ("malformed", f"{job.tally.malformed} rows: {'; '.join(job.tally.examples)}" if job.tally.malformed else ""),
         ("escalated", f"{report.escalated} of {report.scored_by_student} scored by the student"),
-        ("rate", f"{report.rate:.1f}/s" if report.rate else ""),
+        ("priority", job.priority or ""),
+        ("rate", f"{report.rate:.1f}/s" if report.rate and job.state not in ENDED_JOB_STATES else ""),
+        ("worked for", duration(report.duration_seconds) if report.duration_seconds else ""),
+        ("mean rate", f"{report.mean_rate:.1f}/s" if report.mean_rate else ""),
         ("waits for", report.waiting_for),
         ("report", report.written and _about(report.written)),
     ]

@@ -1,5 +1,6 @@
-"""`dpiqa jobs` and `dpiqa items`."""
+"""`dpiqa jobs list` and `dpiqa items`."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -12,39 +13,69 @@ from dpiqa.cli.support.output import TABLE_ROWS, Output, read_pages
 from dpiqa.exports.rows import item_batches
 from dpiqa.exports.schemas import ITEMS
 from dpiqa.storage.engine import transaction
-from dpiqa.storage.job_queries import JobReport, get_job, list_jobs
+from dpiqa.storage.job_queries import EVERY_JOB, JobFilter, JobReport, describe, get_job, list_jobs
 from dpiqa.storage.jobs import Job, read_job
 from dpiqa.storage.pages import Page
-from dpiqa.types import ItemState
+from dpiqa.types import ItemState, JobKind, JobState
 
 StateOption = Annotated[ItemState | None, typer.Option(help="Only items in this state.")]
+StatesOption = Annotated[
+    list[JobState] | None, typer.Option("--state", help="Only jobs in this state. May be repeated.")
+]
+KindOption = Annotated[JobKind | None, typer.Option(help="Only jobs of this kind.")]
+BucketOption = Annotated[str | None, typer.Option(help="Only jobs of this bucket.")]
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option(help="Only jobs submitted at this time or later.", formats=_TIMES, metavar="TIME"),
+]
+BeforeOption = Annotated[
+    datetime | None,
+    typer.Option(help="Only jobs submitted before this time.", formats=_TIMES, metavar="TIME"),
+]
 
 
-@command("jobs", "dpiqa jobs", "dpiqa jobs --limit 100 --json")
-def jobs(limit: options.LimitOption = None, as_json: options.JsonOption = False) -> None:
-    """List the jobs, newest first, with the progress of each. `dpiqa follow JOB` follows one."""
+@command(
+    "list", "dpiqa jobs list --state running --state paused", "dpiqa jobs list --since 2026-11-01 --limit 100 --json"
+)
+def list_(
+    state: StatesOption = None,
+    kind: KindOption = None,
+    bucket: BucketOption = None,
+    since: SinceOption = None,
+    before: BeforeOption = None,
+    limit: options.LimitOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """List the jobs, newest first, with the progress of each. `dpiqa jobs` alone does the same."""
+    # A time without a zone is local, as the times in the table are.
+    since, before = (None if time is None else time.astimezone() for time in (since, before))
+    chosen = JobFilter(states=tuple(state or ()), kind=kind, bucket=bucket, since=since, before=before)
 
     def read_page(connection: Connection, rows: int, cursor: str | None) -> Page[Job]:
-        return list_jobs(connection, limit=rows, cursor=cursor)
+        return list_jobs(connection, chosen, limit=rows, cursor=cursor)
 
     with context.database() as engine:
         newest = list(read_pages(engine, read_page, limit or TABLE_ROWS))
         with transaction(engine) as connection:
             reports = [get_job(connection, job.id) for job in newest]
     if as_json:
-        console.print_json(reports)
+        console.print_json([describe(report) for report in reports])
     elif reports:
-        names = ("job", "kind", "of", "profile", "state", "done", "total", "waits for", "created")
-        console.table(names, map(_job_cells, reports))
-    else:
+        names = ("job", "state", "done", "total", "of", "created", "profile", "kind", "waits for")
+        whole = ("job", "state", "done", "total", "created")
+        console.table(names, map(_job_cells, reports), whole=whole, droppable=("waits for", "kind", "profile"))
+    elif chosen == EVERY_JOB:
         console.note("no jobs yet: `dpiqa submit s3://bucket/prefix` makes one")
+    else:
+        console.note("none found")
 
 
 def _job_cells(report: JobReport) -> tuple[Any, ...]:
     job = report.job
     waits = job.error or report.waiting_for
-    profiles = ", ".join(job.profiles)
-    return job.id, job.kind, job.address, profiles, job.state, report.done, report.total, waits, job.created_at
+    progress = job.short_id, job.state, report.done, report.total
+    return *progress, job.address, job.created_at, ", ".join(job.profiles), job.kind, waits
 
 
 @command(

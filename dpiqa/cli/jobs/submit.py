@@ -24,6 +24,7 @@ from dpiqa.settings import Settings
 from dpiqa.sources.spec import ManifestFormat, SourceSpec
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.failure_checks import parse_auto_pause
+from dpiqa.storage.job_queries import describe_job
 from dpiqa.storage.jobs import Job, ensure_watch, submit_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.reports import plan_job
@@ -242,7 +243,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
         console.note(f"job {job.id} under {under}")
         follow_job(settings, job.id, as_json=as_json)
     elif as_json:
-        console.print_json(console.jsonable(job) | {"watch": standing_watch and standing_watch.id})
+        console.print_json(describe_job(job) | {"watch": standing_watch and standing_watch.id})
     else:
         typer.echo(job.id)
         console.note(f"{origin} is submitted under {under}; follow it with `dpiqa follow {job.id}`")

@@ -68,16 +68,35 @@ def confirm(question: str) -> bool:
     return sys.stdin.isatty() and typer.confirm(question, err=True)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """Print rows on stdout. Numbers are right-aligned; a cell may be a `Text` with its own style."""
-    cells = [list(row) for row in rows]
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    title: str = "",
+    whole: Sequence[str] = (),
+    droppable: Sequence[str] = (),
+) -> None:
+    """Print rows on stdout. Numbers are right-aligned; a cell may be a `Text` with its own style.
+
+    Where the terminal is too narrow, the `droppable` columns are left out, the first ones first; then cells are broken
+    over lines, except those of `whole` columns.
+    """
+    values = [list(row) for row in rows]
+    cells = [[cell if isinstance(cell, Text) else plain(cell) for cell in row] for row in values]
+    widths = [max([len(name), *(row[index].cell_len for row in cells)]) for index, name in enumerate(columns)]
+    output, shown = stdout(), list(range(len(columns)))
+    for name in droppable:
+        if sum(widths[index] + 2 for index in shown) <= output.width:
+            break
+        shown.remove(columns.index(name))
     grid = Table(box=SIMPLE_HEAD, title=plain(title) if title else None, title_justify="left", pad_edge=False)
-    for index, name in enumerate(columns):
-        has_numbers = any(isinstance(row[index], int | float) for row in cells)
-        grid.add_column(name, justify="right" if has_numbers else "left", overflow="fold")
+    for index in shown:
+        has_numbers = any(isinstance(row[index], int | float) for row in values)
+        no_wrap = columns[index] in whole
+        grid.add_column(columns[index], justify="right" if has_numbers else "left", overflow="fold", no_wrap=no_wrap)
     for row in cells:
-        grid.add_row(*(cell if isinstance(cell, Text) else plain(cell) for cell in row))
-    stdout().print(grid)
+        grid.add_row(*(row[index] for index in shown))
+    output.print(grid)
 
 
 def fields(pairs: Iterable[tuple[str, Any]]) -> None:

@@ -4,6 +4,7 @@ import errno
 import inspect
 from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import typer
@@ -16,7 +17,7 @@ from dpiqa.extras import missing_library, required_for
 
 #: Name of a command -> its path below `dpiqa.cli` (`folder.module:function`) and the first paragraph of its help.
 Commands = Mapping[str, tuple[str, str]]
-_CONTEXT = {"help_option_names": ["-h", "--help"]}
+_CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
 class LazyCommand(TyperCommand):
@@ -41,6 +42,18 @@ class LazyGroup(TyperGroup):
             with required_for(f"{ctx.command_path} {name}"):
                 command = command.load()
         return name, command, rest
+
+
+class DefaultGroup(LazyGroup):
+    """Group with a command that runs where none is named: `dpiqa jobs --json` is `dpiqa jobs list --json`."""
+
+    default: str
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Insert the default command where options or nothing follow the group."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
 
 
 class ErrorLineGroup(LazyGroup):
@@ -97,23 +110,37 @@ def _loader(path: str) -> Callable[[], Any]:
 
 
 def add_group(
-    parent: typer.Typer, name: str, text: str, examples: list[str], commands: Commands, *, panel: str | None = None
+    parent: typer.Typer,
+    name: str,
+    text: str,
+    examples: list[str],
+    commands: Commands,
+    *,
+    panel: str | None = None,
+    default: str | None = None,
 ) -> None:
-    """Add a group of commands that are imported when they run. `panel`: where the parent's --help lists it."""
-    group = new_group(name, text, examples)
+    """Add a group of commands that are imported when they run.
+
+    `panel`: where the parent's --help lists it. `default`: the command that runs where none is named.
+    """
+    cls = LazyGroup if default is None else type("DefaultGroup", (DefaultGroup,), {"default": default})
+    group = new_group(name, text, examples, cls)
     if len(commands) == 1:  # typer would make the one command the group itself
         group.callback()(lambda: None)
     add_commands(group, commands)
     parent.add_typer(group, rich_help_panel=panel)
 
 
-def command(name: str, *examples: str, **options: Any) -> Callable[[Callable[..., None]], TyperCommand]:
+def command(
+    name: str, *examples: str, context_settings: Mapping[str, Any] = MappingProxyType({}), **options: Any
+) -> Callable[[Callable[..., None]], TyperCommand]:
     """Make a function a command, with the examples that its `--help` shows."""
 
     def make(function: Callable[..., None]) -> TyperCommand:
         single = typer.Typer(add_completion=False)
         text = _unwrapped(inspect.getdoc(function) or "")
-        single.command(name, help=text, epilog=_epilog(list(examples)), context_settings=_CONTEXT, **options)(function)
+        context = {**_CONTEXT, **context_settings}
+        single.command(name, help=text, epilog=_epilog(list(examples)), context_settings=context, **options)(function)
         made = typer.main.get_command(single)
         assert isinstance(made, TyperCommand)  # noqa: S101 - typer makes a group only of several commands
         return made

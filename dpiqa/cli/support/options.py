@@ -84,13 +84,27 @@ def complete_job(incomplete: str) -> list[tuple[str, str]]:
     return [pair for pair in [*names, (LATEST, "the job that was submitted last")] if pair[0].startswith(incomplete)]
 
 
+def check_job(name: str | None) -> str | None:
+    """Return the name of a job, before anything is connected. Raises `InvalidRequest` for text that cannot be one."""
+    from dpiqa.storage.jobs import check_job_name  # noqa: PLC0415 - only where a job is named
+
+    return name if name is None else check_job_name(name)
+
+
 _JOB_HELP = "Job: its id, the first 6 or more digits of the id, or `latest`."
 JobArgument = Annotated[
-    str, typer.Argument(help=_JOB_HELP, metavar="JOB", show_default=False, autocompletion=complete_job)
+    str,
+    typer.Argument(help=_JOB_HELP, metavar="JOB", show_default=False, autocompletion=complete_job, callback=check_job),
 ]
 JobOption = Annotated[
     str | None,
-    typer.Option("--job", help=f"Only images of this job. {_JOB_HELP}", metavar="JOB", autocompletion=complete_job),
+    typer.Option(
+        "--job",
+        help=f"Only images of this job. {_JOB_HELP}",
+        metavar="JOB",
+        autocompletion=complete_job,
+        callback=check_job,
+    ),
 ]
 ModelArgument = Annotated[
     str, typer.Argument(help="Model, as `dpiqa models list` names it.", metavar="MODEL", show_default=False)

@@ -26,11 +26,11 @@ from dpiqa.objects.sqs import EventsQueue
 from dpiqa.pipeline.scorers import check_profile
 from dpiqa.settings import Settings
 from dpiqa.storage import schema
-from dpiqa.storage.job_queries import list_jobs
+from dpiqa.storage.job_queries import JobFilter, list_jobs
 from dpiqa.storage.requirements import find_prepared
 from dpiqa.storage.workers import live_workers
 from dpiqa.text import first_line
-from dpiqa.types import ModelKind, Stage
+from dpiqa.types import ENDED_JOB_STATES, JobState, ModelKind, Stage
 from dpiqa.urls import mask_url
 
 _ENOUGH_DISK_BYTES = 2 * 1024**3
@@ -112,6 +112,10 @@ def s3(settings: Settings) -> Finding:
     store = S3Store.from_settings(settings)
     buckets = _known_buckets(settings)
     if buckets:
+        missing = [bucket for bucket in buckets if store.is_missing(bucket)]
+        if missing:
+            hint = "`dpiqa jobs` shows the jobs that need them; cancel those, or create the buckets"
+            return warn("S3", f"{server} answers, and has no bucket {', '.join(missing)}", hint)
         for bucket in buckets:
             next(iter(store.list(bucket, "")), None)
         return ok("S3", f"{server} lists {', '.join(buckets)}")
@@ -122,10 +126,11 @@ def s3(settings: Settings) -> Finding:
 
 
 def _known_buckets(settings: Settings) -> list[str]:
-    """Return the buckets of the latest jobs; none where the database fails, which another check reports."""
+    """Return the buckets of the latest open jobs; none where the database fails, which another check reports."""
+    chosen = JobFilter(states=tuple(sorted(set(JobState) - ENDED_JOB_STATES)))
     try:
         with context.connection(settings) as connection:
-            return sorted({job.bucket for job in list_jobs(connection, limit=20, cursor=None).items})
+            return sorted({job.bucket for job in list_jobs(connection, chosen, limit=20).items if job.bucket})
     except DpiqaError:
         return []
 

@@ -24,6 +24,7 @@ CHECKS = [
     checks.unsupported_method,
 ]
 OPERATIONS = [
+    "DELETE /v1/jobs/{job_id}",
     "DELETE /v1/watches/{job_id}",
     "GET /healthz",
     "GET /metrics",
@@ -47,8 +48,13 @@ OPERATIONS = [
     "GET /v1/watches",
     "GET /v1/watches/{job_id}",
     "GET /v1/workers",
+    "PATCH /v1/jobs/{job_id}",
     "POST /v1/events",
     "POST /v1/jobs",
+    "POST /v1/jobs/{job_id}/cancel",
+    "POST /v1/jobs/{job_id}/pause",
+    "POST /v1/jobs/{job_id}/resume",
+    "POST /v1/jobs/{job_id}/retry",
     "POST /v1/reconciliations",
     "POST /v1/requirements",
     "POST /v1/watches",

@@ -47,7 +47,7 @@ def test_named_keys_are_scored_and_missing_ones_say_so(archive):
         "a.png": ("scored", None),
         "b.png": ("scored", None),
         "bad.png": ("rejected", "not_an_image"),
-        "gone.png": ("deleted", "object_deleted"),
+        "gone.png": ("rejected", "not_found"),
     }
     assert archive.rows("SELECT state FROM jobs") == [("complete",)]
 

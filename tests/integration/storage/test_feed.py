@@ -9,6 +9,7 @@ from dpiqa.storage.counts import fold_counts
 from dpiqa.storage.engine import Lock, transaction
 from dpiqa.storage.feed import feed, ring_now
 from dpiqa.storage.items import Postponed, Released
+from dpiqa.storage.steering import set_priority
 from dpiqa.storage.workers import heartbeat, live_workers, remove_worker
 from dpiqa.types import JobState, Stage
 
@@ -74,6 +75,46 @@ def test_a_job_that_nobody_serves_does_not_stop_the_others(ledger):
     assert rung(ledger.feed(window=20)) == stuck[:20]
     _, ids = ledger.submit(refs(30, start=100), profile=BOTH)
     assert rung(ledger.feed(window=20, chunk=5)) == ids[:10]  # its share of the window
+
+
+def test_jobs_share_a_window_by_their_priority(ledger):
+    many, few, high = (ledger.submit(refs(900, start=1000 * n)) for n in range(3))
+    rings = ledger.feed(window=4096, chunk=15)
+    assert [len(set(rung(rings)) & set(ids)) for _, ids in (many, few, high)] == [40, 40, 40]
+    ledger.do(set_priority, high[0].id, 2)
+    ledger.do(set_priority, few[0].id, -1)
+    ledger.score(rung(rings))
+    rings = ledger.feed(window=4096, chunk=15)
+    # 1 : 1/2 : 4, and a chunk at least
+    assert [len(set(rung(rings)) & set(ids)) for _, ids in (many, few, high)] == [21, 15, 87]
+
+
+def test_no_priority_starves_another_job(ledger):
+    low, high = (ledger.submit(refs(900, start=1000 * n)) for n in range(2))
+    ledger.do(set_priority, low[0].id, -10)
+    ledger.do(set_priority, high[0].id, 10)
+    rings = ledger.feed(window=4096, chunk=15)
+    assert [len(set(rung(rings)) & set(ids)) for _, ids in (low, high)] == [15, 119]
+
+
+def test_the_window_of_submitted_jobs_holds_the_work_of_seconds(ledger):
+    _, ids = ledger.submit(refs(2000))
+    assert len(rung(ledger.feed(window=4096, chunk=8))) == 64  # nothing was claimed yet
+    ledger.score(ids[:64])
+    ledger.score(ids[64:400])
+    assert len(rung(ledger.feed(window=4096, chunk=8))) == 400  # as many as within the last ten seconds
+    ledger.score(ids[400:800])
+    assert len(rung(ledger.feed(window=600, chunk=8))) == 600
+    ledger.sql("UPDATE count_changes SET at = at - interval '11 s'")
+    ledger.sql("UPDATE items SET rung_at = NULL WHERE state = 'queued'")
+    assert len(rung(ledger.feed(window=4096, chunk=8))) == 64
+
+
+def test_what_is_rung_at_once_is_bounded_for_all_jobs_together(ledger):
+    submitted = [ledger.submit(refs(50, start=100 * n))[1] for n in range(5)]
+    assert [len(rung(ledger.do(ring_now, ids, window=4096, chunk=8))) for ids in submitted] == [50, 14, 0, 0, 0]
+    live = ledger.add(ledger.watch(), refs(50, start=1000))
+    assert rung(ledger.do(ring_now, live, window=4096, chunk=8)) == live
 
 
 def test_chunks_are_of_one_queue_and_profile(ledger):

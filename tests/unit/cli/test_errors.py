@@ -68,7 +68,7 @@ def test_a_fault_of_the_program_is_not_hidden():
         (["submit", "http://bucket/x"], 2, "s3://bucket/prefix"),
         (["submit", "s3://bucket/x"], 78, "dpiqa local up"),
         (["jobs"], 78, "dpiqa local up"),
-        (["follow", "17"], 2, "`dpiqa jobs` lists them"),
+        (["follow", "17"], 2, "first 6 or more digits"),
         (["scores", "--worst", "5"], 78, "DPIQA_DATABASE_URL"),
         (["scores", "--min", "0.5", "--max", "0.1"], 2, "swap them"),
         (["scores", "--min", "nan"], 2, "finite"),
@@ -90,11 +90,11 @@ def test_mistakes(run, words, code, named):
 
 
 def test_the_old_name_of_follow_still_works_and_says_so(run):
-    result = run("watch", "17")
+    result = run("watch", "latest")
     note, error = result.stderr.splitlines()
-    assert (result.exit_code, result.stdout) == (2, "")
+    assert (result.exit_code, result.stdout) == (78, "")
     assert "use `dpiqa follow`" in note
-    assert error.startswith("error: '17' is not a valid job id")
+    assert error.startswith("error: no database is configured")
     assert "watch" not in {line.split()[1] for line in run("--help").stdout.splitlines() if len(line.split()) > 1}
 
 

@@ -30,7 +30,7 @@ NAMES = [" ".join(words) for words, _ in COMMANDS]
 
 
 def test_the_promised_commands_exist():
-    promised = ["score", "submit", "follow", "jobs", "items", "scores", "doctor", "demo", "listen", "worker", "api"]
+    promised = ["score", "submit", "follow", "items", "scores", "doctor", "demo", "listen", "worker", "api"]
     promised += [
         "evaluate scores",
         "evaluate compare",
@@ -42,6 +42,9 @@ def test_the_promised_commands_exist():
     ]
     promised += ["local up", "local status", "local down", "db upgrade", "db current", "config show", "train student"]
     promised += ["models list", "models show", "models verify", "profiles list", "profiles show"]
+    promised += [
+        f"jobs {name}" for name in ("list", "show", "pause", "resume", "cancel", "retry", "priority", "delete")
+    ]
     promised += [f"requirements {name}" for name in ("create", "prepare", "list", "show")]
     assert {f"dpiqa {name}" for name in promised} <= set(NAMES)
 

@@ -40,6 +40,7 @@ JOB = Job(
     active_seconds=0.0,
     deleted_at=None,
     pruned_at=None,
+    pause_reason=None,
 )
 COUNTS = [
     Count(Stage.STUDENT, ItemState.SCORED, None, 6),

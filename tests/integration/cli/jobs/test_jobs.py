@@ -23,8 +23,8 @@ def test_submit_writes_the_job_and_rings(run, system):
     result = run("submit", f"s3://{system.name}/in/")
     assert result.exit_code == 0, result.stderr
     (report,) = rows(run("jobs", "--json"))
-    assert result.stdout.strip() == report["job"]["id"]
-    assert (report["job"]["state"], report["job"]["profile"]) == ("listing", "smoke@1")
+    assert result.stdout.strip() == report["id"]
+    assert (report["state"], report["profile"]) == ("listing", "smoke@1")
     assert report["waiting_for"] == "a worker to list its objects"
     assert load_doorbell(load_settings()).depth(Queue.MAINTENANCE) == 1
 
@@ -35,7 +35,7 @@ def test_submit_with_a_watch(run, system):
     second = rows(run("submit", f"s3://{system.name}/in/", "--watch", "--json"))
     assert first["id"] != second["id"]
     assert first["watch"] == second["watch"] is not None
-    states = {report["job"]["id"]: report["job"]["state"] for report in rows(run("jobs", "--json"))}
+    states = {report["id"]: report["state"] for report in rows(run("jobs", "--json"))}
     assert states[first["watch"]] == "watching"
 
 
@@ -67,7 +67,7 @@ def test_follow_reports_and_ends_with_one_for_a_rejected_image(run, scored):
     result = run("follow", scored.id, "--json")
     report = json.loads(result.stdout)
     assert result.exit_code == 1
-    assert (report["job"]["state"], report["done"], report["total"]) == ("complete", 1101, 1101)
+    assert (report["state"], report["done"], report["total"]) == ("complete", 1101, 1101)
     assert report["failures"] == {"truncated": 1}
     assert "1 truncated" in run("follow", scored.id).stdout
 
