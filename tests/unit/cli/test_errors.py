@@ -89,15 +89,6 @@ def test_mistakes(run, words, code, named):
     assert " / hint: " in result.stderr
 
 
-def test_the_old_name_of_follow_still_works_and_says_so(run):
-    result = run("watch", "latest")
-    note, error = result.stderr.splitlines()
-    assert (result.exit_code, result.stdout) == (78, "")
-    assert "use `dpiqa follow`" in note
-    assert error.startswith("error: no database is configured")
-    assert "watch" not in {line.split()[1] for line in run("--help").stdout.splitlines() if len(line.split()) > 1}
-
-
 def test_a_missing_library_is_one_line_that_names_the_install():
     result = failing(ModuleNotFoundError("No module named 'torch'", name="torch.nn"))
     assert result.exit_code == 78

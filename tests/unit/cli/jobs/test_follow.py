@@ -14,8 +14,8 @@ def report(**changes):
         **dict.fromkeys(Job.__dataclass_fields__)
         | {"kind": JobKind.PREFIX, "state": changes.pop("state", JobState.RUNNING), "queue": Queue.BULK}
     )
-    values = {"by_state": {}, "open_by_stage": {}, "failures": {}, "total": 10, "done": 4, "rate": 2.0}
-    return JobReport(job=job, **values | {"eta_seconds": 3.0, "waiting_for": None} | changes)
+    values = dict.fromkeys(JobReport.__dataclass_fields__) | {"total": 10, "done": 4, "rate": 2.0, "eta_seconds": 3.0}
+    return JobReport(**values | {"job": job} | changes)
 
 
 @pytest.mark.parametrize(
