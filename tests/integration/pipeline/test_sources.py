@@ -88,7 +88,9 @@ def test_a_manifest_that_changes_while_it_is_read_fails_its_job(archive, submit,
     s3.put("m.txt", "\n".join(f"{n}.jpg" for n in range(100)))
     job = submit(JobKind.MANIFEST, "photos", address=f"s3://{s3.name}/m.txt")
     assert (job.state, job.tally.taken, job.cursor.split(":")[1]) == ("running", 100, "100")
-    archive.rows("UPDATE jobs SET state = 'listing', cursor = split_part(cursor, ':', 1) || ':30' RETURNING id")
+    archive.rows(
+        "UPDATE jobs SET state = 'listing', cursor = split_part(cursor, chr(58), 1) || chr(58) || '30' RETURNING id"
+    )
     s3.put("m.txt", "x.jpg")
     archive.list_job(job.id)
     (row,) = archive.rows("SELECT state, error FROM jobs")
@@ -114,7 +116,7 @@ def data_file(kind):
             ["" if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in row] for row in VERSIONS
         ]
         lines = [",".join(f'"{URL_ENCODED.get(value, value)}"' for value in row) for row in text]
-        return gzip.compress("\n".join(lines).encode())
+        return gzip.compress("\n".join(lines).encode(), mtime=0)
     names = ("bucket", "key", "version_id", "is_latest", "is_delete_marker", "size", "last_modified_date", "e_tag")
     buffer = io.BytesIO()
     table = pa.table(dict(zip(names, map(list, zip(*VERSIONS, strict=True)), strict=True)))
@@ -179,7 +181,7 @@ def test_a_folder_is_scored_in_place_and_nothing_outside_it(archive, submit, tmp
     (root / "b").mkdir(parents=True)
     (root / ".git").mkdir()
     for name in ("b/ü 1.png", "a.png", "b.png", ".git/x.png", "readme.txt"):
-        (root / name).write_bytes(png(0.5))
+        (root / name).write_bytes(png(0.9))
     (tmp_path / "secret.png").write_bytes(png(0.9))
     (root / "link.png").symlink_to(tmp_path / "secret.png")
     (root / "up").symlink_to(tmp_path)
@@ -263,14 +265,14 @@ def test_a_killed_upload_continues_and_adds_nothing_twice(archive, s3, broker_ur
         pipe.write(path.read_text()[: 14 * 33_000])
         pipe.flush()
         deadline = time.monotonic() + 60
-        while archive.rows("SELECT count(*) FROM upload_pages") < [(5,)] and time.monotonic() < deadline:
+        while archive.rows("SELECT count(*) FROM upload_pages") < [(3,)] and time.monotonic() < deadline:
             time.sleep(0.05)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
     os.close(reader)
     killed.stderr.close()
     before = archive.rows("SELECT xmin::text, position FROM upload_pages ORDER BY position")
-    assert len(before) >= 5
+    assert len(before) >= 3
     with path.open() as whole:
         done = subprocess.run(command, env=env, stdin=whole, cwd=tmp_path, capture_output=True, text=True, check=True)
     after = archive.rows("SELECT xmin::text, position FROM upload_pages ORDER BY position")
