@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from support.training import STUDENT, TEACHER, VAE, make_set
+from support.training import STAGE_STUDENT, STUDENT, TEACHER, VAE, make_set
 from typer.testing import CliRunner
 
 from dpiqa.cli.main import app
@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
     """A folder with a data set, settings, and everything that the commands make."""
     folder = tmp_path_factory.mktemp("chain")
     make_set(folder / "set")
-    for name, text in {"vae": VAE, "teacher": TEACHER, "student": STUDENT}.items():
+    for name, text in {"vae": VAE, "teacher": TEACHER, "student": STUDENT, "stages": STAGE_STUDENT}.items():
         (folder / f"{name}.toml").write_text(text)
     return folder
 
@@ -193,3 +193,22 @@ def test_print_config_is_a_file_that_can_be_given_back(command, folder):
     assert "unknown key plan.epoch / hint: did you mean epochs?" in wrong.stderr
     assert "--dataset" in command(*words, code=2).stderr
     assert "1 data sets and 0 paths" in command(*words, "--dataset", "csv", code=2).stderr
+
+
+def test_a_student_that_reads_stages_learns_its_head_then_its_stages(folder, command, train):
+    stages = {"config": folder / "stages.toml"}
+    first = train("student", "first", "model.frozen_stages=5", "plan.crop=", "model.ridge=", **stages)
+    second = train("student", "second", "model.start=first", "model.architecture=", "model.ridge=", **stages)
+    assert second["architecture"] == first["architecture"]
+    assert second["figures"]["training"]["made_from"]["start"]["sha256"] == first["sha256"]
+    lines = command("score", *sorted((folder / "set").glob("*.png")), "--model", "second", "--json").stdout.splitlines()
+    assert len(lines) >= 24
+    for card in (first, second):
+        words = shlex.split(card["figures"]["training"]["command"])
+        words[words.index("--data") + 1] = str(folder / "set" / "labels.csv")
+        words[words.index("--name") + 1] = f"{card['name']}-again"
+        words[words.index("--out") + 1] = str(folder / "runs" / f"{card['name']}-again")
+        again = command(
+            *words[1:], "--set", f"data.cache={folder / 'cache'}", "--set", "output.bootstrap_draws=20", "--json"
+        )
+        assert json.loads(again.stdout)["sha256"] == card["sha256"]
