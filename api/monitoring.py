@@ -53,6 +53,7 @@ _LOGGED = frozenset(
         "requirement",
         "band",
         "group_by",
+        "reason",
         "step",
     }
 )

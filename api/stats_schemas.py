@@ -44,7 +44,7 @@ class GroupOut(ResponseBody):
 
 
 class StatsOut(ResponseBody):
-    """Counts and distribution of the scores that count. Scores are right to 0.001."""
+    """Counts and distribution of the scores that count. Right to 0.001; with groups by day or prefix, to 0.01."""
 
     profile: str | None = Field(description="The profile; null where groups are by profile.")
     n: int = Field(description="Current results.")

@@ -23,11 +23,11 @@ from dpiqa.settings import Settings
 from dpiqa.sources.manifest import FileSource
 from dpiqa.sources.spec import ManifestFormat
 from dpiqa.storage import job_queries
-from dpiqa.storage.engine import transaction
+from dpiqa.storage.engine import reading, transaction
 from dpiqa.storage.jobs import Job, read_job, submit_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.reports import plan_job
-from dpiqa.types import ItemState, JobKind, JobState
+from dpiqa.types import ItemState, JobKind, JobState, Reason
 
 from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, StoreDep, profile_named, require_bucket
 from ..errors import as_invalid_request
@@ -240,12 +240,13 @@ def job_items(
     engine: EngineDep,
     reply: PageReplyDep,
     state: Annotated[ItemState | None, Query(description="Only items in this state.")] = None,
+    reason: Annotated[Reason | None, Query(description="Only items that ended unscored for this reason.")] = None,
     limit: Limit = 100,
     cursor: Cursor | None = None,
 ) -> Response:
     """List the images of a job, each with its state and, where it ended unscored, the reason."""
-    with transaction(engine) as connection:
-        page = job_queries.job_items(connection, job_id, state=state, limit=limit, cursor=cursor)
+    with reading(engine) as connection:
+        page = job_queries.job_items(connection, job_id, state, reason=reason, limit=limit, cursor=cursor)
     return reply(Page[ItemOut], page)
 
 

@@ -26,7 +26,6 @@ from ..schemas import (
     JOB_NAME,
     Bucket,
     Cursor,
-    ImageScores,
     JobName,
     Key,
     Limit,
@@ -34,9 +33,9 @@ from ..schemas import (
     Prefix,
     ProfileName,
     RequirementId,
-    ScorePage,
     Suffix,
 )
+from ..score_schemas import ImageScores, ScorePage
 
 router = APIRouter(prefix="/v1/scores", tags=["scores"])
 

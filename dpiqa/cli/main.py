@@ -86,7 +86,19 @@ add_commands(
         ),
         "lookup": (
             "scores.scores:lookup",
-            "Show every score of one image: by which model, of which bytes, when, and which of them counts.",
+            "Show every score of one image: by which model, when, which of them counts, and why it was not scored.",
+        ),
+        "stats": (
+            "scores.stats:stats",
+            "Count the scores that count: quantiles, histogram, bands, and groups. Takes the same time at any size.",
+        ),
+        "scorers": (
+            "scores.stats:scorers",
+            "List the scorers that have scored, with the number of scores that count; or show one's model card.",
+        ),
+        "workers": (
+            "scores.stats:workers",
+            "List the live workers: those whose last heartbeat is at most a minute old.",
         ),
         "validate": (
             "scores.validate:validate",
@@ -294,6 +306,10 @@ add_group(
         "current": (
             "system.db:current",
             "Show which version the tables have, and which this program needs. Exits with status 1 when they differ.",
+        ),
+        "rollups": (
+            "system.db:rollups",
+            "Count the results of before an upgrade in the roll-ups now, instead of letting the workers do it.",
         ),
         "revision": (
             "system.db:revision",

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, literal, not_, select, tuple_
 
 from dpiqa.storage.counts import Count, read_counts, read_rate
 from dpiqa.storage.examples import IS_UNSCORED, read_examples
 from dpiqa.storage.items import Item
 from dpiqa.storage.job_profiles import Routed, read_all_routed
 from dpiqa.storage.jobs import Job, read_job
-from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cursor
+from dpiqa.storage.pages import MAX_READ, Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.reports import Report, read_report
 from dpiqa.storage.tables import OPEN_JOB_STATES, images, items, jobs
 from dpiqa.storage.workers import LiveWorker, live_workers
@@ -94,29 +94,56 @@ def job_items(
     name: UUID | str,
     state: ItemState | None = None,
     *,
+    reason: Reason | None = None,
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[Item]:
-    """Return a job's items, those in one state if asked. Raises as `read_job` and `list_jobs`."""
+    """Return a job's items, those in one state or with one reason if asked. Raises as `read_job` and `list_jobs`.
+
+    The page is partial where it had to read `MAX_READ` items to check their state or reason.
+    """
     job = read_job(c, name)
-    query_id = ("items", str(job.id), state)
-    query = (
-        select(items, images.c.bucket, images.c.key, images.c.etag, images.c.version_id)
-        .join(images, images.c.id == items.c.image_id)
-        .where(items.c.job_id == job.id)
-        .order_by(items.c.image_id, items.c.profile)
-        .limit(check_limit(limit) + 1)
-    )
-    if state is not None:
-        query = query.where(items.c.state == state)
+    query_id = ("items", str(job.id), state, reason)
+    sorted_by = (items.c.image_id, items.c.profile)
+    bounds = [items.c.job_id == job.id]
     if state in REASONS_OF:
-        query = query.where(IS_UNSCORED)
+        bounds += [IS_UNSCORED, items.c.state == state]  # an index of their own
     if cursor is not None:
-        image_id, profile = decode(query_id, cursor, [int, str])
-        last = tuple_(literal(image_id, items.c.image_id.type), literal(profile, items.c.profile.type))
-        query = query.where(tuple_(items.c.image_id, items.c.profile) > last)
-    page = Page.cut(list(c.execute(query)), limit, lambda row: encode(query_id, [row.image_id, row.profile]))
-    return Page([Item.from_row(row, job.profile) for row in page.items], page.next_cursor)
+        bounds.append(_beyond(decode(query_id, cursor, [int, str])))
+    checks_rows = reason is not None or (state is not None and state not in REASONS_OF)
+
+    def read(rows: int, max_read: int | None) -> list[Row[Any]]:
+        of_job = select(items).where(*bounds).order_by(*sorted_by).limit(max_read if checks_rows else rows)
+        walked = of_job.subquery("walked")
+        query = (
+            select(*walked.c, images.c.bucket, images.c.key, images.c.etag, images.c.version_id)
+            .join_from(walked, images, images.c.id == walked.c.image_id)
+            .order_by(walked.c.image_id, walked.c.profile)
+            .limit(rows)
+        )
+        query = query if state is None else query.where(walked.c.state == state)
+        query = query if reason is None else query.where(walked.c.reason == reason)
+        return list(c.execute(query))
+
+    rows, end = read(check_limit(limit) + 1, MAX_READ), None
+    if checks_rows and len(rows) <= limit:  # as `list_scores` does
+        last = select(*sorted_by).where(*bounds).order_by(*sorted_by).offset(MAX_READ - 1).limit(1)
+        end = c.execute(last).one_or_none()
+        if end is not None:
+            bounds.append(not_(_beyond(list(end))))
+        rows = read(limit + 1, None)
+    page = Page.cut(rows, limit, lambda row: encode(query_id, [row.image_id, row.profile]))
+    found = [Item.from_row(row, job.profile) for row in page.items]
+    if end is not None and page.next_cursor is None:
+        return Page(found, encode(query_id, list(end)), partial=True)
+    return Page(found, page.next_cursor)
+
+
+def _beyond(position: Sequence[Any]) -> ColumnElement[bool]:
+    """Build "after this image and profile"."""
+    image_id, profile = position
+    last = tuple_(literal(image_id, items.c.image_id.type), literal(profile, items.c.profile.type))
+    return tuple_(items.c.image_id, items.c.profile) > last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,7 +87,7 @@ def lookup(c: Connection, bucket: str, key: str) -> Lookup:
         key=key,
         deleted=not current,
         scores=_read_scores(c, bucket, key),
-        results=read_score_rows(c, by_profile),
+        results=read_score_rows(c, by_profile, results.c.scorer_id),
         items=[LookupItem(**row._mapping) for row in c.execute(by_job)],
     )
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from dpiqa.errors import InvalidRequest
 
 MAX_LIMIT = 1000  #: rows in one page
+MAX_READ = 5_000  #: rows that a page reads at most, where it checks conditions on them
 
 T = TypeVar("T")
 Position = list[str | int | float]  #: the sort columns of the last row
@@ -24,6 +25,7 @@ class Page(Generic[T]):
 
     items: list[T]
     next_cursor: str | None  #: None: this is the last page
+    partial: bool = False  #: it ended early, after `MAX_READ` rows: more may fit behind `next_cursor`
 
     @classmethod
     def cut(cls, rows: Sequence[T], limit: int, cursor_of: Callable[[T], str]) -> "Page[T]":

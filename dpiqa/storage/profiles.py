@@ -1,6 +1,8 @@
 """Profiles as jobs used them, and the profile that a requirement stands for."""
 
-from sqlalchemy import Connection, bindparam, select
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.errors import ConfigurationError, NotFound
@@ -92,8 +94,15 @@ def profile_for(c: Connection, name_or_id: str) -> Profile:
 
 def direction_of(c: Connection, profile_id: str) -> Direction:
     """Return which end of the scores under a stored profile is better. One that no job used counts as MOS."""
-    try:
-        requirement = read_profile(c, profile_id).student.requirement
-    except NotFound:
-        return Direction.HIGHER
-    return Direction.HIGHER if requirement is None else read_requirement(c, requirement).direction
+    known = _DIRECTIONS.setdefault(c.engine, {})
+    if profile_id not in known:
+        try:
+            requirement = read_profile(c, profile_id).student.requirement
+        except NotFound:
+            return Direction.HIGHER
+        known[profile_id] = Direction.HIGHER if requirement is None else read_requirement(c, requirement).direction
+    return known[profile_id]
+
+
+#: By profile id: neither a stored profile nor the direction of a requirement ever changes.
+_DIRECTIONS: WeakKeyDictionary[Engine, dict[str, Direction]] = WeakKeyDictionary()

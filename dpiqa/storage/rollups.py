@@ -176,10 +176,13 @@ class BinCount:
     n: int
 
 
-def read_bins(c: Connection, scope: Scope, group_by: str | None = None, *, depth: int = 0) -> list[BinCount]:
+def read_bins(
+    c: Connection, scope: Scope, group_by: str | None = None, *, depth: int = 0, coarse: bool = False
+) -> list[BinCount]:
     """Return the counts of a scope by scorer and bin, and by a column: profile, bucket, name, route, status.
 
-    `depth`: of the folders that are counted by name, below the scope's folder.
+    `depth`: of the folders that are counted by name, below the scope's folder. `coarse`: ten bins count as the middle
+    one, for many groups.
     """
     check_counted(c)
     g, d = result_groups.c, result_changes.c
@@ -212,7 +215,8 @@ def read_bins(c: Connection, scope: Scope, group_by: str | None = None, *, depth
         select(by[1].label("group"), d.scorer_id, d.bin, d.n).where(*changed),
     ).subquery("parts")
     n = func.sum(parts.c.n).cast(BigInteger)
-    keys = (parts.c.group, parts.c.scorer_id, parts.c.bin)
+    number = parts.c.bin - func.mod(parts.c.bin + 1000, 10) + 5 if coarse else parts.c.bin
+    keys = (parts.c.group, parts.c.scorer_id, number.label("bin"))
     rows = c.execute(select(*keys, n).group_by(*keys).having(n > 0))
     return [BinCount(*row) for row in rows]
 

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, exists, false, literal, or_
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.percentiles import ScoreRange
@@ -21,7 +20,7 @@ from dpiqa.storage.tables import items
 from dpiqa.types import ResultStatus, Route
 
 Condition = ColumnElement[bool]
-Columns = ReadOnlyColumnCollection[str, Any]  #: of `results`, or of a part of it
+Columns = Any  #: an object with the columns of `results` as attributes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

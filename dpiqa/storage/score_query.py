@@ -10,11 +10,11 @@ from dpiqa.percentiles import Share
 from dpiqa.profiles import load_profile
 from dpiqa.settings import Settings
 from dpiqa.storage.jobs import read_job
-from dpiqa.storage.pages import foreign_cursor, malformed_cursor, pack, unpack
+from dpiqa.storage.pages import Page, foreign_cursor, malformed_cursor, pack, unpack
 from dpiqa.storage.profiles import direction_of, profile_for
 from dpiqa.storage.references import ranges_of
 from dpiqa.storage.score_filter import ScoreFilter
-from dpiqa.storage.scores import ScoreRows, list_scores
+from dpiqa.storage.scores import ScoreRow, list_scores
 from dpiqa.storage.stats import threshold as threshold_of
 from dpiqa.types import Band, Direction, ScoreOrder
 
@@ -36,7 +36,7 @@ def find_profile(
 
 
 @dataclass(frozen=True, slots=True)
-class ScorePage(ScoreRows):
+class ScorePage(Page[ScoreRow]):
     """A page of scores."""
 
     threshold: float | None = None  #: the score at the share; None: no share was asked for, or nothing fits
@@ -53,7 +53,7 @@ class ResolvedQuery:
     threshold: float | None  #: the score at the share
     without_bands: tuple[str, ...]  #: scorers that are left out, because they have no reference
 
-    def page(self, c: Connection, *, limit: int, cursor: str | None = None) -> ScoreRows:
+    def page(self, c: Connection, *, limit: int, cursor: str | None = None) -> Page[ScoreRow]:
         """Return a page after `cursor`, which is one of this method. Raises as `list_scores`."""
         return list_scores(c, self.conditions, order=self.order, limit=limit, cursor=cursor)
 

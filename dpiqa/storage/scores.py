@@ -10,16 +10,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, not_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, not_, select
 
-from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cursor
+from dpiqa.storage.pages import MAX_READ, Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.references import CARD_VERSION, Meaning, read_meanings, scorers_of_model
 from dpiqa.storage.score_filter import Condition, ScoreFilter
-from dpiqa.storage.score_walks import Walk, choose_walk
-from dpiqa.storage.tables import scorers
+from dpiqa.storage.score_walks import READ, READ_COLUMNS, Walk, choose_walk
+from dpiqa.storage.tables import results, scorers
 from dpiqa.types import Band, ResultStatus, Route, ScoreOrder, Stage
-
-MAX_READ = 10_000  #: rows that a page reads at most, where it checks conditions on them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +74,6 @@ class ScoreRow:
         return self.scorer_id
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRows(Page[ScoreRow]):
-    """A page of scores."""
-
-    partial: bool = False  #: it ended early, after `MAX_READ` rows: more may fit behind `next_cursor`
-
-
 def list_scores(
     c: Connection,
     conditions: ScoreFilter,
@@ -90,7 +81,7 @@ def list_scores(
     order: ScoreOrder = ScoreOrder.LOWEST_FIRST,
     limit: int = 100,
     cursor: str | None = None,
-) -> ScoreRows:
+) -> Page[ScoreRow]:
     """Return a page of results in an order, after `cursor`.
 
     Raises `InvalidRequest` for a cursor of another query or a limit outside 1-1000.
@@ -100,7 +91,7 @@ def list_scores(
     scorer_ids = None if conditions.model is None else scorers_of_model(c, conditions.model)
     walk = None if scorer_ids == [] else choose_walk(c, conditions, order, scorer_ids)
     if walk is None:
-        return ScoreRows([], None)
+        return Page([], None)
     bounds = [] if position is None else [walk.beyond(position)]
 
     def cursor_at(values: Sequence[Any]) -> str:
@@ -113,8 +104,7 @@ def list_scores(
     max_read = MAX_READ if walk.checks_rows else None
     rows = _read(c, walk, bounds, limit + 1, max_read)
     if max_read is None or len(rows) > limit:
-        page = Page.cut(rows, limit, cursor_of)
-        return ScoreRows(page.items, page.next_cursor)
+        return Page.cut(rows, limit, cursor_of)
     # Too few of the rows that were read fit. They are read again up to a fixed position, so that rows that come or go
     # between the two statements are neither passed over nor returned twice.
     end = c.execute(walk.positions(bounds).offset(max_read - 1).limit(1)).one_or_none()
@@ -122,21 +112,27 @@ def list_scores(
         bounds.append(not_(walk.beyond(end)))
     page = Page.cut(_read(c, walk, bounds, limit + 1, None), limit, cursor_of)
     if end is None or page.next_cursor is not None:
-        return ScoreRows(page.items, page.next_cursor)
-    return ScoreRows(page.items, cursor_at(end), partial=True)
+        return page
+    return Page(page.items, cursor_at(end), partial=True)
 
 
 def _read(c: Connection, walk: Walk, bounds: Sequence[Condition], n: int, max_read: int | None) -> list[ScoreRow]:
     """Return the first `n` rows that fit, of the first `max_read` within the bounds; None: of all."""
     read = walk.rows(bounds).limit(max_read if walk.checks_rows else n).subquery("read")
-    return read_score_rows(c, select(read).where(*walk.residual(read.c)).limit(n))
+    fits = walk.residual(READ_COLUMNS)
+    return read_score_rows(c, select(*_LABELLED).select_from(read).where(*fits).limit(n), READ_COLUMNS.scorer_id)
 
 
-def read_score_rows(c: Connection, query: Select[Any]) -> list[ScoreRow]:
-    """Read the rows of a query of `results`, in its order, with what the scores of their scorers mean."""
-    page = query.cte("page")
-    version = select(CARD_VERSION).where(scorers.c.id == page.c.scorer_id).scalar_subquery().label("card_version")
-    rows = c.execute(select(page, version)).all()
+_LABELLED = [read.label(column.name) for column, read in zip(results.c, READ, strict=True)]
+
+
+def read_score_rows(c: Connection, query: Select[Any], scorer_id: ColumnElement[str]) -> list[ScoreRow]:
+    """Read the rows of a query of the columns of `results`, with what the scores of their scorers mean.
+
+    `scorer_id`: the column of the query.
+    """
+    version = select(CARD_VERSION).where(scorers.c.id == scorer_id).scalar_subquery().label("card_version")
+    rows = c.execute(query.add_columns(version)).all()
     meanings = read_meanings(c, {(row.scorer_id, row.card_version) for row in rows})
     return [ScoreRow.from_row(row, meanings[row.scorer_id]) for row in rows]
 

@@ -1,8 +1,10 @@
 """Shares, counts, quantiles and histograms of results: from the roll-ups, or from few rows."""
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
+from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, and_, any_, func, literal, select, true
@@ -16,7 +18,7 @@ from dpiqa.storage.references import read_references, scorers_of_model
 from dpiqa.storage.result_tables import SCORE_BIN, score_bin
 from dpiqa.storage.rollups import BinCount, Scope, counted_depth, counted_share, read_bins
 from dpiqa.storage.score_filter import ScoreFilter, begins_with, equalities, others, score_bounds, time_bounds
-from dpiqa.storage.tables import items, results
+from dpiqa.storage.tables import items, jobs, results
 from dpiqa.types import Band, GroupBy, ItemState
 
 #: Results that are read row by row where the roll-ups do not count them together.
@@ -42,7 +44,7 @@ def threshold(c: Connection, conditions: ScoreFilter, share: float, *, descendin
     distribution = Distribution((count.bin, n) for count, n in counts)
     if not distribution.counts:
         return None
-    if distribution.total <= MAX_ROWS and not conditions.job:
+    if distribution.total <= MAX_ROWS and _items_of(c, conditions) <= MAX_ROWS:
         return _threshold_of_rows(c, conditions, scorer_ids, share, "", descending=descending)
     rank = rank_of(share, distribution.total, descending=descending)
     number, n, below = distribution.find(rank)
@@ -70,6 +72,7 @@ def _threshold_of_rows(
     *,
     descending: bool,
 ) -> float | None:
+    _check_read(_items_of(c, conditions), reason)
     rows, fits = _rows(conditions, scorer_ids)
     score = rows.c.score.desc() if descending else rows.c.score
     at_share = func.percentile_disc(share).within_group(score).filter(fits)
@@ -133,9 +136,17 @@ def _scope(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | Non
     return scope
 
 
+def _items_of(c: Connection, fields: ScoreFilter) -> int:
+    return 0 if fields.job is None else sum(count.n for count in read_counts(c, fields.job))
+
+
 def _scored_in(c: Connection, fields: ScoreFilter) -> int:
-    counts = read_counts(c, fields.job) if fields.job is not None else []
-    return sum(count.n for count in counts if count.state is ItemState.SCORED)
+    """Return how many items of the job were scored under the profile."""
+    if fields.job is None:
+        return 0
+    own = c.execute(select(jobs.c.profile).where(jobs.c.id == fields.job)).scalar_one_or_none()
+    counts = [count for count in read_counts(c, fields.job) if count.state is ItemState.SCORED]
+    return sum(count.n for count in counts if fields.profile in (None, count.profile or own))
 
 
 def _days(fields: ScoreFilter) -> Any:
@@ -162,7 +173,7 @@ class GroupStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreStats:
-    """Counts and distribution of the scores that count. Scores are right to 0.001."""
+    """Counts and distribution of the scores that count: right to 0.001, with groups by day or folder to 0.01."""
 
     n: int
     mean: float | None
@@ -187,10 +198,11 @@ def read_stats(
     counts = _counts(c, conditions, scorer_ids, group_by)
     clipped = clip(counts, conditions.min, conditions.max, conditions.within)
     references = read_references(c, {count.scorer_id for count in counts})
+    shares = _shares_of_bands(references)
     by_group: dict[str, list[tuple[int, float]]] = defaultdict(list)
     bands: dict[Band, float] = defaultdict(float)
     for count, n in clipped:
-        in_bands = _bands(count, n, references.get(count.scorer_id))
+        in_bands = {band: n * part for band, part in shares(count.scorer_id, count.bin).items()}
         for band, part in in_bands.items():
             bands[band] += part
         if group_by is GroupBy.BAND:
@@ -226,7 +238,8 @@ def _counts(
         if group_by in kinds and scope.kind != kinds[group_by]:
             scope = f"no roll-up has groups by {group_by} of a {scope.kind}"
     if not isinstance(scope, str):
-        return read_bins(c, scope, column)
+        return read_bins(c, scope, column, coarse=group_by is GroupBy.DAY)
+    _check_read(_items_of(c, conditions), scope)
     rows, fits = _rows(conditions, scorer_ids)
     names: dict[str | None, Any] = {
         None: literal(""),
@@ -257,16 +270,24 @@ def _folders(c: Connection, conditions: ScoreFilter, scope: Scope | str) -> list
             f"folders below {conditions.prefix} are not counted: this bucket's are to a depth of {deepest}",
             hint="ask for the folder itself, without groups",
         )
-    return read_bins(c, scope, "name", depth=depth)
+    return read_bins(c, scope, "name", depth=depth, coarse=True)
 
 
-def _bands(count: BinCount, n: float, reference: Reference | None) -> dict[Band, float]:
-    """Return how a bin's scores are spread over the bands."""
-    if reference is None:
-        return {}
-    ranges = {band: reference.range_of(band, count.scorer_id) for band in Band}
-    shares = {band: share_of_bin(count.bin, bounds.low, bounds.high) for band, bounds in ranges.items()}
-    return {band: n * share for band, share in shares.items() if share > 0}
+def _shares_of_bands(references: Mapping[str, Reference]) -> Callable[[str, int], dict[Band, float]]:
+    """Return a function that says how a scorer's scores in a bin are spread over the bands."""
+    ranges = {
+        scorer_id: {band: reference.range_of(band, scorer_id) for band in Band}
+        for scorer_id, reference in references.items()
+    }
+
+    @cache
+    def shares(scorer_id: str, number: int) -> dict[Band, float]:
+        of_bands = {
+            band: share_of_bin(number, bounds.low, bounds.high) for band, bounds in ranges.get(scorer_id, {}).items()
+        }
+        return {band: share for band, share in of_bands.items() if share > 0}
+
+    return shares
 
 
 def _groups(by_group: dict[str, list[tuple[int, float]]], group_by: GroupBy | None) -> list[GroupStats]:

@@ -6,6 +6,20 @@ import typer
 from sqlalchemy import Engine
 
 from dpiqa.addresses import object_address, parse_s3
+from dpiqa.cli.scores.filters import (
+    BucketOption,
+    MaxOption,
+    MinOption,
+    ModelOption,
+    PrefixOption,
+    RequirementOption,
+    RouteOption,
+    SinceOption,
+    StatusOption,
+    SuffixOption,
+    UntilOption,
+    score_filter,
+)
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.console import percent
 from dpiqa.cli.support.groups import command
@@ -18,30 +32,19 @@ from dpiqa.percentiles import parse_share
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.lookups import lookup as look_up
-from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.score_query import ResolvedQuery, ScoreQuery, find_profile
-from dpiqa.types import Band, ResultStatus, ScoreOrder
+from dpiqa.types import Band, ScoreOrder
 
-BucketOption = Annotated[str | None, typer.Option(help="Only this bucket.")]
-PrefixOption = Annotated[str | None, typer.Option(help="Only keys that begin with this.")]
-MinOption = Annotated[float | None, typer.Option("--min", help="Minimum score (inclusive).")]
-MaxOption = Annotated[float | None, typer.Option("--max", help="Maximum score (inclusive).")]
 WorstOption = Annotated[
     str | None, typer.Option(help="Only the worst share of what the other options select, e.g. 5%.")
 ]
 BestOption = Annotated[str | None, typer.Option(help="Only the best share, e.g. 5%.")]
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Only scores of this model, or scorer id.")]
-StatusOption = Annotated[ResultStatus | None, typer.Option(help="Only provisional or final scores.")]
 BandsOption = Annotated[
     list[Band] | None,
     typer.Option("--band", help="Only this band of the scorer's reference population. May be repeated."),
 ]
 SortOption = Annotated[
     ScoreOrder | None, typer.Option(help="score: lowest first; -score: highest first; updated, -updated: by time.")
-]
-RequirementOption = Annotated[
-    str | None,
-    typer.Option("--requirement", "-r", help="Only scores of jobs submitted with this requirement: NAME[@VERSION]."),
 ]
 PartitionByOption = Annotated[
     str | None,
@@ -67,6 +70,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
     *,
     bucket: BucketOption = None,
     prefix: PrefixOption = None,
+    suffix: SuffixOption = None,
     minimum: MinOption = None,
     maximum: MaxOption = None,
     worst: WorstOption = None,
@@ -77,6 +81,9 @@ def scores(  # noqa: PLR0913 - one parameter per option
     job: options.JobOption = None,
     model: ModelOption = None,
     status: StatusOption = None,
+    route: RouteOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     sort: SortOption = None,
     limit: options.LimitOption = None,
     as_json: options.JsonOption = False,
@@ -95,15 +102,19 @@ def scores(  # noqa: PLR0913 - one parameter per option
         raise InvalidRequest("a partitioned dataset is in the order of time", hint="leave out --sort")
     if profile and requirement:
         raise InvalidRequest("--profile and --requirement cannot be combined", hint="pass only one")
-    conditions = ScoreFilter(
+    conditions = score_filter(
+        of_job=job is not None,
         bucket=bucket,
         prefix=prefix,
+        suffix=suffix,
         min=minimum,
         max=maximum,
+        since=since,
+        until=until,
         model=model,
         status=status,
+        route=route,
     )
-    conditions.check("--{}", of_job=job is not None)
     share = parse_share(worst, best, field="--{}")
     query = ScoreQuery(
         conditions=conditions,
@@ -155,7 +166,7 @@ _LAYOUT = (("score", "percentile", "band", "image", "status", "by", "route", "st
 
 @command("lookup", "dpiqa lookup s3://photos/2024/001.jpg")
 def lookup(s3_address: AddressArgument, as_json: options.JsonOption = False) -> None:
-    """Show every score of one image: by which model, of which bytes, when, and which of them counts."""
+    """Show every score of one image: by which model, when, which of them counts, and why it was not scored."""
     address = parse_s3(s3_address)
     with context.connection() as connection:
         stored = look_up(connection, address.bucket, address.key)
@@ -173,3 +184,5 @@ def lookup(s3_address: AddressArgument, as_json: options.JsonOption = False) -> 
     columns = ("score", "scale", "scorer", "etag", "current", "scored", "job")
     rows = [(s.score, s.scale, s.scorer_id, s.etag, s.current, s.scored_at, s.job_id) for s in stored.scores]
     console.table(columns, rows, title="every score")
+    in_jobs = [(i.job_id, i.etag, i.state, i.reason, i.detail, i.finished_at) for i in stored.items]
+    console.table(("job", "etag", "state", "reason", "detail", "finished"), in_jobs, title="in jobs, newest first")

@@ -23,7 +23,7 @@ def test_scores_filter_and_sort(run, scored, system):
     assert [row["score"] for row in rows(run("scores", "--max", "0.002", "--json"))] == [0.0, 0.001, 0.002]
     best = rows(run("scores", "--sort", "-score", "--limit", "2", "--json"))
     assert [row["score"] for row in best] == [1.099, 1.098]
-    assert len(rows(run("scores", "--prefix", "k/001", "--json"))) == 10
+    assert len(rows(run("scores", "--job", "latest", "--prefix", "k/001", "--json"))) == 10
     assert rows(run("scores", "--bucket", "elsewhere", "--json")) == []
     assert rows(run("scores", "--profile", "default", "--json")) == []
     assert len(rows(run("scores", "--job", scored.id, "--profile", "smoke", "--model", "brightness", "--json"))) == 899
