@@ -88,18 +88,9 @@ add_commands(
             "scores.scores:lookup",
             "Show every score of one image: by which model, when, which of them counts, and why it was not scored.",
         ),
-        "stats": (
-            "scores.stats:stats",
-            "Count the scores that count: quantiles, histogram, bands, and groups. Takes the same time at any size.",
-        ),
-        "scorers": (
-            "scores.stats:scorers",
-            "List the scorers that have scored, with the number of scores that count; or show one's model card.",
-        ),
-        "workers": (
-            "scores.stats:workers",
-            "List the live workers: those whose last heartbeat is at most a minute old.",
-        ),
+        "stats": ("scores.stats:stats", "Count the scores that count: quantiles, histogram, bands, groups."),
+        "scorers": ("scores.stats:scorers", "List the scorers that have scored, or show one's model card."),
+        "workers": ("scores.stats:workers", "List the live workers: a heartbeat in the last minute."),
         "validate": (
             "scores.validate:validate",
             "Check an exported file against its schema, value by value: says what is wrong, by line and column.",

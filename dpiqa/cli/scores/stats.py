@@ -62,7 +62,7 @@ def stats(  # noqa: PLR0913 - one parameter per option
     step: StepOption = 0.05,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Count the scores that count: quantiles, histogram, bands, and groups. Takes the same time at any size.
+    """Count the scores that count: quantiles, histogram, bands, groups.
 
     The figures come from roll-ups and are right to 0.001. Roll-ups count by bucket, folder (to a depth of 3), job and
     day; what they do not count together is counted row by row up to 20,000 scores, and refused beyond.
@@ -111,7 +111,7 @@ def _print(found: ScoreStats, by: GroupBy | None) -> None:
 
 @command("scorers", "dpiqa scorers", "dpiqa scorers SCORER --json")
 def scorers(scorer: ScorerArgument = None, as_json: options.JsonOption = False) -> None:
-    """List the scorers that have scored, with the number of scores that count; or show one's model card."""
+    """List the scorers that have scored, or show one's model card."""
     with context.database() as engine, reading(engine) as connection:
         if scorer is not None:
             console.print_json(read_card(connection, scorer))
@@ -127,7 +127,7 @@ def scorers(scorer: ScorerArgument = None, as_json: options.JsonOption = False) 
 
 @command("workers", "dpiqa workers")
 def workers(as_json: options.JsonOption = False) -> None:
-    """List the live workers: those whose last heartbeat is at most a minute old."""
+    """List the live workers: a heartbeat in the last minute."""
     with context.database() as engine, reading(engine) as connection:
         alive = live_workers(connection)
     if as_json:
