@@ -390,6 +390,10 @@ add_group(
             "evaluate.distortions:distortions",
             "Distort pictures in five strengths, and show for which kinds of distortion the score falls with strength.",
         ),
+        "invariance": (
+            "evaluate.invariance:invariance",
+            "Score pictures and edited copies: another encoding, twice the size, mirrored, with a thin border.",
+        ),
     },
     panel="Making models",
 )

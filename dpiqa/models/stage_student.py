@@ -110,8 +110,10 @@ class StageStudent(ScoringNetwork):
                 deviations.append(_deviation(square - mean * mean))
             for features in maps:
                 exact = part(features).float()
-                means.append(exact.mean(dim=(2, 3)))
-                deviations.append(_deviation(exact.var(dim=(2, 3), correction=0)))
+                mean = exact.mean(dim=(2, 3), keepdim=True)
+                means.append(mean.flatten(1))
+                # On a CPU ten times as fast as `var`.
+                deviations.append(_deviation((exact - mean).square().mean(dim=(2, 3))))
             parts += [*means, *deviations]
         moments = torch.cat(parts, dim=1)
         roots: torch.Tensor = (moments.abs() + _ROOT_OFFSET).sqrt() - _ROOT_OFFSET**0.5

@@ -36,6 +36,7 @@ def test_the_promised_commands_exist():
         "evaluate compare",
         "evaluate routing",
         "evaluate distortions",
+        "evaluate invariance",
         "explain",
         "lookup",
         "flower",
