@@ -388,12 +388,9 @@ add_group(
         ),
         "distortions": (
             "evaluate.distortions:distortions",
-            "Distort pictures in five strengths, and show for which kinds of distortion the score falls with strength.",
+            "Show for which kinds of distortion scores fall as it grows.",
         ),
-        "invariance": (
-            "evaluate.invariance:invariance",
-            "Score pictures and edited copies: another encoding, twice the size, mirrored, with a thin border.",
-        ),
+        "invariance": ("evaluate.invariance:invariance", "Show how far scores move under edits that do not matter."),
     },
     panel="Making models",
 )

@@ -38,9 +38,9 @@ def distortions(  # noqa: PLR0913 - one parameter per option
     card: CardFolderOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Distort pictures in five strengths, and show for which kinds of distortion the score falls with strength.
+    """Show for which kinds of distortion scores fall as it grows.
 
-    Exits with status 1 when a picture was not scored.
+    Every picture is distorted in 36 kinds at five strengths. Exits with status 1 when a picture was not scored.
     """
     kinds = kind or []
     check_kinds(kinds)

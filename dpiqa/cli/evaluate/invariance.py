@@ -33,9 +33,10 @@ def invariance(
     card: CardFolderOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Score pictures and edited copies: another encoding, twice the size, mirrored, with a thin border.
+    """Show how far scores move under edits that do not matter.
 
-    A score should hardly change. Exits with status 1 when a picture was not scored.
+    The edits: another encoding, twice the size, mirrored, a thin border. Exits with status 1 when a picture was not
+    scored.
     """
     files = [Path(ref.key) for ref in local_refs(parse_targets([str(data)]))][:limit]
     settings = context.read_settings(device=device)
