@@ -386,11 +386,8 @@ add_group(
             "evaluate.routing:routing",
             "Compare a profile's routing with its student alone and with escalating at random.",
         ),
-        "distortions": (
-            "evaluate.distortions:distortions",
-            "Show for which kinds of distortion scores fall as it grows.",
-        ),
-        "invariance": ("evaluate.invariance:invariance", "Show how far scores move under edits that do not matter."),
+        "distortions": ("evaluate.distortions:distortions", "Show for which kinds of distortion the score falls."),
+        "invariance": ("evaluate.invariance:invariance", "Show how far scores move under harmless edits."),
     },
     panel="Making models",
 )

@@ -38,7 +38,7 @@ def distortions(  # noqa: PLR0913 - one parameter per option
     card: CardFolderOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show for which kinds of distortion scores fall as it grows.
+    """Show for which kinds of distortion the score falls.
 
     Every picture is distorted in 36 kinds at five strengths. Exits with status 1 when a picture was not scored.
     """

@@ -33,7 +33,7 @@ def invariance(
     card: CardFolderOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show how far scores move under edits that do not matter.
+    """Show how far scores move under harmless edits.
 
     The edits: another encoding, twice the size, mirrored, a thin border. Exits with status 1 when a picture was not
     scored.
