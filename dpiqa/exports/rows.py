@@ -5,6 +5,8 @@ its reader is slow. It is not a snapshot either: docs/exports.md says what it co
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -143,32 +145,44 @@ def _tuples(c: Connection, query: Select[Any]) -> Sequence[tuple[Any, ...]]:
 def _batches(
     engine: Engine, read: ReadPage, names: Sequence[str], n_positions: int, limit: int | None
 ) -> Iterator[Columns]:
-    """Yield pages as columns, with the scales, percentiles and bands of their scores where the schema has them."""
-    ranks, after = Ranks(), None
-    remaining, ranked = limit, "scale" in names
+    """Yield pages as columns, with the scales, percentiles and bands of their scores where the schema has them.
+
+    The next page is read while the reader of this one works: Postgres and the encoder use a core each.
+    """
+    ranks, ranked = Ranks(), "scale" in names
     selected = [name for name in names if name not in _RANKED]
 
-    def page() -> Columns:
-        nonlocal after
-        n = PAGE_ROWS if remaining is None else min(remaining, PAGE_ROWS)
+    def page(n: int, after: Sequence[Any] | None) -> tuple[Columns, Sequence[Any]]:
         with transaction(engine) as c:
             c.execute(_TIMEOUT)
             rows = read(c, n, after)
             if not rows:
-                return []
+                return [], ()
             columns: dict[str, Sequence[Any]] = dict(zip(selected, zip(*rows, strict=True), strict=False))
             if ranked:
                 of_page = ranks.rank(c, columns["model"], columns["score"])
                 columns |= {"scale": of_page.scales, "percentile": of_page.percentiles, "band": of_page.bands}
-        after = rows[-1][-n_positions:]
-        return [columns[name] for name in names]
+        return [columns[name] for name in names], rows[-1][-n_positions:]
 
-    while remaining is None or remaining > 0:
-        columns = retry_transaction(page, attempts=1 if after is None else 5)
-        if not columns:
-            return
-        yield columns
-        n_rows = len(columns[0])
-        if n_rows < PAGE_ROWS:
-            return
-        remaining = None if remaining is None else remaining - n_rows
+    def read_page(after: Sequence[Any] | None, remaining: int | None) -> tuple[Columns, Sequence[Any]]:
+        n = PAGE_ROWS if remaining is None else min(remaining, PAGE_ROWS)
+        return retry_transaction(partial(page, n, after), attempts=1 if after is None else 5)
+
+    remaining = limit
+    thread = ThreadPoolExecutor(1, thread_name_prefix="export")
+    try:
+        pending = thread.submit(read_page, None, remaining)
+        while True:
+            columns, after = pending.result()
+            if not columns:
+                return
+            n_rows = len(columns[0])
+            remaining = None if remaining is None else remaining - n_rows
+            is_last = n_rows < PAGE_ROWS or remaining == 0
+            if not is_last:
+                pending = thread.submit(read_page, after, remaining)
+            yield columns
+            if is_last:
+                return
+    finally:
+        thread.shutdown(wait=False)  # who leaves an export does not wait for the page that is being read

@@ -3,6 +3,7 @@
 import pyarrow.dataset
 import pytest
 from support.ledger import BOTH, Ledger, ref, refs
+from support.processes import wait_for
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.exports import datasets, rows
@@ -37,7 +38,7 @@ def test_rows_that_stay_are_read_exactly_once_while_others_arrive_and_no_transac
         read += columns[SCORES.names.index("key")]
         _, more = ledger.submit(refs(5, start=100 * (number + 1), prefix="new"))
         ledger.score(more, value=0.9 + 0.011 * number)
-        assert ledger.one("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == 0
+        wait_for(lambda: ledger.one("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == 0)
     assert sorted(key for key in read if key.startswith("k")) == [f"k{n:05}" for n in range(60)]
     assert len(read) == len(set(read))
 
