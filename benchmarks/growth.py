@@ -11,6 +11,7 @@ import argparse
 import json
 import threading
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,11 +28,13 @@ from dpiqa.profiles import Cutoff, Profile
 from dpiqa.routing import decide
 from dpiqa.settings import load_settings
 from dpiqa.storage.claims import claim
+from dpiqa.storage.counts import fold_counts
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.feed import feed
 from dpiqa.storage.items import Claim, Outcome, Rejected, Scored
 from dpiqa.storage.jobs import create_job
 from dpiqa.storage.results import record
+from dpiqa.storage.rollups import fold_results
 from dpiqa.types import JobKind, ModelKind, Reason, Stage
 
 CHUNK = 256
@@ -62,7 +65,11 @@ SIZES = text(
     ORDER BY coalesce(x.indrelid::regclass::text, c.relname), c.relkind DESC, c.relname
     """
 )
-TABLES = ["images", "items", "scores", "results", "count_changes", "job_counts"]
+TABLES = [
+    "images", "items", "scores", "results", "count_changes", "job_counts", "result_changes", "result_counts",
+    "result_groups",
+]  # fmt: skip
+ROUNDS = 15  #: of 4,096 items, between two sweeps: a minute at 1,000 items/s
 
 
 def list_objects(engine: Engine, n: int) -> None:
@@ -85,11 +92,13 @@ def outcome(held: Claim, stage: Stage) -> Outcome:
 def work(engine: Engine) -> int:
     """Score what waits, to the end; return the number of outcomes."""
     n = 0
-    while True:
+    for turn in count():
+        if turn % ROUNDS == 0:
+            sweep(engine)
         with transaction(engine) as c:
             rings = feed(c, window=4096, rering_seconds=60, chunk=CHUNK, empty_queues=set())
         if not rings:
-            return n
+            break
         for queue, ids in rings:
             stage, card = (Stage.TEACHER, TEACHER) if queue is Queue.TEACHER else (Stage.STUDENT, STUDENT)
             scorer_ids = {ROUTED.id: card.scorer_id}
@@ -98,6 +107,15 @@ def work(engine: Engine) -> int:
             with transaction(engine) as c:
                 outcomes = [outcome(one, stage) for one in held]
                 n += record(c, stage, ROUTED, card, outcomes, decide=decide).n_recorded
+    sweep(engine)
+    return n
+
+
+def sweep(engine: Engine) -> None:
+    """Fold the changes of counts into them, as a sweeper does every minute."""
+    with transaction(engine) as c:
+        fold_counts(c, older_than=0)
+        fold_results(c)
 
 
 def sizes(engine: Engine, n: int) -> list[dict[str, Any]]:
