@@ -77,7 +77,9 @@ class JobStatus(JobOut):
         description="Items ended per second of `duration_seconds`, without cancelled ones.",
         validation_alias="mean_rate",
     )
-    waiting_for: str | None = Field(description="Missing workers that hold the job up, or the end of a pause.")
+    waiting_for: str | None = Field(
+        description="Missing workers that hold up the job or its cancelling; or the end of a pause."
+    )
     report: ReportOut | None = Field(
         description="The report that was asked for with the job.", validation_alias="written"
     )

@@ -74,36 +74,42 @@ CLAIMED_LATELY = text(
     """
 )
 # Marks, for every open job and queue, as many unrung items as its share of the window has room for, and returns them.
-# Raw: a window function and a LATERAL subquery per job keep the cost to the items that are picked.
+# A job of which nothing is due (S3 denies or is away, say) has no share: others have all of the window meanwhile.
+# Raw: a window function and a LATERAL subquery per job keep the cost to the items that are picked. `BETWEEN q AND q` and
+# the order by queue leave only the partial index `items_unrung`: for an equal queue the planner may read all items in
+# the order of the primary key. For the same reason the items to ring are an array, and siblings are not joined.
 PICK_ITEMS_TO_RING = text(
     """
     WITH waiting AS (
-        SELECT j.id AS job_id, j.profile, cardinality(j.further_profiles) > 0 AS is_several, q.queue, q.size,
+        SELECT j.id AS job_id, cardinality(j.further_profiles) > 0 AS is_several, q.queue, q.size,
             power(2, j.priority) AS weight
         FROM jobs j CROSS JOIN unnest(:queues, :sizes) AS q (queue, size)
-        CROSS JOIN LATERAL (SELECT i.id FROM items i WHERE i.job_id = j.id AND i.queue = q.queue
-            AND i.state = 'queued' AND i.rung_at IS NULL ORDER BY i.id LIMIT 1) AS first
+        CROSS JOIN LATERAL (SELECT i.id FROM items i WHERE i.job_id = j.id AND i.queue BETWEEN q.queue AND q.queue
+            AND i.state = 'queued' AND i.rung_at IS NULL AND i.not_before <= clock_timestamp()
+            ORDER BY i.queue, i.id LIMIT 1) AS first
         WHERE j.state IN ('listing', 'running', 'watching')),
     shares AS (
         SELECT w.*, greatest(least(:chunk, size), floor(size * weight / sum(weight) OVER (PARTITION BY queue)))
             AS share
         FROM waiting w),
     picked AS (
-        SELECT p.id, p.image_id, s.job_id, s.queue, s.profile, s.is_several FROM shares s
+        SELECT p.id, p.image_id, s.job_id, s.queue, s.is_several FROM shares s
         CROSS JOIN LATERAL (SELECT count(*) AS n FROM items i WHERE i.job_id = s.job_id AND i.queue = s.queue
             AND i.state = 'queued' AND i.rung_at IS NOT NULL) AS outstanding
-        CROSS JOIN LATERAL (SELECT i.id, i.image_id FROM items i WHERE i.job_id = s.job_id AND i.queue = s.queue
+        CROSS JOIN LATERAL (SELECT i.id, i.image_id FROM items i
+            WHERE i.job_id = s.job_id AND i.queue BETWEEN s.queue AND s.queue
             AND i.state = 'queued' AND i.rung_at IS NULL AND i.not_before <= clock_timestamp()
-            ORDER BY i.id LIMIT CAST(greatest(0, s.share - outstanding.n) AS bigint)
+            ORDER BY i.queue, i.id LIMIT CAST(greatest(0, s.share - outstanding.n) AS bigint)
             FOR NO KEY UPDATE OF i SKIP LOCKED) AS p),
     siblings AS (
-        SELECT i.id, p.profile FROM picked p JOIN items i ON i.job_id = p.job_id AND i.image_id = p.image_id
-        WHERE p.is_several AND i.queue = p.queue AND i.state = 'queued' AND i.rung_at IS NULL
-        AND i.not_before <= clock_timestamp() ORDER BY i.id FOR NO KEY UPDATE OF i SKIP LOCKED),
-    ringing AS (SELECT id, profile FROM picked UNION SELECT id, profile FROM siblings)
-    UPDATE items SET rung_at = clock_timestamp() FROM ringing WHERE items.id = ringing.id
+        SELECT s.id FROM picked p CROSS JOIN LATERAL (SELECT i.id FROM items i
+            WHERE p.is_several AND i.job_id = p.job_id AND i.image_id = p.image_id AND i.queue = p.queue
+            AND i.state = 'queued' AND i.rung_at IS NULL AND i.not_before <= clock_timestamp()
+            FOR NO KEY UPDATE OF i SKIP LOCKED) AS s)
+    UPDATE items SET rung_at = clock_timestamp() FROM jobs
+    WHERE items.id = ANY (ARRAY (SELECT id FROM picked UNION SELECT id FROM siblings)) AND jobs.id = items.job_id
     RETURNING items.id, items.image_id, items.queue, items.crashes,
-        coalesce(nullif(items.profile, ''), ringing.profile) AS profile
+        coalesce(nullif(items.profile, ''), jobs.profile) AS profile
     """
 ).bindparams(*arrays(queues=Text, sizes=BigInteger))
 _NAMED = items.alias()

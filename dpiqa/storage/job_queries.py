@@ -258,6 +258,9 @@ def report(
 def _waiting_for(job: Job, open_by_stage: Counter[Stage], alive: set[Stage]) -> str | None:
     if job.state is JobState.PAUSED:
         return f"`dpiqa jobs resume {job.short_id}`"
+    left = open_by_stage.total()
+    if job.state in (JobState.CANCELLED, JobState.FAILED) and left and not alive:
+        return f"a worker of any stage to cancel {left} item{'s' if left > 1 else ''}"
     if job.state not in OPEN_JOB_STATES:
         return None
     missing = [

@@ -177,9 +177,6 @@ def retry_job(
             f"the items of job {job.short_id} were removed: there is nothing to retry",
             hint=f"submit {job.address} again; what has a score is not scored again",
         )
-    if job.pruned_at is not None and job.state in ENDED_JOB_STATES:
-        hint = f"submit {job.address} again: what has been scored is not scored again"
-        raise Conflict(f"the items of job {job.short_id} were removed when it had ended long enough", hint=hint)
     pending = [(row.action, row.state, row.reasons) for row in c.execute(PENDING_SWEEPS, {"of_job": job.id})]
     if (SweepAction.CANCEL, None, None) in pending:
         if reasons or ItemState.CANCELLED not in of_states:

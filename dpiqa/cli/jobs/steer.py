@@ -128,7 +128,7 @@ def delete(job: options.JobArgument, force: ForceOption = False, as_json: option
     if as_json:
         console.print_json({"id": deleted.id, "deleted": True})
     else:
-        console.note(f"job {deleted.id} is deleted")
+        console.note(f"job {deleted.id} is deleted; workers remove its items")
 
 
 def _answer(steered: Steered, *, as_json: bool) -> None:
@@ -142,5 +142,7 @@ def _answer(steered: Steered, *, as_json: bool) -> None:
     state = f"is {report.job.state}" + (f", priority {report.job.priority}" if report.job.priority else "")
     console.note(f"job {report.job.short_id} {state}; {done}")
     left = report.total - report.done
-    if report.job.state is JobState.CANCELLED and left:
+    if report.waiting_for and report.job.state is not JobState.PAUSED:
+        console.note(f"it waits for {report.waiting_for}")
+    elif report.job.state is JobState.CANCELLED and left:
         console.note(f"{left} items are still held by workers, or to be cancelled by them")

@@ -2,12 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from sqlalchemy import text
 from support.ledger import BOTH, refs
 
 from dpiqa.doorbell import Queue
 from dpiqa.storage.counts import fold_counts
 from dpiqa.storage.engine import Lock, transaction
-from dpiqa.storage.feed import feed, ring_now
+from dpiqa.storage.feed import PICK_ITEMS_TO_RING, feed, ring_now
 from dpiqa.storage.items import Postponed, Released
 from dpiqa.storage.steering import set_priority
 from dpiqa.storage.workers import heartbeat, live_workers, remove_worker
@@ -132,6 +133,26 @@ def test_work_that_is_not_due_is_not_rung(ledger):
     claims = ledger.claim(ids)
     ledger.record([Postponed(claim, 60) for claim in claims[:2]] + [Released(claims[2])])
     assert rung(ledger.feed()) == ids[2:]
+
+
+def test_a_preferred_job_of_which_nothing_is_due_leaves_the_window_to_others(ledger):
+    preferred, waiting = ledger.submit(refs(3))
+    _, ids = ledger.submit(refs(900, start=100))
+    ledger.do(set_priority, preferred.id, 10)
+    ledger.record([Postponed(claim, 60) for claim in ledger.claim(waiting)])
+    assert rung(ledger.feed(window=4096, chunk=15)) == ids[:120]
+
+
+def test_looking_for_items_to_ring_reads_only_those(ledger):
+    for n in range(2):
+        ledger.submit(refs(20_000, start=20_000 * n))
+    ledger.sql("ANALYZE items")
+    values = {"queues": ["live", "bulk", "teacher"], "sizes": [4096, 256, 256], "chunk": 32}
+    with transaction(ledger.engine) as c:
+        plan = "\n".join(c.execute(text(f"EXPLAIN {PICK_ITEMS_TO_RING.text}"), values).scalars())
+    assert plan.count("using items_unrung on items") == 2
+    assert "Seq Scan on items" not in plan
+    assert "using items_pkey on items i" not in plan
 
 
 def test_only_one_feeder_at_a_time(ledger):

@@ -81,6 +81,9 @@ def test_a_job_waits_for_what_is_not_there():
     assert report(JOB, COUNTS, 1, [], now=T0).waiting_for == "a student worker: 1 item, a teacher worker: 3 items"
     assert report(JOB, [], 1, [], now=T0).waiting_for is None
     assert report(replace(JOB, state=JobState.LISTING), [], 0, [], now=T0).waiting_for == "a worker to list its objects"
+    cancelled = replace(JOB, state=JobState.CANCELLED)
+    assert report(cancelled, COUNTS, 0, [], now=T0).waiting_for == "a worker of any stage to cancel 4 items"
+    assert report(cancelled, COUNTS, 0, [STUDENT], now=T0).waiting_for is None
 
 
 @given(st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 2**62), st.text()))
