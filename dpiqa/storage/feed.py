@@ -75,9 +75,9 @@ CLAIMED_LATELY = text(
 )
 # Marks, for every open job and queue, as many unrung items as its share of the window has room for, and returns them.
 # A job of which nothing is due (S3 denies or is away, say) has no share: others have all of the window meanwhile.
-# Raw: a window function and a LATERAL subquery per job keep the cost to the items that are picked. `BETWEEN q AND q` and
-# the order by queue leave only the partial index `items_unrung`: for an equal queue the planner may read all items in
-# the order of the primary key. For the same reason the items to ring are an array, and siblings are not joined.
+# Raw: a window function and a LATERAL subquery per job keep the cost to the items that are picked. The order by queue
+# and `BETWEEN q AND q` leave only the partial index `items_unrung`: for an equal queue the planner may read all items
+# in the order of the primary key. For the same reason the items to ring are an array, and siblings are not joined.
 PICK_ITEMS_TO_RING = text(
     """
     WITH waiting AS (
@@ -193,10 +193,12 @@ def _chunks(rows: Sequence[Row[Any]], size: int) -> list[Ring]:
     The items of an image stay together, so that it is fetched once. `live` first.
     """
     order = {Queue.LIVE: 0, Queue.TEACHER: 1, Queue.BULK: 2}
+    rows = sorted(rows, key=lambda row: row.id)
     chunks: list[Ring] = [(Queue(row.queue), [row.id]) for row in rows if row.crashes > 0]
     of_image: dict[tuple[str, int], list[Row[Any]]] = defaultdict(list)
-    for row in sorted((row for row in rows if row.crashes == 0), key=lambda row: row.id):
-        of_image[row.queue, row.image_id].append(row)
+    for row in rows:
+        if row.crashes == 0:
+            of_image[row.queue, row.image_id].append(row)
     alike: dict[tuple[str, tuple[str, ...]], list[list[int]]] = defaultdict(list)
     for (queue, _), members in of_image.items():
         alike[queue, tuple(sorted({row.profile for row in members}))].append([row.id for row in members])

@@ -2,10 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import text
+from sqlalchemy import BigInteger, Text, text
 from support.ledger import BOTH, refs
 
 from dpiqa.doorbell import Queue
+from dpiqa.storage.columns import arrays
 from dpiqa.storage.counts import fold_counts
 from dpiqa.storage.engine import Lock, transaction
 from dpiqa.storage.feed import PICK_ITEMS_TO_RING, feed, ring_now
@@ -148,8 +149,9 @@ def test_looking_for_items_to_ring_reads_only_those(ledger):
         ledger.submit(refs(20_000, start=20_000 * n))
     ledger.sql("ANALYZE items")
     values = {"queues": ["live", "bulk", "teacher"], "sizes": [4096, 256, 256], "chunk": 32}
+    explain = text(f"EXPLAIN {PICK_ITEMS_TO_RING.text}").bindparams(*arrays(queues=Text, sizes=BigInteger))
     with transaction(ledger.engine) as c:
-        plan = "\n".join(c.execute(text(f"EXPLAIN {PICK_ITEMS_TO_RING.text}"), values).scalars())
+        plan = "\n".join(c.execute(explain, values).scalars())
     assert plan.count("using items_unrung on items") == 2
     assert "Seq Scan on items" not in plan
     assert "using items_pkey on items i" not in plan
