@@ -13,7 +13,7 @@ from dpiqa.types import ItemState, JobKind, JobState, Reason, ReportState, Stage
 
 from .schemas import RequestBody, ResponseBody, or_of
 
-RetryState = Literal[ItemState.REJECTED, ItemState.DEAD, ItemState.CANCELLED]
+RetryState = Literal["rejected", "dead", "cancelled"]  # those of `RETRYABLE`
 
 
 class JobOut(ResponseBody):

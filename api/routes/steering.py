@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Query
 from dpiqa.pipeline import steering as pipeline
 from dpiqa.storage import steering
 from dpiqa.storage.engine import transaction
+from dpiqa.types import ItemState
 
 from ..dependencies import DoorbellDep, EngineDep
 from ..job_schemas import JobChange, JobRetried, JobStatus, RetryRequest
@@ -46,7 +47,8 @@ def retry(
 ) -> JobRetried:
     """Open items again that ended unscored. A job that has ended is open again; where none fits, nothing changes."""
     chosen = chosen or RetryRequest()
-    steered = pipeline.retry(engine, job_id, doorbell, states=chosen.states, reasons=chosen.reasons)
+    states = [ItemState(state) for state in chosen.states]
+    steered = pipeline.retry(engine, job_id, doorbell, states=states, reasons=chosen.reasons)
     return JobRetried.model_validate(steered.report).model_copy(update={"retried": steered.n_retried})
 
 

@@ -74,7 +74,7 @@ CLAIMED_LATELY = text(
     """
 )
 # Marks, for every open job and queue, as many unrung items as its share of the window has room for, and returns them.
-# A job of which nothing is due (S3 denies or is away, say) has no share: others have all of the window meanwhile.
+# A job of which nothing is due (S3 is unavailable, say) has no share: others have all of the window meanwhile.
 # Raw: a window function and a LATERAL subquery per job keep the cost to the items that are picked. The order by queue
 # and `BETWEEN q AND q` leave only the partial index `items_unrung`: for an equal queue the planner may read all items
 # in the order of the primary key. For the same reason the items to ring are an array, and siblings are not joined.
