@@ -38,6 +38,7 @@ class StageStudent(ScoringNetwork):
 
     base_model: Any
     width: int  #: number of moments
+    unit: float = 1.0  #: of the sum of the layers, in MOS/100; another only while it is trained
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
@@ -124,7 +125,7 @@ class StageStudent(ScoringNetwork):
         values = self.reader_dropout(self.standardised(moments))
         hidden = F.gelu(self.fc2(self.dropout(F.gelu(self.fc1(values)))))
         score: torch.Tensor = self.linear(values) + self.fc3(hidden)
-        return score.squeeze(1)
+        return score.squeeze(1) * self.unit
 
     def standardised(self, moments: torch.Tensor) -> torch.Tensor:
         """Return moments (B, `width`) in deviations from the mean of the training pictures, bounded."""

@@ -35,6 +35,7 @@ class StageTask(ScorerTask[StageStudent]):
         if outputs is not None and config.loss.teacher_map:
             hint = "set loss.teacher_map = 0 and loss.teacher_score"
             raise InvalidRequest('a student with pooling = "stages" has no map to learn from a teacher', hint=hint)
+        set_unit(network, data.spread)
         frozen = freeze(network, config)
         if config.plan.precision is Arithmetic.BFLOAT16 and next(network.parameters()).device.type == "cpu":
             with_fast_depthwise(network.base_model)
@@ -101,6 +102,18 @@ def _first(
     return cached_stages(network, pixels, folder, stages, precision)
 
 
+@torch.no_grad()
+def set_unit(network: StageStudent, unit: float) -> None:
+    """Let the layers whose sum is the score compute in `unit`; no score changes.
+
+    While it is trained the unit is the labels' deviation: then steps of the optimiser's size suit their weights.
+    """
+    for layer in (network.linear, network.fc3):
+        layer.weight.mul_(network.unit / unit)
+        layer.bias.mul_(network.unit / unit)
+    network.unit = unit
+
+
 def begin_stages(network: StageStudent, data: Labelled, config: StudentRun) -> None:
     """Standardise by the training pictures, and begin as their mean, or as the ridge regression of their labels."""
     if network.reads_statistics and data.statistics is None:
@@ -112,11 +125,12 @@ def begin_stages(network: StageStudent, data: Labelled, config: StudentRun) -> N
         network.standard.running_mean = moments.mean(dim=0, dtype=torch.float64).float()
         network.standard.running_var = moments.double().var(dim=0, correction=0).float()
         network.linear.bias.fill_(data.centre)
+        network.fc3.weight.mul_(data.spread)
+        network.fc3.bias.zero_()
         if config.model.ridge is not None:
             values = network.standardised(moments).double()
             network.linear.weight.copy_(ridge(values, labels, config.model.ridge))
             network.fc3.weight.zero_()  # the perceptron adds nothing yet
-            network.fc3.bias.zero_()
     log.info("standardised", pictures=len(labels), moments=network.width, ridge=config.model.ridge)
 
 

@@ -21,7 +21,7 @@ from dpiqa.training.runs.context import RunContext
 from dpiqa.training.runs.initial_weights import fill_backbone, package_weights
 from dpiqa.training.runs.regressor import begin_regressor
 from dpiqa.training.runs.scorer import Partner, ScorerRecipe, ScorerTask, train_scorer
-from dpiqa.training.runs.stage_student import StageTask, begin_stages
+from dpiqa.training.runs.stage_student import StageTask, begin_stages, set_unit
 from dpiqa.types import ModelKind
 
 #: Pixels per cell of a student's map before it is resized: stride 32, and a transposed convolution.
@@ -55,8 +55,11 @@ def train_student(config: StudentRun, context: RunContext) -> ModelCard | None:
             return StageTask(network, data, config, outputs)
         return StudentTask(network, data, config, outputs)
 
-    def last_layers(student: Student | StageStudent) -> list[nn.Linear]:
-        return [student.linear, student.fc3] if isinstance(student, StageStudent) else [student.fc3]
+    def finish(student: Student | StageStudent) -> list[nn.Linear]:
+        if isinstance(student, Student):
+            return [student.fc3]
+        set_unit(student, 1.0)
+        return [student.linear, student.fc3]
 
     recipe = ScorerRecipe(
         kind=ModelKind.STUDENT,
@@ -66,7 +69,7 @@ def train_student(config: StudentRun, context: RunContext) -> ModelCard | None:
         models={},
         build=build,
         task=task,
-        finish=last_layers,
+        finish=finish,
     )
     return train_scorer(config, context, recipe)
 

@@ -17,7 +17,7 @@ from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.data.teacher_outputs import TeacherOutputs
 from dpiqa.training.runs.initial_weights import fill_backbone, package_weights
 from dpiqa.training.runs.scorer import correlation_loss
-from dpiqa.training.runs.stage_student import StageTask, begin_stages, ridge
+from dpiqa.training.runs.stage_student import StageTask, begin_stages, ridge, set_unit
 from dpiqa.training.runs.validation import predict
 
 pytestmark = pytest.mark.heavy
@@ -134,6 +134,17 @@ def test_it_learns_a_teachers_scores_and_refuses_its_map(data, tmp_path):
     with_map = run.model_copy(update={"loss": run.loss.model_copy(update={"teacher_map": 1.0})})
     with pytest.raises(InvalidRequest, match="no map to learn"):
         StageTask(student, data, with_map, outputs)
+
+
+def test_the_unit_while_training_changes_no_score(data, tmp_path):
+    run = run_of(tmp_path)
+    student = student_of(run, data).eval()
+    before = predict(student, data, data.val, Arithmetic.FLOAT32)
+    StageTask(student, data, run)
+    assert student.unit == data.spread
+    np.testing.assert_allclose(predict(student.eval(), data, data.val, Arithmetic.FLOAT32), before, atol=1e-5)
+    set_unit(student, 1.0)
+    np.testing.assert_allclose(predict(student, data, data.val, Arithmetic.FLOAT32), before, atol=1e-5)
 
 
 def test_more_frozen_stages_than_there_are_and_other_students_are_refused(data, tmp_path):
