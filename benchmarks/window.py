@@ -5,10 +5,13 @@ python benchmarks/window.py --large 1000000 --rate 200 --json figures.json
 Embedded Postgres and Valkey, and one real worker process of Celery with four threads. Its model is simulated: it takes
 1 / rate seconds an image, one image after the other, and nothing is fetched. Jobs are written to the ledger by SQL.
 
-- `small`, `large`: the broker's memory, above that of the idle worker, while a job of this many items is worked on.
-- `live`: seconds from the record of an event to its result, one event a second, while the large job is worked on.
-- `feed`: milliseconds of one look of the feeder at each of these ledgers.
+- `small`, `large`: while a job of this many items is worked on, the largest memory of the broker, and what of it is
+  above that of the idle worker; the items that ended in the first 5 seconds, in which the window grows, and the rate
+  after that; the seconds from the record of an event to its result, one event a second; and the feeder's looks at this
+  ledger, in milliseconds and in milliseconds of Postgres's processor time.
 - `shares`: items that two jobs of priority 0 and 2 ended in the same time; 2 means four times the share.
+
+`--rate 0`: the model takes no time, so that the ledger alone bounds the rate.
 """
 
 import argparse
@@ -26,6 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 from machine import describe
 from sqlalchemy import Engine, text
@@ -87,8 +91,9 @@ class SimulatedWorker:
         with transaction(self.engine) as c:
             scorers = {PROFILE.id: CARD.scorer_id}
             claims = claim(c, item_ids, stage=self.stage, owner=self.id, lease_seconds=60, scorer_ids=scorers)
-        with self._device:
-            time.sleep(len(claims) / self._rate)
+        if self._rate:
+            with self._device:
+                time.sleep(len(claims) / self._rate)
         if claims:
             outcomes = [Scored(held, 0.5, held.ref.etag) for held in claims]
             with transaction(self.engine) as c:
@@ -190,34 +195,40 @@ class Bench:
         while self.done(job) == before:
             time.sleep(0.2)
 
-    def feed_ms(self, repeats: int = 20) -> list[float]:
-        """Return the milliseconds of looks of the feeder; what they announce is not rung, and taken back."""
+    def feed_ms(self, repeats: int = 40) -> tuple[list[float], float]:
+        """Return the milliseconds of looks of the feeder, and their mean processor time in Postgres.
+
+        What they announce is not rung, and taken back.
+        """
         times = []
-        for _ in range(repeats):
-            with self.engine.connect() as c:
+        with self.engine.connect() as c:
+            server = psutil.Process(c.execute(text("SELECT pg_backend_pid()")).scalar_one())
+            before = sum(server.cpu_times()[:2])
+            for _ in range(repeats):
                 began = time.perf_counter()
                 feed(c, window=4096, rering_seconds=60, chunk=32, empty_queues=set())
                 times.append(1000 * (time.perf_counter() - began))
                 c.rollback()
-            time.sleep(0.1)
-        return sorted(times)
+                time.sleep(0.1)
+            return sorted(times), 1000 * (sum(server.cpu_times()[:2]) - before) / repeats
 
-    def live_seconds(self, seconds: float) -> list[float]:
-        """Record one event a second; return the seconds until each has a result."""
+    def live_seconds(self, folder: str, seconds: float) -> list[float]:
+        """Record one event a second, of a new key in a folder; return the seconds until each has a result."""
+        prefix = f"live/{folder}/"
         with transaction(self.engine) as c:
             ensure_watch(c, BUCKET, "live/", PROFILE)
         doorbell, recorded = load_doorbell(self.settings), {}
         for n in range(round(seconds)):
             began = time.time()
-            ref = ImageRef(bucket=BUCKET, key=f"live/{n:06}.jpg", etag=f"{n:032x}", size=1)
+            ref = ImageRef(bucket=BUCKET, key=f"{prefix}{n:06}.jpg", etag=f"{n:032x}", size=1)
             ingest(self.engine, doorbell, [Parsed(images=[ref])], self.settings, PROFILE)
             recorded[ref.key] = began
             time.sleep(max(0.0, 1 - (time.time() - began)))
-        query = text("SELECT key, extract(epoch FROM updated_at) AS at FROM results WHERE starts_with(key, 'live/')")
+        query = text("SELECT key, extract(epoch FROM updated_at) AS at FROM results WHERE starts_with(key, :prefix)")
         deadline = time.time() + 60
         while time.time() < deadline:
             with transaction(self.engine) as c:
-                ended = {row.key: float(row.at) for row in c.execute(query)}
+                ended = {row.key: float(row.at) for row in c.execute(query, {"prefix": prefix})}
             if len(ended) == len(recorded):
                 break
             time.sleep(0.5)
@@ -229,25 +240,29 @@ def work(bench: Bench, n: int, seconds: float, idle: int) -> tuple[uuid.UUID, di
     with Memory(bench.valkey.url) as memory:
         job = bench.submit(n)
         bench.wait_for_work(job)
+        time.sleep(5)
         began, before = time.perf_counter(), bench.done(job)
-        live = bench.live_seconds(seconds)
+        live = bench.live_seconds(str(n), seconds)
         rate = (bench.done(job) - before) / (time.perf_counter() - began)
-    times = bench.feed_ms()
+    times, cpu = bench.feed_ms()
     return job, {
         "items": n,
-        "broker_mb": (memory.most - idle) / 1e6,
+        "broker_peak_mb": memory.most / 1e6,
+        "broker_above_idle_mb": (memory.most - idle) / 1e6,
+        "items_in_first_5_s": before,
         "items_per_second": rate,
         "live_median_s": statistics.median(live),
         "live_p95_s": live[int(0.95 * len(live))],
         "live_max_s": live[-1],
         "feed_median_ms": statistics.median(times),
         "feed_max_ms": times[-1],
+        "feed_cpu_ms": cpu,
     }
 
 
 def shares(bench: Bench, seconds: float) -> dict[str, float]:
     """Work on two jobs of different priority at the same time; return what ended of each."""
-    low, high = bench.submit(30_000), bench.submit(30_000, priority=2)
+    low, high = bench.submit(100_000), bench.submit(100_000, priority=2)
     bench.wait_for_work(high)
     time.sleep(12)  # what was announced before the second job came
     before = bench.done(low), bench.done(high)
@@ -280,7 +295,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", type=int, default=10_000, help="items of the small job")
     parser.add_argument("--large", type=int, default=1_000_000, help="items of the large job")
-    parser.add_argument("--rate", type=float, default=200.0, help="images per second of the simulated model")
+    parser.add_argument("--rate", type=float, default=200.0, help="images per second of the simulated model; 0: any")
     parser.add_argument("--seconds", type=float, default=30.0, help="seconds of each part")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
