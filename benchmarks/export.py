@@ -13,6 +13,7 @@ import resource
 import statistics
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sqlalchemy import Engine, text
 
 from dpiqa.exports.formats import Format, encode
 from dpiqa.exports.rows import item_batches, score_batches
-from dpiqa.exports.schemas import ITEMS, SCORES, Schema
+from dpiqa.exports.schemas import ITEMS, SCHEMAS, SCORES, Schema
 from dpiqa.models.base import ModelCard
 from dpiqa.percentiles import POINTS, Reference
 from dpiqa.profiles import Profile
@@ -74,8 +75,9 @@ def fill(engine: Engine, rows: int, profile: Profile, card: ModelCard) -> None:
         c.execute(text("VACUUM ANALYZE"))
 
 
-def export(url: str, schema: Schema, kind: Format, rows: int, results: Any) -> None:
-    """Export this many rows to a file and report seconds and memory; run in a process of its own."""
+def export(url: str, schema_id: str, kind: Format, rows: int) -> dict[str, float]:
+    """Export this many rows to a file and return seconds, bytes and memory; run in a process of its own."""
+    schema = SCHEMAS[schema_id]
     engine = make_engine(url, pool_size=1)
     with transaction(engine) as c:
         query = ScoreQuery(conditions=ScoreFilter(profile=PROFILE.id)).resolve(c)
@@ -85,14 +87,12 @@ def export(url: str, schema: Schema, kind: Format, rows: int, results: Any) -> N
     with tempfile.TemporaryFile() as file:
         for chunk in encode(kind, schema, batches):
             n_bytes += file.write(chunk)
-    results.put(
-        {
-            "seconds": time.perf_counter() - started,
-            "cpu_seconds": time.process_time() - used,
-            "bytes": n_bytes,
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        }
-    )
+    return {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - used,
+        "bytes": n_bytes,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
 def measure(url: str, schema: Schema, kind: Format, rows: int, repeats: int) -> dict[str, Any]:
@@ -100,11 +100,8 @@ def measure(url: str, schema: Schema, kind: Format, rows: int, repeats: int) -> 
     context = multiprocessing.get_context("spawn")
     runs = []
     for _ in range(repeats):
-        results = context.Queue()
-        process = context.Process(target=export, args=(url, schema, kind, rows, results))
-        process.start()
-        runs.append(results.get(timeout=600))
-        process.join()
+        with ProcessPoolExecutor(1, mp_context=context) as process:
+            runs.append(process.submit(export, url, schema.id, kind, rows).result())
     rates = [rows / run["seconds"] for run in runs]
     return {
         "schema": schema.id,
