@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from sqlalchemy import Engine
 
 from dpiqa.doorbell import Doorbell
-from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.errors import NotFound
 from dpiqa.objects.s3 import S3Store
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import Settings
@@ -60,16 +60,6 @@ async def get_store(request: Request) -> S3Store:
     """Return the object store."""
     store: S3Store = request.app.state.store
     return store
-
-
-def require_bucket(store: S3Store, bucket: str) -> None:
-    """Raise `InvalidRequest` where S3 says that there is no such bucket.
-
-    Nothing is raised where it cannot be asked: the workers may reach it, with credentials of their own.
-    """
-    if store.is_missing(bucket):
-        hint = "check its name, and DPIQA_S3_ENDPOINT_URL of this service"
-        raise InvalidRequest(f"there is no bucket {bucket}", hint=hint)
 
 
 SettingsDep = Annotated[Settings, Depends(get_settings)]

@@ -29,7 +29,7 @@ from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.reports import plan_job
 from dpiqa.types import ItemState, JobKind, JobState, Reason
 
-from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, StoreDep, profile_named, require_bucket
+from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, StoreDep, profile_named
 from ..errors import as_invalid_request
 from ..exports import RESPONSES, export_response
 from ..job_requests import (
@@ -38,9 +38,7 @@ from ..job_requests import (
     ListJob,
     ManifestParameters,
     PlannedRequest,
-    PrefixJob,
     ScoringRequest,
-    WatchJob,
 )
 from ..job_schemas import JobAccepted, JobOut, JobStatus
 from ..schemas import Bucket, Cursor, ItemOut, JobName, Limit, Page
@@ -88,11 +86,11 @@ def submit(
 
     A bucket that does not exist is refused, if S3 can be asked.
     """
-    if isinstance(submission, PrefixJob | WatchJob | ListJob):
-        require_bucket(store, submission.address.bucket)
-    if isinstance(submission, FolderJob):
-        with as_invalid_request(ConfigurationError):
+    with as_invalid_request(ConfigurationError):
+        if isinstance(submission, FolderJob):
             FolderStore(settings.folder_paths).check(submission.address.bucket)
+        elif submission.address.bucket:  # a manifest may name several
+            store.require_bucket(submission.address.bucket)
     with transaction(engine) as connection:
         job = submit_job(
             connection,
@@ -152,6 +150,7 @@ async def submit_manifest(
     settings: SettingsDep,
     engine: EngineDep,
     doorbell: DoorbellDep,
+    objects: StoreDep,
     idempotency_key: IdempotencyKey = None,
 ) -> JobAccepted:
     """Submit the objects that the body names: CSV, JSON lines, Parquet, ORC, or a key per line; also compressed.
@@ -165,6 +164,9 @@ async def submit_manifest(
         spec = spec.model_copy(update={"format": MANIFEST_TYPES.get(media_type)})
 
     def store(body: BinaryIO) -> Job:
+        if parameters.bucket is not None:
+            with as_invalid_request(ConfigurationError):
+                objects.require_bucket(parameters.bucket)
         with transaction(engine) as connection:
             profiles = _profiles(connection, settings, parameters)
         source = FileSource(body, parameters.name, spec, parameters.bucket or "")

@@ -159,6 +159,9 @@ def fault_of(error: Exception) -> Fault:
 def object_error(error: Exception, bucket: str, key: str) -> DpiqaError:
     """Return our error for one that was raised while an object was read."""
     fault, text = fault_of(error), describe(error)
+    if isinstance(error, ClientError) and error_code(error) == "NoSuchBucket":
+        # rather a wrong endpoint or name than an object that was deleted: stored results stay current
+        return ImageRejected(Reason.NOT_FOUND, f"there is no bucket {bucket}")
     if fault is Fault.GONE:
         return ObjectGone(f"s3://{bucket}/{key} is gone: {text}")
     if fault is Fault.DENIED:
@@ -168,13 +171,18 @@ def object_error(error: Exception, bucket: str, key: str) -> DpiqaError:
     return StoreUnavailable(f"S3 does not return s3://{bucket}/{key}: {text}", hint=_HINTS[fault])
 
 
+def no_bucket(bucket: str) -> ConfigurationError:
+    """Return the error about a bucket that does not exist."""
+    return ConfigurationError(f"there is no bucket {bucket}", hint="check its name and DPIQA_S3_ENDPOINT_URL")
+
+
 def bucket_error(error: Exception, bucket: str) -> DpiqaError:
     """Return our error for one that was raised while a bucket was listed. Only an unavailable store is waited for."""
     fault, text = fault_of(error), describe(error)
     if fault is Fault.UNAVAILABLE:
         return StoreUnavailable(f"S3 does not list bucket {bucket}: {text}", hint=_HINTS[fault])
     if fault is Fault.GONE:
-        return ConfigurationError(f"there is no bucket {bucket}", hint="check its name and DPIQA_S3_ENDPOINT_URL")
+        return no_bucket(bucket)
     hint = _HINTS.get(fault, f"grant s3:ListBucket on bucket {bucket}")
     return ConfigurationError(f"bucket {bucket} cannot be listed: {text}", hint=hint)
 
@@ -185,7 +193,7 @@ def write_error(error: Exception, bucket: str, key: str) -> DpiqaError:
     if fault is Fault.UNAVAILABLE:
         return StoreUnavailable(f"S3 does not store s3://{bucket}/{key}: {text}", hint=_HINTS[fault])
     if fault is Fault.GONE:
-        return ConfigurationError(f"there is no bucket {bucket}", hint="check its name and DPIQA_S3_ENDPOINT_URL")
+        return no_bucket(bucket)
     hint = _HINTS.get(fault, f"grant s3:PutObject and s3:AbortMultipartUpload on s3://{bucket}/{key}")
     return ConfigurationError(f"s3://{bucket}/{key} cannot be written: {text}", hint=hint)
 

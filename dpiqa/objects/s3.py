@@ -17,6 +17,7 @@ from dpiqa.objects.faults import (
     account_error,
     bucket_error,
     fault_of,
+    no_bucket,
     object_error,
     translated,
     write_error,
@@ -117,6 +118,11 @@ class S3Store:
         except VENDOR_ERRORS as error:
             return fault_of(error) is Fault.GONE
         return False
+
+    def require_bucket(self, bucket: str) -> None:
+        """Raise `ConfigurationError` where `is_missing`: the workers may reach what cannot be asked for here."""
+        if self.is_missing(bucket):
+            raise no_bucket(bucket)
 
     def _page(self, bucket: str, prefix: str, after: str) -> _Page:
         with translated(partial(bucket_error, bucket=bucket)):

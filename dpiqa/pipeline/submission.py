@@ -13,7 +13,7 @@ from dpiqa.doorbell import Queue
 from dpiqa.errors import InvalidRequest
 from dpiqa.profiles import Profile
 from dpiqa.retries import retry_transaction
-from dpiqa.sources.base import Source
+from dpiqa.sources.base import PassedOver, Source
 from dpiqa.sources.selection import select
 from dpiqa.sources.spec import SourceSpec, Tally
 from dpiqa.storage.engine import transaction
@@ -155,7 +155,25 @@ def _commit(engine: Engine, statements: Callable[[Connection], T]) -> T:
 def describe_tally(tally: Tally) -> str:
     """Return in words what was read of a source."""
     parts = [f"{tally.taken} objects"]
-    parts += [f"{n} passed over ({reason.replace('_', ' ')})" for reason, n in tally.passed_over.items()]
+    if tally.passed_over:
+        parts.append(f"passed over: {passed_over(tally)}")
     if tally.malformed:
         parts.append(f"{tally.malformed} malformed rows ({'; '.join(tally.examples)})")
-    return ", ".join(parts)
+    return "; ".join(parts)
+
+
+_WORDS = {
+    PassedOver.NAME: "by name no image",
+    PassedOver.OTHER_PREFIX: "outside the prefix",
+    PassedOver.OLD_VERSION: "old versions",
+    PassedOver.DELETE_MARKER: "delete markers",
+    PassedOver.OLDER: "older",
+    PassedOver.EXCLUDED: "excluded",
+    PassedOver.NOT_INCLUDED: "not included",
+    PassedOver.NOT_SAMPLED: "not sampled",
+}
+
+
+def passed_over(tally: Tally) -> str:
+    """Return in words what the filters left out, by reason."""
+    return ", ".join(f"{n:,} {_WORDS[PassedOver(reason)]}" for reason, n in tally.passed_over.items())

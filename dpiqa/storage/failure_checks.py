@@ -1,7 +1,7 @@
 """Auto-pause: a job whose first items fail as if it had been submitted by mistake is paused, once.
 
-Only failures of the objects themselves count: a prefix of documents, a bucket that may not be read. Failures of
-workers and models, and objects that changed, say nothing about the submission.
+Only failures of the objects themselves count: a prefix of documents, a bucket that may not be read, an old manifest
+whose objects are gone. Failures of workers and models, and objects that changed, say nothing about the submission.
 """
 
 from typing import NamedTuple
@@ -23,6 +23,7 @@ FIRST_ITEMS = 1000  #: items that decide
 COUNTED_REASONS = frozenset(
     {
         Reason.NOT_FOUND,
+        Reason.OBJECT_DELETED,
         Reason.EMPTY,
         Reason.NOT_AN_IMAGE,
         Reason.UNSUPPORTED_FORMAT,

@@ -12,13 +12,14 @@ from dpiqa.cli.jobs.origin import Origin
 from dpiqa.cli.support import console
 from dpiqa.cli.support.progress import duration
 from dpiqa.errors import InvalidRequest, StoreUnavailable
-from dpiqa.pipeline.submission import count, describe_tally
+from dpiqa.pipeline.submission import count, describe_tally, passed_over
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
 from dpiqa.sources.base import Source
 from dpiqa.sources.spec import Tally
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.estimates import Estimate, estimate
+from dpiqa.types import JobKind
 
 _LINE_SECONDS = 5.0  #: between two lines of progress
 
@@ -68,7 +69,9 @@ def check_source(settings: Settings, origin: Origin, source: Source, *, yes: boo
         console.warn(f"{error.message}; the job waits until the workers reach S3")
         return
     if not tally.taken and tally.read < at_most:
-        console.warn(f"nothing is to be scored in {origin}: {describe_tally(tally)}; keys are case-sensitive")
+        is_glob = origin.kind is JobKind.PREFIX and any(sign in origin.prefix for sign in "*?[")
+        advice = "a prefix is not a pattern, use --include" if is_glob else "keys are case-sensitive"
+        console.warn(f"nothing is to be scored in {origin}: {describe_tally(tally)}; {advice}")
     confirm(settings, tally, yes=yes or is_bounded, at_least=True)
 
 
@@ -79,23 +82,26 @@ def show_dry_run(
     with origin.opened(settings) as source:
         tally = count(source, origin.spec, on_page=Progress())
     with transaction(engine) as c:
-        work = estimate(c, profiles[0], tally.taken)
+        work = {profile.id: estimate(c, profile, tally.taken) for profile in profiles}
     if as_json:
         counted = tally.model_dump(exclude={"threshold", "taken", "taken_bytes"})
         sizes = {"objects": tally.taken, "bytes": tally.taken_bytes}
-        named = {"source": str(origin), "kind": origin.kind, "profiles": [profile.id for profile in profiles]}
-        console.print_json(named | sizes | counted | asdict(work))
+        console.print_json(
+            {"source": str(origin), "kind": origin.kind}
+            | sizes
+            | counted
+            | {"estimates": [{"profile": profile} | asdict(its) for profile, its in work.items()]}
+        )
         return
     pairs: list[tuple[str, Any]] = [
         ("source", origin),
-        ("profile", ", ".join(profile.id for profile in profiles)),
         ("objects", f"{tally.taken:,}"),
-        ("bytes", f"{tally.taken_bytes:,}"),
-        *((f"passed over: {reason.replace('_', ' ')}", f"{n:,}") for reason, n in tally.passed_over.items()),
+        ("bytes", f"{tally.taken_bytes:,}" if tally.taken_bytes or not tally.taken else "not named by the source"),
+        ("passed over", passed_over(tally)),
         ("malformed rows", f"{tally.malformed:,}: {'; '.join(tally.examples)}" if tally.malformed else ""),
-        ("time", _time(work)),
-        ("teacher", _teacher(work, tally.taken)),
     ]
+    for profile, its in work.items():
+        pairs += [("profile", profile), ("  time", _time(its)), ("  teacher", _teacher(its, tally.taken))]
     console.fields((name, value) for name, value in pairs if value != "")
     console.note("nothing was submitted")
 
@@ -103,11 +109,12 @@ def show_dry_run(
 def _time(work: Estimate) -> str:
     if work.seconds is None:
         return "unknown: no job of at least 20 images was completed under this profile in the last 30 days"
-    return f"{duration(work.seconds)} at {work.rate:.1f}/s, as in the last {work.n_jobs} jobs of this profile"
+    jobs = "job" if work.n_jobs == 1 else f"{work.n_jobs} jobs"
+    return f"{duration(max(work.seconds, 1))} at {work.rate:.1f}/s, as in the last {jobs} of this profile"
 
 
 def _teacher(work: Estimate, n_objects: int) -> str:
     if not work.escalated_share:
         return "none"
-    origin = "as in those jobs" if work.n_jobs else "at most, by the budget of the profile"
+    origin = "by the same jobs" if work.n_jobs else "at most, by the budget of the profile"
     return f"{round(work.escalated_share * n_objects):,} of them ({work.escalated_share:.1%}), {origin}"

@@ -16,6 +16,7 @@ from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import duration
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.exit_codes import ExitCode
+from dpiqa.pipeline.submission import passed_over
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.job_queries import JobReport, describe, get_job
@@ -167,7 +168,7 @@ def show_report(report: JobReport) -> None:
         ("reused", f"{report.reused} of the scored, known before" if report.reused else ""),
         ("not scored", failures),
         *((f"  {reason}", "e.g. " + ", ".join(keys)) for reason, keys in report.examples.items()),
-        ("passed over", ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in job.tally.passed_over.items())),
+        ("passed over", passed_over(job.tally)),
         ("malformed", f"{job.tally.malformed} rows: {'; '.join(job.tally.examples)}" if job.tally.malformed else ""),
         ("escalated", f"{report.escalated} of {report.scored_by_student} scored by the student"),
         ("priority", job.priority or ""),

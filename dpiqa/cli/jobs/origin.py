@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from dpiqa.addresses import S3Address, folder_bucket, folder_path, is_folder, is_s3, object_address, parse_s3
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.objects.folder import FolderStore
+from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.stores import open_stores
 from dpiqa.settings import Settings
 from dpiqa.sources.base import Source
@@ -43,6 +44,8 @@ class Origin:
     @contextmanager
     def opened(self, settings: Settings) -> Iterator[Source]:
         """Yield the reader. Raises `NotFound`, `InvalidRequest`, `ConfigurationError`."""
+        if self.bucket and self.kind in (JobKind.MANIFEST, JobKind.INVENTORY):  # which is not read to read those
+            S3Store.from_settings(settings).require_bucket(self.bucket)
         if self.file is None:
             yield open_source(open_stores(settings), self.kind, self.bucket, self.prefix, self.spec)
         elif self.kind is JobKind.INVENTORY:

@@ -93,7 +93,7 @@ def test_a_key_makes_a_repeated_upload_the_same_job_for_ever(client, engine):
         ("bucket=photos&format=orc", "a.jpg\n", "manifest is not orc"),
         ("bucket=photos", gzip.compress(b"a.jpg\n" * 9000, mtime=0)[:-9], "manifest is damaged or ends early"),
         ("bucket=photos&name=m.json", "[1]", "m.json is one JSON array"),
-        ("bucket=photos", "a.txt\n", "nothing is to be scored: 0 objects, 1 passed over (name)"),
+        ("bucket=photos", "a.txt\n", "nothing is to be scored: 0 objects; passed over: 1 by name no image"),
     ],
 )
 def test_a_bad_manifest_submits_nothing(client, engine, query, body, detail):

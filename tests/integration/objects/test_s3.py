@@ -116,12 +116,16 @@ def test_what_cannot_be_read(s3, store):
 
 
 def test_what_does_not_exist(s3, store):
-    for bucket, key in ((s3.name, "none"), ("no-such-bucket-here", "k"), ("No_Bucket!", "k")):
+    for bucket, key in ((s3.name, "none"), ("No_Bucket!", "k")):
         with pytest.raises(ObjectGone):
             store.get(ImageRef(bucket=bucket, key=key, etag=""), 100)
-        with pytest.raises(ObjectGone):
-            store.head(bucket, key)
+    assert reason(store.get, ImageRef(bucket="no-such-bucket-here", key="k", etag="e"), 100) is Reason.NOT_FOUND
+    store.require_bucket(s3.name)
     for bucket in ("no-such-bucket-here", "No_Bucket!"):
+        with pytest.raises(ObjectGone):
+            store.head(bucket, "k")
+        with pytest.raises(ConfigurationError, match="there is no bucket"):
+            store.require_bucket(bucket)
         with pytest.raises(ConfigurationError, match="there is no bucket") as caught:
             listed(store, bucket)
         assert caught.value.hint

@@ -28,6 +28,7 @@ def counts(scored=0, *, queued=0, **reasons):
         (counts(500, not_an_image=500), True, False),
         (counts(4000, not_an_image=3000), True, False),
         (counts(400, decode_crash=900), True, False),
+        (counts(0, object_deleted=501), True, True),
         (counts(0, access_denied=400, empty=200), True, True),
     ],
 )

@@ -100,7 +100,10 @@ def test_each_code_means_something_for_an_object_and_for_a_bucket(code):
     fault = FAULT_OF_CODE[code]
     about_object = object_error(client_error(code), "bucket", "key")
     rejected = {Fault.DENIED: Reason.ACCESS_DENIED, Fault.ARCHIVED: Reason.ARCHIVED}
-    if fault in rejected:
+    if code == "NoSuchBucket":
+        assert isinstance(about_object, ImageRejected)
+        assert (about_object.reason, about_object.message) == (Reason.NOT_FOUND, "there is no bucket bucket")
+    elif fault in rejected:
         assert isinstance(about_object, ImageRejected)
         assert about_object.reason is rejected[fault]
     else:

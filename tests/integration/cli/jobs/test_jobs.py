@@ -48,6 +48,31 @@ def test_submit_to_nowhere(run, system, monkeypatch):
     assert "case-sensitive" in run("submit", f"s3://{system.name}/nothing").stderr
 
 
+def test_a_manifest_for_a_bucket_that_does_not_exist_is_refused(run, system, tmp_path):
+    (tmp_path / "keys.txt").write_text("a.jpg\n")
+    result = run("submit", "s3://no-such-bucket-here", "--list", "keys.txt")
+    assert (result.exit_code, result.stderr.count("\n")) == (78, 1)
+    assert "there is no bucket no-such-bucket-here" in result.stderr
+    assert rows(run("jobs", "--json")) == []
+
+
+def test_a_pattern_in_a_prefix_is_pointed_out(run, system):
+    assert "use --include" in run("submit", f"s3://{system.name}/*.jpg").stderr
+
+
+def test_a_dry_run_submits_nothing_and_estimates_each_profile(run, system):
+    system.put("in/a.png", png(0.1))
+    system.put("in/notes.txt", b"text")
+    words = ["submit", f"s3://{system.name}/in/", "--dry-run", "--profile", "smoke", "--profile", "student-only"]
+    dry = rows(run(*words, "--json"))
+    assert (dry["objects"], dry["bytes"], dry["passed_over"]) == (1, len(png(0.1)), {"name": 1})
+    assert [each["profile"] for each in dry["estimates"]] == ["smoke@1", "student-only@1"]
+    shown = run(*words).stdout
+    assert "1 by name no image" in shown
+    assert shown.count("unknown: no job of at least 20 images") == 2
+    assert rows(run("jobs", "--json")) == []
+
+
 def test_an_absent_broker_loses_nothing(run, system, monkeypatch):
     monkeypatch.setenv("DPIQA_BROKER_URL", "redis://127.0.0.1:1/0")
     result = run("submit", f"s3://{system.name}/")
