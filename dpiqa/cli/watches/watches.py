@@ -18,7 +18,7 @@ from dpiqa.objects.s3 import S3Store
 from dpiqa.pipeline.event_path import Check, EventPath, Examination, Verdict
 from dpiqa.storage.counts import read_counts
 from dpiqa.storage.engine import transaction
-from dpiqa.storage.job_queries import JobReport, get_job
+from dpiqa.storage.job_queries import JobReport, describe_job, get_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.reconciliations import list_reconciliations
 from dpiqa.storage.steering import cancel_job
@@ -287,7 +287,7 @@ def remove(watch: WatchArgument, as_json: options.JsonOption = False) -> None:
         set_schedule(c, found.job.id, None)
         job = cancel_job(c, found.job.id)
     if as_json:
-        console.print_json(job)
+        console.print_json(describe_job(job))
     else:
         console.note(f"{job.address} is not watched any more under {job.profile}; its scores stay")
 
@@ -312,4 +312,4 @@ def _read(engine: Engine, watch: Watch) -> Watch:
 def _as_json(watch: Watch) -> dict[str, Any]:
     """Return the job's fields with what is known of the watch."""
     facts = console.jsonable(watch)
-    return {**console.jsonable(facts.pop("job")), **facts}
+    return {**describe_job(facts.pop("job")), **facts}

@@ -44,6 +44,7 @@ def test_a_watch_that_is_set_up_gets_its_events(run, system, listener):
     assert verdicts(again) == {"creations": "ok", "removals": "ok", "queue policy": "ok"}
     (shown,) = parsed(run("watches", "list", "--json"))
     assert (shown["id"], shown["last_event_via"]) == (first["id"], "queue")
+    assert not {"cursor", "request_hash", "listing_lease_until"} & shown.keys()
     words = run("watches", "show", f"s3://{system.name}/in/").stdout
     assert "creation and removal arrived" in words
     assert "listing 0/0" in words
