@@ -30,6 +30,7 @@ class JobOut(ResponseBody):
     created_at: datetime
     listed_at: datetime | None = Field(description="Time from which all its objects were known.")
     finished_at: datetime | None
+    pruned_at: datetime | None = Field(description="When its old items were removed; its counts stay. Null: never.")
     scored_by_student: int = Field(description="Images the student has scored in this job.")
     escalated: int = Field(description="Of these, how many were sent to the teacher.")
     error: str | None = Field(description="The reason why its objects could not be listed.")

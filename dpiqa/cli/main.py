@@ -144,6 +144,10 @@ add_group(
             "Set a job's priority: jobs that wait for the same workers share them by it.",
         ),
         "delete": ("jobs.steer:delete", "Delete a job that has ended, and its items. Its results and scores stay."),
+        "prune": (
+            "jobs.prune:prune",
+            "Remove the items of jobs that ended long ago, and what ended long ago of watches.",
+        ),
     },
     default="list",
 )

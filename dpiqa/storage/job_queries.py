@@ -33,6 +33,7 @@ JOB_FIELDS = (
     "created_at",
     "listed_at",
     "finished_at",
+    "pruned_at",
     "scored_by_student",
     "escalated",
     "error",

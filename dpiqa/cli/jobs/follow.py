@@ -175,6 +175,7 @@ def show_report(report: JobReport) -> None:
         ("rate", f"{report.rate:.1f}/s" if report.rate and job.state not in ENDED_JOB_STATES else ""),
         ("worked for", duration(report.duration_seconds) if report.duration_seconds else ""),
         ("mean rate", f"{report.mean_rate:.1f}/s" if report.mean_rate else ""),
+        ("pruned", f"{job.pruned_at:%Y-%m-%d}: its old items were removed" if job.pruned_at else ""),
         ("waits for", report.waiting_for),
         ("report", report.written and _about(report.written)),
     ]
