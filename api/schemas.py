@@ -67,6 +67,7 @@ RequirementId = Annotated[
     Field(pattern=NAME_OR_ID_PATTERN, description="`name@version`, or `name`: the newest."),
     Storable,
 ]
+PROFILE = "Profile; unless given, the first of `job`, and without a job the service's own."
 JOB_NAME = "A job is named by its id, by the first 6 or more digits of its id, or by `latest`."
 JobName = Annotated[
     str,

@@ -73,9 +73,10 @@ class StoredScoreOut(ResponseBody):
 
 
 class LookupItemOut(ResponseBody):
-    """An image in one job."""
+    """An image in one job, under one of its profiles."""
 
     job_id: UUID
+    profile: str
     etag: str
     state: ItemState
     stage: Stage

@@ -56,6 +56,10 @@ A Parquet file names its schema in its metadata. The JSON Schema of one row of e
 package, `dpiqa/exports/json/`. Times are in UTC: ISO 8601 with `Z` in CSV and JSON, timestamps in
 Parquet. A column that is added keeps the version; a column that is renamed or removed, or changes
 its type or meaning, raises it.
+
+`dpiqa score` with several models or profiles writes `files-by-model@1` or `objects-by-model@1`:
+`path`, or `bucket` and `key`, then for each model the other columns of `files@1` with its name in
+front, as `bundled-student.score`. `dpiqa validate` takes the names from the columns.
 """
 
 SETTINGS_HEAD = """# Configuration

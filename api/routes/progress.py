@@ -15,6 +15,17 @@ from ..schemas import JobName
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+#: An event of the stream, as JSON Schema.
+EVENT = {
+    "type": "object",
+    "required": ["event", "data", "id"],
+    "properties": {
+        "event": {"type": "string", "enum": ["progress", "end"]},
+        "data": {"type": "string", "description": "The job and its progress, as JSON."},
+        "id": {"type": "string"},
+        "retry": {"type": "integer", "description": "Milliseconds before a browser connects again."},
+    },
+}
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", max_length=64, description="Id of the last event that was received."),
@@ -29,7 +40,7 @@ LastEventId = Annotated[
         200: {
             "description": "Events named `progress`, each with the body of `GET /v1/jobs/{job_id}`, when something "
             "changed, at most one a second; the last is named `end`, and the stream ends with the job.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": EVENT}},
         },
         204: {"description": "The job has ended, and `Last-Event-ID` names its last event: do not connect again."},
         404: {"description": "No such job."},

@@ -24,6 +24,7 @@ from ..errors import as_invalid_request
 from ..exports import RESPONSES, export_response
 from ..schemas import (
     JOB_NAME,
+    PROFILE,
     Bucket,
     Cursor,
     JobName,
@@ -53,7 +54,7 @@ class ScoreSelection(BaseModel):
     suffix: Suffix | None = None
     min: Bound | None = Field(None, description="Minimum score (inclusive).")
     max: Bound | None = Field(None, description="Maximum score (inclusive).")
-    profile: ProfileName | None = Field(None, description="Profile; the service's own unless given.")
+    profile: ProfileName | None = Field(None, description=PROFILE)
     requirement: RequirementId | None = Field(
         None, description="Only scores of jobs submitted with this requirement, instead of a profile."
     )
@@ -99,10 +100,13 @@ class ScoreSelection(BaseModel):
         if self.profile is not None and self.requirement is not None:
             raise InvalidRequest("`profile` and `requirement` cannot be combined", hint="give only one")
         share = parse_share(self.worst, self.best)
-        with as_invalid_request(NotFound, ConfigurationError):
-            profile = find_profile(connection, settings, self.profile, requirement=self.requirement)
         query = ScoreQuery(conditions=conditions, bands=tuple(self.band or ()), share=share, order=self.sort)
-        return query.of_job(connection, self.job).under(profile)
+        query = query.of_job(connection, self.job)
+        with as_invalid_request(NotFound, ConfigurationError):
+            profile = find_profile(
+                connection, settings, self.profile, requirement=self.requirement, job=query.conditions.job
+            )
+        return query.under(profile)
 
 
 class ScoreParameters(ScoreSelection):

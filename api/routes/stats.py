@@ -17,7 +17,7 @@ from dpiqa.types import GroupBy, ResultStatus, Route
 
 from ..dependencies import EngineDep, SettingsDep
 from ..errors import as_invalid_request
-from ..schemas import JOB_NAME, Bucket, JobName, ModelName, Prefix, ProfileName, RequirementId
+from ..schemas import JOB_NAME, PROFILE, Bucket, JobName, ModelName, Prefix, ProfileName, RequirementId
 from ..stats_schemas import Profiles, ScorerCard, Scorers, StatsOut, Workers
 from .scores import Bound
 
@@ -33,7 +33,7 @@ class StatsParameters(BaseModel):
     prefix: Prefix | None = Field(
         None, description="Folder with its last slash, to a depth of 3, or a prefix of at most 20,000 results."
     )
-    profile: ProfileName | None = Field(None, description="Profile; the service's own unless given.")
+    profile: ProfileName | None = Field(None, description=PROFILE)
     requirement: RequirementId | None = Field(None, description="A requirement instead of a profile.")
     job: JobName | None = Field(None, description=f"Only images of this job. {JOB_NAME}")
     model: ModelName | None = Field(None, description="Only scores of this scorer, or of the model of this name.")
@@ -73,12 +73,18 @@ def stats(parameters: Annotated[StatsParameters, Query()], settings: SettingsDep
     """
     conditions = parameters.conditions()
     with reading(engine) as connection:
-        profile = None
+        query, profile = ScoreQuery(conditions=conditions).of_job(connection, parameters.job), None
         if parameters.group_by is not GroupBy.PROFILE:
             with as_invalid_request(NotFound, ConfigurationError):
-                profile = find_profile(connection, settings, parameters.profile, requirement=parameters.requirement)
-        query = ScoreQuery(conditions=conditions.under(profile)).of_job(connection, parameters.job)
-        found = read_stats(connection, query.conditions, group_by=parameters.group_by, step=parameters.step)
+                profile = find_profile(
+                    connection,
+                    settings,
+                    parameters.profile,
+                    requirement=parameters.requirement,
+                    job=query.conditions.job,
+                )
+        conditions = query.conditions.under(profile)
+        found = read_stats(connection, conditions, group_by=parameters.group_by, step=parameters.step)
     return StatsOut.model_validate({"profile": profile, **asdict(found)})
 
 

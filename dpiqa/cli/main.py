@@ -118,10 +118,7 @@ add_group(
         ),
         "report": (
             "jobs.report:report",
-            (
-                "List or export the images of a job: how each ended, why, and its score. At any time, also while the"
-                " job runs."
-            ),
+            "List or export the images of a job, at any time: how each ended, why, and its score.",
         ),
         "pause": (
             "jobs.steer:pause",

@@ -6,7 +6,7 @@ or changes its type or meaning raises it.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -198,3 +198,23 @@ DIFFERENCES = Schema(
 
 #: Every schema, by its id.
 SCHEMAS: dict[str, Schema] = {schema.id: schema for schema in (SCORES, ITEMS, FAILURES, FILES, OBJECTS, DIFFERENCES)}
+
+#: Schemas whose rows `dpiqa score` widens for several models, by the id of the wide rows.
+BY_MODEL: dict[str, Schema] = {f"{schema.name}-by-model@{schema.version}": schema for schema in (FILES, OBJECTS)}
+_ADDRESS = {"path", "bucket", "key"}
+
+
+def by_model(schema: Schema, models: Sequence[str]) -> Schema:
+    """Return the schema of wide rows: the address, then the other columns for each model: `NAME.score`, ..."""
+    address = [column for column in schema.columns if column.name in _ADDRESS]
+    others = [column for column in schema.columns if column not in address]
+    columns = [replace(column, name=f"{model}.{column.name}") for model in models for column in others]
+    meaning = f"{schema.meaning.rstrip('.')} under several models or profiles, whose names begin the columns."
+    return Schema(f"{schema.name}-by-model", schema.version, meaning, (*address, *columns))
+
+
+def models_of(names: Sequence[str]) -> list[str]:
+    """Return the models or profiles of the columns of wide rows, in their order; none for other rows."""
+    columns = {column.name for column in _LOCAL_SCORE}
+    parts = [name.rpartition(".") for name in names]
+    return list(dict.fromkeys(model for model, dot, column in parts if dot and column in columns))

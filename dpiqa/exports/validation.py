@@ -5,14 +5,14 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.exports.formats import PARTITION_KEY, SCHEMA_KEY, VERSION_KEY, Format, arrow_schema_of
-from dpiqa.exports.schemas import SCHEMAS, Column, Schema
+from dpiqa.exports.schemas import BY_MODEL, SCHEMAS, Column, Schema, by_model, models_of
 from dpiqa.extras import required_for
 
 MAX_PROBLEMS = 20  #: reported; the rest of the file is still read, to count its rows
@@ -33,9 +33,11 @@ class Problem:
     line: int | None  #: of the file, from 1; of a Parquet file the row; None: the file as a whole
     column: str | None
     message: str
+    file: str | None = None  #: path in the dataset; None where one file is read
 
     def __str__(self) -> str:
-        place = [f"line {self.line}"] if self.line is not None else []
+        place = [self.file] if self.file is not None else []
+        place += [f"line {self.line}"] if self.line is not None else []
         place += [f"column {self.column}"] if self.column is not None else []
         return f"{', '.join(place)}: {self.message}" if place else self.message
 
@@ -52,35 +54,74 @@ class Validation:
 
 
 def validate(path: Path, schema_id: str | None = None) -> Validation:
-    """Read a file and check every row. `schema_id`: the schema that it should follow; None: the one it claims.
+    """Read a file, or all files of a dataset, and check every row.
 
+    `schema_id`: the schema that it should follow; None: the one it claims.
     Raises `NotFound` for a file that does not exist, `InvalidRequest` for one that follows no known schema.
     """
+    if schema_id is not None:
+        schema_id = _known_id(schema_id)
+    if path.is_dir():
+        return _validate_dataset(path, schema_id)
     if not path.is_file():
-        raise NotFound(f"there is no file {path}", hint="name a .csv, .jsonl or .parquet file")
+        hint = "name a .csv, .jsonl or .parquet file, or the folder of a dataset; copy objects of S3 to the disk"
+        raise NotFound(f"there is no file {path}", hint=hint)
     kind = Format.of_name(path.name)
-    wanted = None if schema_id is None else _schema_named(schema_id)
     try:
         if kind is Format.PARQUET:
-            return _validate_parquet(path, wanted)
+            return _validate_parquet(path, schema_id)
         if kind is Format.JSONL:
-            return _validate_jsonl(path, wanted)
-        return _validate_csv(path, wanted)
+            return _validate_jsonl(path, schema_id)
+        return _validate_csv(path, schema_id)
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{path} is not UTF-8 text: {error.reason}", hint="export it again") from None
     except OSError as error:
         raise InvalidRequest(f"cannot read {path}: {error.strerror or error}", hint="check its permissions") from None
 
 
-def _schema_named(schema_id: str) -> Schema:
-    schema = SCHEMAS.get(schema_id) or SCHEMAS.get(f"{schema_id}@1")
-    if schema is None:
-        raise InvalidRequest(f"no schema is called {schema_id!r}", hint=f"one of {', '.join(SCHEMAS)}")
-    return schema
+def _validate_dataset(folder: Path, schema_id: str | None) -> Validation:
+    """Read all Parquet files below a folder as one. They all have to follow the schema of the first."""
+    files = sorted(folder.rglob("*.parquet"))
+    if not files:
+        raise NotFound(f"there is no .parquet file in {folder}", hint="name a file, or the folder of a dataset")
+    found = [validate(file, schema_id) for file in files]
+    schema, n_problems = found[0].schema, sum(one.n_problems for one in found)
+    problems: list[Problem] = []
+    for file, one in zip(files, found, strict=True):
+        name = str(file.relative_to(folder))
+        if one.schema.id != schema.id:
+            problems.append(Problem(None, None, f"is of {one.schema.id}, not of {schema.id}", name))
+            n_problems += 1
+        problems += [replace(problem, file=name) for problem in one.problems]
+    return Validation(schema, Format.PARQUET, sum(one.n_rows for one in found), n_problems, problems[:MAX_PROBLEMS])
+
+
+def _known_id(schema_id: str) -> str:
+    """Return the id of a schema by its id or name. Raises `InvalidRequest`."""
+    known = (*SCHEMAS, *BY_MODEL)
+    for name in (schema_id, f"{schema_id}@1"):
+        if name in known:
+            return name
+    raise InvalidRequest(f"no schema is called {schema_id!r}", hint=f"one of {', '.join(known)}")
+
+
+def _schema_of(names: Sequence[str], schema_id: str | None) -> Schema:
+    """Return the schema of an id, or the one that these columns show. Raises `InvalidRequest`."""
+    if schema_id is None:
+        return find_schema(names)
+    if schema_id in SCHEMAS:
+        return SCHEMAS[schema_id]
+    return by_model(BY_MODEL[schema_id], models_of(names))
 
 
 def find_schema(names: Sequence[str]) -> Schema:
-    """Return the schema that has all its columns among `names`, the most specific one. Raises `InvalidRequest`."""
+    """Return the schema that has all its columns among `names`, the most specific one. Raises `InvalidRequest`.
+
+    Columns of several models, `NAME.score`, are those of a schema by model, even if one is missing.
+    """
+    models = models_of(names)
+    if models and ("path" in names or {"bucket", "key"} <= set(names)):
+        return by_model(BY_MODEL["files-by-model@1" if "path" in names else "objects-by-model@1"], models)
     fitting = [schema for schema in SCHEMAS.values() if set(schema.names) <= set(names)]
     if fitting:
         return max(fitting, key=lambda schema: len(schema.names))
@@ -89,7 +130,7 @@ def find_schema(names: Sequence[str]) -> Schema:
     raise InvalidRequest(
         "the columns are those of no schema",
         hint=f"nearest is {nearest.id}, without {', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}; "
-        f"known are {', '.join(SCHEMAS)}",
+        f"known are {', '.join((*SCHEMAS, *BY_MODEL))}",
     )
 
 
@@ -103,13 +144,13 @@ class _Problems:
             self.first.append(Problem(line, column, message))
 
 
-def _validate_csv(path: Path, wanted: Schema | None) -> Validation:
+def _validate_csv(path: Path, schema_id: str | None) -> Validation:
     problems, n_rows = _Problems(), 0
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             header = next(reader, [])
-            schema = wanted or find_schema(header)
+            schema = _schema_of(header, schema_id)
             _check_names(header, schema, problems)
             places = [(header.index(column.name), column) for column in schema.columns if column.name in header]
             line = reader.line_num + 1
@@ -147,8 +188,9 @@ def _csv_problem(column: Column, cell: str) -> str | None:
     return problem_of(column, value)
 
 
-def _validate_jsonl(path: Path, wanted: Schema | None) -> Validation:
-    problems, n_rows, schema = _Problems(), 0, wanted
+def _validate_jsonl(path: Path, schema_id: str | None) -> Validation:
+    problems, n_rows = _Problems(), 0
+    schema: Schema | None = None
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             n_rows += 1
@@ -160,11 +202,13 @@ def _validate_jsonl(path: Path, wanted: Schema | None) -> Validation:
             if not isinstance(row, dict):
                 problems.add(number, None, "not a JSON object")
                 continue
-            schema = schema or find_schema(list(row))
+            schema = schema or _schema_of(list(row), schema_id)
             for column in schema.columns:
                 message = problem_of(column, row[column.name]) if column.name in row else "missing"
                 if message:
                     problems.add(number, column.name, message)
+    if schema is None and schema_id is not None:
+        schema = _schema_of((), schema_id)
     if schema is None:
         if problems.n:
             raise InvalidRequest(f"{path} holds no JSON object", hint=str(problems.first[0]))
@@ -199,7 +243,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _validate_parquet(path: Path, wanted: Schema | None) -> Validation:
+def _validate_parquet(path: Path, schema_id: str | None) -> Validation:
     with required_for("a Parquet file"):
         import pyarrow as pa  # noqa: PLC0415 - an extra
         import pyarrow.parquet as pq  # noqa: PLC0415 - an extra
@@ -208,7 +252,8 @@ def _validate_parquet(path: Path, wanted: Schema | None) -> Validation:
         file = pq.ParquetFile(path)
         metadata = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
         claimed = f"{metadata[SCHEMA_KEY]}@{metadata.get(VERSION_KEY)}" if SCHEMA_KEY in metadata else None
-        schema = wanted or (_schema_named(claimed) if claimed else find_schema(file.schema_arrow.names))
+        claimed = schema_id or (_known_id(claimed) if claimed else None)
+        schema = _schema_of(file.schema_arrow.names, claimed)
         in_path = metadata.get(PARTITION_KEY, "").split(",")
         present = [column for column in schema.columns if column.name in file.schema_arrow.names]
         _check_names([*file.schema_arrow.names, *in_path], schema, problems)

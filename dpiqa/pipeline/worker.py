@@ -165,9 +165,19 @@ class Worker:
         by_profile: dict[str, list[Outcome]] = defaultdict(list)
         for outcome in outcomes:
             by_profile[outcome.claim.profile_id].append(outcome)
-        return [ring for profile_id, group in by_profile.items() for ring in self._record_of(profile_id, group)]
+        escalated = [item for profile_id, group in by_profile.items() for item in self._record_of(profile_id, group)]
+        if not escalated:
+            return []
+        window, chunk = self.settings.window_items, self.settings.chunk_items
+        try:  # after all profiles, so that an image is fetched once for the teachers of all of them
+            with transaction(self.engine) as c:
+                return ring_now(c, escalated, window=window, chunk=chunk)
+        except DatabaseUnavailable as error:
+            log.warning("ring_left_to_feeder", items=len(escalated), error=str(error))
+            return []
 
-    def _record_of(self, profile_id: str, outcomes: list[Outcome]) -> list[Ring]:
+    def _record_of(self, profile_id: str, outcomes: list[Outcome]) -> list[int]:
+        """Record the outcomes under one profile; return the items that now wait for the teacher."""
         try:
             return retry_until_available(
                 lambda: self._record_held(profile_id, outcomes), event="record_postponed", items=len(outcomes)
@@ -177,12 +187,12 @@ class Worker:
             if len(outcomes) == 1:
                 return []
             # Each alone: an outcome that the database refuses must not discard the others.
-            return [ring for outcome in outcomes for ring in self._record_of(profile_id, [outcome])]
+            return [item for outcome in outcomes for item in self._record_of(profile_id, [outcome])]
 
-    def _record_held(self, profile_id: str, outcomes: list[Outcome]) -> list[Ring]:
+    def _record_held(self, profile_id: str, outcomes: list[Outcome]) -> list[int]:
         """Record the outcomes whose leases are still held, in one transaction."""
         recordable = [outcome for outcome in outcomes if self._holds(outcome.claim)]
-        rings: list[Ring] = []
+        escalated: list[int] = []
         n_stale = len(outcomes) - len(recordable)
         if recordable:
             settings, profile = self.settings, self.scorers.profile(profile_id)
@@ -192,16 +202,15 @@ class Worker:
                 recorded = record(
                     c, self.stage, profile, card, recordable, decide=routing.decide, max_errors=settings.max_errors
                 )
-                rings = ring_now(c, recorded.teacher_items, window=settings.window_items, chunk=settings.chunk_items)
-            n_stale += recorded.n_stale
-            metrics.ESCALATIONS.inc(len(recorded.teacher_items))
+            n_stale, escalated = n_stale + recorded.n_stale, recorded.teacher_items
+            metrics.ESCALATIONS.inc(len(escalated))
         for outcome in recordable:
             name = outcome.reason.value if isinstance(outcome, Rejected) else type(outcome).__name__.lower()
             metrics.IMAGES.labels(self.stage.value, name).inc()
         if n_stale:
             metrics.STALE_WRITES.inc(n_stale)
             log.warning("stale_writes_refused", items=n_stale)
-        return rings
+        return escalated
 
     def _renew(self, leases: Sequence[tuple[int, int]]) -> set[int]:
         with transaction(self.engine) as c:

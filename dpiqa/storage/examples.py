@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, func, select, union_all
+from sqlalchemy import Connection, bindparam, func, select, union
 
 from dpiqa.storage.columns import constant, constants
 from dpiqa.storage.tables import UNSCORED_STATES, images, items
@@ -13,7 +13,7 @@ IS_UNSCORED = items.c.state.in_(constants(UNSCORED_STATES))
 LOOKED_AT = 200  #: failures of each state, the first by image, among which examples are looked for
 PER_REASON = 3  #: examples of each reason
 
-_FIRST = union_all(
+_FIRST = union(  # an image that failed under several profiles is one example
     *(
         select(
             select(items.c.image_id, items.c.reason)

@@ -18,7 +18,7 @@ from dpiqa.storage.pages import MAX_READ, Page, check_limit, decode, encode, mal
 from dpiqa.storage.reports import Report, read_report
 from dpiqa.storage.tables import OPEN_JOB_STATES, images, items, jobs
 from dpiqa.storage.workers import LiveWorker, live_workers
-from dpiqa.types import REASONS_OF, TERMINAL_STATES, ItemState, JobKind, JobState, Reason, Stage
+from dpiqa.types import ENDED_JOB_STATES, REASONS_OF, TERMINAL_STATES, ItemState, JobKind, JobState, Reason, Stage
 
 #: What is shown of a row of `jobs`, in this order; the names are those of the API.
 JOB_FIELDS = (
@@ -162,7 +162,7 @@ class JobReport:
     examples: dict[Reason, list[str]] = field(default_factory=dict)  #: some of their keys, by reason
     total: int  #: items known so far; final once the job is listed
     done: int  #: items that have ended, scored or not
-    rate: float  #: items ended per second, over the last minute
+    rate: float  #: items ended per second, over the last minute; 0 when the job has ended
     eta_seconds: float | None  #: at this rate; None where that cannot be said
     duration_seconds: float | None  #: of work so far, without pauses; None before a worker began
     mean_rate: float | None  #: items ended per second of that, without cancelled ones
@@ -248,7 +248,7 @@ def report(
         failures=dict(failures.most_common()),
         total=total,
         done=total - left,
-        rate=rate,
+        rate=0.0 if job.state in ENDED_JOB_STATES else rate,
         eta_seconds=eta_seconds,
         duration_seconds=duration,
         mean_rate=n_worked / duration if duration and n_worked else None,

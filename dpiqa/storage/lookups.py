@@ -9,9 +9,10 @@ from sqlalchemy import Connection, func, select
 
 from dpiqa.addresses import object_address
 from dpiqa.errors import NotFound
+from dpiqa.storage.job_profiles import profile_of_item
 from dpiqa.storage.references import CARD_VERSION, Meaning, read_meanings
 from dpiqa.storage.scores import ScoreRow, read_score_rows
-from dpiqa.storage.tables import images, items, results, scorers, scores
+from dpiqa.storage.tables import images, items, jobs, results, scorers, scores
 from dpiqa.types import Band, ItemState, Reason, Stage
 
 MAX_ITEMS = 20  #: newest items of an object that a lookup returns
@@ -42,6 +43,7 @@ class LookupItem:
     """The object in one job."""
 
     job_id: UUID
+    profile: str  #: that the job scores it by
     etag: str  #: of the version
     state: ItemState
     stage: Stage
@@ -76,8 +78,9 @@ def lookup(c: Connection, bucket: str, key: str) -> Lookup:
         .order_by(results.c.current.desc(), results.c.updated_at.desc(), results.c.profile)
     )
     by_job = (
-        select(images.c.etag, *(items.c[name] for name in _ITEM_COLUMNS))
+        select(images.c.etag, profile_of_item().label("profile"), *(items.c[name] for name in _ITEM_COLUMNS))
         .join(items, items.c.image_id == images.c.id)
+        .join(jobs, jobs.c.id == items.c.job_id)
         .where(*of_object)
         .order_by(items.c.id.desc())
         .limit(MAX_ITEMS)

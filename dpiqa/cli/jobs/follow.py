@@ -177,13 +177,14 @@ def show_report(report: JobReport) -> None:
         ("mean rate", f"{report.mean_rate:.1f}/s" if report.mean_rate else ""),
         ("pruned", f"{job.pruned_at:%Y-%m-%d}: its old items were removed" if job.pruned_at else ""),
         ("waits for", report.waiting_for),
-        ("report", report.written and _about(report.written)),
+        ("report", report.written and _about(report.written, job.state in ENDED_JOB_STATES)),
     ]
     console.fields((name, value) for name, value in pairs if value)
 
 
-def _about(report: Report) -> str:
+def _about(report: Report, job_ended: bool) -> str:
     """Return where the report of a job is, or why it is not."""
     if report.state is ReportState.WRITTEN:
         return f"{report.output}, {report.n_rows} rows"
-    return f"{report.output}: {report.error or 'written when the job has ended'}"
+    when = "a worker writes it now" if job_ended else "written when the job has ended"
+    return f"{report.output}: {report.error or when}"

@@ -31,7 +31,7 @@ def report(
     output: options.OutputOption = None,
     format: options.FormatOption = None,  # noqa: A002 - its name
 ) -> None:
-    """List or export the images of a job: how each ended, why, and its score. At any time, also while the job runs.
+    """List or export the images of a job, at any time: how each ended, why, and its score.
 
     `dpiqa submit --report` lets a worker write the same when the job has ended.
     """

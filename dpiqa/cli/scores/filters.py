@@ -17,7 +17,7 @@ ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Only sco
 StatusOption = Annotated[ResultStatus | None, typer.Option(help="Only provisional or final scores.")]
 RequirementOption = Annotated[
     str | None,
-    typer.Option("--requirement", "-r", help="Only scores of jobs submitted with this requirement: NAME[@VERSION]."),
+    typer.Option("--requirement", "-r", help="Only scores of jobs with this requirement: NAME or NAME@VERSION."),
 ]
 SuffixOption = Annotated[
     str | None, typer.Option(help="Only keys that end in this, e.g. .png; needs a bucket or a job.")

@@ -184,5 +184,7 @@ def lookup(s3_address: AddressArgument, as_json: options.JsonOption = False) -> 
     columns = ("score", "scale", "scorer", "etag", "current", "scored", "job")
     rows = [(s.score, s.scale, s.scorer_id, s.etag, s.current, s.scored_at, s.job_id) for s in stored.scores]
     console.table(columns, rows, title="every score")
-    in_jobs = [(i.job_id, i.etag, i.state, i.reason, i.detail, i.finished_at) for i in stored.items]
-    console.table(("job", "etag", "state", "reason", "detail", "finished"), in_jobs, title="in jobs, newest first")
+    in_jobs = [(i.job_id, i.profile, i.etag, i.state, i.reason, i.detail, i.finished_at) for i in stored.items]
+    console.table(
+        ("job", "profile", "etag", "state", "reason", "detail", "finished"), in_jobs, title="in jobs, newest first"
+    )

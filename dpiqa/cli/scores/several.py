@@ -1,7 +1,6 @@
 """Scores of several models or profiles side by side: a row for each image, columns for each model."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import typer
@@ -10,7 +9,7 @@ from dpiqa.cli.support import console
 from dpiqa.cli.support.output import Output
 from dpiqa.cli.support.progress import duration
 from dpiqa.exit_codes import ExitCode
-from dpiqa.exports.schemas import FILES, OBJECTS, Schema
+from dpiqa.exports.schemas import FILES, OBJECTS, by_model
 from dpiqa.models.choice import ModelChoice
 from dpiqa.pipeline.local_run import ScoredObject
 from dpiqa.profiles import Profile
@@ -50,15 +49,6 @@ def _address(image: ScoredObject) -> dict[str, str]:
     return {"bucket": image.ref.bucket, "key": image.ref.key} if image.ref.bucket else {"path": image.ref.key}
 
 
-def side_by_side(schema: Schema, names: Sequence[str]) -> Schema:
-    """Return the schema of rows with the columns of `schema` for each of `names`: `NAME.score`, `NAME.band`, ..."""
-    address = [column for column in schema.columns if column.name in {"path", "bucket", "key"}]
-    others = [column for column in schema.columns if column not in address]
-    columns = [replace(column, name=f"{name}.{column.name}") for name in names for column in others]
-    meaning = f"{schema.meaning.rstrip('.')} under several models or profiles, whose names begin the columns."
-    return Schema(f"{schema.name}-by-model", schema.version, meaning, (*address, *columns))
-
-
 def as_wide_row(names: Sequence[str], images: Sequence[ScoredObject]) -> dict[str, Any]:
     """Return one image under several models as JSON and files show it."""
     address = _address(images[0])
@@ -73,7 +63,7 @@ def show_several(
 ) -> None:
     """Write, or print, the scores of several models. Raises `typer.Exit` if one of them did not score an image."""
     if shown.to:
-        schema = side_by_side(OBJECTS if rows and rows[0][0].ref.bucket else FILES, names)
+        schema = by_model(OBJECTS if rows and rows[0][0].ref.bucket else FILES, names)
         shown.export(schema, iter([schema.columns_of([as_wide_row(names, images) for images in rows])]), settings)
     elif shown.as_json:
         console.print_json_array(as_wide_row(names, images) for images in rows)

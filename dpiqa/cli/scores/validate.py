@@ -8,14 +8,17 @@ import typer
 from dpiqa.cli.support import console, options
 from dpiqa.cli.support.groups import command
 from dpiqa.exit_codes import ExitCode
-from dpiqa.exports.schemas import SCHEMAS
+from dpiqa.exports.schemas import BY_MODEL, SCHEMAS
 from dpiqa.exports.validation import validate as validate_file
 
-FileArgument = Annotated[Path, typer.Argument(help="A .csv, .jsonl or .parquet file.", show_default=False)]
+FileArgument = Annotated[
+    Path, typer.Argument(help="A .csv, .jsonl or .parquet file, or the folder of a dataset.", show_default=False)
+]
 SchemaOption = Annotated[
     str | None,
     typer.Option(
-        "--schema", help=f"Schema that it should follow: {', '.join(SCHEMAS)}. By default the one that it claims."
+        "--schema",
+        help=f"Schema that it should follow: {', '.join((*SCHEMAS, *BY_MODEL))}. By default the one that it claims.",
     ),
 ]
 
@@ -23,6 +26,7 @@ SchemaOption = Annotated[
 @command(
     "validate",
     "dpiqa validate scores.parquet",
+    "dpiqa validate scores/",
     "dpiqa validate report.csv --schema failures@1 --json",
 )
 def validate(file: FileArgument, schema: SchemaOption = None, as_json: options.JsonOption = False) -> None:
@@ -39,7 +43,12 @@ def validate(file: FileArgument, schema: SchemaOption = None, as_json: options.J
                 "schema": result.schema.id,
                 "rows": result.n_rows,
                 "problems": [
-                    {"line": problem.line, "column": problem.column, "message": problem.message}
+                    {
+                        "file": problem.file,
+                        "line": problem.line,
+                        "column": problem.column,
+                        "message": problem.message,
+                    }
                     for problem in result.problems
                 ],
                 "n_problems": result.n_problems,

@@ -51,6 +51,7 @@ OPERATIONS = [
     "PATCH /v1/jobs/{job_id}",
     "POST /v1/events",
     "POST /v1/jobs",
+    "POST /v1/jobs/manifest",
     "POST /v1/jobs/{job_id}/cancel",
     "POST /v1/jobs/{job_id}/pause",
     "POST /v1/jobs/{job_id}/resume",

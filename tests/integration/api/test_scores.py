@@ -70,6 +70,14 @@ def test_filters(client, ledger, job):
     assert client.get("/v1/scores").json()["items"] == []  # the service's own profile has none
 
 
+def test_a_job_without_a_profile_shows_its_own_first_one(client, ledger, job):
+    assert len(keys(client.get("/v1/scores", params={"job": str(job.id), "limit": 1000}).json())) == 100
+    assert len(client.get("/v1/scores/export", params={"job": str(job.id)}).text.splitlines()) == 101
+    assert client.get("/v1/stats", params={"job": str(job.id)}).json()["profile"] == BOTH.id
+    named = {"job": str(job.id), "profile": "default"}
+    assert client.get("/v1/scores", params=named).json()["items"] == []
+
+
 def test_pages_meet_without_gap_or_double(client, job):
     for sort in ("score", "-score", "updated", "-updated"):
         seen, url = [], f"/v1/scores?profile={BOTH.id}&sort={sort}&limit=17"
@@ -195,7 +203,7 @@ def test_hostile_text_is_text(client, ledger, job, text):
     assert client.get("/v1/scores", params={"profile": f"{text}@1"}).json()["items"] == []
     assert client.get("/v1/scores/lookup", params={"bucket": text, "key": text}).status_code == 404
     assert client.get("/v1/scores", params={"cursor": text}).status_code == 422
-    assert client.post("/v1/jobs", json={"bucket": text, "prefix": text}).json()["prefix"] == text
+    assert client.post("/v1/jobs", json={"bucket": "photos", "prefix": text}).json()["prefix"] == text
     assert len(keys(get_scores(client, limit=1000))) == 100
 
 

@@ -208,6 +208,18 @@ def test_students_and_teachers_scores_are_reused_under_another_profile(counted, 
     assert [(r.done, r.escalated, r.reused) for r in reports] == [(4, 2, 0), (4, 2, 4)]
 
 
+def test_the_teachers_of_all_profiles_are_announced_together(counted):
+    policy = {"teacher": "judge", "cutoffs": (Cutoff(at=0.25, margin=0.5),), "max_escalated_share": 1.0}
+    write(counted, files())
+    _, ids = submit(counted, profile("a", "first", **policy), profile("b", "first", **policy))
+    work(counted, ids)
+    chunks = [rung for queue, rung in counted.doorbell.rings if queue is Queue.TEACHER]
+    image_of = {row.id: row.image_id for row in counted.rows("SELECT id, image_id FROM items")}
+    assert sorted(item for rung in chunks for item in rung) == sorted(ids)
+    images = [{image_of[item] for item in rung} for rung in chunks]
+    assert sum(map(len, images)) == 4  # no image is in two messages
+
+
 def test_each_profile_of_a_job_has_its_own_budget(counted):
     policy = {"teacher": "judge", "cutoffs": (Cutoff(at=0.25, margin=0.5),)}
     write(counted, files())

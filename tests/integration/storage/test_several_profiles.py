@@ -9,8 +9,11 @@ from dpiqa.errors import Conflict, InvalidRequest
 from dpiqa.profiles import Profile
 from dpiqa.storage import schema
 from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.items import Rejected
 from dpiqa.storage.job_queries import job_items
 from dpiqa.storage.jobs import ensure_watch
+from dpiqa.storage.lookups import lookup
+from dpiqa.types import Reason
 
 OTHER = Profile(name="other", version=1, student="student")
 THIRD = Profile(name="third", version=1, student="student")
@@ -55,6 +58,23 @@ def test_naming_an_image_again_adds_nothing_and_pages_hold_each_item_once(ledger
             break
     assert len(seen) == len(set(seen)) == 14
     assert {profile for _, profile in seen} == {"alone@1", "other@1"}
+
+
+def test_a_failure_under_several_profiles_is_one_example(ledger):
+    job, ids = ledger.submit(refs(5), profile=[ALONE, OTHER, THIRD])
+    claims = ledger.claim(ids)
+    for profile in (ALONE, OTHER, THIRD):
+        of_profile = [claim for claim in claims if claim.profile_id == profile.id]
+        ledger.record([Rejected(claim, Reason.CORRUPT, "bad") for claim in of_profile], profile=profile)
+    report = ledger.report(job)
+    assert report.failures == {"corrupt": 15}
+    assert report.examples == {"corrupt": ["k00000", "k00001", "k00002"]}
+    items = ledger.do(lookup, "photos", "k00000").items
+    assert sorted((item.profile, item.state) for item in items) == [
+        ("alone@1", "rejected"),
+        ("other@1", "rejected"),
+        ("third@1", "rejected"),
+    ]
 
 
 def test_a_profile_is_named_once(ledger):

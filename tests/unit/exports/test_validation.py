@@ -10,7 +10,7 @@ import pytest
 
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.exports.formats import Format, encode
-from dpiqa.exports.schemas import SCHEMAS, SCORES
+from dpiqa.exports.schemas import BY_MODEL, SCHEMAS, SCORES, by_model
 from dpiqa.exports.validation import MAX_PROBLEMS, validate
 
 EXPECTED_TIME = "a time with a zone, such as 2026-01-31T12:00:00Z"
@@ -107,3 +107,41 @@ def test_unknown_files_get_a_hint(tmp_path):
         validate(tmp_path / "none.csv")
     with pytest.raises(InvalidRequest, match="no schema is called"):
         validate(tmp_path / "f.csv", "prices")
+
+
+@pytest.mark.parametrize(("schema_id", "base"), BY_MODEL.items())
+@pytest.mark.parametrize("kind", Format)
+def test_rows_of_several_models_are_checked_model_by_model(tmp_path, schema_id, base, kind):
+    schema = by_model(base, ["student.v2", "careful@1"])
+    file = write(tmp_path / f"f.{kind}", schema, [row_of(schema), row_of(schema, **nulls_of(schema))])
+    for asked in (None, schema_id, schema_id.partition("@")[0]):
+        result = validate(file, asked)
+        assert (result.schema.id, result.schema.names, result.n_rows, result.problems) == (
+            (schema_id, schema.names, 2, [])
+        )
+
+
+def test_rows_of_several_models_say_where_they_are_wrong(tmp_path):
+    schema = by_model(SCHEMAS["files@1"], ["one", "two"])
+    file = write(tmp_path / "f.csv", schema, [row_of(schema)])
+    file.write_text(file.read_text().replace("two.band", "two.label").replace("scored", "lost", 1))
+    text = file.read_text().replace("0.5", "half", 1)
+    file.write_text(text)
+    assert [str(problem) for problem in validate(file).problems] == [
+        "column two.band: missing, files-by-model@1 has it",
+        "line 2, column one.score: 'half' is not a number",
+    ]
+
+
+def test_a_dataset_is_checked_file_by_file(tmp_path):
+    with pytest.raises(NotFound, match=r"no \.parquet file"):
+        validate(tmp_path)
+    for bucket, score in (("a", 0.5), ("b", float("nan"))):
+        folder = tmp_path / f"bucket={bucket}"
+        folder.mkdir()
+        write(folder / "part-00000.parquet", SCORES, [row_of(SCORES, score=score)] * 2)
+    result = validate(tmp_path)
+    assert (result.schema, result.n_rows, result.n_problems) == (SCORES, 4, 2)
+    assert str(result.problems[0]) == ("bucket=b/part-00000.parquet, line 1, column score: nan is not a finite number")
+    write(tmp_path / "other.parquet", SCHEMAS["failures@1"], [row_of(SCHEMAS["failures@1"])])
+    assert str(validate(tmp_path).problems[-1]) == "other.parquet: is of failures@1, not of scores@1"
