@@ -52,7 +52,10 @@ class StatsOut(ResponseBody):
     quantiles: QuantilesOut | None
     histogram: list[HistogramBinOut]
     bands: dict[Band, int] = Field(description="By the references of the scorers; empty where they have none.")
-    groups: list[GroupOut] = Field(description="With `group_by`: the largest 1,000 first; days and bands in order.")
+    groups: list[GroupOut] = Field(
+        description="With `group_by`: the largest 1,000 first; days and bands in order. By `state` or `reason`: the "
+        "items of the job, which have no scores here."
+    )
     computed_at: datetime
 
 

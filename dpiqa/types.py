@@ -176,7 +176,7 @@ class ScoreOrder(StrEnum):
 
 
 class GroupBy(StrEnum):
-    """Property by which results are counted apart."""
+    """Property by which results, or the items of a job, are counted apart."""
 
     BUCKET = "bucket"
     PREFIX = "prefix"  #: the folders directly below the prefix
@@ -186,6 +186,8 @@ class GroupBy(StrEnum):
     BAND = "band"
     ROUTE = "route"
     STATUS = "status"
+    STATE = "state"  #: of the items of a job
+    REASON = "reason"  #: of the items of a job that ended unscored
 
 
 class Direction(StrEnum):

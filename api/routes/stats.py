@@ -43,7 +43,11 @@ class StatsParameters(BaseModel):
     max: Bound | None = Field(None, description="Maximum score.")
     status: ResultStatus | None = None
     route: Route | None = None
-    group_by: GroupBy | None = Field(None, description="Also by this property; `prefix`: the folders below `prefix`.")
+    group_by: GroupBy | None = Field(
+        None,
+        description="Also by this property; `prefix`: the folders below `prefix`; `state` and `reason`: the items of "
+        "`job`.",
+    )
     step: Annotated[float, Field(ge=0.001, le=1, description="Width of a bar of the histogram, in thousandths.")] = 0.05
 
     def conditions(self) -> ScoreFilter:

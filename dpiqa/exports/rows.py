@@ -21,7 +21,7 @@ from dpiqa.storage.score_query import ResolvedQuery
 from dpiqa.storage.score_walks import page_of_results, sort_columns
 from dpiqa.storage.tables import images, items, jobs, results
 from dpiqa.storage.watch_tables import differences, reconciliations
-from dpiqa.types import REASONS_OF, ItemState
+from dpiqa.types import REASONS_OF, ItemState, Reason
 
 PAGE_ROWS = 20_000
 PAGE_SECONDS = 60  #: Postgres cancels the query of a page that takes longer
@@ -58,12 +58,13 @@ def item_batches(
     schema: Schema = ITEMS,
     *,
     state: ItemState | None = None,
+    reason: Reason | None = None,
     limit: int | None = None,
 ) -> Iterator[Columns]:
     """Yield items of a job in batches of the schema: `ITEMS`, or `FAILURES`, which are those that ended unscored.
 
-    Items come in the order of their images, failures by state and image. `state`: only items in this state. Raises as
-    `score_batches`. A job that does not exist has no items.
+    Items come in the order of their images, failures by state and image. `state`, `reason`: only items that have
+    this. Raises as `score_batches`. A job that does not exist has no items.
     """
     columns = {column.name: column for column in results.c} | _item_columns() | {"model": results.c.scorer_id}
     query = _of_job(job_id, _selected(schema.names, columns))
@@ -72,6 +73,8 @@ def item_batches(
         query = query.outerjoin_from(items, results, own)
     if state is not None:
         query = query.where(items.c.state == state)
+    if reason is not None:
+        query = query.where(items.c.reason == reason)
     if schema is FAILURES or state in REASONS_OF:
         query = query.where(IS_UNSCORED)
     sorted_by = [items.c.image_id, items.c.profile]

@@ -4,12 +4,14 @@ A value is right to the width of a bin (`BIN_WIDTH`): within a bin, scores count
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from dpiqa.percentiles import ScoreRange
 from dpiqa.storage.result_tables import BIN_WIDTH
-from dpiqa.storage.rollups import BinCount
+from dpiqa.storage.rollups import BinCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class Distribution:
         for number, n in counts:
             by_bin[number] = by_bin.get(number, 0) + n
         self.counts = sorted((number, n) for number, n in by_bin.items() if n > 0)
-        self.total = sum(n for _, n in self.counts)
+        self._upto = list(accumulate(n for _, n in self.counts))  #: numbers of scores in each bin and those below
+        self.total = self._upto[-1] if self._upto else 0
 
     @property
     def n(self) -> int:
@@ -64,13 +67,9 @@ class Distribution:
 
         There must be scores.
         """
-        below = 0.0
-        for number, n in self.counts:
-            if below + n >= rank:
-                return number, n, below
-            below += n
-        number, n = self.counts[-1]
-        return number, n, self.total - n
+        index = min(bisect_left(self._upto, rank), len(self.counts) - 1)
+        number, n = self.counts[index]
+        return number, n, self._upto[index] - n
 
     def quantile(self, share: float) -> float | None:
         """Return the score below which a share (0-1) lies; None without scores."""
@@ -102,27 +101,27 @@ class Distribution:
         ]
 
 
-def share_of_bin(number: int, low: float | None, high: float | None) -> float:
-    """Return the share (0-1) of a bin that lies between two scores; None: no bound."""
-    start, end = number * BIN_WIDTH, (number + 1) * BIN_WIDTH
-    first = start if low is None else max(start, low)
-    last = end if high is None else min(end, high)
-    return max(0.0, min(1.0, (last - first) / BIN_WIDTH))
+def between(counts: Iterable[tuple[int, float]], low: float | None, high: float | None) -> list[tuple[int, float]]:
+    """Return the counts, pairs of bin and number, of the scores between two scores; None: no bound."""
+    if low is None and high is None:
+        return list(counts)
+    first = -math.inf if low is None else low / BIN_WIDTH
+    last = math.inf if high is None else high / BIN_WIDTH
+    parts = ((number, n, min(number + 1, last) - max(number, first)) for number, n in counts)
+    return [(number, n * part) for number, n, part in parts if part > 0]
 
 
 def clip(
-    counts: Iterable[BinCount], low: float | None, high: float | None, within: Sequence[ScoreRange] | None
-) -> list[tuple[BinCount, float]]:
-    """Return the counts with the numbers that lie between two scores and, unless None, in any of the ranges."""
-    clipped = []
-    for count in counts:
-        n = count.n * share_of_bin(count.bin, low, high)
-        if within is not None:
-            ranges = [bounds for bounds in within if bounds.scorer_id == count.scorer_id]
-            n *= min(1.0, sum(share_of_bin(count.bin, bounds.low, bounds.high) for bounds in ranges))
-        if n > 0:
-            clipped.append((count, n))
-    return clipped
+    counts: BinCounts, low: float | None, high: float | None, within: Sequence[ScoreRange] | None
+) -> list[tuple[int, float]]:
+    """Return the counts of the scores that lie between two scores and, unless None, in any of the ranges."""
+    inside = between(counts.counts, low, high)
+    if within is None:
+        return inside
+    # A set: the ranges of one scorer are its bands, which do not overlap.
+    ranges = {(bounds.low, bounds.high) for bounds in within if bounds.scorer_id == counts.scorer_id}
+    # The bounds of a range cut the counts of whole bins, in which scores count as spread evenly.
+    return [count for bounds in ranges for count in between(inside, *bounds)]
 
 
 def rank_of(share: float, total: float, *, descending: bool) -> int:

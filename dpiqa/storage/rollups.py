@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, bindparam, func, literal, select, text, union_all, update
+from sqlalchemy import BigInteger, Connection, Engine, bindparam, func, literal, select, text, true, union_all, update
 
 from dpiqa.errors import Unavailable
 from dpiqa.storage.engine import Lock, transaction, try_lock
@@ -167,19 +167,23 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class BinCount:
-    """Results of one scorer and bin, in one group."""
+class BinCounts:
+    """Results of one scorer in one group."""
 
     group: str  #: by what the reader asked for
     scorer_id: str
-    bin: int
-    n: int
+    counts: list[tuple[int, float]]  #: bin and number of results
+
+    @property
+    def n(self) -> float:
+        """The number of results."""
+        return sum(n for _, n in self.counts)
 
 
 def read_bins(
     c: Connection, scope: Scope, group_by: str | None = None, *, depth: int = 0, coarse: bool = False
-) -> list[BinCount]:
-    """Return the counts of a scope by scorer and bin, and by a column: profile, bucket, name, route, status.
+) -> list[BinCounts]:
+    """Return the counts of a scope by scorer, and by a column: profile, bucket, name, route, status.
 
     `depth`: of the folders that are counted by name, below the scope's folder. `coarse`: ten bins count as the middle
     one, for many groups.
@@ -208,17 +212,33 @@ def read_bins(
         changed += [*([] if first is None else [d.day >= first]), *([] if end is None else [d.day < end])]
     names = {"name": (g.name, name_of_change)}
     by = (literal(""), literal("")) if group_by is None else names.get(group_by) or (g[group_by], d[group_by])
+    counts = result_counts.c
+    number, n = (_middle(counts.bin), func.sum(counts.n)) if coarse else (counts.bin, counts.n)
+    of_group = select(number.label("bin"), n.label("n")).where(counts.group_id == g.id)
+    of_group = of_group.group_by(number) if coarse else of_group
+    in_bin = of_group.lateral("in_bin")
     parts = union_all(
-        select(by[0].label("group"), g.scorer_id, result_counts.c.bin, result_counts.c.n)
-        .join_from(result_groups, result_counts, result_counts.c.group_id == g.id)
+        select(by[0].label("group"), g.scorer_id, in_bin.c.bin, in_bin.c.n)
+        .join_from(result_groups, in_bin, true())
         .where(*counted),
-        select(by[1].label("group"), d.scorer_id, d.bin, d.n).where(*changed),
+        select(by[1].label("group"), d.scorer_id, _middle(d.bin) if coarse else d.bin, d.n).where(*changed),
     ).subquery("parts")
-    n = func.sum(parts.c.n).cast(BigInteger)
-    number = parts.c.bin - func.mod(parts.c.bin + 1000, 10) + 5 if coarse else parts.c.bin
-    keys = (parts.c.group, parts.c.scorer_id, number.label("bin"))
-    rows = c.execute(select(*keys, n).group_by(*keys).having(n > 0))
-    return [BinCount(*row) for row in rows]
+    sums = select(parts.c.group, parts.c.scorer_id, parts.c.bin, func.sum(parts.c.n).cast(BigInteger).label("n"))
+    sums = sums.group_by(parts.c.group, parts.c.scorer_id, parts.c.bin)
+    return read_bin_counts(c, sums.subquery("sums"))
+
+
+def read_bin_counts(c: Connection, sums: Any) -> list[BinCounts]:
+    """Read a subquery of group, scorer_id, bin and n: a row for each group and scorer, because rows cost more time."""
+    numbers, ns = func.array_agg(sums.c.bin), func.array_agg(sums.c.n)
+    query = select(sums.c.group, sums.c.scorer_id, numbers, ns).where(sums.c.n > 0)
+    rows = c.execute(query.group_by(sums.c.group, sums.c.scorer_id))
+    return [BinCounts(group, scorer, list(zip(bins, found, strict=True))) for group, scorer, bins, found in rows]
+
+
+def _middle(number: Any) -> Any:
+    """Return the middle one of the ten bins that a bin lies in."""
+    return number - func.mod(number + 1000, 10) + 5
 
 
 def _same(scope: Scope, columns: Any) -> list[Any]:

@@ -11,16 +11,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, literal, or_
+from sqlalchemy import ColumnElement, Select, and_, exists, false, literal, literal_column, or_
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.percentiles import ScoreRange
 from dpiqa.storage.columns import constant
-from dpiqa.storage.tables import items
+from dpiqa.storage.tables import items, results
 from dpiqa.types import ResultStatus, Route
 
 Condition = ColumnElement[bool]
 Columns = Any  #: an object with the columns of `results` as attributes
+#: The order of the index by bucket and key. Raw: SQLAlchemy has no order by an operator.
+KEY_ORDER: ColumnElement[str] = literal_column("results.key USING ~<~", results.c.key.type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,23 +1,30 @@
 """Shares, counts, quantiles and histograms of results: from the roll-ups, or from few rows."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
-from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, and_, any_, func, literal, select, true
+from sqlalchemy import Connection, and_, any_, func, literal, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.percentiles import Reference
-from dpiqa.storage.counts import read_counts
-from dpiqa.storage.distributions import Distribution, HistogramBin, Quantiles, clip, rank_of, share_of_bin
+from dpiqa.storage.counts import Count, read_counts
+from dpiqa.storage.distributions import Distribution, HistogramBin, Quantiles, between, clip, rank_of
 from dpiqa.storage.references import read_references, scorers_of_model
 from dpiqa.storage.result_tables import SCORE_BIN, score_bin
-from dpiqa.storage.rollups import BinCount, Scope, counted_depth, counted_share, read_bins
-from dpiqa.storage.score_filter import ScoreFilter, begins_with, equalities, others, score_bounds, time_bounds
+from dpiqa.storage.rollups import BinCounts, Scope, counted_depth, counted_share, read_bin_counts, read_bins
+from dpiqa.storage.score_filter import (
+    KEY_ORDER,
+    ScoreFilter,
+    begins_with,
+    equalities,
+    others,
+    score_bounds,
+    time_bounds,
+)
 from dpiqa.storage.tables import items, jobs, results
 from dpiqa.types import Band, GroupBy, ItemState
 
@@ -39,18 +46,18 @@ def threshold(c: Connection, conditions: ScoreFilter, share: float, *, descendin
         return None
     scope = _scope(c, conditions, scorer_ids) if counted_share(c) == 1 else "the roll-ups are being built"
     if isinstance(scope, str):
-        return _threshold_of_rows(c, conditions, scorer_ids, share, scope, descending=descending)
-    counts = clip(read_bins(c, scope), conditions.min, conditions.max, conditions.within)
-    distribution = Distribution((count.bin, n) for count, n in counts)
+        return _threshold_of_rows(c, _few_rows(c, conditions, scorer_ids, scope), share, descending=descending)
+    bounds = (conditions.min, conditions.max, conditions.within)
+    distribution = Distribution(count for counts in read_bins(c, scope) for count in clip(counts, *bounds))
     if not distribution.counts:
         return None
-    if distribution.total <= MAX_ROWS and _items_of(c, conditions) <= MAX_ROWS:
-        return _threshold_of_rows(c, conditions, scorer_ids, share, "", descending=descending)
+    rows = _rows(c, conditions, scorer_ids) if distribution.total <= MAX_ROWS else None
+    if rows is not None:
+        return _threshold_of_rows(c, rows, share, descending=descending)
     rank = rank_of(share, distribution.total, descending=descending)
     number, n, below = distribution.find(rank)
     whole = scope == Scope(profile=scope.profile, bucket=scope.bucket)
-    bounded = (conditions.min, conditions.max, conditions.within) != (None, None, None)
-    if whole and not bounded and n <= MAX_ROWS:
+    if whole and bounds == (None, None, None) and n <= MAX_ROWS:
         in_bin: ColumnElement[bool] = literal(number) == SCORE_BIN
         of_bin = select(results.c.score).where(*equalities(results.c, conditions), in_bin)
         # Between the bin's edges, so that the index on scores is read there and nowhere else.
@@ -63,43 +70,59 @@ def threshold(c: Connection, conditions: ScoreFilter, share: float, *, descendin
     return (number + min(1.0, max(0.0, position))) / 1000
 
 
-def _threshold_of_rows(
-    c: Connection,
-    conditions: ScoreFilter,
-    scorer_ids: tuple[str, ...] | None,
-    share: float,
-    reason: str,
-    *,
-    descending: bool,
-) -> float | None:
-    _check_read(_items_of(c, conditions), reason)
-    rows, fits = _rows(conditions, scorer_ids)
-    score = rows.c.score.desc() if descending else rows.c.score
-    at_share = func.percentile_disc(share).within_group(score).filter(fits)
-    n_read, value = c.execute(select(func.count(), at_share).select_from(rows)).one()
-    _check_read(n_read, reason)
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Results to read row by row: at most `MAX_ROWS`."""
+
+    read: Any  #: subquery of columns of `results`
+    fits: ColumnElement[bool]  #: the condition that they must fit
+
+
+def _threshold_of_rows(c: Connection, rows: _Rows, share: float, *, descending: bool) -> float | None:
+    score = rows.read.c.score.desc() if descending else rows.read.c.score
+    at_share = func.percentile_disc(share).within_group(score).filter(rows.fits)
+    value = c.execute(select(at_share).select_from(rows.read)).scalar_one()
     return None if value is None else float(value)
 
 
-def _rows(fields: ScoreFilter, scorer_ids: tuple[str, ...] | None) -> tuple[Any, ColumnElement[bool]]:
-    """Return a subquery of the rows to read, `MAX_ROWS` and one at most, and the condition that they must fit."""
-    r = results.c
-    indexed = [*equalities(r, fields), *score_bounds(r, fields), *time_bounds(r, fields)]
-    if fields.job is not None:
-        images = select(items.c.image_id).where(items.c.job_id == fields.job).limit(MAX_ROWS + 1).scalar_subquery()
-        indexed.append(r.image_id == any_(func.array(images)))
-    if fields.prefix:
-        indexed.append(begins_with(r, fields.prefix))
-    rows = select(results).where(*indexed).limit(MAX_ROWS + 1).subquery("read")
-    return rows, and_(true(), *others(rows.c, fields, scorer_ids))
-
-
-def _check_read(n_read: int, reason: str) -> None:
-    if n_read > MAX_ROWS:
+def _few_rows(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | None, reason: str) -> _Rows:
+    """Return the rows to read. Raises `InvalidRequest` with the reason why they are read where they are too many."""
+    rows = _rows(c, fields, scorer_ids)
+    if rows is None:
         raise InvalidRequest(
-            f"more than {MAX_ROWS:,} results would have to be read one by one: {reason or 'the filter is too wide'}",
+            f"more than {MAX_ROWS:,} results would have to be read one by one: {reason}",
             hint="narrow it, or ask by bucket, folder, day or job alone",
         )
+    return rows
+
+
+def _rows(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | None) -> _Rows | None:
+    """Return rows that hold all those that are asked for, by the first index that has few enough; None: none has."""
+    r = results.c
+    same = equalities(r, fields)
+    candidates: list[tuple[list[ColumnElement[bool]], Any]] = []  #: conditions, and the order of their index
+    if fields.job is not None:
+        if _items_of(c, fields) > MAX_ROWS:
+            return None
+        images = select(items.c.image_id).where(items.c.job_id == fields.job).limit(MAX_ROWS).scalar_subquery()
+        candidates.append(([r.image_id == any_(func.array(images))], r.image_id))
+    elif fields.bucket is not None and (fields.prefix or fields.profile is None):
+        keys = [begins_with(r, fields.prefix)] if fields.prefix else []
+        candidates.append(([r.bucket == fields.bucket, *keys], KEY_ORDER))
+    if fields.profile is not None and fields.job is None:
+        if times := time_bounds(r, fields):
+            candidates.append(([*same, *times], r.updated_at))
+        candidates.append(([*same, *score_bounds(r, fields)], r.score))
+    for conditions, order in candidates or [([], r.image_id)]:
+        # In the order of the index: otherwise Postgres may read the whole table, in the hope of finding many early.
+        found = select(literal(1)).select_from(results).where(*conditions).order_by(order).limit(MAX_ROWS + 1)
+        n_found = select(func.count()).select_from(found.subquery())
+        if fields.job is not None or c.execute(n_found).scalar_one() <= MAX_ROWS:
+            read = select(results).where(*conditions).order_by(order).limit(MAX_ROWS).subquery("read")
+            fits = [*equalities(read.c, fields), *score_bounds(read.c, fields), *time_bounds(read.c, fields)]
+            keys = [begins_with(read.c, fields.prefix)] if fields.prefix else []
+            return _Rows(read, and_(true(), *fits, *keys, *others(read.c, fields, scorer_ids)))
+    return None
 
 
 def _scope(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | None) -> Scope | str:
@@ -131,7 +154,8 @@ def _scope(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | Non
     )
     if fields.job is not None:
         own = sum(count.n for count in read_bins(c, replace(scope, scorer_ids=None)))
-        if own < OWN_SHARE * _scored_in(c, fields):
+        scored = sum(count.n for count in _counts_under(c, fields) if count.state is ItemState.SCORED)
+        if own < OWN_SHARE * scored:
             return "other jobs scored images of this job"
     return scope
 
@@ -140,13 +164,13 @@ def _items_of(c: Connection, fields: ScoreFilter) -> int:
     return 0 if fields.job is None else sum(count.n for count in read_counts(c, fields.job))
 
 
-def _scored_in(c: Connection, fields: ScoreFilter) -> int:
-    """Return how many items of the job were scored under the profile."""
+def _counts_under(c: Connection, fields: ScoreFilter) -> list[Count]:
+    """Return the counts of the job's items under the profile."""
     if fields.job is None:
-        return 0
+        return []
     own = c.execute(select(jobs.c.profile).where(jobs.c.id == fields.job)).scalar_one_or_none()
-    counts = [count for count in read_counts(c, fields.job) if count.state is ItemState.SCORED]
-    return sum(count.n for count in counts if fields.profile in (None, count.profile or own))
+    counts = read_counts(c, fields.job)
+    return [count for count in counts if fields.profile in (None, count.profile or own)]
 
 
 def _days(fields: ScoreFilter) -> Any:
@@ -192,31 +216,32 @@ def read_stats(
     `step`: width of a bar of the histogram, a multiple of 0.001. Raises `InvalidRequest` where the roll-ups do not
     count such results together and there are more than `MAX_ROWS`, `Unavailable` while the roll-ups are being built.
     """
+    if group_by in (GroupBy.STATE, GroupBy.REASON):
+        groups = _item_groups(c, conditions, group_by)
+        return replace(read_stats(c, conditions, step=step), groups=groups)
     scorer_ids = None if conditions.model is None else tuple(scorers_of_model(c, conditions.model))
     if group_by is GroupBy.PROFILE:
         conditions = replace(conditions, profile=None)
-    counts = _counts(c, conditions, scorer_ids, group_by)
-    clipped = clip(counts, conditions.min, conditions.max, conditions.within)
-    references = read_references(c, {count.scorer_id for count in counts})
-    shares = _shares_of_bands(references)
+    read = _counts(c, conditions, scorer_ids, group_by)
     by_group: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    bands: dict[Band, float] = defaultdict(float)
-    for count, n in clipped:
-        in_bands = {band: n * part for band, part in shares(count.scorer_id, count.bin).items()}
-        for band, part in in_bands.items():
-            bands[band] += part
-        if group_by is GroupBy.BAND:
-            for band, part in in_bands.items():
-                by_group[band.value].append((count.bin, part))
-        elif group_by is not None:
-            by_group[count.scorer_id if group_by is GroupBy.MODEL else count.group].append((count.bin, n))
-    whole = Distribution((count.bin, n) for count, n in clipped)
+    by_scorer: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for part in read:
+        by_scorer[part.scorer_id] += part.counts
+        if group_by not in (None, GroupBy.BAND, GroupBy.MODEL):
+            by_group[part.group] += part.counts
+    by_band = _by_band(read_references(c, by_scorer), by_scorer)
+    bands = {band: sum(n for _, n in counts) for band, counts in by_band.items()}
+    if group_by is GroupBy.MODEL:
+        by_group = by_scorer
+    elif group_by is GroupBy.BAND:
+        by_group = {band.value: counts for band, counts in by_band.items()}
+    whole = Distribution(count for counts in by_scorer.values() for count in counts)
     return ScoreStats(
         n=whole.n,
         mean=whole.mean if whole.mean is None else round(whole.mean, 4),
         quantiles=whole.quantiles(),
         histogram=whole.histogram(step),
-        bands={band: round(bands[band]) for band in Band if bands},
+        bands={band: round(n) for band, n in bands.items()},
         groups=_groups(by_group, group_by),
         computed_at=datetime.now(UTC),
     )
@@ -224,7 +249,7 @@ def read_stats(
 
 def _counts(
     c: Connection, conditions: ScoreFilter, scorer_ids: tuple[str, ...] | None, group_by: GroupBy | None
-) -> list[BinCount]:
+) -> list[BinCounts]:
     column = {GroupBy.PREFIX: "name", GroupBy.DAY: "name", GroupBy.MODEL: None, GroupBy.BAND: None}.get(
         group_by or GroupBy.MODEL, None if group_by is None else group_by.value
     )
@@ -238,25 +263,21 @@ def _counts(
         if group_by in kinds and scope.kind != kinds[group_by]:
             scope = f"no roll-up has groups by {group_by} of a {scope.kind}"
     if not isinstance(scope, str):
-        return read_bins(c, scope, column, coarse=group_by is GroupBy.DAY)
-    _check_read(_items_of(c, conditions), scope)
-    rows, fits = _rows(conditions, scorer_ids)
+        return _within(read_bins(c, scope, column, coarse=group_by is GroupBy.DAY), conditions)
+    rows = _few_rows(c, conditions, scorer_ids, scope)
     names: dict[str | None, Any] = {
         None: literal(""),
-        "name": func.to_char(func.timezone("UTC", rows.c.updated_at), "YYYY-MM-DD"),
+        "name": func.to_char(func.timezone("UTC", rows.read.c.updated_at), "YYYY-MM-DD"),
     }
-    group = names[column] if column in names else rows.c[column]
-    keys = (group.label("group"), rows.c.scorer_id, score_bin(rows.c.score).label("bin"))
-    of_row = select(*keys, fits.label("fits")).select_from(rows).subquery()
-    n = func.count().filter(of_row.c.fits).cast(BigInteger)
-    counted = c.execute(
-        select(of_row.c.group, of_row.c.scorer_id, of_row.c.bin, n, func.count()).group_by(*list(of_row.c)[:3])
-    ).all()
-    _check_read(sum(row[4] for row in counted), scope)
-    return [BinCount(*row[:4]) for row in counted if row[3]]
+    group = names[column] if column in names else rows.read.c[column]
+    number = score_bin(rows.read.c.score).label("bin")
+    of_row = select(group.label("group"), rows.read.c.scorer_id, number).where(rows.fits).subquery("of_row")
+    keys = (of_row.c.group, of_row.c.scorer_id, of_row.c.bin)
+    sums = select(*keys, func.count().label("n")).group_by(*keys).subquery("sums")
+    return read_bin_counts(c, sums)
 
 
-def _folders(c: Connection, conditions: ScoreFilter, scope: Scope | str) -> list[BinCount]:
+def _folders(c: Connection, conditions: ScoreFilter, scope: Scope | str) -> list[BinCounts]:
     """Return the counts of the folders directly below the prefix."""
     if conditions.bucket is None:
         raise InvalidRequest("groups by prefix need a bucket", hint="name the bucket")
@@ -270,30 +291,48 @@ def _folders(c: Connection, conditions: ScoreFilter, scope: Scope | str) -> list
             f"folders below {conditions.prefix} are not counted: this bucket's are to a depth of {deepest}",
             hint="ask for the folder itself, without groups",
         )
-    return read_bins(c, scope, "name", depth=depth, coarse=True)
+    return _within(read_bins(c, scope, "name", depth=depth, coarse=True), conditions)
 
 
-def _shares_of_bands(references: Mapping[str, Reference]) -> Callable[[str, int], dict[Band, float]]:
-    """Return a function that says how a scorer's scores in a bin are spread over the bands."""
-    ranges = {
-        scorer_id: {band: reference.range_of(band, scorer_id) for band in Band}
-        for scorer_id, reference in references.items()
-    }
-
-    @cache
-    def shares(scorer_id: str, number: int) -> dict[Band, float]:
-        of_bands = {
-            band: share_of_bin(number, bounds.low, bounds.high) for band, bounds in ranges.get(scorer_id, {}).items()
-        }
-        return {band: share for band, share in of_bands.items() if share > 0}
-
-    return shares
+def _within(read: list[BinCounts], fields: ScoreFilter) -> list[BinCounts]:
+    """Return the counts of the scores that the conditions choose."""
+    return [replace(part, counts=clip(part, fields.min, fields.max, fields.within)) for part in read]
 
 
-def _groups(by_group: dict[str, list[tuple[int, float]]], group_by: GroupBy | None) -> list[GroupStats]:
+def _item_groups(c: Connection, conditions: ScoreFilter, group_by: GroupBy) -> list[GroupStats]:
+    """Return the numbers of a job's items under the profile by state, or of those that ended unscored by reason."""
+    if conditions.job is None or conditions != ScoreFilter(job=conditions.job, profile=conditions.profile):
+        raise InvalidRequest(
+            f"groups by {group_by} are of the items of a job", hint="name a job, without other filters"
+        )
+    numbers: dict[str, int] = defaultdict(int)
+    for count in _counts_under(c, conditions):
+        name = count.state if group_by is GroupBy.STATE else count.reason
+        if name is not None:
+            numbers[name.value] += count.n
+    groups = [GroupStats(name=name, n=n, mean=None, p5=None, p50=None, p95=None) for name, n in numbers.items() if n]
+    return sorted(groups, key=lambda group: (-group.n, group.name))
+
+
+def _by_band(
+    references: Mapping[str, Reference], by_scorer: Mapping[str, Sequence[tuple[int, float]]]
+) -> dict[Band, list[tuple[int, float]]]:
+    """Return the counts by band, of scorers with a reference."""
+    by_band: dict[Band, list[tuple[int, float]]] = {band: [] for band in Band if references}
+    for scorer_id, reference in references.items():
+        counts = Distribution(by_scorer[scorer_id]).counts
+        for band, found in by_band.items():
+            bounds = reference.range_of(band, scorer_id)
+            found.extend(between(counts, bounds.low, bounds.high))
+    return by_band
+
+
+def _groups(by_group: Mapping[str, list[tuple[int, float]]], group_by: GroupBy | None) -> list[GroupStats]:
     groups = []
     for name, counts in by_group.items():
         distribution = Distribution(counts)
+        if not distribution.counts:
+            continue
         low, median, high = (distribution.quantile(share) for share in (0.05, 0.5, 0.95))
         groups.append(
             GroupStats(

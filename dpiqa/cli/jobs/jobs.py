@@ -16,9 +16,12 @@ from dpiqa.storage.engine import transaction
 from dpiqa.storage.job_queries import EVERY_JOB, JobFilter, JobReport, describe, get_job, list_jobs
 from dpiqa.storage.jobs import Job, read_job
 from dpiqa.storage.pages import Page
-from dpiqa.types import ItemState, JobKind, JobState
+from dpiqa.types import ItemState, JobKind, JobState, Reason
 
 StateOption = Annotated[ItemState | None, typer.Option(help="Only items in this state.")]
+ReasonOption = Annotated[
+    Reason | None, typer.Option(help="Only items that ended unscored for this reason.", metavar="REASON")
+]
 StatesOption = Annotated[
     list[JobState] | None, typer.Option("--state", help="Only jobs in this state. May be repeated.")
 ]
@@ -81,11 +84,13 @@ def _job_cells(report: JobReport) -> tuple[Any, ...]:
 @command(
     "items",
     "dpiqa items 0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f --state rejected",
+    "dpiqa items latest --reason truncated",
     "dpiqa items 0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f --output report.csv",
 )
 def items(
     job: options.JobArgument,
     state: StateOption = None,
+    reason: ReasonOption = None,
     limit: options.LimitOption = None,
     as_json: options.JsonOption = False,
     output: options.OutputOption = None,
@@ -103,5 +108,5 @@ def items(
     with context.database(settings) as engine:
         with transaction(engine) as connection:
             job_id = read_job(connection, job).id
-        batches = item_batches(engine, job_id, state=state, limit=shown.n_rows)
+        batches = item_batches(engine, job_id, state=state, reason=reason, limit=shown.n_rows)
         shown.write(ITEMS, batches, layout, settings)

@@ -28,7 +28,11 @@ from dpiqa.storage.workers import live_workers
 from dpiqa.types import GroupBy
 
 GroupByOption = Annotated[
-    GroupBy | None, typer.Option("--by", help="Also by this property; prefix: the folders directly below --prefix.")
+    GroupBy | None,
+    typer.Option(
+        "--by",
+        help="Also by this property; prefix: the folders directly below --prefix; state, reason: the items of --job.",
+    ),
 ]
 StepOption = Annotated[float, typer.Option(min=0.001, max=1, help="Width of a bar of the histogram.")]
 ScorerArgument = Annotated[str | None, typer.Argument(help="Scorer id; its model card is shown.", show_default=False)]
@@ -41,7 +45,7 @@ _BAR = 30  # characters of the longest bar
     "dpiqa stats",
     "dpiqa stats --bucket photos --by prefix",
     "dpiqa stats --bucket photos --prefix 2024/05/ --step 0.02",
-    "dpiqa stats --job latest --json",
+    "dpiqa stats --job latest --by reason",
     "dpiqa stats --by day --since 2026-05-01",
 )
 def stats(  # noqa: PLR0913 - one parameter per option

@@ -21,7 +21,7 @@ from dpiqa.storage.engine import make_engine
 from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.scores import list_scores
 from dpiqa.storage.stats import read_stats, threshold
-from dpiqa.types import ResultStatus, Route, ScoreOrder
+from dpiqa.types import GroupBy, ResultStatus, Route, ScoreOrder
 
 ROWS = 1_000_000
 #: Rows of `results` that one statement may read.
@@ -146,6 +146,18 @@ def test_pages(ledger, order):
         if page.next_cursor is not None:
             conditions = combined(ledger, names)
             check_plans(ledger, list_scores, conditions, order=order, limit=100, cursor=page.next_cursor)
+
+
+def test_shares(ledger):
+    for names in CHOICES:
+        for descending in (False, True) if len(names) < 2 else (False,):
+            check_plans(ledger, threshold, combined(ledger, names), 0.05, descending=descending)
+
+
+@pytest.mark.parametrize("group_by", [None, *GroupBy])
+def test_statistics(ledger, group_by):
+    for names in CHOICES if group_by in (None, GroupBy.BUCKET, GroupBy.DAY) else CHOICES[: len(PARTS) + 1]:
+        check_plans(ledger, read_stats, combined(ledger, names), group_by=group_by)
 
 
 def test_shares_and_quantiles_are_right_to_one_percent_and_exact_where_an_index_has_them(ledger):
