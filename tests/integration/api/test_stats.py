@@ -60,7 +60,7 @@ def test_counts_means_and_quantiles_are_those_of_the_scores(client, job, query):
         assert (found["mean"], found["quantiles"], found["histogram"]) == (None, None, [])
         return
     assert found["mean"] == pytest.approx(statistics.fmean(values), abs=0.005)
-    assert found["quantiles"]["p50"] == pytest.approx(statistics.median_low(values), abs=0.0011)
+    assert found["quantiles"]["p50"] == pytest.approx(statistics.median_low(values), abs=0.0051)
     for bar in found["histogram"][1:-1]:
         assert bar["n"] == sum(bar["low"] <= value < bar["high"] for value in values)
 
