@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from dpiqa.addresses import S3Address, folder_bucket, split_s3
 from dpiqa.sources.spec import ManifestFormat, SourceSpec
@@ -20,6 +20,7 @@ from .schemas import (
     RequirementId,
     Source,
     Storable,
+    Time,
 )
 
 Pattern = Annotated[str, Field(min_length=1, max_length=1024), Storable, FitsKey]
@@ -123,7 +124,7 @@ class _Filters(RequestBody):
     all_names: Annotated[
         bool, Field(description="Also what by its name is not an image, such as `.txt`, `.mp4`, `Thumbs.db`.")
     ] = False
-    since: AwareDatetime | None = Field(None, description="Only what was last modified at this time or later.")
+    since: Time | None = Field(None, description="Only what was last modified at this time or later.")
     limit: Annotated[int, Field(ge=1, lt=2**63)] | None = Field(None, description="The first so many objects.")
     sample: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(None, description="So many, chosen at random.")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Of the sample.")

@@ -4,14 +4,16 @@ Text from outside is bounded, and free of characters that Postgres cannot store:
 """
 
 from datetime import datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
     AliasGenerator,
     AliasPath,
+    AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
 )
@@ -37,6 +39,14 @@ def _storable(text: str) -> str:
     return text
 
 
+def _date_time(value: Any) -> Any:
+    # Pydantic reads numbers as seconds or milliseconds since 1970; the described format is RFC 3339 alone.
+    if not isinstance(value, str) or value[4:5] != "-":
+        raise ValueError("must be a time with its zone, e.g. 2026-05-17T12:00:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_date_time)]
 Storable = AfterValidator(_storable)
 FitsKey = AfterValidator(_fits)
 Bucket = Annotated[str, Field(min_length=1, max_length=255, description="Bucket name.", examples=["photos"]), Storable]

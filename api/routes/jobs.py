@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi import Request as HTTPRequest
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from dpiqa.doorbell import Doorbell, ring_expand
@@ -41,7 +41,7 @@ from ..job_requests import (
     ScoringRequest,
 )
 from ..job_schemas import JobAccepted, JobOut, JobStatus
-from ..schemas import Bucket, Cursor, ItemOut, JobName, Limit, Page
+from ..schemas import Bucket, Cursor, ItemOut, JobName, Limit, Page, Time
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -202,8 +202,8 @@ class JobParameters(BaseModel):
     )
     kind: JobKind | None = None
     bucket: Bucket | None = None
-    created_since: AwareDatetime | None = Field(None, description="Only jobs submitted at this time or later.")
-    created_before: AwareDatetime | None = Field(None, description="Only jobs submitted before this time.")
+    created_since: Time | None = Field(None, description="Only jobs submitted at this time or later.")
+    created_before: Time | None = Field(None, description="Only jobs submitted before this time.")
     limit: Limit = 100
     cursor: Cursor | None = None
 

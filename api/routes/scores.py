@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
@@ -35,6 +35,7 @@ from ..schemas import (
     ProfileName,
     RequirementId,
     Suffix,
+    Time,
 )
 from ..score_schemas import ImageScores, ScorePage
 
@@ -58,12 +59,8 @@ class ScoreSelection(BaseModel):
     requirement: RequirementId | None = Field(
         None, description="Only scores of jobs submitted with this requirement, instead of a profile."
     )
-    since: AwareDatetime | None = Field(
-        None, description="Only scores that were made or changed at this time or later."
-    )
-    until: AwareDatetime | None = Field(
-        None, description="Only scores that were made or last changed before this time."
-    )
+    since: Time | None = Field(None, description="Only scores that were made or changed at this time or later.")
+    until: Time | None = Field(None, description="Only scores that were made or last changed before this time.")
     job: JobName | None = Field(None, description=f"Only images of this job, whichever job scored them. {JOB_NAME}")
     model: ModelName | None = Field(
         None, description="Only scores of this scorer, or of any version of the model of this name."

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
 from dpiqa.storage.engine import reading
@@ -17,7 +17,7 @@ from dpiqa.types import GroupBy, ResultStatus, Route
 
 from ..dependencies import EngineDep, SettingsDep
 from ..errors import as_invalid_request
-from ..schemas import JOB_NAME, PROFILE, Bucket, JobName, ModelName, Prefix, ProfileName, RequirementId
+from ..schemas import JOB_NAME, PROFILE, Bucket, JobName, ModelName, Prefix, ProfileName, RequirementId, Time
 from ..stats_schemas import Profiles, ScorerCard, Scorers, StatsOut, Workers
 from .scores import Bound
 
@@ -37,8 +37,8 @@ class StatsParameters(BaseModel):
     requirement: RequirementId | None = Field(None, description="A requirement instead of a profile.")
     job: JobName | None = Field(None, description=f"Only images of this job. {JOB_NAME}")
     model: ModelName | None = Field(None, description="Only scores of this scorer, or of the model of this name.")
-    since: AwareDatetime | None = Field(None, description="From this day (UTC) on, as `2026-05-17T00:00Z`.")
-    until: AwareDatetime | None = Field(None, description="Before this day (UTC).")
+    since: Time | None = Field(None, description="From this day (UTC) on, as `2026-05-17T00:00Z`.")
+    until: Time | None = Field(None, description="Before this day (UTC).")
     min: Bound | None = Field(None, description="Minimum score.")
     max: Bound | None = Field(None, description="Maximum score.")
     status: ResultStatus | None = None
