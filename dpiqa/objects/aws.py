@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
@@ -24,6 +23,8 @@ def make_client(service: Literal["s3", "sqs"], settings: Settings, config: Confi
 
     Raises `ConfigurationError` for an endpoint, region or profile that boto3 does not accept.
     """
+    import boto3  # noqa: PLC0415 - 0.3 s, which the API and most commands save until they need S3
+
     keys: dict[str, Any] = {}
     if settings.aws_access_key_id and settings.aws_secret_access_key:
         keys = {

@@ -21,8 +21,8 @@ KEYS = [
 KEYS_OF_AWS = {"aws_access_key_id": "test", "aws_secret_access_key": "canary"}
 
 
-def store_at(endpoint, **settings):
-    return S3Store.from_settings(load_settings(s3_endpoint_url=endpoint, **settings))
+def store_at(endpoint, read_seconds=10, **settings):
+    return S3Store.from_settings(load_settings(s3_endpoint_url=endpoint, **settings), read_seconds=read_seconds)
 
 
 @pytest.fixture
@@ -241,10 +241,9 @@ def test_a_body_beyond_the_limit_is_not_read():
     assert len(sent) < 100
 
 
-def test_a_silent_server_is_given_up(monkeypatch):
-    monkeypatch.setattr(s3_module, "_READ_SECONDS", 0.2)
+def test_a_silent_server_is_given_up():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        store = store_at(f"http://127.0.0.1:{silent.getsockname()[1]}", **KEYS_OF_AWS)
+        store = store_at(f"http://127.0.0.1:{silent.getsockname()[1]}", read_seconds=0.2, **KEYS_OF_AWS)
         start = time.monotonic()
         with pytest.raises(StoreUnavailable):
             store.get(REF, 100)
