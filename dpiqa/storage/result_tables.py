@@ -95,7 +95,7 @@ result_groups = Table(
     metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=False, comment="hash of the other columns"),
     _text("profile", "as in results"),
-    _text("bucket", "as in results"),
+    _text("bucket", "as in results; empty: days of all buckets together"),
     _text("kind", "what the group is: bucket, folder, day, job"),
     _text("name", "folder with its last slash, day (UTC), or job; empty for a bucket"),
     Column("depth", SmallInteger, nullable=False, comment="number of folders in the name"),

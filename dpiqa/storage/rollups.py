@@ -26,15 +26,17 @@ COMPLETE = 2**63 - 1  #: value of `counted_upto` once all results are counted
 _ADD = """
 WITH taken AS ({taken}),
 facts AS (
-    SELECT t.profile, t.bucket, g.kind, g.name, g.depth, t.scorer_id, g.route, g.status, t.bin, sum(t.n) AS n
+    SELECT t.profile, g.bucket, g.kind, g.name, g.depth, t.scorer_id, g.route, g.status, t.bin, sum(t.n) AS n
     FROM taken t LEFT JOIN result_depths d ON d.profile = t.profile AND d.bucket = t.bucket
     CROSS JOIN LATERAL (VALUES
-        ('bucket', '', 0, t.route, t.status),
-        ('day', CAST(t.day AS text), 0, '', ''),
-        ('job', CAST(t.job_id AS text), 0, '', ''),
-        ('folder', substring(t.folder from '^[^/]*/'), 1, '', ''),
-        ('folder', substring(t.folder from '^[^/]*/[^/]*/'), 2, '', ''),
-        ('folder', substring(t.folder from '^[^/]*/[^/]*/[^/]*/'), 3, '', '')) AS g (kind, name, depth, route, status)
+        (t.bucket, 'bucket', '', 0, t.route, t.status),
+        (t.bucket, 'day', CAST(t.day AS text), 0, '', ''),
+        ('', 'day', CAST(t.day AS text), 0, '', ''),
+        (t.bucket, 'job', CAST(t.job_id AS text), 0, '', ''),
+        (t.bucket, 'folder', substring(t.folder from '^[^/]*/'), 1, '', ''),
+        (t.bucket, 'folder', substring(t.folder from '^[^/]*/[^/]*/'), 2, '', ''),
+        (t.bucket, 'folder', substring(t.folder from '^[^/]*/[^/]*/[^/]*/'), 3, '', ''))
+        AS g (bucket, kind, name, depth, route, status)
     WHERE g.name IS NOT NULL AND g.depth <= coalesce(d.depth, {depth})
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9 HAVING sum(t.n) <> 0),
 keyed AS (
@@ -207,6 +209,9 @@ def read_bins(
     elif scope.kind == "day":
         first, end = scope.days or (None, None)
         name_of_change = func.to_char(d.day, "YYYY-MM-DD")
+        # Days of all buckets together are counted under no bucket: a fraction of the counts of each.
+        if scope.bucket is None:
+            counted.append(g.bucket != "" if group_by == "bucket" else g.bucket == "")
         counted += [*([] if first is None else [g.name >= first.isoformat()])]
         counted += [*([] if end is None else [g.name < end.isoformat()])]
         changed += [*([] if first is None else [d.day >= first]), *([] if end is None else [d.day < end])]

@@ -65,7 +65,7 @@ def upgrade() -> None:
         "result_groups",
         sa.Column("id", sa.BigInteger(), nullable=False, comment="hash of the other columns"),
         _text("profile", "as in results"),
-        _text("bucket", "as in results"),
+        _text("bucket", "as in results; empty: days of all buckets together"),
         _text("kind", "what the group is: bucket, folder, day, job"),
         _text("name", "folder with its last slash, day (UTC), or job; empty for a bucket"),
         sa.Column("depth", sa.SmallInteger(), nullable=False, comment="number of folders in the name"),

@@ -18,10 +18,12 @@ _GROUPS = """
     WITH facts AS (
         SELECT profile, bucket, scorer_id, route, status, key, job_id::text AS job, floor(score * 1000)::int AS bin,
             to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day FROM results WHERE current)
-    SELECT profile, bucket, g.kind, g.name, scorer_id, g.route, g.status, bin, count(*)::int AS n
-    FROM facts CROSS JOIN LATERAL (VALUES ('bucket', '', route, status), ('day', day, '', ''), ('job', job, '', ''),
-        ('folder', substring(key from '^[^/]*/'), '', ''), ('folder', substring(key from '^[^/]*/[^/]*/'), '', ''),
-        ('folder', substring(key from '^[^/]*/[^/]*/[^/]*/'), '', '')) AS g (kind, name, route, status)
+    SELECT profile, g.bucket, g.kind, g.name, scorer_id, g.route, g.status, bin, count(*)::int AS n
+    FROM facts CROSS JOIN LATERAL (VALUES (bucket, 'bucket', '', route, status), (bucket, 'day', day, '', ''),
+        ('', 'day', day, '', ''), (bucket, 'job', job, '', ''),
+        (bucket, 'folder', substring(key from '^[^/]*/'), '', ''),
+        (bucket, 'folder', substring(key from '^[^/]*/[^/]*/'), '', ''),
+        (bucket, 'folder', substring(key from '^[^/]*/[^/]*/[^/]*/'), '', '')) AS g (bucket, kind, name, route, status)
     WHERE g.name IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 _COUNTED = """
