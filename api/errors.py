@@ -132,7 +132,7 @@ def on_invalid(request: Request, error: Exception) -> JSONResponse:
     problems = [
         {
             "field": shorten(".".join(str(part) for part in item["loc"]), 100),
-            "problem": shorten(str(item["msg"]), MAX_TEXT),
+            "problem": shorten(str(item["msg"]).removeprefix("Value error, "), MAX_TEXT),
         }
         for item in errors[:_MAX_PROBLEMS]
     ]
