@@ -256,7 +256,7 @@ def test_a_killed_upload_continues_and_adds_nothing_twice(archive, s3, broker_ur
     )
     feed = tmp_path / "feed"
     os.mkfifo(feed)
-    command = [*SUBMIT, "-", "s3://photos", "--yes"]
+    command = [*SUBMIT, "-", f"s3://{s3.name}", "--yes"]
     # The command reads a pipe that stops in the middle of the manifest, so that the kill comes in the middle, too.
     reader = os.open(feed, os.O_RDONLY | os.O_NONBLOCK)
     killed = subprocess.Popen(command, env=env, stdin=reader, cwd=tmp_path, stderr=subprocess.PIPE)
