@@ -1,7 +1,8 @@
 """Sweeps: changes of many items of one job, in batches, so that no transaction grows with the job.
 
-A row of `sweeps` lasts until nothing is left to do; it survives any process. Whoever changes a row's items holds the
-row. Items that a worker holds are left to it: they end with its outcome, or are swept when their lease has run out.
+A row of `sweeps` lasts until nothing is left to do; it survives any process. A transaction that changes items of a row
+holds the row. Items that a worker holds are left to it: they end with its outcome, or are swept when their lease has
+run out.
 """
 
 from collections.abc import Collection, Sequence
