@@ -28,9 +28,10 @@ class Reason(StrEnum):
     NOT_FOUND = "not_found"  #: a key named in the request under which there never was an object
     EMPTY = "empty"  #: zero bytes
     NOT_AN_IMAGE = "not_an_image"  #: no known image signature
-    UNSUPPORTED_FORMAT = "unsupported_format"  #: an image, but of a format that is not on the allow-list
+    UNSUPPORTED_FORMAT = "unsupported_format"  #: an image, but of a format or a kind of it that is not decoded
+    UNSUPPORTED_COLOUR = "unsupported_colour"  #: an image whose colours cannot be converted to sRGB, such as HDR
     TRUNCATED = "truncated"  #: the file ends too early
-    CORRUPT = "corrupt"  #: the decoder refused the data
+    CORRUPT = "corrupt"  #: damaged: the decoder refused the data
     TOO_MANY_BYTES = "too_many_bytes"  #: larger than `DPIQA_MAX_IMAGE_BYTES`
     TOO_MANY_PIXELS = "too_many_pixels"  #: more pixels or a longer side than allowed
     DECODE_TIMEOUT = "decode_timeout"  #: took longer to decode than allowed

@@ -27,6 +27,7 @@ COUNTED_REASONS = frozenset(
         Reason.EMPTY,
         Reason.NOT_AN_IMAGE,
         Reason.UNSUPPORTED_FORMAT,
+        Reason.UNSUPPORTED_COLOUR,
         Reason.TRUNCATED,
         Reason.CORRUPT,
         Reason.TOO_MANY_BYTES,
