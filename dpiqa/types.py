@@ -30,6 +30,7 @@ class Reason(StrEnum):
     NOT_AN_IMAGE = "not_an_image"  #: no known image signature
     UNSUPPORTED_FORMAT = "unsupported_format"  #: an image, but of a format or a kind of it that is not decoded
     UNSUPPORTED_COLOUR = "unsupported_colour"  #: an image whose colours cannot be converted to sRGB, such as HDR
+    UNSUPPORTED_ENCODING = "unsupported_encoding"  #: stored with a `Content-Encoding` that is not undone
     TRUNCATED = "truncated"  #: the file ends too early
     CORRUPT = "corrupt"  #: damaged: the decoder refused the data
     TOO_MANY_BYTES = "too_many_bytes"  #: larger than `DPIQA_MAX_IMAGE_BYTES`
@@ -38,6 +39,7 @@ class Reason(StrEnum):
     DECODE_CRASH = "decode_crash"  #: the decoder process died or ran out of memory
     ACCESS_DENIED = "access_denied"  #: the store denied access to the object
     ARCHIVED = "archived"  #: in a storage class that must be restored first
+    UNAVAILABLE = "unavailable"  #: the store failed at this object each time, and returned others of its bucket
     NON_FINITE_SCORE = "non_finite_score"  #: the model answered NaN or infinity, also for the image alone
     DEVICE_MEMORY = "device_memory"  #: does not fit on the device, even alone
     # superseded, deleted
@@ -58,6 +60,42 @@ REASONS_OF: dict[ItemState, frozenset[Reason]] = {
     ItemState.CANCELLED: frozenset({Reason.JOB_CANCELLED}),
 }
 REASONS_OF[ItemState.REJECTED] = frozenset(Reason) - frozenset().union(*REASONS_OF.values())
+
+
+class Cause(StrEnum):
+    """Cause of a reason. Decides whether news of the object, an event or a listing that names it, reopens the item."""
+
+    BYTES = "bytes"  #: the bytes: final for this version of the object
+    ACCESS = "access"  #: the bytes could not be had: tried again when news of the object comes
+    PROCESSING = "processing"  #: neither: a fault of workers, models or devices, or a user's decision
+
+
+CAUSE_OF: dict[Reason, Cause] = {
+    Reason.NOT_FOUND: Cause.ACCESS,
+    Reason.EMPTY: Cause.BYTES,
+    Reason.NOT_AN_IMAGE: Cause.BYTES,
+    Reason.UNSUPPORTED_FORMAT: Cause.BYTES,
+    Reason.UNSUPPORTED_COLOUR: Cause.BYTES,
+    Reason.UNSUPPORTED_ENCODING: Cause.ACCESS,  # stated beside the bytes: a copy in place corrects it
+    Reason.TRUNCATED: Cause.BYTES,
+    Reason.CORRUPT: Cause.BYTES,
+    Reason.TOO_MANY_BYTES: Cause.BYTES,
+    Reason.TOO_MANY_PIXELS: Cause.BYTES,
+    Reason.DECODE_TIMEOUT: Cause.BYTES,
+    Reason.DECODE_CRASH: Cause.BYTES,
+    Reason.ACCESS_DENIED: Cause.ACCESS,
+    Reason.ARCHIVED: Cause.ACCESS,
+    Reason.UNAVAILABLE: Cause.ACCESS,
+    Reason.NON_FINITE_SCORE: Cause.PROCESSING,
+    Reason.DEVICE_MEMORY: Cause.PROCESSING,
+    Reason.NEWER_VERSION: Cause.ACCESS,
+    Reason.OBJECT_DELETED: Cause.ACCESS,
+    Reason.WORKER_CRASHES: Cause.PROCESSING,
+    Reason.REPEATED_ERRORS: Cause.PROCESSING,
+    Reason.JOB_CANCELLED: Cause.PROCESSING,
+}
+#: Reasons of items that are tried again when news of their object comes.
+REOPENED_BY_NEWS = frozenset(reason for reason, cause in CAUSE_OF.items() if cause is Cause.ACCESS)
 
 
 class Stage(StrEnum):

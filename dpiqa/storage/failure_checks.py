@@ -28,6 +28,7 @@ COUNTED_REASONS = frozenset(
         Reason.NOT_AN_IMAGE,
         Reason.UNSUPPORTED_FORMAT,
         Reason.UNSUPPORTED_COLOUR,
+        Reason.UNSUPPORTED_ENCODING,
         Reason.TRUNCATED,
         Reason.CORRUPT,
         Reason.TOO_MANY_BYTES,

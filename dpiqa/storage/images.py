@@ -29,7 +29,7 @@ from dpiqa.storage.jobs import Job, lock_jobs
 from dpiqa.storage.tables import OPEN_ITEM_STATES, OPEN_JOB_STATES, images, items, results
 from dpiqa.storage.version_rows import Key, lock_known, lock_versions, ref_columns, write_versions
 from dpiqa.storage.versions import ObjectVersions, Version, VersionState
-from dpiqa.types import ImageRef, ItemState, JobKind, Reason, Removal
+from dpiqa.types import REOPENED_BY_NEWS, ImageRef, ItemState, JobKind, Reason, Removal
 
 # Returns the ids of every version of some keys. Raw as LOCK_VERSIONS.
 IMAGE_IDS_OF_KEYS = text(
@@ -79,7 +79,11 @@ class LockedImage:
 
     def is_unchanged(self, ref: ImageRef) -> bool:
         """Return whether no event about the image arrived since `ref` was read from its row."""
-        return self.current and (self.last_modified, self.sequencer) == (ref.last_modified, ref.sequencer)
+        return self.current and not self.has_news_since(ref)
+
+    def has_news_since(self, ref: ImageRef) -> bool:
+        """Return whether the image is current by an event that arrived since `ref` was read from its row."""
+        return self.current and (self.last_modified, self.sequencer) != (ref.last_modified, ref.sequencer)
 
 
 def lock_buckets(c: Connection, buckets: Iterable[str]) -> None:
@@ -117,8 +121,8 @@ def mark_gone(c: Connection, image_ids: Sequence[int]) -> None:
 # Stores the images of unknown keys; adds them, the known ones that are named, and those of `image_ids` to a job, an
 # item per profile, those of an image side by side; returns the ids of the items that now wait for a worker. Raw: one
 # statement for thousands of images, whose look-ups are probes of an index as in LOCK_KNOWN. An item is reopened where
-# the object came back, or was written again by a store that names no ETag. A reopened item gets a new fence, so that no
-# old lease can record it.
+# its bytes could not be had before, and where a store that names no ETag wrote the object again. A reopened item gets a
+# new fence, so that no old lease can record it.
 INSERT_ITEMS = text(
     """
     WITH of_job AS (
@@ -162,7 +166,7 @@ INSERT_ITEMS = text(
             stage = excluded.stage, state = excluded.state, queue = excluded.queue, reason = NULL, detail = NULL,
             route = excluded.route, reused = excluded.reused, finished_at = excluded.finished_at,
             attempt = items.attempt + 1, errors = 0, owner = NULL, rung_at = NULL, not_before = clock_timestamp()
-        WHERE excluded.state IN ('queued', 'scored') AND (items.state IN ('superseded', 'deleted')
+        WHERE excluded.state IN ('queued', 'scored') AND (items.reason = ANY (:reopened)
             OR items.state IN ('rejected', 'dead')
             AND EXISTS (SELECT FROM images m WHERE m.id = items.image_id AND m.etag = ''))
         RETURNING id, state)
@@ -172,7 +176,7 @@ INSERT_ITEMS = text(
     bindparam("queue", type_=Text),
     *arrays(
         bucket=Text, key=Text, etag=Text, version_id=Text, size=BigInteger, last_modified=DateTime(timezone=True),
-        sequencer=Text, image_ids=BigInteger, version_states=Text, profiles=Text,
+        sequencer=Text, image_ids=BigInteger, version_states=Text, profiles=Text, reopened=Text,
     ),
 )  # fmt: skip
 # Locked in id order first: an UPDATE takes rows in whatever order its plan finds them.
@@ -211,7 +215,8 @@ def add_images(c: Connection, job: Job, refs: Sequence[ImageRef]) -> list[int]:
 
     An older event never supersedes a newer one, whatever the order of arrival; a newer version ends the waiting items
     of older ones, in every job. What has a final result under the job's profile is `scored` at once, what has a
-    provisional one goes on to the teacher. Naming an image again adds nothing. Raises `Conflict` if the job has ended.
+    provisional one goes on to the teacher. Naming an image again adds nothing, but reopens an item whose bytes could
+    not be had. Raises `Conflict` if the job has ended.
     """
     if not refs:
         return []
@@ -247,7 +252,7 @@ def put_images(c: Connection, job: Job, puts: Sequence[tuple[ImageRef, str | Non
             newer.append(version)
     write_versions(c, newer)
     states = _compare(c, compared)
-    values = {"job_id": job.id, "profiles": job.profiles, "queue": job.queue}
+    values = {"job_id": job.id, "profiles": job.profiles, "queue": job.queue, "reopened": sorted(REOPENED_BY_NEWS)}
     by_id = {"image_ids": list(states), "version_states": list(states.values())}
     return list(c.execute(INSERT_ITEMS, values | by_id | ref_columns(plain)).scalar_one())
 

@@ -12,7 +12,7 @@ from dpiqa.doorbell import Queue
 from dpiqa.storage.columns import arrays
 from dpiqa.storage.images import LockedImage
 from dpiqa.text import storable
-from dpiqa.types import ImageRef, ItemState, Reason, Route, Stage
+from dpiqa.types import REOPENED_BY_NEWS, ImageRef, ItemState, Reason, Route, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +215,7 @@ def update_of(outcome: Outcome, image: LockedImage) -> ItemUpdate:
     """Return the update of an item that was not scored."""
     item_id = outcome.claim.item_id
     match outcome:
-        case Rejected(_, reason, detail):
+        case Rejected(claim, reason, detail) if reason not in REOPENED_BY_NEWS or not image.has_news_since(claim.ref):
             return ItemUpdate(item_id=item_id, state=ItemState.REJECTED, reason=reason, detail=detail or None)
         case Changed():
             return ItemUpdate(item_id=item_id, state=ItemState.SUPERSEDED, reason=Reason.NEWER_VERSION)
@@ -229,7 +229,7 @@ def update_of(outcome: Outcome, image: LockedImage) -> ItemUpdate:
             return ItemUpdate(
                 item_id=item_id, state=ItemState.QUEUED, detail=detail, errors=1, delay_seconds=float(delay)
             )
-    return ItemUpdate(item_id=item_id, state=ItemState.QUEUED)  # released, or gone and written again since
+    return ItemUpdate(item_id=item_id, state=ItemState.QUEUED)  # released, or news came while it could not be had
 
 
 def write_updates(c: Connection, updates: Sequence[ItemUpdate], *, max_errors: int) -> list[int]:
