@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -13,7 +13,7 @@ from dpiqa.errors import DatabaseUnavailable
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.failure_checks import check_failures
-from dpiqa.storage.feed import feed
+from dpiqa.storage.feed import feed, ring_again
 from dpiqa.storage.jobs import unlisted_jobs
 from dpiqa.storage.reconciliations import request_due, unfinished_reconciliations
 from dpiqa.storage.reports import due_reports
@@ -37,6 +37,8 @@ class Feeder:
         self, engine: Engine, doorbell: Doorbell, settings: Settings, *, heartbeat: Callable[[], None] = lambda: None
     ) -> None:
         self._engine, self._doorbell, self._settings, self._heartbeat = engine, doorbell, settings, heartbeat
+        self._skipped: set[int] = set()
+        self._skipped_lock = threading.Lock()
         self._woken = threading.Event()
         self._stopped = threading.Event()
         self._counts_results = True  # until all results of before an upgrade are in the roll-ups
@@ -49,6 +51,12 @@ class Feeder:
     def wake(self) -> None:
         """Poll soon: a chunk was finished, so another may be announced."""
         self._woken.set()
+
+    def ring_again(self, item_ids: Iterable[int]) -> None:
+        """Announce again, soon, what a claim was told of and could not take, as far as it still waits."""
+        with self._skipped_lock:
+            self._skipped.update(item_ids)
+        self.wake()
 
     def close(self) -> None:
         """End the thread."""
@@ -63,6 +71,7 @@ class Feeder:
         Returns whether items of cancelled, retried or deleted jobs are left that could be changed at once: the next
         poll changes them. Raises `DatabaseUnavailable`.
         """
+        self._ring_skipped()
         empty = empty_queues(self._doorbell) if sweep else set()
         settings = self._settings
         with transaction(self._engine) as c:
@@ -104,6 +113,18 @@ class Feeder:
             self._counts_results = count_results(self._engine)
         with transaction(self._engine) as c:
             return sweep_once(c) or self._counts_results
+
+    def _ring_skipped(self) -> None:
+        """Announce what claims skipped. What another transaction still holds is left for the next poll."""
+        with self._skipped_lock:
+            skipped = set(self._skipped)
+        if not skipped:
+            return
+        with transaction(self._engine) as c:
+            rings, held = ring_again(c, skipped, stage=self._settings.worker_stage, chunk=self._settings.chunk_items)
+        with self._skipped_lock:
+            self._skipped -= skipped - held
+        ring_score(self._doorbell, rings)
 
     def _run(self) -> None:
         next_sweep = 0.0

@@ -20,10 +20,11 @@ Renew = Callable[[Sequence[tuple[int, int]]], set[int]]
 class _Lease:
     fence: int
     until: float  #: monotonic seconds; earlier than the end in the database, because counted from before the call
+    is_lost: bool = False
 
 
 class LeaseKeeper:
-    """Renews every held lease each `lease_seconds / 3` in a thread, and drops those that were lost.
+    """Renews every held lease each `lease_seconds / 3` in a thread, and marks those that were lost.
 
     This only saves work: the fence in the database keeps a lost lease from writing.
     """
@@ -58,24 +59,27 @@ class LeaseKeeper:
     def renew_all(self) -> None:
         """Renew all held leases once. Raises `DatabaseUnavailable`."""
         with self._lock:
-            leases = [(item_id, lease.fence) for item_id, lease in self._leases.items()]
-        if not leases:
-            return
-        called_at = time.monotonic()
-        held_ids = self._renew(leases)
-        lost = [pair for pair in leases if pair[0] not in held_ids]
-        self._extend([pair for pair in leases if pair[0] in held_ids], called_at)
+            lost = [(item_id, lease.fence) for item_id, lease in self._leases.items() if lease.is_lost]
+            leases = [(item_id, lease.fence) for item_id, lease in self._leases.items() if not lease.is_lost]
         if lost:
             log.warning("leases_lost", items=len(lost))
             self.drop(lost)
+        if leases:
+            called_at = time.monotonic()
+            self._update(leases, self._renew(leases), called_at)
 
-    def _extend(self, leases: Iterable[tuple[int, int]], renewed_at: float) -> None:
-        """Move the end of leases that were not dropped meanwhile."""
+    def _update(self, leases: Iterable[tuple[int, int]], held_ids: set[int], renewed_at: float) -> None:
+        """Move the end of the leases that are held; mark the others as lost. What was dropped meanwhile stays dropped.
+
+        A renewal may have waited for the transaction that recorded the item. Such a lease is dropped within moments,
+        so the loss of what is still here at the next renewal is what is logged.
+        """
         with self._lock:
             for item_id, fence in leases:
                 lease = self._leases.get(item_id)
                 if lease is not None and lease.fence == fence:
-                    lease.until = renewed_at + self._seconds
+                    lease.is_lost = item_id not in held_ids
+                    lease.until = 0.0 if lease.is_lost else renewed_at + self._seconds
 
     def close(self) -> None:
         """Stop renewing."""

@@ -137,6 +137,7 @@ class Worker:
                     max_crashes=self.settings.max_crashes,
                     scorer_ids=scorer_ids,
                 )
+                self.feeder.ring_again(set(item_ids) - {claim.item_id for claim in claims})
                 new_profiles = {claim.profile_id for claim in claims} - scorer_ids.keys()
                 for profile_id in new_profiles:
                     self.scorers.profile(profile_id)

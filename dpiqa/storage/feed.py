@@ -10,7 +10,7 @@ then served in these proportions. The windows of `bulk` and `teacher` hold what 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     func,
+    literal_column,
     or_,
     select,
     text,
@@ -38,7 +39,7 @@ from dpiqa.storage.job_profiles import profile_of_item
 from dpiqa.storage.jobs import finish_jobs
 from dpiqa.storage.tables import OPEN_JOB_STATES, items, jobs
 from dpiqa.storage.workers import remove_old_workers
-from dpiqa.types import ItemState
+from dpiqa.types import ItemState, Stage
 
 AHEAD_SECONDS = 10.0  #: of work in the windows of `bulk` and `teacher`
 LEAST_CHUNKS = 8  #: in these windows, so that workers that were idle find something; they double it at each feed
@@ -130,6 +131,22 @@ RING_ITEMS = (
     .values(rung_at=NOW)
     .returning(items.c.id, items.c.image_id, items.c.queue, items.c.crashes, _TO_RING.c.profile)
 )
+_SKIPPED = items.alias()
+_STILL_DUE = (
+    select(_SKIPPED.c.id, profile_of_item(_SKIPPED).label("profile"))
+    .join(jobs, jobs.c.id == _SKIPPED.c.job_id)
+    .where(_SKIPPED.c.id == any_(array("ids", BigInteger)), _SKIPPED.c.state == constant(ItemState.QUEUED))
+    .where(_SKIPPED.c.stage == bindparam("of_stage"), _SKIPPED.c.crashes == literal_column("0"))
+    .where(jobs.c.state.in_(constants(OPEN_JOB_STATES)), _SKIPPED.c.not_before <= NOW)
+    .order_by(_SKIPPED.c.id)
+)
+_SKIPPED_AND_FREE = _STILL_DUE.with_for_update(of=_SKIPPED, key_share=True, skip_locked=True).cte("skipped_and_free")
+RING_AGAIN = (
+    update(items)
+    .where(items.c.id == _SKIPPED_AND_FREE.c.id)
+    .values(rung_at=NOW)
+    .returning(items.c.id, items.c.image_id, items.c.queue, items.c.crashes, _SKIPPED_AND_FREE.c.profile)
+)
 QUEUES_OF_ITEMS = select(items.c.queue).distinct().where(items.c.id == any_(array("ids", BigInteger)))
 COUNT_RUNG_ITEMS = (
     select(func.count())
@@ -185,6 +202,18 @@ def ring_now(c: Connection, item_ids: Sequence[int], *, window: int = 4096, chun
     size = window if Queue.LIVE in queues else min(window, LEAST_CHUNKS * chunk)
     n = size - c.execute(COUNT_RUNG_ITEMS, {"queues": queues}).scalar_one()
     return _chunks(c.execute(RING_ITEMS, {"ids": list(item_ids), "n": n}).all(), chunk) if n > 0 else []
+
+
+def ring_again(c: Connection, item_ids: Set[int], *, stage: Stage, chunk: int = 32) -> tuple[list[Ring], set[int]]:
+    """Return the chunks to ring for items that a claim of this stage skipped, because another transaction held them.
+
+    Also returns the ids of those that are still due and still held: call again for them. Items that were refused
+    because they crashed a worker are left to `feed`.
+    """
+    rows = c.execute(RING_AGAIN, {"ids": sorted(item_ids), "of_stage": stage}).all()
+    others = sorted(item_ids - {row.id for row in rows})
+    held = set(c.execute(_STILL_DUE, {"ids": others, "of_stage": stage}).scalars()) if others else set()
+    return _chunks(rows, chunk), held
 
 
 def _chunks(rows: Sequence[Row[Any]], size: int) -> list[Ring]:

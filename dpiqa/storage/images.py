@@ -122,7 +122,8 @@ def mark_gone(c: Connection, image_ids: Sequence[int]) -> None:
 # item per profile, those of an image side by side; returns the ids of the items that now wait for a worker. Raw: one
 # statement for thousands of images, whose look-ups are probes of an index as in LOCK_KNOWN. An item is reopened where
 # its bytes could not be had before, and where a store that names no ETag wrote the object again. A reopened item gets a
-# new fence, so that no old lease can record it.
+# new fence, so that no old lease can record it. Items that exist and stay as they are leave before the upsert, which
+# would lock their rows all the same: a claim skips what is locked, and a repeated event must not delay an image.
 INSERT_ITEMS = text(
     """
     WITH of_job AS (
@@ -156,7 +157,11 @@ INSERT_ITEMS = text(
             version_state = 'current' AND status IS NOT NULL
         FROM known CROSS JOIN of_job LEFT JOIN LATERAL (
             SELECT status, stage, route FROM results WHERE image_id = known.image_id AND profile = of_job.id OFFSET 0
-        ) AS r ON true),
+        ) AS r ON true LEFT JOIN LATERAL (
+            SELECT state FROM items WHERE job_id = :job_id AND image_id = known.image_id AND profile = of_job.profile
+            OFFSET 0
+        ) AS old ON true
+        WHERE old.state IS NULL OR old.state NOT IN ('queued', 'leased', 'scored')),
     added AS (
         INSERT INTO items (job_id, image_id, profile, stage, state, queue, reason, route, reused, finished_at)
         SELECT :job_id, image_id, profile, stage, state, queue, reason, route, reused,

@@ -1,8 +1,13 @@
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+
+from support.photos import png
 
 from dpiqa.doorbell import Queue
+from dpiqa.events import Parsed
 from dpiqa.pipeline.feeder import Feeder
+from dpiqa.pipeline.ingest import ingest
 from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import create_job
@@ -84,3 +89,37 @@ def test_the_thread_polls_at_once_soon_after_a_wake_and_survives_any_error(archi
         time.sleep(0.05)
     feeder.close()
     assert archive.doorbell.rung(Queue.LIVE) == ids
+
+
+def test_an_event_that_comes_six_times_at_once_delays_no_image(archive):
+    """The claims meet the repeats: what they skip is rung again within moments, not after `rering_seconds`."""
+    for number in range(24):
+        (archive.folder / f"{number:03}.png").write_bytes(png(0.5))
+    refs = [ref for page in archive.store.list("bucket", "") for ref in page]
+    worker = archive.worker()
+    worker.feeder.start()
+    settings, profile = archive.settings, load_profile("smoke")
+
+    def post(ref):
+        event = Parsed(images=[ref])
+        ingest(archive.engine, archive.doorbell, [event], settings, profile)
+
+    def score_rung():
+        taken = 0
+        while not ended.is_set():
+            rings = archive.doorbell.rings[taken:]
+            taken += len(rings)
+            for _, items in rings:
+                worker.score(list(items))
+            time.sleep(0.01)
+
+    ended = threading.Event()
+    for _ in range(2):
+        archive.in_thread(score_rung)
+    archive.stack.callback(ended.set)
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(post, [ref for ref in refs for _ in range(6)]))
+    deadline = time.monotonic() + 15
+    while archive.rows("SELECT count(*) FROM results") != [(24,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

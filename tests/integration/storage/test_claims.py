@@ -1,7 +1,11 @@
 import pytest
+from sqlalchemy import text
 from support.ledger import STUDENT, ref, refs
 
 from dpiqa.storage.claims import claim, renew
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.feed import ring_again
+from dpiqa.storage.images import add_images
 from dpiqa.storage.items import Changed, Failed, Gone, Postponed, Rejected, Released, Scored
 from dpiqa.types import Stage
 
@@ -122,6 +126,28 @@ def test_what_was_refused_as_a_suspect_is_rung_again_at_once(ledger):
     ledger.claim([ids[0]])
     assert ledger.claim([ids[1]]) == []
     assert ledger.feed() == [("bulk", [ids[1]])]
+
+
+def test_what_a_claim_skipped_is_rung_again_once_it_is_free(ledger):
+    _, ids = ledger.submit(refs(4))
+    assert ledger.feed() == [("bulk", ids)]
+    with transaction(ledger.engine) as c:
+        c.execute(text("SELECT 1 FROM items WHERE id = :id FOR NO KEY UPDATE"), {"id": ids[1]})
+        assert [claim.item_id for claim in ledger.claim([*ids[:2], ids[3]])] == [ids[0], ids[3]]
+        assert ledger.do(ring_again, {ids[1]}, stage=Stage.STUDENT) == ([], {ids[1]})
+    assert ledger.feed() == []
+    assert ledger.do(ring_again, {ids[1]}, stage=Stage.STUDENT) == ([("bulk", [ids[1]])], set())
+    assert [claim.item_id for claim in ledger.claim([ids[1]])] == [ids[1]]
+    assert ledger.do(ring_again, {ids[1]}, stage=Stage.STUDENT) == ([], set())  # leased, and no longer skipped
+    assert ledger.do(ring_again, {ids[2]}, stage=Stage.TEACHER) == ([], set())
+
+
+def test_a_repeated_event_holds_no_waiting_item(ledger):
+    watch = ledger.watch()
+    ids = ledger.add(watch, refs(3))
+    with transaction(ledger.engine) as c:
+        assert add_images(c, watch, refs(4)) != []  # three repeats and a new one, not committed yet
+        assert [claim.item_id for claim in ledger.claim(ids)] == ids
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.2])

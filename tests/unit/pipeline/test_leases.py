@@ -1,6 +1,7 @@
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.pipeline.leases import LeaseKeeper
@@ -43,6 +44,19 @@ def test_a_lease_that_the_database_does_not_know_is_lost(keep):
     keeper.renew_all()
     assert keeper.holds(1, 7)
     assert not keeper.holds(2, 8)
+
+
+def test_only_a_loss_that_the_holder_did_not_end_is_logged(keep):
+    """A renewal waits for the transaction that records an item, and then does not find the lease."""
+    keeper = keep(lambda leases: set(), 60)
+    keeper.hold([(1, 7), (2, 8)], time.monotonic())
+    with capture_logs() as logs:
+        keeper.renew_all()
+        assert not keeper.holds(1, 7)
+        keeper.drop([(1, 7)])
+        keeper.renew_all()
+        keeper.renew_all()
+    assert [(entry["event"], entry["items"]) for entry in logs] == [("leases_lost", 1)]
 
 
 def test_while_the_database_is_unavailable_leases_run_out_and_the_thread_lives(keep):
