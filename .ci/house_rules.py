@@ -54,6 +54,7 @@ SHORT_MODULES: dict[str, str] = {
     "dpiqa/models/brightness.py": "a scorer: each kind of model has its own module, and this one needs no torch",
     "dpiqa/pipeline/metrics.py": "the metrics that five modules count in",
     "dpiqa/storage/report_tables.py": "tables of one subject, as in the modules beside it",
+    "api/audit_schemas.py": "bodies of one resource, as in the modules beside it",
     "dpiqa/signals.py": "of the standard library alone, for CLI, listener and stack",
     "dpiqa/urls.py": "pure, below the settings that use it",
 }

@@ -15,10 +15,24 @@ from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.job_queries import JobReport, get_job
 
 from . import docs, errors
+from .authentication import Authenticator
+from .guard import Guard
 from .monitoring import Metrics, Probes, RequestLog
 from .progress import ProgressFeeds
-from .routes import events, health, jobs, progress, reconciliations, requirements, scores, stats, steering, watches
-from .security import Access, Guard
+from .routes import (
+    audit,
+    events,
+    health,
+    jobs,
+    progress,
+    reconciliations,
+    requirements,
+    scores,
+    stats,
+    steering,
+    watches,
+)
+from .security import Rules
 
 DESCRIPTION = """Quality scores for image archives.
 
@@ -38,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or load_settings()
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    access = Access.of(settings.api_host, key, settings.api_hosts.split())
+    rules = Rules.of(settings.api_host, key, settings.api_hosts.split(), require_key=settings.require_key)
     database_url = settings.require_database_url()
     app = FastAPI(
         title="dpiqa",
@@ -57,11 +71,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state.progress_feeds = ProgressFeeds(_reader(state.engine))
     state.metrics = Metrics(state.probes.snapshot)
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign] # FastAPI's documented way
-    modules = jobs, steering, progress, scores, stats, requirements, watches, reconciliations, events, health, docs
+    modules = (
+        jobs,
+        steering,
+        progress,
+        scores,
+        stats,
+        requirements,
+        watches,
+        reconciliations,
+        events,
+        audit,
+        health,
+        docs,
+    )
     for module in modules:
         app.include_router(module.router)
     errors.install(app)
-    app.add_middleware(Guard, access=access, max_bodies={"/v1/jobs/manifest": settings.max_manifest_bytes})
+    authenticator = Authenticator(state.engine, settings, rules)
+    max_bodies = {"/v1/jobs/manifest": settings.max_manifest_bytes}
+    app.add_middleware(Guard, rules=rules, authenticator=authenticator, max_bodies=max_bodies)
     app.add_middleware(RequestLog, metrics=state.metrics)  # added last, so it is the outermost
     return app
 

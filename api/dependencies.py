@@ -6,15 +6,17 @@ from fastapi import Depends, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
+from dpiqa.access import Caller
 from dpiqa.doorbell import Doorbell
 from dpiqa.errors import NotFound
 from dpiqa.objects.s3 import S3Store
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import Settings
 from dpiqa.storage import pages
+from dpiqa.types import KeyScope
 
 from .errors import as_invalid_request
-from .monitoring import Metrics, Probes
+from .monitoring import CALLER, Metrics, Probes
 from .progress import ProgressFeeds
 
 # Coroutines, so that FastAPI calls them at once instead of in a thread of its pool.
@@ -62,6 +64,36 @@ async def get_store(request: Request) -> S3Store:
     return store
 
 
+async def get_reader(request: Request) -> Caller:
+    """Return the caller, who may read. Raises `Forbidden`."""
+    return _caller(request, KeyScope.READ)
+
+
+async def get_submitter(request: Request) -> Caller:
+    """Return the caller, who may submit and change jobs. Raises `Forbidden`."""
+    return _caller(request, KeyScope.SUBMIT)
+
+
+async def get_event_source(request: Request) -> Caller:
+    """Return the caller, who may send events. Raises `Forbidden`."""
+    return _caller(request, KeyScope.EVENTS, KeyScope.SUBMIT)
+
+
+async def get_administrator(request: Request) -> Caller:
+    """Return the caller, who may do everything. Raises `Forbidden`."""
+    return _caller(request, KeyScope.ADMIN)
+
+
+def _caller(request: Request, *scopes: KeyScope) -> Caller:
+    caller: Caller = getattr(request.state, CALLER)
+    caller.require(*scopes)
+    return caller
+
+
+#: The caller of a request, as each route demands it: every route under /v1 has one of these.
+ReaderDep = Annotated[Caller, Depends(get_reader)]
+SubmitterDep = Annotated[Caller, Depends(get_submitter)]
+EventSourceDep = Annotated[Caller, Depends(get_event_source)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 #: Routes open their transaction themselves. A dependency that yields a connection would hold it while the route waits
 #: for a thread, and more requests than connections would then wait for each other; and writers ring after the commit.

@@ -42,6 +42,9 @@ class ProblemType(NamedTuple):
 #: The first class that fits wins, so subclasses stand before their bases.
 PROBLEM_TYPES: tuple[tuple[type[Exception], ProblemType], ...] = (
     (e.NotFound, ProblemType(404, "not_found")),
+    (e.Forbidden, ProblemType(403, "forbidden")),
+    (e.LimitExceeded, ProblemType(429, "limit_exceeded")),
+    (e.Overloaded, ProblemType(503, "overloaded")),
     (e.Conflict, ProblemType(409, "conflict", hint="change the request; `detail` says what it contradicts")),
     (e.InvalidRequest, ProblemType(422, "invalid_request", hint=_FIELDS)),
     (DataError, ProblemType(422, "invalid_request", "a value is out of range", _FIELDS)),
@@ -102,6 +105,8 @@ def on_error(request: Request, error: Exception) -> JSONResponse:
     """Answer one of our errors, or an unexpected error."""
     problem = problem_type_of(error)
     headers = {"Retry-After": _RETRY_SECONDS} if problem.status == 503 else None
+    if isinstance(error, e.LimitExceeded):
+        headers = {"Retry-After": str(error.retry_seconds)}
     if isinstance(error, e.DpiqaError) and not problem.detail:
         detail, hint = error.message, error.hint
     else:

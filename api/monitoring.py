@@ -1,18 +1,21 @@
 """Monitoring: the log line of each request, metrics for Prometheus, and probes of database and broker."""
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from sqlalchemy import Engine, select
-from starlette.datastructures import QueryParams
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dpiqa.access import Caller
 from dpiqa.doorbell import Doorbell, Queue
 from dpiqa.errors import DpiqaError, Unavailable
 from dpiqa.storage import schema
@@ -57,6 +60,9 @@ _LOGGED = frozenset(
         "step",
     }
 )
+CALLER = "caller"  #: the caller of a request, in the state of its scope
+REQUEST_ID = "request_id"  #: the id of a request, in the state of its scope; the client's own, or a new one
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  #: requested every few seconds: logged only when they fail
 
 T = TypeVar("T")
@@ -211,17 +217,22 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         status, started = 500, time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        scope.setdefault("state", {})[REQUEST_ID] = request_id
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        try:
-            await self.app(scope, receive, send_and_note)
-        finally:
-            self._record(scope, status, time.perf_counter() - started)
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_and_note)
+            finally:
+                self._record(scope, status, time.perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
@@ -230,6 +241,7 @@ class RequestLog:
         self.metrics.seconds.labels(method, route).observe(seconds)
         if route in _QUIET and status < 400:
             return
+        caller: Caller | None = scope.get("state", {}).get(CALLER)
         parameters = QueryParams(scope.get("query_string", b"")).multi_items()[:20]
         query = {
             shorten(name, 32): shorten(value, MAX_TEXT) if name in _LOGGED else "***" for name, value in parameters
@@ -242,4 +254,5 @@ class RequestLog:
             path=shorten(scope["path"], MAX_TEXT),
             query=query,
             client=(scope.get("client") or ("?",))[0],
+            **({} if caller is None else {"key": caller.key_id or caller.name}),
         )

@@ -8,8 +8,11 @@
     │  ├─ StoreUnavailable    S3, SQS
     │  ├─ DatabaseUnavailable Postgres
     │  ├─ BrokerUnavailable   Redis
-    │  └─ SourceUnavailable   where weights are downloaded from
+    │  ├─ SourceUnavailable   where weights are downloaded from
+    │  └─ Overloaded          too much waits already; the same request may work later
     ├─ NotFound               about the request; the API's 404, the CLI's exit code 4
+    ├─ Forbidden              about the caller's key; the API's 403
+    ├─ LimitExceeded          about how much the caller asks for; the API's 429
     ├─ InvalidRequest         about the request; the API's 422, the CLI's exit code 2
     │  └─ Conflict            about the request and what is stored already; the API's 409
     ├─ LeaseLost              another worker took this work over; stop, and let the transaction roll back
@@ -83,8 +86,24 @@ class SourceUnavailable(Unavailable):
     """A source of models does not answer, or answers with something else. Bytes downloaded so far are kept."""
 
 
+class Overloaded(Unavailable):
+    """Too much work waits already; the same request may work later."""
+
+
 class NotFound(DpiqaError):
     """The requested job, score, model or profile does not exist."""
+
+
+class Forbidden(DpiqaError):
+    """The caller's key does not permit this."""
+
+
+class LimitExceeded(DpiqaError):
+    """The caller has, or asks for, more than its key permits."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_seconds: int = 60) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_seconds = retry_seconds  #: after which it may be permitted
 
 
 class InvalidRequest(DpiqaError):

@@ -105,7 +105,13 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=0, le=65535)
     """TCP port of the API"""
     api_key: SecretStr | None = None
-    """key that the API demands; required off loopback"""
+    """bootstrap key of the API, which may do everything; required off loopback, or `require_key`"""
+    require_key: bool = False
+    """whether the API demands a key without `api_key`, on loopback too: those of `dpiqa keys create`"""
+    requests_per_minute: int = Field(6000, ge=1)
+    """requests per minute of one stored key that an API process answers, unless the key has a number of its own"""
+    max_open_jobs: int = Field(100, ge=1)
+    """jobs of one stored key that have not ended, unless the key has a number of its own"""
     api_hosts: str = ""
     """additional host names, space-separated, for callers of an API without a key; loopback names always work"""
     api_url: str = Field(default_factory=_default_api_url)
@@ -153,6 +159,8 @@ class Settings(BaseSettings):
     """items per message"""
     prune_items_after_days: float | None = Field(None, gt=0)
     """days after which workers remove the items of jobs that ended, and what ended of watches; empty: never"""
+    audit_days: float = Field(365, gt=0)
+    """days that entries of the audit are kept"""
     max_crashes: int = Field(3, ge=1)
     """worker crashes after which an item is given up"""
     max_errors: int = Field(5, ge=1)

@@ -294,3 +294,31 @@ class ModelKind(StrEnum):
     ONNX = "onnx"  #: the older published student
     PROMPTIQA = "promptiqa"  #: scores by a requirement's image-score pairs
     PIXELS = "pixels"  #: a known function of the pixels, for tests and smoke runs
+
+
+class KeyScope(StrEnum):
+    """The kind of requests that an API key permits."""
+
+    READ = "read"  #: jobs, scores, statistics and reports
+    SUBMIT = "submit"  #: jobs, watches, requirements and reconciliations, their changes, and events
+    EVENTS = "events"  #: `POST /v1/events` alone: for the sender of a bucket's events
+    ADMIN = "admin"  #: everything, and the audit
+
+
+class AuditAction(StrEnum):
+    """The kind of an entry of the audit."""
+
+    SUBMIT = "submit"  #: a job or a watch was submitted
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"  #: a job, or the end of a watch
+    RETRY = "retry"
+    PRIORITY = "priority"
+    DELETE = "delete"  #: a job
+    PRUNE = "prune"  #: items of jobs that ended long ago, or results of old versions
+    WATCH = "watch"  #: the schedule of a watch was changed
+    RECONCILE = "reconcile"
+    REQUIREMENT = "requirement"  #: a version of a requirement was submitted
+    EXPORT = "export"  #: scores or items were read as a file
+    KEY_CREATE = "key_create"
+    KEY_REVOKE = "key_revoke"

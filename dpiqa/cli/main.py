@@ -1,7 +1,7 @@
 """`dpiqa`: the tree of commands. A command's module is imported when the command runs, so that `--help` is fast.
 
 To add a command: write its function in the folder of its topic, decorate it with `command`, and add its name, its path
-and the first paragraph of its docstring to a table below. Then run `make docs`.
+and the first paragraph of its docstring to a table below, or in `model_groups`. Then run `make docs`.
 """
 
 from typing import Annotated
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dpiqa import __version__
+from dpiqa.cli.model_groups import GROUPS
 from dpiqa.cli.support.groups import ErrorLineGroup, add_commands, add_group, new_group
 from dpiqa.exit_codes import as_help
 
@@ -95,6 +96,10 @@ add_commands(
             "scores.validate:validate",
             "Check an exported file against its schema, value by value: says what is wrong, by line and column.",
         ),
+        "audit": (
+            "access.audit:audit",
+            "Show who submitted, cancelled, deleted, exported, and changed keys and watches, the newest first.",
+        ),
         "doctor": (
             "system.doctor:doctor",
             "Check settings, database, broker, S3, event queue, models, workers, device and disk.",
@@ -159,7 +164,10 @@ add_commands(
             "system.processes:listen",
             "Read the S3 events of DPIQA_QUEUE_URL (SQS) and queue the images they name.",
         ),
-        "api": ("system.processes:api", "Serve the HTTP API. Off loopback it needs DPIQA_API_KEY."),
+        "api": (
+            "system.processes:api",
+            "Serve the HTTP API. Off loopback it needs DPIQA_API_KEY, or DPIQA_REQUIRE_KEY and `dpiqa keys create`.",
+        ),
         "flower": (
             "system.processes:flower",
             "Serve Flower, the live view of workers and queues, behind a password and unable to change anything.",
@@ -215,39 +223,18 @@ add_group(
 )
 add_group(
     app,
-    "models",
-    "Models: what scored, how well, under which licence.",
-    ["dpiqa models list"],
+    "keys",
+    "Keys of the API: what each client may do, in which buckets and prefixes.",
+    ["dpiqa keys create dashboard"],
     {
-        "list": ("models.cards:list_models", "List the bundled models and those in DPIQA_MODELS_DIR."),
-        "show": (
-            "models.cards:show",
-            "Show a model card: architecture, data and its terms, measured figures, known failures.",
+        "create": ("access.keys:create", "Make a key of the API and print it, once: only its hash is stored."),
+        "list": (
+            "access.keys:list_all",
+            "List the live keys by name: what each permits, when it was used last, and when it ends.",
         ),
-        "verify": (
-            "models.cards:verify",
-            "Check that weights and pulled parts exist and are unchanged, byte for byte. Exits with status 1 if not.",
-        ),
-        "import": (
-            "models.published:import_file",
-            "Make a model of a published checkpoint: one safetensors file with a card, in DPIQA_MODELS_DIR.",
-        ),
-        "remove": (
-            "models.cards:remove",
-            "Delete a model's card and weights. Scores that it made stay; a profile that names it stops working.",
-        ),
-        "pull": ("models.published:pull", "Fetch weights that others published, and make a model of them."),
-        "prompts": (
-            "models.prompts:prompts",
-            "List the tables of prompts, or print all texts of one, in the order of their embeddings.",
-        ),
-        "embed-text": (
-            "models.prompts:embed_text",
-            "Embed a table's prompts with CLIP's text encoder, for `dpiqa models import --text-embeddings`.",
-        ),
-        "reference": (
-            "models.reference:reference",
-            "Score a population of images, and keep in the model's card how their scores are distributed.",
+        "revoke": (
+            "access.keys:revoke",
+            "Revoke a key, or all keys of a client. API processes refuse it within five seconds; its jobs go on.",
         ),
     },
 )
@@ -321,77 +308,10 @@ add_group(
         ),
     },
 )
-add_group(
-    app,
-    "datasets",
-    "Data sets: which can be read, in which layout.",
-    ["dpiqa datasets list"],
-    {
-        "list": ("datasets:list_datasets", "List the data sets that can be read."),
-        "show": (
-            "datasets:show",
-            "Show a data set: the layout expected, its labels and splits, its terms, how to cite it.",
-        ),
-        "check": (
-            "datasets:check",
-            "Read a data set's labels and summarise them: images by split, labels by tenths of MOS, missing files.",
-        ),
-    },
-)
-add_group(
-    app,
-    "train",
-    "Train models on labelled photographs: the autoencoder, a U-Net on its latents, the teacher, then the student; or"
-    " PromptIQA. Or fine-tune one. Settings come from a preset, a TOML file and --set, later ones winning. A killed run"
-    " resumes where it stopped.",
-    ["dpiqa train student --preset finetune-student --dataset csv --data labels.csv --out runs/mine --name mine"],
-    {
-        "vae": (
-            "train:vae",
-            "Train the autoencoder whose latents the teacher reads. The labels' scores are not used.",
-        ),
-        "diffusion": (
-            "train:diffusion",
-            "Pre-train a teacher's U-Net by denoising the autoencoder's latents. The labels' scores are not used.",
-        ),
-        "teacher": (
-            "train:teacher",
-            "Train or fine-tune a teacher: the diffusion prior with its quality feature decoder.",
-        ),
-        "student": (
-            "train:student",
-            "Train or fine-tune a student, from labels alone or from a teacher's outputs too (distillation).",
-        ),
-        "promptiqa": (
-            "train:promptiqa",
-            "Train or fine-tune a PromptIQA model, which scores by a requirement's image-score pairs.",
-        ),
-    },
-    panel="Making models",
-)
-add_group(
-    app,
-    "evaluate",
-    "Measure models: against human scores, against each other, as a profile's routing, or on distorted pictures.",
-    ["dpiqa evaluate scores bundled-student --dataset koniq10k --data ~/data/koniq10k"],
-    {
-        "scores": (
-            "evaluate.scores:scores",
-            "Compare a model's scores with human scores: SRCC, PLCC, KRCC and RMSE with 95 % intervals.",
-        ),
-        "compare": (
-            "evaluate.compare:compare",
-            "Compare several models on one data set, with 95 % intervals of their differences from the first.",
-        ),
-        "routing": (
-            "evaluate.routing:routing",
-            "Compare a profile's routing with its student alone and with escalating at random.",
-        ),
-        "distortions": ("evaluate.distortions:distortions", "Show for which kinds of distortion the score falls."),
-        "invariance": ("evaluate.invariance:invariance", "Show how far scores move under harmless edits."),
-    },
-    panel="Making models",
-)
+
+
+for group in GROUPS:
+    add_group(app, group.name, group.text, group.examples, group.commands, panel=group.panel)
 
 
 def main() -> None:

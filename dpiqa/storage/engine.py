@@ -103,6 +103,7 @@ class Lock(IntEnum):
     SUSPECT = 7_301_004  #: one claim of suspects at a time per worker
     SWEEPER = 7_301_006  #: one sweeper at a time
     ROLLUP = 7_301_010  #: results are counted after an upgrade by one batch at a time, and by nobody else meanwhile
+    API_KEY = 7_301_011  #: the keys, and the open jobs, of a client are counted by one transaction at a time
     REQUIREMENT = 7_301_005  #: the versions of a requirement are numbered by one transaction at a time
 
 

@@ -62,6 +62,8 @@ class Job:
     active_seconds: float  #: of work before `active_since`
     deleted_at: datetime | None
     pruned_at: datetime | None  #: when the removal of its ended items was last requested
+    client: str | None  #: name of the API key that submitted it
+    grants: list[str] | None  #: what that key is limited to; None: no limit
     source: SourceSpec = field(default_factory=SourceSpec)
     tally: Tally = field(default_factory=Tally)  #: of its source, up to `cursor`
 

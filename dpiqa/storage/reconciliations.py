@@ -47,6 +47,7 @@ class Reconciliation:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    grants: list[str] | None  #: what the caller's key is limited to; None: no limit
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:

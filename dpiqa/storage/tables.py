@@ -145,6 +145,8 @@ jobs = Table(
     ),
     time_column("deleted_at", "when a user deleted it; its row stays, because results and scores refer to it"),
     time_column("pruned_at", "when the removal of its ended items was last requested; NULL: never"),
+    Column("client", Text, comment="name of the API key that submitted it; NULL: no stored key did"),
+    Column("grants", ARRAY(Text), comment="buckets and prefixes that the key is limited to; NULL: no limit"),
     CheckConstraint(f"priority >= -{MAX_PRIORITY} AND priority <= {MAX_PRIORITY}", name="priority"),
     CheckConstraint(f"queue IN ('{Queue.LIVE}', '{Queue.BULK}')", name="queue"),
     CheckConstraint(

@@ -5,7 +5,7 @@ order than below.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Table, Text, Uuid, literal_column
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from dpiqa.storage.columns import counter_column, enum_column, time_column
 from dpiqa.storage.tables import metadata
@@ -76,6 +76,7 @@ reconciliations = Table(
     time_column("created_at", "when it was asked for", now=True),
     time_column("started_at", "when a process first took it"),
     time_column("finished_at", "when it completed or failed"),
+    Column("grants", ARRAY(Text), comment="buckets and prefixes that the caller's key is limited to; NULL: no limit"),
     comment="comparisons of a bucket with the ledger, and their reports",
 )
 _OPEN = reconciliations.c.state.in_(

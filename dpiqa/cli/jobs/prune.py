@@ -1,9 +1,8 @@
 """`dpiqa jobs prune`."""
 
-import re
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -12,13 +11,9 @@ from sqlalchemy import Engine
 
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.errors import InvalidRequest
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.retention import Pruning, prunable, prune_versions, request_pruning
 from dpiqa.storage.sweeps import pending_sweeps, sweep_once
-
-_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
-_AGE = re.compile(r"(\d{1,5})([hdw])")
 
 
 @command("prune", "dpiqa jobs prune --older-than 30d --dry-run", "dpiqa jobs prune --older-than 12w --old-versions")
@@ -36,7 +31,7 @@ def prune(
     Images, their scores and results stay, and so do the counts of the jobs. What is lost: which image was rejected and
     why, and `dpiqa jobs retry` of those jobs. DPIQA_PRUNE_ITEMS_AFTER_DAYS makes the workers do it every day.
     """
-    before = datetime.now(UTC) - _age(older_than)
+    before = options.ago(older_than)
     with context.database() as engine:
         with transaction(engine) as connection:
             found = prunable(connection, before)
@@ -61,14 +56,6 @@ def _show(found: Sequence[Pruning], n_versions: int | None, dry_run: bool) -> No
     console.note(f"{n_items} items of {len(found)} jobs {verb}; scores, results and counts stay")
     if n_versions is not None:
         console.note(f"scores and results of {n_versions} old versions {verb}")
-
-
-def _age(text: str) -> timedelta:
-    """Read an age. Raises `InvalidRequest`."""
-    match = _AGE.fullmatch(text.strip().lower())
-    if match is None:
-        raise InvalidRequest(f"{text!r} is not an age", hint="a number and a unit: 12h, 30d, 8w")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _sweep(engine: Engine, job_ids: set[UUID]) -> None:

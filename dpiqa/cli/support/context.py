@@ -1,11 +1,15 @@
 """Settings, profile and database of a command."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from getpass import getuser
+from socket import gethostname
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from dpiqa.access import Actor, acting_as
 from dpiqa.errors import InvalidRequest
 from dpiqa.logs import configure_logging
 from dpiqa.profiles import Profile, load_profile
@@ -46,9 +50,17 @@ def database(settings: Settings | None = None) -> Iterator[Engine]:
     url = (settings or read_settings()).require_database_url()
     engine = make_engine(url, pool_size=1, application_name="dpiqa-cli")
     try:
-        yield engine
+        with acting_as(Actor(name="cli", account=f"{_user()}@{gethostname()}")):
+            yield engine
     finally:
         engine.dispose()
+
+
+def _user() -> str:
+    try:
+        return getuser()
+    except (OSError, KeyError):  # a user without a name, as in containers
+        return str(os.getuid())
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import errno
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -129,6 +130,17 @@ def add_group(
         group.callback()(lambda: None)
     add_commands(group, commands)
     parent.add_typer(group, rich_help_panel=panel)
+
+
+@dataclass(frozen=True)
+class GroupSpec:
+    """The arguments of `add_group`, for groups that are listed apart."""
+
+    name: str
+    text: str
+    examples: list[str]
+    commands: Commands
+    panel: str | None = None
 
 
 def command(

@@ -1,13 +1,15 @@
 """Options and arguments that several commands share, and the command line as it may be published."""
 
+import re
 import shlex
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dpiqa.errors import DpiqaError
+from dpiqa.errors import DpiqaError, InvalidRequest
 from dpiqa.exports.formats import Format
 from dpiqa.provenance import shareable_path
 
@@ -68,6 +70,23 @@ ProfilesOption = Annotated[
         "read once and scored under each.",
     ),
 ]
+
+
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_AGE = re.compile(r"(\d{1,5})([hdw])")
+
+
+def parse_age(text: str) -> timedelta:
+    """Read a span of time: `12h`, `30d`, `8w`. Raises `InvalidRequest`."""
+    match = _AGE.fullmatch(text.strip().lower())
+    if match is None:
+        raise InvalidRequest(f"{text!r} is not an age", hint="a number and a unit: 12h, 30d, 8w")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def ago(text: str) -> datetime:
+    """Return the time that is so long ago. Raises `InvalidRequest`."""
+    return datetime.now(UTC) - parse_age(text)
 
 
 def complete_job(incomplete: str) -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ def api(
     host: Annotated[str | None, typer.Option(help="Address to listen on; DPIQA_API_HOST by default.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port; DPIQA_API_PORT by default.", min=0, max=65535)] = None,
 ) -> None:
-    """Serve the HTTP API. Off loopback it needs DPIQA_API_KEY."""
+    """Serve the HTTP API. Off loopback it needs DPIQA_API_KEY, or DPIQA_REQUIRE_KEY and `dpiqa keys create`."""
     _become(*api_command(context.read_settings(api_host=host, api_port=port)))
 
 

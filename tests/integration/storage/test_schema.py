@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.storage import (
+    access_tables,  # noqa: F401 - adds its tables to `metadata`
     report_tables,  # noqa: F401 - adds its tables to `metadata`
     requirement_tables,  # noqa: F401 - adds its tables to `metadata`
     result_tables,  # noqa: F401 - adds its tables to `metadata`

@@ -1,5 +1,6 @@
 import pytest
-from dpiqa.api.security import Access, is_loopback
+from dpiqa.api.authentication import key_of
+from dpiqa.api.security import Rules, is_loopback
 from starlette.datastructures import Headers
 
 from dpiqa.errors import ConfigurationError
@@ -8,17 +9,17 @@ from dpiqa.errors import ConfigurationError
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "LOCALHOST", "::1", "[::1]"])
 def test_loopback(host):
     assert is_loopback(host)
-    assert Access.of(host, None).key_digest is None
+    assert Rules.of(host, None).key_digest is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "api.example.com", "", "localhost.example.com"])
 def test_off_loopback_needs_a_key(host):
     with pytest.raises(ConfigurationError, match="DPIQA_API_KEY") as error:
-        Access.of(host, None)
+        Rules.of(host, None)
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigurationError):
-        Access.of(host, "")
-    assert Access.of(host, "k").key_digest
+        Rules.of(host, "")
+    assert Rules.of(host, "k").key_digest
 
 
 @pytest.mark.parametrize(
@@ -39,13 +40,13 @@ def test_off_loopback_needs_a_key(host):
     ],
 )
 def test_host_without_key(host, fits):
-    assert Access.of("127.0.0.1", None).admits_host(Headers({"host": host})) is fits
+    assert Rules.of("127.0.0.1", None).admits_host(Headers({"host": host})) is fits
 
 
 def test_named_hosts_are_added_and_a_key_replaces_the_check():
-    assert Access.of("127.0.0.1", None, ["TestServer"]).admits_host(Headers({"host": "testserver"}))
-    assert Access.of("127.0.0.1", "key").admits_host(Headers({"host": "any.example"}))
-    assert not Access.of("127.0.0.1", None).admits_host(Headers({}))
+    assert Rules.of("127.0.0.1", None, ["TestServer"]).admits_host(Headers({"host": "testserver"}))
+    assert Rules.of("127.0.0.1", "key").admits_host(Headers({"host": "any.example"}))
+    assert not Rules.of("127.0.0.1", None).admits_host(Headers({}))
 
 
 @pytest.mark.parametrize(
@@ -62,37 +63,48 @@ def test_named_hosts_are_added_and_a_key_replaces_the_check():
     ],
 )
 def test_origin_without_key(headers, fits):
-    assert Access.of("127.0.0.1", None).admits_origin(Headers(headers)) is fits
+    assert Rules.of("127.0.0.1", None).admits_origin(Headers(headers)) is fits
 
 
 @pytest.mark.parametrize(
-    ("headers", "fits"),
+    ("headers", "key"),
     [
-        ({"authorization": "Bearer s3cret"}, True),
-        ({"authorization": "bearer  s3cret"}, True),
-        ({"x-api-key": "s3cret"}, True),
-        ({}, False),
-        ({"authorization": "Bearer wrong"}, False),
-        ({"authorization": "s3cret"}, False),
-        ({"authorization": "Basic s3cret"}, False),
-        ({"x-api-key": ""}, False),
-        ({"authorization": "Bearer wrong", "x-api-key": "s3cret"}, False),
-        ({"x-api-key": "s\xe9cret"}, False),
+        ({"authorization": "Bearer s3cret"}, "s3cret"),
+        ({"authorization": "bearer  s3cret"}, "s3cret"),
+        ({"x-api-key": "s3cret"}, "s3cret"),
+        ({}, None),
+        ({"authorization": "s3cret"}, None),
+        ({"authorization": "Basic czpzM2NyZXQ="}, None),
+        ({"x-api-key": ""}, ""),
+        ({"authorization": "Bearer wrong", "x-api-key": "s3cret"}, "wrong"),
+        ({"x-api-key": "s\xe9cret"}, "s\xe9cret"),
     ],
 )
-def test_key(headers, fits):
-    assert Access.of("0.0.0.0", "s3cret").admits_key("/v1/jobs", Headers(headers)) is fits
+def test_where_the_key_stands(headers, key):
+    assert key_of("/v1/jobs", Headers(headers)) == key
+
+
+def test_senders_of_events_may_send_it_as_a_password():
+    basic = {"authorization": "Basic c2VuZGVyOnMzY3JldA=="}  # sender:s3cret
+    assert key_of("/v1/events", Headers(basic)) == "s3cret"
+    assert key_of("/v1/events", Headers({"authorization": "Basic !"})) == ""
 
 
 def test_what_answers_without_a_key():
-    near, far = Access.of("127.0.0.1", "k"), Access.of("0.0.0.0", "k")
+    near, far = Rules.of("127.0.0.1", "k"), Rules.of("0.0.0.0", "k")
     for path in ("/", "/healthz", "/readyz", "/docs", "/docs/start.js", "/openapi.json"):
-        assert far.admits_key(path, Headers({}))
+        assert far.is_open(path)
     for path in ("/metrics", "/v1/scores", "/healthz/", "/healthzz", "/docsx", "//healthz"):
-        assert not far.admits_key(path, Headers({}))
-    assert near.admits_key("/metrics", Headers({}))
-    assert not near.admits_key("/v1/scores", Headers({}))
+        assert not far.is_open(path)
+    assert near.is_open("/metrics")
+    assert not near.is_open("/v1/scores")
+
+
+def test_stored_keys_may_be_demanded_on_loopback_and_suffice_off_it():
+    assert not Rules.of("127.0.0.1", None).requires_key
+    assert Rules.of("127.0.0.1", None, require_key=True).requires_key
+    assert Rules.of("0.0.0.0", None, require_key=True).key_digest is None
 
 
 def test_the_key_does_not_show():
-    assert "s3cret" not in repr(Access.of("0.0.0.0", "s3cret"))
+    assert "s3cret" not in repr(Rules.of("0.0.0.0", "s3cret"))

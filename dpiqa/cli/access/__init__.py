@@ -1,0 +1,1 @@
+"""Commands about API keys and the audit."""
