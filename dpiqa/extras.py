@@ -29,6 +29,8 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "onnxruntime": "onnx",
     "openpyxl": "train",
     "peft": "train",
+    "pi_heif": "formats",
+    "pillow_jxl": "formats",
     "pyarrow": "parquet",
     "safetensors": "models",
     "scipy": "models",

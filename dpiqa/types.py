@@ -31,6 +31,7 @@ class Reason(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"  #: an image, but of a format or a kind of it that is not decoded
     UNSUPPORTED_COLOUR = "unsupported_colour"  #: an image whose colours cannot be converted to sRGB, such as HDR
     UNSUPPORTED_ENCODING = "unsupported_encoding"  #: stored with a `Content-Encoding` that is not undone
+    DECODER_MISSING = "decoder_missing"  #: an optional format whose decoder the worker has not installed
     TRUNCATED = "truncated"  #: the file ends too early
     CORRUPT = "corrupt"  #: damaged: the decoder refused the data
     TOO_MANY_BYTES = "too_many_bytes"  #: larger than `DPIQA_MAX_IMAGE_BYTES`
@@ -76,6 +77,7 @@ CAUSE_OF: dict[Reason, Cause] = {
     Reason.NOT_AN_IMAGE: Cause.BYTES,
     Reason.UNSUPPORTED_FORMAT: Cause.BYTES,
     Reason.UNSUPPORTED_COLOUR: Cause.BYTES,
+    Reason.DECODER_MISSING: Cause.PROCESSING,
     Reason.UNSUPPORTED_ENCODING: Cause.ACCESS,  # stated beside the bytes: a copy in place corrects it
     Reason.TRUNCATED: Cause.BYTES,
     Reason.CORRUPT: Cause.BYTES,

@@ -18,6 +18,7 @@ from PIL import AvifImagePlugin, Image
 from dpiqa.errors import ImageRejected
 from dpiqa.imaging import frames
 from dpiqa.imaging.decode import Limits, decode_and_prepare
+from dpiqa.imaging.optional import load_installed
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.types import Reason
 
@@ -35,6 +36,7 @@ def main() -> None:
 def run(fd: int, limits: Limits, parent: int, work: Work) -> None:
     """Bind this process's lifetime to the owner's and limit it, then serve until the owner ends."""
     _bind_lifetime(parent)
+    load_installed()
     _confine(limits)
     with socket.socket(fileno=fd) as owner:
         try:

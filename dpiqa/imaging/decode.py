@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from dpiqa.errors import ImageRejected
 from dpiqa.imaging.formats import ALLOWED, ends_early, sniff
 from dpiqa.imaging.modes import to_rgb
+from dpiqa.imaging.optional import OPTIONAL, decode_optional
 from dpiqa.imaging.preprocessing import Preprocessing, prepare
 from dpiqa.types import Reason
 
@@ -87,14 +88,14 @@ def _admit(data: bytes, limits: Limits) -> str:
     image_format = sniff(data)
     if image_format is None:
         raise ImageRejected(Reason.NOT_AN_IMAGE, "no known image signature")
-    if image_format not in ALLOWED:
+    if image_format not in ALLOWED and image_format not in OPTIONAL:
         raise ImageRejected(Reason.UNSUPPORTED_FORMAT, f"{image_format} is not decoded")
     return image_format
 
 
 def _decode_admitted(data: bytes, image_format: str, limits: Limits) -> Image.Image:
-    with Image.open(io.BytesIO(data), formats=[image_format]) as image:
-        _check_size(image, limits)
+    with _open(data, image_format, limits) as image:
+        _check_size(*image.size, limits)
         if image_format == "TIFF":
             # Camera raw files are TIFFs whose first picture is a thumbnail, and a thumbnail's score would mislead.
             tags: Any = image.tag_v2  # type: ignore[attr-defined]
@@ -106,8 +107,14 @@ def _decode_admitted(data: bytes, image_format: str, limits: Limits) -> Image.Im
         return to_rgb(image)
 
 
-def _check_size(image: Image.Image, limits: Limits) -> None:
-    width, height = image.size
+def _open(data: bytes, image_format: str, limits: Limits) -> Image.Image:
+    """Open by Pillow, which decodes later, or decode at once by an optional decoder."""
+    if image_format in OPTIONAL:
+        return decode_optional(data, image_format, lambda width, height: _check_size(width, height, limits))
+    return Image.open(io.BytesIO(data), formats=[image_format])
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
     if width < 1 or height < 1:
         raise ImageRejected(Reason.CORRUPT, f"the header says {width}x{height} pixels")
     if width * height > limits.max_pixels or max(width, height) > limits.max_side:
