@@ -13,9 +13,11 @@ from dpiqa.errors import ImageRejected
 from dpiqa.imaging import boxes
 from dpiqa.types import Reason
 
+_SRGB_PRIMARIES = frozenset({1, 2, 5, 6})  # colour primaries of ITU-T H.273 that are sRGB's, or nearly
+_SRGB_TRANSFERS = frozenset({1, 2, 6, 13, 14, 15})  # transfer characteristics that browsers show as sRGB's
 
 def decode(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
-    """Decode to mode L, I;16, RGB, RGBA or RGBa, upright, with the ICC profile or `nclx_profile` in `info`.
+    """Decode to mode L, I;16, RGB, RGBA or RGBa, upright, with the ICC profile in `info`.
 
     Raises `ImageRejected`, and what `check_size` raises for the size in the header; other errors mean damage.
     """
@@ -32,9 +34,17 @@ def decode(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
     except SyntaxError as error:  # a feature or codec that libheif, or this build of it, does not have
         raise ImageRejected(Reason.UNSUPPORTED_FORMAT, f"HEIC is not decoded: {error}") from None
     check_size(*image.size)  # the coded picture may be larger than the header says
-    kept = ("icc_profile", "nclx_profile")
-    image.info = {name: image.info[name] for name in kept if name in image.info}
+    profile, nclx = image.info.get("icc_profile"), image.info.get("nclx_profile")
+    if profile is None and nclx is not None:
+        _require_srgb(int(nclx["color_primaries"]), int(nclx["transfer_characteristics"]))
+    image.info = {"icc_profile": profile} if profile else {}
     return image
+
+
+def _require_srgb(primaries: int, transfer: int) -> None:
+    if primaries not in _SRGB_PRIMARIES or transfer not in _SRGB_TRANSFERS:
+        what = f"HEIC with colour primaries {primaries} and transfer characteristics {transfer} (ITU-T H.273)"
+        raise ImageRejected(Reason.UNSUPPORTED_COLOUR, what)
 
 
 def ends_early(data: bytes) -> bool:

@@ -20,7 +20,7 @@ _PQ, _HLG = 16, 18  # transfer characteristics of ITU-T H.273
 
 
 def decode(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
-    """Decode to mode L, I;16, LA, La, RGB, RGBA or RGBa, upright, with the ICC profile of the samples in `info`.
+    """Decode to mode L, I;16, LA, RGB or RGBA, upright, with the ICC profile of the samples in `info`.
 
     A recompressed JPEG becomes that JPEG again, which is opened and not decoded yet. Raises `ImageRejected`, and what
     `check_size` raises for the size in the header; other errors mean damage.
@@ -39,8 +39,6 @@ def decode(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
         return Image.open(io.BytesIO(pixels), formats=["JPEG"])
     samples = _samples(pixels, (info.height, info.width, info.num_channels + info.has_alpha_channel))
     image = Image.fromarray(samples)
-    if header.is_premultiplied and info.has_alpha_channel:
-        image = Image.frombytes(image.mode[:-1] + "a", image.size, image.tobytes())
     image.info = {} if header.is_srgb or not profile else {"icc_profile": bytes(profile)}
     return image
 
@@ -64,9 +62,14 @@ def _admit(header: JxlHeader) -> None:
     if header.transfer in (_PQ, _HLG):
         name = "PQ" if header.transfer == _PQ else "HLG"
         raise ImageRejected(Reason.UNSUPPORTED_COLOUR, f"JPEG XL in high dynamic range ({name})")
-    for is_so, what in ((header.is_animated, "an animation"), (header.has_black, "CMYK")):
-        if is_so:
-            raise ImageRejected(Reason.UNSUPPORTED_FORMAT, f"JPEG XL that is {what} is not decoded")
+    unproved = {
+        "an animation": header.is_animated,
+        "CMYK": header.has_black,
+        "colours multiplied by their alpha": header.is_premultiplied,
+    }
+    for what, is_there in unproved.items():
+        if is_there:
+            raise ImageRejected(Reason.UNSUPPORTED_FORMAT, f"JPEG XL with {what} is not decoded")
 
 
 def _samples(pixels: bytes, shape: tuple[int, int, int]) -> np.ndarray:
