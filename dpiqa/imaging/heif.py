@@ -16,6 +16,7 @@ from dpiqa.types import Reason
 _SRGB_PRIMARIES = frozenset({1, 2, 5, 6})  # colour primaries of ITU-T H.273 that are sRGB's, or nearly
 _SRGB_TRANSFERS = frozenset({1, 2, 6, 13, 14, 15})  # transfer characteristics that browsers show as sRGB's
 
+
 def decode(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
     """Decode to mode L, I;16, RGB, RGBA or RGBa, upright, with the ICC profile in `info`.
 

@@ -38,7 +38,7 @@ class _Codestream:
 
 @dataclass(slots=True)
 class _Colour:
-    """What the boxes of a JP2 file say about colour; a bare codestream says nothing."""
+    """Colour as the boxes of a JP2 file declare it; a bare codestream declares nothing."""
 
     space: int | None = None  #: enumerated colour space
     profile: bytes | None = None  #: ICC
@@ -50,7 +50,7 @@ def decode(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
 
     Raises `ImageRejected`, and what `check_size` raises for the size in the header; other errors mean damage.
     """
-    start, end = _codestream_of(data)
+    start, _ = _codestream_of(data)
     stream = _read_siz(data, start)
     check_size(stream.width, stream.height)
     if ends_early(data):
@@ -158,7 +158,9 @@ def _read_colour(data: bytes) -> _Colour:
 def _alpha(data: bytes, start: int) -> int | None:
     """Return the type of the opacity channel of a channel definition. Raises `ImageRejected` for an unusual order."""
     (n,) = struct.unpack_from(">H", data, start)
-    channels = sorted(struct.unpack_from(">HHH", data, start + 2 + 6 * index) for index in range(n))
+    channels: list[tuple[int, ...]] = sorted(
+        struct.unpack_from(">HHH", data, start + 2 + 6 * index) for index in range(n)
+    )
     *colours, last = channels
     if last[1] in (_OPACITY, _PREMULTIPLIED) and last[2] == 0 and last[0] == n - 1:
         channels, alpha = colours, last[1]
@@ -173,22 +175,11 @@ def _modes(stream: _Codestream, colour: _Colour) -> tuple[str, ...]:
     """Return the modes that Pillow may decode to. Raises `ImageRejected` for kinds that were not proved."""
     if len(set(stream.bits)) > 1 or stream.bits[0] > 16:
         raise _unsupported(f"{'/'.join(map(str, sorted(set(stream.bits))))} bits per sample")
-    if colour.space is not None and colour.space not in _CHANNELS:
-        raise ImageRejected(Reason.UNSUPPORTED_COLOUR, f"JPEG 2000 in the enumerated colour space {colour.space}")
-    if colour.profile is not None and colour.profile[16:20] not in _CHANNELS_OF_PROFILE:
-        space = colour.profile[16:20].decode("ascii", "replace").strip()
-        raise ImageRejected(Reason.UNSUPPORTED_COLOUR, f"JPEG 2000 with an ICC profile for {space!r}")
     if len(stream.bits) > 1 and stream.bits[0] > 8:  # Pillow turns nearly white into black: 65,408 + 128 overflows
         raise _unsupported(f"{stream.bits[0]} bits per colour component")
     has_alpha, n = colour.alpha is not None, len(stream.bits)
     n_colours = n - has_alpha
-    if colour.space is not None:
-        expected = _CHANNELS[colour.space]
-    elif colour.profile is not None:
-        expected = _CHANNELS_OF_PROFILE[colour.profile[16:20]]
-    else:
-        expected = n_colours if n_colours in (1, 3) else 0
-    if n_colours != expected:
+    if n_colours not in _expected_channels(colour):
         raise _unsupported(f"{n} components whose meaning is not declared")
     if set(stream.sampling) != {(1, 1)} and colour.space != _SYCC:
         raise _unsupported("subsampled components that are not YCbCr")
@@ -197,6 +188,20 @@ def _modes(stream: _Codestream, colour: _Colour) -> tuple[str, ...]:
             raise _unsupported("CMYK that has alpha or not 8 bits")
         return ("CMYK",)
     return _MODES[n_colours, has_alpha]
+
+
+def _expected_channels(colour: _Colour) -> tuple[int, ...]:
+    """Return the possible numbers of channels without alpha. Raises `ImageRejected` for another colour space."""
+    if colour.space is not None:
+        if colour.space not in _CHANNELS:
+            raise ImageRejected(Reason.UNSUPPORTED_COLOUR, f"JPEG 2000 in the enumerated colour space {colour.space}")
+        return (_CHANNELS[colour.space],)
+    if colour.profile is not None:
+        space = colour.profile[16:20]
+        if space not in _CHANNELS_OF_PROFILE:
+            raise ImageRejected(Reason.UNSUPPORTED_COLOUR, f"JPEG 2000 with an ICC profile for {space!r}")
+        return (_CHANNELS_OF_PROFILE[space],)
+    return 1, 3
 
 
 def _scaled(image: Image.Image, bits: int) -> Image.Image:

@@ -81,7 +81,7 @@ def _samples(pixels: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     if rest or n_bytes not in (1, 2, 4):
         raise ValueError("libjxl returned another number of samples")
     kind = {1: np.uint8, 2: np.uint16, 4: np.float32}[n_bytes]
-    samples = np.frombuffer(pixels, kind).reshape(shape if shape[2] > 1 else shape[:2])
+    samples: np.ndarray = np.frombuffer(pixels, kind).reshape(shape if shape[2] > 1 else shape[:2])
     if n_bytes == 4:
-        return np.rint(np.nan_to_num(samples).clip(0, 1) * 255).astype(np.uint8)
+        samples = np.rint(np.nan_to_num(samples).clip(0, 1) * 255).astype(np.uint8)
     return (samples >> 8).astype(np.uint8) if n_bytes == 2 and shape[2] > 1 else samples

@@ -28,6 +28,7 @@ COUNTED_REASONS = frozenset(
         Reason.NOT_AN_IMAGE,
         Reason.UNSUPPORTED_FORMAT,
         Reason.UNSUPPORTED_COLOUR,
+        Reason.DECODER_MISSING,
         Reason.UNSUPPORTED_ENCODING,
         Reason.TRUNCATED,
         Reason.CORRUPT,

@@ -19,6 +19,7 @@ DISTRIBUTION_OF_MODULE = {
     "cv2": "opencv-python-headless",
     "kombu": "celery",
     "PIL": "pillow",
+    "pillow_jxl": "pillow-jxl-plugin",
     "pydantic_core": "pydantic",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",

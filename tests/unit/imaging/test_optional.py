@@ -128,7 +128,7 @@ def test_a_file_in_boxes_that_is_cut_anywhere_is_truncated(name):
 def test_no_part_of_a_codestream_is_taken_for_the_picture(name):
     data = read(name)
     reasons = {rejected(data[:size]).reason for size in range(3, len(data), 97)}
-    assert reasons <= {Reason.CORRUPT, Reason.TRUNCATED, Reason.NOT_AN_IMAGE}  # less than a signature is no image
+    assert reasons <= {Reason.CORRUPT, Reason.TRUNCATED, Reason.NOT_AN_IMAGE}  # less than a signature
 
 
 @pytest.mark.parametrize("name", ["rgb.heic", "rgb.jxl"])
@@ -168,7 +168,7 @@ def test_ratios_in_a_jpeg_xl_header(ratio):
     assert (header.width, header.height) == (widths[ratio], 900)
 
 
-def test_a_sequence_without_a_picture_is_no_damaged_file():
+def test_a_sequence_without_a_picture_is_not_called_damaged():
     sequence = b"\x00\x00\x00\x14ftyphevc\x00\x00\x00\x00msf1" + b"\x00\x00\x00\x08moov"
     assert rejected(sequence).reason is Reason.UNSUPPORTED_FORMAT
 
