@@ -3,14 +3,14 @@
 Every statement may run twice: a migration that is interrupted between its transactions begins again. The CHECK is
 validated while `items` is read and written.
 
-Revision ID: 0018
-Revises: 0017
+Revision ID: 0019
+Revises: 0018
 """
 
 from alembic import op
 
-revision = "0018"
-down_revision = "0017"
+revision = "0019"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 
