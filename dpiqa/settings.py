@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from dpiqa.broker_url import BrokerUrl, read_broker_url
 from dpiqa.connection_file import read_live_connection
 from dpiqa.errors import ConfigurationError
 from dpiqa.text import first_field_error
@@ -68,7 +69,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """SQLAlchemy URL of Postgres; `postgres://` and `postgresql://` are accepted"""
     broker_url: SecretStr | None = None
-    """URL of Redis or Valkey"""
+    """URL of Redis or Valkey, RabbitMQ or SQS; [brokers.md](brokers.md)"""
     s3_endpoint_url: str | None = None
     """address of an S3 server; None: AWS"""
     sqs_endpoint_url: str | None = None
@@ -204,9 +205,9 @@ class Settings(BaseSettings):
 
     @field_validator("broker_url", mode="after")
     @classmethod
-    def _broker_scheme(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and "://" not in value.get_secret_value():
-            raise ValueError("is not a URL; it looks like redis://:password@host:6379/0")
+    def _readable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            read_broker_url(value.get_secret_value())
         return value
 
     @field_validator("home", "models_dir", mode="after")
@@ -241,10 +242,10 @@ class Settings(BaseSettings):
         hint = "run `dpiqa local up`, or set DPIQA_DATABASE_URL=postgresql://user:password@host/db"
         return _required(self.database_url, "database", hint)
 
-    def require_broker_url(self) -> str:
-        """Return the broker URL. Raises `ConfigurationError` when there is none."""
+    def require_broker_url(self) -> BrokerUrl:
+        """Return the broker URL in its parts. Raises `ConfigurationError` when there is none."""
         hint = "run `dpiqa local up`, or set DPIQA_BROKER_URL=redis://:password@host:6379/0"
-        return _required(self.broker_url, "broker", hint)
+        return read_broker_url(_required(self.broker_url, "broker", hint))
 
     def require_queue_url(self) -> str:
         """Return the SQS queue with the bucket's events. Raises `ConfigurationError` when there is none."""

@@ -4,7 +4,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 DRIVER = "postgresql+psycopg"  #: as SQLAlchemy names it
 _POSTGRES_SCHEMES = frozenset({"postgres", "postgresql", DRIVER})
-_SECRET_PARAMETERS = frozenset({"password", "sslpassword", "passfile"})
+_SECRET_PARAMETERS = frozenset({"password", "sslpassword", "passfile", "sentinel_password", "ssl_password"})
 
 
 def normalise_database_url(url: str) -> str:
@@ -21,12 +21,15 @@ def normalise_database_url(url: str) -> str:
 def mask_url(url: str) -> str:
     """Return any URL with its password (user info and query) as `***`.
 
-    Not SQLAlchemy's `render_as_string`: of a password with an `@` in it, that shows what follows the first one.
+    Not SQLAlchemy's `render_as_string`: of a password with an `@` in it, that shows what follows the first one. Where
+    a password may have been cut by one of its own characters, as in `redis://:a/b@host`, only the scheme is left.
     """
     try:
         parts = urlsplit(url)
     except ValueError:
         return "***"  # better no URL in the log than a password
+    if "@" in parts.path + parts.query + parts.fragment:
+        return f"{parts.scheme}://***"
     user, separator, host = parts.netloc.rpartition("@")
     if separator and ":" in user:
         user = user.partition(":")[0] + ":***"

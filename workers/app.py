@@ -16,7 +16,7 @@ from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
 
-from dpiqa.broker import is_redis, require_no_eviction
+from dpiqa.broker import require_no_eviction
 from dpiqa.errors import ConfigurationError
 from dpiqa.logs import configure_logging
 from dpiqa.pipeline.startup import or_exit, serve_metrics, wait_for
@@ -26,6 +26,7 @@ from dpiqa.signals import on_signals
 
 from .broker import celery_settings
 from .tasks import TASKS, DoorbellTask
+from .transports import BrokerAMQP
 
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ class WorkerApp(Celery):  # type: ignore[misc]  # Celery has no types
     worker: Worker | None = None  #: from `worker_init` on
 
     def __init__(self) -> None:
-        super().__init__("dpiqa", task_cls=DoorbellTask, set_as_current=False)
+        super().__init__("dpiqa", task_cls=DoorbellTask, amqp=BrokerAMQP, set_as_current=False)
         self.add_defaults(lambda: celery_settings(or_exit(self.settings.require_broker_url)))
         for name, function in TASKS.items():
             self.task(name=name.value, bind=True, shared=False)(function)
@@ -73,7 +74,7 @@ def checked_worker(pool_class: type) -> Worker:
             f"the pool {pool_class.__module__} does not suit this worker", hint="start it with -P threads"
         )
     broker_url = app.settings.require_broker_url()
-    if is_redis(broker_url):
+    if broker_url.is_redis:
         wait_for(lambda: require_no_eviction(broker_url))
     serve_metrics(app.settings)
     return start_worker(app.settings)

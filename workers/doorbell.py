@@ -8,9 +8,11 @@ from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
 
 from dpiqa.broker import broker_unavailable
+from dpiqa.broker_url import BrokerUrl
 from dpiqa.doorbell import Queue, Task
 
-from .broker import TRANSPORT_OPTIONS, celery_settings
+from .broker import celery_settings
+from .transports import BrokerAMQP
 
 #: A message that cannot be sent is not a loss: fail at once instead of trying for seconds.
 _FAIL_SOON = {
@@ -25,11 +27,10 @@ _FAIL_SOON = {
 class CeleryDoorbell:
     """See `dpiqa.doorbell.Doorbell`. Thread-safe; connects when it first rings, and again after a loss."""
 
-    def __init__(self, broker_url: str) -> None:
-        self._app = Celery("dpiqa", set_as_current=False)
-        self._app.conf.update(
-            celery_settings(broker_url) | {"broker_transport_options": TRANSPORT_OPTIONS | _FAIL_SOON}
-        )
+    def __init__(self, broker_url: BrokerUrl) -> None:
+        self._app = Celery("dpiqa", amqp=BrokerAMQP, set_as_current=False)
+        self._app.conf.update(celery_settings(broker_url))
+        self._app.conf.broker_transport_options |= _FAIL_SOON
 
     def score(self, queue: Queue, item_ids: list[int]) -> None:
         """Announce items that wait."""

@@ -10,6 +10,7 @@ IMAGES = Counter("dpiqa_images_total", "Images by their outcome in this worker",
 ESCALATIONS = Counter("dpiqa_escalations_total", "Images sent to the teacher")
 STALE_WRITES = Counter("dpiqa_stale_writes_total", "Outcomes refused because their lease was lost")
 EVENTS = Counter("dpiqa_events_total", "Event messages by outcome", ["outcome"])
+DROPPED_MESSAGES = Counter("dpiqa_messages_dropped_total", "Messages that were no doorbells", ["queue", "reason"])
 BATCH_SIZE = Histogram("dpiqa_batch_images", "Images per batch on the device", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
 SECONDS = Histogram(
     "dpiqa_stage_seconds",

@@ -7,10 +7,11 @@ import redis
 from redis import exceptions as redis_exceptions
 
 from dpiqa import broker
-from dpiqa.broker import broker_error, is_redis, read_broker, require_no_eviction
+from dpiqa.broker import broker_error, read_broker, require_no_eviction
+from dpiqa.broker_url import read_broker_url
 from dpiqa.errors import BrokerUnavailable, ConfigurationError
 
-URL = "redis://127.0.0.1:1/0"
+URL = read_broker_url("redis://127.0.0.1:1/0")
 
 
 class AnsweringRedis:
@@ -18,15 +19,17 @@ class AnsweringRedis:
 
     info_of_server = MappingProxyType({})
 
-    @classmethod
-    def from_url(cls, url, **timeouts):
-        return cls()
+    def __init__(self, **options):
+        pass
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         pass
+
+    def ping(self):
+        return True
 
     def info(self):
         return self.info_of_server
@@ -69,15 +72,12 @@ def test_every_error_of_redis_is_ours():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ours = broker_error(error_class.__new__(error_class))
-        is_refusal = issubclass(error_class, redis.AuthenticationError)
+        is_refusal = issubclass(error_class, redis.AuthenticationError | redis.exceptions.NoPermissionError)
         assert type(ours) is (ConfigurationError if is_refusal else BrokerUnavailable)
         assert ours.hint
         assert "\n" not in str(ours)
 
 
-def test_a_wrong_address_is_a_wrong_configuration_and_a_closed_port_is_not():
-    with pytest.raises(ConfigurationError, match="DPIQA_BROKER_URL"):
-        read_broker("redis://127.0.0.1:no-port/0")
+def test_a_closed_port_is_no_wrong_configuration():
     with pytest.raises(BrokerUnavailable):
         read_broker(URL)
-    assert not is_redis("amqp://127.0.0.1")

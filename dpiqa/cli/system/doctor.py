@@ -14,9 +14,10 @@ from typing import TypeAlias
 import typer
 from sqlalchemy import func, select
 
-from dpiqa.broker import is_redis, require_no_eviction
+from dpiqa.broker import require_no_eviction
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
+from dpiqa.doorbell import Queue, load_doorbell
 from dpiqa.errors import ConfigurationError, DpiqaError
 from dpiqa.exit_codes import ExitCode
 from dpiqa.extras import missing_library
@@ -98,12 +99,16 @@ def requirements(settings: Settings) -> Finding:
 
 
 def broker(settings: Settings) -> Finding:
-    """Check that Redis answers and does not evict messages."""
+    """Check that the broker answers; of Redis, that it does not evict messages."""
     url = settings.require_broker_url()
-    if not is_redis(url):
-        return warn("broker", f"{mask_url(url)} is not a Redis: not checked", "check that it answers")
+    waiting = load_doorbell(settings).depth(Queue.LIVE)
+    if not url.is_redis:
+        return ok("broker", f"{url} answers, {waiting} message(s) waiting in {Queue.LIVE}")
     info = require_no_eviction(url)
-    return ok("broker", f"{info.product} {info.version} at {mask_url(url)}, policy {info.eviction_policy}")
+    if info.eviction_policy == "?":
+        hint = "allow the user INFO, or check by hand that maxmemory-policy is noeviction"
+        return warn("broker", f"{url} answers, and its user may not ask for its policy of eviction", hint)
+    return ok("broker", f"{info.product} {info.version} at {url}, policy {info.eviction_policy}")
 
 
 def s3(settings: Settings) -> Finding:

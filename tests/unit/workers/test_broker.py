@@ -6,12 +6,13 @@ from dpiqa.workers.broker import TRANSPORT_OPTIONS, celery_settings
 from dpiqa.workers.tasks import DoorbellTask
 from kombu.utils.scheduling import cycle_by_name
 
+from dpiqa.broker_url import read_broker_url
 from dpiqa.doorbell import Queue
 
 
 def make_app():
     app = Celery("dpiqa", task_cls=DoorbellTask, set_as_current=False)
-    app.conf.update(celery_settings("redis://127.0.0.1:1/0"))
+    app.conf.update(celery_settings(read_broker_url("redis://127.0.0.1:1/0")))
     return app
 
 

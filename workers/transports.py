@@ -1,0 +1,151 @@
+"""Kombu's transports, adapted to Unix sockets, Sentinels, and messages that nobody can read."""
+
+from queue import Empty
+from typing import Any
+from urllib.parse import quote
+
+import redis
+from celery.app.amqp import AMQP
+from kombu import Connection
+from kombu.transport import redis as kombu_redis
+from redis.sentinel import Sentinel
+
+from .messages import MalformedMessage, drop, require_envelope
+
+
+class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
+    """A channel that drops what is not a message, instead of ending the worker."""
+
+    unix_socket_path: str | None = None
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "unix_socket_path")
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        if self.unix_socket_path is not None:
+            self.connection_class = redis.UnixDomainSocketConnection
+        parameters: dict[str, Any] = super()._connparams(asynchronous)
+        if self.unix_socket_path is not None:
+            for name in ("host", "port", "socket_connect_timeout", "socket_keepalive", "socket_keepalive_options"):
+                parameters.pop(name, None)
+            parameters["path"] = self.unix_socket_path
+        return parameters
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        client = super()._create_client(asynchronous)
+        client.set_response_callback("BRPOP", _readable)
+        return client
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except MalformedMessage as error:
+            drop(error.queue, error)
+        except redis.ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            self._drop_other_types()
+        raise Empty
+
+    def _receive(self) -> Any:
+        """Read a message for all workers: a question of Flower, say."""
+        try:
+            return super()._receive()
+        except self.connection_errors:
+            raise
+        except Exception as error:  # anything may have been published there
+            drop("broadcast", MalformedMessage("not_a_task"), cause=type(error).__name__)
+            raise Empty from None
+
+    def _drop_other_types(self) -> None:
+        """Delete what somebody stored under the name of a queue, and is not a list."""
+        with self.conn_or_acquire() as client:
+            for queue in self.active_queues:
+                if client.type(queue) not in {b"list", b"none"}:
+                    client.delete(queue)
+                    drop(queue, MalformedMessage("not_a_list"))
+
+
+def _readable(reply: Any, **_: Any) -> Any:
+    """Return the reply of BRPOP. Raises `MalformedMessage` for one that kombu cannot read."""
+    if not reply:
+        return None
+    queue, item = reply
+    try:
+        require_envelope(item)
+    except MalformedMessage as error:
+        raise MalformedMessage(error.reason, queue.decode()) from None
+    return queue, item
+
+
+class RedisTransport(kombu_redis.Transport):  # type: ignore[misc]
+    """Redis and Valkey."""
+
+    Channel = RedisChannel
+
+
+class SentinelChannel(RedisChannel, kombu_redis.SentinelChannel):  # type: ignore[misc]
+    """A channel to the master that the Sentinels name."""
+
+    sentinels: tuple[tuple[str, int], ...] = ()
+    master_name: str = ""
+    sentinel_login: dict[str, str] = {}  # noqa: RUF012 - kombu sets it per channel
+    from_transport_options = (
+        *RedisChannel.from_transport_options,
+        *kombu_redis.SentinelChannel.from_transport_options,
+        "sentinels",
+        "sentinel_login",
+    )
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
+        """Return the pool. Kombu takes the Sentinels from other URLs, which it does not keep the password of."""
+        parameters = self._connparams(asynchronous)
+        for name in ("host", "port"):
+            parameters.pop(name, None)
+        shared = {name: parameters[name] for name in parameters if name.startswith(("ssl_", "socket_"))}
+        login = {name.removeprefix("sentinel_"): value for name, value in self.sentinel_login.items()}
+        if "ssl_cert_reqs" in shared:
+            shared["ssl"] = True
+        manager: Any = Sentinel(self.sentinels, sentinel_kwargs=shared | login, **parameters)  # type: ignore[no-untyped-call]
+        if asynchronous:
+            self._async_sentinel_manager = manager
+        else:
+            self._sentinel_manager = manager
+        return manager.master_for(self.master_name).connection_pool
+
+
+class SentinelTransport(RedisTransport):
+    """Redis and Valkey with Sentinels."""
+
+    default_port = 26379
+    Channel = SentinelChannel
+
+
+class BrokerConnection(Connection):  # type: ignore[misc]
+    """A connection by our transports, shown as the URL in which it was configured."""
+
+    def get_transport_cls(self) -> Any:
+        """Return the class of the transport."""
+        match self.transport_cls:
+            case "redis":
+                return RedisTransport
+            case "sentinel":
+                return SentinelTransport
+            case "sqs":
+                from .sqs import SqsTransport  # noqa: PLC0415 - an extra
+
+                return SqsTransport
+        return super().get_transport_cls()
+
+    def as_uri(self, include_password: bool = False, mask: str = "**", **_options: Any) -> str:
+        """Return the broker's URL; with user name and password for Flower, which connects with it."""
+        address = str(self.transport_options.get("shown_address") or super().as_uri(include_password, mask))
+        if not include_password or not (self.userid or self.password):
+            return address
+        scheme, _, rest = address.partition("://")
+        return f"{scheme}://{quote(self.userid or '', safe='')}:{quote(self.password or '', safe='')}@{rest}"
+
+
+class BrokerAMQP(AMQP):  # type: ignore[misc]  # Celery has no types
+    """Celery's messaging over these connections."""
+
+    Connection = BrokerConnection
+    BrokerConnection = BrokerConnection
