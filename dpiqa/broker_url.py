@@ -41,7 +41,7 @@ class BrokerUrl:
 
     @property
     def is_redis(self) -> bool:
-        """Whether Redis or Valkey answers there."""
+        """True where Redis or Valkey answers."""
         return self.kind in {BrokerKind.REDIS, BrokerKind.SENTINEL}
 
     @property
