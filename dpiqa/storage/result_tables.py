@@ -21,6 +21,7 @@ from dpiqa.storage.tables import metadata, results
 from dpiqa.types import ResultStatus
 
 BIN_WIDTH = 0.001  #: of the scale: thousandths
+LOWEST_BIN, HIGHEST_BIN = -1000, 2000  #: they also count all scores beyond
 
 
 def score_bin(score: ColumnElement[Any]) -> ColumnElement[int]:

@@ -192,6 +192,46 @@ def read_bins(
     """
     check_counted(c)
     g, d = result_groups.c, result_changes.c
+    counted, changed, name_of_change = _conditions(scope, group_by, depth)
+    names = {"name": (g.name, name_of_change)}
+    by = (literal(""), literal("")) if group_by is None else names.get(group_by) or (g[group_by], d[group_by])
+    counts = result_counts.c
+    number, n = (_middle(counts.bin), func.sum(counts.n)) if coarse else (counts.bin, counts.n)
+    of_group = select(number.label("bin"), n.label("n")).where(counts.group_id == g.id)
+    of_group = of_group.group_by(number) if coarse else of_group
+    in_bin = of_group.lateral("in_bin")
+    parts = union_all(
+        select(by[0].label("group"), g.scorer_id, in_bin.c.bin, in_bin.c.n)
+        .join_from(result_groups, in_bin, true())
+        .where(*counted),
+        select(by[1].label("group"), d.scorer_id, _middle(d.bin) if coarse else d.bin, d.n).where(*changed),
+    ).subquery("parts")
+    sums = select(parts.c.group, parts.c.scorer_id, parts.c.bin, func.sum(parts.c.n).cast(BigInteger).label("n"))
+    sums = sums.group_by(parts.c.group, parts.c.scorer_id, parts.c.bin)
+    return read_bin_counts(c, sums.subquery("sums"))
+
+
+def occupied_bins(c: Connection, scope: Scope) -> dict[str, list[int]] | None:
+    """Return the bins that hold results of a scope, by scorer, unordered; None while the roll-ups are being built.
+
+    Some of them may be empty since the last sweep.
+    """
+    if counted_share(c) < 1:
+        return None
+    counted, changed, _ = _conditions(scope)
+    of_groups = (result_counts.c.group_id == result_groups.c.id) & (result_counts.c.n > 0)
+    parts = union_all(
+        select(result_groups.c.scorer_id, result_counts.c.bin).join_from(result_groups, result_counts, of_groups)
+        .where(*counted),
+        select(result_changes.c.scorer_id, result_changes.c.bin).where(*changed, result_changes.c.n > 0),
+    ).subquery("parts")  # fmt: skip
+    bins = func.array_agg(parts.c.bin.distinct())
+    return {row[0]: row[1] for row in c.execute(select(parts.c.scorer_id, bins).group_by(parts.c.scorer_id))}
+
+
+def _conditions(scope: Scope, group_by: str | None = None, depth: int = 0) -> tuple[list[Any], list[Any], Any]:
+    """Build the conditions on groups and on changes, and the name of the group that a change belongs to."""
+    g, d = result_groups.c, result_changes.c
     counted = [g.kind == literal(scope.kind if not depth else "folder"), *_same(scope, g)]
     changed = [*_same(scope, d)]
     below = depth > 0
@@ -215,22 +255,7 @@ def read_bins(
         counted += [*([] if first is None else [g.name >= first.isoformat()])]
         counted += [*([] if end is None else [g.name < end.isoformat()])]
         changed += [*([] if first is None else [d.day >= first]), *([] if end is None else [d.day < end])]
-    names = {"name": (g.name, name_of_change)}
-    by = (literal(""), literal("")) if group_by is None else names.get(group_by) or (g[group_by], d[group_by])
-    counts = result_counts.c
-    number, n = (_middle(counts.bin), func.sum(counts.n)) if coarse else (counts.bin, counts.n)
-    of_group = select(number.label("bin"), n.label("n")).where(counts.group_id == g.id)
-    of_group = of_group.group_by(number) if coarse else of_group
-    in_bin = of_group.lateral("in_bin")
-    parts = union_all(
-        select(by[0].label("group"), g.scorer_id, in_bin.c.bin, in_bin.c.n)
-        .join_from(result_groups, in_bin, true())
-        .where(*counted),
-        select(by[1].label("group"), d.scorer_id, _middle(d.bin) if coarse else d.bin, d.n).where(*changed),
-    ).subquery("parts")
-    sums = select(parts.c.group, parts.c.scorer_id, parts.c.bin, func.sum(parts.c.n).cast(BigInteger).label("n"))
-    sums = sums.group_by(parts.c.group, parts.c.scorer_id, parts.c.bin)
-    return read_bin_counts(c, sums.subquery("sums"))
+    return counted, changed, name_of_change
 
 
 def read_bin_counts(c: Connection, sums: Any) -> list[BinCounts]:

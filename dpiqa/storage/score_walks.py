@@ -11,22 +11,21 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Connection,
     Select,
+    and_,
     any_,
     func,
     literal,
     literal_column,
     select,
-    true,
     tuple_,
 )
 
 from dpiqa.storage.columns import constant
 from dpiqa.storage.counts import read_counts
 from dpiqa.storage.references import is_model
-from dpiqa.storage.result_tables import SCORE_BIN, score_bin
+from dpiqa.storage.score_bins import along_prefix, along_spans, fitting_spans
 from dpiqa.storage.score_filter import (
     Columns,
     Condition,
@@ -41,15 +40,15 @@ from dpiqa.storage.score_filter import (
 from dpiqa.storage.tables import items, results, scorers
 from dpiqa.types import ResultStatus, ScoreOrder
 
-#: The columns of `results` in the subqueries `read` and `in_bin`. Written down once: deriving them from each
-#: subquery takes a third of the time of a page.
-READ, _IN_BIN = (
-    [literal_column(f"{name}.{column.name}", column.type) for column in results.c] for name in ("read", "in_bin")
-)
+#: The columns of `results` in the subquery `read`. Written down once: deriving them from each subquery takes a third of
+#: the time of a page.
+READ = [literal_column(f"read.{column.name}", column.type) for column in results.c]
 READ_COLUMNS = SimpleNamespace(**{column.name: read for column, read in zip(results.c, READ, strict=True)})
 
 #: A job, a prefix or a span of time with at most this many rows is read whole and sorted.
 FEW = 5_000
+#: The same for a prefix in the order of scores: with more rows, the first page is in fewer bins than these are rows.
+FEW_OF_PREFIX = 500
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,10 @@ class Walk:
     def beyond(self, position: Sequence[Any]) -> Condition:
         """Build "after this position", for a row of `results`."""
         return _beyond([results.c[name] for name in self.names], position, descending=self.descending)
+
+    def upto(self, position: Sequence[Any]) -> Condition:
+        """Build "not after this position", for a row of `results`."""
+        return _beyond([results.c[name] for name in self.names], position, descending=not self.descending, or_at=True)
 
     def positions(self, bounds: Sequence[Condition]) -> Select[Any]:
         """Return the query for the positions of the rows."""
@@ -93,7 +96,7 @@ def page_of_results(
     chosen = [*equalities(r, conditions), *score_bounds(r, conditions), *checked]
     sort = [column.desc() if order.descending else column for column in sorted_by]
     if _has_bins(conditions, order):
-        return _along_bins(columns, chosen, conditions.prefix or "", sort, descending=order.descending).limit(limit)
+        return along_prefix(columns, chosen, conditions.prefix or "", sort, descending=order.descending).limit(limit)
     return select(*columns).select_from(results).where(*chosen).order_by(*sort).limit(limit)
 
 
@@ -108,16 +111,34 @@ def sort_columns(conditions: ScoreFilter, order: ScoreOrder) -> list[Column[Any]
     return columns if conditions.profile is not None else [*columns, results.c.profile]
 
 
-def _beyond(columns: Sequence[Column[Any]], position: Sequence[Any], *, descending: bool) -> Condition:
-    """Build "after this position". Whole rows are compared: Postgres walks to it, which it does not with OR."""
-    last = tuple_(*(literal(value, column.type) for value, column in zip(position, columns, strict=True)))
-    return tuple_(*columns) < last if descending else tuple_(*columns) > last
+def _beyond(
+    columns: Sequence[Column[Any]], position: Sequence[Any], *, descending: bool, or_at: bool = False
+) -> Condition:
+    """Build "after this position", or at it. Whole rows are compared: Postgres walks to it, which it does not with OR.
+
+    The first column is also compared by itself. Beside another bound on it, Postgres 18 walks on beyond a row.
+    """
+    values = [literal(value, column.type) for value, column in zip(position, columns, strict=True)]
+    row, last = tuple_(*columns), tuple_(*values)
+    if descending:
+        return and_(columns[0] <= values[0], row <= last if or_at else row < last)
+    return and_(columns[0] >= values[0], row >= last if or_at else row > last)
 
 
-def choose_walk(c: Connection, fields: ScoreFilter, order: ScoreOrder, scorer_ids: Sequence[str] | None) -> Walk:
-    """Choose a way for a page. `scorer_ids`: of `fields.model`; None: any."""
+def choose_walk(
+    c: Connection,
+    fields: ScoreFilter,
+    order: ScoreOrder,
+    scorer_ids: Sequence[str] | None,
+    position: Sequence[Any] | None = None,
+) -> Walk:
+    """Choose a way for a page after a position. `scorer_ids`: of `fields.model`; None: any."""
     few = None if fields.include_old else _few(c, fields, order)
-    by_bins = _has_bins(fields, order)
+    by_keys = few is None and _has_bins(fields, order)
+    spans = None if order.by_time or few is not None else fitting_spans(c, fields, scorer_ids)
+    if spans is not None and position is not None:
+        at = position[0]
+        spans = [(low, high) for low, high in spans if (low <= at if order.descending else high >= at)]
     columns = sort_columns(fields, order)
     names = tuple(column.name for column in columns)
     sort = [column.desc() if order.descending else column for column in columns]
@@ -125,7 +146,7 @@ def choose_walk(c: Connection, fields: ScoreFilter, order: ScoreOrder, scorer_id
     def residual(r: Columns) -> list[Condition]:
         conditions = others(r, fields, scorer_ids)
         conditions += score_bounds(r, fields) if order.by_time else time_bounds(r, fields)
-        if fields.prefix and not by_bins:
+        if fields.prefix and not by_keys:
             conditions.append(begins_with(r, fields.prefix))
         if fields.job is not None and few is None:
             conditions.append(in_job(r, fields.job))
@@ -143,43 +164,16 @@ def choose_walk(c: Connection, fields: ScoreFilter, order: ScoreOrder, scorer_id
         rows = select(results).where(*conditions, *(few or ()), *bounds).cte("few").prefix_with("MATERIALIZED")
         return select(rows).order_by(*(rows.c[name].desc() if order.descending else rows.c[name] for name in names))
 
-    def along_bins(bounds: Sequence[Condition]) -> Select[Any]:
-        chosen = [*conditions, *bounds]
-        return _along_bins([results], chosen, fields.prefix or "", sort, descending=order.descending)
+    def along_keys(bounds: Sequence[Condition]) -> Select[Any]:
+        chosen, prefix = [*conditions, *bounds], fields.prefix or ""
+        return along_prefix([results], chosen, prefix, sort, descending=order.descending, spans=spans)
 
-    rows = along_index if few is None and not by_bins else sorted_few if few is not None else along_bins
+    def in_spans(bounds: Sequence[Condition]) -> Select[Any]:
+        return along_spans([*conditions, *bounds], sort, spans or [], descending=order.descending)
+
+    rows = sorted_few if few is not None else along_keys if by_keys else along_index if spans is None else in_spans
     checks = few is None and not fields.include_old and bool(residual(results.c))
     return Walk(rows, residual, checks, names, order.descending)
-
-
-def _along_bins(
-    columns: Sequence[Any],
-    conditions: Sequence[Condition],
-    prefix: str,
-    sort: Sequence[ColumnElement[Any]],
-    *,
-    descending: bool,
-) -> Select[Any]:
-    """Return the query for columns of a prefix's rows in the order of their scores: bin by bin, each read by its keys.
-
-    No index has both the keys of any prefix together and the scores in order. The bins are narrow (1/1000): a prefix
-    has few rows in each, which are sorted. The nested loop keeps the order of the bins.
-    """
-    ends = [
-        select(score_bin(end(results.c.score))).where(*conditions).scalar_subquery() for end in (func.min, func.max)
-    ]
-    first, last = reversed(ends) if descending else ends
-    bins = func.generate_series(first, last, -1 if descending else 1).table_valued("bin", name="bins").render_derived()
-    in_bin = (
-        select(*columns)
-        .select_from(results)
-        .where(*conditions, begins_with(results.c, prefix), bins.c.bin == SCORE_BIN)
-        .order_by(*sort)
-    )
-    rows = in_bin.lateral("in_bin")
-    whole = columns[0] is results
-    found = [read.label(own.name) for own, read in zip(results.c, _IN_BIN, strict=True)] if whole else [rows]
-    return select(*found).select_from(bins).join(rows, true())
 
 
 def _few(c: Connection, fields: ScoreFilter, order: ScoreOrder) -> list[Condition] | None:
@@ -187,13 +181,14 @@ def _few(c: Connection, fields: ScoreFilter, order: ScoreOrder) -> list[Conditio
     if fields.job is not None and sum(count.n for count in read_counts(c, fields.job)) <= FEW:
         of_job = select(items.c.image_id).where(items.c.job_id == fields.job).scalar_subquery()
         return [results.c.image_id == any_(func.array(of_job))]
-    candidates: list[list[Condition]] = []
-    if order.by_time and fields.prefix and fields.bucket:
-        candidates.append([results.c.bucket == fields.bucket, begins_with(results.c, fields.prefix)])
+    candidates: list[tuple[list[Condition], int]] = []
+    if fields.prefix and fields.bucket:
+        of_prefix = [results.c.bucket == fields.bucket, begins_with(results.c, fields.prefix)]
+        candidates.append((of_prefix, FEW if order.by_time else FEW_OF_PREFIX))
     if not order.by_time and fields.profile and (fields.since or fields.until):
-        candidates.append([*equalities(results.c, fields), *time_bounds(results.c, fields)])
-    for conditions in candidates:
-        rows = select(literal(1)).select_from(results).where(*conditions).limit(FEW + 1).subquery()
-        if c.execute(select(func.count()).select_from(rows)).scalar_one() <= FEW:
+        candidates.append(([*equalities(results.c, fields), *time_bounds(results.c, fields)], FEW))
+    for conditions, most in candidates:
+        rows = select(literal(1)).select_from(results).where(*conditions).limit(most + 1).subquery()
+        if c.execute(select(func.count()).select_from(rows)).scalar_one() <= most:
             return conditions
     return None

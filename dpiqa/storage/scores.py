@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, not_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, select
 
 from dpiqa.storage.pages import MAX_READ, Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.references import CARD_VERSION, Meaning, read_meanings, scorers_of_model
@@ -89,7 +89,7 @@ def list_scores(
     check_limit(limit)
     position = None if cursor is None else _read_cursor(conditions, order, cursor)
     scorer_ids = None if conditions.model is None else scorers_of_model(c, conditions.model)
-    walk = None if scorer_ids == [] else choose_walk(c, conditions, order, scorer_ids)
+    walk = None if scorer_ids == [] else choose_walk(c, conditions, order, scorer_ids, position)
     if walk is None:
         return Page([], None)
     bounds = [] if position is None else [walk.beyond(position)]
@@ -109,7 +109,7 @@ def list_scores(
     # between the two statements are neither passed over nor returned twice.
     end = c.execute(walk.positions(bounds).offset(max_read - 1).limit(1)).one_or_none()
     if end is not None:
-        bounds.append(not_(walk.beyond(end)))
+        bounds.append(walk.upto(end))
     page = Page.cut(_read(c, walk, bounds, limit + 1, None), limit, cursor_of)
     if end is None or page.next_cursor is not None:
         return page
@@ -118,8 +118,8 @@ def list_scores(
 
 def _read(c: Connection, walk: Walk, bounds: Sequence[Condition], n: int, max_read: int | None) -> list[ScoreRow]:
     """Return the first `n` rows that fit, of the first `max_read` within the bounds; None: of all."""
-    read = walk.rows(bounds).limit(max_read if walk.checks_rows else n).subquery("read")
     fits = walk.residual(READ_COLUMNS)
+    read = walk.rows(bounds).limit(max_read if fits else n).subquery("read")
     return read_score_rows(c, select(*_LABELLED).select_from(read).where(*fits).limit(n), READ_COLUMNS.scorer_id)
 
 

@@ -1,5 +1,6 @@
 """Pages of scores: complete, without duplicates, by the index."""
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -7,6 +8,8 @@ from sqlalchemy import event, text
 from support.ledger import ALONE, BOTH, STUDENT, TEACHER, Ledger, ref, refs
 
 from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.percentiles import ScoreRange
+from dpiqa.storage import score_walks, scores
 from dpiqa.storage.job_queries import job_items, list_jobs
 from dpiqa.storage.lookups import lookup
 from dpiqa.storage.score_filter import ScoreFilter
@@ -61,6 +64,48 @@ def test_filters_choose_what_they_say(scored):
     assert keys(model="student") == keys(model=STUDENT.scorer_id) == set(values)
     assert keys(model="teacher") == keys(status=ResultStatus.PROVISIONAL) == keys(profile="x@1") == set()
     assert keys(job=uuid4()) == set()
+
+
+@pytest.mark.parametrize("order", [ScoreOrder.LOWEST_FIRST, ScoreOrder.HIGHEST_FIRST])
+@pytest.mark.parametrize("prefix", [None, "k00"])
+def test_a_page_passes_over_scores_where_nothing_fits(ledger, monkeypatch, order, prefix):
+    monkeypatch.setattr(scores, "MAX_READ", 12)
+    monkeypatch.setattr(score_walks, "FEW_OF_PREFIX", 3)
+    _, ids = ledger.submit(refs(100))
+    ledger.score(ids, value=lambda claim: int(claim.ref.key.strip("k.jpg")) / 100)
+    teachers = {20, 21, 50, 51, 52, 80}
+    with ledger.engine.begin() as c:
+        c.execute(
+            text('INSERT INTO scorers (id, card) VALUES (:id, \'{"score_scale": "MOS"}\')'), {"id": TEACHER.scorer_id}
+        )
+        change = text("UPDATE results SET scorer_id = :id WHERE round(score * 100) = ANY(:numbers)")
+        c.execute(change, {"id": TEACHER.scorer_id, "numbers": sorted(teachers)})
+    rows = {"bucket": "photos", "prefix": prefix, "profile": ALONE.id}
+
+    def numbers(**fields):
+        page = ledger.do(list_scores, ScoreFilter(**rows, **fields), order=order, limit=10)
+        assert not page.partial
+        assert page.next_cursor is None
+        return [round(row.score * 100) for row in page.items]
+
+    def in_order(values):
+        return sorted(values, reverse=order.descending)
+
+    assert numbers(model="teacher") == in_order(teachers)
+    within = (
+        ScoreRange(scorer_id=TEACHER.scorer_id, low=0.21, high=0.51, low_included=True),
+        ScoreRange(scorer_id=STUDENT.scorer_id, low=0.91, high=0.93, low_included=False),
+    )
+    assert numbers(within=within) == in_order({21, 50, 92, 93})
+    assert numbers(within=within, min=0.3, max=0.92) == in_order({50, 92})
+
+
+@pytest.mark.parametrize("fields", [{"bucket": "photos", "prefix": "k"}, {"since": datetime(2000, 1, 1, tzinfo=UTC)}])
+def test_few_rows_that_are_checked_are_all_checked(scored, fields):
+    conditions = ScoreFilter(profile=ALONE.id, suffix="7", **fields)
+    assert {row.key for row in walk(scored, conditions, limit=1) if row.bucket == "photos"} == {
+        f"k000{i}7" for i in range(4)
+    }
 
 
 def test_the_scores_of_a_job_include_what_another_job_scored(ledger):

@@ -17,14 +17,19 @@ WAYS = {
     "prefix by bins": {"bucket": "photos", "prefix": "a/"},
     "suffix, checked on each row": {"bucket": "photos", "suffix": ".jpg"},
     "prefix and suffix": {"bucket": "photos", "prefix": "a/", "suffix": "1.jpg"},
+    "scorer, by bins that hold its scores": {"bucket": "photos", "model": "student"},
+    "prefix and scorer": {"bucket": "photos", "prefix": "a/", "model": "student"},
 }
+FEW_ROWS = {"all rows are few": 5_000, "none are": 3}
 
 
 @pytest.mark.parametrize("order", ScoreOrder)
 @pytest.mark.parametrize("way", WAYS)
-def test_what_does_not_change_comes_exactly_once(ledger, monkeypatch, order, way):
+@pytest.mark.parametrize("few", FEW_ROWS)
+def test_what_does_not_change_comes_exactly_once(ledger, monkeypatch, order, way, few):
     monkeypatch.setattr(scores, "MAX_READ", 11)
-    monkeypatch.setattr(score_walks, "FEW", 3)
+    monkeypatch.setattr(score_walks, "FEW", FEW_ROWS[few])
+    monkeypatch.setattr(score_walks, "FEW_OF_PREFIX", FEW_ROWS[few])
     numbers = random.Random(f"{order} {way}")
     keys = [f"{'ab'[i % 2]}/{i % 3}.jpg".replace("/", f"/{i}-") for i in range(120)]
     _, ids = ledger.submit([ref(key, key) for key in keys])
