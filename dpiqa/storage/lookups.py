@@ -9,10 +9,11 @@ from sqlalchemy import Connection, func, select
 
 from dpiqa.addresses import object_address
 from dpiqa.errors import NotFound
+from dpiqa.storage.columns import constants
 from dpiqa.storage.job_profiles import profile_of_item
 from dpiqa.storage.references import CARD_VERSION, Meaning, read_meanings
 from dpiqa.storage.scores import ScoreRow, read_score_rows
-from dpiqa.storage.tables import images, items, jobs, results, scorers, scores
+from dpiqa.storage.tables import OPEN_ITEM_STATES, images, items, jobs, results, scorers, scores
 from dpiqa.types import Band, ItemState, Reason, Stage
 
 MAX_ITEMS = 20  #: newest items of an object that a lookup returns
@@ -81,7 +82,8 @@ def lookup(c: Connection, bucket: str, key: str) -> Lookup:
         select(images.c.etag, profile_of_item().label("profile"), *(items.c[name] for name in _ITEM_COLUMNS))
         .join(items, items.c.image_id == images.c.id)
         .join(jobs, jobs.c.id == items.c.job_id)
-        .where(*of_object)
+        # True of every item: each side has a partial index by image.
+        .where(*of_object, items.c.state.in_(constants(OPEN_ITEM_STATES)) | items.c.finished_at.is_not(None))
         .order_by(items.c.id.desc())
         .limit(MAX_ITEMS)
     )

@@ -91,6 +91,19 @@ result_changes = Table(
     comment="changes of results, written by triggers, folded into result_counts by the sweeper",
 )
 
+#: The same for results that another job recorded. They count for a job whose items they gave their scores to.
+shared_result_changes = Table(
+    "shared_result_changes",
+    metadata,
+    _text("profile", "as in results"),
+    _text("bucket", "as in results"),
+    _text("scorer_id", "as in results"),
+    Column("job_id", Uuid, nullable=False, comment="a job of which the image is one that it has scored"),
+    Column("bin", SmallInteger, nullable=False, comment="bin of the score: thousandths of the scale"),
+    Column("n", BigInteger, nullable=False, comment="such results, less those that no longer are"),
+    comment="changes of results that another job recorded, written by triggers, folded in by the sweeper",
+)
+
 result_groups = Table(
     "result_groups",
     metadata,

@@ -5,15 +5,36 @@ at any moment, to the width of a bin. Folders are counted to a depth of 3, and t
 more than `MAX_FOLDERS` of one depth: the counts stay few in an archive with a folder for each user or photograph.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, bindparam, func, literal, select, text, true, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    Select,
+    TextClause,
+    bindparam,
+    func,
+    literal,
+    select,
+    text,
+    true,
+    union_all,
+    update,
+)
 
 from dpiqa.errors import Unavailable
 from dpiqa.storage.engine import Lock, transaction, try_lock
-from dpiqa.storage.result_tables import result_changes, result_counts, result_depths, result_groups, result_rollup
+from dpiqa.storage.result_tables import (
+    result_changes,
+    result_counts,
+    result_depths,
+    result_groups,
+    result_rollup,
+    shared_result_changes,
+)
 from dpiqa.storage.tables import results
 
 FOLDER_DEPTH = 3  #: as in migration 0013
@@ -28,15 +49,7 @@ WITH taken AS ({taken}),
 facts AS (
     SELECT t.profile, g.bucket, g.kind, g.name, g.depth, t.scorer_id, g.route, g.status, t.bin, sum(t.n) AS n
     FROM taken t LEFT JOIN result_depths d ON d.profile = t.profile AND d.bucket = t.bucket
-    CROSS JOIN LATERAL (VALUES
-        (t.bucket, 'bucket', '', 0, t.route, t.status),
-        (t.bucket, 'day', CAST(t.day AS text), 0, '', ''),
-        ('', 'day', CAST(t.day AS text), 0, '', ''),
-        (t.bucket, 'job', CAST(t.job_id AS text), 0, '', ''),
-        (t.bucket, 'folder', substring(t.folder from '^[^/]*/'), 1, '', ''),
-        (t.bucket, 'folder', substring(t.folder from '^[^/]*/[^/]*/'), 2, '', ''),
-        (t.bucket, 'folder', substring(t.folder from '^[^/]*/[^/]*/[^/]*/'), 3, '', ''))
-        AS g (bucket, kind, name, depth, route, status)
+    CROSS JOIN LATERAL (VALUES {groups}) AS g (bucket, kind, name, depth, route, status)
     WHERE g.name IS NOT NULL AND g.depth <= coalesce(d.depth, {depth})
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9 HAVING sum(t.n) <> 0),
 keyed AS (
@@ -51,16 +64,38 @@ counted AS (
     ON CONFLICT (group_id, bin) DO UPDATE SET n = result_counts.n + excluded.n)
 SELECT count(*) FROM added
 """
-FOLD_CHANGES = text(_ADD.format(taken="DELETE FROM result_changes RETURNING *", depth=FOLDER_DEPTH))
+_GROUP_OF_JOB = "(t.bucket, 'job', CAST(t.job_id AS text), 0, '', '')"
+_GROUPS = f"""{_GROUP_OF_JOB},
+        (t.bucket, 'bucket', '', 0, t.route, t.status),
+        (t.bucket, 'day', CAST(t.day AS text), 0, '', ''),
+        ('', 'day', CAST(t.day AS text), 0, '', ''),
+        (t.bucket, 'folder', substring(t.folder from '^[^/]*/'), 1, '', ''),
+        (t.bucket, 'folder', substring(t.folder from '^[^/]*/[^/]*/'), 2, '', ''),
+        (t.bucket, 'folder', substring(t.folder from '^[^/]*/[^/]*/[^/]*/'), 3, '', '')"""
+
+
+def _add(taken: str, groups: str) -> TextClause:
+    score_bin = "CAST(least(greatest(floor(score * 1000), -1000), 2000) AS smallint)"
+    return text(_ADD.format(taken=taken.format(bin=score_bin), groups=groups, depth=FOLDER_DEPTH))
+
+
+FOLD_CHANGES = _add("DELETE FROM result_changes RETURNING *", _GROUPS)
+FOLD_SHARED = _add("DELETE FROM shared_result_changes RETURNING *", _GROUP_OF_JOB)
 # The results of images after one id up to another, as changes.
-COUNT_RESULTS = text(
-    _ADD.format(
-        taken="""SELECT profile, bucket, substring(key from '^(?:[^/]*/){1,3}') AS folder, scorer_id, route, status,
-        CAST(updated_at AT TIME ZONE 'UTC' AS date) AS day, job_id,
-        CAST(least(greatest(floor(score * 1000), -1000), 2000) AS smallint) AS bin, count(*) AS n
+COUNT_RESULTS = _add(
+    """SELECT profile, bucket, substring(key from '^(?:[^/]*/){{1,3}}') AS folder, scorer_id, route, status,
+        CAST(updated_at AT TIME ZONE 'UTC' AS date) AS day, job_id, {bin} AS bin, count(*) AS n
     FROM results WHERE image_id > :after AND image_id <= :upto AND current GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9""",
-        depth=FOLDER_DEPTH,
-    )
+    _GROUPS,
+)
+# Those of them that other jobs have scored items of.
+COUNT_SHARED = _add(
+    """SELECT r.profile, r.bucket, r.scorer_id, i.job_id, {bin} AS bin, count(*) AS n
+    FROM items i JOIN jobs j ON j.id = i.job_id
+    JOIN results r ON r.image_id = i.image_id AND r.profile = coalesce(nullif(i.profile, ''), j.profile)
+    WHERE i.image_id > :after AND i.image_id <= :upto AND i.finished_at IS NOT NULL AND i.state = 'scored'
+    AND r.current AND r.job_id <> i.job_id GROUP BY 1, 2, 3, 4, 5""",
+    _GROUP_OF_JOB,
 )
 # Raw: the deeper folders of a bucket with too many are no longer counted, and their counts go.
 LIMIT_DEPTHS = text(
@@ -94,6 +129,7 @@ def fold_results(c: Connection) -> None:
     """Fold the changes of results into the counts, unless another process sweeps."""
     if not try_lock(c, Lock.FEEDER):
         return
+    c.execute(FOLD_SHARED)
     if c.execute(FOLD_CHANGES).scalar_one() and c.execute(LIMIT_DEPTHS, {"most": MAX_FOLDERS}).all():
         c.execute(DROP_DEEP_GROUPS)
 
@@ -133,6 +169,7 @@ def count_results(engine: Engine, batch: int = BATCH) -> bool:
             return False
         upto = c.execute(BATCH_END, {"after": after, "n": batch}).scalar_one_or_none() or COMPLETE
         n_new = c.execute(COUNT_RESULTS, {"after": after, "upto": upto}).scalar_one()
+        c.execute(COUNT_SHARED, {"after": after, "upto": upto})
         if n_new and c.execute(LIMIT_DEPTHS, {"most": MAX_FOLDERS}).all():
             c.execute(DROP_DEEP_GROUPS)
         c.execute(SET_COUNTED, {"upto": upto})
@@ -140,10 +177,10 @@ def count_results(engine: Engine, batch: int = BATCH) -> bool:
 
 
 def reset_rollups(engine: Engine) -> None:
-    """Forget all counts; `count_results` makes them again. Waits for transactions that write results."""
+    """Forget all counts; `count_results` makes them again. Waits for transactions that write results or items."""
     with transaction(engine) as c:
-        c.execute(text("LOCK TABLE results IN SHARE MODE"))
-        c.execute(text("TRUNCATE result_changes, result_groups, result_counts, result_depths"))
+        c.execute(text("LOCK TABLE results, items IN SHARE MODE"))
+        c.execute(text("TRUNCATE result_changes, shared_result_changes, result_groups, result_counts, result_depths"))
         c.execute(SET_COUNTED, {"upto": 0})
 
 
@@ -154,7 +191,7 @@ class Scope:
     profile: str | None  #: None: of all profiles
     bucket: str | None = None
     folder: str | None = None  #: with its last slash, of a depth that is counted; needs a bucket
-    job: str | None = None  #: results that this job recorded
+    job: str | None = None  #: results of the images that this job scored
     days: tuple[date | None, date | None] | None = None  #: first day, and the day after the last one (UTC)
     scorer_ids: tuple[str, ...] | None = None
     route: str | None = None
@@ -205,6 +242,7 @@ def read_bins(
         .join_from(result_groups, in_bin, true())
         .where(*counted),
         select(by[1].label("group"), d.scorer_id, _middle(d.bin) if coarse else d.bin, d.n).where(*changed),
+        *([_shared(scope, group_by)] if scope.kind == "job" else []),
     ).subquery("parts")
     sums = select(parts.c.group, parts.c.scorer_id, parts.c.bin, func.sum(parts.c.n).cast(BigInteger).label("n"))
     sums = sums.group_by(parts.c.group, parts.c.scorer_id, parts.c.bin)
@@ -227,6 +265,14 @@ def occupied_bins(c: Connection, scope: Scope) -> dict[str, list[int]] | None:
     ).subquery("parts")  # fmt: skip
     bins = func.array_agg(parts.c.bin.distinct())
     return {row[0]: row[1] for row in c.execute(select(parts.c.scorer_id, bins).group_by(parts.c.scorer_id))}
+
+
+def _shared(scope: Scope, group_by: str | None) -> Select[Any]:
+    """Return the query for the changes of a job's results that other jobs recorded, in the columns of `read_bins`."""
+    d = shared_result_changes.c
+    by = literal("") if group_by is None else d[group_by]
+    of_job = replace(scope, route=None, status=None)  # roll-ups of jobs do not have them
+    return select(by.label("group"), d.scorer_id, d.bin, d.n).where(*_same(of_job, d), d.job_id == scope.job)
 
 
 def _conditions(scope: Scope, group_by: str | None = None, depth: int = 0) -> tuple[list[Any], list[Any], Any]:

@@ -285,6 +285,7 @@ Index(
 Index("items_leased", items.c.lease_until, postgresql_where=items.c.state == ItemState.LEASED)
 Index("items_suspect", items.c.owner, postgresql_where=(items.c.state == ItemState.LEASED) & (items.c.crashes > 0))
 Index("items_open_image", items.c.image_id, postgresql_where=items.c.state.in_(OPEN_ITEM_STATES))
+Index("items_ended_image", items.c.image_id, postgresql_where=items.c.finished_at.is_not(None))
 Index(
     "items_unscored",
     items.c.job_id,
