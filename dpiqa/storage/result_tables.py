@@ -17,6 +17,7 @@ from sqlalchemy import (
     literal_column,
 )
 
+from dpiqa.storage.columns import time_column
 from dpiqa.storage.tables import metadata, results
 from dpiqa.types import ResultStatus
 
@@ -159,5 +160,6 @@ result_rollup = Table(
         nullable=False,
         comment="images up to this id are counted; the largest number: all",
     ),
+    time_column("shared_from", "jobs created since count results that other jobs recorded; NULL: all jobs do"),
     comment="state of the roll-ups of results: one row",
 )

@@ -8,6 +8,7 @@ more than `MAX_FOLDERS` of one depth: the counts stay few in an archive with a f
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -35,7 +36,7 @@ from dpiqa.storage.result_tables import (
     result_rollup,
     shared_result_changes,
 )
-from dpiqa.storage.tables import results
+from dpiqa.storage.tables import jobs, results
 
 FOLDER_DEPTH = 3  #: as in migration 0013
 MAX_FOLDERS = 2_000  #: of one depth, profile and bucket
@@ -143,6 +144,13 @@ def counted_share(c: Connection) -> float:
     return min(0.999, upto / last) if last else 1.0
 
 
+def counts_shared(c: Connection, job: UUID) -> bool:
+    """Return whether the roll-up of a job counts results that other jobs recorded."""
+    shared_from = result_rollup.c.shared_from
+    since = select(shared_from.is_(None) | (jobs.c.created_at >= shared_from)).select_from(result_rollup)
+    return bool(c.execute(since.join(jobs, jobs.c.id == job)).scalar_one_or_none())
+
+
 def check_counted(c: Connection) -> None:
     """Raise `Unavailable` while results of before an upgrade are still being counted."""
     share = counted_share(c)
@@ -181,7 +189,7 @@ def reset_rollups(engine: Engine) -> None:
     with transaction(engine) as c:
         c.execute(text("LOCK TABLE results, items IN SHARE MODE"))
         c.execute(text("TRUNCATE result_changes, shared_result_changes, result_groups, result_counts, result_depths"))
-        c.execute(SET_COUNTED, {"upto": 0})
+        c.execute(update(result_rollup).values(counted_upto=0, shared_from=None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

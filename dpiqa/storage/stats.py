@@ -15,7 +15,15 @@ from dpiqa.storage.counts import Count, read_counts
 from dpiqa.storage.distributions import Distribution, HistogramBin, Quantiles, between, clip, rank_of
 from dpiqa.storage.references import read_references, scorers_of_model
 from dpiqa.storage.result_tables import SCORE_BIN, score_bin
-from dpiqa.storage.rollups import BinCounts, Scope, counted_depth, counted_share, read_bin_counts, read_bins
+from dpiqa.storage.rollups import (
+    BinCounts,
+    Scope,
+    counted_depth,
+    counted_share,
+    counts_shared,
+    read_bin_counts,
+    read_bins,
+)
 from dpiqa.storage.score_filter import (
     KEY_ORDER,
     ScoreFilter,
@@ -30,7 +38,8 @@ from dpiqa.types import Band, GroupBy, ItemState
 
 #: Results that are read row by row where the roll-ups do not count them together.
 MAX_ROWS = 20_000
-#: Share of a job's scored images that it must have recorded itself, for its roll-up to stand for all of them.
+#: Share of a job's scored images that its roll-up must count, to stand for all of them, where the job is older than
+#: migration 0020: it may have shared images with other jobs that are not counted.
 OWN_SHARE = 0.995
 MAX_GROUPS = 1_000  #: groups of one answer, the largest ones
 
@@ -152,11 +161,11 @@ def _scope(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | Non
         route=fields.route,
         status=fields.status,
     )
-    if fields.job is not None:
+    if fields.job is not None and not counts_shared(c, fields.job):
         own = sum(count.n for count in read_bins(c, replace(scope, scorer_ids=None)))
         scored = sum(count.n for count in _counts_under(c, fields) if count.state is ItemState.SCORED)
         if own < OWN_SHARE * scored:
-            return "other jobs scored images of this job"
+            return "other jobs scored images of this job before an upgrade (`dpiqa db rollups --rebuild` counts them)"
     return scope
 
 

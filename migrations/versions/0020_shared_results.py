@@ -44,22 +44,29 @@ _OF_ITEMS = """({items}) AS i JOIN jobs j ON j.id = i.job_id JOIN LATERAL (
         SELECT * FROM results WHERE image_id = i.image_id AND profile = coalesce(nullif(i.profile, ''), j.profile)
         OFFSET 0) AS r ON true"""
 # Results whose status alone changes cancel out. A new result has no scored item yet.
-_OF_RESULTS = """(SELECT *, 1 AS n FROM new_results UNION ALL SELECT *, -1 FROM old_results) AS r JOIN LATERAL (
+_OF_RESULTS = """({results}) AS r JOIN LATERAL (
         SELECT items.job_id FROM items JOIN jobs j ON j.id = items.job_id
         WHERE items.image_id = r.image_id AND items.finished_at IS NOT NULL AND items.state = 'scored'
         AND coalesce(nullif(items.profile, ''), j.profile) = r.profile OFFSET 0) AS i ON true"""
-_NEW, _OLD_AND_NEW = "NEW TABLE AS new_{0}", "NEW TABLE AS new_{0} OLD TABLE AS old_{0}"
+_UPDATED = "SELECT *, 1 AS n FROM new_results UNION ALL SELECT *, -1 FROM old_results"
+_DELETED = "SELECT *, -1 AS n FROM old_results"
+_NEW, _OLD = "NEW TABLE AS new_{0}", "OLD TABLE AS old_{0}"
 #: Name: table, event, transition tables, a condition without which there is nothing to do, and the rows.
 TRIGGERS = {
     "items_share_insert": (
         "items", "INSERT", _NEW, "SELECT FROM new_items WHERE state = 'scored'", _OF_ITEMS.format(items=_ADDED),
     ),
     "items_share_update": (
-        "items", "UPDATE", _OLD_AND_NEW,
+        "items", "UPDATE", f"{_NEW} {_OLD}",
         "SELECT FROM new_items WHERE state = 'scored' UNION ALL SELECT FROM old_items WHERE state = 'scored'",
         _OF_ITEMS.format(items=f"{_ADDED} UNION ALL {_REMOVED}"),
     ),
-    "results_share_update": ("results", "UPDATE", _OLD_AND_NEW, "SELECT FROM new_results", _OF_RESULTS),
+    "results_share_update": (
+        "results", "UPDATE", f"{_NEW} {_OLD}", "SELECT FROM new_results", _OF_RESULTS.format(results=_UPDATED),
+    ),
+    "results_share_delete": (
+        "results", "DELETE", _OLD, "SELECT FROM old_results", _OF_RESULTS.format(results=_DELETED),
+    ),
 }  # fmt: skip
 
 
@@ -79,18 +86,24 @@ def upgrade() -> None:
         sa.Column("n", sa.BigInteger(), nullable=False, comment="such results, less those that no longer are"),
         comment="changes of results that another job recorded, written by triggers, folded in by the sweeper",
     )
+    moment = sa.DateTime(timezone=True)
+    comment = "jobs created since count results that other jobs recorded; NULL: all jobs do"
+    op.add_column("result_rollup", sa.Column("shared_from", moment, comment=comment))
     for name, (table, event, tables, first, rows) in TRIGGERS.items():
         op.execute(FUNCTION.format(name=name, first=first, rows=rows, bin=_BIN, complete=COMPLETE))
         op.execute(
             f"CREATE TRIGGER {name} AFTER {event} ON {table} "
             f"REFERENCING {tables.format(table)} FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
         )
+    # After the triggers, whose lock keeps writers out until the commit.
+    op.execute("UPDATE result_rollup SET shared_from = clock_timestamp() WHERE EXISTS (SELECT FROM results)")
 
 
 def downgrade() -> None:
     for name, (table, *_) in TRIGGERS.items():
         op.execute(f"DROP TRIGGER {name} ON {table}")
         op.execute(f"DROP FUNCTION {name}()")
+    op.drop_column("result_rollup", "shared_from")
     op.drop_table("shared_result_changes")
     with op.get_context().autocommit_block():
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS items_ended_image")

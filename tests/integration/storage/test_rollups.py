@@ -17,13 +17,19 @@ from dpiqa.types import GroupBy, Stage
 _GROUPS = """
     WITH facts AS (
         SELECT profile, bucket, scorer_id, route, status, key, job_id::text AS job, floor(score * 1000)::int AS bin,
-            to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day FROM results WHERE current)
+            to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, ARRAY (
+                SELECT i.job_id::text FROM items i JOIN jobs j ON j.id = i.job_id
+                WHERE i.image_id = results.image_id AND i.state = 'scored' AND i.job_id <> results.job_id
+                AND coalesce(nullif(i.profile, ''), j.profile) = results.profile) AS sharing
+        FROM results WHERE current)
     SELECT profile, g.bucket, g.kind, g.name, scorer_id, g.route, g.status, bin, count(*)::int AS n
     FROM facts CROSS JOIN LATERAL (VALUES (bucket, 'bucket', '', route, status), (bucket, 'day', day, '', ''),
-        ('', 'day', day, '', ''), (bucket, 'job', job, '', ''),
+        ('', 'day', day, '', ''),
         (bucket, 'folder', substring(key from '^[^/]*/'), '', ''),
         (bucket, 'folder', substring(key from '^[^/]*/[^/]*/'), '', ''),
-        (bucket, 'folder', substring(key from '^[^/]*/[^/]*/[^/]*/'), '', '')) AS g (bucket, kind, name, route, status)
+        (bucket, 'folder', substring(key from '^[^/]*/[^/]*/[^/]*/'), '', '')
+        UNION ALL SELECT bucket, 'job', unnest(array_append(sharing, job)), '', '')
+        AS g (bucket, kind, name, route, status)
     WHERE g.name IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 _COUNTED = """
@@ -35,7 +41,7 @@ _COUNTED = """
 def check(ledger):
     """Fold, and compare every count with the rows."""
     ledger.do(rollups.fold_results)
-    assert ledger.one("SELECT count(*) FROM result_changes") == 0
+    assert ledger.sql("SELECT n FROM result_changes UNION ALL SELECT n FROM shared_result_changes") == []
     counted, rows = ledger.sql(_COUNTED), ledger.sql(_GROUPS)
     assert rows
     assert list(map(tuple, counted)) == list(map(tuple, rows))
@@ -61,6 +67,40 @@ def test_counts_follow_scores_teachers_versions_and_removals(scored):
     assert scored.one("SELECT count(*) FROM results WHERE NOT current") == 1
     check(scored)
     scored.sql("DELETE FROM results WHERE bucket = 'other'")
+    check(scored)
+
+
+def test_a_job_counts_the_images_that_another_job_scored(scored):
+    """Known before the job, scored by both jobs meanwhile, confirmed by the teacher, overwritten, pruned: all count."""
+    early, early_ids = scored.submit([ref(f"new/{i}.jpg", f"n{i}") for i in range(20)])
+    late, late_ids = scored.submit([ref(f"new/{i}.jpg", f"n{i}") for i in range(10, 40)])
+    everything = [ref(f"2024/{i % 3}/{i % 2}/deep/{i}.jpg", f"e{i}") for i in range(60)]
+    again, waiting = scored.submit(everything)
+    check(scored)
+
+    def stats_of(job):
+        return scored.do(read_stats, ScoreFilter(profile=BOTH.id, job=job.id))
+
+    n_final = scored.one("SELECT count(*) FROM results WHERE status = 'final' AND bucket = 'photos'")
+    assert 0 < stats_of(again).n == n_final < 60
+    teacher = scored.score(early_ids, value=0.5).teacher_items + scored.score(late_ids, value=0.5).teacher_items
+    check(scored)
+    for ids in (teacher, scored.teacher_items, waiting):
+        scored.score(ids, stage=Stage.TEACHER, value=0.731)
+        check(scored)
+    assert (stats_of(early).n, stats_of(late).n, stats_of(again).n) == (20, 30, 60)
+    whole = scored.do(read_stats, ScoreFilter(profile=BOTH.id, bucket="photos", prefix="2024/"))
+    assert stats_of(again).histogram == whole.histogram
+    assert scored.do(threshold, ScoreFilter(profile=BOTH.id, job=again.id), 0.05) == pytest.approx(2 / 60)
+    watch = scored.watch()
+    scored.score(scored.add(watch, [ref("2024/0/0/deep/0.jpg", "newer", at=50), ref("new/15.jpg", "newer", at=50)]))
+    assert (stats_of(again).n, stats_of(late).n) == (59, 29)
+    check(scored)
+    scored.sql("DELETE FROM results WHERE key LIKE '2024/1/%'")
+    check(scored)
+    rollups.reset_rollups(scored.engine)
+    while rollups.count_results(scored.engine, 13):
+        pass
     check(scored)
 
 
