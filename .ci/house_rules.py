@@ -58,7 +58,6 @@ SHORT_MODULES: dict[str, str] = {
     "workers/consumer.py": "Celery imports it by name, in workers only",
     "workers/sqs.py": "needs an extra",
     "dpiqa/signals.py": "of the standard library alone, for CLI, listener and stack",
-    "dpiqa/urls.py": "pure, below the settings that use it",
 }
 
 

@@ -53,7 +53,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     key = settings.api_key.get_secret_value() if settings.api_key else None
     rules = Rules.of(settings.api_host, key, settings.api_hosts.split(), require_key=settings.require_key)
-    database_url = settings.require_database_url()
     app = FastAPI(
         title="dpiqa",
         version=version("dpiqa"),
@@ -65,7 +64,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state = app.state
     state.settings = settings
     state.doorbell = load_doorbell(settings)
-    state.engine = make_engine(database_url, application_name="dpiqa-api", statement_timeout=STATEMENT_SECONDS)
+    state.engine = make_engine(
+        settings.require_database_url(),
+        application_name="dpiqa-api",
+        schema=settings.database_schema,
+        statement_timeout=min(STATEMENT_SECONDS, settings.database_seconds),
+    )
     state.store = S3Store.from_settings(settings, read_seconds=S3_SECONDS)
     state.probes = Probes(state.engine, state.doorbell)
     state.progress_feeds = ProgressFeeds(_reader(state.engine))

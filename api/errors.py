@@ -13,11 +13,11 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from dpiqa import errors as e
 from dpiqa.text import shorten
+from dpiqa.types import DatabaseFault
 
 log = structlog.get_logger()
 
@@ -46,9 +46,14 @@ PROBLEM_TYPES: tuple[tuple[type[Exception], ProblemType], ...] = (
     (e.LimitExceeded, ProblemType(429, "limit_exceeded")),
     (e.Overloaded, ProblemType(503, "overloaded")),
     (e.Conflict, ProblemType(409, "conflict", hint="change the request; `detail` says what it contradicts")),
+    (e.ValueRefused, ProblemType(422, "invalid_request", "a value is out of range", _FIELDS)),
     (e.InvalidRequest, ProblemType(422, "invalid_request", hint=_FIELDS)),
-    (DataError, ProblemType(422, "invalid_request", "a value is out of range", _FIELDS)),
+    (
+        e.DatabaseMisconfigured,
+        ProblemType(503, "misconfigured", "the database is not set up for this service", _OPERATOR),
+    ),
     (e.DatabaseUnavailable, ProblemType(503, "database_unavailable", "the database does not answer", _LATER)),
+    (e.RowRefused, ProblemType(503, "database_unavailable", "the change met another one", "try again")),
     (e.BrokerUnavailable, ProblemType(503, "broker_unavailable", "the message broker does not answer", _LATER)),
     (e.StoreUnavailable, ProblemType(503, "store_unavailable", "the object store does not answer", _LATER)),
     (e.Unavailable, ProblemType(503, "unavailable", "a part this request needs does not answer", _LATER)),
@@ -57,9 +62,18 @@ PROBLEM_TYPES: tuple[tuple[type[Exception], ProblemType], ...] = (
 )
 
 
-#: The database answers, but cancelled the statement. Postgres: `query_canceled`.
-_TOO_SLOW = ProblemType(503, "too_slow", "this query takes too long", "narrow it: bucket, prefix, min, max, limit")
-_QUERY_CANCELED = "57014"
+#: Faults of a database that answers.
+_OF_FAULT: dict[DatabaseFault, ProblemType] = {
+    DatabaseFault.TOO_SLOW: ProblemType(
+        503, "too_slow", "this query takes too long", "narrow it: bucket, prefix, min, max, limit"
+    ),
+    DatabaseFault.READ_ONLY: ProblemType(
+        503, "database_read_only", "the database accepts no changes now", "try again; requests that only read work"
+    ),
+    DatabaseFault.FULL: ProblemType(503, "database_full", "the database has no space or memory left", _OPERATOR),
+    DatabaseFault.CONNECTIONS: ProblemType(503, "database_busy", "no database connection is free", "try again"),
+    DatabaseFault.CONTENDED: ProblemType(503, "database_busy", "other changes are in the way", "try again"),
+}
 
 
 @contextmanager
@@ -73,8 +87,8 @@ def as_invalid_request(*errors: type[e.DpiqaError]) -> Iterator[None]:
 
 def problem_type_of(error: Exception) -> ProblemType:
     """Return the first problem type whose class fits."""
-    if getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) == _QUERY_CANCELED:
-        return _TOO_SLOW
+    if isinstance(error, e.DatabaseUnavailable) and error.fault in _OF_FAULT:
+        return _OF_FAULT[error.fault]
     return next(problem for cls, problem in PROBLEM_TYPES if isinstance(error, cls))
 
 
@@ -149,7 +163,6 @@ def on_invalid(request: Request, error: Exception) -> JSONResponse:
 def install(app: FastAPI) -> None:
     """Answer every error of this application as a problem."""
     app.add_exception_handler(e.DpiqaError, on_error)
-    app.add_exception_handler(DataError, on_error)
     app.add_exception_handler(Exception, on_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid)

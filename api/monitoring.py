@@ -11,7 +11,7 @@ from uuid import uuid4
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -105,7 +105,7 @@ class Probes:
 
     def _check_database(self) -> Check:
         with transaction(self._engine) as connection:
-            connection.execute(select(1))
+            schema.require_writable(connection)
         return Check(part="database", ok=True)
 
     def _check_migrations(self) -> Check:

@@ -6,7 +6,8 @@
     ├─ ObjectChanged          the object's bytes are no longer those of the ETag
     ├─ Unavailable            about a service outside; retried with a delay, forever
     │  ├─ StoreUnavailable    S3, SQS
-    │  ├─ DatabaseUnavailable Postgres
+    │  ├─ DatabaseUnavailable Postgres, for the moment; carries a `DatabaseFault`
+    │  │  └─ DatabaseMisconfigured  Postgres, until somebody changes rights, schema, login or URL; exit code 78
     │  ├─ BrokerUnavailable   Redis
     │  ├─ SourceUnavailable   where weights are downloaded from
     │  └─ Overloaded          too much waits already; the same request may work later
@@ -14,7 +15,9 @@
     ├─ Forbidden              about the caller's key; the API's 403
     ├─ LimitExceeded          about how much the caller asks for; the API's 429
     ├─ InvalidRequest         about the request; the API's 422, the CLI's exit code 2
-    │  └─ Conflict            about the request and what is stored already; the API's 409
+    │  ├─ Conflict            about the request and what is stored already; the API's 409
+    │  └─ ValueRefused        a value that Postgres cannot store
+    ├─ RowRefused             a constraint forbids a row; the same statement fails again
     ├─ LeaseLost              another worker took this work over; stop, and let the transaction roll back
     ├─ DeviceMemoryError      a batch does not fit on the device; a smaller one is tried
     ├─ DeviceBrokenError      the device's context is lost; the worker ends with exit code 70
@@ -28,7 +31,7 @@ Each message is one line that names the fault; `hint` names the next step.
 Vendor errors (botocore, SQLAlchemy, redis, Pillow) become ours where they enter, nowhere else.
 """
 
-from dpiqa.types import ImageRef, Reason
+from dpiqa.types import DatabaseFault, ImageRef, Reason
 
 
 class DpiqaError(Exception):
@@ -75,7 +78,18 @@ class StoreUnavailable(Unavailable):
 
 
 class DatabaseUnavailable(Unavailable):
-    """Postgres does not answer."""
+    """Postgres did not do it now. Nothing is wrong with the values, so nothing may be given up because of it."""
+
+    def __init__(self, message: str, *, hint: str = "", fault: DatabaseFault = DatabaseFault.UNREACHABLE) -> None:
+        super().__init__(message, hint=hint)
+        self.fault = fault  #: what it is about
+
+
+class DatabaseMisconfigured(DatabaseUnavailable):
+    """Postgres refuses until somebody changes something: rights, tables, the login, the URL.
+
+    A process that starts ends with it; one that runs waits, and says why.
+    """
 
 
 class BrokerUnavailable(Unavailable):
@@ -112,6 +126,14 @@ class InvalidRequest(DpiqaError):
 
 class Conflict(InvalidRequest):
     """The request contradicts what is stored: its key is taken, its job has ended, or its watch or model exists."""
+
+
+class ValueRefused(InvalidRequest):
+    """A value of the request cannot be stored: a NUL character, half a surrogate pair, a number that is too large."""
+
+
+class RowRefused(DpiqaError):
+    """A constraint of the tables forbids a row. The same statement fails again, unless other rows change."""
 
 
 class LeaseLost(DpiqaError):

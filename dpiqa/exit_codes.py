@@ -2,7 +2,16 @@
 
 from enum import IntEnum
 
-from dpiqa.errors import ConfigurationError, DpiqaError, InvalidRequest, NotFound, ObjectGone, Unavailable
+from dpiqa.errors import (
+    ConfigurationError,
+    DatabaseMisconfigured,
+    DpiqaError,
+    InvalidRequest,
+    NotFound,
+    ObjectGone,
+    RowRefused,
+    Unavailable,
+)
 
 
 class ExitCode(IntEnum):
@@ -19,10 +28,11 @@ class ExitCode(IntEnum):
 
 
 class WorkerExitCode(IntEnum):
-    """Exit codes of a worker that must be started again: only a new process can use the device."""
+    """Exit codes of a process that must be started again: only a new one can go on."""
 
     DEVICE_BROKEN = 70  #: the device's context is lost
     DEVICE_HANGS = 71  #: a batch took too long
+    LOOP_STUCK = 72  #: a loop of the process did not come round; also of the listener and the API
 
 
 MEANINGS: dict[ExitCode, str] = {
@@ -37,7 +47,9 @@ MEANINGS: dict[ExitCode, str] = {
 }
 
 _CODE_OF_ERROR: tuple[tuple[type[DpiqaError], ExitCode], ...] = (
+    (DatabaseMisconfigured, ExitCode.CONFIGURATION),
     (Unavailable, ExitCode.UNREACHABLE),
+    (RowRefused, ExitCode.UNREACHABLE),
     (NotFound, ExitCode.NOT_FOUND),
     (ObjectGone, ExitCode.NOT_FOUND),
     (InvalidRequest, ExitCode.USAGE),

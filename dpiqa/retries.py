@@ -11,6 +11,7 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception_type,
+    retry_if_not_exception_type,
     stop_after_attempt,
     stop_after_delay,
     stop_never,
@@ -18,7 +19,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from dpiqa.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
+from dpiqa.errors import DatabaseMisconfigured, DatabaseUnavailable, StoreUnavailable, Unavailable
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -38,7 +39,7 @@ def retry_transaction(transaction: Callable[[], T], *, attempts: int | None = 5,
     It must hold a whole transaction. `attempts=None` tries forever; waits are random and grow up to `max_wait`.
     """
     policy = Retrying(
-        retry=retry_if_exception_type(DatabaseUnavailable),
+        retry=retry_if_exception_type(DatabaseUnavailable) & retry_if_not_exception_type(DatabaseMisconfigured),
         stop=stop_never if attempts is None else stop_after_attempt(attempts),
         wait=wait_random_exponential(multiplier=0.05, max=max_wait),
         before_sleep=_log_retry("database_retry"),
@@ -54,15 +55,16 @@ def retry_until_available(
     base: float = 0.2,
     cap: float = 5.0,
     stopping: threading.Event | None = None,
+    except_for: tuple[type[Unavailable], ...] = (),
     **context: object,
 ) -> T:
     """Call `step` until it no longer raises `Unavailable`; waits grow from `base` to `cap` seconds.
 
-    Each failure is logged as `event`. Raises `Unavailable` once `stopping` is set.
+    Each failure is logged as `event`. Raises `Unavailable` once `stopping` is set, and those of `except_for` at once.
     """
     stopping = stopping or threading.Event()
     policy = Retrying(
-        retry=retry_if_exception_type(Unavailable),
+        retry=retry_if_exception_type(Unavailable) & retry_if_not_exception_type(except_for),
         stop=stop_when_event_set(stopping),
         wait=lambda state: retry_delay(state.attempt_number, base=base, cap=cap),
         sleep=lambda seconds: _sleep(seconds, stopping),

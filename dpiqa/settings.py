@@ -67,7 +67,11 @@ class Settings(BaseSettings):
     # The text below each field is its description in `docs/configuration.md`.
 
     database_url: SecretStr | None = None
-    """SQLAlchemy URL of Postgres; `postgres://` and `postgresql://` are accepted"""
+    """URL of Postgres, as `psql` reads it: `postgresql://user:password@host:5432/database`"""
+    database_schema: str | None = Field(None, max_length=63)
+    """schema of the tables; None: the first one of the search path that the user has, mostly `public`"""
+    database_seconds: float = Field(30, ge=1)
+    """seconds after which Postgres cancels a statement; five later a connection without an answer is given up"""
     broker_url: SecretStr | None = None
     """URL of Redis or Valkey, RabbitMQ or SQS; [brokers.md](brokers.md)"""
     s3_endpoint_url: str | None = None

@@ -100,6 +100,25 @@ CAUSE_OF: dict[Reason, Cause] = {
 REOPENED_BY_NEWS = frozenset(reason for reason, cause in CAUSE_OF.items() if cause is Cause.ACCESS)
 
 
+class DatabaseFault(StrEnum):
+    """Subject of an error of Postgres. `dpiqa/storage/sqlstates.py` says which error is which."""
+
+    UNREACHABLE = "unreachable"  #: no connection, or it was lost; the server stops or starts
+    READ_ONLY = "read_only"  #: a standby, or set so: reads work, writes do not
+    FULL = "full"  #: no disk space or memory
+    CONNECTIONS = "connections"  #: all connections are taken, of the server or of this process
+    CONTENDED = "contended"  #: a deadlock, a lock that was not free in time, a serialisation failure
+    TOO_SLOW = "too_slow"  #: the statement was cancelled, mostly because it took too long
+    POOLER = "pooler"  #: something between us and the server mixes up sessions
+    RIGHTS = "rights"  #: the user lacks a right
+    SCHEMA = "schema"  #: a table, column or function is missing: not migrated, or another search path
+    LOGIN = "login"  #: user, password or database are refused
+    URL = "url"  #: a parameter of the connection is wrong
+    VALUE = "value"  #: a value cannot be stored
+    ROW = "row"  #: a constraint forbids a row
+    UNKNOWN = "unknown"  #: anything else: not now, and never a bad message
+
+
 class Stage(StrEnum):
     """Stage of an item: the model that it waits for."""
 

@@ -3,17 +3,20 @@
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 DRIVER = "postgresql+psycopg"  #: as SQLAlchemy names it
-_POSTGRES_SCHEMES = frozenset({"postgres", "postgresql", DRIVER})
+#: The driver of a URL is replaced by ours: it says nothing about the server.
+_POSTGRES_SCHEMES = frozenset({"postgres", "postgresql"})
+_DRIVERS = frozenset({"", "psycopg", "psycopg2", "psycopg2cffi", "psycopg_async", "asyncpg", "aiopg", "pg8000"})
 _SECRET_PARAMETERS = frozenset({"password", "sslpassword", "passfile", "sentinel_password", "ssl_password"})
 
 
 def normalise_database_url(url: str) -> str:
-    """`postgres://`, `postgresql://` -> `postgresql+psycopg://`. Raises `ValueError` for anything else.
+    """`postgres://`, `postgresql://`, `postgresql+asyncpg://` -> `postgresql+psycopg://`.
 
-    What follows the scheme stays as it was written; `make_url` would encode it again.
+    What follows the scheme stays as it was written. Raises `ValueError` for anything else.
     """
     scheme, separator, rest = url.strip().partition("://")
-    if not separator or scheme not in _POSTGRES_SCHEMES:
+    dialect, _, driver = scheme.lower().removeprefix("jdbc:").partition("+")
+    if not separator or dialect not in _POSTGRES_SCHEMES or driver not in _DRIVERS:
         raise ValueError("is not a Postgres URL; it looks like postgresql://user:password@host:5432/database")
     return f"{DRIVER}://{rest}"
 

@@ -1,11 +1,10 @@
 """Alembic environment, run by `dpiqa.storage.schema`, which hands over a connection under an advisory lock.
 
-Timeouts are set here once, for every migration. One that needs more time says so in its own transaction:
+Its time-outs are set there once, for every migration. One that needs more time says so in its own transaction:
 `op.execute("SET LOCAL statement_timeout = '2h'")`.
 """
 
 from alembic import context
-from sqlalchemy import text
 
 from dpiqa.storage import (
     access_tables,  # noqa: F401 - adds its tables to `metadata`
@@ -25,11 +24,6 @@ def render_item(kind, item, _context):
 
 
 connection = context.config.attributes["connection"]
-# A migration must not queue behind a long transaction and stop every worker behind itself: it gives up, and
-# `dpiqa.storage.schema` begins it again after a pause.
-connection.execute(text("SET lock_timeout = '2s'"))
-connection.execute(text("SET statement_timeout = '30min'"))
-connection.commit()
 context.configure(
     connection=connection,
     target_metadata=metadata,

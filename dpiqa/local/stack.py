@@ -22,7 +22,7 @@ from dpiqa.local.supervisor import Supervisor, Unit
 from dpiqa.local.valkey import Valkey
 from dpiqa.settings import Settings, load_settings
 from dpiqa.storage import schema
-from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.engine import open_engine, transaction
 from dpiqa.storage.workers import live_workers
 from dpiqa.types import Stage
 
@@ -63,7 +63,8 @@ class Stack:
         self._start_postgres()
         self._start_valkey()
         self._start_s3()
-        schema.upgrade(self.settings.require_database_url())
+        settings = self.settings
+        schema.upgrade(settings.require_database_url(), schema=settings.database_schema)
 
     def start_apps(self) -> None:
         """Start listener, workers, API and Flower; return without waiting for them."""
@@ -167,7 +168,7 @@ class Stack:
 
     def _worker_is_ready(self, stage: Stage) -> Callable[[Process], bool]:
         """Return a check for the worker's row in the database, which it writes after loading its model."""
-        engine = make_engine(self.settings.require_database_url(), pool_size=1, application_name="dpiqa-local")
+        engine = open_engine(self.settings, "dpiqa-local", pool_size=1)
         self._close.callback(engine.dispose)
 
         def is_ready(process: Process) -> bool:

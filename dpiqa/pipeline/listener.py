@@ -1,7 +1,8 @@
 """`python -m dpiqa.pipeline.listener`: records S3 events from an SQS queue in the database.
 
-A message is deleted only after its rows are committed. One that is not an event is counted and left to the queue's
-dead-letter policy; where the queue has none, it is deleted after `MAX_RECEIVES` receives.
+A message is deleted only after its rows are committed. One that parsing refuses is counted and left to the queue's
+dead-letter policy; where the queue has none, it is deleted after `MAX_RECEIVES` receives. One that cannot be recorded,
+for whatever reason, stays.
 """
 
 import contextlib
@@ -24,7 +25,8 @@ from dpiqa.profiles import Profile, load_profile
 from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings, load_settings
 from dpiqa.signals import on_signals
-from dpiqa.storage.engine import make_engine
+from dpiqa.storage.engine import open_engine
+from dpiqa.storage.sqlstates import is_unexpected
 from dpiqa.storage.watches import LISTENER
 from dpiqa.text import first_line
 
@@ -82,25 +84,34 @@ class Listener:
                 parsed.append((message, parse(message.body)))
             except InvalidRequest as error:
                 processed += self._malformed(message, error)
-        self._queue.delete(processed + self._ingest(parsed))
+        ingested = self._ingest(parsed)
+        self._queue.delete(processed + ingested)
+        if len(ingested) < len(parsed):
+            raise Unavailable(f"{len(parsed) - len(ingested)} of {len(parsed)} messages could not be recorded now")
         return len(messages)
 
     def _ingest(self, parsed: Sequence[tuple[Message, Parsed]]) -> list[Message]:
         """Commit all in one transaction; where that fails, each in its own, so that one cannot hold up the others.
 
-        Returns the messages that may be deleted.
+        Returns the messages that may be deleted: those that were recorded. Whatever is wrong with another one, it was
+        understood, so it stays in the queue. Raises `DatabaseUnavailable` where the database refuses all of them.
         """
         if not parsed:
             return []
         events = [event for _, event in parsed]
         try:
             ingested = ingest(self._engine, self._doorbell, events, self._settings, self._profile)
-        except (Unavailable, ConfigurationError):
+        except ConfigurationError:
             raise
         except Exception as error:
+            if isinstance(error, Unavailable) and not is_unexpected(error):
+                raise
             if len(parsed) > 1:
                 return [message for pair in parsed for message in self._ingest([pair])]
-            return self._malformed(parsed[0][0], error)
+            metrics.EVENTS.labels("kept").inc()
+            message = parsed[0][0]
+            log.error("event_kept", message=message.id, receives=message.receives, error=first_line(error))
+            return []
         metrics.EVENTS.labels("ingested").inc(len(parsed))
         log.info(
             "events_ingested",
@@ -127,7 +138,7 @@ def main() -> None:
     settings = or_exit(load_settings)
     configure_logging(settings)
     try:
-        engine = make_engine(settings.require_database_url(), application_name=LISTENER)
+        engine = open_engine(settings, LISTENER)
         profile = load_profile(settings.profile, settings.profiles_dir)
         listener = Listener(engine, load_doorbell(settings), EventsQueue(settings), settings, profile)
         on_signals(listener.stop, signal.SIGTERM, signal.SIGINT)

@@ -18,7 +18,7 @@ from dpiqa.models.choice import ModelChoice, chosen_card, require_role
 from dpiqa.models.loading import load_scorer
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
-from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.engine import open_engine, transaction
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.requirements import find_prepared
 from dpiqa.types import ModelKind, Stage
@@ -169,7 +169,7 @@ def database_of(settings: Settings) -> Iterator[Connection]:
             "requirements are kept in the database, and none is configured",
             hint="set DPIQA_DATABASE_URL, or start one with `dpiqa local up`",
         )
-    engine = make_engine(settings.require_database_url(), pool_size=1, application_name="dpiqa-score")
+    engine = open_engine(settings, "dpiqa-score", pool_size=1)
     try:
         with transaction(engine) as connection:
             yield connection

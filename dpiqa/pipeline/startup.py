@@ -8,7 +8,7 @@ from typing import NoReturn, TypeVar
 from prometheus_client import start_http_server
 from sqlalchemy import Engine
 
-from dpiqa.errors import ConfigurationError, DpiqaError, NotFound, Unavailable
+from dpiqa.errors import ConfigurationError, DatabaseMisconfigured, DpiqaError, NotFound, Unavailable
 from dpiqa.exit_codes import ExitCode
 from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings
@@ -27,17 +27,19 @@ def or_exit(step: Callable[[], T]) -> T:
     """Call `step` and return its value; a wrong setting ends the process with one line."""
     try:
         return step()
-    except (ConfigurationError, NotFound) as error:
+    except (ConfigurationError, DatabaseMisconfigured, NotFound) as error:
         exit_with(error)
 
 
 def wait_for(step: Callable[[], T], *, stopping: threading.Event | None = None) -> T:
     """Call `step` until everything outside that it needs is available, and return its value.
 
-    Raises `SystemExit` (0) once `stopping` is set.
+    Raises `SystemExit` (0) once `stopping` is set, and `DatabaseMisconfigured`, where waiting does not help.
     """
     try:
-        return retry_until_available(step, event="waiting", stopping=stopping)
+        return retry_until_available(step, event="waiting", stopping=stopping, except_for=(DatabaseMisconfigured,))
+    except DatabaseMisconfigured:
+        raise
     except Unavailable:
         raise SystemExit(ExitCode.OK) from None
 

@@ -35,7 +35,7 @@ from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings
 from dpiqa.storage import workers
 from dpiqa.storage.claims import claim, renew, with_known_scores
-from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.engine import open_engine, transaction
 from dpiqa.storage.feed import ring_now
 from dpiqa.storage.items import Claim, Outcome, Rejected
 from dpiqa.storage.recorded_scores import KnownScore, find_copies
@@ -231,7 +231,7 @@ def start_worker(settings: Settings) -> Worker:
     Waits while the database is unavailable. Raises `ConfigurationError` or `NotFound` where waiting does not help.
     """
     stage = settings.worker_stage
-    engine = make_engine(settings.require_database_url(), application_name=f"dpiqa-{stage}")
+    engine = open_engine(settings, f"dpiqa-{stage}")
     wait_for(lambda: require_schema(engine))
     scorers = LoadedScorers(settings, stage, engine)
     scorers.load_default(load_profile(settings.profile, settings.profiles_dir))

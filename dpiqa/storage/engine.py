@@ -3,20 +3,44 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Integer, Text, bindparam, create_engine, func, literal_column, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy import (
+    Connection,
+    Engine,
+    ExceptionContext,
+    Integer,
+    Text,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from dpiqa.errors import ConfigurationError, DatabaseUnavailable, DpiqaError
-from dpiqa.urls import normalise_database_url
+from dpiqa.settings import Settings
+from dpiqa.storage import connections
+from dpiqa.storage.connections import ANSWER_SECONDS, Session, connection_parameters
+from dpiqa.storage.sqlstates import fault_of, translate
+from dpiqa.types import DatabaseFault
+from dpiqa.urls import DRIVER
 
-_HINT_DOWN = "is Postgres running, and does DPIQA_DATABASE_URL point at it?"
-_HINT_URL = "DPIQA_DATABASE_URL=postgresql://user:password@host:5432/database"
-UPGRADE_HINT = "run `dpiqa db upgrade`"
-_MISSING = frozenset({"42P01", "42703", "42883"})  #: no such table, column, function
-#: Of a connection refused for good: no sqlstate reaches us then, only the server's message text.
-_REFUSALS = ("password authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
+_STATEMENT_SECONDS = 30.0
+_POOLED = "is_pooled"  #: in the info of a connection: a pooler shares its session
+
+
+def open_engine(settings: Settings, application_name: str, *, pool_size: int = 8) -> Engine:
+    """Return the engine of a process by its settings. Raises as `make_engine`."""
+    return make_engine(
+        settings.require_database_url(),
+        application_name=application_name,
+        pool_size=pool_size,
+        schema=settings.database_schema,
+        statement_timeout=settings.database_seconds,
+    )
 
 
 def make_engine(
@@ -24,34 +48,79 @@ def make_engine(
     *,
     pool_size: int = 8,
     application_name: str = "dpiqa",
-    statement_timeout: float | None = None,
-    connect_timeout: int = 5,
+    schema: str | None = None,
+    statement_timeout: float = _STATEMENT_SECONDS,
+    lock_timeout: float | None = None,
 ) -> Engine:
-    """Return an engine for a process; dispose of it before forking. Timeouts in seconds.
+    """Return an engine for a process; dispose of it before forking. Timeouts in seconds. Connects when it is used.
 
-    Idle transactions are ended after 30 s: nothing may hold one while a device or S3 works.
+    No wait for the server is longer than `statement_timeout` and five seconds. Idle transactions are ended after 30 s:
+    nothing may hold one while a device or S3 works. Raises `ConfigurationError` for a URL that cannot be used.
     """
-    options = "-c idle_in_transaction_session_timeout=30s"
-    if statement_timeout is not None:
-        options += f" -c statement_timeout={int(statement_timeout * 1000)}"
-    try:
-        return create_engine(
-            normalise_database_url(url),
-            pool_size=pool_size,
-            max_overflow=pool_size,
-            pool_pre_ping=True,
-            isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": connect_timeout, "application_name": application_name, "options": options},
-        )
-    except (ArgumentError, ValueError) as error:
-        raise ConfigurationError("the database URL cannot be read", hint=_HINT_URL) from error
+    parameters = connection_parameters(url, application_name)
+    values = {
+        "idle_in_transaction_session_timeout": "30s",
+        "statement_timeout": f"{statement_timeout * 1000:.0f}ms",
+    }
+    if lock_timeout is not None:
+        values["lock_timeout"] = f"{lock_timeout * 1000:.0f}ms"
+    if schema is not None:
+        values["search_path"] = '"{}"'.format(schema.replace('"', '""'))
+    session = Session(values)
+
+    def connect() -> connections.Connection:
+        connection = connections.Connection.connect(**parameters)
+        try:
+            session.set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine(
+        f"{DRIVER}://",
+        creator=connect,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=min(30.0, statement_timeout + ANSWER_SECONDS),
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+    )
+    _listen(engine, session, statement_timeout + ANSWER_SECONDS)
+    return engine
+
+
+def _listen(engine: Engine, session: Session, seconds: float) -> None:
+    """Bound the waits of each connection, and keep what a pooler shares free of our settings."""
+
+    @event.listens_for(engine, "checkout")
+    def in_use(connection: Any, record: Any, _proxy: Any) -> None:
+        connection.answer_seconds = seconds
+        record.info[_POOLED] = session.is_pooled
+
+    @event.listens_for(engine, "checkin")
+    def idle(connection: Any, _record: Any) -> None:
+        if connection is not None:
+            connection.answer_seconds = ANSWER_SECONDS  # of the ping at the next checkout
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if connection.info.get(_POOLED):
+            connection.exec_driver_sql(session.statement(is_local=True))
+
+    @event.listens_for(engine, "handle_error")
+    def on_error(context: ExceptionContext) -> None:
+        if fault_of(context.original_exception) is DatabaseFault.POOLER:
+            session.is_pooled = True
+            context.is_disconnect = context.invalidate_pool_on_disconnect = True
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
     """Yield a connection within a transaction: committed at the end, rolled back on any error.
 
-    Raises `DatabaseUnavailable` where trying again may help (deadlocks included), `ConfigurationError` where not.
+    Raises `DatabaseUnavailable` where trying again may help (deadlocks included), `ValueRefused` and `RowRefused` where
+    the same statement fails again.
     """
     with translated(), engine.begin() as connection:
         yield connection
@@ -61,37 +130,22 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 def reading(engine: Engine) -> Iterator[Connection]:
     """Yield a connection for statements that only read. Each is its own transaction: no BEGIN and COMMIT to wait for.
 
-    Statements see what was committed before each of them, as in `transaction`, whose level is READ COMMITTED. Raises as
-    `transaction`.
+    Statements see what was committed before each of them, as in `transaction`, whose level is READ COMMITTED. Behind a
+    pooler they share a transaction, which carries their time-outs. Raises as `transaction`.
     """
     with translated(), engine.connect() as connection:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+        if not connection.info.get(_POOLED):
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")  # noqa: PLW2901
+        yield connection
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn SQLAlchemy's errors about connections and schema into ours. Errors about a statement pass unchanged."""
+    """Turn every error of SQLAlchemy, the driver and Postgres into one of ours: see `dpiqa.storage.sqlstates`."""
     try:
         yield
-    except (DBAPIError, PoolTimeoutError) as error:
-        translation = _translation(error)
-        if translation is None:
-            raise
-        raise translation from error
-
-
-def _translation(error: DBAPIError | PoolTimeoutError) -> DpiqaError | None:
-    if isinstance(error, PoolTimeoutError):
-        return DatabaseUnavailable("no database connection became free in time", hint="use fewer threads per process")
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    reply = next((line for line in reversed(str(error.orig).splitlines()) if line[:1].strip()), "no answer")
-    if isinstance(error, ProgrammingError) and sqlstate in _MISSING:
-        return ConfigurationError(f"the database schema does not match this version ({reply})", hint=UPGRADE_HINT)
-    if isinstance(error, OperationalError) and sqlstate is None and any(refusal in reply for refusal in _REFUSALS):
-        return ConfigurationError(f"the database refused the connection: {reply}", hint=f"check {_HINT_URL}")
-    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-        return DatabaseUnavailable(f"the database does not answer: {reply}", hint=_HINT_DOWN)
-    return None
+    except (DBAPIError, PoolTimeoutError, PendingRollbackError, UnicodeEncodeError) as error:
+        raise translate(error) from error
 
 
 class Lock(IntEnum):

@@ -14,32 +14,64 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateSchema
 
-from dpiqa.errors import ConfigurationError
-from dpiqa.storage.engine import UPGRADE_HINT, Lock, make_engine, transaction, translated
+from dpiqa.errors import ConfigurationError, DatabaseMisconfigured
+from dpiqa.storage.engine import Lock, make_engine, transaction, translated, try_lock
+from dpiqa.storage.sqlstates import UPGRADE_HINT, fault_of, unavailable
+from dpiqa.storage.tables import metadata
+from dpiqa.types import DatabaseFault
 
 Step: TypeAlias = Callable[[Config], None]
 _LOCK_POLL_SECONDS = 0.2
-
-
-_BLOCKED = frozenset({"40P01", "55P03"})  #: deadlock, lock timeout: the migration is begun again
+_MIGRATION_SECONDS = 2 * 3600.0  #: of one statement; a large index takes long
+_LOCK_SECONDS = 2.0
 _BLOCKED_ATTEMPTS = 60
 _BLOCKED_PAUSE_SECONDS = 1.0  #: the work that waited for the migration goes on meanwhile
 
+# What decides whether the tables can be made. Raw: functions of the server only, in one round trip.
+FACTS = text("""
+    SELECT current_setting('server_encoding') AS server_encoding, current_database(), current_user, current_schema(),
+        has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
+        current_schema() IS NOT NULL AND has_schema_privilege(current_schema(), 'CREATE') AS may_create_tables,
+        t.tableowner AS owner, pg_has_role(t.tableowner, 'USAGE') AS is_owner
+    FROM (SELECT) AS one
+    LEFT JOIN pg_tables t ON t.schemaname = current_schema() AND t.tablename = 'alembic_version'
+""")
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate up to `revision`. Idempotent; waits for another process that migrates.
+# Raw: as above.
+WRITABLE = text("""
+    SELECT current_setting('transaction_read_only') = 'on' OR pg_is_in_recovery() AS is_read_only, current_user,
+        (SELECT array_agg(name ORDER BY name) FROM unnest(CAST(:names AS text[])) AS name
+            WHERE NOT has_table_privilege(to_regclass(name), 'SELECT')
+            OR NOT has_table_privilege(to_regclass(name), 'INSERT')
+            OR NOT has_table_privilege(to_regclass(name), 'UPDATE')
+            OR NOT has_table_privilege(to_regclass(name), 'DELETE')) AS forbidden
+""")
+
+
+def upgrade(url: str, revision: str = "head", *, schema: str | None = None) -> None:
+    """Migrate up to `revision`, in a schema that is made if it is missing. Idempotent; waits for another process.
 
     A migration that does not get a lock within its `lock_timeout`, or meets a deadlock, is begun again after a second.
+    Raises `ConfigurationError` or `DatabaseMisconfigured` for a database that cannot hold the tables: its encoding is
+    not UTF-8, or the user may not make them.
     """
-    _run(url, lambda config: command.upgrade(config, revision))
+
+    def step(config: Config) -> None:
+        connection: Connection = config.attributes["connection"]
+        _require_usable(connection, schema)
+        connection.commit()
+        command.upgrade(config, revision)
+
+    _run(url, step, schema=schema)
 
 
-def downgrade(url: str, revision: str) -> None:
+def downgrade(url: str, revision: str, *, schema: str | None = None) -> None:
     """Migrate down to `revision`; `base` removes every table with its rows."""
-    _run(url, lambda config: command.downgrade(config, revision))
+    _run(url, lambda config: command.downgrade(config, revision), schema=schema)
 
 
 def head() -> str | None:
@@ -75,7 +107,19 @@ def state(engine: Engine) -> SchemaState:
     return SchemaState(current(engine), head())
 
 
-def new_revision(url: str, message: str, *, location: Path | None = None) -> Path:
+def require_writable(c: Connection) -> None:
+    """Raise `DatabaseUnavailable` where nothing can be written: a standby, a read-only database, a missing right.
+
+    Tables that are missing are the business of `state`.
+    """
+    row = c.execute(WRITABLE, {"names": sorted(metadata.tables)}).one()
+    if row.is_read_only:
+        raise unavailable(DatabaseFault.READ_ONLY, "pg_is_in_recovery, or default_transaction_read_only")
+    if row.forbidden:
+        raise unavailable(DatabaseFault.RIGHTS, f"{row.current_user} may not change {', '.join(row.forbidden)}")
+
+
+def new_revision(url: str, message: str, *, schema: str | None = None, location: Path | None = None) -> Path:
     """Write the next migration: what differs between `dpiqa.storage.tables` and a database at the newest revision.
 
     `location`: the folder of the migrations, by default that of this installation. Returns the new file, to be read
@@ -89,43 +133,91 @@ def new_revision(url: str, message: str, *, location: Path | None = None) -> Pat
         written.append(cast("Script", script))
 
     try:
-        _run(url, step, location)
+        _run(url, step, location, schema=schema)
     except CommandError as error:
         raise ConfigurationError(f"no migration was written: {error}", hint=UPGRADE_HINT) from error
     return Path(written[0].path)
 
 
-def _run(url: str, step: Step, location: Path | None = None) -> None:
-    engine = make_engine(url, pool_size=1, application_name="dpiqa-migrate")
+def _run(url: str, step: Step, location: Path | None = None, *, schema: str | None = None) -> None:
+    # A migration must not queue behind a long transaction and stop every worker behind itself: it gives up, and is
+    # begun again after a pause.
+    engine = make_engine(
+        url,
+        pool_size=2,
+        application_name="dpiqa-migrate",
+        schema=schema,
+        statement_timeout=_MIGRATION_SECONDS,
+        lock_timeout=_LOCK_SECONDS,
+    )
     try:
-        with translated(), engine.connect() as connection:
-            _migrate(connection, step, _config(location))
+        with translated(), engine.connect() as holder, engine.connect() as connection:
+            _take_turn(holder)
+            config = _config(location)
+            config.attributes["connection"] = connection
+            _migrate(connection, step, config)
     finally:
         engine.dispose()
 
 
-def _migrate(connection: Connection, step: Step, config: Config) -> None:
-    # Not `pg_advisory_lock`: a statement that waits in it is what CREATE INDEX CONCURRENTLY waits for.
-    while not connection.execute(select(func.pg_try_advisory_lock(int(Lock.MIGRATION), 0))).scalar_one():
-        connection.commit()
+def _take_turn(c: Connection) -> None:
+    """Wait until no other process migrates, and hold the lock until the connection's transaction ends.
+
+    The lock belongs to a transaction, which a pooler leaves alone. It stands idle meanwhile and has no snapshot, so
+    CREATE INDEX CONCURRENTLY does not wait for it, as it would for a statement that waits in `pg_advisory_xact_lock`.
+    """
+    while not try_lock(c, Lock.MIGRATION):
+        c.rollback()
         time.sleep(_LOCK_POLL_SECONDS)
-    connection.commit()
-    try:
-        config.attributes["connection"] = connection
-        for pause in (*repeat(_BLOCKED_PAUSE_SECONDS, _BLOCKED_ATTEMPTS - 1), None):
-            try:
-                step(config)
-                connection.commit()
-                break
-            except DBAPIError as error:
-                if pause is None or getattr(error.orig, "sqlstate", None) not in _BLOCKED:
-                    raise
-                connection.rollback()
-                time.sleep(pause)
-    finally:
-        connection.rollback()
-        connection.execute(select(func.pg_advisory_unlock(int(Lock.MIGRATION), 0)))
-        connection.commit()
+    # Raw, because a command without parameters also closes the portal of the SELECT, which would keep its snapshot.
+    c.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
+def _migrate(connection: Connection, step: Step, config: Config) -> None:
+    for pause in (*repeat(_BLOCKED_PAUSE_SECONDS, _BLOCKED_ATTEMPTS - 1), None):
+        try:
+            step(config)
+            connection.commit()
+            return
+        except DBAPIError as error:
+            connection.rollback()
+            if pause is None or fault_of(error) is not DatabaseFault.CONTENDED:
+                raise
+            time.sleep(pause)
+
+
+def _require_usable(c: Connection, schema: str | None) -> None:
+    """Raise unless tables can be made here, or need not be; make the schema where it is named and missing."""
+    facts = c.execute(FACTS).one()
+    user, quote = facts.current_user, c.dialect.identifier_preparer.quote_identifier
+    if facts.server_encoding != "UTF8":
+        raise ConfigurationError(
+            f"the database {facts.current_database} stores text as {facts.server_encoding}, not as UTF-8",
+            hint="CREATE DATABASE dpiqa ENCODING 'UTF8' TEMPLATE template0; and name it in DPIQA_DATABASE_URL",
+        )
+    if MigrationContext.configure(c).get_current_revision() == head():
+        return
+    if schema is not None and not c.dialect.has_schema(c, schema):
+        if not facts.may_create_schemas:
+            raise _lacks_right(
+                f"there is no schema {schema}", f"CREATE SCHEMA {quote(schema)} AUTHORIZATION", quote(user)
+            )
+        c.execute(CreateSchema(schema, if_not_exists=True))
+    elif not facts.may_create_tables:
+        name = quote(schema or facts.current_schema or "public")
+        raise _lacks_right(
+            f"{user} may not make tables in {name}", f"GRANT USAGE, CREATE ON SCHEMA {name} TO", quote(user)
+        )
+    elif facts.owner is not None and not facts.is_owner:
+        raise _lacks_right(
+            f"the tables belong to {facts.owner}, not to {user}", f"GRANT {quote(facts.owner)} TO", quote(user)
+        )
+
+
+def _lacks_right(message: str, command: str, user: str) -> DatabaseMisconfigured:
+    return DatabaseMisconfigured(
+        message, hint=f"run as the owner of the database: {command} {user};", fault=DatabaseFault.RIGHTS
+    )
 
 
 def _config(location: Path | None = None) -> Config:

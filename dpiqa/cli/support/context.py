@@ -14,7 +14,7 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.logs import configure_logging
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import Settings, load_settings
-from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.engine import open_engine, transaction
 
 
 def read_settings(**overrides: Any) -> Settings:
@@ -47,8 +47,7 @@ def profiles(settings: Settings, names: Sequence[str] | None) -> list[Profile]:
 @contextmanager
 def database(settings: Settings | None = None) -> Iterator[Engine]:
     """Yield an engine on the configured database; its connections end with the block."""
-    url = (settings or read_settings()).require_database_url()
-    engine = make_engine(url, pool_size=1, application_name="dpiqa-cli")
+    engine = open_engine(settings or read_settings(), "dpiqa-cli", pool_size=1)
     try:
         with acting_as(Actor(name="cli", account=f"{_user()}@{gethostname()}")):
             yield engine

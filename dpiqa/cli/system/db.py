@@ -17,7 +17,7 @@ def upgrade(as_json: options.JsonOption = False) -> None:
     """Create the tables, or bring them to this version. Idempotent; processes that start together take turns."""
     settings = context.read_settings()
     before = _revision(settings)
-    schema.upgrade(settings.require_database_url())
+    schema.upgrade(settings.require_database_url(), schema=settings.database_schema)
     after = _revision(settings)
     if as_json:
         console.print_json({"before": before, "now": after})
@@ -73,7 +73,8 @@ def revision(
 
     The database must be at the newest revision. Read the file and correct it by hand.
     """
-    file = schema.new_revision(context.read_settings().require_database_url(), message)
+    settings = context.read_settings()
+    file = schema.new_revision(settings.require_database_url(), message, schema=settings.database_schema)
     if as_json:
         console.print_json({"file": str(file)})
     else:

@@ -63,7 +63,7 @@ def test_unmigrated(empty_database_url, broker_url):
         jobs = client.get("/v1/jobs")
     assert states(answer) == {"database": True, "migrations": False, "broker": True}
     assert "dpiqa db upgrade" in answer.text
-    assert (jobs.status_code, jobs.json()["code"]) == (500, "misconfigured")
+    assert (jobs.status_code, jobs.json()["code"]) == (503, "misconfigured")
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy.exc import IntegrityError
 from support.ledger import BOTH, STUDENT, TEACHER, ref, refs
 
+from dpiqa.errors import RowRefused
 from dpiqa.storage.items import Changed, Failed, Gone, Postponed, Rejected, Released, Scored
 from dpiqa.storage.workers import heartbeat
 from dpiqa.types import JobState, Reason, Route, Stage
@@ -103,14 +103,14 @@ def test_no_score_is_anything_but_a_number(ledger, value):
     assert ledger.report(job).failures == {Reason.NON_FINITE_SCORE: 1}
     ledger.score(ledger.submit(refs(1, start=1))[1])
     for table in ("scores", "results"):
-        with pytest.raises(IntegrityError):
+        with pytest.raises(RowRefused):
             ledger.sql(f"UPDATE {table} SET score = :value", value=value)
 
 
 def test_one_outcome_the_database_refuses_undoes_its_batch(ledger):
     job, ids = ledger.submit(refs(2))
     claims = ledger.claim(ids)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(RowRefused):
         ledger.record([Scored(claims[0], 0.5, "etag-0"), Rejected(claims[1], "no such reason")])
     assert ledger.states(job) == {"leased": 2}
     assert ledger.one("SELECT count(*) FROM scores") == 0

@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from dpiqa.errors import ConfigurationError
+from dpiqa.errors import ConfigurationError, DatabaseMisconfigured
 from dpiqa.storage import (
     access_tables,  # noqa: F401 - adds its tables to `metadata`
     report_tables,  # noqa: F401 - adds its tables to `metadata`
@@ -111,7 +111,7 @@ def test_counts_of_items_from_before_the_triggers_are_taken_in(empty):
 
 def test_a_database_without_tables_names_the_hint(empty):
     _, engine = empty
-    with pytest.raises(ConfigurationError, match="dpiqa db upgrade"), transaction(engine) as c:
+    with pytest.raises(DatabaseMisconfigured, match="dpiqa db upgrade"), transaction(engine) as c:
         c.execute(text("SELECT * FROM items"))
 
 

@@ -2,10 +2,9 @@
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 from support.ledger import ALONE, Ledger, refs
 
-from dpiqa.errors import Conflict, InvalidRequest
+from dpiqa.errors import Conflict, InvalidRequest, RowRefused
 from dpiqa.profiles import Profile
 from dpiqa.storage import schema
 from dpiqa.storage.engine import make_engine, transaction
@@ -118,7 +117,7 @@ def test_the_previous_release_inserts_into_a_populated_database_until_a_job_need
         c.execute(old_fold)
     ledger = Ledger(engine)
     ledger.submit(refs(3))
-    with pytest.raises(IntegrityError), transaction(engine) as c:
+    with pytest.raises(RowRefused), transaction(engine) as c:
         c.execute(
             text(
                 "INSERT INTO items (job_id, image_id, profile, stage, state, queue) "
