@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import structlog
 
 from dpiqa.connection_file import (
     connection_path,
@@ -31,6 +32,8 @@ from dpiqa.files import locked, replace_text
 from dpiqa.local.process import python, tail
 from dpiqa.local.stack import Stack
 from dpiqa.signals import interrupted_by
+
+log = structlog.get_logger()
 
 _READY_SECONDS = 300
 _STOP_SECONDS = 60
@@ -170,7 +173,10 @@ class RunningStack:
             "phase": self.phase,
             "processes": [unit.describe() for unit in self.stack.supervisor.units],
         }
-        replace_text(state_path(self.stack.home), json.dumps(content, indent=1) + "\n", private=True)
+        try:
+            replace_text(state_path(self.stack.home), json.dumps(content, indent=1) + "\n", private=True)
+        except OSError as error:  # a full disk: the processes go on, the file says what was true before
+            log.warning("state_not_written", error=str(error))
 
 
 @contextmanager

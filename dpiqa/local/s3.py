@@ -1,5 +1,6 @@
-"""Embedded S3 and SQS: moto as a process on loopback. Objects live in its memory; it checks no credentials.
+"""Embedded S3 and SQS: moto as a process on loopback. It checks no credentials.
 
+Objects are kept on disk if it has a folder. Messages of its queues live in its memory and are lost when it ends.
 Not for benchmarks: its queue slows down with its depth.
 """
 
@@ -16,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.local.process import Command, Server, owns_port, python
+from dpiqa.local.s3_objects import ObjectFolder
 
 REGION = "us-east-1"
 #: moto accepts any credentials; boto3 requires some.
@@ -24,13 +26,13 @@ SECRET_ACCESS_KEY = "dpiqa-local"  # noqa: S105 - not a secret: loopback only, u
 
 
 class S3(Server):
-    """One moto server. The objects are lost when it ends."""
+    """One moto server. Without a folder, the objects are lost when it ends."""
 
     name = "s3"
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, folder: Path | None = None) -> None:
         super().__init__()
-        self.log = log
+        self.log, self.folder = log, folder
         if importlib.util.find_spec("moto") is None:
             raise ConfigurationError(
                 "the embedded S3 is not installed", hint="pip install 'dpiqa[local]', or set AWS_ENDPOINT_URL_S3"
@@ -47,7 +49,7 @@ class S3(Server):
 
     def command(self) -> Command:
         """Return the command: this module."""
-        argv = python("dpiqa.local.s3", str(self.port))
+        argv = python("dpiqa.local.s3", str(self.port), *([str(self.folder)] if self.folder else []))
         return Command(name=self.name, argv=argv, log=self.log, stop_seconds=2)
 
     def is_ready(self) -> bool:
@@ -111,9 +113,11 @@ def queue_is_empty(endpoint: str, queue_url: str) -> bool:
     return all(int(response["Attributes"][name]) == 0 for name in names)
 
 
-def serve(port: int) -> None:
-    """Serve S3 and SQS on that port until killed."""
+def serve(port: int, folder: Path | None) -> None:
+    """Serve S3 and SQS on that port until killed; objects are read from the folder, and kept there."""
     from moto import server as moto  # noqa: PLC0415 - an optional dependency
+    from moto.core.models import DEFAULT_ACCOUNT_ID  # noqa: PLC0415 - as above
+    from moto.s3.models import s3_backends  # noqa: PLC0415 - as above
     from werkzeug.serving import WSGIRequestHandler, make_server  # noqa: PLC0415
 
     class Handler(WSGIRequestHandler):
@@ -124,9 +128,13 @@ def serve(port: int) -> None:
         def log_request(self, *_: Any) -> None:
             """Log nothing."""
 
-    app = moto.DomainDispatcherApplication(moto.create_backend_app)  # type: ignore[attr-defined]
+    app: Any = moto.DomainDispatcherApplication(moto.create_backend_app)  # type: ignore[attr-defined]
+    if folder is not None:
+        objects = ObjectFolder(folder, s3_backends[DEFAULT_ACCOUNT_ID]["aws"])
+        objects.load()
+        app = objects.saving(app)
     make_server("127.0.0.1", port, app, threaded=True, request_handler=Handler).serve_forever()
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -13,16 +13,21 @@ from urllib.parse import urlsplit
 import structlog
 from pydantic import SecretStr
 
+from dpiqa.addresses import S3Address
 from dpiqa.connection_file import local_dir
+from dpiqa.errors import DpiqaError
 from dpiqa.local import commands, s3
 from dpiqa.local.commands import Launch
 from dpiqa.local.postgres import Postgres
 from dpiqa.local.process import Command, Process, Server, free_port, owns_port, spawn, talks_to
 from dpiqa.local.supervisor import Supervisor, Unit
 from dpiqa.local.valkey import Valkey
+from dpiqa.profiles import load_profile
 from dpiqa.settings import Settings, load_settings
 from dpiqa.storage import schema
 from dpiqa.storage.engine import open_engine, transaction
+from dpiqa.storage.profiles import remember_profile
+from dpiqa.storage.reconciliations import ReconciliationRequest, request_reconciliation
 from dpiqa.storage.workers import live_workers
 from dpiqa.types import Stage
 
@@ -69,6 +74,8 @@ class Stack:
     def start_apps(self) -> None:
         """Start listener, workers, API and Flower; return without waiting for them."""
         settings = self._start_api()
+        if "bucket" in self.values and any(self.folder.glob(f"s3/{BUCKET}/*")):
+            self._reconcile()
         if settings.queue_url:
             port = urlsplit(settings.sqs_endpoint_url or settings.queue_url).port or 443
             self._start_app("listener", commands.listen_command(settings), lambda process: talks_to(process.pid, port))
@@ -109,13 +116,17 @@ class Stack:
             names = ("s3_endpoint_url", "sqs_endpoint_url", "aws_region", "queue_url")
             self.values |= {name: getattr(self._configured, name) or "" for name in names}
             return
-        server = s3.S3(self._log("s3"))
+        server = s3.S3(self._log("s3"), self.folder / "s3")
 
         def provision() -> None:
             watched = s3.provision(server.url, BUCKET)
             self.values |= {"queue_url": watched.queue_url, "bucket": watched.bucket}
 
-        self._start_server(server, after_restart=provision)
+        def restore() -> None:
+            provision()
+            self._reconcile()
+
+        self._start_server(server, after_restart=restore)
         provision()
         self.values |= {
             "s3_endpoint_url": server.url,
@@ -124,6 +135,21 @@ class Stack:
             "aws_access_key_id": s3.ACCESS_KEY_ID,
             "aws_secret_access_key": s3.SECRET_ACCESS_KEY,
         }
+
+    def _reconcile(self) -> None:
+        """Have a worker compare the bucket with the ledger: the queue's events ended with the last run of S3."""
+        profile = load_profile(self.settings.profile, self.settings.profiles_dir)
+        request = ReconciliationRequest(address=S3Address(BUCKET, ""), profile=profile.id)
+        engine = open_engine(self.settings, "dpiqa-local", pool_size=1)
+        try:
+            with transaction(engine) as connection:
+                remember_profile(connection, profile)
+                request_reconciliation(connection, request)
+        except DpiqaError as error:
+            hint = f"run `dpiqa reconcile s3://{BUCKET}/`"
+            log.warning("events_may_be_lost", bucket=BUCKET, error=str(error), hint=hint)
+        finally:
+            engine.dispose()
 
     def _start_server(self, server: Server, after_restart: Callable[[], None] | None = None) -> None:
         def launch() -> Process:

@@ -13,8 +13,8 @@ from typing import Any
 
 import structlog
 
-from dpiqa.errors import DpiqaError
 from dpiqa.local.process import Process, failure
+from dpiqa.text import first_line
 
 log = structlog.get_logger()
 
@@ -46,6 +46,7 @@ class Unit:
     restarts: int = 0
     crashes_in_a_row: int = field(default=0, repr=False)
     retry_at: float = field(default=0.0, repr=False)
+    check_error: str = field(default="", repr=False)  #: why `is_ready` could not tell, last time
 
     def describe(self) -> dict[str, Any]:
         """Return the row of `dpiqa local status`."""
@@ -89,7 +90,8 @@ class Supervisor:
                 if process is not None and not process.alive:
                     raise failure(process, f"ended with status {process.popen.returncode}")
                 if process is not None and time.monotonic() > deadline:
-                    raise failure(process, f"was not ready after {seconds:.0f} s")
+                    reason = f" ({unit.check_error})" if unit.check_error else ""
+                    raise failure(process, f"was not ready after {seconds:.0f} s{reason}")
             time.sleep(0.1)
 
     def tick(self) -> None:
@@ -124,10 +126,20 @@ class Supervisor:
     def _is_ready(self, unit: Unit) -> bool:
         """Return whether the unit is ready; checks its process until it is."""
         process = unit.process
-        if unit.state is UnitState.STARTING and process is not None and process.alive and unit.is_ready(process):
+        if unit.state is not UnitState.STARTING or process is None or not process.alive:
+            return unit.state is UnitState.READY
+        try:
+            is_ready = unit.is_ready(process)
+        except Exception as error:  # e.g. Postgres does not answer: it ends neither this unit's start nor the supervisor
+            if str(error) != unit.check_error:
+                log.warning("check_failed", name=unit.name, error=first_line(error))
+            unit.check_error = str(error)
+            return False
+        if is_ready:
+            unit.check_error = ""
             self._set(unit, UnitState.READY)
             log.info("process_ready", name=unit.name, pid=process.pid)
-        return unit.state is UnitState.READY
+        return is_ready
 
     def _handle_crash(self, unit: Unit, process: Process) -> None:
         process.kill()  # and the processes it left behind
@@ -142,12 +154,15 @@ class Supervisor:
     def _restart(self, unit: Unit) -> None:
         unit.restarts += 1
         self._set(unit, UnitState.STARTING)
+        unit.process = None
         try:
             unit.process = unit.launch()
             if unit.after_restart is not None:
                 unit.after_restart()
-        except DpiqaError as error:
-            log.warning("process_not_started", name=unit.name, error=str(error))
+        except Exception as error:  # of any kind: it must not end the supervisor, which would stop all other units
+            if unit.process is not None:
+                unit.process.kill()
+            log.warning("process_not_started", name=unit.name, error=first_line(error))
             unit.retry_at = time.monotonic() + backoff_seconds(unit.crashes_in_a_row)
             unit.crashes_in_a_row += 1
             self._set(unit, UnitState.CRASHED)

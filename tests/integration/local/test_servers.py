@@ -103,6 +103,45 @@ def test_s3_sends_events_and_starts_twice(folder, s3, sqs_queue):
         assert is_free(server.port)
 
 
+def test_objects_outlive_s3(folder):
+    server = S3(folder / "s3.log", folder / "s3")
+    server.start()
+    client = server.client("s3")
+    client.create_bucket(Bucket="archive")
+    client.create_bucket(Bucket="gone")
+    client.put_object(Bucket="archive", Key="a b/ü.png", Body=b"first", ContentType="image/png", Metadata={"by": "me"})
+    client.put_object(Bucket="archive", Key="changed", Body=b"old")
+    client.put_object(Bucket="archive", Key="changed", Body=b"new")
+    client.copy_object(Bucket="archive", Key="copy", CopySource={"Bucket": "archive", "Key": "changed"})
+    for key in ("deleted", "one", "two"):
+        client.put_object(Bucket="archive", Key=key, Body=b"")
+    client.delete_object(Bucket="archive", Key="deleted")
+    client.delete_objects(Bucket="archive", Delete={"Objects": [{"Key": "one"}, {"Key": "two"}]})
+    client.delete_bucket(Bucket="gone")
+    upload = client.create_multipart_upload(Bucket="archive", Key="parts")["UploadId"]
+    part = client.upload_part(Bucket="archive", Key="parts", UploadId=upload, PartNumber=1, Body=b"part")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    client.complete_multipart_upload(Bucket="archive", Key="parts", UploadId=upload, MultipartUpload=parts)
+
+    def objects():
+        names = ("Key", "ETag", "Size", "LastModified", "StorageClass")
+        return [{name: row[name] for name in names} for row in client.list_objects_v2(Bucket="archive")["Contents"]]
+
+    before = objects()
+    assert [row["Key"] for row in before] == ["a b/ü.png", "changed", "copy", "parts"]
+
+    server.process.kill()
+    server.start()
+    try:
+        assert objects() == before
+        assert [bucket["Name"] for bucket in client.list_buckets()["Buckets"]] == ["archive"]
+        assert client.get_object(Bucket="archive", Key="changed")["Body"].read() == b"new"
+        head = client.head_object(Bucket="archive", Key="a b/ü.png")
+        assert (head["ContentType"], head["Metadata"]) == ("image/png", {"by": "me"})
+    finally:
+        server.stop()
+
+
 def test_readiness_is_not_fooled_by_another_server_on_the_port(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

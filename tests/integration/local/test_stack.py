@@ -78,6 +78,45 @@ def test_an_image_dropped_into_the_bucket_gets_a_score_over_crashes_and_kill_9(h
     assert still_running(everything) == []
 
 
+def test_a_crash_of_postgres_while_a_worker_starts_stops_nothing_else(home):
+    status = control.up(home)
+    os.kill(process(status, "student-worker")["pid"], signal.SIGKILL)
+    wait_for(lambda: process(control.status(home), "student-worker")["state"] == "starting")
+    os.kill(process(status, "postgres")["pid"], signal.SIGQUIT)  # an immediate stop, as a crash is
+
+    def all_ready():
+        now = control.status(home)
+        return now.running and process(now, "postgres")["restarts"] and {p["state"] for p in now.processes} == {"ready"}
+
+    wait_for(all_ready, 120)
+    now = control.status(home)
+    assert now.pid == status.pid
+    kept = ("valkey", "s3", "api", "listener", "flower")
+    assert {name: process(now, name)["pid"] for name in kept} == {name: process(status, name)["pid"] for name in kept}
+
+
+def test_objects_outlive_the_embedded_s3_and_those_whose_event_was_lost_are_scored(home):
+    status = control.up(home)
+    settings = load_settings(home=home)
+    bucket = drop(status, settings, "first.png", 40)
+    assert wait_for(lambda: score_of(settings, bucket, "first.png"))
+    os.kill(process(status, "listener")["pid"], signal.SIGSTOP)
+    drop(status, settings, "second.png", 50)
+    os.kill(process(status, "s3")["pid"], signal.SIGKILL)
+    wait_for(lambda: process(control.status(home), "s3")["restarts"])
+    os.kill(process(status, "listener")["pid"], signal.SIGCONT)
+    assert wait_for(lambda: score_of(settings, bucket, "second.png"), 120)
+    assert [item["key"] for item in score_of(settings, bucket, "")] == ["first.png", "second.png"]
+
+    assert control.down(home)
+    status = control.up(home)
+    settings = load_settings(home=home)
+    drop(status, settings, "third.png", 60)
+    assert wait_for(lambda: score_of(settings, bucket, "third.png"))
+    objects = make_client("s3", settings.s3_endpoint_url).list_objects_v2(Bucket=bucket)["Contents"]
+    assert [entry["Key"] for entry in objects] == ["first.png", "second.png", "third.png"]
+
+
 def test_flower_asks_for_its_password_and_changes_nothing(home):
     status = control.up(home)
     url, login = status.connection["flower_url"], status.connection["flower_basic_auth"]

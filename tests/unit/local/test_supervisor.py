@@ -47,6 +47,40 @@ def test_a_crashed_process_is_restarted_and_gets_back_what_it_had(supervisor, tm
     assert (supervised.restarts, restarts) == (1, [1])
 
 
+def test_a_check_that_fails_is_repeated_and_ends_nothing(supervisor, tmp_path):
+    answers = [ConnectionError("the database does not answer"), ConnectionError("still not"), True]
+
+    def is_ready(_process):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    supervised = unit(tmp_path, "import time; time.sleep(100)", is_ready=is_ready)
+    supervisor.start(supervised)
+    assert supervised.state is UnitState.STARTING
+    assert supervised.check_error == "the database does not answer"
+    tick_until(supervisor, lambda: supervised.state is UnitState.READY)
+    assert supervised.check_error == ""
+
+
+def test_a_restart_that_cannot_be_completed_is_repeated_with_a_new_process(supervisor, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_BACKOFF_SECONDS", (0.05, 1))
+    processes = []
+
+    def after_restart():
+        processes.append(supervised.process)
+        if len(processes) == 1:
+            raise OSError("no space left on device")
+
+    supervised = unit(tmp_path, "import time; time.sleep(100)", after_restart=after_restart)
+    supervisor.start(supervised)
+    supervised.process.popen.kill()
+    tick_until(supervisor, lambda: len(processes) == 2 and supervised.state is UnitState.READY)
+    assert not processes[0].alive
+    assert processes[1].alive
+
+
 def test_a_process_that_always_crashes_is_restarted_more_and_more_rarely(supervisor, tmp_path, monkeypatch):
     crashes_seen = []
     monkeypatch.setattr(module, "backoff_seconds", lambda crashes: crashes_seen.append(crashes) or 0.0)
