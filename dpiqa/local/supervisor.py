@@ -130,7 +130,9 @@ class Supervisor:
             return unit.state is UnitState.READY
         try:
             is_ready = unit.is_ready(process)
-        except Exception as error:  # e.g. Postgres does not answer: it ends neither this unit's start nor the supervisor
+        except (
+            Exception
+        ) as error:  # e.g. Postgres does not answer: it ends neither this unit's start nor the supervisor
             if str(error) != unit.check_error:
                 log.warning("check_failed", name=unit.name, error=first_line(error))
             unit.check_error = str(error)
