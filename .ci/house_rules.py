@@ -55,7 +55,6 @@ SHORT_MODULES: dict[str, str] = {
     "dpiqa/pipeline/metrics.py": "the metrics that five modules count in",
     "dpiqa/storage/report_tables.py": "tables of one subject, as in the modules beside it",
     "api/audit_schemas.py": "bodies of one resource, as in the modules beside it",
-    "workers/consumer.py": "Celery imports it by name, in workers only",
     "workers/sqs.py": "needs an extra",
     "dpiqa/signals.py": "of the standard library alone, for CLI, listener and stack",
 }

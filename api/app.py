@@ -1,5 +1,6 @@
 """The application, made of its parts."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -13,11 +14,12 @@ from dpiqa.objects.s3 import S3Store
 from dpiqa.settings import Settings, load_settings
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.job_queries import JobReport, get_job
+from dpiqa.watchdog import WATCHDOG, Loop
 
 from . import docs, errors
 from .authentication import Authenticator
 from .guard import Guard
-from .monitoring import Metrics, Probes, RequestLog
+from .monitoring import STUCK_SECONDS, Metrics, Probes, RequestLog
 from .progress import ProgressFeeds
 from .routes import (
     audit,
@@ -71,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         statement_timeout=min(STATEMENT_SECONDS, settings.database_seconds),
     )
     state.store = S3Store.from_settings(settings, read_seconds=S3_SECONDS)
-    state.probes = Probes(state.engine, state.doorbell)
+    state.probes = Probes(state.engine, state.doorbell, settings.require_broker_url())
     state.progress_feeds = ProgressFeeds(_reader(state.engine))
     state.metrics = Metrics(state.probes.snapshot)
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign] # FastAPI's documented way
@@ -109,9 +111,19 @@ def _reader(engine: Engine) -> Callable[[UUID], JobReport]:
     return read
 
 
+async def _beat(loop: Loop) -> None:
+    """Tell the watchdog that the event loop comes round."""
+    while True:
+        loop.beat()
+        await asyncio.sleep(1)
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
+    with WATCHDOG.watch("requests", STUCK_SECONDS) as loop:
+        beats = asyncio.create_task(_beat(loop))
+        yield
+        beats.cancel()
     app.state.progress_feeds.close()
     app.state.probes.close()
     app.state.engine.dispose()

@@ -54,6 +54,7 @@ PROBLEM_TYPES: tuple[tuple[type[Exception], ProblemType], ...] = (
     ),
     (e.DatabaseUnavailable, ProblemType(503, "database_unavailable", "the database does not answer", _LATER)),
     (e.RowRefused, ProblemType(503, "database_unavailable", "the change met another one", "try again")),
+    (e.BrokerRefuses, ProblemType(503, "broker_refuses")),
     (e.BrokerUnavailable, ProblemType(503, "broker_unavailable", "the message broker does not answer", _LATER)),
     (e.StoreUnavailable, ProblemType(503, "store_unavailable", "the object store does not answer", _LATER)),
     (e.Unavailable, ProblemType(503, "unavailable", "a part this request needs does not answer", _LATER)),

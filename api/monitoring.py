@@ -16,12 +16,15 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dpiqa.access import Caller
+from dpiqa.broker import require_storage
+from dpiqa.broker_url import BrokerUrl
 from dpiqa.doorbell import Doorbell, Queue
 from dpiqa.errors import DpiqaError, Unavailable
 from dpiqa.storage import schema
 from dpiqa.storage.counts import jobs_by_state, totals
 from dpiqa.storage.engine import transaction
 from dpiqa.text import shorten
+from dpiqa.watchdog import WATCHDOG
 
 from .errors import MAX_TEXT, problem_type_of
 from .schemas import Check
@@ -29,6 +32,7 @@ from .schemas import Check
 log = structlog.get_logger()
 
 PROBE_SECONDS = 3.0  #: a part that has not answered by then counts as down
+STUCK_SECONDS = 60.0  #: no probe takes that long: after it, the process ends
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 #: Query parameters whose values may be logged. Others (a key put there by mistake) are logged by name only.
 _LOGGED = frozenset(
@@ -83,25 +87,32 @@ class Probes:
     The number of threads is fixed, so that queries to parts that hang cannot pile up.
     """
 
-    def __init__(self, engine: Engine, doorbell: Doorbell) -> None:
-        self._engine, self._doorbell = engine, doorbell
+    def __init__(self, engine: Engine, doorbell: Doorbell, broker_url: BrokerUrl) -> None:
+        self._engine, self._doorbell, self._broker_url = engine, doorbell, broker_url
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="probe")
 
     def checks(self) -> list[Check]:
         """Check database, migrations and broker at once."""
         probes = {"database": self._check_database, "migrations": self._check_migrations, "broker": self._check_broker}
-        futures = {part: self._threads.submit(probe) for part, probe in probes.items()}
+        futures = {part: self._submit(probe) for part, probe in probes.items()}
         return [_check_of(part, future) for part, future in futures.items()]
 
     def snapshot(self) -> Snapshot:
         """Read what /metrics shows. Never raises; a part that does not answer in time is left out."""
-        items, queues = self._threads.submit(self._count), self._threads.submit(self._depths)
+        items, queues = self._submit(self._count), self._submit(self._depths)
         by_state, by_reason = _result_or_none(items) or (None, None)
         return Snapshot(by_state, by_reason, _result_or_none(queues))
 
     def close(self) -> None:
         """End the threads, without waiting for parts that hang."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, probe: Callable[[], T]) -> "Future[T]":
+        def watched() -> T:
+            with WATCHDOG.watch("probe", STUCK_SECONDS):
+                return probe()
+
+        return self._threads.submit(watched)
 
     def _check_database(self) -> Check:
         with transaction(self._engine) as connection:
@@ -116,6 +127,8 @@ class Probes:
 
     def _check_broker(self) -> Check:
         self._doorbell.depth(Queue.LIVE)
+        if self._broker_url.is_redis:
+            require_storage(self._broker_url)
         return Check(part="broker", ok=True)
 
     def _count(self) -> tuple[dict[str, int], dict[tuple[str, str, str], int]]:

@@ -151,7 +151,8 @@ class EventsAccepted(BaseModel):
     removals: int = Field(description="Objects announced as deleted.")
     queued: int = Field(description="Items that now wait for a worker.")
     unwatched: int = Field(description="Objects announced that no watch covers.")
-    ignored: list[str] = Field(description="Reasons why the other records were not used.")
+    n_ignored: int = Field(description="Other records, which were not used.")
+    ignored: list[str] = Field(description="Reasons why they were not used: of the first 20.", max_length=20)
     warning: str | None = Field(None, description="Set where the work is recorded but will start later.")
 
 

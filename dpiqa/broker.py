@@ -9,10 +9,12 @@ import redis
 from redis.sentinel import Sentinel
 
 from dpiqa.broker_url import BrokerKind, BrokerUrl
-from dpiqa.errors import BrokerUnavailable, ConfigurationError, DpiqaError
+from dpiqa.errors import BrokerRefuses, BrokerUnavailable, ConfigurationError, DpiqaError
 from dpiqa.text import reason_of
 
 _ANSWER_SECONDS = 5  #: for Redis to connect, and to answer
+_PROBE_KEY = "dpiqa.probe"  #: a list that never exists
+_REFUSAL_HINT = "free memory or disk space of Redis, or point DPIQA_BROKER_URL at the primary"
 #: Options of the URL that redis-py takes as they are; Celery gets them too.
 CLIENT_OPTIONS = frozenset(
     {
@@ -140,6 +142,37 @@ def require_no_eviction(url: BrokerUrl) -> BrokerInfo:
             hint="set maxmemory-policy noeviction, or use a Redis of its own",
         )
     return info
+
+
+def require_storage(url: BrokerUrl) -> None:
+    """Raise `BrokerRefuses` while Redis stores no messages, or would drop stored ones; `url.is_redis` must hold.
+
+    Its words name no host: callers of the API may read them. Raises `BrokerUnavailable` when it does not answer.
+    """
+    info = read_broker(url)
+    if info.max_memory and info.eviction_policy not in {"noeviction", "?"}:
+        raise BrokerRefuses(
+            f"the message broker evicts messages when it is full (maxmemory-policy {info.eviction_policy})",
+            hint="set maxmemory-policy noeviction, or use a Redis of its own",
+        )
+    timeouts = {"socket_timeout": _ANSWER_SECONDS, "socket_connect_timeout": _ANSWER_SECONDS}
+    try:
+        with connect(url, **timeouts) as client:
+            client.lpushx(_PROBE_KEY, "")  # a write for which memory is needed, and which changes nothing
+    except redis.exceptions.NoPermissionError:
+        return  # an access list that names our keys only; whether writes work is not known then
+    except (redis.exceptions.OutOfMemoryError, redis.exceptions.ReadOnlyError) as error:
+        raise BrokerRefuses(_refusal(error), hint=_REFUSAL_HINT) from None
+    except redis.ResponseError as error:
+        if str(error).startswith("MISCONF"):
+            raise BrokerRefuses(_refusal(error), hint=_REFUSAL_HINT) from None
+        raise broker_error(error) from None
+    except (redis.RedisError, OSError, ValueError) as error:
+        raise broker_error(error) from None
+
+
+def _refusal(error: Exception) -> str:
+    return f"the message broker stores no messages: {reason_of(error)}"
 
 
 def broker_error(error: Exception) -> DpiqaError:

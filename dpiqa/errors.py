@@ -9,6 +9,7 @@
     │  ├─ DatabaseUnavailable Postgres, for the moment; carries a `DatabaseFault`
     │  │  └─ DatabaseMisconfigured  Postgres, until somebody changes rights, schema, login or URL; exit code 78
     │  ├─ BrokerUnavailable   Redis
+    │  │  └─ BrokerRefuses    it answers, and stores or keeps no messages
     │  ├─ SourceUnavailable   where weights are downloaded from
     │  └─ Overloaded          too much waits already; the same request may work later
     ├─ NotFound               about the request; the API's 404, the CLI's exit code 4
@@ -94,6 +95,10 @@ class DatabaseMisconfigured(DatabaseUnavailable):
 
 class BrokerUnavailable(Unavailable):
     """The message broker does not answer. Harmless: the database records the work."""
+
+
+class BrokerRefuses(BrokerUnavailable):
+    """The message broker answers, but stores no messages, or may drop those that it holds."""
 
 
 class SourceUnavailable(Unavailable):

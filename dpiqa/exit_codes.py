@@ -12,6 +12,7 @@ from dpiqa.errors import (
     RowRefused,
     Unavailable,
 )
+from dpiqa.watchdog import LOOP_STUCK
 
 
 class ExitCode(IntEnum):
@@ -32,7 +33,7 @@ class WorkerExitCode(IntEnum):
 
     DEVICE_BROKEN = 70  #: the device's context is lost
     DEVICE_HANGS = 71  #: a batch took too long
-    LOOP_STUCK = 72  #: a loop of the process did not come round; also of the listener and the API
+    LOOP_STUCK = LOOP_STUCK  #: a loop of the process did not come round; also of the listener and the API
 
 
 MEANINGS: dict[ExitCode, str] = {

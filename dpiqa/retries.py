@@ -20,6 +20,7 @@ from tenacity import (
 )
 
 from dpiqa.errors import DatabaseMisconfigured, DatabaseUnavailable, StoreUnavailable, Unavailable
+from dpiqa.watchdog import beat
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -93,12 +94,14 @@ def _sleep(seconds: float, stopping: threading.Event) -> None:
     while (left := end - time.monotonic()) > 0:
         if stopping.is_set():
             raise Unavailable("this process was told to stop while it waited")
+        beat()
         time.sleep(min(left, 0.1))
 
 
 def _log_retry(event: str, **context: object) -> Callable[[RetryCallState], None]:
     def log_retry(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
+        beat()
         log.warning(event, attempt=state.attempt_number, error=str(error), **context)
 
     return log_retry

@@ -241,6 +241,11 @@ class Settings(BaseSettings):
         """The folders that workers may read in place."""
         return tuple(Path(path) for path in self.folders.split(os.pathsep) if path)
 
+    @property
+    def loop_seconds(self) -> float:
+        """Seconds after which a loop of a process that has not come round counts as stuck: several bounded waits."""
+        return max(90.0, 3 * (self.database_seconds + 5))
+
     def require_database_url(self) -> str:
         """Return the database URL, `postgresql+psycopg://…`. Raises `ConfigurationError` when there is none."""
         hint = "run `dpiqa local up`, or set DPIQA_DATABASE_URL=postgresql://user:password@host/db"

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from dpiqa.exit_codes import WorkerExitCode
-
 log = structlog.get_logger()
 
+LOOP_STUCK = 72  #: exit code
 _TICK_SECONDS = 1.0
 _current = threading.local()
 
@@ -36,7 +35,7 @@ class Loop:
 
     name: str
     seconds: float  #: it may take from one beat to the next
-    exit_code: WorkerExitCode
+    exit_code: int
     thread: int
     beat_at: float = field(default_factory=time.monotonic)
 
@@ -48,25 +47,27 @@ class Loop:
 class Watchdog:
     """Watches the loops of a process in a thread. The process ends with the loop's exit code and one log line."""
 
-    def __init__(self, exit_process: Callable[[int], object] = os._exit) -> None:
-        self._exit = exit_process
+    def __init__(
+        self, exit_process: Callable[[int], object] = os._exit, *, tick_seconds: float = _TICK_SECONDS
+    ) -> None:
+        self._exit, self._tick = exit_process, tick_seconds
         self._loops: set[Loop] = set()
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def watch(self, name: str, seconds: float, exit_code: WorkerExitCode = WorkerExitCode.LOOP_STUCK) -> Iterator[Loop]:
-        """Watch the body, which must call `beat` at least every `seconds`, in this thread or of the loop it gets.
+    def watch(self, name: str, seconds: float, exit_code: int = LOOP_STUCK) -> Iterator[Loop]:
+        """Watch the body: `beat` must be called in this thread, or that of the loop it gets, at least every `seconds`.
 
-        Every answer of the database beats by itself. Bodies may be nested: the inner one is watched meanwhile.
+        Answers of the database and waits between retries beat by themselves. Bodies may be nested: only the inner one
+        is watched meanwhile.
         """
         loop = Loop(name, seconds, exit_code, threading.get_ident())
         outer: Loop | None = getattr(_current, "loop", None)
         with self._lock:
             self._loops.add(loop)
             self._loops -= {outer}
-            if self._thread is None and not self._stopped.is_set():
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
                 self._thread.start()
         _current.loop = loop
@@ -80,19 +81,14 @@ class Watchdog:
                     outer.beat()
                     self._loops.add(outer)
 
-    def close(self) -> None:
-        """Stop watching."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
-
     def _run(self) -> None:
         checked_at = time.monotonic()
-        while not self._stopped.wait(_TICK_SECONDS):
+        while True:
+            time.sleep(self._tick)
             now = time.monotonic()
             with self._lock:
                 loops = list(self._loops)
-            if now - checked_at > 3 * _TICK_SECONDS:  # the whole process was stopped, or the machine slept
+            if now - checked_at > self._tick + 3:  # the whole process was stopped, or the machine slept
                 for loop in loops:
                     loop.beat_at += now - checked_at
             checked_at = now
@@ -109,7 +105,10 @@ class Watchdog:
             loop=loop.name,
             seconds=round(now - loop.beat_at),
             limit=loop.seconds,
-            exit_code=int(loop.exit_code),
+            exit_code=loop.exit_code,
             at=[line.strip().splitlines()[0] for line in stack[-6:]],
         )
-        self._exit(int(loop.exit_code))
+        self._exit(loop.exit_code)
+
+
+WATCHDOG = Watchdog()  #: of this process

@@ -1,19 +1,49 @@
 """Celery's consumer, which passes on doorbells only, and ends the worker where the broker will never serve it."""
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, ClassVar, cast
 
-from celery.worker.consumer import Consumer
+from celery.bootsteps import StartStopStep
+from celery.worker.consumer import Consumer, Tasks
 
 from dpiqa.broker import broker_error
 from dpiqa.errors import ConfigurationError
 from dpiqa.pipeline.startup import exit_with
+from dpiqa.watchdog import WATCHDOG
 
 from .messages import MalformedMessage, drop, require_doorbell
 
 
+class WatchedStep(StartStopStep):  # type: ignore[misc]  # likewise
+    """Lets the watchdog watch Celery's own loop while it is connected. Its timers run in that loop."""
+
+    requires = (Tasks,)
+    _BEAT_SECONDS = 5.0
+
+    def __init__(self, consumer: Consumer, **_: Any) -> None:
+        self._watched, self._timer = ExitStack(), cast("Any", None)
+        super().__init__(consumer)
+
+    def start(self, consumer: Consumer) -> None:
+        """Watch, from the moment that messages are received."""
+        loop = self._watched.enter_context(WATCHDOG.watch("messages", consumer.app.settings.loop_seconds))
+        self._timer = consumer.timer.call_repeatedly(self._BEAT_SECONDS, loop.beat)
+
+    def stop(self, consumer: Consumer) -> None:  # noqa: ARG002 - Celery's signature
+        """Stop watching: the connection is lost, or the worker ends."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._watched.close()
+
+
 class DoorbellConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
     """The consumer of a worker."""
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # likewise
+        """Celery's steps, and ours."""
+
+        default_steps: ClassVar = [*Consumer.Blueprint.default_steps, WatchedStep]
 
     def create_task_handler(self, **options: Any) -> Callable[[Any], None]:
         """Return the function that takes every message of the queues."""

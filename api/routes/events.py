@@ -11,6 +11,8 @@ from dpiqa.types import Delivery
 from ..dependencies import DoorbellDep, EngineDep, SettingsDep, profile_named
 from ..schemas import EventsAccepted
 
+_MAX_REASONS = 20  #: in the answer, of records that were not used
+
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 _BODY = {
@@ -47,7 +49,8 @@ def receive(
     """Record events. If this does not answer, send them again.
 
     Once it answers, each image that a watch covers is recorded. Without automatic watches, other images are only
-    counted (`unwatched`); records that cannot be used are listed in `ignored`.
+    counted (`unwatched`); records that cannot be used are
+    counted (`n_ignored`), the first of them with the reason.
     """
     events = parse(body)
     profile = profile_named(settings, None)
@@ -57,6 +60,7 @@ def receive(
         removals=len(events.removals),
         queued=len(ingested.items),
         unwatched=ingested.unwatched,
-        ignored=events.ignored,
+        n_ignored=len(events.ignored),
+        ignored=events.ignored[:_MAX_REASONS],
         warning=ingested.warning,
     )

@@ -25,6 +25,7 @@ from dpiqa.retries import retry_delay
 from dpiqa.storage.items import Changed, Claim, Failed, Gone, Outcome, Postponed, Rejected, Released, Scored
 from dpiqa.storage.recorded_scores import KnownScore
 from dpiqa.text import first_line
+from dpiqa.watchdog import beat
 
 #: Images whose bytes are looked up in one statement, and the longest that one waits for others.
 LOOKUP_IMAGES, LOOKUP_SECONDS = 8, 0.02
@@ -132,6 +133,7 @@ class ChunkRun:
         """Wait for the next step to end; take each result to the next step, or to outcomes."""
         running: list[Future[Any]] = [*self._fetching, *self._decoding, *self._scoring]
         timeout = LOOKUP_SECONDS if self._fetched else 0.5
+        beat()
         for future in wait(running, timeout, return_when=FIRST_COMPLETED).done:
             if future in self._fetching:
                 yield from self._fetch_ended(future, self._fetching.pop(future))

@@ -1,4 +1,4 @@
-"""The device, its one thread and its watchdog. Images of several chunks and jobs share batches, one scorer each.
+"""The device and its one thread. Images of several chunks and jobs share batches, one scorer each.
 
 A batch has one result per image: an error of some images leaves the others alone.
 """
@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
@@ -25,6 +24,7 @@ from dpiqa.pipeline import metrics
 from dpiqa.pipeline.scorers import LoadedScorer
 from dpiqa.text import first_line
 from dpiqa.types import Reason
+from dpiqa.watchdog import WATCHDOG, Watchdog
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -55,12 +55,13 @@ class Device:
         max_wait: float = 0.02,
         batch_seconds: float = 60.0,
         exit_process: Callable[[int], object] = os._exit,
+        watchdog: Watchdog = WATCHDOG,
     ) -> None:
         self._max_wait, self._exit = max_wait, exit_process
         self._waiting: dict[LoadedScorer, deque[_Request]] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._watchdog = Watchdog(batch_seconds, exit_process)
+        self._watchdog, self._batch_seconds = watchdog, batch_seconds
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self._thread.start()
 
@@ -80,7 +81,6 @@ class Device:
             self._closed = True
             self._changed.notify()
         self._thread.join()
-        self._watchdog.close()
         for queue in self._waiting.values():
             for request in queue:
                 request.score.cancel()
@@ -114,8 +114,9 @@ class Device:
         return None
 
     def _score(self, scorer: LoadedScorer, requests: list[_Request]) -> None:
+        seconds = max(self._batch_seconds, scorer.batch_seconds)
         try:
-            with self._watchdog.watch(scorer.batch_seconds), metrics.stage("score"):
+            with self._watchdog.watch("device", seconds, WorkerExitCode.DEVICE_HANGS), metrics.stage("score"):
                 batch = score_images(scorer.scorer, [request.pixels for request in requests])
         except DeviceBrokenError as error:
             log.critical("device_broken", error=str(error), exit_code=WorkerExitCode.DEVICE_BROKEN)
@@ -132,41 +133,6 @@ class Device:
                 request.score.set_exception(score)
             else:
                 request.score.set_result(score)
-
-
-class Watchdog:
-    """Ends the process, with exit code 71, when one watched step takes longer than `seconds`.
-
-    No call into a hung kernel ever returns; the leases of the process run out, and other workers take its items.
-    """
-
-    def __init__(self, seconds: float, exit_process: Callable[[int], object] = os._exit) -> None:
-        self._seconds, self._exit = seconds, exit_process
-        self._deadline = math.inf
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-        self._thread.start()
-
-    @contextmanager
-    def watch(self, seconds: float = 0.0) -> Iterator[None]:
-        """Watch the body, which may take `seconds` if that is more than the usual limit. One body at a time."""
-        self._deadline = time.monotonic() + max(self._seconds, seconds)
-        try:
-            yield
-        finally:
-            self._deadline = math.inf
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(min(1.0, self._seconds / 4)):
-            if time.monotonic() > self._deadline:
-                log.critical("device_hangs", exit_code=WorkerExitCode.DEVICE_HANGS)
-                self._exit(WorkerExitCode.DEVICE_HANGS)
-                return
 
 
 @dataclass(frozen=True, slots=True)

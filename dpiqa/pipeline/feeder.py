@@ -23,6 +23,7 @@ from dpiqa.storage.rollups import count_results, fold_results
 from dpiqa.storage.sweeps import sweep_once
 from dpiqa.storage.uploads import prune_uploads
 from dpiqa.text import first_line
+from dpiqa.watchdog import WATCHDOG, Watchdog, beat
 
 log = structlog.get_logger()
 
@@ -34,8 +35,15 @@ class Feeder:
     """Announces waiting work: every `MAX_PAUSE`, and soon after `wake`; finds lost work every `sweep_seconds`."""
 
     def __init__(
-        self, engine: Engine, doorbell: Doorbell, settings: Settings, *, heartbeat: Callable[[], None] = lambda: None
+        self,
+        engine: Engine,
+        doorbell: Doorbell,
+        settings: Settings,
+        *,
+        heartbeat: Callable[[], None] = lambda: None,
+        watchdog: Watchdog = WATCHDOG,
     ) -> None:
+        self._watchdog = watchdog
         self._engine, self._doorbell, self._settings, self._heartbeat = engine, doorbell, settings, heartbeat
         self._skipped: set[int] = set()
         self._skipped_lock = threading.Lock()
@@ -127,8 +135,13 @@ class Feeder:
         ring_score(self._doorbell, rings)
 
     def _run(self) -> None:
+        with self._watchdog.watch("feeder", self._settings.loop_seconds):
+            self._poll_until_stopped()
+
+    def _poll_until_stopped(self) -> None:
         next_sweep = 0.0
         while not self._stopped.is_set():
+            beat()
             sweep = time.monotonic() >= next_sweep
             if sweep:
                 next_sweep = time.monotonic() + self._settings.sweep_seconds

@@ -9,6 +9,7 @@ import structlog
 
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.text import first_line
+from dpiqa.watchdog import WATCHDOG, Watchdog, beat
 
 log = structlog.get_logger()
 
@@ -29,7 +30,16 @@ class LeaseKeeper:
     This only saves work: the fence in the database keeps a lost lease from writing.
     """
 
-    def __init__(self, renew: Renew, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        renew: Renew,
+        lease_seconds: float,
+        *,
+        loop_seconds: float = 90.0,
+        watchdog: Watchdog = WATCHDOG,
+    ) -> None:
+        """`loop_seconds`: that a renewal takes at most; after that the process counts as stuck."""
+        self._watchdog, self._loop_seconds = watchdog, loop_seconds
         self._renew, self._seconds = renew, lease_seconds
         self._leases: dict[int, _Lease] = {}
         self._lock = threading.Lock()
@@ -87,10 +97,12 @@ class LeaseKeeper:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._seconds / 3):
-            try:
-                self.renew_all()
-            except DatabaseUnavailable as error:
-                log.warning("leases_not_renewed", error=str(error))
-            except Exception as error:  # without this thread every long batch would lose its work
-                log.error("leases_not_renewed", error=first_line(error))
+        with self._watchdog.watch("leases", self._seconds / 3 + self._loop_seconds):
+            while not self._stopped.wait(self._seconds / 3):
+                beat()
+                try:
+                    self.renew_all()
+                except DatabaseUnavailable as error:
+                    log.warning("leases_not_renewed", error=str(error))
+                except Exception as error:  # without this thread every long batch would lose its work
+                    log.error("leases_not_renewed", error=first_line(error))

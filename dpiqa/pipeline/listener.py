@@ -29,6 +29,7 @@ from dpiqa.storage.engine import open_engine
 from dpiqa.storage.sqlstates import is_unexpected
 from dpiqa.storage.watches import LISTENER
 from dpiqa.text import first_line
+from dpiqa.watchdog import WATCHDOG, beat
 
 log = structlog.get_logger()
 
@@ -64,11 +65,13 @@ class Listener:
         wait_for(lambda: require_schema(self._engine), stopping=self._stopping)
         self._leave_malformed = wait_for(self._queue.has_dead_letters, stopping=self._stopping)
         log.info("listening", dead_letters=self._leave_malformed)
-        while not self._stopping.is_set():
-            with contextlib.suppress(Unavailable):  # raised only once it is stopping
-                retry_until_available(
-                    self.receive_once, event="listener_waits", base=0.5, cap=15, stopping=self._stopping
-                )
+        with WATCHDOG.watch("listener", self._settings.loop_seconds):
+            while not self._stopping.is_set():
+                beat()
+                with contextlib.suppress(Unavailable):  # raised only once it is stopping
+                    retry_until_available(
+                        self.receive_once, event="listener_waits", base=0.5, cap=15, stopping=self._stopping
+                    )
 
     def receive_once(self) -> int:
         """Process one batch of messages; return how many. Raises `Unavailable`, which loses nothing."""
@@ -119,6 +122,7 @@ class Listener:
             items=len(ingested.items),
             removed=ingested.removed,
             unwatched=ingested.unwatched,
+            n_ignored=sum(len(event.ignored) for event in events),
             ignored=[reason for event in events for reason in event.ignored][:5],
         )
         return [message for message, _ in parsed]

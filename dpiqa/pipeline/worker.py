@@ -42,6 +42,7 @@ from dpiqa.storage.recorded_scores import KnownScore, find_copies
 from dpiqa.storage.results import record
 from dpiqa.text import first_line
 from dpiqa.types import Stage
+from dpiqa.watchdog import WATCHDOG
 
 log = structlog.get_logger()
 
@@ -74,7 +75,7 @@ class Worker:
         self.reconciler = Reconciler(engine, store, doorbell, settings, self.stopping)
         self._preparer = Preparer(store, decoder, settings, hashes=settings.reuse_bytes)
         self._device = Device()
-        self._leases = LeaseKeeper(self._renew, settings.lease_seconds)
+        self._leases = LeaseKeeper(self._renew, settings.lease_seconds, loop_seconds=settings.loop_seconds)
 
     def score(self, item_ids: list[int]) -> int:
         """Process the unclaimed items among these and record the outcomes. Return how many were claimed.
@@ -82,6 +83,10 @@ class Worker:
         Raises nothing for an image that cannot be scored, or while S3 or Postgres is unavailable. Items that cannot
         be claimed now are announced again by the feeder.
         """
+        with WATCHDOG.watch("chunk", self.settings.loop_seconds):
+            return self._score(item_ids)
+
+    def _score(self, item_ids: list[int]) -> int:
         claimed_at = time.monotonic()
         claims = [] if self.stopping.is_set() else self._claim(item_ids)
         leases = [(claim.item_id, claim.fence) for claim in claims]

@@ -65,7 +65,7 @@ def connection_parameters(url: str, application_name: str) -> dict[str, Any]:
     `ConfigurationError` in one line without any part of the URL but the name of a wrong parameter.
     """
     try:
-        text = normalise_database_url(url).replace(DRIVER, "postgresql", 1)
+        text = normalise_database_url(url).replace(DRIVER, "postgresql", 1).replace(" ", "%20")
     except ValueError as error:
         raise ConfigurationError(f"DPIQA_DATABASE_URL {error}") from None
     _require_encoded(text)

@@ -105,7 +105,7 @@ def _listen(engine: Engine, session: Session, seconds: float) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if connection.info.get(_POOLED):
+        if is_pooled(connection):
             connection.exec_driver_sql(session.statement(is_local=True))
 
     @event.listens_for(engine, "handle_error")
@@ -113,6 +113,11 @@ def _listen(engine: Engine, session: Session, seconds: float) -> None:
         if fault_of(context.original_exception) is DatabaseFault.POOLER:
             session.is_pooled = True
             context.is_disconnect = context.invalidate_pool_on_disconnect = True
+
+
+def is_pooled(connection: Connection) -> bool:
+    """Return whether the connection goes to a pooler, which may give every transaction another session."""
+    return bool(connection.info.get(_POOLED))
 
 
 @contextmanager
@@ -134,7 +139,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     pooler they share a transaction, which carries their time-outs. Raises as `transaction`.
     """
     with translated(), engine.connect() as connection:
-        if not connection.info.get(_POOLED):
+        if not is_pooled(connection):
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")  # noqa: PLW2901
         yield connection
 

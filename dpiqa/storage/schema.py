@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
 from dpiqa.errors import ConfigurationError, DatabaseMisconfigured
-from dpiqa.storage.engine import Lock, make_engine, transaction, translated, try_lock
+from dpiqa.storage.engine import Lock, is_pooled, make_engine, transaction, translated, try_lock
 from dpiqa.storage.sqlstates import UPGRADE_HINT, fault_of, unavailable
 from dpiqa.storage.tables import metadata
 from dpiqa.types import DatabaseFault
@@ -34,6 +34,7 @@ _BLOCKED_PAUSE_SECONDS = 1.0  #: the work that waited for the migration goes on 
 # What decides whether the tables can be made. Raw: functions of the server only, in one round trip.
 FACTS = text("""
     SELECT current_setting('server_encoding') AS server_encoding, current_database(), current_user, current_schema(),
+        (SELECT reset_val FROM pg_settings WHERE name = 'search_path') AS default_path,
         has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
         current_schema() IS NOT NULL AND has_schema_privilege(current_schema(), 'CREATE') AS may_create_tables,
         t.tableowner AS owner, pg_has_role(t.tableowner, 'USAGE') AS is_owner
@@ -197,6 +198,13 @@ def _require_usable(c: Connection, schema: str | None) -> None:
         )
     if MigrationContext.configure(c).get_current_revision() == head():
         return
+    if schema is not None and is_pooled(c) and facts.default_path.partition(",")[0].strip('"') != schema:
+        raise DatabaseMisconfigured(  # an index that is made outside a transaction needs a search path of the session
+            f"through a pooler, tables can be made only in the user's first schema, which is not {schema}",
+            hint=f"connect `dpiqa db upgrade` to Postgres itself, or ALTER ROLE {quote(user)} IN DATABASE "
+            f"{quote(facts.current_database)} SET search_path = {quote(schema)};",
+            fault=DatabaseFault.RIGHTS,
+        )
     if schema is not None and not c.dialect.has_schema(c, schema):
         if not facts.may_create_schemas:
             raise _lacks_right(

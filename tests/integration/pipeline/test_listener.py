@@ -1,10 +1,11 @@
 import json
 
+import psycopg
 import pytest
 from support.photos import png
 
 from dpiqa.doorbell import Queue
-from dpiqa.errors import ConfigurationError, DatabaseUnavailable
+from dpiqa.errors import ConfigurationError, DatabaseUnavailable, Unavailable
 from dpiqa.objects.sqs import EventsQueue
 from dpiqa.pipeline.listener import MAX_RECEIVES, Listener
 from dpiqa.profiles import load_profile
@@ -50,6 +51,68 @@ def test_a_message_stays_while_the_database_is_unavailable(archive, s3, listen):
     assert left(s3) >= 1
     listen().receive_once()
     assert archive.rows("SELECT count(*) FROM items") == [(1,)]
+
+
+def administer(url, statement):
+    """Run a statement beside the listener, on a connection that may write."""
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as c:
+        c.execute("SET default_transaction_read_only = off")
+        c.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        ("ALTER DATABASE {} SET default_transaction_read_only = on", "ALTER DATABASE {} RESET ALL"),
+        ("ALTER TABLE items RENAME TO items_elsewhere", "ALTER TABLE items_elsewhere RENAME TO items"),
+    ],
+)
+def test_a_message_stays_however_often_the_database_refuses_it(archive, database_url, s3, listen, begin, end):
+    """A failover, a full disk, a restore: five receives are over within seconds."""
+
+    def alter(command):
+        administer(database_url, command.format(archive.rows("SELECT current_database()")[0][0]))
+        archive.engine.dispose()
+
+    s3.put("a.png", png(0.1))
+    listener = listen()
+    alter(begin)
+    for _ in range(MAX_RECEIVES + 2):
+        with pytest.raises(DatabaseUnavailable):
+            listener.receive_once()
+    assert left(s3) == 1
+    alter(end)
+    listener.receive_once()
+    assert left(s3) == 0
+    assert archive.rows("SELECT count(*) FROM items") == [(1,)]
+
+
+def refuse(url, sqlstate, key):
+    """Let the database refuse one object with an error of its own."""
+    body = f"BEGIN IF NEW.key = '{key}' THEN RAISE EXCEPTION 'so' USING ERRCODE = '{sqlstate}'; END IF; RETURN NEW; END"
+    administer(url, f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$")
+    administer(url, "CREATE TRIGGER refuse BEFORE INSERT ON images FOR EACH ROW EXECUTE FUNCTION refuse()")
+
+
+@pytest.mark.parametrize("sqlstate", ["XX001", "22021", "23514", "ZZ999"])
+def test_a_message_that_cannot_be_recorded_stays_and_holds_up_no_other(
+    archive, database_url, s3, listen, sqlstate, capfd
+):
+    refuse(database_url, sqlstate, "bad.png")
+    s3.put("bad.png", png(0.1))
+    s3.put("good.png", png(0.2))
+    listener = listen()
+    for _ in range(MAX_RECEIVES + 2):
+        with pytest.raises(Unavailable, match="could not be recorded now"):
+            listener.receive_once()
+    assert archive.rows("SELECT i.key FROM items JOIN images i ON i.id = image_id") == [("good.png",)]
+    assert left(s3) == 1
+    line = capfd.readouterr().out
+    assert "event_kept" in line
+    assert sqlstate in line
+    administer(database_url, "DROP TRIGGER refuse ON images")
+    listener.receive_once()
+    assert left(s3) == 0
 
 
 def test_a_message_that_is_no_event_never_holds_up_the_others(archive, s3, listen):

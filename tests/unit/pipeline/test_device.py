@@ -7,6 +7,7 @@ from unit.pipeline.scorers import BROKEN, HANG, POISON, OddScorer, image
 
 from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.scorers import LoadedScorer
+from dpiqa.watchdog import Watchdog
 
 
 @pytest.fixture
@@ -16,7 +17,8 @@ def exits():
 
 @pytest.fixture
 def device(exits):
-    device = Device(max_wait=0.05, batch_seconds=0.2, exit_process=exits.append)
+    watchdog = Watchdog(exits.append, tick_seconds=0.05)
+    device = Device(max_wait=0.05, batch_seconds=0.2, exit_process=exits.append, watchdog=watchdog)
     yield device
     device.close()
 
