@@ -49,7 +49,9 @@ WRITABLE = text("""
             WHERE NOT has_table_privilege(to_regclass(name), 'SELECT')
             OR NOT has_table_privilege(to_regclass(name), 'INSERT')
             OR NOT has_table_privilege(to_regclass(name), 'UPDATE')
-            OR NOT has_table_privilege(to_regclass(name), 'DELETE')) AS forbidden
+            OR NOT has_table_privilege(to_regclass(name), 'DELETE')) AS forbidden,
+        (SELECT array_agg(name ORDER BY name) FROM unnest(CAST(:names AS text[])) AS name
+            WHERE to_regclass(name) IS NULL AND to_regclass('alembic_version') IS NOT NULL) AS missing
 """)
 
 
@@ -109,13 +111,15 @@ def state(engine: Engine) -> SchemaState:
 
 
 def require_writable(c: Connection) -> None:
-    """Raise `DatabaseUnavailable` where nothing can be written: a standby, a read-only database, a missing right.
+    """Raise `DatabaseUnavailable` where the tables cannot be written.
 
-    Tables that are missing are the business of `state`.
+    It is a standby or read-only, a right is missing, or a table of a database that has our tables.
     """
     row = c.execute(WRITABLE, {"names": sorted(metadata.tables)}).one()
     if row.is_read_only:
         raise unavailable(DatabaseFault.READ_ONLY, "pg_is_in_recovery, or default_transaction_read_only")
+    if row.missing:
+        raise unavailable(DatabaseFault.SCHEMA, f"there is no table {', '.join(row.missing)}")
     if row.forbidden:
         raise unavailable(DatabaseFault.RIGHTS, f"{row.current_user} may not change {', '.join(row.forbidden)}")
 

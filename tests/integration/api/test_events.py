@@ -104,6 +104,14 @@ def test_one_odd_record_does_not_cost_the_others(client, bad):
     assert "good.jpg" in [item["key"] for item in items]
 
 
+def test_bad_records_are_counted_and_only_the_first_are_explained(client):
+    answer = send(client, {"Records": [{"eventSource": "nobody"}] * 3000 + [record("good.jpg")]})
+    body = answer.json()
+    assert (answer.status_code, body["n_ignored"], body["queued"]) == (202, 3000, 1)
+    assert body["ignored"] == ["malformed record"] * 20
+    assert len(answer.content) < 2000
+
+
 def test_too_large(client):
     body = json.dumps({"Records": [record()] * 5000}).encode()
     assert len(body) > 1024 * 1024

@@ -2,7 +2,9 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
+import redis
 from dpiqa.api.app import create_app
 from fastapi.testclient import TestClient
 from sqlalchemy import text
@@ -10,6 +12,12 @@ from sqlalchemy import text
 from dpiqa.settings import load_settings
 from dpiqa.storage.engine import transaction
 
+RECORD = {
+    "eventSource": "aws:s3",
+    "eventVersion": "2.1",
+    "eventName": "ObjectCreated:Put",
+    "s3": {"bucket": {"name": "b"}, "object": {"key": "a.png", "eTag": "e", "size": 1}},
+}
 CLOSED_DATABASE = "postgresql://u:p@127.0.0.1:9/x"
 
 
@@ -64,6 +72,94 @@ def test_unmigrated(empty_database_url, broker_url):
     assert states(answer) == {"database": True, "migrations": False, "broker": True}
     assert "dpiqa db upgrade" in answer.text
     assert (jobs.status_code, jobs.json()["code"]) == (503, "misconfigured")
+
+
+@pytest.fixture
+def alter(client, database_url):
+    """Give a function that runs a statement beside the API; `{}` is the database."""
+
+    def run(statement):
+        with psycopg.connect(database_url.replace("+psycopg", ""), autocommit=True) as c:
+            c.execute("SET default_transaction_read_only = off")
+            c.execute(statement.format(c.info.dbname))
+        client.app.state.engine.dispose()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "code"),
+    [
+        (
+            "ALTER DATABASE {} SET default_transaction_read_only = on",
+            "ALTER DATABASE {} RESET ALL",
+            "database_read_only",
+        ),
+        ("ALTER TABLE images RENAME TO elsewhere", "ALTER TABLE elsewhere RENAME TO images", "misconfigured"),
+    ],
+)
+def test_a_database_that_accepts_no_changes_is_not_ready(client, alter, begin, end, code):
+    alter(begin)
+    submitted = client.post("/v1/events", json={"Records": [RECORD]})
+    assert (submitted.status_code, submitted.json()["code"]) == (503, code)
+    assert int(submitted.headers["Retry-After"]) > 0
+    assert submitted.json()["hint"]
+    assert client.get("/v1/jobs").status_code == 200
+    assert states(client.get("/readyz")) == {"database": False, "migrations": True, "broker": True}
+    alter(end)
+    assert client.get("/readyz").status_code == 200
+    assert client.post("/v1/events", json={"Records": [RECORD]}).json()["queued"] == 1
+
+
+def test_no_fault_of_the_database_is_an_internal_error(client):
+    engine = client.app.state.engine
+
+    @client.app.get("/fault/{sqlstate}")
+    def fault(sqlstate: str):
+        with transaction(engine) as connection:
+            connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'hush' USING ERRCODE = '{sqlstate}'; END $$"))
+
+    for sqlstate in ("25006", "42501", "53100", "53300", "57P01", "08006", "40001", "26000", "42P05", "XX000", "23505"):
+        answer = client.get(f"/fault/{sqlstate}")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5"), sqlstate
+        assert "hush" not in answer.text
+    assert client.get("/fault/22021").status_code == 422
+    assert client.get("/v1/scores", params={"bucket": "b", "prefix": "nul\0"}).status_code == 422
+
+
+@pytest.fixture
+def configure(valkey_server, broker_url):
+    """Give a function that sets parameters of the broker; they are put back."""
+    with redis.Redis.from_url(broker_url) as admin:
+        yield lambda **values: [admin.config_set(name.replace("_", "-"), value) for name, value in values.items()]
+        admin.replicaof("NO", "ONE")
+        for name, value in {"maxmemory": 0, "maxmemory-policy": "noeviction"}.items():
+            admin.config_set(name, value)
+
+
+def broker_check(client):
+    answer = client.get("/readyz")
+    assert states(answer) == {"database": True, "migrations": True, "broker": False}
+    return answer.json()["detail"]
+
+
+def test_a_broker_that_stores_nothing_is_not_ready(client, configure, broker_url):
+    configure(maxmemory=1)
+    assert "stores no messages" in broker_check(client)
+    configure(maxmemory=0)
+    assert client.get("/readyz").status_code == 200
+    with redis.Redis.from_url(broker_url) as admin:
+        admin.replicaof("127.0.0.1", 1)  # a replica, cut off from its primary
+        assert "stores no messages" in broker_check(client)
+        admin.replicaof("NO", "ONE")
+    assert client.get("/readyz").status_code == 200
+
+
+def test_a_broker_that_may_evict_messages_is_not_ready(client, configure):
+    configure(maxmemory="100mb", maxmemory_policy="allkeys-lru")
+    assert "allkeys-lru" in broker_check(client)
+    configure(maxmemory=0)  # without a limit nothing is evicted
+    assert client.get("/readyz").status_code == 200
 
 
 @pytest.fixture
