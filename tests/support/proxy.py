@@ -15,7 +15,9 @@ class Proxy:
         self.up = True
         self._flowing = threading.Event()
         self._flowing.set()
+        self._swallows = False
         self._open = set()
+        self._dead = set()  # connections whose data go nowhere, for good
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -36,6 +38,18 @@ class Proxy:
     def release(self):
         """Send on the data that was held back."""
         self._flowing.set()
+
+    def swallow(self):
+        """Let data on all connections, present and future, go nowhere: TCP acknowledges it, and nobody answers.
+
+        So do a firewall that forgot a connection, a dead proxy in front of a server, an address that moved.
+        """
+        self._swallows = True
+        self._dead |= self._open
+
+    def restore(self):
+        """Serve new connections again. Those that were swallowed stay silent, and open."""
+        self._swallows = False
 
     def close(self):
         """Cut all connections and stop."""
@@ -60,6 +74,8 @@ class Proxy:
             return
         pair = {client, server}
         self._open |= pair
+        if self._swallows:
+            self._dead |= pair
         back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
         back.start()
         self._pump(client, server)
@@ -72,8 +88,10 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._flowing.wait()
-                target.sendall(data)
-        _cut(target)
+                if source not in self._dead:
+                    target.sendall(data)
+        if source not in self._dead:
+            _cut(target)
         _cut(source)
 
 

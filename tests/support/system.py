@@ -32,7 +32,7 @@ QUICK = {
 class System:
     """Processes of one test, and queries of its database."""
 
-    def __init__(self, folder: Path, database_url: str, broker_url: str, bucket, **settings):
+    def __init__(self, folder: Path, database_url: str, broker_url: str, bucket, /, **settings):
         self.folder, self.bucket = folder, bucket
         values = {"database_url": database_url, "broker_url": broker_url, **bucket.settings, **QUICK, **settings}
         self.settings = load_settings(**values)
