@@ -24,7 +24,7 @@ from dpiqa.pipeline.worker import Worker, start_worker
 from dpiqa.settings import Settings, load_settings
 from dpiqa.signals import on_signals
 
-from .broker import celery_settings
+from .broker import ServingOrder, celery_settings
 from .tasks import TASKS, DoorbellTask
 from .transports import BrokerAMQP
 
@@ -85,6 +85,7 @@ def begin(**_: Any) -> None:
     """Start the feeder, which also sends this worker's heartbeats, and handle SIGTERM."""
     if app.worker is not None:
         app.worker.feeder.start()
+        ServingOrder.reads = app.worker.slots.reads
         on_signals(stop, signal.SIGTERM)
         log.info("worker_ready", stage=app.worker.stage)
 

@@ -1,6 +1,7 @@
 """Celery's settings for a broker: those of workers, doorbells and Flower."""
 
 import ssl
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from kombu.entity import Exchange
@@ -27,11 +28,14 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
 class ServingOrder(sorted_cycle):  # type: ignore[misc]  # kombu has no types
     """Makes BRPOP ask the queues in the order of `Queue`: `live` is empty before `bulk` is read."""
 
+    #: Says whether messages of a queue are to be taken now; the worker of this process sets it.
+    reads: ClassVar[Callable[[str], bool]] = staticmethod(lambda _: True)
     _ORDER: ClassVar = {queue.value: index for index, queue in enumerate(Queue)}
 
     def consume(self, n: int) -> list[str]:
-        """Return the first `n` queue names, in serving order."""
-        return sorted(self.items[:n], key=lambda name: (self._ORDER.get(name, len(self._ORDER)), name))
+        """Return those of the first `n` queue names that are to be read, in serving order."""
+        names = filter(type(self).reads, self.items[:n])
+        return sorted(names, key=lambda name: (self._ORDER.get(name, len(self._ORDER)), name))
 
 
 def celery_settings(url: BrokerUrl) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The tasks: each unpacks its message and calls the library. No error of theirs reaches Celery."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,7 @@ import structlog
 from celery.app.task import Task as CeleryTask
 from celery.worker.request import Request
 
-from dpiqa.doorbell import Task
+from dpiqa.doorbell import Queue, Task
 from dpiqa.exports.reports import write_report
 from dpiqa.pipeline.worker import Worker
 from dpiqa.requirements.builder import RequirementBuilder
@@ -60,51 +59,41 @@ class DoorbellTask(CeleryTask):  # type: ignore[misc]
 
 def score(task: DoorbellTask, item_ids: list[int]) -> None:
     """Score these items, as far as they still wait."""
+    queue = (task.request.delivery_info or {}).get("routing_key")
     with structlog.contextvars.bound_contextvars(items=len(item_ids)):
-        task.worker.score([int(item_id) for item_id in item_ids])
+        task.worker.score([int(item_id) for item_id in item_ids], Queue(queue) if queue in set(Queue) else Queue.BULK)
 
 
 def expand(task: DoorbellTask, job_id: str) -> None:
     """List this job's objects, unless another worker does."""
     with structlog.contextvars.bound_contextvars(job=job_id):
-        task.worker.lister.list_job(job_id)
-
-
-_preparing = threading.Lock()  # one requirement at a time: each loads a model of its own
+        task.worker.maintenance.start(Task.EXPAND, job_id, lambda: task.worker.lister.list_job(job_id))
 
 
 def prepare(task: DoorbellTask, requirement: int) -> None:
-    """Check this requirement, unless another worker does. While this process checks one, the feeder rings again."""
-    if not _preparing.acquire(blocking=False):
-        return
-    try:
-        with structlog.contextvars.bound_contextvars(requirement=requirement):
-            worker = task.worker
-            builder = RequirementBuilder(worker.engine, worker.decoder, worker.settings)
-            prepare_pending(builder, int(requirement), worker.store, worker.stopping)
-    finally:
-        _preparing.release()
+    """Check this requirement, unless another worker does."""
+    worker = task.worker
 
+    def work() -> None:
+        builder = RequirementBuilder(worker.engine, worker.decoder, worker.settings)
+        prepare_pending(builder, int(requirement), worker.store, worker.stopping)
 
-_reconciling = threading.Lock()  # one at a time: it holds a thread for as long as a bucket takes to be listed
+    with structlog.contextvars.bound_contextvars(requirement=requirement):
+        worker.maintenance.start(Task.PREPARE, requirement, work)
 
 
 def reconcile(task: DoorbellTask, reconciliation: str) -> None:
-    """Go on with this reconciliation, unless another process does. While this one works, the feeder rings again."""
-    if not _reconciling.acquire(blocking=False):
-        return
-    try:
-        with structlog.contextvars.bound_contextvars(reconciliation=reconciliation):
-            task.worker.reconciler.work_on(reconciliation)
-    finally:
-        _reconciling.release()
+    """Go on with this reconciliation, unless another process does."""
+    worker = task.worker
+    with structlog.contextvars.bound_contextvars(reconciliation=reconciliation):
+        worker.maintenance.start(Task.RECONCILE, reconciliation, lambda: worker.reconciler.work_on(reconciliation))
 
 
 def report(task: DoorbellTask, report: int) -> None:
     """Write this report of a job that has ended, unless another worker does."""
+    worker = task.worker
     with structlog.contextvars.bound_contextvars(report=report):
-        worker = task.worker
-        write_report(worker.engine, worker.settings, int(report))
+        worker.maintenance.start(Task.REPORT, report, lambda: write_report(worker.engine, worker.settings, int(report)))
 
 
 TASKS: dict[Task, Callable[..., None]] = {

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from dpiqa.doorbell import Queue
 from dpiqa.local.process import python
+from dpiqa.pipeline.slots import CHUNKS_AT_ONCE, SPARE_THREADS
 from dpiqa.settings import PREFIX, Settings
 from dpiqa.types import Stage
 
@@ -21,14 +22,12 @@ _QUEUES = {
     Stage.STUDENT: (Queue.LIVE, Queue.BULK, Queue.MAINTENANCE),
     Stage.TEACHER: (Queue.TEACHER, Queue.MAINTENANCE),
 }
-#: Messages that a worker handles at once: while one chunk is on the device, others are fetched and recorded.
-_CHUNKS_AT_ONCE = {Stage.STUDENT: 4, Stage.TEACHER: 2}
 
 
 def worker_command(settings: Settings, stage: Stage | str, *, name: str | None = None) -> Launch:
     """Return the command of a worker. `name` must be unique on this host; by default that of the stage."""
     stage = Stage(stage)
-    argv = [*_celery("worker"), "--pool", "threads", "--concurrency", str(_CHUNKS_AT_ONCE[stage])]
+    argv = [*_celery("worker"), "--pool", "threads", "--concurrency", str(CHUNKS_AT_ONCE[stage] + SPARE_THREADS)]
     argv += ["--queues", ",".join(_QUEUES[stage]), "--hostname", f"{name or stage.value}@%h"]
     # Without gossip and mingle: workers need not know each other, and a start need not wait for replies.
     argv += ["--loglevel", settings.log_level, "--without-gossip", "--without-mingle"]

@@ -73,7 +73,11 @@ class _Work:
 
 
 class ChunkRun:
-    """Processes claimed items and yields their outcomes, each as soon as it is known."""
+    """Processes claimed items and yields their outcomes, each as soon as it is known.
+
+    It is stuck when nothing but late fetches is left (`Preparer.is_stuck`). With `stops_when_stuck`, it then gives back
+    what has not begun, sets `is_stuck` and yields no more; `rest` goes on, in any thread.
+    """
 
     def __init__(
         self,
@@ -84,9 +88,12 @@ class ChunkRun:
         stopping: threading.Event,
         holds: Callable[[Claim], bool],
         find_copies: FindCopies,
+        stops_when_stuck: bool = False,
     ) -> None:
         self._preparer, self._device, self._scorers = preparer, device, scorers
         self._stopping, self._holds, self._find_copies = stopping, holds, find_copies
+        self._stops_when_stuck = stops_when_stuck
+        self.is_stuck = False
         self._cards: dict[str, ModelCard] = {}  # by profile id
         self._fetching: dict[Future[FetchedImage], list[Claim]] = {}
         self._fetched: list[tuple[FetchedImage, list[Claim]]] = []  # to be looked up
@@ -103,14 +110,38 @@ class ChunkRun:
         """
         try:
             yield from self._start(claims)
-            while self._fetching or self._fetched or self._decoding or self._scoring:
+            while self._goes_on():
                 yield from self._wait()
                 if self._stopping.is_set():
                     yield from self._release()
                 elif self._is_lookup_due():
                     yield from self._look_up()
+                elif self._stops_when_stuck and self._has_stuck():
+                    yield from self._give_back_waiting()
+                    self.is_stuck = bool(self._fetching)
+                    return
         finally:
-            self._abandon()
+            if not self.is_stuck:
+                self._abandon()
+
+    def rest(self) -> Iterator[Outcome]:
+        """Yield the outcomes that `outcomes` left because it was stuck."""
+        self._stops_when_stuck = self.is_stuck = False
+        return self.outcomes(())
+
+    def _goes_on(self) -> bool:
+        return bool(self._fetching or self._fetched or self._decoding or self._scoring)
+
+    def _has_stuck(self) -> bool:
+        """Return whether only late fetches are left, and those that wait behind them."""
+        if self._fetched or self._decoding or self._scoring or not self._fetching:
+            return False
+        return self._preparer.is_stuck({future: of[0].ref.bucket for future, of in self._fetching.items()})
+
+    def _give_back_waiting(self) -> Iterator[Outcome]:
+        """Release the claims whose fetch has not begun."""
+        for future in [future for future in self._fetching if future.cancel()]:
+            yield from map(Released, self._held(self._fetching.pop(future)))
 
     def _start(self, claims: Sequence[Claim]) -> Iterator[Outcome]:
         """Begin to fetch the images whose scores are not known."""
@@ -127,7 +158,8 @@ class ChunkRun:
                 self._cards[claim.profile_id] = card
                 by_image[claim.image_id].append(claim)
         for siblings in by_image.values():
-            self._fetching[self._preparer.fetch(siblings[0].ref)] = siblings
+            is_urgent = any(claim.is_urgent for claim in siblings)
+            self._fetching[self._preparer.fetch(siblings[0].ref, urgent=is_urgent)] = siblings
 
     def _wait(self) -> Iterator[Outcome]:
         """Wait for the next step to end; take each result to the next step, or to outcomes."""
@@ -212,7 +244,8 @@ class ChunkRun:
                 yield from self._end(work, Released)
             elif any(self._holds(read.claim) for read in work.reads):
                 work.is_on_device = True
-                self._scoring[self._device.submit(work.scorer, future.result())] = work
+                is_urgent = any(read.claim.is_urgent for read in work.reads)
+                self._scoring[self._device.submit(work.scorer, future.result(), urgent=is_urgent)] = work
             else:
                 yield from self._end(work, Released)
 

@@ -38,6 +38,7 @@ class _Request:
     """One image that waits for its batch."""
 
     pixels: np.ndarray
+    urgent: bool = False
     score: "Future[float]" = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
 
@@ -65,13 +66,20 @@ class Device:
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self._thread.start()
 
-    def submit(self, scorer: LoadedScorer, pixels: np.ndarray) -> "Future[float]":
-        """Score one image of (H, W, 3) uint8. The future ends in a finite score or an error."""
-        request = _Request(pixels)
+    def submit(self, scorer: LoadedScorer, pixels: np.ndarray, *, urgent: bool = False) -> "Future[float]":
+        """Score one image of (H, W, 3) uint8, an urgent one before those that wait.
+
+        The future ends in a finite score or an error.
+        """
+        request = _Request(pixels, urgent=urgent)
         with self._changed:
             if self._closed:
                 raise RuntimeError("the device is closed")
-            self._waiting.setdefault(scorer, deque()).append(request)
+            queue = self._waiting.setdefault(scorer, deque())
+            if urgent:
+                queue.insert(next((at for at, other in enumerate(queue) if not other.urgent), len(queue)), request)
+            else:
+                queue.append(request)
             self._changed.notify()
         return request.score
 
@@ -98,10 +106,14 @@ class Device:
             raise
 
     def _next_batch(self) -> tuple[LoadedScorer, list[_Request]] | None:
-        """Wait for the next batch: of the scorer whose first image has waited longest. None once closed."""
+        """Wait for the next batch: of the scorer whose first image is urgent or waits longest. None once closed."""
         with self._changed:
             while not self._closed:
-                waiting = [(queue[0].arrived, scorer) for scorer, queue in self._waiting.items() if queue]
+                waiting = [
+                    ((not queue[0].urgent, queue[0].arrived), scorer)
+                    for scorer, queue in self._waiting.items()
+                    if queue
+                ]
                 if not waiting:
                     self._changed.wait()
                     continue

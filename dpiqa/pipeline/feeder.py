@@ -10,11 +10,13 @@ from sqlalchemy import Engine
 
 from dpiqa.doorbell import Doorbell, empty_queues, ring_expand, ring_prepare, ring_reconcile, ring_report, ring_score
 from dpiqa.errors import DatabaseUnavailable
+from dpiqa.pipeline.buckets import Buckets
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.failure_checks import check_failures
 from dpiqa.storage.feed import feed, ring_again
 from dpiqa.storage.jobs import unlisted_jobs
+from dpiqa.storage.postponed_buckets import remove_old
 from dpiqa.storage.reconciliations import request_due, unfinished_reconciliations
 from dpiqa.storage.reports import due_reports
 from dpiqa.storage.requirements import unprepared
@@ -40,10 +42,11 @@ class Feeder:
         doorbell: Doorbell,
         settings: Settings,
         *,
+        buckets: Buckets | None = None,
         heartbeat: Callable[[], None] = lambda: None,
         watchdog: Watchdog = WATCHDOG,
     ) -> None:
-        self._watchdog = watchdog
+        self._buckets, self._watchdog = buckets or Buckets(), watchdog
         self._engine, self._doorbell, self._settings, self._heartbeat = engine, doorbell, settings, heartbeat
         self._skipped: set[int] = set()
         self._skipped_lock = threading.Lock()
@@ -83,6 +86,8 @@ class Feeder:
         empty = empty_queues(self._doorbell) if sweep else set()
         settings = self._settings
         with transaction(self._engine) as c:
+            self._buckets.exchange(c)
+        with transaction(self._engine) as c:
             rings = feed(
                 c,
                 window=settings.window_items,
@@ -117,6 +122,7 @@ class Feeder:
                     before = datetime.now(UTC) - timedelta(days=settings.prune_items_after_days)
                     request_pruning(c, before, watch_pause=WATCH_PAUSE)
                 prune_uploads(c)
+                remove_old(c)
         if self._counts_results:
             self._counts_results = count_results(self._engine)
         with transaction(self._engine) as c:

@@ -1,10 +1,15 @@
-"""Fetching and decoding of objects: fetch threads, then the decode pool, with a bound on the bytes in between."""
+"""Fetching and decoding of objects: fetch threads, then the decode pool, with a bound on the bytes in between.
+
+Buckets take turns, and each has its own part of the threads, so that a slow one holds up no other. Images of events go
+first.
+"""
 
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,8 +18,15 @@ import numpy as np
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.objects.store import Fetched
 from dpiqa.pipeline import metrics
+from dpiqa.pipeline.buckets import Buckets
+from dpiqa.pipeline.fair_pool import FairPool
 from dpiqa.settings import Settings
 from dpiqa.types import ImageRef
+
+SLOW_SECONDS = 2.0  #: after which a fetch is late; a bucket that has many late fetches is slow
+LATEST = 8  #: fetches that were all quick make a slow bucket an ordinary one again
+#: Threads per thread that a bucket may use: so many buckets may be slow before others have fewer threads.
+SHARES = 4
 
 #: Pixels of one image, (H, W, 3) uint8, as each preprocessing makes them; or the error of the decoder.
 Pixels = dict[Preprocessing, "Future[np.ndarray]"]
@@ -61,24 +73,62 @@ class Decoder(Protocol):
 
 
 class Preparer:
-    """Fetches and decodes images concurrently. Shared by all chunks of a process."""
+    """Fetches and decodes images concurrently. Shared by all chunks of a process.
 
-    def __init__(self, store: Reader, decoder: Decoder, settings: Settings, *, hashes: bool = False) -> None:
+    `buckets`: told of each fetch, and asked before it; without, no bucket is ever postponed.
+    """
+
+    def __init__(
+        self,
+        store: Reader,
+        decoder: Decoder,
+        settings: Settings,
+        *,
+        hashes: bool = False,
+        buckets: Buckets | None = None,
+    ) -> None:
         self._store, self._decoder, self._max_bytes = store, decoder, settings.max_image_bytes
         self._hashes = hashes  # whether bytes are compared
-        self._fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
-        # Images fetched and not yet decoded: enough to keep every decoder busy, few enough to bound memory.
-        self._undecoded = threading.BoundedSemaphore(settings.fetch_threads + 2 * settings.decode_processes)
+        self._buckets = buckets
+        self._per_bucket = settings.fetch_threads
+        self._n_threads = SHARES * settings.fetch_threads
+        # Images fetched and not yet decoded, or being fetched: enough to keep every decoder busy, few enough to bound
+        # memory. Those of slow buckets have a bound of their own.
+        self._max_undecoded = settings.fetch_threads + 2 * settings.decode_processes
+        self._lock = threading.Lock()
+        self._n_fetched = 0
+        self._slow: dict[str, deque[float]] = {}  # by bucket: how long its latest fetches took
+        self._fetchers = FairPool(self._n_threads, has_room=self._has_room, name="fetch")
 
-    def fetch(self, ref: ImageRef) -> "Future[FetchedImage]":
-        """Fetch one object.
+    def fetch(self, ref: ImageRef, *, urgent: bool = False) -> "Future[FetchedImage]":
+        """Fetch one object; an urgent one before those that wait.
 
-        The future ends in `FetchedImage`, to be decoded or released, or with an error of `ObjectStore.get`. It can be
-        cancelled until its fetch starts.
+        The future ends in `FetchedImage`, to be decoded or released, or with an error of `ObjectStore.get`, or with
+        `StoreUnavailable` for a postponed bucket. It can be cancelled until its fetch starts.
         """
-        result: Future[FetchedImage] = Future()
-        self._fetchers.submit(self._fetch, ref, result)
-        return result
+        return self._fetchers.submit(ref.bucket, self._fetch, ref, urgent=urgent)
+
+    def slow_buckets(self) -> set[str]:
+        """Return the buckets with at least half of their threads in late fetches, until they are quick again."""
+        ages = self._fetchers.ages()
+        n_late = {bucket: sum(age >= SLOW_SECONDS for age in of_bucket) for bucket, of_bucket in ages.items()}
+        with self._lock:
+            for bucket, n in n_late.items():
+                if 2 * n >= self._per_bucket and bucket not in self._slow:
+                    self._slow[bucket] = deque(maxlen=LATEST)
+            for bucket, latest in list(self._slow.items()):
+                if not n_late.get(bucket) and len(latest) == LATEST and max(latest) < SLOW_SECONDS / 2:
+                    del self._slow[bucket]
+            return set(self._slow)
+
+    def is_stuck(self, fetching: "Mapping[Future[FetchedImage], str]") -> bool:
+        """Return whether each of these fetches, with its bucket, is late, or waits behind late ones."""
+        slow = self.slow_buckets()
+        for future, bucket in fetching.items():
+            age = self._fetchers.age(future)
+            if future.done() or (bucket not in slow if age is None else age < SLOW_SECONDS):
+                return False
+        return True
 
     def decode(self, image: FetchedImage, preprocessings: Iterable[Preprocessing]) -> Pixels:
         """Decode an image, once for each preprocessing, then release its bytes."""
@@ -126,21 +176,49 @@ class Preparer:
 
     def close(self) -> None:
         """End the fetch threads; images whose fetch has not started are cancelled."""
-        self._fetchers.shutdown(wait=True, cancel_futures=True)
+        self._fetchers.close()
 
-    def _fetch(self, ref: ImageRef, result: "Future[FetchedImage]") -> None:
-        if not result.set_running_or_notify_cancel():
-            return
-        self._undecoded.acquire()
+    def _has_room(self, bucket: str, running: Mapping[str, int]) -> bool:
+        """Return whether another object of the bucket may be fetched."""
+        n_running = running.get(bucket, 0)
+        if self._buckets is not None and self._buckets.is_probed(bucket):
+            return n_running < 1
+        if n_running >= self._per_bucket:
+            return False
+        with self._lock:
+            n_slow = sum(n for name, n in running.items() if name in self._slow)
+            if bucket in self._slow:
+                return 2 * n_running < self._per_bucket and 2 * n_slow < self._n_threads
+            return self._n_fetched + sum(running.values()) - n_slow < self._max_undecoded
+
+    def _fetch(self, ref: ImageRef) -> FetchedImage:
+        if self._buckets is not None:
+            self._buckets.require_open(ref.bucket)
+        started = time.monotonic()
         try:
             with metrics.stage("fetch"):
                 fetched = self._store.get(ref, self._max_bytes)
-            content_hash = hashlib.sha256(fetched.data).digest() if self._hashes else None
-        except BaseException as error:  # the future carries it to the chunk
-            self._undecoded.release()
-            result.set_exception(error)
-            return
-        result.set_result(FetchedImage(fetched, content_hash, self._undecoded.release))
+        except BaseException as error:
+            self._observe(ref.bucket, started, error)
+            raise
+        self._observe(ref.bucket, started, None)
+        content_hash = hashlib.sha256(fetched.data).digest() if self._hashes else None
+        with self._lock:
+            self._n_fetched += 1
+        return FetchedImage(fetched, content_hash, self._free)
+
+    def _observe(self, bucket: str, started: float, error: BaseException | None) -> None:
+        with self._lock:
+            if bucket in self._slow:
+                self._slow[bucket].append(time.monotonic() - started)
+        if self._buckets is not None:
+            self._buckets.observe(bucket, error)
+
+    def _free(self) -> None:
+        """Count an image as decoded or released."""
+        with self._lock:
+            self._n_fetched -= 1
+        self._fetchers.start()
 
 
 def _passing_on(result: "Future[np.ndarray]") -> "Callable[[Future[np.ndarray]], None]":

@@ -1,19 +1,20 @@
 """A worker process: its resources, and its work on a chunk: claim, fetch, decode, score, decide, record."""
 
+import contextvars
 import os
 import socket
 import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from dpiqa import routing
-from dpiqa.doorbell import Doorbell, Ring, load_doorbell, ring_score
+from dpiqa.doorbell import Doorbell, Queue, Ring, load_doorbell, ring_score
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
@@ -21,14 +22,18 @@ from dpiqa.models.base import ModelCard
 from dpiqa.objects.store import ObjectStore
 from dpiqa.objects.stores import open_stores
 from dpiqa.pipeline import metrics
+from dpiqa.pipeline.buckets import Buckets
 from dpiqa.pipeline.chunk import ChunkRun
 from dpiqa.pipeline.device import Device, batched
 from dpiqa.pipeline.feeder import Feeder
+from dpiqa.pipeline.lanes import Lanes
 from dpiqa.pipeline.leases import LeaseKeeper
 from dpiqa.pipeline.lister import Lister
+from dpiqa.pipeline.maintenance import Maintenance
 from dpiqa.pipeline.preparer import Preparer
 from dpiqa.pipeline.reconciler import Reconciler
 from dpiqa.pipeline.scorers import LoadedScorers
+from dpiqa.pipeline.slots import CHUNKS_AT_ONCE, Slots
 from dpiqa.pipeline.startup import require_schema, wait_for
 from dpiqa.profiles import load_profile
 from dpiqa.retries import retry_until_available
@@ -36,8 +41,9 @@ from dpiqa.settings import Settings
 from dpiqa.storage import workers
 from dpiqa.storage.claims import claim, renew, with_known_scores
 from dpiqa.storage.engine import open_engine, transaction
-from dpiqa.storage.feed import ring_now
+from dpiqa.storage.feed import ring_now, take_back_rings
 from dpiqa.storage.items import Claim, Outcome, Rejected
+from dpiqa.storage.postponed_buckets import delay_items, items_of_buckets
 from dpiqa.storage.recorded_scores import KnownScore, find_copies
 from dpiqa.storage.results import record
 from dpiqa.text import first_line
@@ -70,25 +76,34 @@ class Worker:
         #: unique per process, so that leases of an earlier process with this pid are not inherited
         self.id = f"{stage}@{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.stopping = threading.Event()
-        self.feeder = Feeder(engine, doorbell, settings, heartbeat=self._heartbeat)
+        self.slots = Slots(CHUNKS_AT_ONCE[stage])
+        self.maintenance = Maintenance(engine)
+        self._buckets = Buckets()
+        self.feeder = Feeder(engine, doorbell, settings, buckets=self._buckets, heartbeat=self._heartbeat)
         self.lister = Lister(engine, store, doorbell, settings, self.stopping)
         self.reconciler = Reconciler(engine, store, doorbell, settings, self.stopping)
-        self._preparer = Preparer(store, decoder, settings, hashes=settings.reuse_bytes)
+        self._preparer = Preparer(store, decoder, settings, hashes=settings.reuse_bytes, buckets=self._buckets)
+        self._lanes = Lanes(lambda item_ids: self._score(item_ids, in_lane=True), settings.chunk_items)
+        self._stuck: set[threading.Thread] = set()
         self._device = Device()
         self._leases = LeaseKeeper(self._renew, settings.lease_seconds, loop_seconds=settings.loop_seconds)
 
-    def score(self, item_ids: list[int]) -> int:
+    def score(self, item_ids: list[int], queue: Queue = Queue.LIVE) -> int:
         """Process the unclaimed items among these and record the outcomes. Return how many were claimed.
 
         Raises nothing for an image that cannot be scored, or while S3 or Postgres is unavailable. Items that cannot
-        be claimed now are announced again by the feeder.
+        be claimed now are announced again by the feeder. Waits for a slot where the queue needs one. What is left when
+        only late fetches are is processed in a thread of its own, and items of slow buckets in their lanes.
         """
-        with WATCHDOG.watch("chunk", self.settings.loop_seconds):
+        with self.slots.hold(queue):
+            if self.stopping.is_set():
+                self._take_back(item_ids)
+                return 0
             return self._score(item_ids)
 
-    def _score(self, item_ids: list[int]) -> int:
+    def _score(self, item_ids: list[int], *, in_lane: bool = False) -> int:
         claimed_at = time.monotonic()
-        claims = [] if self.stopping.is_set() else self._claim(item_ids)
+        claims = self._claim(item_ids, in_lane=in_lane)
         leases = [(claim.item_id, claim.fence) for claim in claims]
         jobs = ",".join(sorted({str(claim.job_id) for claim in claims}))
         with structlog.contextvars.bound_contextvars(job=jobs):
@@ -100,24 +115,62 @@ class Worker:
                 stopping=self.stopping,
                 holds=self._holds,
                 find_copies=self._find_copies,
+                stops_when_stuck=not in_lane,
             )
             try:
-                for outcomes in batched(run.outcomes(claims), routing.ITEMS_PER_DECISION):
-                    ring_score(self.doorbell, self._record(outcomes))
+                self._record_all(run.outcomes(claims))
             finally:
-                self._leases.drop(leases)
+                if not run.is_stuck:
+                    self._leases.drop(leases)
+            if run.is_stuck:
+                self._go_on_apart(run, leases)
         if claims:
             self.feeder.wake()
         return len(claims)
 
+    def _go_on_apart(self, run: ChunkRun, leases: Sequence[tuple[int, int]]) -> None:
+        """Process the rest of a chunk in a thread of its own: its late fetches must not hold a slot."""
+        context = contextvars.copy_context()  # of the log
+
+        def go_on() -> None:
+            try:
+                context.run(self._record_all, run.rest())
+            except Exception as error:  # as of a task: leases end, and the feeder announces the items again
+                log.error("stuck_chunk_failed", error=first_line(error), exc_info=error)
+            finally:
+                self._leases.drop(leases)
+                self._stuck.discard(threading.current_thread())
+
+        thread = threading.Thread(target=go_on, name="stuck-chunk", daemon=True)
+        self._stuck.add(thread)
+        thread.start()
+
+    def _record_all(self, outcomes: Iterable[Outcome]) -> None:
+        with WATCHDOG.watch("chunk", self.settings.loop_seconds):
+            for batch in batched(outcomes, routing.ITEMS_PER_DECISION):
+                ring_score(self.doorbell, self._record(batch))
+
+    def _take_back(self, item_ids: Sequence[int]) -> None:
+        """Leave items that were announced to this worker to the others."""
+        try:
+            with transaction(self.engine) as c:
+                take_back_rings(c, item_ids)
+        except DatabaseUnavailable as error:
+            log.warning("rings_not_taken_back", items=len(item_ids), error=str(error))
+
     def stop(self) -> None:
         """Claim nothing more; running chunks release claims that have not reached the device."""
         self.stopping.set()
+        self.slots.close()
 
     def close(self) -> None:
         """End all threads, processes and connections. Call when no task runs any more."""
         self.stop()
         self.feeder.close()
+        self._take_back(self._lanes.close())
+        for thread in list(self._stuck):
+            thread.join()
+        self.maintenance.close()
         try:
             with transaction(self.engine) as c:
                 workers.remove_worker(c, self.id)
@@ -129,9 +182,11 @@ class Worker:
         self._leases.close()
         self.engine.dispose()
 
-    def _claim(self, item_ids: list[int]) -> list[Claim]:
+    def _claim(self, item_ids: list[int], *, in_lane: bool) -> list[Claim]:
+        """Claim the items whose buckets are read here; a lane takes those of slow buckets."""
         try:
             with transaction(self.engine) as c:
+                item_ids = self._of_open_buckets(c, item_ids, in_lane=in_lane)
                 scorer_ids = self.scorers.scorer_ids()
                 claims = claim(
                     c,
@@ -150,6 +205,22 @@ class Worker:
         except DatabaseUnavailable as error:
             log.warning("claim_postponed", items=len(item_ids), error=str(error))
             return []
+
+    def _of_open_buckets(self, c: Connection, item_ids: list[int], *, in_lane: bool) -> list[int]:
+        """Return the items of buckets that are neither postponed nor slow.
+
+        Of the others, the former wait for the end of the postponement, the latter for their lane.
+        """
+        closed = self._buckets.closed()
+        slow = set() if in_lane else self._preparer.slow_buckets() - closed.keys()
+        metrics.show_only(metrics.SLOW, slow)
+        found = items_of_buckets(c, item_ids, closed.keys() | slow)
+        delay_items(c, {item.id: closed[item.bucket] for item in found if item.bucket in closed})
+        for item in found:
+            if item.bucket in slow:
+                self._lanes.add(item.bucket, item.queue, [item.id])
+        elsewhere = {item.id for item in found}
+        return [item_id for item_id in item_ids if item_id not in elsewhere]
 
     def _find_copies(
         self, content_hashes: Sequence[bytes], scorer_ids: Sequence[str]

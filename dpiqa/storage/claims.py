@@ -63,8 +63,8 @@ CLAIM_ITEMS = text(
         UPDATE items i SET state = 'leased', attempt = i.attempt + 1, owner = :owner,
             lease_until = clock_timestamp() + make_interval(secs => :seconds)
         FROM free WHERE i.id = free.id
-        RETURNING i.id, i.job_id, i.image_id, i.attempt, i.crashes, free.profile)
-    SELECT t.id AS item_id, t.job_id, t.image_id, t.attempt, t.crashes, t.profile,
+        RETURNING i.id, i.job_id, i.image_id, i.attempt, i.crashes, i.queue, free.profile)
+    SELECT t.id AS item_id, t.job_id, t.image_id, t.attempt, t.crashes, t.queue, t.profile,
         m.bucket, m.key, m.etag, m.version_id, m.size, m.last_modified, m.sequencer, s.score AS known_score,
         r.student_score
     FROM taken t JOIN images m ON m.id = t.image_id

@@ -37,6 +37,7 @@ from dpiqa.storage.counts import fold_counts
 from dpiqa.storage.engine import Lock, try_lock
 from dpiqa.storage.job_profiles import profile_of_item
 from dpiqa.storage.jobs import finish_jobs
+from dpiqa.storage.postponed_buckets import JOB_IS_POSTPONED
 from dpiqa.storage.tables import OPEN_JOB_STATES, items, jobs
 from dpiqa.storage.workers import remove_old_workers
 from dpiqa.types import ItemState, Stage
@@ -75,7 +76,8 @@ CLAIMED_LATELY = text(
     """
 )
 # Marks, for every open job and queue, as many unrung items as its share of the window has room for, and returns them.
-# A job of which nothing is due (S3 is unavailable, say) has no share: others have all of the window meanwhile.
+# A job of which nothing is due (S3 is unavailable, say) has no share: others have all of the window meanwhile. Nor has
+# one whose bucket is postponed; while that is tried again, its jobs have a chunk each.
 # Raw: a window function and a LATERAL subquery per job keep the cost to the items that are picked. The order by queue
 # and `BETWEEN q AND q` leave only the partial index `items_unrung`: for an equal queue the planner may read all items
 # in the order of the primary key. For the same reason the items to ring are an array, and siblings are not joined.
@@ -83,14 +85,16 @@ PICK_ITEMS_TO_RING = text(
     """
     WITH waiting AS (
         SELECT j.id AS job_id, cardinality(j.further_profiles) > 0 AS is_several, q.queue, q.size,
-            power(2, j.priority) AS weight
-        FROM jobs j CROSS JOIN unnest(:queues, :sizes) AS q (queue, size)
+            power(2, j.priority) AS weight, pb.until IS NOT NULL AS is_probed
+        FROM jobs j LEFT JOIN postponed_buckets pb ON pb.bucket = j.bucket
+        CROSS JOIN unnest(:queues, :sizes) AS q (queue, size)
         CROSS JOIN LATERAL (SELECT i.id FROM items i WHERE i.job_id = j.id AND i.queue BETWEEN q.queue AND q.queue
             AND i.state = 'queued' AND i.rung_at IS NULL AND i.not_before <= clock_timestamp()
             ORDER BY i.queue, i.id LIMIT 1) AS first
-        WHERE j.state IN ('listing', 'running', 'watching')),
+        WHERE j.state IN ('listing', 'running', 'watching') AND (pb.until IS NULL OR pb.until <= clock_timestamp())),
     shares AS (
-        SELECT w.*, greatest(least(:chunk, size), floor(size * weight / sum(weight) OVER (PARTITION BY queue)))
+        SELECT w.*, CASE WHEN is_probed THEN least(:chunk, size)
+            ELSE greatest(least(:chunk, size), floor(size * weight / sum(weight) OVER (PARTITION BY queue))) END
             AS share
         FROM waiting w),
     picked AS (
@@ -119,7 +123,7 @@ _TO_RING = (
     .join(jobs, jobs.c.id == _NAMED.c.job_id)
     .where(_NAMED.c.id == any_(array("ids", BigInteger)), _NAMED.c.state == constant(ItemState.QUEUED))
     .where(jobs.c.state.in_(constants(OPEN_JOB_STATES)))
-    .where(_NAMED.c.rung_at.is_(None), _NAMED.c.not_before <= NOW)
+    .where(_NAMED.c.rung_at.is_(None), _NAMED.c.not_before <= NOW, ~JOB_IS_POSTPONED)
     .order_by(_NAMED.c.id)
     .limit(bindparam("n"))
     .with_for_update(of=_NAMED, key_share=True, skip_locked=True)
@@ -146,6 +150,20 @@ RING_AGAIN = (
     .where(items.c.id == _SKIPPED_AND_FREE.c.id)
     .values(rung_at=NOW)
     .returning(items.c.id, items.c.image_id, items.c.queue, items.c.crashes, _SKIPPED_AND_FREE.c.profile)
+)
+_RUNG = items.alias()
+TAKE_BACK_RINGS = (
+    update(items)
+    .where(
+        items.c.id.in_(
+            select(_RUNG.c.id)
+            .where(_RUNG.c.id == any_(array("ids", BigInteger)), _RUNG.c.state == constant(ItemState.QUEUED))
+            .where(_RUNG.c.rung_at.is_not(None))
+            .order_by(_RUNG.c.id)
+            .with_for_update(key_share=True, skip_locked=True)
+        )
+    )
+    .values(rung_at=None)
 )
 QUEUES_OF_ITEMS = select(items.c.queue).distinct().where(items.c.id == any_(array("ids", BigInteger)))
 COUNT_RUNG_ITEMS = (
@@ -202,6 +220,12 @@ def ring_now(c: Connection, item_ids: Sequence[int], *, window: int = 4096, chun
     size = window if Queue.LIVE in queues else min(window, LEAST_CHUNKS * chunk)
     n = size - c.execute(COUNT_RUNG_ITEMS, {"queues": queues}).scalar_one()
     return _chunks(c.execute(RING_ITEMS, {"ids": list(item_ids), "n": n}).all(), chunk) if n > 0 else []
+
+
+def take_back_rings(c: Connection, item_ids: Sequence[int]) -> None:
+    """Take back the announcements of these items, which nobody will answer: the next feed announces them again."""
+    if item_ids:
+        c.execute(TAKE_BACK_RINGS, {"ids": list(item_ids)})
 
 
 def ring_again(c: Connection, item_ids: Set[int], *, stage: Stage, chunk: int = 32) -> tuple[list[Ring], set[int]]:

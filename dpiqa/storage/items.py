@@ -81,6 +81,7 @@ class Claim:
     crashes: int  #: workers that died while they held it
     known_score: float | None  #: by the claiming scorer, for these bytes: nothing to compute
     student_score: float | None  #: under the profile, where the student has scored
+    is_urgent: bool = False  #: of an event: goes before submitted work
 
     @classmethod
     def from_row(cls, row: Row[Any], stage: Stage, ref: ImageRef) -> Self:
@@ -96,6 +97,7 @@ class Claim:
             crashes=row.crashes,
             known_score=row.known_score,
             student_score=row.student_score,
+            is_urgent=row.queue == Queue.LIVE,
         )
 
 

@@ -15,6 +15,7 @@ from dpiqa.storage.items import Item
 from dpiqa.storage.job_profiles import Routed, read_all_routed
 from dpiqa.storage.jobs import Job, read_job
 from dpiqa.storage.pages import MAX_READ, Page, check_limit, decode, encode, malformed_cursor
+from dpiqa.storage.postponed_buckets import PostponedBucket, read_postponed
 from dpiqa.storage.reports import Report, read_report
 from dpiqa.storage.tables import OPEN_JOB_STATES, images, items, jobs
 from dpiqa.storage.workers import LiveWorker, live_workers
@@ -202,7 +203,16 @@ def get_job(c: Connection, name: UUID | str) -> JobReport:
     job = read_job(c, name)
     routed = read_all_routed(c, job.id) if job.further_profiles else []
     rate = read_rate(c, job.id)
-    made = report(job, read_counts(c, job.id), rate, live_workers(c), now=datetime.now(UTC), routed=routed)
+    postponed = [row for row in read_postponed(c) if row.bucket == job.bucket]
+    made = report(
+        job,
+        read_counts(c, job.id),
+        rate,
+        live_workers(c),
+        now=datetime.now(UTC),
+        routed=routed,
+        postponed=postponed[0] if postponed else None,
+    )
     if made.failures:
         made = replace(made, examples=read_examples(c, job.id))
     return replace(made, written=read_report(c, job.id))
@@ -216,8 +226,9 @@ def report(
     *,
     now: datetime,
     routed: Sequence[Routed] = (),
+    postponed: PostponedBucket | None = None,
 ) -> JobReport:
-    """Put a report together. Pure."""
+    """Put a report together; `postponed`: its bucket, where workers do not read it at the moment. Pure."""
     by_state: Counter[ItemState] = Counter()
     by_profile: dict[str, Counter[ItemState]] = {profile: Counter() for profile in job.profiles}
     open_by_stage: Counter[Stage] = Counter()
@@ -252,11 +263,13 @@ def report(
         eta_seconds=eta_seconds,
         duration_seconds=duration,
         mean_rate=n_worked / duration if duration and n_worked else None,
-        waiting_for=_waiting_for(job, open_by_stage, {worker.stage for worker in alive}),
+        waiting_for=_waiting_for(job, open_by_stage, {worker.stage for worker in alive}, postponed),
     )
 
 
-def _waiting_for(job: Job, open_by_stage: Counter[Stage], alive: set[Stage]) -> str | None:
+def _waiting_for(
+    job: Job, open_by_stage: Counter[Stage], alive: set[Stage], postponed: PostponedBucket | None
+) -> str | None:
     if job.state is JobState.PAUSED:
         return f"`dpiqa jobs resume {job.short_id}`"
     left = open_by_stage.total()
@@ -271,4 +284,6 @@ def _waiting_for(job: Job, open_by_stage: Counter[Stage], alive: set[Stage]) -> 
     ]
     if job.state is JobState.LISTING and not alive:
         missing.insert(0, "a worker to list its objects")
+    if postponed is not None and (left or job.state is JobState.LISTING):
+        missing.append(str(postponed))
     return ", ".join(missing) or None

@@ -28,6 +28,7 @@ from dpiqa.pipeline.scorers import check_profile
 from dpiqa.settings import Settings
 from dpiqa.storage import schema
 from dpiqa.storage.job_queries import JobFilter, list_jobs
+from dpiqa.storage.postponed_buckets import read_postponed
 from dpiqa.storage.requirements import find_prepared
 from dpiqa.storage.workers import live_workers
 from dpiqa.text import first_line
@@ -140,6 +141,16 @@ def _known_buckets(settings: Settings) -> list[str]:
         return []
 
 
+def postponed(settings: Settings) -> Finding:
+    """Check that no bucket is postponed because its fetches fail."""
+    with context.connection(settings) as connection:
+        rows = read_postponed(connection)
+    if not rows:
+        return ok("buckets", "none is postponed")
+    hint = "they are tried again by themselves; see whether S3 answers, and whether the workers may read them"
+    return warn("buckets", "; ".join(map(str, rows)), hint)
+
+
 def events(settings: Settings) -> Finding:
     """Check that the SQS queue of the listener can be read."""
     if not settings.queue_url:
@@ -218,6 +229,7 @@ CHECKS: dict[str, Check] = {
     "requirements": requirements,
     "broker": broker,
     "S3": s3,
+    "buckets": postponed,
     "event queue": events,
     "workers": workers,
     "models": models,

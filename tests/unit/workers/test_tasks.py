@@ -1,7 +1,5 @@
 """Tasks: their work beyond calling the library."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -24,9 +22,10 @@ class Recording:
         self.calls, self.contexts = [], []
         self.error = None
         self.lister = SimpleNamespace(list_job=self.note)
+        self.maintenance = SimpleNamespace(start=lambda task, row_id, work: work())
 
-    def score(self, item_ids):
-        self.note(item_ids)
+    def score(self, item_ids, queue):
+        self.note((item_ids, queue))
 
     def note(self, argument):
         self.calls.append(argument)
@@ -50,10 +49,11 @@ def app(worker):
     return app
 
 
-def deliver(app, task, *args):
+def deliver(app, task, *args, routing_key="elsewhere"):
     """Run a task as a worker does when its message arrives."""
     trace = build_tracer(task.value, app.tasks[task], app=app)
-    return trace("the-message", args, {}, {"id": "the-message", "task": task.value})
+    request = {"id": "the-message", "task": task.value, "delivery_info": {"routing_key": routing_key}}
+    return trace("the-message", args, {}, request)
 
 
 def test_every_task_of_the_doorbell_is_there():
@@ -62,7 +62,8 @@ def test_every_task_of_the_doorbell_is_there():
 
 def test_items_are_scored(app, worker):
     deliver(app, Task.SCORE, [3, "4"])
-    assert worker.calls == [[3, 4]]
+    deliver(app, Task.SCORE, [5], routing_key="live")
+    assert worker.calls == [([3, 4], "bulk"), ([5], "live")]
 
 
 def test_a_job_is_listed(app, worker):
@@ -100,24 +101,3 @@ def test_what_ends_the_process_is_not_swallowed(app, worker, error):
     with pytest.raises(type(error)):
         app.tasks[Task.SCORE]([1])
     assert structlog.contextvars.get_contextvars() == {}
-
-
-def test_a_process_prepares_one_requirement_at_a_time(app, monkeypatch):
-    """Each loads a model of its own; a message that comes meanwhile does not wait in a thread."""
-    begun, go_on, seen = threading.Event(), threading.Event(), []
-
-    def prepare(builder, row_id, store, stopping):
-        seen.append(row_id)
-        begun.set()
-        assert go_on.wait(30)
-
-    monkeypatch.setattr(tasks, "prepare_pending", prepare)
-    run = app.tasks[Task.PREPARE]
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(run, 1)
-        assert begun.wait(30)
-        run(2)
-        go_on.set()
-        first.result(30)
-    run(3)
-    assert seen == [1, 3]

@@ -16,6 +16,7 @@ def test_doctor_where_nothing_is(run, monkeypatch):
         "tables",
         "broker",
         "S3",
+        "buckets",
         "workers",
     ]
     assert all(item["hint"] for item in findings.values() if item["level"] != "ok")
