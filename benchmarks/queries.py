@@ -110,6 +110,7 @@ def queries(n_images: int) -> dict[str, Ask]:
         "stats of a bucket": path("/v1/stats", bucket=["archive", "photos", "press", "tiny"]),
         "stats of a month": path("/v1/stats", bucket="archive", prefix=MONTHS),
         "stats of a job": path("/v1/stats", job=large),
+        "stats of a job that others scored": path("/v1/stats", job=small),
         "stats by bucket": path("/v1/stats", group_by="bucket"),
         "stats by folder": path("/v1/stats", bucket="archive", prefix=["2023/", "2024/"], group_by="prefix"),
         "stats by day": path("/v1/stats", group_by="day"),
