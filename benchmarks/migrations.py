@@ -14,16 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic.script import ScriptDirectory
 from machine import describe
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from submit import database
 
 from dpiqa.storage import schema
-from dpiqa.storage.engine import transaction
+from dpiqa.storage.engine import make_engine, transaction
 
 REPOSITORY = Path(__file__).parents[1]
 #: Half of the items have ended; results have the shape of a student's. Every statement fits the schema of 0005.
@@ -155,26 +157,40 @@ class Release:
         return [json.loads(line) for line in self._log.read_text().splitlines()]
 
 
-def measure(rows: int, release: str, start: str) -> dict[str, Any]:
+@contextmanager
+def ledger(start: str, url: str | None) -> Iterator[tuple[str, Engine]]:
+    """Give the URL of an empty ledger and its engine: of the embedded Postgres, or in the database of a URL."""
+    if url is None:
+        with database(start) as (server, engine):
+            yield server.url(), engine
+        return
+    schema.upgrade(url, start)
+    engine = make_engine(url, pool_size=4)
+    yield url, engine
+    engine.dispose()
+
+
+def measure(rows: int, release: str, start: str, database_url: str | None) -> dict[str, Any]:
     """Load, upgrade and return the figures of each migration."""
-    with database(start) as (server, engine), tempfile.TemporaryDirectory(prefix="dpiqa-release-") as folder:
+    with ledger(start, database_url) as (url, engine), tempfile.TemporaryDirectory(prefix="dpiqa-release-") as folder:
         for statement in LOAD.replace("{rows}", str(rows)).split(";\n"):
             if statement:
                 with engine.begin() as c:
                     c.exec_driver_sql(statement)
-        old = Release(release, server.url(), Path(folder))
+        old = Release(release, url, Path(folder))
         old.wait_until_busy()
         config = schema._config(None)
         scripts = ScriptDirectory.from_config(config).iterate_revisions("head", start)
         steps: list[dict[str, Any]] = []
         for revision in reversed([script.revision for script in scripts]):
             began = time.time()
-            schema.upgrade(server.url(), revision)
+            schema.upgrade(url, revision)
             steps.append({"revision": revision, "began": began, "ended": time.time()})
         time.sleep(5)  # the release's code on the new schema
         steps.append({"revision": "afterwards", "began": steps[-1]["ended"], "ended": time.time()})
         done = old.stop()
         with transaction(engine) as c:
+            version = str(c.execute(text("SHOW server_version")).scalar_one())
             steps[-1]["counts_are_right"] = c.execute(text(COUNTS)).scalar_one() == 0
     for step in steps:
         during = [one for one in done if one["at"] < step["ended"] and _end(one) > step["began"]]
@@ -185,7 +201,7 @@ def measure(rows: int, release: str, start: str) -> dict[str, Any]:
             "longest": longest and {"name": longest["name"], "seconds": longest["seconds"]},
             "errors": sorted({one["error"] for one in during if "error" in one}),
         }
-    return {"rows": rows, "release": release, "steps": steps}
+    return {"postgres": version, "rows": rows, "release": release, "steps": steps}
 
 
 COUNTS = """
@@ -211,13 +227,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="images and items; half as many results")
     parser.add_argument("--release", default="af4b4c1", help="commit of the release whose code works meanwhile")
     parser.add_argument("--from", dest="start", default="0005", help="last migration of that release")
+    parser.add_argument("--database", help="URL of an empty database; by default the embedded Postgres")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    figures = {"machine": describe(), **measure(options.rows, options.release, options.start)}
+    figures = {"machine": describe(), **measure(options.rows, options.release, options.start, options.database)}
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     print(figures["machine"])
-    print(f"{options.rows} images and items; {options.release} at work")
+    print(f"{options.rows} images and items; {options.release} at work; Postgres {figures['postgres']}")
     for step in figures["steps"]:
         longest = step["longest"] or {"name": "-", "seconds": 0.0}
         print(f"{step['revision']:12}{step['seconds']:8.2f} s{step['transactions']:7} transactions, longest "
