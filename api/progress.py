@@ -26,8 +26,8 @@ log = structlog.get_logger()
 POLL_SECONDS = 1.0  #: between two looks at one job
 HEARTBEAT_SECONDS = 15.0  #: silence after which a comment is sent: proxies close connections that say nothing
 RETRY_MILLISECONDS = 3000  #: before a browser connects again
-#: Fields that change while nothing happens: they make no event of their own.
-_RUNNING_CLOCKS = {"duration_seconds", "mean_rate", "mean_rate_per_second"}
+#: Fields that make no event of their own: clocks, and the report, which is written after the job's last event.
+_NO_NEWS = {"duration_seconds", "mean_rate", "mean_rate_per_second", "report"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Snapshot:
     def of(cls, report: JobReport) -> "Snapshot":
         """Take a snapshot: the body of `GET /v1/jobs/{id}`."""
         status = JobStatus.model_validate(report)
-        identity = status.model_dump_json(exclude=_RUNNING_CLOCKS)
+        identity = status.model_dump_json(exclude=_NO_NEWS)
         digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
         return cls(digest, status.model_dump_json(), report.job.state in ENDED_JOB_STATES)
 

@@ -175,15 +175,13 @@ async def submit_manifest(
             bucket=parameters.bucket or "",
             spec=spec,
             profiles=profiles,
+            plan=lambda connection, job: _plan(connection, settings, parameters, job),
             idempotency_key=idempotency_key,
         )
         try:
-            submitted = upload(engine, source, job)
+            return upload(engine, source, job)
         except LeaseLost as error:
             raise Conflict(error.message, hint=error.hint) from None
-        with transaction(engine) as connection:
-            _plan(connection, settings, parameters, submitted)
-        return submitted
 
     with tempfile.TemporaryFile(prefix="dpiqa-") as body:
         async for part in request.stream():

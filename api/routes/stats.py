@@ -103,9 +103,14 @@ def models(engine: EngineDep) -> Scorers:
     "/models/{scorer_id}", summary="A scorer's model card", responses={404: {"description": "It has not scored."}}
 )
 def model(scorer_id: Annotated[ModelName, Path()], engine: EngineDep) -> ScorerCard:
-    """Show the model card of a scorer: kind, preprocessing, licence, figures, references."""
+    """Show the model card of a scorer: kind, preprocessing, licence, figures, references.
+
+    The beginning of an id is enough where no other begins so, as the name of a model that scored with one set of
+    weights.
+    """
     with reading(engine) as connection:
-        return ScorerCard(id=scorer_id, card=read_card(connection, scorer_id))
+        found, card = read_card(connection, scorer_id)
+    return ScorerCard(id=found, card=card)
 
 
 @router.get("/profiles", summary="Profiles that jobs used")

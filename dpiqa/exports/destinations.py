@@ -27,9 +27,9 @@ def check_output(output: str, format: Format | None = None) -> Format:  # noqa: 
         format = format or Format.of_name(_checked_key(output))  # noqa: A001
     else:
         path = Path(output)
-        format = format or Format.of_name(path.name)  # noqa: A001
         if path.is_dir():
-            raise InvalidRequest(f"{path} is a folder", hint="name a file, or pass --partition-by for a dataset")
+            raise InvalidRequest(f"{output} is a folder", hint="name a file, or pass --partition-by for a dataset")
+        format = format or Format.of_name(path.name)  # noqa: A001
         if not path.parent.is_dir():
             raise InvalidRequest(f"the folder {path.parent} does not exist", hint="create it first")
     if format is Format.PARQUET:

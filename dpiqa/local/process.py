@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import psutil
 
 from dpiqa.errors import ConfigurationError
+from dpiqa.local.ports import free_port
 
 _PR_SET_PDEATHSIG = 1
 #: Loaded before any fork: a child between fork and exec must not take the import lock.
@@ -162,17 +162,6 @@ def tail(log: Path, lines: int) -> list[str]:
     except OSError:
         return []
     return [line for line in text.splitlines() if line.strip()][-lines:]
-
-
-def free_port(preferred: int = 0) -> int:
-    """Return `preferred` if it is free on loopback, else any free TCP port."""
-    for port in dict.fromkeys((preferred, 0)):
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT does not matter
-            with contextlib.suppress(OSError):
-                sock.bind(("127.0.0.1", port))
-                return int(sock.getsockname()[1])
-    raise ConfigurationError("no TCP port is free on 127.0.0.1", hint="end some programs")
 
 
 def owns_port(pid: int, port: int) -> bool:

@@ -18,8 +18,9 @@ from dpiqa.connection_file import local_dir
 from dpiqa.errors import DpiqaError
 from dpiqa.local import commands, s3
 from dpiqa.local.commands import Launch
+from dpiqa.local.ports import free_port
 from dpiqa.local.postgres import Postgres
-from dpiqa.local.process import Command, Process, Server, free_port, owns_port, spawn, talks_to
+from dpiqa.local.process import Command, Process, Server, owns_port, spawn, talks_to
 from dpiqa.local.supervisor import Supervisor, Unit
 from dpiqa.local.valkey import Valkey
 from dpiqa.profiles import load_profile

@@ -41,6 +41,7 @@ class Request:
     bucket: str  #: of all objects; empty for several
     spec: SourceSpec
     profiles: Sequence[Profile]
+    plan: Callable[[Connection, Job], None]  #: stores with the job what is to become of it
     idempotency_key: str | None = None
 
 
@@ -134,6 +135,7 @@ def _submit(c: Connection, request: Request, stored: Upload, last: int, tally: T
         assign_upload(c, stored, job.id)
     else:
         delete_upload(c, stored.id)
+    request.plan(c, job)
     return job
 
 

@@ -99,13 +99,14 @@ class Job:
 INSERT_JOB = insert(jobs).on_conflict_do_nothing().returning(jobs)
 _IS_VISIBLE = jobs.c.deleted_at.is_(None)
 JOB_BY_ID = select(jobs).where(jobs.c.id == bindparam("job_id"), _IS_VISIBLE)
+_OF_KIND = func.coalesce(bindparam("of_kind", type_=Text), jobs.c.kind) == jobs.c.kind
 JOBS_BY_ID_RANGE = (
     select(jobs)
-    .where(jobs.c.id.between(bindparam("first_id"), bindparam("last_id")), _IS_VISIBLE)
+    .where(jobs.c.id.between(bindparam("first_id"), bindparam("last_id")), _IS_VISIBLE, _OF_KIND)
     .order_by(jobs.c.id)
     .limit(MAX_CANDIDATES + 1)
 )
-LATEST_JOB = select(jobs).where(_IS_VISIBLE).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
+LATEST_JOB = select(jobs).where(_IS_VISIBLE, _OF_KIND).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
 JOB_BY_IDEMPOTENCY_KEY = select(jobs).where(jobs.c.idempotency_key == bindparam("key"))
 OPEN_JOB_OF_REQUEST = (
     select(jobs)
@@ -214,21 +215,23 @@ def check_job_name(name: str) -> str:
     return name
 
 
-def read_job(c: Connection, name: UUID | str) -> Job:
+def read_job(c: Connection, name: UUID | str, *, kind: JobKind | None = None) -> Job:
     """Return the job of this id, of the only id that begins with `name` (6 or more hex digits), or the `latest` one.
 
+    `kind`: of the jobs among which the beginning of an id and `latest` choose; None: all.
     Raises `NotFound`, and `InvalidRequest` for text that cannot name a job and for the beginning of several ids.
     """
     if isinstance(name, UUID):
         rows = c.execute(JOB_BY_ID, {"job_id": name}).all()
     elif name.lower() == LATEST:
-        rows = c.execute(LATEST_JOB).all()
+        rows = c.execute(LATEST_JOB, {"of_kind": kind}).all()
     else:
         digits = check_job_name(name).replace("-", "").lower()
         id_range = {"first_id": UUID(digits.ljust(32, "0")), "last_id": UUID(digits.ljust(32, "f"))}
-        rows = c.execute(JOBS_BY_ID_RANGE, id_range).all()
+        rows = c.execute(JOBS_BY_ID_RANGE, id_range | {"of_kind": kind}).all()
     if not rows:
-        raise NotFound(f"no job {name}", hint="`dpiqa jobs` or GET /v1/jobs lists them")
+        noun, plural = ("watch", "watches") if kind is JobKind.WATCH else ("job", "jobs")
+        raise NotFound(f"no {noun} {name}", hint=f"`dpiqa {plural}` or GET /v1/{plural} lists them")
     if len(rows) > 1:
         ids = [str(row.id) for row in rows]
         candidates = ", ".join(ids[:MAX_CANDIDATES]) + (", ..." if len(ids) > MAX_CANDIDATES else "")

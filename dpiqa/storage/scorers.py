@@ -68,12 +68,21 @@ def list_scorers(c: Connection) -> list[StoredScorer]:
     return listed
 
 
-def read_card(c: Connection, scorer_id: str) -> dict[str, Any]:
-    """Return the model card at the scorer's first score, with its latest references. Raises `NotFound`."""
-    card = c.execute(select(scorers.c.card).where(scorers.c.id == scorer_id)).scalar_one_or_none()
-    if card is None:
-        raise NotFound(f"no scorer {scorer_id!r} has scored", hint="`dpiqa scorers` or GET /v1/models lists them")
-    return dict(card)
+def read_card(c: Connection, name: str) -> tuple[str, dict[str, Any]]:
+    """Return the id of a scorer, and its model card at its first score, with its latest references.
+
+    `name`: the id, or the only one that begins so: the name of a model with one scorer will do. Raises `NotFound`, also
+    where several ids begin so.
+    """
+    begins = scorers.c.id.startswith(name, autoescape=True)
+    rows = c.execute(select(scorers).where(begins).order_by(scorers.c.first_seen_at.desc())).all()
+    of_model = [row for row in rows if name in (row.id, ScorerId.parse(row.id).model)]
+    found = of_model or rows
+    if not found:
+        raise NotFound(f"no scorer {name!r} has scored", hint="`dpiqa scorers` or GET /v1/models lists them")
+    if len(found) > 1:
+        raise NotFound(f"{len(found)} scorers begin with {name!r}", hint=f"the newest is {found[0].id}")
+    return found[0].id, dict(found[0].card)
 
 
 def list_used_profiles(c: Connection) -> list[UsedProfile]:

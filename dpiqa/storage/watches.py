@@ -171,7 +171,7 @@ def _state(c: Connection, job_id: UUID) -> JobState | None:
 def find_watch(c: Connection, name: str) -> Watch:
     """Return the watch that a user names, by its address or by its job. Raises `NotFound`, `InvalidRequest`."""
     if not is_s3(name):
-        return read_watch(c, read_job(c, name).id)
+        return read_watch(c, read_job(c, name, kind=JobKind.WATCH).id)
     address = parse_s3(name)
     found = watches_of(c, address)
     if not found:

@@ -7,7 +7,7 @@ import redis
 from support.photos import png
 
 from dpiqa.local.commands import worker_command
-from dpiqa.local.process import free_port
+from dpiqa.local.ports import free_port
 from dpiqa.storage import schema
 
 

@@ -1,6 +1,5 @@
 """`dpiqa jobs list` and `dpiqa items`."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -27,15 +26,14 @@ StatesOption = Annotated[
 ]
 KindOption = Annotated[JobKind | None, typer.Option(help="Only jobs of this kind.")]
 BucketOption = Annotated[str | None, typer.Option(help="Only jobs of this bucket.")]
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 SinceOption = Annotated[
-    datetime | None,
-    typer.Option(help="Only jobs submitted at this time or later.", formats=_TIMES, metavar="TIME"),
+    str | None,
+    typer.Option(
+        help="Only jobs submitted at this time or later: 2026-05-17, with a time (local), or an age: 30d.",
+        metavar="TIME",
+    ),
 ]
-BeforeOption = Annotated[
-    datetime | None,
-    typer.Option(help="Only jobs submitted before this time.", formats=_TIMES, metavar="TIME"),
-]
+BeforeOption = Annotated[str | None, typer.Option(help="Only jobs submitted before this time.", metavar="TIME")]
 
 
 @command(
@@ -52,8 +50,9 @@ def list_(
 ) -> None:
     """List the jobs, newest first, with the progress of each. `dpiqa jobs` alone does the same."""
     # A time without a zone is local, as the times in the table are.
-    since, before = (None if time is None else time.astimezone() for time in (since, before))
-    chosen = JobFilter(states=tuple(state or ()), kind=kind, bucket=bucket, since=since, before=before)
+    times = (options.parse_time(name, at, zone=None) for name, at in (("--since", since), ("--before", before)))
+    since_time, before_time = times
+    chosen = JobFilter(states=tuple(state or ()), kind=kind, bucket=bucket, since=since_time, before=before_time)
 
     def read_page(connection: Connection, rows: int, cursor: str | None) -> Page[Job]:
         return list_jobs(connection, chosen, limit=rows, cursor=cursor)

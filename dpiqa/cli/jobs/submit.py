@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 
 from dpiqa.cli.jobs import confirmation
@@ -28,6 +28,7 @@ from dpiqa.storage.job_queries import describe_job
 from dpiqa.storage.jobs import Job, ensure_watch, submit_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.reports import plan_job
+from dpiqa.text import first_field_error
 from dpiqa.types import JobKind
 
 SourceArgument = Annotated[
@@ -108,10 +109,10 @@ AllNamesOption = Annotated[
     ),
 ]
 SinceOption = Annotated[
-    datetime | None,
+    str | None,
     typer.Option(
-        help="Only what was last modified at this time or later; UTC.",
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
+        help="Only what was last modified at this time or later: 2026-05-17, with a time (UTC), or an age: 30d.",
+        metavar="TIME",
         rich_help_panel="Filters",
     ),
 ]
@@ -198,11 +199,11 @@ def submit(  # noqa: PLR0913 - one parameter per option
     Prints the job's id. May be repeated: what the profile has scored before is not scored again. A manifest of this
     machine is uploaded; a command that was killed meanwhile continues when it is repeated.
     """
-    spec = SourceSpec(
+    spec = _spec(
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         all_names=all_names,
-        since=since and (since if since.tzinfo else since.replace(tzinfo=UTC)),
+        since=options.parse_time("--since", since),
         limit=limit,
         sample=sample,
         seed=seed,
@@ -230,9 +231,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
         if dry_run:
             confirmation.show_dry_run(engine, settings, origin, profiles, as_json=as_json)
             return
-        job, standing_watch = _create(engine, settings, origin, profiles, idempotency_key, yes=yes, watch=watch)
-        with transaction(engine) as connection:
-            plan(connection, job)
+        job, standing_watch = _create(engine, settings, origin, profiles, plan, idempotency_key, yes=yes, watch=watch)
     under = ", ".join(job.profiles)
     if warning := ring_expand(doorbell, str(job.id)):
         console.warn(warning)
@@ -247,6 +246,16 @@ def submit(  # noqa: PLR0913 - one parameter per option
     else:
         typer.echo(job.id)
         console.note(f"{origin} is submitted under {under}; follow it with `dpiqa follow {job.id}`")
+
+
+def _spec(**filters: Any) -> SourceSpec:
+    """Return the filters. Raises `InvalidRequest`."""
+    try:
+        return SourceSpec(**filters)
+    except ValidationError as error:
+        found = first_field_error(error)
+        option = "--" + str(found.location[0]).replace("_", "-")
+        raise InvalidRequest(f"{option}: {found.message}", hint="`dpiqa submit --help` shows examples") from None
 
 
 def _plan(
@@ -265,12 +274,13 @@ def _create(
     settings: Settings,
     origin: Origin,
     profiles: list[Profile],
+    plan: Callable[[Connection, Job], None],
     idempotency_key: str | None,
     *,
     yes: bool,
     watch: bool,
 ) -> tuple[Job, Job | None]:
-    """Create the job, and before it the watch: no object may arrive between the two."""
+    """Create the job with its plan, and before it the watch: no object may arrive between the two."""
     with origin.opened(settings) as source:
         if origin.file is not None:
             request = Request(
@@ -278,6 +288,7 @@ def _create(
                 bucket=origin.bucket,
                 spec=origin.spec,
                 profiles=profiles,
+                plan=plan,
                 idempotency_key=idempotency_key,
             )
             ask = partial(confirmation.confirm, settings, yes=yes)
@@ -294,6 +305,7 @@ def _create(
             source=origin.spec,
             idempotency_key=idempotency_key,
         )
+        plan(connection, job)
     return job, standing_watch
 
 

@@ -35,7 +35,9 @@ GroupByOption = Annotated[
     ),
 ]
 StepOption = Annotated[float, typer.Option(min=0.001, max=1, help="Width of a bar of the histogram.")]
-ScorerArgument = Annotated[str | None, typer.Argument(help="Scorer id; its model card is shown.", show_default=False)]
+ScorerArgument = Annotated[
+    str | None, typer.Argument(help="Scorer id, or the beginning of one; its model card is shown.", show_default=False)
+]
 
 _BAR = 30  # characters of the longest bar
 
@@ -118,7 +120,7 @@ def scorers(scorer: ScorerArgument = None, as_json: options.JsonOption = False) 
     """List the scorers that have scored, or show one's model card."""
     with context.database() as engine, reading(engine) as connection:
         if scorer is not None:
-            console.print_json(read_card(connection, scorer))
+            console.print_json(read_card(connection, scorer)[1])
             return
         listed = list_scorers(connection)
     if as_json:

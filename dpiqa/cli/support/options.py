@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,6 +87,23 @@ def parse_age(text: str) -> timedelta:
 def ago(text: str) -> datetime:
     """Return the time that is so long ago. Raises `InvalidRequest`."""
     return datetime.now(UTC) - parse_age(text)
+
+
+def parse_time(option: str, text: str | None, *, zone: tzinfo | None = UTC) -> datetime | None:
+    """Read a time, ISO 8601, or an age such as `30d` as the time that is so long ago; None where none was given.
+
+    `zone`: of a time without one; None: that of this machine. Raises `InvalidRequest`.
+    """
+    if text is None:
+        return None
+    if _AGE.fullmatch(text.strip().lower()):
+        return ago(text)
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        hint = "write for example 2026-05-17, 2026-05-17T18:30Z, or an age: 12h, 30d, 8w"
+        raise InvalidRequest(f"{option} {text!r} is not a time", hint=hint) from None
+    return at if at.tzinfo is not None else at.astimezone() if zone is None else at.replace(tzinfo=zone)
 
 
 def complete_job(incomplete: str) -> list[tuple[str, str]]:

@@ -16,8 +16,9 @@ from support.postgres import UNSAFE_AND_FAST
 from support.processes import still_running
 
 from dpiqa.errors import ConfigurationError
+from dpiqa.local.ports import free_port
 from dpiqa.local.postgres import Postgres, open_to_others
-from dpiqa.local.process import Command, free_port, owns_port, spawn, wait_ready
+from dpiqa.local.process import Command, owns_port, spawn, wait_ready
 from dpiqa.local.s3 import S3
 from dpiqa.local.valkey import Valkey
 
@@ -151,6 +152,15 @@ def test_readiness_is_not_fooled_by_another_server_on_the_port(tmp_path):
             wait_ready(process, lambda: owns_port(process.pid, port), 0.2)
         assert free_port(port) != port
         process.stop()
+
+
+def test_a_port_that_another_stack_chose_is_not_chosen_before_its_server_listens():
+    script = "from dpiqa.local.ports import free_port; import sys; print(free_port(), flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        port = int(other.stdout.readline())
+        assert free_port(port) != port
+        other.communicate()
+    assert free_port(port) == port
 
 
 def test_a_failed_start_quotes_the_log(tmp_path):

@@ -2,11 +2,11 @@ import threading
 import uuid
 
 import pytest
-from support import folder_store
 from support.ledger import ref
 
 from dpiqa.doorbell import Queue
 from dpiqa.errors import ConfigurationError, StoreUnavailable
+from dpiqa.objects import folder
 from dpiqa.pipeline import lister
 from dpiqa.pipeline.lister import batches, read_ahead
 from dpiqa.profiles import load_profile
@@ -20,7 +20,7 @@ from dpiqa.types import JobKind
 @pytest.fixture
 def submit(archive, monkeypatch):
     """Give a function that submits 25 objects, listed in pages of ten."""
-    monkeypatch.setattr(folder_store, "_PAGE", 10)
+    monkeypatch.setattr(folder, "_PAGE", 10)
     monkeypatch.setattr(lister, "BATCH_REFS", 10)
     for number in range(25):
         (archive.folder / f"{number:02}").write_bytes(b"x")
