@@ -16,6 +16,8 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
+from dpiqa.cli.documents.catalogue import DOCUMENTS
+from dpiqa.cli.documents.commands import OF_COMMAND
 from dpiqa.cli.main import app
 from dpiqa.cli.support.groups import LazyCommand
 from dpiqa.datasets import DATASETS
@@ -60,6 +62,15 @@ its type or meaning, raises it.
 `dpiqa score` with several models or profiles writes `files-by-model@1` or `objects-by-model@1`:
 `path`, or `bucket` and `key`, then for each model the other columns of `files@1` with its name in
 front, as `bundled-student.score`. `dpiqa validate` takes the names from the columns.
+"""
+
+DOCUMENTS_HEAD = """# Schemas of what `--json` prints
+
+From `dpiqa/cli/documents/`, which holds the JSON Schema of each in `json/`. A command that shows one
+thing prints one document, a command that lists prints an array of them, and `dpiqa follow --json`
+prints one a line. A field that is added keeps the version; a field that is renamed or removed, or
+changes its type or meaning, raises it. `dpiqa validate job.json --schema job@1` checks a file.
+Commands that list scores, items or files print rows of the schemas above.
 """
 
 SETTINGS_HEAD = """# Configuration
@@ -147,6 +158,8 @@ def main() -> None:
     (HERE / "schemas.md").write_text(schemas_page(), "utf-8")
     for schema in SCHEMAS.values():
         schema.json_file.write_text(schema.json_text(), "utf-8")
+    for document in DOCUMENTS.values():
+        document.json_file.write_text(document.json_text(), "utf-8")
 
 
 def cli_page() -> str:
@@ -249,6 +262,12 @@ def schemas_page() -> str:
             for column in schema.columns
         ]
         parts.append(f"## {schema.id}\n\n{schema.meaning}\n\n{markdown_table(('column', 'type', 'meaning'), rows)}\n")
+    printed = {
+        document_id: [f"`{command}`" for command, ids in OF_COMMAND.items() if document_id in ids]
+        for document_id in DOCUMENTS
+    }
+    documents = [(f"`{one.id}`", ", ".join(printed[one.id]), one.meaning) for one in DOCUMENTS.values()]
+    parts.append(f"{DOCUMENTS_HEAD}\n{markdown_table(('document', 'commands', 'meaning'), documents)}\n")
     return "\n".join(parts)
 
 

@@ -22,7 +22,7 @@ _BAR_CHARACTERS = 40  #: of the histogram's longest bar
 def list_datasets(as_json: options.JsonOption = False) -> None:
     """List the data sets that can be read."""
     if as_json:
-        console.print_json([_as_dict(spec) for spec in DATASETS.values()])
+        console.print_json("dataset@1", [_as_dict(spec) for spec in DATASETS.values()])
         return
     rows = [
         (spec.name, spec.title, spec.size or None, spec.label, spec.scale, spec.split) for spec in DATASETS.values()
@@ -35,7 +35,7 @@ def show(name: DatasetArgument, as_json: options.JsonOption = False) -> None:
     """Show a data set: the layout expected, its labels and splits, its terms, how to cite it."""
     document = _as_dict(find_dataset(name))
     if as_json:
-        console.print_json(document)
+        console.print_json("dataset@1", document)
         return
     lines = {key: "; ".join(value) if isinstance(value, tuple) else value for key, value in document.items()}
     console.fields((key.replace("_", " "), value) for key, value in lines.items() if value not in (None, "", ()))
@@ -61,7 +61,7 @@ def check(
     """
     counts = summary(load_dataset(name, data, split=split, split_seed=seed))
     if as_json:
-        console.print_json(counts)
+        console.print_json("dataset-summary@1", counts)
     else:
         _print_summary(counts)
     if counts["missing"]:

@@ -15,7 +15,7 @@ def list_profiles(as_json: options.JsonOption = False) -> None:
     """List the built-in profiles and those in DPIQA_PROFILES_DIR."""
     profiles = read_profiles(context.read_settings().profiles_dir)
     if as_json:
-        console.print_json([_as_dict(profile) for profile in profiles])
+        console.print_json("profile@1", [_as_dict(profile) for profile in profiles])
         return
     rows = [
         (profile.id, str(profile.student), str(profile.teacher or ""), _share(profile), profile.description)
@@ -32,7 +32,7 @@ def show(
     """Show one profile: models, cut-offs and margins, the escalated share."""
     profile = load_profile(name, context.read_settings().profiles_dir)
     if as_json:
-        console.print_json(_as_dict(profile))
+        console.print_json("profile@1", _as_dict(profile))
         return
     cutoffs = ", ".join(f"{cutoff.at:g} ± {cutoff.margin:g}" for cutoff in profile.cutoffs)
     console.fields(

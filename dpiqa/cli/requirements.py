@@ -85,7 +85,7 @@ def list_requirements(as_json: options.JsonOption = False) -> None:
     with context.database() as engine:
         rows = list(read_pages(engine, lambda c, limit, cursor: requirement_page(c, limit=limit, cursor=cursor), None))
     if as_json:
-        console.print_json(rows)
+        console.print_json("requirement@1", rows)
         return
     table = [(row.id, row.state, row.direction, row.n_pairs, *_figures(row.checks)) for row in rows]
     console.table(("requirement", "state", "scores", "pairs", "leave-one-out SRCC", "MAE", "model"), table)
@@ -110,7 +110,7 @@ def _print_requirement(settings: Settings, name: str, *, as_json: bool) -> None:
     with context.connection(settings) as connection:
         requirement = show_requirement(connection, name)
     if as_json:
-        console.print_json(requirement)
+        console.print_json("requirement-pairs@1", requirement)
         return
     console.fields(
         [

@@ -116,9 +116,9 @@ def _stoppable() -> Iterator[None]:
 def _print_result(result: Any, as_json: bool) -> None:
     """Print a file, or the card of a model."""
     if isinstance(result, Path):
-        console.print_json({"file": str(result)}) if as_json else typer.echo(result)
+        console.print_json("file@1", {"file": str(result)}) if as_json else typer.echo(result)
         return
-    console.print_json(result) if as_json else typer.echo(result.scorer_id)
+    console.print_json("model@1", result) if as_json else typer.echo(result.scorer_id)
     console.note(f"`dpiqa models show {result.name}` shows its card")
 
 

@@ -44,6 +44,27 @@ JOB_FIELDS = (
 )
 
 
+#: What is shown of its progress: the name of the API, and the field of `JobReport`.
+PROGRESS_FIELDS = {
+    "total": "total",
+    "done": "done",
+    "counts": "by_state",
+    "open_by_stage": "open_by_stage",
+    "counts_by_profile": "by_profile",
+    "scored_by_student": "scored_by_student",
+    "escalated": "escalated",
+    "reused": "reused",
+    "failures": "failures",
+    "examples": "examples",
+    "rate_per_second": "rate",
+    "eta_seconds": "eta_seconds",
+    "duration_seconds": "duration_seconds",
+    "mean_rate_per_second": "mean_rate",
+    "waiting_for": "waiting_for",
+    "report": "written",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
     """Conditions on jobs; None and () are none."""
@@ -178,24 +199,7 @@ def describe_job(job: Job) -> dict[str, Any]:
 
 def describe(report: JobReport) -> dict[str, Any]:
     """Return what is shown of a job and its progress, by the names of the API."""
-    return describe_job(report.job) | {
-        "total": report.total,
-        "done": report.done,
-        "counts": report.by_state,
-        "open_by_stage": report.open_by_stage,
-        "counts_by_profile": report.by_profile,
-        "scored_by_student": report.scored_by_student,
-        "escalated": report.escalated,
-        "reused": report.reused,
-        "failures": report.failures,
-        "examples": report.examples,
-        "rate_per_second": report.rate,
-        "eta_seconds": report.eta_seconds,
-        "duration_seconds": report.duration_seconds,
-        "mean_rate_per_second": report.mean_rate,
-        "waiting_for": report.waiting_for,
-        "report": report.written,
-    }
+    return describe_job(report.job) | {name: getattr(report, own) for name, own in PROGRESS_FIELDS.items()}
 
 
 def get_job(c: Connection, name: UUID | str) -> JobReport:

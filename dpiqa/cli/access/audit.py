@@ -40,7 +40,7 @@ def audit(
     with context.database() as engine:
         entries = list(read_pages(engine, read_page, limit or TABLE_ROWS))
     if as_json:
-        console.print_json(entries)
+        console.print_json("audit-entry@1", entries)
     elif entries:
         names = ("time", "actor", "from", "action", "subject", "detail")
         console.table(names, map(_cells, entries), whole=("time",), droppable=("detail",))

@@ -74,7 +74,7 @@ def create(
     with context.connection() as connection:
         key, text = create_key(connection, request)
     if as_json:
-        console.print_json({"key": text, **_described(key)})
+        console.print_json("api-key@1", {"key": text, **_described(key)})
         return
     sys.stdout.write(f"{text}\n")
     console.note(f"this is shown once. {key.prefix}... is {_rights(key)}")
@@ -86,7 +86,7 @@ def list_all(ended: EndedOption = False, as_json: options.JsonOption = False) ->
     with context.connection() as connection:
         keys = list_keys(connection, ended=ended)
     if as_json:
-        console.print_json([_described(key) for key in keys])
+        console.print_json("api-key@1", [_described(key) for key in keys])
     elif keys:
         names = ("id", "name", "scopes", "grants", "state", "last used", "expires")
         rows = [
@@ -115,7 +115,7 @@ def revoke(
     with context.connection() as connection:
         revoked = revoke_keys(connection, key)
     if as_json:
-        console.print_json([_described(one) for one in revoked])
+        console.print_json("api-key@1", [_described(one) for one in revoked])
     else:
         console.note(f"revoked: {', '.join(f'{one.id} ({one.name})' for one in revoked)}")
 

@@ -87,7 +87,7 @@ def compare(  # noqa: PLR0913 - one parameter per option
         files = write_comparison(output, comparison, description, document, seeds=seeds)
         note_report(output, files, "comparison.md")
     if as_json:
-        console.print_json(document)
+        console.print_json("comparison@1", document)
     else:
         _print_tables(comparison, description, seeds=seeds)
     cards.write(measured[:1], card_sections(comparison, description, seeds=seeds), measured=measured)

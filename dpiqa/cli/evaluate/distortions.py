@@ -56,7 +56,7 @@ def distortions(  # noqa: PLR0913 - one parameter per option
 
         note_report(output, write_sweep(output, scorer.card, result), "distortions.md")
     if as_json:
-        console.print_json({"model": scorer.card.name, **result.as_dict()})
+        console.print_json("distortion-sweep@1", {"model": scorer.card.name, **result.as_dict()})
     else:
         rows = [[kind, *map(float, result.means[kind]), str(trend)] for kind, trend in result.trends.items()]
         console.table(_COLUMNS, rows)

@@ -46,7 +46,7 @@ def invariance(
     with counting("editing and scoring", len(files)) as advance:
         result = measure_invariance(scorer, files, limits=Limits.from_settings(settings), advance=advance)
     if as_json:
-        console.print_json({"model": scorer.card.name, **result.as_dict()})
+        console.print_json("invariance@1", {"model": scorer.card.name, **result.as_dict()})
     else:
         console.table(_COLUMNS, [[name, *figures.values()] for name, figures in result.figures().items()])
         console.note(f"over {len(result.originals)} pictures; score: {scorer.card.score_scale}")

@@ -77,7 +77,7 @@ def routing(  # noqa: PLR0913 - one parameter per option
 
         note_report(output, write_trial(output, trial, description, document), "routing.md")
     if as_json:
-        console.print_json(document)
+        console.print_json("routing-trial@1", document)
     else:
         _print_tables(trial, description)
     cards.write(measured, card_sections(trial, description), measured=measured)

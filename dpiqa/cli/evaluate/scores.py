@@ -89,7 +89,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
 
         note_report(output, write_evaluation(output, scorer.card, results, document), "evaluation.md")
     if as_json:
-        console.print_json(document)
+        console.print_json("evaluation@1", document)
     elif len(results) == 1:
         console.fields(zip(report.COLUMNS, report.rows(results)[0], strict=True))
     else:

@@ -87,10 +87,11 @@ def show_dry_run(
         counted = tally.model_dump(exclude={"threshold", "taken", "taken_bytes"})
         sizes = {"objects": tally.taken, "bytes": tally.taken_bytes}
         console.print_json(
+            "dry-run@1",
             {"source": str(origin), "kind": origin.kind}
             | sizes
             | counted
-            | {"estimates": [{"profile": profile} | asdict(its) for profile, its in work.items()]}
+            | {"estimates": [{"profile": profile} | asdict(its) for profile, its in work.items()]},
         )
         return
     pairs: list[tuple[str, Any]] = [

@@ -90,7 +90,7 @@ def _json_lines() -> Iterator[Callable[[JobReport], None]]:
         still = replace(report, duration_seconds=None, mean_rate=None)
         if still != last:
             last = still
-            typer.echo(console.to_json(describe(report), indent=None))
+            console.print_json_line("job@1", describe(report))
 
     yield show
 

@@ -62,7 +62,7 @@ def list_(
         with transaction(engine) as connection:
             reports = [get_job(connection, job.id) for job in newest]
     if as_json:
-        console.print_json([describe(report) for report in reports])
+        console.print_json("job@1", [describe(report) for report in reports])
     elif reports:
         names = ("job", "state", "done", "total", "of", "created", "profile", "kind", "waits for")
         whole = ("job", "state", "done", "total", "created")

@@ -42,7 +42,7 @@ def prune(
         n_versions = _prune_versions(engine, before, dry_run) if old_versions else 0
     if as_json:
         jobs = [{"job": one.job.id, "items": one.n_items} for one in found]
-        console.print_json({"removed": not dry_run, "jobs": jobs, "old_versions": n_versions})
+        console.print_json("pruning@1", {"removed": not dry_run, "jobs": jobs, "old_versions": n_versions})
     else:
         _show(found, n_versions if old_versions else None, dry_run)
 

@@ -45,7 +45,7 @@ def show(job: options.JobArgument, as_json: options.JsonOption = False) -> None:
     with context.connection() as connection:
         report = get_job(connection, job)
     if as_json:
-        console.print_json(describe(report))
+        console.print_json("job@1", describe(report))
     else:
         show_report(report)
 
@@ -126,7 +126,7 @@ def delete(job: options.JobArgument, force: ForceOption = False, as_json: option
     with context.database() as engine, transaction(engine) as connection:
         deleted = steering.delete_job(connection, job, force=force)
     if as_json:
-        console.print_json({"id": deleted.id, "deleted": True})
+        console.print_json("deleted-job@1", {"id": deleted.id, "deleted": True})
     else:
         console.note(f"job {deleted.id} is deleted; workers remove its items")
 
@@ -136,7 +136,7 @@ def _answer(steered: Steered, *, as_json: bool) -> None:
     if steered.warning:
         console.warn(steered.warning)
     if as_json:
-        console.print_json(describe(report) | {"retried": steered.n_retried})
+        console.print_json("job@1", describe(report) | {"retried": steered.n_retried})
         return
     done = f"{report.done} of {report.total} items done"
     state = f"is {report.job.state}" + (f", priority {report.job.priority}" if report.job.priority else "")

@@ -242,7 +242,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
         console.note(f"job {job.id} under {under}")
         follow_job(settings, job.id, as_json=as_json)
     elif as_json:
-        console.print_json(describe_job(job) | {"watch": standing_watch and standing_watch.id})
+        console.print_json("submitted-job@1", describe_job(job) | {"watch": standing_watch and standing_watch.id})
     else:
         typer.echo(job.id)
         console.note(f"{origin} is submitted under {under}; follow it with `dpiqa follow {job.id}`")

@@ -31,7 +31,7 @@ def list_models(
         return
     cards = list_cards(folder)
     if as_json:
-        console.print_json([_as_dict(card) for card in cards])
+        console.print_json("model@1", [_as_dict(card) for card in cards])
         return
     rows = [(card.name, card.kind, card.preprocessing.version, card.licence, card.scorer_id) for card in cards]
     console.table(("model", "kind", "input", "licence", "scorer"), rows)
@@ -47,7 +47,7 @@ def show(name: options.ModelArgument, as_json: options.JsonOption = False) -> No
     card = find_card(name, folder)
     stale = stale_sections(card, list_cards(folder))
     if as_json:
-        console.print_json(_as_dict(card) | {"stale_figures": stale})
+        console.print_json("model@1", _as_dict(card) | {"stale_figures": stale})
         return
     if stale:
         console.warn(f"measured with other than the current weights: {'; '.join(stale)}")
@@ -76,7 +76,7 @@ def verify(
     for part in parts:
         findings.append(_finding(part, "files are those that were pulled", partial(verify_part, part, folder)))
     if as_json:
-        console.print_json(findings)
+        console.print_json("model-check@1", findings)
     else:
         rows = [
             ("ok" if finding["ok"] else "FAIL", finding["model"], finding["message"], finding["hint"])
@@ -100,7 +100,7 @@ def remove(
         raise InvalidRequest(f"{name} was not removed: not confirmed", hint="confirm, or pass --yes")
     removed = remove_model(name, folder)
     if as_json:
-        console.print_json({"removed": removed.name, "scorer_id": removed.scorer_id})
+        console.print_json("removed-model@1", {"removed": removed.name, "scorer_id": removed.scorer_id})
     else:
         console.note(f"removed {removed.name}")
 

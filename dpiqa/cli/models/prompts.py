@@ -29,7 +29,7 @@ def prompts(
         return
     texts = _read_table(table).texts()
     if as_json:
-        console.print_json(texts)
+        console.print_json("prompt@1", texts)
     else:
         for text in texts:
             typer.echo(text)
@@ -83,7 +83,7 @@ def embed_text(
         **embeddings.source.model_dump(mode="json"),
     }
     if as_json:
-        console.print_json(document)
+        console.print_json("text-embeddings@1", document)
     else:
         console.fields((key.replace("_", " "), str(value)) for key, value in document.items())
 
@@ -108,7 +108,9 @@ def _encoder_folder(encoder: str | None, table: PromptTable, models_dir: Path) -
 
 def _print_tables(*, as_json: bool) -> None:
     if as_json:
-        console.print_json({name: table.model_dump(mode="json") for name, table in PROMPT_TABLES.items()})
+        console.print_json(
+            "prompt-tables@1", {name: table.model_dump(mode="json") for name, table in PROMPT_TABLES.items()}
+        )
         return
     rows = [
         (

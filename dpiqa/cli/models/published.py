@@ -73,7 +73,7 @@ def pull(
     if isinstance(result, ModelCard):
         print_new_card(result, as_json=as_json)
     elif as_json:
-        console.print_json({"name": entry.name, "folder": str(result), "files": list(entry.files)})
+        console.print_json("pulled-part@1", {"name": entry.name, "folder": str(result), "files": list(entry.files)})
     else:
         console.fields([("name", entry.name), ("folder", str(result)), ("files", ", ".join(entry.files))])
 
@@ -83,7 +83,7 @@ def print_available(models_dir: Path, *, as_json: bool) -> None:
     local = {card.name for card in list_cards(models_dir)} | set(pulled_parts(models_dir))
     documents = [_as_dict(entry, is_local=entry.name in local) for entry in catalogue().values()]
     if as_json:
-        console.print_json(documents)
+        console.print_json("available-model@1", documents)
         return
     rows = [
         (
@@ -181,7 +181,7 @@ def import_file(  # noqa: PLR0913, PLR0917 - options of a command
 def print_new_card(card: ModelCard, *, as_json: bool) -> None:
     """Print the main fields of a model that was just published."""
     if as_json:
-        console.print_json({"scorer_id": card.scorer_id, **card.model_dump(mode="json")})
+        console.print_json("model@1", {"scorer_id": card.scorer_id, **card.model_dump(mode="json")})
         return
     fields = {
         "model": card.name,

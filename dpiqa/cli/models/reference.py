@@ -89,7 +89,7 @@ def reference(  # noqa: PLR0913 - one parameter per option
         console.warn(f"{len(images) - result.n} images were not scored and do not count")
     bands = band_ranges(result)
     if as_json:
-        console.print_json({"model": name, **result.model_dump(mode="json"), "bands": bands})
+        console.print_json("reference@1", {"model": name, **result.model_dump(mode="json"), "bands": bands})
     else:
         console.fields([("model", name), ("population", f"{result.population}, {result.n} images"), *bands.items()])
 

@@ -77,7 +77,7 @@ def explain(
             "quadrants": quadrants,
             "output": str(output),
         }
-        console.print_json(document)
+        console.print_json("explanation@1", document)
         return
     names = ("effect of the upper left", "upper right", "lower left", "lower right")
     regions = zip(names, chain.from_iterable(quadrants), strict=True)

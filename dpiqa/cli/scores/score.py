@@ -121,11 +121,11 @@ def score(  # noqa: PLR0913 - one parameter per option
         return
     images = [row for (row,) in rows]
     listed = _images_in(share, images) if share else images
+    schema = OBJECTS if images and images[0].ref.bucket else FILES
     if output:
-        schema = OBJECTS if images and images[0].ref.bucket else FILES
         shown.export(schema, iter([schema.columns_of([as_row(image) for image in listed])]), settings)
     elif as_json:
-        console.print_json_array(map(as_row, listed))
+        console.print_json_array(schema.id, map(as_row, listed))
     if not as_json:
         show_summary(images, elapsed, listed=() if output else listed)
     if any(image.score is None for image in images):

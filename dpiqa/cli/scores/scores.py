@@ -171,7 +171,7 @@ def lookup(s3_address: AddressArgument, as_json: options.JsonOption = False) -> 
     with context.connection() as connection:
         stored = look_up(connection, address.bucket, address.key)
     if as_json:
-        console.print_json(stored)
+        console.print_json("lookup@1", stored)
         return
     if stored.deleted:
         console.note(f"{address} has been deleted")

@@ -62,11 +62,11 @@ def show_several(
     shown: Output, names: Sequence[str], rows: Sequence[Sequence[ScoredObject]], seconds: float, settings: Settings
 ) -> None:
     """Write, or print, the scores of several models. Raises `typer.Exit` if one of them did not score an image."""
+    schema = by_model(OBJECTS if rows and rows[0][0].ref.bucket else FILES, names)
     if shown.to:
-        schema = by_model(OBJECTS if rows and rows[0][0].ref.bucket else FILES, names)
         shown.export(schema, iter([schema.columns_of([as_wide_row(names, images) for images in rows])]), settings)
     elif shown.as_json:
-        console.print_json_array(as_wide_row(names, images) for images in rows)
+        console.print_json_array(schema.id, (as_wide_row(names, images) for images in rows))
     else:
         _show_table(names, rows)
     scored = [sum(row[index].score is not None for row in rows) for index in range(len(names))]

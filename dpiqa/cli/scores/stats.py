@@ -96,7 +96,7 @@ def stats(  # noqa: PLR0913 - one parameter per option
             profile_id = find_profile(connection, settings, profile, requirement=requirement, job=job_id)
         found = read_stats(connection, query.conditions.under(profile_id), group_by=by, step=step)
     if as_json:
-        console.print_json({"profile": profile_id, **console.jsonable(found)})
+        console.print_json("stats@1", {"profile": profile_id, **console.jsonable(found)})
     else:
         _print(found, by)
 
@@ -120,11 +120,11 @@ def scorers(scorer: ScorerArgument = None, as_json: options.JsonOption = False) 
     """List the scorers that have scored, or show one's model card."""
     with context.database() as engine, reading(engine) as connection:
         if scorer is not None:
-            console.print_json(read_card(connection, scorer)[1])
+            console.print_json("model@1", read_card(connection, scorer)[1])
             return
         listed = list_scorers(connection)
     if as_json:
-        console.print_json(listed)
+        console.print_json("scorer@1", listed)
         return
     columns = ("scorer", "scores", "requirement", "reference", "first score")
     rows = [(s.scorer_id, s.n_results, s.requirement, s.has_reference, s.first_seen_at) for s in listed]
@@ -137,7 +137,7 @@ def workers(as_json: options.JsonOption = False) -> None:
     with context.database() as engine, reading(engine) as connection:
         alive = live_workers(connection)
     if as_json:
-        console.print_json(alive)
+        console.print_json("worker@1", alive)
         return
     rows = [(w.stage, w.host, w.pid, w.scorer_id, w.started_at, w.seen_at) for w in alive]
     console.table(("stage", "host", "pid", "scorer", "started", "seen"), rows)

@@ -132,13 +132,22 @@ def to_json(value: Any, *, indent: int | None = 2) -> str:
     return json.dumps(value, default=jsonable, indent=indent, allow_nan=False)
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON document on stdout."""
+def print_json_line(document: str, value: Any) -> None:  # noqa: ARG001 - as `print_json`
+    """Print one JSON document as a line on stdout."""
+    sys.stdout.write(to_json(value, indent=None) + "\n")
+    sys.stdout.flush()
+
+
+def print_json(document: str, value: Any) -> None:  # noqa: ARG001 - tests compare what is printed with its schema
+    """Print one JSON document on stdout.
+
+    `document`: the schema (`dpiqa.cli.documents`) of the value, or of each element where it is an array.
+    """
     sys.stdout.write(to_json(value) + "\n")
 
 
-def print_json_array(rows: Iterable[Any]) -> None:
-    """Print a JSON array row by row, so that memory does not grow with its length."""
+def print_json_array(document: str, rows: Iterable[Any]) -> None:  # noqa: ARG001 - as `print_json`
+    """Print a JSON array row by row, so that memory does not grow with its length. `document`: what each row is."""
     first = True
     for row in rows:
         sys.stdout.write(("[\n  " if first else ",\n  ") + to_json(row, indent=None))

@@ -71,7 +71,7 @@ class Output:
         if self.to is not None:
             self.export(schema, batches, settings)
         elif self.as_json:
-            console.print_json_array(rows_of(schema, batches))
+            console.print_json_array(schema.id, rows_of(schema, batches))
         else:
             self._print_table(list(islice(rows_of(schema, batches, iso=False), self.n_rows)), layout)
 
@@ -93,7 +93,7 @@ class Output:
             save(encode(self.format, schema, counted()), self.to, settings, self.format.media_type)
         console.note(f"{n_rows} rows in {'stdout' if self.to == STDOUT else self.to}")
         if self.as_json:
-            console.print_json({"output": self.to, "rows": n_rows, "schema": schema.id})
+            console.print_json("export@1", {"output": self.to, "rows": n_rows, "schema": schema.id})
 
     def _print_table(self, rows: list[dict[str, Any]], layout: TableLayout) -> None:
         n_shown = self.limit or TABLE_ROWS

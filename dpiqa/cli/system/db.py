@@ -20,7 +20,7 @@ def upgrade(as_json: options.JsonOption = False) -> None:
     schema.upgrade(settings.require_database_url(), schema=settings.database_schema)
     after = _revision(settings)
     if as_json:
-        console.print_json({"before": before, "now": after})
+        console.print_json("migration@1", {"before": before, "now": after})
     else:
         console.note(
             f"the tables are at {after}" + (", as before" if before == after else f" (were: {before or 'none'})")
@@ -33,7 +33,7 @@ def current(as_json: options.JsonOption = False) -> None:
     with context.database() as engine:
         state = schema.state(engine)
     if as_json:
-        console.print_json({"current": state.current, "needed": state.needed})
+        console.print_json("schema-version@1", {"current": state.current, "needed": state.needed})
     else:
         console.fields([("current", state.current or "none"), ("needed", state.needed)])
     if not state.is_current:
@@ -60,7 +60,7 @@ def rollups(
         while count_results(engine):
             n_batches += 1
     if as_json:
-        console.print_json({"batches": n_batches})
+        console.print_json("rollups@1", {"batches": n_batches})
     else:
         console.note(f"every result is counted ({n_batches} batches)")
 
@@ -76,7 +76,7 @@ def revision(
     settings = context.read_settings()
     file = schema.new_revision(settings.require_database_url(), message, schema=settings.database_schema)
     if as_json:
-        console.print_json({"file": str(file)})
+        console.print_json("file@1", {"file": str(file)})
     else:
         console.note(f"wrote {file}")
 

@@ -248,7 +248,7 @@ def doctor(as_json: options.JsonOption = False) -> None:
     with console.stderr().status("checking"):
         findings = examine()
     if as_json:
-        console.print_json(findings)
+        console.print_json("finding@1", findings)
     else:
         rows = [
             (console.plain(finding.level, _STYLES[finding.level]), finding.name, finding.message, finding.hint)

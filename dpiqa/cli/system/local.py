@@ -62,7 +62,7 @@ def down(as_json: options.JsonOption = False) -> None:
     """Stop everything that `dpiqa local up` started. The data stay."""
     was_running = control.down(context.read_settings().home)
     if as_json:
-        console.print_json({"stopped": was_running})
+        console.print_json("stopped@1", {"stopped": was_running})
     else:
         console.note("stopped" if was_running else "nothing was running")
 
@@ -78,7 +78,7 @@ def _print_status(status: Status, as_json: bool) -> None:
     addresses = {key: status.connection[key] for key in ("api_url", "flower_url", "bucket") if key in status.connection}
     if as_json:
         document = {"running": status.running, "phase": status.phase, "pid": status.pid, "processes": status.processes}
-        console.print_json(document | addresses)
+        console.print_json("local-status@1", document | addresses)
         return
     if not status.running:
         console.note("nothing is running; start it with `dpiqa local up`")

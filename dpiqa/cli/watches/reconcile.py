@@ -166,7 +166,7 @@ def _print_report(settings: Settings, engine: Engine, r: Reconciliation, shown: 
     if shown.to is not None:
         replace(shown, as_json=False).export(DIFFERENCES, difference_batches(engine, r.id), settings)
     if shown.as_json:
-        console.print_json(r)
+        console.print_json("reconciliation@1", r)
     elif shown.to != STDOUT:
         console.fields((name, value) for name, value in _report(r) if value not in ("", None))
     if r.state is ReconciliationState.FAILED:
@@ -236,7 +236,7 @@ def reconciliations(
 
         rows = list(read_pages(engine, read_page, limit or TABLE_ROWS))
     if as_json:
-        console.print_json(rows)
+        console.print_json("reconciliation@1", rows)
     elif rows:
         names = ("id", "of", "state", "missing", "changed", "deleted", "failed", "started")
         console.table(names, ((r.short_id, r.address, r.state, *_numbers(r), r.started_at) for r in rows))

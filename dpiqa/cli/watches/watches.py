@@ -117,7 +117,7 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command
             checks = [*checks, _probe(path, engine, added.watch, probe_seconds)]
         watch = _read(engine, added.watch)
     if as_json:
-        console.print_json(_as_json(watch) | {"checks": checks, "documents": _documents(examination)})
+        console.print_json("watch@1", _as_json(watch) | {"checks": checks, "documents": _documents(examination)})
     else:
         _show_checks(checks)
         if examination.changes and any(check.verdict is Verdict.FAILED for check in checks):
@@ -149,7 +149,7 @@ def check(
         if probe:
             checks = [*checks, _probe(path, engine, found, probe_seconds)]
     if as_json:
-        console.print_json({"checks": checks, "documents": _documents(examination)})
+        console.print_json("watch-check@1", {"checks": checks, "documents": _documents(examination)})
     else:
         _show_checks(checks)
         if examination.changes and any(check.verdict is Verdict.FAILED for check in checks):
@@ -213,7 +213,7 @@ def list_all(
         totals = [sum(count.n for count in read_counts(c, watch.job.id)) for watch in found]
         backfills = [get_job(c, watch.backfill_job_id) if watch.backfill_job_id else None for watch in found]
     if as_json:
-        console.print_json([_as_json(watch) for watch in found])
+        console.print_json("watch@1", [_as_json(watch) for watch in found])
     elif found:
         names = ("watch", "of", "state", "events", "last event", "images", "back-fill")
         rows = zip(found, totals, backfills, strict=True)
@@ -250,7 +250,9 @@ def show(watch: WatchArgument, as_json: options.JsonOption = False) -> None:
         probe = last_probe(c, job.id)
         last = next(iter(list_reconciliations(c, bucket=job.bucket, prefix=job.prefix, limit=1).items), None)
     if as_json:
-        console.print_json(_as_json(found) | {"images": images, "last_probe": probe, "last_reconciliation": last})
+        console.print_json(
+            "watch@1", _as_json(found) | {"images": images, "last_probe": probe, "last_reconciliation": last}
+        )
         return
     every, due = found.reconcile_seconds, found.reconcile_due_at
     pairs = [
@@ -287,7 +289,7 @@ def remove(watch: WatchArgument, as_json: options.JsonOption = False) -> None:
         set_schedule(c, found.job.id, None)
         job = cancel_job(c, found.job.id)
     if as_json:
-        console.print_json(describe_job(job))
+        console.print_json("submitted-job@1", describe_job(job))
     else:
         console.note(f"{job.address} is not watched any more under {job.profile}; its scores stay")
 

@@ -1,4 +1,5 @@
 import pytest
+from support import documents
 from support.ledger import Ledger, ref
 from typer.testing import CliRunner
 
@@ -21,6 +22,7 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setenv("DPIQA_DECODE_PROCESSES", "1")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
+    documents.watch(monkeypatch)
 
 
 @pytest.fixture

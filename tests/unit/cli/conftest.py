@@ -1,4 +1,5 @@
 import pytest
+from support import documents
 from typer.testing import CliRunner
 
 from dpiqa.cli.main import app
@@ -12,6 +13,7 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setenv("DPIQA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
+    documents.watch(monkeypatch)
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Documents that `--json` prints: their schemas, and which command prints which."""
