@@ -223,12 +223,13 @@ _DOCUMENTS = (
         made(
             "Dataset",
             lambda: {
-                **dict.fromkeys(("name", "title", "label", "split", "layout", "note", "terms"), str),
+                **dict.fromkeys(("name", "title", "label", "split", "note", "terms"), str),
                 **dict.fromkeys(("homepage", "citation"), str),
                 "images": int | None,
                 "worst": _NUMBER_OR_NULL,
                 "best": _NUMBER_OR_NULL,
                 "groups": Any,
+                "layout": list[str],
                 "also_read": list[str],
             },
         ),

@@ -42,7 +42,7 @@ def test_json_is_ascii_and_strict():
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_json_arrays(capsys, count):
-    console.print_json_array(iter([{"n": n} for n in range(count)]))
+    console.print_json_array("n@1", iter([{"n": n} for n in range(count)]))
     assert json.loads(capsys.readouterr().out) == [{"n": n} for n in range(count)]
 
 
