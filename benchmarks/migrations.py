@@ -176,6 +176,7 @@ def measure(rows: int, release: str, start: str, database_url: str | None) -> di
         for statement in LOAD.replace("{rows}", str(rows)).split(";\n"):
             if statement:
                 with engine.begin() as c:
+                    c.exec_driver_sql("SET LOCAL statement_timeout = 0")
                     c.exec_driver_sql(statement)
         old = Release(release, url, Path(folder))
         old.wait_until_busy()
