@@ -1,4 +1,4 @@
-"""Which documents each command with `--json` prints."""
+"""Documents that each command with `--json` prints."""
 
 _OF_JOB = ("job@1",)
 #: What each command with `--json` prints; ids without a document here are schemas of rows.

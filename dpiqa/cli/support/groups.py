@@ -132,6 +132,18 @@ def add_group(
     parent.add_typer(group, rich_help_panel=panel)
 
 
+class PlainCommand(TyperCommand):
+    """Command whose messages about a wrong value begin with what is wrong."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line. Raises `typer.BadParameter` without the name of pydantic's error."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.replace("Value error, ", "")
+            raise
+
+
 @dataclass(frozen=True)
 class GroupSpec:
     """The arguments of `add_group`, for groups that are listed apart."""
@@ -152,7 +164,9 @@ def command(
         single = typer.Typer(add_completion=False)
         text = _unwrapped(inspect.getdoc(function) or "")
         context = {**_CONTEXT, **context_settings}
-        single.command(name, help=text, epilog=_epilog(list(examples)), context_settings=context, **options)(function)
+        single.command(
+            name, cls=PlainCommand, help=text, epilog=_epilog(list(examples)), context_settings=context, **options
+        )(function)
         made = typer.main.get_command(single)
         assert isinstance(made, TyperCommand)  # noqa: S101 - typer makes a group only of several commands
         return made

@@ -153,3 +153,11 @@ def test_a_wrong_database(run, monkeypatch, url, code):
     result = run("jobs")
     assert (result.exit_code, result.stderr.count("\n")) == (code, 1), result.stderr
     assert "hush" not in result.stderr
+
+
+@pytest.mark.parametrize("words", [("scores", "--route", "x"), ("jobs", "retry", "latest", "--reason", "x")])
+def test_a_wrong_choice_is_said_without_names_of_the_library(run, words):
+    result = run(*words)
+    assert result.exit_code == 2
+    assert "'x' is not one of" in result.stderr
+    assert "Value error" not in result.stderr
