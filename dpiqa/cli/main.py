@@ -94,8 +94,7 @@ add_commands(
         "workers": ("scores.stats:workers", "List the live workers: a heartbeat in the last minute."),
         "validate": (
             "scores.validate:validate",
-            "Check an exported file, or what `--json` printed, against its schema: says what is wrong, by line and "
-            "column.",
+            "Check an exported file, or what `--json` printed, against its schema: says what is wrong, and where.",
         ),
         "audit": (
             "access.audit:audit",

@@ -37,7 +37,7 @@ SchemaOption = Annotated[
     "dpiqa validate job.json --schema job@1",
 )
 def validate(file: FileArgument, schema: SchemaOption = None, as_json: options.JsonOption = False) -> None:
-    """Check an exported file, or what `--json` printed, against its schema: says what is wrong, by line and column.
+    """Check an exported file, or what `--json` printed, against its schema: says what is wrong, and where.
 
     A Parquet file names its schema; of others it is found by their columns or fields. Columns that the schema does not
     have are allowed. Exits with status 1 if anything is wrong.
