@@ -109,7 +109,7 @@ class DatabaseFault(StrEnum):
     CONNECTIONS = "connections"  #: all connections are taken, of the server or of this process
     CONTENDED = "contended"  #: a deadlock, a lock that was not free in time, a serialisation failure
     TOO_SLOW = "too_slow"  #: the statement was cancelled, mostly because it took too long
-    POOLER = "pooler"  #: something between us and the server mixes up sessions
+    POOLER = "pooler"  #: a session lost what was prepared in it: a pooler, or a migration
     RIGHTS = "rights"  #: the user lacks a right
     SCHEMA = "schema"  #: a table, column or function is missing: not migrated, or another search path
     LOGIN = "login"  #: user, password or database are refused

@@ -161,6 +161,9 @@ class EventPath:
             waiting = f"{self._queue.depth()} messages wait in the queue"
         except (ConfigurationError, StoreUnavailable) as error:
             return f"{nothing}: {error.message}", error.hint
+        if listens is None:
+            hint = "is `dpiqa listen` running? through a pooler its connection cannot be seen"
+            return f"{nothing}; {waiting}", hint
         if not listens:
             return f"{nothing}: no listener is connected; {waiting}", "start `dpiqa listen`"
         hint = "a new notification can take minutes: repeat `dpiqa watches check`; else see docs/watches.md"

@@ -24,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from dpiqa.settings import Settings
 from dpiqa.storage import connections
 from dpiqa.storage.connections import ANSWER_SECONDS, Session, connection_parameters
-from dpiqa.storage.sqlstates import fault_of, translate
+from dpiqa.storage.sqlstates import LOST_STATEMENT, fault_of, translate
 from dpiqa.types import DatabaseFault
 from dpiqa.urls import DRIVER
 
@@ -110,8 +110,9 @@ def _listen(engine: Engine, session: Session, seconds: float) -> None:
 
     @event.listens_for(engine, "handle_error")
     def on_error(context: ExceptionContext) -> None:
-        if fault_of(context.original_exception) is DatabaseFault.POOLER:
-            session.is_pooled = True
+        error = context.original_exception
+        if fault_of(error) is DatabaseFault.POOLER:
+            session.is_pooled |= getattr(error, "sqlstate", None) in LOST_STATEMENT
             context.is_disconnect = context.invalidate_pool_on_disconnect = True
 
 

@@ -21,7 +21,7 @@ URL_HINT = "DPIQA_DATABASE_URL=postgresql://user:password@host:5432/database"
 #: Codes, and classes of two characters. A code wins over its class.
 FAULT_OF_SQLSTATE: dict[str, Fault] = {
     "08": Fault.UNREACHABLE,  # connection exceptions
-    "0A000": Fault.POOLER,  # of PgBouncer and other poolers: a part of the protocol that they do not speak
+    "0A000": Fault.POOLER,  # a prepared statement whose table a migration changed, or a part of the protocol
     "22": Fault.VALUE,  # data exceptions, such as 22021 and 22P05: a character that cannot be stored
     "23": Fault.ROW,  # integrity constraint violations
     "25006": Fault.READ_ONLY,  # read_only_sql_transaction
@@ -48,6 +48,9 @@ FAULT_OF_SQLSTATE: dict[str, Fault] = {
     "57014": Fault.TOO_SLOW,  # query_canceled: mostly statement_timeout
     "58030": Fault.FULL,  # io_error
 }
+
+#: Codes that prove a pooler which was not recognised: nothing is prepared from then on.
+LOST_STATEMENT = frozenset({"26000", "42P05"})
 
 #: Parts of the texts of libpq, Postgres and PgBouncer for a connection that is refused: no SQLSTATE reaches us then. In
 #: another language they do not match, and count as unreachable. The first that matches wins.
@@ -112,8 +115,8 @@ MEANINGS: dict[Fault, Meaning] = {
     ),
     Fault.POOLER: Meaning(
         DatabaseUnavailable,
-        "the connection pooler does not keep sessions apart",
-        "the next try goes without prepared statements; see docs/database.md",
+        "a session lost what was prepared in it",
+        "the same command may work later; behind a pooler see docs/database.md",
     ),
     Fault.RIGHTS: Meaning(
         DatabaseMisconfigured, "the database user lacks a right", "docs/database.md lists the GRANTs to run"
@@ -124,6 +127,20 @@ MEANINGS: dict[Fault, Meaning] = {
     Fault.VALUE: Meaning(ValueRefused, "a value cannot be stored", "change the value"),
     Fault.ROW: Meaning(RowRefused, "a row contradicts what is stored", "the same command may work later"),
     Fault.UNKNOWN: Meaning(DatabaseUnavailable, "the database failed in an unexpected way", "see the log of Postgres"),
+}
+
+
+#: Names of the errors in the documentation.
+KIND_OF_ERROR: dict[type[DpiqaError], str] = {
+    DatabaseUnavailable: "for the moment",
+    DatabaseMisconfigured: "misconfigured",
+    ValueRefused: "a value",
+    RowRefused: "a row",
+}
+#: Errors that have no SQLSTATE, in the documentation.
+WITHOUT_SQLSTATE: dict[Fault, str] = {
+    Fault.URL: "none: refused by libpq or a pooler",
+    Fault.UNKNOWN: "all others",
 }
 
 

@@ -16,6 +16,7 @@ from dpiqa.addresses import S3Address, is_s3, parse_s3, probe_key
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.profiles import Profile
 from dpiqa.storage.columns import NOW, array, constant, constants
+from dpiqa.storage.engine import is_pooled
 from dpiqa.storage.jobs import Job, ensure_watch, read_job, submit_job
 from dpiqa.storage.tables import jobs
 from dpiqa.storage.watch_tables import probes, watches
@@ -253,9 +254,10 @@ def new_probe(c: Connection, watch: Watch) -> Probe:
     return Probe.from_row(c.execute(INSERT_PROBE, values).one())
 
 
-def listener_is_connected(c: Connection) -> bool:
-    """Return whether a listener holds a connection to this database."""
-    return bool(c.execute(LISTENER_IS_CONNECTED, {"name": LISTENER}).scalar_one())
+def listener_is_connected(c: Connection) -> bool | None:
+    """Return whether a listener holds a connection to this database; None where a pooler hides it."""
+    found = bool(c.execute(LISTENER_IS_CONNECTED, {"name": LISTENER}).scalar_one())
+    return None if not found and is_pooled(c) else found
 
 
 def read_probe(c: Connection, probe_id: UUID) -> Probe:
