@@ -56,7 +56,6 @@ SHORT_MODULES: dict[str, str] = {
     "dpiqa/storage/report_tables.py": "tables of one subject, as in the modules beside it",
     "api/audit_schemas.py": "bodies of one resource, as in the modules beside it",
     "workers/sqs.py": "needs an extra",
-    "dpiqa/signals.py": "of the standard library alone, for CLI, listener and stack",
 }
 
 

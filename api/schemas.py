@@ -151,6 +151,7 @@ class EventsAccepted(BaseModel):
     removals: int = Field(description="Objects announced as deleted.")
     queued: int = Field(description="Items that now wait for a worker.")
     unwatched: int = Field(description="Objects announced that no watch covers.")
+    passed_over: int = Field(description="Objects announced as created that are by name no image.")
     n_ignored: int = Field(description="Other records, which were not used.")
     ignored: list[str] = Field(description="Reasons why they were not used: of the first 20.", max_length=20)
     warning: str | None = Field(None, description="Set where the work is recorded but will start later.")

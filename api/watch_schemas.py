@@ -40,6 +40,7 @@ class WatchOut(JobOut):
 
     backfill_job_id: UUID | None = Field(description="The job that lists what was there before the watch.")
     events: int = Field(description="Objects that events announced, created and removed.")
+    passed_over: int = Field(description="Objects that events announced as created and that are by name no image.")
     last_event_at: datetime | None
     last_event_via: Delivery | None = Field(description="`queue`: the listener; `http`: `POST /v1/events`.")
     reconcile_seconds: int | None

@@ -12,7 +12,6 @@ contracts in `pyproject.toml`.
 
 import os
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,10 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "score"]
 
-try:
-    __version__ = version("dpiqa")
-except PackageNotFoundError:  # a checkout that was never installed
-    __version__ = "0+unknown"
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    """Read the version when it is asked for: the command line starts without the time that this takes."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    try:
+        return version("dpiqa")
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "0+unknown"
 
 
 def score(

@@ -36,6 +36,13 @@ class WorkerExitCode(IntEnum):
     LOOP_STUCK = LOOP_STUCK  #: a loop of the process did not come round; also of the listener and the API
 
 
+class SignalExitCode(IntEnum):
+    """Exit codes of a command that a signal ended, as shells report them."""
+
+    INTERRUPTED = 130  #: Ctrl-C
+    PIPE_CLOSED = 141  #: the reader of its stdout went away
+
+
 MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done",
     ExitCode.INCOMPLETE: "some images were not scored, or a check failed",

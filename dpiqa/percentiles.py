@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.scorer_id import ScorerId
-from dpiqa.types import Band, Direction
+from dpiqa.types import Band, Direction, Rendition
 
 #: Percentile of the reference population at which each band but the worst begins: worst 10 % bad, next 20 % poor,
 #: middle 40 % fair, next 20 % good, best 10 % excellent.
@@ -95,12 +95,13 @@ class Reference(BaseModel):
     def fits(self, scorer_id: str) -> bool:
         """Return whether the reference counts for a scorer: same weights, preprocessing and requirement.
 
-        The arithmetic may differ: it moves a score by far less than one percentile (the cards' precision figures).
+        The arithmetic may differ: it moves a score by far less than one percentile (the cards' precision figures). So
+        may the file: the preview in a camera raw file is a photograph as the camera saves it.
         """
         own, other = ScorerId.parse(self.scorer_id), ScorerId.parse(scorer_id)
         return (own.weights, own.preprocessing, own.requirement) == (
             other.weights,
-            other.preprocessing,
+            other.preprocessing.removesuffix(f"+{Rendition.PREVIEW}"),
             other.requirement,
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from dpiqa.addresses import is_s3, parse_s3
 from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.files import expanded
 from dpiqa.types import Direction, ImageRef
 
 #: Pattern of names, which are part of scorer ids (`...:portraits@1`) and of profiles: without `:` and `@`.
@@ -185,7 +186,7 @@ def _absolute_path(text: str | None, folder: Path, line: str) -> str:
     if not text or "\x00" in text:
         raise InvalidRequest(f"{line}: no path", hint="name an image file or s3://bucket/key")
     if not is_s3(text):
-        return str((folder / Path(text).expanduser()).absolute())
+        return str((folder / expanded(text)).absolute())
     try:
         address = parse_s3(text)
     except InvalidRequest as error:

@@ -23,6 +23,7 @@ from pydantic_settings import (
 from dpiqa.broker_url import BrokerUrl, read_broker_url
 from dpiqa.connection_file import read_live_connection
 from dpiqa.errors import ConfigurationError
+from dpiqa.files import expanded
 from dpiqa.text import first_field_error
 from dpiqa.types import Stage
 from dpiqa.urls import mask_url, normalise_database_url
@@ -175,6 +176,10 @@ class Settings(BaseSettings):
     """bytes; larger objects are rejected"""
     max_image_pixels: int = Field(50_000_000, ge=1)
     """pixels; larger images are rejected"""
+    max_panorama_pixels: int = Field(0, ge=0)
+    """pixels up to which a larger JPEG is decoded at a reduced scale, for a scorer of its own; 0: none is"""
+    raw_previews: bool = False
+    """whether camera raw files are scored by their largest embedded preview, for a scorer of its own (extra `raw`)"""
     max_image_side: int = Field(16_384, ge=1)
     """pixels; images with a longer side are rejected"""
     decode_seconds: float = Field(10, gt=0)
@@ -214,10 +219,10 @@ class Settings(BaseSettings):
             read_broker_url(value.get_secret_value())
         return value
 
-    @field_validator("home", "models_dir", mode="after")
+    @field_validator("home", "models_dir", "profiles_dir", mode="after")
     @classmethod
-    def _expand(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value and expanded(value).absolute()
 
     @classmethod
     def settings_customise_sources(
@@ -239,7 +244,7 @@ class Settings(BaseSettings):
     @property
     def folder_paths(self) -> tuple[Path, ...]:
         """The folders that workers may read in place."""
-        return tuple(Path(path) for path in self.folders.split(os.pathsep) if path)
+        return tuple(expanded(path) for path in self.folders.split(os.pathsep) if path)
 
     @property
     def loop_seconds(self) -> float:
@@ -310,7 +315,7 @@ def _aws_names(dotenv: PydanticBaseSettingsSource) -> dict[str, Any]:
 
 def _connection(earlier: Mapping[str, Any]) -> dict[str, Any]:
     """Return the addresses of the running embedded stack, without its credentials where another S3 is configured."""
-    values = read_live_connection(Path(earlier.get("home") or default_home()).expanduser())
+    values = read_live_connection(expanded(earlier.get("home") or default_home()))
     if {"s3_endpoint_url", "sqs_endpoint_url"} & set(earlier):
         for name in ("aws_access_key_id", "aws_secret_access_key", "queue_url"):
             values.pop(name, None)

@@ -1,6 +1,7 @@
 """Signal handlers of commands and long-running processes. They can be installed in the main thread only."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +20,23 @@ def on_signals(action: Callable[[], object], *numbers: signal.Signals) -> None:
 
     for number in numbers:
         signal.signal(number, handle)
+
+
+@contextmanager
+def ended_by_interrupt() -> Iterator[None]:
+    """Let Ctrl-C end the process at once while modules are imported, where it would raise `KeyboardInterrupt`.
+
+    Python prints a traceback of one that it meets inside its own import machinery.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

@@ -207,6 +207,14 @@ class Precision(StrEnum):
     FLOAT16 = "float16"
 
 
+class Rendition(StrEnum):
+    """Part of a file that its pixels come from. All but the first make a preprocessing, and so a scorer, of its own."""
+
+    FULL = "full"  #: the picture, at full scale
+    PREVIEW = "preview"  #: the largest preview that is embedded in a camera raw file
+    REDUCED = "reduced"  #: a JPEG above the limits of size, decoded at a half, a quarter or an eighth of its scale
+
+
 class Route(StrEnum):
     """Route of an image: whether it is sent to the teacher, and why."""
 

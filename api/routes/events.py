@@ -49,8 +49,8 @@ def receive(
     """Record events. If this does not answer, send them again.
 
     Once it answers, each image that a watch covers is recorded. Without automatic watches, other images are only
-    counted (`unwatched`); records that cannot be used are
-    counted (`n_ignored`), the first of them with the reason.
+    counted (`unwatched`), as are objects that are by name no image, such as `._a.jpg` and `Thumbs.db` (`passed_over`);
+    records that cannot be used are counted (`n_ignored`), the first of them with the reason.
     """
     events = parse(body)
     profile = profile_named(settings, None)
@@ -60,6 +60,7 @@ def receive(
         removals=len(events.removals),
         queued=len(ingested.items),
         unwatched=ingested.unwatched,
+        passed_over=ingested.passed_over,
         n_ignored=len(events.ignored),
         ignored=events.ignored[:_MAX_REASONS],
         warning=ingested.warning,

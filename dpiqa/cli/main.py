@@ -102,7 +102,7 @@ add_commands(
         ),
         "doctor": (
             "system.doctor:doctor",
-            "Check settings, database, broker, S3, event queue, models, workers, device and disk.",
+            "Check settings, database, broker, S3, event queue, models, workers, device, image formats and disk.",
         ),
     },
 )
@@ -312,8 +312,3 @@ add_group(
 
 for group in GROUPS:
     add_group(app, group.name, group.text, group.examples, group.commands, panel=group.panel)
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    app(prog_name="dpiqa")

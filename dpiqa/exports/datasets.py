@@ -19,6 +19,7 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.exports.formats import Format, ParquetFile
 from dpiqa.exports.schemas import Columns, Schema
 from dpiqa.extras import require
+from dpiqa.files import expanded
 from dpiqa.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def check_dataset(output: str) -> None:
     if is_s3(output):
         parse_s3(output)
         return
-    path = Path(output)
+    path = expanded(output)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InvalidRequest(f"{path} exists", hint="name a new folder")
     if not path.parent.is_dir():
@@ -72,7 +73,7 @@ def save_dataset(
         with tempfile.TemporaryDirectory(prefix="dpiqa-dataset-") as folder:
             _upload_parts(batches, schema, by, parse_s3(output), S3Store.from_settings(settings), Path(folder))
         return
-    path = Path(output)
+    path = expanded(output)
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         partial.mkdir()

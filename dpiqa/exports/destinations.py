@@ -8,7 +8,7 @@ from dpiqa.addresses import is_s3, parse_s3
 from dpiqa.errors import InvalidRequest
 from dpiqa.exports.formats import Format
 from dpiqa.extras import require
-from dpiqa.files import replace_file
+from dpiqa.files import expanded, replace_file
 from dpiqa.settings import Settings
 
 STDOUT = "-"
@@ -26,7 +26,7 @@ def check_output(output: str, format: Format | None = None) -> Format:  # noqa: 
     elif is_s3(output):
         format = format or Format.of_name(_checked_key(output))  # noqa: A001
     else:
-        path = Path(output)
+        path = expanded(output)
         if path.is_dir():
             raise InvalidRequest(f"{output} is a folder", hint="name a file, or pass --partition-by for a dataset")
         format = format or Format.of_name(path.name)  # noqa: A001
@@ -60,7 +60,7 @@ def save(chunks: Iterable[bytes], output: str, settings: Settings, media_type: s
 
         S3Store.from_settings(settings).put(address.bucket, address.key, chunks, media_type=media_type)
     else:
-        write_file(chunks, Path(output))
+        write_file(chunks, expanded(output))
 
 
 def write_file(chunks: Iterable[bytes], path: Path) -> None:

@@ -77,7 +77,7 @@ def _confine(limits: Limits) -> None:
         signal.signal(name, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    Image.MAX_IMAGE_PIXELS = limits.max_pixels
+    Image.MAX_IMAGE_PIXELS = max(limits.max_pixels, limits.max_panorama_pixels)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one process per core already
 
 

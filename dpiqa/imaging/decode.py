@@ -7,24 +7,24 @@ pixel is decoded. Untrusted bytes belong in `dpiqa.imaging.pool`; this module ru
 import contextlib
 import io
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from dpiqa.errors import ImageRejected
 from dpiqa.imaging.formats import ALLOWED, ends_early, sniff
 from dpiqa.imaging.modes import to_rgb
-from dpiqa.imaging.optional import OPTIONAL, decode_optional
+from dpiqa.imaging.optional import OPTIONAL, RAW, decode_optional
 from dpiqa.imaging.preprocessing import Preprocessing, prepare
-from dpiqa.types import Reason
+from dpiqa.imaging.raw import is_raw
+from dpiqa.types import Reason, Rendition
 
 if TYPE_CHECKING:
     from dpiqa.settings import Settings
 
-_TAG_SUBFILE_TYPE, _TAG_DNG_VERSION = 254, 50706
-_REDUCED_RESOLUTION = 1  #: bit of the subfile type
+_MAX_JPEG_SIDE = 65_535  #: pixels; the format has no more
 
 
 class Limits(BaseModel):
@@ -37,6 +37,12 @@ class Limits(BaseModel):
     max_side: PositiveInt = 16_384  #: pixels, either side
     seconds: PositiveFloat = 10.0  #: wall time of decoding and resizing, enforced by `DecodePool`
     memory_bytes: PositiveInt = 2 * 1024**3  #: address space of a decode process, enforced by `DecodePool`
+    raw_previews: bool = False  #: whether of camera raw files the largest preview is decoded
+    max_panorama_pixels: NonNegativeInt = 0  #: of a JPEG above `max_pixels` or `max_side`, decoded at reduced scale
+
+    def for_panoramas(self) -> "Limits":
+        """Return the limits of a JPEG that is decoded at a reduced scale."""
+        return self.model_copy(update={"max_pixels": self.max_panorama_pixels or 1, "max_side": _MAX_JPEG_SIDE})
 
     @classmethod
     def from_settings(cls, settings: "Settings") -> "Limits":
@@ -47,6 +53,8 @@ class Limits(BaseModel):
             max_side=settings.max_image_side,
             seconds=settings.decode_seconds,
             memory_bytes=settings.decode_memory_bytes,
+            raw_previews=settings.raw_previews,
+            max_panorama_pixels=settings.max_panorama_pixels,
         )
 
 
@@ -55,19 +63,23 @@ def decode_and_prepare(data: bytes, preprocessing: Preprocessing, limits: Limits
 
     Raises `ImageRejected`.
     """
-    return prepare(decode(data, limits), preprocessing)
+    return prepare(decode(data, limits, preprocessing), preprocessing)
 
 
-def decode(data: bytes, limits: Limits) -> Image.Image:
+def decode(data: bytes, limits: Limits, preprocessing: Preprocessing | None = None) -> Image.Image:
     """Object bytes -> mode RGB, upright, sRGB; the first frame of an animation.
 
-    Raises `ImageRejected` with the reason. Changes Python's warning filters while it runs: not thread-safe.
+    `preprocessing` says which rendition is decoded, and how small it may be. Raises `ImageRejected` with the reason.
+    Changes Python's warning filters while it runs: not thread-safe.
     """
-    image_format = _admit(data, limits)
+    rendition = Rendition.FULL if preprocessing is None else preprocessing.rendition
+    image_format = _admit(data, limits, rendition)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
+            if preprocessing is not None and rendition is Rendition.REDUCED:
+                return _decode_reduced(data, limits, preprocessing)
             return _decode_admitted(data, image_format, limits)
         except ImageRejected:
             raise
@@ -79,7 +91,7 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
             raise _damaged(data, image_format, error) from None
 
 
-def _admit(data: bytes, limits: Limits) -> str:
+def _admit(data: bytes, limits: Limits, rendition: Rendition) -> str:
     """Return the format by the first bytes, or raise the reason not to decode."""
     if not data:
         raise ImageRejected(Reason.EMPTY, "the object has no bytes")
@@ -88,30 +100,42 @@ def _admit(data: bytes, limits: Limits) -> str:
     image_format = sniff(data)
     if image_format is None:
         raise ImageRejected(Reason.NOT_AN_IMAGE, "no known image signature")
+    if is_raw(data, image_format):  # the first picture is a thumbnail, and its score would mislead
+        if rendition is Rendition.PREVIEW:
+            return RAW
+        known = "" if image_format == "TIFF" else f": {image_format}"
+        hint = "DPIQA_RAW_PREVIEWS=true has its preview scored"
+        raise ImageRejected(Reason.UNSUPPORTED_FORMAT, f"camera raw{known}, which is not decoded; {hint}")
     if image_format not in ALLOWED and image_format not in OPTIONAL:
         raise ImageRejected(Reason.UNSUPPORTED_FORMAT, f"{image_format} is not decoded")
     return image_format
 
 
 def _decode_admitted(data: bytes, image_format: str, limits: Limits) -> Image.Image:
-    with _open(data, image_format, limits) as image:
-        _check_size(*image.size, limits)
-        if image_format == "TIFF":
-            # Camera raw files are TIFFs whose first picture is a thumbnail, and a thumbnail's score would mislead.
-            tags: Any = image.tag_v2  # type: ignore[attr-defined]
-            if _TAG_DNG_VERSION in tags or tags.get(_TAG_SUBFILE_TYPE, 0) & _REDUCED_RESOLUTION:
-                raise ImageRejected(Reason.UNSUPPORTED_FORMAT, "camera raw (TIFF whose first picture is a preview)")
-        image.load()
-        with contextlib.suppress(Exception):  # broken EXIF is ignored, which fails in many ways: the pixels are intact
-            ImageOps.exif_transpose(image, in_place=True)
-        return to_rgb(image)
-
-
-def _open(data: bytes, image_format: str, limits: Limits) -> Image.Image:
-    """Open by Pillow, which decodes later, or decode at once by an optional decoder."""
     if image_format in OPTIONAL:
-        return decode_optional(data, image_format, lambda width, height: _check_size(width, height, limits))
-    return Image.open(io.BytesIO(data), formats=[image_format])
+        decoded = decode_optional(data, image_format, lambda width, height: _check_size(width, height, limits))
+        return to_rgb(decoded) if isinstance(decoded, Image.Image) else _decode_admitted(decoded, "JPEG", limits)
+    with Image.open(io.BytesIO(data), formats=[image_format]) as image:
+        _check_size(*image.size, limits)
+        return _loaded(image)
+
+
+def _decode_reduced(data: bytes, limits: Limits, preprocessing: Preprocessing) -> Image.Image:
+    """Decode a large JPEG at the smallest scale whose sides are at least twice those of the model's input."""
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        _check_size(*image.size, limits.for_panoramas())
+        least = 2 * max(preprocessing.width, preprocessing.height)
+        scale = next((scale for scale in (8, 4, 2) if min(image.size) // scale >= least), 1)
+        image.draft(image.mode, (image.width // scale, image.height // scale))
+        return _loaded(image)
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    """Decode what was opened; upright, sRGB."""
+    image.load()
+    with contextlib.suppress(Exception):  # broken EXIF is ignored, which fails in many ways: the pixels are intact
+        ImageOps.exif_transpose(image, in_place=True)
+    return to_rgb(image)
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:

@@ -4,7 +4,6 @@ The plugin's Pillow class decodes while it opens, applies the EXIF orientation a
 animation, and mistakes the samples of 16-bit grey with alpha.
 """
 
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +18,10 @@ from dpiqa.types import Reason
 _PQ, _HLG = 16, 18  # transfer characteristics of ITU-T H.273
 
 
-def decode(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
+def decode(data: bytes, check_size: Callable[[int, int], None]) -> bytes | Image.Image:
     """Decode to mode L, I;16, LA, RGB or RGBA, upright, with the ICC profile of the samples in `info`.
 
-    A recompressed JPEG becomes that JPEG again, which is opened and not decoded yet. Raises `ImageRejected`, and what
+    A recompressed JPEG becomes that JPEG file again. Raises `ImageRejected`, and what
     `check_size` raises for the size in the header; other errors mean damage.
     """
     if ends_early(data):
@@ -36,7 +35,7 @@ def decode(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
         # Its own text is about how to build libjxl. It does not say which of the two it is.
         raise ImageRejected(Reason.CORRUPT, "JPEG XL is damaged or ends too early") from None
     if is_jpeg:
-        return Image.open(io.BytesIO(pixels), formats=["JPEG"])
+        return bytes(pixels)
     samples = _samples(pixels, (info.height, info.width, info.num_channels + info.has_alpha_channel))
     image = Image.fromarray(samples)
     image.info = {} if header.is_srgb or not profile else {"icc_profile": bytes(profile)}

@@ -1,4 +1,4 @@
-"""Formats whose decoders are extras: HEIC, JPEG XL; and JPEG 2000, which Pillow decodes where it was built with it."""
+"""Formats that not every installation decodes: HEIC, JPEG XL and camera raw (extras), JPEG 2000 (Pillow's)."""
 
 import importlib.util
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from PIL import Image, features
 
 from dpiqa.errors import ImageRejected
 from dpiqa.extras import EXTRA_OF_MODULE
-from dpiqa.imaging import heif, jpeg2000, jxl
+from dpiqa.imaging import heif, jpeg2000, jxl, raw
 from dpiqa.types import Reason
 
 
@@ -17,17 +17,18 @@ from dpiqa.types import Reason
 class OptionalFormat:
     """A format that not every installation decodes."""
 
-    decode: Callable[[bytes, Callable[[int, int], None]], Image.Image]  #: see `dpiqa.imaging.heif.decode`
-    ends_early: Callable[[bytes], bool]
+    decode: Callable[[bytes, Callable[[int, int], None]], bytes | Image.Image]  #: to a picture, or to a JPEG file
     module: str  #: that it needs
     load: Callable[[], object] = lambda: None  #: imports the module
 
 
-#: By the names of `dpiqa.imaging.formats.sniff`.
+RAW = "camera raw"  #: for which `sniff` has many names; the preview of such a file
+#: By the names of `dpiqa.imaging.formats.sniff`, but for `RAW`.
 OPTIONAL: dict[str, OptionalFormat] = {
-    "HEIC": OptionalFormat(heif.decode, heif.ends_early, "pi_heif", heif.library),
-    "JPEG XL": OptionalFormat(jxl.decode, jxl.ends_early, "pillow_jxl", jxl.library),
-    "JPEG 2000": OptionalFormat(jpeg2000.decode, jpeg2000.ends_early, "PIL"),
+    "HEIC": OptionalFormat(heif.decode, "pi_heif", heif.library),
+    "JPEG XL": OptionalFormat(jxl.decode, "pillow_jxl", jxl.library),
+    "JPEG 2000": OptionalFormat(jpeg2000.decode, "PIL"),
+    RAW: OptionalFormat(raw.extract_preview, "rawpy", raw.library),
 }
 
 
@@ -46,8 +47,12 @@ def load_installed() -> None:
             optional.load()
 
 
-def decode_optional(data: bytes, image_format: str, check_size: Callable[[int, int], None]) -> Image.Image:
-    """Decode one of `OPTIONAL`. Raises `ImageRejected` with `DECODER_MISSING`; else as `dpiqa.imaging.heif.decode`."""
+def decode_optional(data: bytes, image_format: str, check_size: Callable[[int, int], None]) -> bytes | Image.Image:
+    """Decode one of `OPTIONAL` to a picture, or return the JPEG file that it holds.
+
+    Raises `ImageRejected`, with `DECODER_MISSING` where its decoder is not installed, and what `check_size` raises for
+    the size in the header; other errors mean damage.
+    """
     if not is_installed(image_format):
         module = OPTIONAL[image_format].module
         extra = EXTRA_OF_MODULE.get(module)

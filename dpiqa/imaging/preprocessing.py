@@ -9,9 +9,10 @@ from functools import cache
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from dpiqa.extras import require, required_for
+from dpiqa.types import Rendition
 
 
 class ResizeFilter(StrEnum):
@@ -22,18 +23,24 @@ class ResizeFilter(StrEnum):
 
 
 class Preprocessing(BaseModel):
-    """Way from an upright 8-bit RGB image to model input. The aspect ratio is not kept (DP-IQA, section 4.1)."""
+    """Way from an image to model input, upright 8-bit RGB. The aspect ratio is not kept (DP-IQA, section 4.1)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     width: PositiveInt  #: pixels
     height: PositiveInt  #: pixels
     filter: ResizeFilter = ResizeFilter.BILINEAR
+    rendition: Rendition = Field(Rendition.FULL, exclude_if=lambda rendition: rendition is Rendition.FULL)
 
     @property
     def version(self) -> str:
         """Name stored with every score. The trailing number counts changes of the code below."""
-        return f"squash-{self.filter.value}-{self.width}x{self.height}-v1"
+        version = f"squash-{self.filter.value}-{self.width}x{self.height}-v1"
+        return version if self.rendition is Rendition.FULL else f"{version}+{self.rendition}"
+
+    def rendered(self, rendition: Rendition) -> "Preprocessing":
+        """Return the same preprocessing of another rendition."""
+        return self if rendition is self.rendition else self.model_copy(update={"rendition": rendition})
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.live import Live
 
 from dpiqa.errors import ConfigurationError, DpiqaError, Unavailable
+from dpiqa.files import expanded
 from dpiqa.local import demo_view as view
 from dpiqa.local.control import RunningStack, opened
 from dpiqa.local.demo_photos import UploadPlan, plan
@@ -273,7 +274,7 @@ def _stay(running: RunningStack, console: Console) -> None:
 @contextmanager
 def _home(path: Path | None) -> Iterator[Path]:
     if path is not None:
-        yield path.expanduser().absolute()
+        yield expanded(path).absolute()
         return
     folder = Path(tempfile.mkdtemp(prefix="dpiqa-demo-"))
     folder.chmod(0o711)  # started by root, Postgres runs as `nobody`, which needs traverse permission

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.imaging.distortions import STRENGTHS, distort
+from dpiqa.sources.folders import find_files
 
 #: Package and folder -> its photographs. The other files there are drawings, masks, scans and microscopy.
 _IN_WHEELS = {
@@ -25,7 +26,7 @@ _IN_WHEELS = {
 #: One kind per photograph, in turn: the most frequent faults of photographs.
 KINDS = ("gaussian_blur", "jpeg", "gaussian_noise", "motion_blur", "low_resolution")
 ORIGINAL = "original"
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"})
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"})  #: in wheels
 _MAX_WITH_COPIES = 30  #: more photographs of the user's own need no distorted copies
 _COPY_SIDE = 640  #: pixels; copies of larger photographs are scaled down to that
 
@@ -67,9 +68,12 @@ def plan(folder: Path | None) -> UploadPlan:
         return UploadPlan(_wheel_photographs(), with_copies=True)
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is not a folder", hint="give a folder with photographs: --photos DIR")
-    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    try:
+        files = [path for path in find_files(folder).paths if path.is_file()]
+    except OSError as error:
+        raise InvalidRequest(f"{folder} cannot be read: {error.strerror}", hint="check its permissions") from None
     if not files:
-        raise InvalidRequest(f"{folder} holds no photographs", hint=f"known are {', '.join(sorted(_SUFFIXES))}")
+        raise InvalidRequest(f"{folder} holds no photographs", hint="give a folder with photographs: --photos DIR")
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
     with_copies = len(files) <= _MAX_WITH_COPIES and len(set(names)) == len(names)
     return UploadPlan(list(zip(names, files, strict=True)), with_copies=with_copies)

@@ -10,7 +10,7 @@ from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.percentiles import Reference, find_reference
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.scorer_id import ScorerId
-from dpiqa.types import ModelKind, Precision
+from dpiqa.types import ModelKind, Precision, Rendition
 
 
 class Posterior(StrEnum):
@@ -61,6 +61,12 @@ class ModelCard(BaseModel):
             requirement=self.requirement,
         )
         return str(scorer_id)
+
+    def rendered(self, rendition: Rendition) -> "ModelCard":
+        """Return the card of the same model for another rendition of images, which is another scorer."""
+        preprocessing = self.preprocessing.rendered(rendition)
+        same = preprocessing is self.preprocessing
+        return self if same else self.model_copy(update={"preprocessing": preprocessing})
 
     @property
     def reference(self) -> Reference | None:

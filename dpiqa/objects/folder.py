@@ -13,21 +13,25 @@ from pathlib import Path
 
 from dpiqa.addresses import folder_path
 from dpiqa.errors import ConfigurationError, DpiqaError, ImageRejected, ObjectChanged, ObjectGone, StoreUnavailable
+from dpiqa.files import expanded
 from dpiqa.objects.store import Fetched
 from dpiqa.types import ImageRef, Reason
 
 _PAGE = 1000
+_APPLES = ("._", ".DS_Store")  #: beginnings of hidden files that filters count
 _MAX_NAMES = 200_000  #: of one folder that are held in memory; a larger folder is read several times
 
 
 class FolderStore:
     """The `ObjectStore` of folders. Keys are paths below the folder, with `/`; the ETag is made of time and size.
 
-    Files and folders whose name begins with a dot are left out.
+    Left out are linked folders, and files and folders whose name begins with a dot, but for Apple's files. A link that
+    leads nowhere or out of the folder is listed without an ETag, and so is a folder that cannot be read, as `folder/.`:
+    `get` says why it cannot be had.
     """
 
     def __init__(self, allowed: Iterable[Path]) -> None:
-        self._allowed = [path.expanduser().resolve() for path in allowed]
+        self._allowed = [expanded(path).resolve() for path in allowed]
 
     def list(self, bucket: str, prefix: str, start_after: str | None = None) -> Iterator[list[ImageRef]]:
         """See `ObjectStore.list`. Files that vanish meanwhile are left out."""
@@ -39,6 +43,8 @@ class FolderStore:
             try:
                 ref = self._look(root, bucket, key)
             except (ImageRejected, ObjectGone):  # becomes an item, which says why it cannot be read
+                ref = ImageRef(bucket=bucket, key=key, etag="")
+            if ref is None and (root / key).is_symlink() and not (root / key).exists():
                 ref = ImageRef(bucket=bucket, key=key, etag="")
             if ref is not None:
                 page.append(ref)
@@ -103,15 +109,19 @@ class FolderStore:
             raise ImageRejected(Reason.ACCESS_DENIED, error.message) from None
 
     def _look(self, root: Path, bucket: str, key: str) -> ImageRef | None:
-        """Describe a file as it is now; None if it does not exist, or lies outside the folder."""
+        """Describe a file as it is now; None if it does not exist. Raises `ImageRejected` outside the folder."""
         path = _inside(root, key)
+        if path is None:
+            raise ImageRejected(Reason.ACCESS_DENIED, "the path, or a link in it, leads out of the folder")
         try:
-            status = path.stat() if path else None
+            status = path.stat()
+            if key.endswith("/.") and stat.S_ISDIR(status.st_mode):
+                os.scandir(path).close()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _mapped(error, key) from None
-        if status is None or not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             return None
         return ImageRef(
             bucket=bucket,
@@ -135,7 +145,15 @@ def _walk(root: Path, below: str, prefix: str, after: str) -> Iterator[str]:
     """Yield the keys of files in byte order, as S3 lists them, after a key. Linked folders are not entered."""
     last = ""
     while True:
-        names = heapq.nsmallest(_MAX_NAMES, _names(root / below, last, below, prefix, after), key=os.fsencode)
+        try:
+            names = heapq.nsmallest(_MAX_NAMES, _names(root / below, last, below, prefix, after), key=os.fsencode)
+        except PermissionError as error:
+            if not below:
+                hint = "grant the workers access"
+                raise ConfigurationError(f"{root} cannot be read: {error.strerror}", hint=hint) from None
+            if os.fsencode(f"{below}.") > os.fsencode(after) and f"{below}.".startswith(prefix):
+                yield f"{below}."
+            return
         for name in names:
             if name.endswith("/"):
                 yield from _walk(root, below + name, prefix, after)
@@ -147,20 +165,20 @@ def _walk(root: Path, below: str, prefix: str, after: str) -> Iterator[str]:
 
 
 def _names(folder: Path, last: str, below: str, prefix: str, after: str) -> Iterator[str]:
-    """Yield the names of a folder that come after `last`, folders with a `/` at their end."""
+    """Yield the names of a folder that come after `last`, folders with a `/` at their end. Raises `PermissionError`."""
     try:
         entries = os.scandir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise ConfigurationError(
-            f"{folder} cannot be read: {error.strerror}", hint="grant the workers access"
-        ) from None
+        if isinstance(error, PermissionError):
+            raise
+        raise StoreUnavailable(f"{folder} cannot be read: {error.strerror}") from None
     with entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
             is_folder = entry.is_dir(follow_symlinks=False)
+            if entry.name.startswith(".") and (is_folder or not entry.name.startswith(_APPLES)):
+                continue
             name = entry.name + "/" if is_folder else entry.name
             key = below + name
             is_wanted = key.startswith(prefix) or (is_folder and prefix.startswith(key))

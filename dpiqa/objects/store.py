@@ -53,7 +53,8 @@ class LocalFiles:
             with Path(ref.key).open("rb") as file:
                 data = file.read(max_bytes + 1)
         except FileNotFoundError as error:
-            raise ObjectGone(f"{ref.key} is gone") from error
+            is_link = Path(ref.key).is_symlink()
+            raise ObjectGone(f"{ref.key} is {'a link that leads nowhere' if is_link else 'gone'}") from error
         except OSError as error:
             raise ImageRejected(Reason.ACCESS_DENIED, f"the file cannot be read: {error.strerror}") from error
         if not data:

@@ -59,6 +59,7 @@ class _Read:
             content_hash=self.image.content_hash,
             copied_from=copied_from,
             reused=reused,
+            rendition=self.image.rendition,
         )
 
 
@@ -196,7 +197,7 @@ class ChunkRun:
         """Take the scores of bytes that are known; begin to decode the other images."""
         batch, self._fetched = self._fetched, []
         hashes = [image.content_hash for image, _ in batch if image.content_hash is not None]
-        scorer_ids = {self._cards[claim.profile_id].scorer_id for _, claims in batch for claim in claims}
+        scorer_ids = {self._scorer_id(claim, image) for image, claims in batch for claim in claims}
         known = self._find_copies(hashes, sorted(scorer_ids)) if hashes else {}
         for image, claims in batch:
             to_decode: dict[Preprocessing, list[_Work]] = defaultdict(list)
@@ -215,8 +216,9 @@ class ChunkRun:
     ) -> Iterator[Outcome]:
         """Yield the outcome of a claim whose bytes were scored, here or elsewhere; else let it wait for a score."""
         card, content_hash = self._cards[read.claim.profile_id], read.image.content_hash
-        original = known.get((content_hash or b"", card.scorer_id))
-        key: ScoreKey = (content_hash or read.claim.image_id, card.scorer_id)
+        scorer_id = self._scorer_id(read.claim, read.image)
+        original = known.get((content_hash or b"", scorer_id))
+        key: ScoreKey = (content_hash or read.claim.image_id, scorer_id)
         ended = self._ended.get(key)
         if original is not None:
             yield read.scored(original.score, reused=True, copied_from=original.image_id)
@@ -234,6 +236,9 @@ class ChunkRun:
             else:
                 self._works[key] = _Work(key, scorer, [read])
                 to_decode[card.preprocessing].append(self._works[key])
+
+    def _scorer_id(self, claim: Claim, image: FetchedImage) -> str:
+        return self._cards[claim.profile_id].rendered(image.rendition).scorer_id
 
     def _decoding_ended(self, future: "Future[np.ndarray]", works: list[_Work]) -> Iterator[Outcome]:
         error = future.exception()

@@ -122,6 +122,7 @@ class Listener:
             items=len(ingested.items),
             removed=ingested.removed,
             unwatched=ingested.unwatched,
+            passed_over=ingested.passed_over,
             n_ignored=sum(len(event.ignored) for event in events),
             ignored=[reason for event in events for reason in event.ignored][:5],
         )

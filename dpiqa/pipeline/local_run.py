@@ -12,6 +12,7 @@ from typing import Self
 from dpiqa.errors import ImageRejected, InvalidRequest, ObjectChanged, ObjectGone, Unavailable
 from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
+from dpiqa.models.base import ModelCard
 from dpiqa.models.choice import ModelChoice
 from dpiqa.percentiles import Reference
 from dpiqa.pipeline.device import Device, batched
@@ -21,7 +22,7 @@ from dpiqa.profiles import Profile
 from dpiqa.routing import ITEMS_PER_DECISION, decide
 from dpiqa.settings import Settings
 from dpiqa.text import first_line
-from dpiqa.types import Band, ImageRef, ItemState, Reason, Route, Stage
+from dpiqa.types import Band, ImageRef, ItemState, Reason, Rendition, Route, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +176,9 @@ class _Batch:
         return pixels.exception() or self._run.device.submit(loaded, pixels.result())
 
     def _row(self, index: int, result: "Future[float] | BaseException", loaded: LoadedScorer) -> ScoredObject:
-        return _to_row(self._read_ref(index), result, loaded)
+        preparing = self._preparing[index]
+        rendition = Rendition.FULL if preparing.exception() is not None else preparing.result().rendition
+        return _to_row(self._read_ref(index), result, loaded.card.rendered(rendition))
 
     def _read_ref(self, index: int) -> ImageRef:
         """Return the object with the identity of the bytes that were read, if they were."""
@@ -214,13 +217,15 @@ class _Column:
         return rows
 
 
-def _to_row(ref: ImageRef, result: "Future[float] | BaseException", loaded: LoadedScorer) -> ScoredObject:
-    """Return the row of an object that was scored or failed. Raises `Unavailable`, which no object is to blame for."""
+def _to_row(ref: ImageRef, result: "Future[float] | BaseException", card: ModelCard) -> ScoredObject:
+    """Return the row of an object that was scored, by the card's model, or failed.
+
+    Raises `Unavailable`, which no object is to blame for.
+    """
     error = result.exception() if isinstance(result, Future) else result
     match error:
         case None:
             assert isinstance(result, Future)  # noqa: S101 - for the type checker: only a future has no error
-            card = loaded.card
             return ScoredObject(
                 ref=ref,
                 state=ItemState.SCORED,

@@ -15,13 +15,15 @@ from typing import Protocol
 
 import numpy as np
 
+from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.imaging.renditions import rendition_of
 from dpiqa.objects.store import Fetched
 from dpiqa.pipeline import metrics
 from dpiqa.pipeline.buckets import Buckets
 from dpiqa.pipeline.fair_pool import FairPool
 from dpiqa.settings import Settings
-from dpiqa.types import ImageRef
+from dpiqa.types import ImageRef, Rendition
 
 SLOW_SECONDS = 2.0  #: after which a fetch is late; a bucket that has many late fetches is slow
 LATEST = 8  #: fetches that were all quick make a slow bucket an ordinary one again
@@ -35,9 +37,12 @@ Pixels = dict[Preprocessing, "Future[np.ndarray]"]
 class FetchedImage:
     """The bytes of one object. They count against the preparer's bound until they are decoded or released."""
 
-    def __init__(self, fetched: Fetched, content_hash: bytes | None, on_release: Callable[[], None]) -> None:
+    def __init__(
+        self, fetched: Fetched, rendition: Rendition, content_hash: bytes | None, on_release: Callable[[], None]
+    ) -> None:
         self.data = fetched.data
         self.etag, self.version_id = fetched.etag, fetched.version_id
+        self.rendition = rendition  #: what of the bytes is decoded
         self.content_hash = content_hash  #: SHA-256 of the bytes; None where bytes are not compared
         self._on_release: Callable[[], None] | None = on_release
 
@@ -54,6 +59,7 @@ class PreparedImage:
     """One image that was read, while it is decoded."""
 
     pixels: Pixels
+    rendition: Rendition  #: what of the bytes they are
     etag: str  #: of the bytes that were read
     version_id: str | None
 
@@ -88,6 +94,7 @@ class Preparer:
         buckets: Buckets | None = None,
     ) -> None:
         self._store, self._decoder, self._max_bytes = store, decoder, settings.max_image_bytes
+        self._limits = Limits.from_settings(settings)
         self._hashes = hashes  # whether bytes are compared
         self._buckets = buckets
         self._per_bucket = settings.fetch_threads
@@ -131,7 +138,7 @@ class Preparer:
         return True
 
     def decode(self, image: FetchedImage, preprocessings: Iterable[Preprocessing]) -> Pixels:
-        """Decode an image, once for each preprocessing, then release its bytes."""
+        """Decode an image in its rendition, once for each preprocessing, then release its bytes."""
         pixels: Pixels = {preprocessing: Future() for preprocessing in preprocessings}
         left = len(pixels)
         lock = threading.Lock()
@@ -147,7 +154,7 @@ class Preparer:
         for preprocessing, result in pixels.items():
             result.add_done_callback(count_down)
             try:
-                decoding = self._decoder.submit(image.data, preprocessing)
+                decoding = self._decoder.submit(image.data, preprocessing.rendered(image.rendition))
             except BaseException as error:  # the future carries it to the chunk
                 result.set_exception(error)
             else:
@@ -165,7 +172,9 @@ class Preparer:
         def begin(fetching: "Future[FetchedImage]") -> None:
             try:
                 image = fetching.result()
-                result.set_result(PreparedImage(self.decode(image, preprocessings), image.etag, image.version_id))
+                result.set_result(
+                    PreparedImage(self.decode(image, preprocessings), image.rendition, image.etag, image.version_id)
+                )
             except CancelledError:
                 result.cancel()
             except BaseException as error:
@@ -202,10 +211,11 @@ class Preparer:
             self._observe(ref.bucket, started, error)
             raise
         self._observe(ref.bucket, started, None)
+        rendition = rendition_of(fetched.data, self._limits)
         content_hash = hashlib.sha256(fetched.data).digest() if self._hashes else None
         with self._lock:
             self._n_fetched += 1
-        return FetchedImage(fetched, content_hash, self._free)
+        return FetchedImage(fetched, rendition, content_hash, self._free)
 
     def _observe(self, bucket: str, started: float, error: BaseException | None) -> None:
         with self._lock:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
+    tuple_,
     update,
 )
 
@@ -98,6 +99,12 @@ def lock_images(c: Connection, image_ids: Iterable[int], keys: Sequence[Key] = (
         columns = {"buckets": [bucket for bucket, _ in keys], "keys": [key for _, key in keys]}
         ids |= set(c.execute(IMAGE_IDS_OF_KEYS, columns).scalars())
     return {row.id: LockedImage.from_row(row) for row in c.execute(LOCK_IMAGES, {"ids": sorted(ids)})}
+
+
+def known_keys(c: Connection, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return those of some buckets and keys of which there is an image, of whatever version."""
+    named = tuple_(images.c.bucket, images.c.key).in_(keys)
+    return {(row.bucket, row.key) for row in c.execute(select(images.c.bucket, images.c.key).where(named).distinct())}
 
 
 def never_seen(c: Connection, image_ids: Sequence[int]) -> set[int]:

@@ -12,7 +12,7 @@ from dpiqa.doorbell import Queue
 from dpiqa.storage.columns import arrays
 from dpiqa.storage.images import LockedImage
 from dpiqa.text import storable
-from dpiqa.types import REOPENED_BY_NEWS, ImageRef, ItemState, Reason, Route, Stage
+from dpiqa.types import REOPENED_BY_NEWS, ImageRef, ItemState, Reason, Rendition, Route, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +112,7 @@ class Scored:
     content_hash: bytes | None = None  #: SHA-256 of those bytes, where it was computed
     copied_from: int | None = None  #: id of another image of the same bytes, whose score it is
     reused: bool = False  #: the score was known before: nothing was computed for this claim
+    rendition: Rendition = Rendition.FULL  #: what of those bytes was decoded
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,9 +76,18 @@ class KnownScore:
 
 
 def store_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) -> dict[int, float]:
-    """Store new scores; return the score that counts per image: the first one ever stored for it, or for its bytes."""
-    if not scored:
-        return {}
+    """Store new scores; return the score that counts per image: the first one ever stored for it, or for its bytes.
+
+    Scores of previews and of reduced images are those of scorers of their own.
+    """
+    scores_by_image: dict[int, float] = {}
+    for rendition in dict.fromkeys(outcome.rendition for outcome in scored):
+        of_rendition = [outcome for outcome in scored if outcome.rendition is rendition]
+        scores_by_image |= _store(c, scorer.rendered(rendition), of_rendition)
+    return scores_by_image
+
+
+def _store(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) -> dict[int, float]:
     card = scorer.model_dump(mode="json")
     c.execute(INSERT_SCORER, {"id": scorer.scorer_id, "card": card})
     if scorer.reference is not None:

@@ -274,7 +274,7 @@ def store_teacher(
             previous,
             score=score,
             teacher_score=score,
-            scorer_id=scorer.scorer_id,
+            scorer_id=scorer.rendered(outcome.rendition).scorer_id,
             stage=Stage.TEACHER,
             status=ResultStatus.FINAL,
             student_score=outcome.claim.student_score if image_id not in earlier else previous.student_score,
@@ -306,7 +306,7 @@ def _student_result(
     return Result(
         image_id=claim.image_id,
         score=score,
-        scorer_id=scorer.scorer_id,
+        scorer_id=scorer.rendered(outcome.rendition).scorer_id,
         stage=Stage.STUDENT,
         status=ResultStatus.PROVISIONAL if route is Route.BORDERLINE else ResultStatus.FINAL,
         route=route,

@@ -17,6 +17,7 @@ watches = Table(
     Column("job_id", Uuid, ForeignKey("jobs.id"), primary_key=True, comment="the job of kind watch"),
     Column("backfill_job_id", Uuid, ForeignKey("jobs.id"), comment="the job that lists what was there before"),
     counter_column("events", "objects that events announced, created and removed", big=True),
+    counter_column("passed_over", "objects that events announced as created and that are by name no image", big=True),
     time_column("last_event_at", "when the last of them was recorded; NULL: none yet"),
     enum_column("last_event_via", Delivery, "the way in which it came", nullable=True),
     Column("reconcile_seconds", Integer, comment="seconds between scheduled reconciliations; NULL: no schedule"),

@@ -51,6 +51,7 @@ class Watch:
     job: Job
     backfill_job_id: UUID | None
     events: int  #: objects that events announced, created and removed
+    passed_over: int  #: objects that events announced as created and that are by name no image
     last_event_at: datetime | None
     last_event_via: Delivery | None
     reconcile_seconds: int | None  #: between scheduled reconciliations; None: no schedule
@@ -63,6 +64,7 @@ class Watch:
             job=job,
             backfill_job_id=facts and facts.backfill_job_id,
             events=facts.events if facts else 0,
+            passed_over=facts.passed_over if facts else 0,
             last_event_at=facts and facts.last_event_at,
             last_event_via=facts and facts.last_event_via,
             reconcile_seconds=facts and facts.reconcile_seconds,
@@ -108,6 +110,7 @@ RECORD_EVENTS = _NEW.values(last_event_at=NOW).on_conflict_do_update(
     index_elements=[watches.c.job_id],
     set_={
         "events": watches.c.events + _NEW.excluded.events,
+        "passed_over": watches.c.passed_over + _NEW.excluded.passed_over,
         "last_event_at": _NEW.excluded.last_event_at,
         "last_event_via": _NEW.excluded.last_event_via,
     },
@@ -199,13 +202,17 @@ def set_schedule(c: Connection, watch_id: UUID, seconds: int | None) -> None:
     c.execute(SET_SCHEDULE, {"watch": watch_id, "seconds": seconds})
 
 
-def record_events(c: Connection, objects_of_watch: Mapping[UUID, int], via: Delivery) -> None:
+def record_events(
+    c: Connection, objects_of_watch: Mapping[UUID, int], passed_over: Mapping[UUID, int], via: Delivery
+) -> None:
     """Count the objects that events announced to each watch, in the transaction that records them.
 
-    Call it last: it locks rows of `watches`, by id.
+    `passed_over`: those of them that are by name no image. Call it last: it locks rows of `watches`, by id.
     """
     rows = [
-        {"job_id": job_id, "events": n, "last_event_via": via} for job_id, n in sorted(objects_of_watch.items()) if n
+        {"job_id": job_id, "events": n, "passed_over": passed_over.get(job_id, 0), "last_event_via": via}
+        for job_id, n in sorted(objects_of_watch.items())
+        if n
     ]
     if rows:
         c.execute(RECORD_EVENTS, rows)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from dpiqa.addresses import S3Address, folder_bucket, folder_path, is_folder, is_s3, object_address, parse_s3
 from dpiqa.errors import InvalidRequest, NotFound
+from dpiqa.files import expanded
 from dpiqa.objects.folder import FolderStore
 from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.stores import open_stores
@@ -89,7 +90,7 @@ def find_origin(where: str | None, listed: str | None, inventory: str | None, sp
 
 
 def _folder(where: str) -> str:
-    path = folder_path(where) if is_folder(where) else Path(where).expanduser()
+    path = folder_path(where) if is_folder(where) else expanded(where)
     if not path.exists():
         raise NotFound(f"{where} does not exist", hint=_HINT)
     if not path.is_dir():
@@ -104,7 +105,7 @@ def check_folder(origin: Origin, settings: Settings) -> None:
 
 
 def _existing(name: str) -> Path:
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not path.exists():
         raise NotFound(f"{name} does not exist", hint="check the path")
     if path.is_dir():

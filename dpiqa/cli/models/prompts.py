@@ -9,6 +9,7 @@ from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import counting
 from dpiqa.errors import NotFound
+from dpiqa.files import expanded
 from dpiqa.models.catalogue.entries import catalogue
 from dpiqa.models.catalogue.pulled import part_folder
 from dpiqa.models.prompts import PROMPT_TABLES, PromptTable, TextPooling, prompt_table, read_prompt_table
@@ -89,7 +90,7 @@ def embed_text(
 
 
 def _read_table(name: str) -> PromptTable:
-    return read_prompt_table(Path(name)) if name.endswith(".toml") else prompt_table(name)
+    return read_prompt_table(expanded(name)) if name.endswith(".toml") else prompt_table(name)
 
 
 def _encoder_folder(encoder: str | None, table: PromptTable, models_dir: Path) -> Path:
@@ -97,7 +98,7 @@ def _encoder_folder(encoder: str | None, table: PromptTable, models_dir: Path) -
     default_part = "clip-vit-l14" if table.pooling is TextPooling.PROJECTED else "sd15-text"
     if encoder is None or encoder in catalogue():
         return part_folder(encoder or default_part, models_dir)
-    folder = Path(encoder).expanduser()
+    folder = expanded(encoder)
     if not folder.is_dir():
         raise NotFound(
             f"the folder {encoder} does not exist",

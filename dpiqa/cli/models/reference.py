@@ -17,6 +17,7 @@ from dpiqa.datasets import load_dataset
 from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
 from dpiqa.evaluation.reference import FEW, make_reference, with_reference
+from dpiqa.files import expanded
 from dpiqa.models.cards import find_card
 from dpiqa.models.folder import require_card, update_card
 
@@ -72,7 +73,7 @@ def reference(  # noqa: PLR0913 - one parameter per option
         raise InvalidRequest("--split belongs to a data set", hint="name it with --dataset, or leave --split out")
     settings = context.read_settings(device=device)
     find_card(name, settings.models_dir)
-    folder = (card or settings.models_dir).expanduser()
+    folder = expanded(card or settings.models_dir)
     require_card(name, folder)
     images = _images(data, dataset, split or Split.VAL)
     scorer = load_scorer(settings, name, requirement)
@@ -108,7 +109,7 @@ def _images(data: Path, dataset: str | None, split: Split) -> Sequence[LabelledI
 
 def _population(data: Path, dataset: str | None, split: Split) -> str:
     """Describe the population by the options."""
-    name = data.expanduser().resolve().name
+    name = expanded(data).resolve().name
     if dataset is None:
         return f"photographs in {name}"
     side = "all images" if split is Split.ALL else split.value

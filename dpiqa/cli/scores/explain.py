@@ -14,9 +14,11 @@ from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.scoring import load_scorer
 from dpiqa.errors import ImageRejected, InvalidRequest
 from dpiqa.evaluation.saliency import saliency
+from dpiqa.files import expanded
 from dpiqa.imaging.decode import Limits, decode
 from dpiqa.imaging.pool import DecodePool
-from dpiqa.models.base import Scorer
+from dpiqa.imaging.renditions import rendition_of
+from dpiqa.models.base import ModelCard
 from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.store import LocalFiles
 from dpiqa.pipeline.scorers import batch_size
@@ -59,7 +61,7 @@ def explain(
     try:
         data = _fetch(settings, target)
         scorer = load_scorer(settings, model, requirement)
-        image, pixels = _decode(settings, data, scorer)
+        card, image, pixels = _decode(settings, data, scorer.card)
     except ImageRejected as error:
         hint = "name another image; docs/imaging.md lists formats and limits"
         raise ImageRejected(error.reason, f"{target} is not scored: {error.message}", hint=hint) from error
@@ -71,7 +73,7 @@ def explain(
         document = {
             "image": target,
             "model": scorer.card.name,
-            "scorer": scorer.card.scorer_id,
+            "scorer": card.scorer_id,
             "score": effects.score,
             "effect": effects.effect.round(6).tolist(),
             "quadrants": quadrants,
@@ -90,16 +92,17 @@ def _fetch(settings: Settings, target: str) -> bytes:
         address = parse_s3(target)
         ref = ImageRef(bucket=address.bucket, key=address.key, etag="")
         return S3Store.from_settings(settings).get(ref, settings.max_image_bytes).data
-    ref = ImageRef(bucket="", key=str(Path(target).expanduser()), etag="")
+    ref = ImageRef(bucket="", key=str(expanded(target)), etag="")
     return LocalFiles().get(ref, settings.max_image_bytes).data
 
 
-def _decode(settings: Settings, data: bytes, scorer: Scorer) -> tuple[Image.Image, np.ndarray]:
-    """Return the upright picture and the model's input.
+def _decode(settings: Settings, data: bytes, card: ModelCard) -> tuple[ModelCard, Image.Image, np.ndarray]:
+    """Return the card for the image's rendition, the upright picture and the model's input.
 
     The decode pool goes first: an image that hangs or crashes a decoder must not do it here. Raises `ImageRejected`.
     """
     limits = Limits.from_settings(settings)
+    card = card.rendered(rendition_of(data, limits))
     with DecodePool(1, limits) as pool:
-        pixels = pool.submit(data, scorer.card.preprocessing).result()
-    return decode(data, limits), pixels
+        pixels = pool.submit(data, card.preprocessing).result()
+    return card, decode(data, limits, card.preprocessing), pixels

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -49,18 +50,24 @@ def percent(value: float | None) -> str | None:
 
 def note(message: str) -> None:
     """Print one line for people on stderr."""
-    stderr().print(plain(message))
+    _say(plain(message))
 
 
 def warn(message: str) -> None:
     """Print one line with a yellow `warning:` on stderr; the command continues."""
-    stderr().print(plain("warning: ", "bold yellow") + plain(message))
+    _say(plain("warning: ", "bold yellow") + plain(message))
 
 
 def show_error(message: str, hint: str = "") -> None:
     """Print the one line that ends a failed command."""
     line = plain("error: ", "bold red") + plain(message)
-    stderr().print(line + plain(f" / hint: {hint}") if hint else line)
+    _say(line + plain(f" / hint: {hint}") if hint else line)
+
+
+def _say(line: Text) -> None:
+    """Print on stderr. Where that takes nothing (a full disk), the command still does its work."""
+    with suppress(OSError):
+        stderr().print(line)
 
 
 def confirm(question: str) -> bool:

@@ -1,23 +1,29 @@
 """Groups of commands: imported when they run, with examples in every `--help` and errors as one line."""
 
-import errno
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from pkgutil import resolve_name
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dpiqa.cli.support.console import show_error
-from dpiqa.errors import ConfigurationError, DpiqaError
-from dpiqa.exit_codes import exit_code
+from dpiqa.cli.support.terminal import show_os_error
+from dpiqa.errors import DpiqaError
+from dpiqa.exit_codes import ExitCode, SignalExitCode, exit_code
 from dpiqa.extras import missing_library, required_for
+from dpiqa.files import expanded
+from dpiqa.signals import ended_by_interrupt
+from dpiqa.text import sanitise
 
 #: Name of a command -> its path below `dpiqa.cli` (`folder.module:function`) and the first paragraph of its help.
 Commands = Mapping[str, tuple[str, str]]
+_UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException; of Click, or of typer itself in new versions
 _CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
@@ -40,7 +46,7 @@ class LazyGroup(TyperGroup):
         """Find the command that `args` begin with, and import it. Raises `ConfigurationError` for a missing library."""
         name, command, rest = super().resolve_command(ctx, args)
         if isinstance(command, LazyCommand):
-            with required_for(f"{ctx.command_path} {name}"):
+            with required_for(f"{ctx.command_path} {name}"), ended_by_interrupt():
                 command = command.load()
         return name, command, rest
 
@@ -60,21 +66,39 @@ class DefaultGroup(LazyGroup):
 class ErrorLineGroup(LazyGroup):
     """Root group: a user's mistake ends in one line and a stable exit code, never in a traceback."""
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Parse the command line up to the command."""
+        with _sanitised():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with _sanitised():
+                return super().invoke(ctx)
         except DpiqaError as error:
             _end(error)
         except ModuleNotFoundError as error:
             _end(missing_library(error, f"dpiqa {ctx.invoked_subcommand}"))
         except OSError as error:
-            if error.filename is None and error.errno != errno.ENOSPC:
-                raise  # a closed pipe, which typer ends quietly, or a bug
-            message = f"{error.filename or 'a file'}: {error.strerror}"
-            _end(ConfigurationError(message, hint="check the path, its permissions and the space on its disk"))
+            if not show_os_error(error):
+                raise
+            raise typer.Exit(ExitCode.CONFIGURATION) from None
         except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+            raise typer.Exit(SignalExitCode.INTERRUPTED) from None
+
+
+@contextmanager
+def _sanitised() -> Iterator[None]:
+    """Make words of the command line that are quoted in an error safe to show."""
+    try:
+        yield
+    except _UsageError as error:
+        error.message = sanitise(error.message)
+        for name in ("option_name", "filename", "ui_filename"):
+            if isinstance(text := getattr(error, name, None), str):
+                setattr(error, name, sanitise(text))
+        raise
 
 
 def _end(error: DpiqaError) -> NoReturn:
@@ -169,9 +193,30 @@ def command(
         )(function)
         made = typer.main.get_command(single)
         assert isinstance(made, TyperCommand)  # noqa: S101 - typer makes a group only of several commands
+        kinds = inspect.signature(function).parameters
+        for parameter in made.params:
+            if parameter.name in kinds and _holds_path(kinds[parameter.name].annotation):
+                _expand(parameter)
         return made
 
     return make
+
+
+def _holds_path(annotation: Any) -> bool:
+    return annotation is Path or any(_holds_path(part) for part in get_args(annotation))
+
+
+def _expand(parameter: Any) -> None:
+    """Let a parameter replace `~`: shells do it for words of their own, and not in `--data=~/photos`."""
+    consume = parameter.consume_value
+
+    def consume_value(*arguments: Any) -> tuple[Any, Any]:
+        value, source = consume(*arguments)
+        if isinstance(value, list | tuple):
+            return [str(expanded(path)) for path in value], source
+        return str(expanded(value)) if isinstance(value, str) else value, source
+
+    parameter.consume_value = consume_value
 
 
 def _unwrapped(text: str) -> str:

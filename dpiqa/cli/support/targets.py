@@ -1,19 +1,17 @@
 """Images that a command line names: files, folders, objects under an S3 prefix."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpiqa.addresses import S3Address, is_s3, parse_s3
-from dpiqa.errors import ImageRejected, InvalidRequest, NotFound, ObjectGone
+from dpiqa.cli.support.console import note
+from dpiqa.errors import ConfigurationError, ImageRejected, InvalidRequest, NotFound, ObjectGone
+from dpiqa.files import expanded
 from dpiqa.objects.store import ObjectStore
+from dpiqa.sources.folders import find_files
+from dpiqa.sources.names import is_no_image
 from dpiqa.types import ImageRef
-
-#: Extensions of the files that are looked for in a folder. A file that is named explicitly may have any.
-#: HEIC and JPEG 2000 are included and reported as rejected: better than skipping a user's photographs silently.
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"})
-EXTENSIONS |= {".heic", ".heif", ".jp2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +30,29 @@ def parse_targets(words: Sequence[str]) -> list[Target]:
 
 
 def _files(word: str) -> tuple[Path, ...]:
-    path = Path(word).expanduser()
+    path = expanded(word)
     if path.is_dir():
-        files = tuple(_walk(path))
-        if not files:
-            raise NotFound(f"no images are in {path}", hint=f"known extensions: {' '.join(sorted(EXTENSIONS))}")
-        return files
-    if not path.exists():
+        return _below(path)
+    if not path.exists() and not path.is_symlink():
         raise NotFound(f"{path} does not exist", hint="name a file, a folder or s3://bucket/prefix")
-    if not path.is_file():
+    if path.exists() and not path.is_file():
         raise InvalidRequest(f"{path} is not a regular file", hint="name a file, a folder or s3://bucket/prefix")
     return (path,)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield image files below a folder in a stable order. Links to folders are not followed: they may form a cycle."""
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(root, name)
-            if path.suffix.lower() in EXTENSIONS and path.is_file():
-                yield path
+def _below(folder: Path) -> tuple[Path, ...]:
+    """Return the files below a folder; says on stderr what was passed over."""
+    try:
+        found = find_files(folder)
+    except OSError as error:
+        raise ConfigurationError(f"{folder} cannot be read: {error.strerror}", hint="check its permissions") from None
+    words = found.words()
+    if not found.paths:
+        what = f"; passed over: {words}" if words else ""
+        raise NotFound(f"no images are in {folder}{what}", hint="name a file itself to have it scored in any case")
+    if words:
+        note(f"passed over in {folder}: {words}")
+    return tuple(found.paths)
 
 
 def local_refs(targets: Sequence[Target]) -> list[ImageRef]:
@@ -62,7 +62,9 @@ def local_refs(targets: Sequence[Target]) -> list[ImageRef]:
 
 
 def s3_refs(store: ObjectStore, address: S3Address) -> Iterator[ImageRef]:
-    """Yield the object with exactly this key, or else all under the prefix. Raises `NotFound` when there is none.
+    """Yield the object with exactly this key, or else all images under the prefix, by their names.
+
+    Raises `NotFound` when there is none, and says on stderr what was passed over.
 
     The refs have no ETag: the bytes at the time of reading count.
     """
@@ -74,10 +76,16 @@ def s3_refs(store: ObjectStore, address: S3Address) -> Iterator[ImageRef]:
         else:
             yield ImageRef(bucket=address.bucket, key=address.key, etag="")
             return
-    is_empty = True
+    n_passed_over = n_objects = 0
     for page in store.list(address.bucket, address.key):
         for ref in page:
-            is_empty = False
-            yield ImageRef(bucket=ref.bucket, key=ref.key, etag="")
-    if is_empty:
-        raise NotFound(f"no object is under {address}", hint="check bucket and prefix; keys are case-sensitive")
+            if is_no_image(ref.key):
+                n_passed_over += 1
+            else:
+                n_objects += 1
+                yield ImageRef(bucket=ref.bucket, key=ref.key, etag="")
+    if n_passed_over:
+        note(f"passed over under {address}: by name no image {n_passed_over:,}")
+    if not n_objects:
+        what = "no image" if n_passed_over else "no object"
+        raise NotFound(f"{what} is under {address}", hint="check bucket and prefix; keys are case-sensitive")

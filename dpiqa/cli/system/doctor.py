@@ -21,6 +21,7 @@ from dpiqa.doorbell import Queue, load_doorbell
 from dpiqa.errors import ConfigurationError, DpiqaError
 from dpiqa.exit_codes import ExitCode
 from dpiqa.extras import missing_library
+from dpiqa.imaging.optional import OPTIONAL, RAW, is_installed
 from dpiqa.models.cards import find_card, list_cards, verify
 from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.sqs import EventsQueue
@@ -209,6 +210,16 @@ def _without_torch(settings: Settings, missing: ConfigurationError) -> Finding:
     return warn("device", missing.message, missing.hint)
 
 
+def formats(settings: Settings) -> Finding:
+    """Check that the decoders of optional formats are installed here; previews of camera raw only where asked for."""
+    wanted = [name for name in OPTIONAL if name != RAW or settings.raw_previews]
+    missing = [name for name in wanted if not is_installed(name)]
+    if missing:
+        hint = f"pip install 'dpiqa[{'formats,raw' if RAW in missing else 'formats'}]' where workers run"
+        return warn("formats", f"no decoder of {', '.join(missing)} is installed: such images are rejected", hint)
+    return ok("formats", f"beside the usual ones: {', '.join(wanted)}")
+
+
 def disk(settings: Settings) -> Finding:
     """Check that there is disk space for the embedded stack's data."""
     folder = settings.home
@@ -234,6 +245,7 @@ CHECKS: dict[str, Check] = {
     "workers": workers,
     "models": models,
     "device": device,
+    "formats": formats,
     "disk": disk,
 }
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
@@ -241,7 +253,7 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 @command("doctor", "dpiqa doctor", "dpiqa doctor --json")
 def doctor(as_json: options.JsonOption = False) -> None:
-    """Check settings, database, broker, S3, event queue, models, workers, device and disk.
+    """Check settings, database, broker, S3, event queue, models, workers, device, image formats and disk.
 
     Exits with status 1 on a failure.
     """

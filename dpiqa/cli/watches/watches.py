@@ -262,6 +262,7 @@ def show(watch: WatchArgument, as_json: options.JsonOption = False) -> None:
         ("state", job.state),
         ("created", job.created_at),
         ("events", f"{found.events}" + (f", by {found.last_event_via}" if found.last_event_via else "")),
+        ("passed over", f"{found.passed_over} by name no image" if found.passed_over else None),
         ("last event", found.last_event_at or "never"),
         ("images", images),
         ("back-fill", f"{_backfill(backfill)}{f' ({found.backfill_job_id})' if backfill else ''}"),

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
 
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
+from dpiqa.files import expanded
 from dpiqa.types import ModelKind
 
 _TABLE = Path(__file__).parent / "published.toml"
@@ -118,8 +119,8 @@ def find_sources(
     """
     if revision is not None and entry.hub is None:
         raise InvalidRequest(f"{entry.name} has no revisions: it is not on the hub", hint="leave --revision out")
-    if source is not None and Path(source).expanduser().exists():
-        return [_local(entry, name, Path(source).expanduser()) for name in entry.files]
+    if source is not None and expanded(source).exists():
+        return [_local(entry, name, expanded(source)) for name in entry.files]
     is_url = source is not None and source.startswith(("http://", "https://"))
     if entry.drive is not None:
         if source is not None and not is_url:

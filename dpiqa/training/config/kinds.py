@@ -1,7 +1,6 @@
 """Configuration of every kind of run as one typed document: VAE, diffusion prior, teacher, student, PromptIQA."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import (
@@ -14,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from dpiqa.files import UserPath
 from dpiqa.imaging.distortions import KINDS
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.promptiqa.config import PromptIQAConfig
@@ -61,7 +61,7 @@ class DiffusionModelConfig(ConfigTable):
     """The U-Net, and the frozen VAE whose latents it learns."""
 
     architecture: DenoiserConfig = DenoiserConfig()
-    vae: Path  #: vae.safetensors of `dpiqa train vae`
+    vae: UserPath  #: vae.safetensors of `dpiqa train vae`
 
 
 class DiffusionLoss(ConfigTable):
@@ -183,9 +183,9 @@ class TeacherModelConfig(ScorerModelConfig):
     mode: TeacherMode = TeacherMode.FULL
     lora_rank: PositiveInt = 16
     diffusion: str | None = None  #: Stable Diffusion in diffusers' layout, folder or hub id: its VAE and U-Net
-    embeddings: Path | None = None  #: embedded prompts, as `dpiqa models embed-text` writes them
-    vae: Path | None = None  #: vae.safetensors of `dpiqa train vae`
-    unet: Path | None = None  #: unet.safetensors of `dpiqa train diffusion` on that VAE: U-Net and learned prompts
+    embeddings: UserPath | None = None  #: embedded prompts, as `dpiqa models embed-text` writes them
+    vae: UserPath | None = None  #: vae.safetensors of `dpiqa train vae`
+    unet: UserPath | None = None  #: unet.safetensors of `dpiqa train diffusion` on that VAE: U-Net and learned prompts
     trunk_from: str | None = None  #: student whose backbone becomes the trunk of the image adapter
     head_from: str | None = None  #: student whose statistics branch and regressor the decoder begins with
     normalise_decoder: bool = False  #: batch normalisation in the decoder while training, folded in afterwards
@@ -209,7 +209,9 @@ class StudentModelConfig(ScorerModelConfig):
     """A student: `start`, or an `architecture` that begins random."""
 
     architecture: StudentConfig | None = None
-    backbone_weights: Path | None = None  #: of a new architecture: .pth or .safetensors, torchvision's or timm's names
+    backbone_weights: UserPath | None = (
+        None  #: of a new architecture: .pth or .safetensors, names of torchvision or timm
+    )
     backbone_package: str | None = None  #: installed Python package that holds them instead, as one .pth
     #: a new student that reads stages begins as the ridge regression of the labels with this penalty; unset: without
     ridge: PositiveFloat | None = None
@@ -238,7 +240,7 @@ class PromptIQAModelConfig(ConfigTable):
 
     start: str | None = None  #: name of a model whose weights and sizes are fine-tuned
     architecture: PromptIQAConfig | None = None
-    vit_weights: Path | None = None  #: of a new architecture's ViT: .pth or .safetensors with timm's names
+    vit_weights: UserPath | None = None  #: of a new architecture's ViT: .pth or .safetensors with timm's names
 
     @model_validator(mode="after")
     def _one(self) -> "PromptIQAModelConfig":

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from dpiqa.files import UserPath
 from dpiqa.training.config.precision import Arithmetic
 
 ModelName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
@@ -24,7 +25,7 @@ class DataSet(ConfigTable):
     """One data set on disk."""
 
     name: str  #: name of its layout in `dpiqa.datasets`; `csv` for a file of your own
-    path: Path  #: its folder, or the CSV file
+    path: UserPath  #: its folder, or the CSV file
     split: str = "published"  #: the official one where there is one; `random`: 80/20; or a folder of split files
     split_seed: NonNegativeInt = 0  #: of random splits
 
@@ -33,7 +34,7 @@ class DataConfig(ConfigTable):
     """The images to learn from, and those that choose the best checkpoint."""
 
     sets: tuple[DataSet, ...] = ()
-    cache: Path = Path("runs/cache")  #: folder for decoded pixels (0.8 MB an image of 512x512) and teachers' outputs
+    cache: UserPath = Path("runs/cache")  #: decoded pixels (0.8 MB an image of 512x512) and teachers' outputs
     select_on: Literal["val", "test"] = "val"  #: split used for validation; `test` is the papers' habit
     val_share: float = Field(0.1, ge=0, lt=1)  #: of the training side, where a set has no `val` and one is needed
     validation_images: PositiveInt | None = None  #: at most so many of them, evenly spread, while training
@@ -96,9 +97,9 @@ class Cadence(ConfigTable):
 class OutputConfig(Cadence):
     """Folders of the run and of the model, and the texts of the model's card. Only `half` changes the weights."""
 
-    folder: Path = Path("runs/model")  #: of the run's state, log and best weights; a killed run resumes from it
+    folder: UserPath = Path("runs/model")  #: of the run's state, log and best weights; a killed run resumes from it
     name: ModelName = "my-model"  #: of the model
-    models: Path | None = None  #: folder for the model and its card; unset: DPIQA_MODELS_DIR or its default
+    models: UserPath | None = None  #: folder for the model and its card; unset: DPIQA_MODELS_DIR or its default
     bootstrap_draws: PositiveInt = 1000  #: of the intervals in the model's card
     half: bool = True  #: write float16: half the size, moves scores by less than 0.001 here; computed in float32
     licence: str = "not stated"  #: terms of the weights

@@ -5,6 +5,7 @@ from dpiqa.events import Parsed, parse
 from dpiqa.pipeline.ingest import ingest
 from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
+from dpiqa.storage.images import add_images
 from dpiqa.storage.jobs import create_job
 from dpiqa.types import ImageRef, JobKind, Removal
 
@@ -79,3 +80,30 @@ def test_a_parsed_body_goes_through(archive):
 def test_nothing_to_say_changes_nothing(archive, n):
     assert take_in(archive, *[Parsed()] * n).items == []
     assert archive.rows("SELECT count(*) FROM jobs") == [(0,)]
+
+
+APPLES = ("in/._a.jpg", "in/.DS_Store", "in/Thumbs.db", "in/notes.txt")
+
+
+def test_what_is_by_name_no_image_is_passed_over_and_counted(archive):
+    take_in(archive, created("first.jpg"))
+    ingested = take_in(archive, created("in/a.jpg", *APPLES))
+    assert (len(ingested.items), ingested.passed_over) == (1, 4)
+    assert archive.rows("SELECT key FROM images ORDER BY key") == [("first.jpg",), ("in/a.jpg",)]
+    assert archive.rows("SELECT events, passed_over FROM watches") == [(6, 4)]
+
+
+def test_nothing_but_apples_files_starts_no_watch(archive):
+    ingested = take_in(archive, created(*APPLES))
+    assert (ingested.items, ingested.unwatched, ingested.passed_over) == ([], 0, 4)
+    assert archive.rows("SELECT count(*) FROM jobs") == [(0,)]
+
+
+def test_a_key_that_the_ledger_knows_is_not_passed_over(archive):
+    """Somebody submitted it whatever its name: its new version must not go unnoticed."""
+    take_in(archive, created("a.jpg"))
+    with transaction(archive.engine) as c:
+        job = create_job(c, kind=JobKind.LIST, bucket="photos", prefix="", profile=SMOKE, queue=Queue.BULK, keys=["k"])
+        add_images(c, job, [ImageRef(bucket="photos", key="picture.txt", etag="old")])
+    ingested = take_in(archive, created("picture.txt"))
+    assert (len(ingested.items), ingested.passed_over) == (1, 0)

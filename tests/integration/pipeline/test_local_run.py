@@ -1,5 +1,7 @@
 import pytest
+from support.camera_raw import dng
 from support.folder_store import FolderStore
+from support.images import encoded, photograph
 from support.photos import png
 
 from dpiqa.errors import InvalidRequest, NotFound
@@ -67,3 +69,27 @@ def test_a_question_that_makes_no_sense_is_refused(tmp_path, settings):
         list(score_objects(FolderStore(tmp_path), [], settings=settings))
     with pytest.raises(NotFound, match="no-such-model"):
         list(score_objects(FolderStore(tmp_path), [], choice=ModelChoice(model="no-such-model"), settings=settings))
+
+
+def test_previews_and_panoramas_are_scored_by_scorers_of_their_own(tmp_path):
+    picture = photograph(480, 320)
+    (tmp_path / "a.dng").write_bytes(dng(picture))
+    (tmp_path / "b.jpg").write_bytes(encoded(picture, "JPEG", quality=95))
+    (tmp_path / "c.png").write_bytes(encoded(photograph(96, 64), "PNG"))
+    limits = {"max_image_pixels": 480 * 320 - 1}
+    scored_by = {"choice": ModelChoice(model="brightness")}
+    rows = run(tmp_path, load_settings(decode_processes=1, **limits), **scored_by)
+    assert {name: row.reason for name, row in rows.items()} == {
+        "a.dng": Reason.UNSUPPORTED_FORMAT,
+        "b.jpg": Reason.TOO_MANY_PIXELS,
+        "c.png": None,
+    }
+    more = load_settings(decode_processes=1, raw_previews=True, max_image_pixels=96 * 64, max_panorama_pixels=10**6)
+    rows = run(tmp_path, more, **scored_by)
+    assert rows["a.dng"].reason is Reason.TOO_MANY_PIXELS  # limits hold for previews
+    assert rows["b.jpg"].scorer_id.split(":")[2].endswith("+reduced")
+    assert "+" not in rows["c.png"].scorer_id.split(":")[2]
+    more = load_settings(decode_processes=1, raw_previews=True)
+    rows = run(tmp_path, more, **scored_by)
+    assert rows["a.dng"].scorer_id.split(":")[2].endswith("+preview")
+    assert rows["a.dng"].score == pytest.approx(rows["b.jpg"].score, abs=0.01)

@@ -5,6 +5,8 @@ import threading
 
 import numpy as np
 import pytest
+from support.camera_raw import dng
+from support.images import encoded, photograph
 from support.photos import png
 
 from dpiqa.doorbell import Queue
@@ -317,3 +319,24 @@ def test_a_model_that_is_not_installed_has_no_card_until_it_is_loaded(archive):
     assert worker.scorers.card("a@1") is None
     worker.scorers.scorer("a@1")
     assert worker.scorers.card("a@1") == BRIGHTNESS
+
+
+def test_the_preview_of_a_raw_file_is_the_score_of_a_scorer_of_its_own(counted):
+    counted.settings = counted.settings.model_copy(update={"raw_previews": True})
+    picture = photograph(120, 80)
+    write(counted, {"a.dng": dng(picture), "b.dng": dng(picture), "c.jpg": encoded(picture, "JPEG", quality=95)})
+    _, ids = submit(counted, profile("a", "first"))
+    work(counted, ids)
+    full, version = CARDS["first"].scorer_id, CARDS["first"].preprocessing.version
+    preview = full.replace(version, f"{version}+preview")
+    rows = counted.rows("SELECT key, scorer_id, score FROM results ORDER BY key")
+    assert [(row.key, row.scorer_id) for row in rows] == [("a.dng", preview), ("b.dng", preview), ("c.jpg", full)]
+    assert rows[0].score == rows[1].score == pytest.approx(rows[2].score, abs=0.01)
+    assert counted.scored == {"first": 2}  # the second DNG has the bytes of the first
+    (stored,) = counted.rows("SELECT card FROM scorers WHERE id = :id", id=preview)
+    assert stored.card["preprocessing"]["rendition"] == "preview"
+
+    again, ids = submit(counted, profile("b", "first"))  # another profile of the same scorer: nothing is computed
+    work(counted, ids)
+    assert counted.scored == {"first": 2}
+    assert (report(counted, again).by_state, report(counted, again).reused) == ({"scored": 3}, 3)

@@ -186,9 +186,10 @@ def test_a_folder_is_scored_in_place_and_nothing_outside_it(archive, submit, tmp
     (root / "link.png").symlink_to(tmp_path / "secret.png")
     (root / "up").symlink_to(tmp_path)
     job = submit(JobKind.FOLDER, folder_bucket(root))
-    assert [key for _, key, _ in images(archive)] == ["a.png", "b.png", "b/ü 1.png"]
+    assert [key for _, key, _ in images(archive)] == ["a.png", "b.png", "b/ü 1.png", "link.png"]
     archive.worker().score(archive.doorbell.rung(Queue.BULK))
-    assert archive.rows("SELECT state, count(*) FROM items GROUP BY state") == [("scored", 3)]
+    rows = archive.rows("SELECT state, reason, count(*) FROM items GROUP BY state, reason ORDER BY state")
+    assert rows == [("rejected", "access_denied", 1), ("scored", None, 3)]
     assert (job.address, job.tally.passed_over) == (f"file://{root}", {"name": 1})
     assert submit(JobKind.FOLDER, folder_bucket(tmp_path)).state == "failed"
 

@@ -101,7 +101,7 @@ def test_a_missing_library_is_one_line_that_names_the_install():
     ("error", "message"),
     [
         (PermissionError(13, "Permission denied", "/data/x"), "error: /data/x: Permission denied"),
-        (OSError(28, "No space left on device"), "error: a file: No space left on device"),
+        (OSError(28, "No space left on device"), "error: the output: No space left on device"),
     ],
     ids=["permission", "full disk"],
 )

@@ -77,12 +77,15 @@ def test_limit(run, folder):
 def test_objects(run, system):
     for number in range(3):
         system.put(f"in/{number}.png", png(number / 2))
-    system.put("in/2.png.txt", b"words")
+    system.put("in/text", b"words")
+    system.put("in/._2.png", b"Apple's")
     result = run("score", f"s3://{system.name}/in/", "--model", "brightness", "--json")
     rows = {row["key"]: row for row in json.loads(result.stdout)}
     assert {row["bucket"] for row in rows.values()} == {system.name}
     assert [rows[f"in/{number}.png"]["score"] for number in range(3)] == pytest.approx([0, 0.5, 1], abs=0.01)
-    assert rows["in/2.png.txt"]["reason"] == "not_an_image"
+    assert rows["in/text"]["reason"] == "not_an_image"
+    assert "passed over under" in result.stderr
+    assert "in/._2.png" not in rows
     one = json.loads(run("score", f"s3://{system.name}/in/2.png", "--model", "brightness", "--json").stdout)
     assert [row["key"] for row in one] == ["in/2.png"]
 

@@ -27,7 +27,7 @@ def slow(*args):
     time.sleep(0.2)
     return page(*args)
 s3.S3Store._page = slow
-from dpiqa.cli.main import main
+from dpiqa.cli.__main__ import main
 sys.argv = ["dpiqa", *sys.argv[1:]]
 main()
 """
