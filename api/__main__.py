@@ -6,6 +6,7 @@ from dpiqa.errors import DpiqaError
 from dpiqa.exit_codes import exit_code
 from dpiqa.extras import required_for
 from dpiqa.logs import configure_logging
+from dpiqa.pipeline.startup import require_port
 from dpiqa.settings import load_settings
 
 _SHUTDOWN_SECONDS = 10  #: requests still running after that are cut off
@@ -20,6 +21,7 @@ def main() -> int:
             from .app import create_app  # noqa: PLC0415 - likewise
         settings = load_settings()
         configure_logging(settings)
+        require_port("the API", settings.api_host, settings.api_port, "DPIQA_API_PORT")
         app = create_app(settings)
     except DpiqaError as error:
         print(f"dpiqa api: {error}", file=sys.stderr)  # noqa: T201 - for the person who started it

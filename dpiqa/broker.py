@@ -189,9 +189,7 @@ def broker_error(error: Exception) -> DpiqaError:
         return ConfigurationError(f"the broker refused the login: {reason}", hint="correct DPIQA_BROKER_URL")
     if (tls := tls_error(error)) is not None:
         return tls
-    if isinstance(error, redis.RedisError | OSError):
-        return broker_unavailable(error)
-    return ConfigurationError(f"DPIQA_BROKER_URL is wrong: {reason}", hint="redis://:password@host:6379/0")
+    return broker_unavailable(error)
 
 
 def tls_error(error: BaseException) -> ConfigurationError | None:

@@ -4,6 +4,7 @@ A message says "look at these item ids" and carries no state: losing, doubling o
 and never changes results (`docs/decisions/0001`).
 """
 
+import contextlib
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from importlib.metadata import entry_points
@@ -61,6 +62,9 @@ class Doorbell(Protocol):
     def report(self, report: int) -> None:
         """Announce that a report is due. Raises `BrokerUnavailable`; no work is lost by that."""
 
+    def check(self) -> None:
+        """Connect once. Raises `ConfigurationError` where waiting does not help, and `BrokerUnavailable`."""
+
     def depth(self, queue: Queue) -> int:
         """Messages waiting in the queue. Raises `BrokerUnavailable`."""
 
@@ -70,9 +74,10 @@ Ring = tuple[Queue, list[int]]
 
 
 def load_doorbell(settings: Settings) -> Doorbell:
-    """Return the installed doorbell for the settings' broker. It connects with its first message.
+    """Return the installed doorbell for the settings' broker.
 
-    Raises `ConfigurationError` when no broker is configured, or Celery is not installed.
+    Raises `ConfigurationError` when no broker is configured, Celery is not installed, or the broker says that it will
+    never serve this process (a wrong password, say). One that does not answer is no error.
     """
     broker_url = settings.require_broker_url()
     candidates = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
@@ -80,7 +85,10 @@ def load_doorbell(settings: Settings) -> Doorbell:
         raise ConfigurationError(f"no doorbell is installed (entry point group {GROUP})", hint="install dpiqa again")
     with required_for("telling the workers"):
         make_doorbell = candidates[0].load()
-    return cast("Doorbell", make_doorbell(broker_url))
+        doorbell = cast("Doorbell", make_doorbell(broker_url))
+    with contextlib.suppress(BrokerUnavailable):
+        doorbell.check()
+    return doorbell
 
 
 def ring_score(doorbell: Doorbell, rings: Iterable[Ring]) -> str | None:

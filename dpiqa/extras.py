@@ -32,6 +32,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "pi_heif": "formats",
     "pillow_jxl": "formats",
     "pyarrow": "parquet",
+    "pycurl": "sqs",
     "rawpy": "raw",
     "safetensors": "models",
     "scipy": "models",

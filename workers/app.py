@@ -15,8 +15,8 @@ import structlog
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
+from celery.worker.control import Panel
 
-from dpiqa.broker import require_no_eviction
 from dpiqa.errors import ConfigurationError
 from dpiqa.logs import configure_logging
 from dpiqa.pipeline.startup import or_exit, serve_metrics, wait_for
@@ -25,6 +25,7 @@ from dpiqa.settings import Settings, load_settings
 from dpiqa.signals import on_signals
 
 from .broker import ServingOrder, celery_settings
+from .doorbell import CeleryDoorbell
 from .tasks import TASKS, DoorbellTask
 from .transports import BrokerAMQP
 
@@ -51,6 +52,11 @@ class WorkerApp(Celery):  # type: ignore[misc]  # Celery has no types
 
 
 app = WorkerApp()
+# Workers answer questions over the broker (Flower asks) and take no commands: who may write to it cannot stop them.
+for name, command in Panel.meta.items():
+    if command.type == "control":
+        Panel.data.pop(name)
+        Panel.data.pop(command.alias, None)
 warnings.filterwarnings("ignore", category=SecurityWarning)  # to root, about pickle: messages are JSON only
 
 
@@ -73,9 +79,7 @@ def checked_worker(pool_class: type) -> Worker:
         raise ConfigurationError(
             f"the pool {pool_class.__module__} does not suit this worker", hint="start it with -P threads"
         )
-    broker_url = app.settings.require_broker_url()
-    if broker_url.is_redis:
-        wait_for(lambda: require_no_eviction(broker_url))
+    wait_for(CeleryDoorbell(app.settings.require_broker_url()).check)
     serve_metrics(app.settings)
     return start_worker(app.settings)
 

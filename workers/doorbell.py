@@ -1,15 +1,22 @@
 """The doorbell over Celery: sends task messages without knowing the tasks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import redis
+from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
+from botocore.exceptions import ClientError
 from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
 
-from dpiqa.broker import broker_unavailable
-from dpiqa.broker_url import BrokerUrl
+from dpiqa.broker import broker_error, broker_unavailable, require_files, require_no_eviction, tls_error
+from dpiqa.broker_url import BrokerKind, BrokerUrl
 from dpiqa.doorbell import Queue, Task
+from dpiqa.errors import ConfigurationError, DpiqaError
+from dpiqa.extras import require
+from dpiqa.objects.faults import FAULT_OF_CLASS, VENDOR_ERRORS, Fault, fault_of
+from dpiqa.text import reason_of
 
 from .broker import celery_settings
 from .transports import BrokerAMQP
@@ -22,12 +29,17 @@ _FAIL_SOON = {
     "interval_max": 0.1,
     "retry_on_timeout": False,
 }
+_FINAL = frozenset({Fault.CREDENTIALS, Fault.DENIED, Fault.REGION})
 
 
 class CeleryDoorbell:
     """See `dpiqa.doorbell.Doorbell`. Thread-safe; connects when it first rings, and again after a loss."""
 
     def __init__(self, broker_url: BrokerUrl) -> None:
+        require_files(broker_url)
+        if broker_url.kind is BrokerKind.SQS:
+            require("pycurl", "the broker SQS")
+        self._url = broker_url
         self._app = Celery("dpiqa", amqp=BrokerAMQP, set_as_current=False)
         self._app.conf.update(celery_settings(broker_url))
         self._app.conf.broker_transport_options |= _FAIL_SOON
@@ -52,26 +64,53 @@ class CeleryDoorbell:
         """Announce a report that is due."""
         self._send(Task.REPORT, [report], Queue.MAINTENANCE)
 
+    def check(self) -> None:
+        """Connect once, and ask for the length of a queue."""
+        if self._url.is_redis:
+            require_no_eviction(self._url)
+        with _translated(_lasting), self._app.connection_or_acquire() as connection:
+            _depth(connection, Queue.LIVE)
+
     def depth(self, queue: Queue) -> int:
         """Return how many messages wait in the queue; those that a worker holds are not counted."""
-        with _translated(), self._app.connection_or_acquire() as connection:
-            try:
-                return int(connection.default_channel.queue_declare(queue.value, passive=True).message_count)
-            except ChannelError:  # Redis has no empty lists: a missing queue is an empty one
-                return 0
+        with _translated(broker_unavailable), self._app.connection_or_acquire() as connection:
+            return _depth(connection, queue)
 
     def close(self) -> None:
         """Close the connections."""
         self._app.close()
 
     def _send(self, task: Task, args: list[object], queue: Queue) -> None:
-        with _translated():
+        with _translated(broker_unavailable):
             self._app.send_task(task.value, args=args, queue=queue.value, ignore_result=True, retry=False)
 
 
+def _depth(connection: Any, queue: Queue) -> int:
+    try:
+        return int(connection.default_channel.queue_declare(queue.value, passive=True).message_count)
+    except ChannelError as error:
+        if str(error.reply_code) == "404":
+            return 0  # Redis has no empty lists: a missing queue is an empty one
+        raise
+
+
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(to_ours: Callable[[Exception], DpiqaError]) -> Iterator[None]:
     try:
         yield
-    except (OperationalError, redis.RedisError, OSError) as error:
-        raise broker_unavailable(error) from error
+    except (OperationalError, AMQPError, redis.RedisError, *VENDOR_ERRORS) as error:
+        raise to_ours(error) from error
+
+
+def _lasting(error: Exception) -> DpiqaError:
+    """Return our error: `ConfigurationError` where the broker refuses this process for good."""
+    if (tls := tls_error(error)) is not None:
+        return tls
+    cause: BaseException | None = error
+    while cause is not None:
+        is_aws = isinstance(cause, ClientError) or type(cause) in FAULT_OF_CLASS
+        if isinstance(cause, AccessRefused | NotAllowed) or (is_aws and fault_of(cast("Exception", cause)) in _FINAL):
+            hint = "correct DPIQA_BROKER_URL, or give the user the rights in docs/brokers.md"
+            return ConfigurationError(f"the broker refused this process: {reason_of(cause)}", hint=hint)
+        cause = cause.__cause__ or cause.__context__
+    return broker_error(error) if isinstance(error, redis.RedisError) else broker_unavailable(error)

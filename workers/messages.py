@@ -14,7 +14,7 @@ from kombu.message import Message
 from kombu.transport.virtual import Base64
 from kombu.utils.json import loads
 
-from dpiqa.doorbell import Task
+from dpiqa.doorbell import Queue, Task
 from dpiqa.pipeline import metrics
 from dpiqa.text import shorten
 
@@ -32,7 +32,8 @@ class MalformedMessage(Exception):
 
 
 def drop(queue: str, error: MalformedMessage, **context: object) -> None:
-    """Log and count a message that is dropped."""
+    """Log and count a message that is dropped; a queue that only the message itself names is not repeated."""
+    queue = queue if queue in {*Queue, "broadcast"} else "unknown"
     metrics.DROPPED_MESSAGES.labels(queue, error.reason).inc()
     log.warning("message_dropped", queue=queue, reason=error.reason, **context)
 

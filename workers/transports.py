@@ -45,15 +45,19 @@ class RedisChannel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no t
             self._drop_other_types()
         raise Empty
 
-    def _receive(self) -> Any:
-        """Read a message for all workers: a question of Flower, say."""
+    def _handle_message(self, client: Any, response: Any) -> Any:
+        """Return what was published: a question of Flower to all workers, say."""
+        message = super()._handle_message(client, response)
+        if message["type"] in {b"message", b"pmessage"}:
+            require_envelope(message["data"])
+        return message
+
+    def _receive_one(self, client: Any) -> Any:
         try:
-            return super()._receive()
-        except self.connection_errors:
-            raise
-        except Exception as error:  # anything may have been published there
-            drop("broadcast", MalformedMessage("not_a_task"), cause=type(error).__name__)
-            raise Empty from None
+            return super()._receive_one(client)
+        except MalformedMessage as error:
+            drop("broadcast", error)
+            return None
 
     def _drop_other_types(self) -> None:
         """Delete what somebody stored under the name of a queue, and is not a list."""

@@ -1,8 +1,9 @@
-"""Command lines of our processes, made of settings: arguments, and variables for the environment. Pure.
+"""Command lines of our processes, made of settings: arguments, and variables for the environment.
 
 Secrets are in the environment, never in the arguments, which every user of the machine can read.
 """
 
+import secrets
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,10 +26,10 @@ _QUEUES = {
 
 
 def worker_command(settings: Settings, stage: Stage | str, *, name: str | None = None) -> Launch:
-    """Return the command of a worker. `name` must be unique on this host; by default that of the stage."""
+    """Return the command of a worker. `name` must be unique on this host; by default the stage and random digits."""
     stage = Stage(stage)
     argv = [*_celery("worker"), "--pool", "threads", "--concurrency", str(CHUNKS_AT_ONCE[stage] + SPARE_THREADS)]
-    argv += ["--queues", ",".join(_QUEUES[stage]), "--hostname", f"{name or stage.value}@%h"]
+    argv += ["--queues", ",".join(_QUEUES[stage]), "--hostname", f"{name or f'{stage}-{secrets.token_hex(3)}'}@%h"]
     # Without gossip and mingle: workers need not know each other, and a start need not wait for replies.
     argv += ["--loglevel", settings.log_level, "--without-gossip", "--without-mingle"]
     env = {"REMAP_SIGTERM": "SIGQUIT"}  # SIGTERM: release work, then end
@@ -53,7 +54,9 @@ def flower_command(settings: Settings, *, port: int | None = None) -> Launch:
     argv = [*_celery("flower"), f"--address={settings.flower_host}", f"--port={port or settings.flower_port}"]
     login = settings.flower_basic_auth
     auth = {"FLOWER_BASIC_AUTH": login.get_secret_value()} if login else {}
-    return [*argv, "--read-only=True"], settings_env(settings) | auth
+    # Workers have other names after each start; those that ended are shown for a while.
+    argv += ["--read-only=True", "--enable-events=False", "--purge-offline-workers=600"]
+    return argv, settings_env(settings) | auth
 
 
 def settings_env(settings: Settings) -> dict[str, str]:

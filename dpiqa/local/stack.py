@@ -14,7 +14,9 @@ import structlog
 from pydantic import SecretStr
 
 from dpiqa.addresses import S3Address
+from dpiqa.broker_url import BrokerKind
 from dpiqa.connection_file import local_dir
+from dpiqa.doorbell import load_doorbell
 from dpiqa.errors import DpiqaError
 from dpiqa.local import commands, s3
 from dpiqa.local.commands import Launch
@@ -83,7 +85,8 @@ class Stack:
         for stage in Stage:
             launch = commands.worker_command(settings, stage)
             self._start_app(f"{stage.value}-worker", launch, self._worker_is_ready(stage))
-        self._start_flower(settings)
+        if settings.require_broker_url().kind is not BrokerKind.SQS:  # of which Flower cannot show anything
+            self._start_flower(settings)
 
     def wait_ready(self, seconds: float = _APP_SECONDS) -> None:
         """Wait until every process is ready. Raises `ConfigurationError` when one ends or takes too long."""
@@ -106,6 +109,7 @@ class Stack:
     def _start_valkey(self) -> None:
         url = self._configured.broker_url
         if url is not None:
+            load_doorbell(self._configured).check()
             self.values["broker_url"] = url.get_secret_value()
             return
         server = Valkey(self.folder / "valkey", self._log("valkey"))

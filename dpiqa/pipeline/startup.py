@@ -1,5 +1,6 @@
 """Start-up of a worker or listener: checks its prerequisites; a failure exits with one line and code 78."""
 
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -58,7 +59,21 @@ def serve_metrics(settings: Settings) -> None:
     try:
         start_http_server(settings.metrics_port)
     except OSError as error:
-        raise ConfigurationError(
-            f"metrics cannot be served on port {settings.metrics_port}: {error}",
-            hint="set DPIQA_METRICS_PORT to a free port",
-        ) from None
+        raise _port_error("metrics", "port", settings.metrics_port, error, "DPIQA_METRICS_PORT") from None
+
+
+def require_port(subject: str, host: str, port: int, variable: str) -> None:
+    """Raise `ConfigurationError` where `subject` could not listen on the address; `variable` sets its port."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[:1]:
+            with socket.socket(family, kind, protocol) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+                sock.bind(address)
+    except OSError as error:
+        raise _port_error(subject, host, port, error, variable) from None
+
+
+def _port_error(subject: str, host: str, port: int, error: OSError, variable: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{subject} cannot be served on {host} {port}: {error.strerror or error}", hint=f"set {variable} to a free port"
+    )

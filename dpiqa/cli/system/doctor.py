@@ -103,8 +103,8 @@ def requirements(settings: Settings) -> Finding:
 def broker(settings: Settings) -> Finding:
     """Check that the broker answers; of Redis, that it does not evict messages."""
     url = settings.require_broker_url()
-    waiting = load_doorbell(settings).depth(Queue.LIVE)
     if not url.is_redis:
+        waiting = load_doorbell(settings).depth(Queue.LIVE)
         return ok("broker", f"{url} answers, {waiting} message(s) waiting in {Queue.LIVE}")
     info = require_no_eviction(url)
     if info.eviction_policy == "?":

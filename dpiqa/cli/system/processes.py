@@ -8,11 +8,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from dpiqa.broker_url import BrokerKind
 from dpiqa.cli.support import console, context
 from dpiqa.cli.support.groups import command
+from dpiqa.doorbell import load_doorbell
 from dpiqa.errors import ConfigurationError
 from dpiqa.extras import require
 from dpiqa.local.commands import api_command, flower_command, listen_command, worker_command
+from dpiqa.pipeline.startup import require_port
 from dpiqa.settings import Settings
 from dpiqa.types import Stage
 
@@ -52,8 +55,12 @@ def flower(
     The record of the work is in Postgres: `dpiqa jobs`.
     """
     settings = context.read_settings(flower_host=host, flower_port=port)
-    settings.require_broker_url()
     require("flower", "Flower")
+    if settings.require_broker_url().kind is BrokerKind.SQS:
+        hint = "`dpiqa workers`, `dpiqa jobs` and /metrics show the work"
+        raise ConfigurationError("Flower shows nothing over SQS, which has no events of workers", hint=hint)
+    load_doorbell(settings)
+    require_port("Flower", settings.flower_host, settings.flower_port, "DPIQA_FLOWER_PORT")
     argv, environment = flower_command(settings, port=settings.flower_port)
     _become(argv, environment | {"FLOWER_BASIC_AUTH": _flower_login(settings)})
 
