@@ -77,7 +77,7 @@ def load_doorbell(settings: Settings) -> Doorbell:
     """Return the installed doorbell for the settings' broker.
 
     Raises `ConfigurationError` when no broker is configured, Celery is not installed, or the broker says that it will
-    never serve this process (a wrong password, say). One that does not answer is no error.
+    never serve this process (a wrong password, say). One that does not answer raises nothing.
     """
     broker_url = settings.require_broker_url()
     candidates = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)

@@ -1,5 +1,6 @@
 """Kombu's transports, adapted to Unix sockets, Sentinels, and messages that nobody can read."""
 
+import re
 from queue import Empty
 from typing import Any
 from urllib.parse import quote
@@ -139,13 +140,21 @@ class BrokerConnection(Connection):  # type: ignore[misc]
                 return SqsTransport
         return super().get_transport_cls()
 
+    def info(self) -> dict[str, Any]:
+        """Return what Flower and `celery inspect stats` show: no certificates' password, and no login of Sentinels."""
+        shown: dict[str, Any] = super().info()
+        options = {name: value for name, value in shown["transport_options"].items() if name != "sentinel_login"}
+        return shown | {"ssl": bool(shown["ssl"]), "transport_options": options}
+
     def as_uri(self, include_password: bool = False, mask: str = "**", **_options: Any) -> str:
-        """Return the broker's URL; with user name and password for Flower, which connects with it."""
+        """Return the broker's URL; with user name and password for Flower, which connects with it to one host."""
         address = str(self.transport_options.get("shown_address") or super().as_uri(include_password, mask))
-        if not include_password or not (self.userid or self.password):
+        if not include_password:
             return address
         scheme, _, rest = address.partition("://")
-        return f"{scheme}://{quote(self.userid or '', safe='')}:{quote(self.password or '', safe='')}@{rest}"
+        host = re.sub(r",[^/]*", "", rest).partition("?")[0]
+        login = f"{quote(self.userid or '', safe='')}:{quote(self.password or '', safe='')}@"
+        return f"{'sentinel' if scheme == 'sentinels' else scheme}://{login if len(login) > 2 else ''}{host}"
 
 
 class BrokerAMQP(AMQP):  # type: ignore[misc]  # Celery has no types

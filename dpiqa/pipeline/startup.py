@@ -75,5 +75,6 @@ def require_port(subject: str, host: str, port: int, variable: str) -> None:
 
 def _port_error(subject: str, host: str, port: int, error: OSError, variable: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{subject} cannot be served on {host} {port}: {error.strerror or error}", hint=f"set {variable} to a free port"
+        f"{subject} cannot be served on {host} {port}: {error.strerror or error}",
+        hint=f"set {variable} to a free port, or correct the address",
     )

@@ -1,4 +1,4 @@
-"""Messages that are no doorbells, of whoever may write to the broker: dropped and counted, and the worker works on."""
+"""Messages that are not doorbells, from anybody who can write to the broker: dropped, counted, and survived."""
 
 import base64
 import json
