@@ -13,7 +13,6 @@ from dpiqa.errors import ConfigurationError
 #: Top-level module -> the smallest extra that installs it.
 EXTRA_OF_MODULE: dict[str, str] = {
     "accelerate": "train",
-    "amqp": "worker",
     "celery": "worker",
     "cv2": "promptiqa",
     "diffusers": "models",

@@ -52,12 +52,18 @@ class WorkerApp(Celery):  # type: ignore[misc]  # Celery has no types
 
 
 app = WorkerApp()
-# Workers answer questions over the broker (Flower asks) and take no commands: who may write to it cannot stop them.
-for name, command in Panel.meta.items():
-    if command.type == "control":
-        Panel.data.pop(name)
-        Panel.data.pop(command.alias, None)
 warnings.filterwarnings("ignore", category=SecurityWarning)  # to root, about pickle: messages are JSON only
+
+
+def refuse_command(_state: Any, **_: Any) -> dict[str, str]:
+    """Answer a command that came over the broker: who may write there must not stop workers."""
+    log.warning("command_refused")
+    return {"error": "workers take no commands over the broker"}
+
+
+for name, command in Panel.meta.items():  # questions, which Flower asks, stay
+    if command.type == "control":
+        Panel.data |= {key: refuse_command for key in (name, command.alias) if key}
 
 
 @signals.setup_logging.connect

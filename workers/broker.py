@@ -62,6 +62,11 @@ def celery_settings(url: BrokerUrl) -> dict[str, Any]:
     } | _SETTINGS_OF[url.kind](url, f"[{host}]" if ":" in host else host, port)
 
 
+def acknowledges(settings: Any) -> bool:
+    """Return whether messages are acknowledged, under these settings of an app."""
+    return not all(queue.no_ack for queue in settings.task_queues)
+
+
 def _redis(url: BrokerUrl, host: str, port: int | None) -> dict[str, Any]:
     options = TRANSPORT_OPTIONS | {name: url.options[name] for name in CLIENT_OPTIONS & url.options.keys()}
     options |= {"shown_address": url.address, "unix_socket_path": url.socket_path}

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Any, ClassVar, cast
 
 from celery.bootsteps import StartStopStep
+from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer, Tasks
 
 from dpiqa.broker import broker_error
@@ -12,7 +13,10 @@ from dpiqa.errors import ConfigurationError
 from dpiqa.pipeline.startup import exit_with
 from dpiqa.watchdog import WATCHDOG
 
+from .broker import acknowledges
 from .messages import MalformedMessage, drop, require_doorbell
+
+logger = get_logger(__name__)
 
 
 class WatchedStep(StartStopStep):  # type: ignore[misc]  # likewise
@@ -54,7 +58,8 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
                 require_doorbell(message)
             except MalformedMessage as error:
                 drop(message.delivery_info.get("routing_key", ""), error)
-                message.ack_log_error(self.app.log.get_default_logger(), self.connection_errors)
+                if acknowledges(self.app.conf):
+                    message.ack_log_error(logger, self.connection_errors)
             else:
                 handle(message)
 

@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import redis
-from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
 from botocore.exceptions import ClientError
 from celery import Celery
-from kombu.exceptions import ChannelError, OperationalError
+from kombu.exceptions import ChannelError, ConnectionError, OperationalError  # noqa: A004 - kombu's
 
 from dpiqa.broker import broker_error, broker_unavailable, require_files, require_no_eviction, tls_error
 from dpiqa.broker_url import BrokerKind, BrokerUrl
@@ -29,6 +28,7 @@ _FAIL_SOON = {
     "interval_max": 0.1,
     "retry_on_timeout": False,
 }
+_REFUSALS = frozenset({403, 530})  #: of AMQP: wrong login or no right, and no such virtual host
 _FINAL = frozenset({Fault.CREDENTIALS, Fault.DENIED, Fault.REGION})
 
 
@@ -98,7 +98,7 @@ def _depth(connection: Any, queue: Queue) -> int:
 def _translated(to_ours: Callable[[Exception], DpiqaError]) -> Iterator[None]:
     try:
         yield
-    except (OperationalError, AMQPError, redis.RedisError, *VENDOR_ERRORS) as error:
+    except (OperationalError, ConnectionError, ChannelError, redis.RedisError, *VENDOR_ERRORS) as error:
         raise to_ours(error) from error
 
 
@@ -109,7 +109,7 @@ def _lasting(error: Exception) -> DpiqaError:
     cause: BaseException | None = error
     while cause is not None:
         is_aws = isinstance(cause, ClientError) or type(cause) in FAULT_OF_CLASS
-        if isinstance(cause, AccessRefused | NotAllowed) or (is_aws and fault_of(cast("Exception", cause)) in _FINAL):
+        if getattr(cause, "reply_code", None) in _REFUSALS or (is_aws and fault_of(cast("Exception", cause)) in _FINAL):
             hint = "correct DPIQA_BROKER_URL, or give the user the rights in docs/brokers.md"
             return ConfigurationError(f"the broker refused this process: {reason_of(cause)}", hint=hint)
         cause = cause.__cause__ or cause.__context__

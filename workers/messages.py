@@ -73,7 +73,8 @@ def require_doorbell(message: Message) -> None:
     if not isinstance(task_id, str):
         raise MalformedMessage("not_a_task")
     message.headers = {"lang": "py", "task": task.value, "id": shorten(task_id, 64), "argsrepr": "", "kwargsrepr": ""}
-    message.properties = {"correlation_id": message.headers["id"]}
+    kept = {name: message.properties[name] for name in ("delivery_tag", "delivery_info") if name in message.properties}
+    message.properties = {"correlation_id": message.headers["id"], **kept}
     message.body = json.dumps([[argument], {}, {}])
 
 

@@ -14,19 +14,24 @@ from dpiqa.requirements.builder import RequirementBuilder
 from dpiqa.requirements.pending import prepare_pending
 from dpiqa.text import first_line
 
+from .broker import acknowledges
+
 log = structlog.get_logger()
 
 
-class UnacknowledgedRequest(Request):  # type: ignore[misc]  # Celery has no types
-    """A message that left Redis when it was read (see `broker.celery_settings`): there is nothing to acknowledge.
+class DoorbellRequest(Request):  # type: ignore[misc]  # Celery has no types
+    """A received message. One that left Redis when it was read (see `broker.celery_settings`) is not acknowledged.
 
     Celery acknowledges all the same, and kombu deletes a record that does not exist. Over a connection that was lost
     meanwhile this raises an `AttributeError`, which ends the worker.
     """
 
     def acknowledge(self) -> None:
-        """Count as acknowledged, without contacting Redis."""
-        self.acknowledged = True
+        """Acknowledge to brokers that wait for it."""
+        if acknowledges(self.app.conf):
+            super().acknowledge()
+        else:
+            self.acknowledged = True
 
 
 class DoorbellTask(CeleryTask):  # type: ignore[misc]
@@ -40,7 +45,7 @@ class DoorbellTask(CeleryTask):  # type: ignore[misc]
     lost, because leases end and the feeder announces the work again. `SystemExit` and `KeyboardInterrupt` pass.
     """
 
-    Request = UnacknowledgedRequest
+    Request = DoorbellRequest
 
     @property
     def worker(self) -> Worker:

@@ -127,24 +127,26 @@ class SentinelTransport(RedisTransport):
 class BrokerConnection(Connection):  # type: ignore[misc]
     """A connection by our transports, shown as the URL in which it was configured."""
 
-    def get_transport_cls(self) -> Any:
-        """Return the class of the transport."""
-        match self.transport_cls:
+    transport_cls: Any = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        match self.transport_cls:  # the class itself, which reaches the connections of a pool, too
             case "redis":
-                return RedisTransport
+                self.transport_cls = RedisTransport
             case "sentinel":
-                return SentinelTransport
+                self.transport_cls = SentinelTransport
             case "sqs":
                 from .sqs import SqsTransport  # noqa: PLC0415 - an extra
 
-                return SqsTransport
-        return super().get_transport_cls()
+                self.transport_cls = SqsTransport
 
     def info(self) -> dict[str, Any]:
         """Return what Flower and `celery inspect stats` show: no certificates' password, and no login of Sentinels."""
         shown: dict[str, Any] = super().info()
         options = {name: value for name, value in shown["transport_options"].items() if name != "sentinel_login"}
-        return shown | {"ssl": bool(shown["ssl"]), "transport_options": options}
+        transport = self.get_transport_cls().driver_type
+        return shown | {"transport": transport, "ssl": bool(shown["ssl"]), "transport_options": options}
 
     def as_uri(self, include_password: bool = False, mask: str = "**", **_options: Any) -> str:
         """Return the broker's URL; with user name and password for Flower, which connects with it to one host."""

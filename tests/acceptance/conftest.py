@@ -9,7 +9,8 @@ def make_system(tmp_path, database_url, broker_url, s3, sqs_queue):
     systems = []
 
     def make(**settings):
-        systems.append(System(tmp_path, database_url, broker_url, s3, **settings))
+        url = settings.pop("broker_url", broker_url)
+        systems.append(System(tmp_path, database_url, url, s3, **settings))
         return systems[-1]
 
     yield make

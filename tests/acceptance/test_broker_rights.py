@@ -68,10 +68,11 @@ def test_the_documented_rights_suffice_and_none_is_superfluous(make_system, s3, 
     granted = {word[1:] for word in documented() if word.startswith("+")}
     ours = {"acl|setuser", "acl|log", "config|resetstat", "info", "set", "flushall"}
     assert used - ours - {"auth", "hello"} <= granted | ours, sorted(used - granted - ours)
-    assert granted <= used, sorted(granted - used)
+    unusual = {"select", "zrem"}  # of another database; of exchanges that nobody has used for an hour
+    assert granted - unusual <= used, sorted(granted - used)
 
 
-@pytest.mark.parametrize("missing", ["+brpop", "+psubscribe", "+llen", "~_kombu.binding.*"])
+@pytest.mark.parametrize("missing", ["+brpop", "+psubscribe", "+llen", "~_kombu.binding*"])
 def test_a_worker_that_lacks_a_right_ends_with_one_line(make_system, server, admin, missing):
     allow(admin, [word for word in documented() if word != missing])
     system = make_system(broker_url=f"redis://dpiqa:{PASSWORD}@127.0.0.1:{server.port}/0")

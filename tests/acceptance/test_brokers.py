@@ -67,11 +67,13 @@ def run_job(system, s3, n=N):
     job = system.submit("job/")
     system.wait(lambda: system.value("SELECT state FROM jobs WHERE id = :id", id=job.id) == "complete", "complete job")
     s3.put("event.png", png(0.5))
-    found = "SELECT count(*) FROM results r JOIN images i ON i.id = r.image_id WHERE i.object_key = 'event.png'"
+    found = "SELECT count(*) FROM results WHERE key = 'event.png'"
     system.wait(lambda: system.value(found) == 1, "score of an event")
-    assert system.value("SELECT count(*) FROM items WHERE state <> 'scored'") == 0
+    system.wait(lambda: system.value("SELECT count(*) FROM items WHERE state <> 'scored'") == 0, "all items scored")
     assert all(process.alive for process in system.processes)
     assert load_doorbell(system.settings).depth(Queue.BULK) == 0
+    system.stop()
+    assert "Traceback" not in system.logs()
 
 
 def test_tls_with_a_certificate_that_is_verified(make_system, s3, tls_port, certificate):
