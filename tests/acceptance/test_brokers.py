@@ -1,8 +1,13 @@
 """A job over each kind of broker: TLS, access lists, a Unix socket, Sentinels, RabbitMQ, SQS."""
 
+import base64
+import json
+import re
 import time
 import uuid
 
+import amqp
+import httpx
 import pytest
 import redis
 from support.brokers import RawServer, Sentinels, TlsProxy, tls_program
@@ -11,6 +16,8 @@ from support.photos import png
 from support.rabbitmq import RabbitMQ
 
 from dpiqa.doorbell import Queue, load_doorbell
+from dpiqa.local.commands import flower_command
+from dpiqa.local.process import free_port
 from dpiqa.local.s3 import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 
 N = 40
@@ -54,6 +61,28 @@ def tls_port(server_home, certificate):
         server.start(client.ping)
         yield server.port
     server.stop()
+
+
+#: Messages of AMQP that are not doorbells: body, properties.
+GARBAGE = [
+    (b"\xff", {}),
+    (b"null", {"content_type": "application/json", "content_encoding": "utf-8"}),
+    (b"[[[1]], {}, {}]", {"content_type": "application/json", "application_headers": {"task": "os.system", "id": "1"}}),
+    (b"[[[1]], {}, {}]", {"content_type": "application/x-python-serialize",
+                          "application_headers": {"task": "dpiqa.score", "id": "1"}}),
+    (b"[[7], {}, {}]", {"content_type": "application/json", "application_headers": {"task": "dpiqa.score", "id": "1"}}),
+    (b"x" * 5_000_000, {"content_type": "application/json",
+                        "application_headers": {"task": "dpiqa.score", "id": "1"}}),
+]  # fmt: skip
+
+
+def publish_garbage(rabbitmq):
+    """Publish garbage to the queue `bulk`."""
+    with amqp.Connection(f"127.0.0.1:{rabbitmq.port}", "dpiqa", rabbitmq.password, confirm_publish=True) as connection:
+        channel = connection.channel()
+        channel.queue_declare("bulk", durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
+        for body, properties in GARBAGE:
+            channel.basic_publish(amqp.Message(body, **properties), routing_key="bulk")
 
 
 def run_job(system, s3, n=N):
@@ -135,7 +164,10 @@ def test_a_job_finishes_though_the_master_dies_under_it(make_system, s3, server_
 def test_rabbitmq(make_system, s3, rabbitmq, certificate, scheme):
     secure = f"{rabbitmq.tls_url}?ssl_ca_certs={certificate.authority}"
     system = make_system(broker_url=rabbitmq.url if scheme == "amqp" else secure)
+    if scheme == "amqp":
+        publish_garbage(rabbitmq)
     run_job(system, s3)
+    assert system.logs().count("message_dropped") == (len(GARBAGE) if scheme == "amqp" else 0)
     assert "p@ss" not in system.logs()
     assert "p%40ss" not in system.logs()
 
@@ -162,5 +194,34 @@ def test_sqs(make_system, s3, s3_server):
     login = f"{ACCESS_KEY_ID}:{SECRET_ACCESS_KEY}"
     parameters = f"?is_secure=false&region={REGION}&queue_name_prefix={prefix}&wait_time_seconds=1"
     system = make_system(broker_url=f"sqs://{login}@127.0.0.1:{s3_server.port}{parameters}")
+    queue_url = s3.sqs.create_queue(QueueName=f"{prefix}bulk")["QueueUrl"]
+    garbage = ["hello", "bnVsbA==", base64.b64encode(b"\xff").decode(), "{}", json.dumps({"properties": 5})]
+    for body in garbage:
+        s3.sqs.send_message(QueueUrl=queue_url, MessageBody=body)
     run_job(system, s3)
+    assert system.logs().count("message_dropped") == len(garbage)
     assert SECRET_ACCESS_KEY not in system.logs()
+
+
+def test_flower_shows_workers_and_queues_and_no_password(make_system, tls_port, certificate):
+    url = f"rediss://:{PASSWORD}@127.0.0.1:{tls_port}/2?ssl_ca_certs={certificate.authority}"
+    port = free_port()
+    system = make_system(broker_url=url, flower_port=port, flower_basic_auth="me:mine")
+    system.worker("student")
+    system.ready()
+    system.start("flower", *flower_command(system.settings))
+
+    def page(path):
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}{path}", auth=("me", "mine"), timeout=10).text
+        except httpx.TransportError:
+            return ""
+
+    system.wait(lambda: "student-" in page("/workers"), "worker in Flower")
+    name = re.search(r"student-\w+@[\w.-]+", page("/workers"))[0]
+    pages = {path: page(path) for path in ("/workers", "/broker", f"/worker/{name}", "/tasks")}
+    assert re.search(r"bulk\s*</td>\s*<td[^>]*>\s*0\s*<", pages["/broker"]), pages["/broker"]
+    assert f"rediss://127.0.0.1:{tls_port}/2" in pages["/broker"]
+    for text in (*pages.values(), system.logs()):
+        assert PASSWORD not in text
+    assert "Traceback" not in system.logs()
