@@ -186,7 +186,7 @@ def broker_error(error: Exception) -> DpiqaError:
             f"the broker's user lacks a right: {reason}", hint="docs/brokers.md has the access list that dpiqa needs"
         )
     if isinstance(error, redis.AuthenticationError) or reason.startswith(_FINAL):
-        return ConfigurationError(f"the broker refused the login: {reason}", hint="correct DPIQA_BROKER_URL")
+        return ConfigurationError(f"the broker refused this process: {reason}", hint="correct DPIQA_BROKER_URL")
     if (tls := tls_error(error)) is not None:
         return tls
     return broker_unavailable(error)
