@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import structlog
-from celery import Celery, signals
+from celery import signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
 from celery.worker.control import Panel
@@ -27,20 +27,20 @@ from dpiqa.signals import on_signals
 from .broker import ServingOrder, celery_settings
 from .doorbell import CeleryDoorbell
 from .tasks import TASKS, DoorbellTask
-from .transports import BrokerAMQP
+from .transports import BrokerApp
 
 log = structlog.get_logger()
 
 STOP_SECONDS = 20.0  #: from SIGTERM to the end, at most
 
 
-class WorkerApp(Celery):  # type: ignore[misc]  # Celery has no types
+class WorkerApp(BrokerApp):
     """A Celery app that reads its settings when it is first used, and holds the `Worker` of its process."""
 
     worker: Worker | None = None  #: from `worker_init` on
 
     def __init__(self) -> None:
-        super().__init__("dpiqa", task_cls=DoorbellTask, amqp=BrokerAMQP, set_as_current=False)
+        super().__init__(task_cls=DoorbellTask)
         self.add_defaults(lambda: celery_settings(or_exit(self.settings.require_broker_url)))
         for name, function in TASKS.items():
             self.task(name=name.value, bind=True, shared=False)(function)

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import redis
 from botocore.exceptions import ClientError
-from celery import Celery
 from kombu.exceptions import ChannelError, ConnectionError, OperationalError  # noqa: A004 - kombu's
 
 from dpiqa.broker import broker_error, broker_unavailable, require_files, require_no_eviction, tls_error
@@ -18,7 +17,7 @@ from dpiqa.objects.faults import FAULT_OF_CLASS, VENDOR_ERRORS, Fault, fault_of
 from dpiqa.text import reason_of
 
 from .broker import celery_settings
-from .transports import BrokerAMQP
+from .transports import BrokerApp
 
 #: A message that cannot be sent is not a loss: fail at once instead of trying for seconds.
 _FAIL_SOON = {
@@ -40,7 +39,7 @@ class CeleryDoorbell:
         if broker_url.kind is BrokerKind.SQS:
             require("pycurl", "the broker SQS")
         self._url = broker_url
-        self._app = Celery("dpiqa", amqp=BrokerAMQP, set_as_current=False)
+        self._app = BrokerApp()
         self._app.conf.update(celery_settings(broker_url))
         self._app.conf.broker_transport_options |= _FAIL_SOON
 

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import redis
+from celery import Celery
 from celery.app.amqp import AMQP
 from kombu import Connection
 from kombu.transport import redis as kombu_redis
@@ -164,3 +165,22 @@ class BrokerAMQP(AMQP):  # type: ignore[misc]  # Celery has no types
 
     Connection = BrokerConnection
     BrokerConnection = BrokerConnection
+
+
+class BrokerApp(Celery):  # type: ignore[misc]
+    """A Celery app over these connections. Its broker is that of its settings: `CELERY_BROKER_URL` does not count."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("dpiqa", amqp=BrokerAMQP, set_as_current=False, **options)
+
+    def connection(self, url: str | None = None, **options: Any) -> Any:
+        """Return a connection."""
+        return self.connection_for_write(url, **options)
+
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        """Return a connection to receive messages."""
+        return super().connection_for_read(url or self.conf["broker_url"], **options)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        """Return a connection to send messages."""
+        return super().connection_for_write(url or self.conf["broker_url"], **options)

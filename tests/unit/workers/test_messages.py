@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from dpiqa.workers.broker import celery_settings
 from dpiqa.workers.messages import MalformedMessage, require_doorbell
-from dpiqa.workers.transports import BrokerConnection
+from dpiqa.workers.transports import BrokerApp, BrokerConnection
 
 from dpiqa.broker_url import read_broker_url
 
@@ -70,3 +70,12 @@ def test_connections_are_shown_without_passwords(url, shown, for_flower):
     info = connection.info()
     info.pop("password")  # Celery does so before it sends this
     assert "s/x" not in json.dumps(info)
+
+
+def test_celerys_own_variables_name_no_other_broker(monkeypatch):
+    for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
+        monkeypatch.setenv(name, "redis://other:7/1")
+    app = BrokerApp()
+    app.conf.update(celery_settings(read_broker_url("redis://:x@h:1/3")))
+    for connection in (app.connection(), app.connection_for_read(), app.connection_for_write()):
+        assert (connection.hostname, connection.port, connection.virtual_host) == ("h", 1, "3")
