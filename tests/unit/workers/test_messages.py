@@ -1,4 +1,4 @@
-"""What of a message reaches a task, and what of a connection is shown."""
+"""The part of a message that reaches a task, and the part of a connection that is shown."""
 
 import json
 from types import SimpleNamespace
