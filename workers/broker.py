@@ -51,6 +51,7 @@ def celery_settings(url: BrokerUrl) -> dict[str, Any]:
         "task_create_missing_queues": True,
         "worker_consumer": "dpiqa.workers.consumer:DoorbellConsumer",
         "worker_prefetch_multiplier": 1,
+        "worker_enable_prefetch_count_reduction": False,  # it would set another count after a lost connection
         "worker_disable_prefetch": url.is_redis,  # a message is taken when a thread is free for it, and not before
         "worker_send_task_events": True,
         "worker_hijack_root_logger": False,
@@ -100,6 +101,7 @@ def _rabbitmq(url: BrokerUrl, host: str, port: int | None) -> dict[str, Any]:
         "broker_vhost": url.virtual_host,
         "broker_use_ssl": tls,
         "broker_transport_options": {"confirm_publish": True, "shown_address": url.address},
+        "task_acks_late": True,  # RabbitMQ then sends a few messages of each queue, and none of `live` waits for others
         # Queues of one connection: RabbitMQ 4 deprecates others that are not durable.
         "control_queue_exclusive": True,
         "event_queue_exclusive": True,
@@ -107,7 +109,7 @@ def _rabbitmq(url: BrokerUrl, host: str, port: int | None) -> dict[str, Any]:
 
 
 def _sqs(url: BrokerUrl, host: str, port: int | None) -> dict[str, Any]:
-    options = {"wait_time_seconds": 5, "polling_interval": 0, **url.options, "shown_address": url.address}
+    options = {"wait_time_seconds": 5, "polling_interval": 0.2, **url.options, "shown_address": url.address}
     options.setdefault("is_secure", True)
     return {
         "broker_url": f"sqs://{host}:{port}" if url.hosts else "sqs://",
@@ -131,9 +133,9 @@ def _queue(name: str, url: BrokerUrl) -> KombuQueue:
 
     Of Redis: messages are gone once they are read. The database records what waits, and the feeder rings again, so the
     broker need not keep anything. Retained messages cause crashes: kombu puts them back and acknowledges them over a
-    connection that was lost, which ends the worker with an `AttributeError` (docs/decisions/0006). Of RabbitMQ and SQS:
-    messages are acknowledged when a thread takes them; without acknowledgements RabbitMQ would send all of them to the
-    first worker.
+    connection that was lost, which ends the worker with an `AttributeError` (docs/decisions/0006). Of SQS, messages are
+    acknowledged when a thread takes them, of RabbitMQ when they are worked off: without acknowledgements it would send
+    all of them to the first worker.
     """
     exchange = Exchange("")
     arguments = {"x-queue-type": "quorum"} if url.kind is BrokerKind.RABBITMQ else None

@@ -10,6 +10,7 @@ from celery.worker.consumer import Consumer, Tasks
 
 from dpiqa.broker import broker_error
 from dpiqa.errors import ConfigurationError
+from dpiqa.pipeline.slots import CHUNKS_AT_ONCE
 from dpiqa.pipeline.startup import exit_with
 from dpiqa.watchdog import WATCHDOG
 
@@ -48,6 +49,12 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
         """Celery's steps, and ours."""
 
         default_steps: ClassVar = [*Consumer.Blueprint.default_steps, WatchedStep]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if acknowledges(self.app.conf):
+            # Of each queue of RabbitMQ, and of all of SQS: as many messages as chunks are in work at once.
+            self.initial_prefetch_count = CHUNKS_AT_ONCE[self.app.settings.worker_stage]
 
     def create_task_handler(self, **options: Any) -> Callable[[Any], None]:
         """Return the function that takes every message of the queues."""

@@ -4,11 +4,21 @@ from typing import Any
 
 from kombu.transport import SQS
 
+from .broker import ServingOrder
 from .messages import MalformedMessage, drop, require_envelope
+
+_PAUSE_SECONDS = 0.2  #: until a queue that was passed over is looked at again
 
 
 class SqsChannel(SQS.Channel):  # type: ignore[misc]  # kombu has no types
     """A channel that deletes what is not a message, instead of ending the worker."""
+
+    def _schedule_queue(self, queue: str) -> None:
+        """Poll a queue, if its messages are to be taken now."""
+        if ServingOrder.reads(queue):
+            super()._schedule_queue(queue)
+        else:
+            self.hub.call_later(_PAUSE_SECONDS, self._schedule_queue, queue)
 
     def _on_messages_ready(self, queue: str, qname: str, messages: dict[str, Any]) -> Any:
         readable = []

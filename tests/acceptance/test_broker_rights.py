@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import redis
-from celery import Celery
+from dpiqa.workers.broker import celery_settings
+from dpiqa.workers.transports import BrokerApp
 from support.brokers import RawServer
 from support.photos import png
 
 from dpiqa.broker import read_broker
-from dpiqa.broker_url import read_broker_url
 from dpiqa.doorbell import Queue, load_doorbell
 from dpiqa.errors import BrokerUnavailable
 
@@ -56,9 +56,10 @@ def test_the_documented_rights_suffice_and_none_is_superfluous(make_system, s3, 
     system.listener()
     system.ready(2)
     system.wait(lambda: system.ended() == 40, "40 ended items")
-    app = Celery("flower", broker=system.settings.broker_url.get_secret_value(), set_as_current=False)
+    app = BrokerApp()
+    app.conf.update(celery_settings(system.settings.require_broker_url()))
     assert len(app.control.inspect(timeout=5).ping()) == 2
-    assert read_broker(read_broker_url(system.settings.broker_url.get_secret_value())).product == "Valkey"
+    assert read_broker(system.settings.require_broker_url()).product == "Valkey"
     admin.set("maintenance", "not a list")
     system.wait(lambda: "not_a_list" in system.logs(), "dropped key")
     system.stop()
