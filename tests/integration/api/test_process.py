@@ -30,6 +30,9 @@ def test_the_api_imports_no_models():
         ({"DPIQA_DATABASE_URL": "", "DPIQA_HOME": "/nonexistent"}, "dpiqa local up"),
         ({"DPIQA_BROKER_URL": "", "DPIQA_HOME": "/nonexistent"}, "dpiqa local up"),
         ({"DPIQA_API_PORT": "many"}, "DPIQA_API_PORT"),
+        ({"DPIQA_BROKER_URL": "redis://:s3cret@127.0.0.1:zz/0"}, "DPIQA_BROKER_URL"),
+        ({"DPIQA_BROKER_URL": "redis://:s3/cret@127.0.0.1/0"}, "percent-encoded"),
+        ({"DPIQA_BROKER_URL": "redis+cluster://:s3cret@h"}, "Redis Cluster"),
     ],
 )
 def test_a_wrong_setting_ends_with_one_line(more, words):
@@ -41,6 +44,24 @@ def test_a_wrong_setting_ends_with_one_line(more, words):
     assert len(done.stderr.strip().splitlines()) == 1
     assert words in done.stderr
     assert "s3cret" not in done.stderr
+
+
+def test_a_taken_port_and_a_wrong_password_end_with_one_line(database_url, valkey_server):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for url, more, words in (
+            (valkey_server.url, {"DPIQA_API_PORT": str(port)}, "set DPIQA_API_PORT to a free port"),
+            (valkey_server.url.replace(":", ":no-", 2).replace("no-//", "//"), {}, "the broker refused this process"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "dpiqa.api"],
+                env=environment(database_url, url, **{"DPIQA_API_PORT": "0", **more}),
+                capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+            assert done.returncode == 78, done.stderr
+            assert len(done.stderr.strip().splitlines()) == 1
+            assert words in done.stderr
+            assert valkey_server.password not in done.stderr
 
 
 def free_port():

@@ -1,6 +1,7 @@
 """`dpiqa worker`, `listen`, `api` and `flower` become their process."""
 
 import os
+import socket
 
 import pytest
 
@@ -48,3 +49,16 @@ def test_flower_asks_for_a_login(run, executed, monkeypatch):
     assert executed["env"]["FLOWER_BASIC_AUTH"] == "me:mine"
     monkeypatch.setenv("DPIQA_FLOWER_BASIC_AUTH", "mine")
     assert run("flower").exit_code == 78
+
+
+def test_flower_refuses_a_taken_port_and_a_broker_without_events(run, executed, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("DPIQA_FLOWER_PORT", str(taken.getsockname()[1]))
+        result = run("flower")
+    assert result.exit_code == 78
+    assert "DPIQA_FLOWER_PORT" in result.stderr
+    monkeypatch.setenv("DPIQA_BROKER_URL", "sqs://")
+    result = run("flower")
+    assert result.exit_code == 78
+    assert "SQS" in result.stderr
+    assert not executed
