@@ -10,7 +10,7 @@ from dpiqa.workers.transports import BrokerApp
 from support.brokers import RawServer
 from support.photos import png
 
-from dpiqa.broker import read_broker
+from dpiqa.broker import read_broker, require_storage
 from dpiqa.doorbell import Queue, load_doorbell
 from dpiqa.errors import BrokerUnavailable
 
@@ -60,6 +60,7 @@ def test_the_documented_rights_suffice_and_none_is_superfluous(make_system, s3, 
     app.conf.update(celery_settings(system.settings.require_broker_url()))
     assert len(app.control.inspect(timeout=5).ping()) == 2
     assert read_broker(system.settings.require_broker_url()).product == "Valkey"
+    require_storage(system.settings.require_broker_url())
     admin.set("maintenance", "not a list")
     system.wait(lambda: "not_a_list" in system.logs(), "dropped key")
     system.stop()
