@@ -5,6 +5,7 @@
     ├─ ObjectGone             the object (or that version) no longer exists
     ├─ ObjectChanged          the object's bytes are no longer those of the ETag
     ├─ Unavailable            about a service outside; retried with a delay, forever
+    │  ├─ DecoderKilled       the machine ended the decode process: nothing is said about the image
     │  ├─ StoreUnavailable    S3, SQS
     │  ├─ DatabaseUnavailable Postgres, for the moment; carries a `DatabaseFault`
     │  │  └─ DatabaseMisconfigured  Postgres, until somebody changes rights, schema, login or URL; exit code 78
@@ -76,6 +77,10 @@ class Unavailable(DpiqaError):
 
 class StoreUnavailable(Unavailable):
     """The object store, or the queue of its events, does not answer."""
+
+
+class DecoderKilled(Unavailable):
+    """The machine, or somebody on it, ended the decode process, or gave it no time: nothing is said about the image."""
 
 
 class DatabaseUnavailable(Unavailable):

@@ -183,9 +183,13 @@ class Settings(BaseSettings):
     max_image_side: int = Field(16_384, ge=1)
     """pixels; images with a longer side are rejected"""
     decode_seconds: float = Field(10, gt=0)
-    """seconds; decoding is stopped after that"""
-    decode_memory_bytes: int = Field(2 * 1024 * MIB, ge=64 * MIB)
-    """bytes of address space that one decode process may add to its initial size"""
+    """seconds of processor time; decoding is stopped after that, and the image rejected"""
+    decode_wall_seconds: float = Field(120, gt=0)
+    """seconds on the clock; decoding is stopped after that, and tried again unless it hung by itself"""
+    decode_memory_bytes: int = Field(608 * MIB, ge=64 * MIB)
+    """bytes of memory that decoding one image may add to its process"""
+    decode_sandbox: Literal["auto", "require", "off"] = "auto"
+    """sandbox of decode processes: `auto`: what the kernel has; `require`: workers do not start without; `off`"""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """minimum log level"""

@@ -102,7 +102,7 @@ add_commands(
         ),
         "doctor": (
             "system.doctor:doctor",
-            "Check settings, database, broker, S3, event queue, models, workers, device, image formats and disk.",
+            "Check settings, database, broker, S3, buckets, events, workers, models, device, formats, decoders, disk.",
         ),
     },
 )

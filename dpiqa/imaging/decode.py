@@ -7,7 +7,7 @@ pixel is decoded. Untrusted bytes belong in `dpiqa.imaging.pool`; this module ru
 import contextlib
 import io
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -35,8 +35,10 @@ class Limits(BaseModel):
     max_bytes: PositiveInt = 64 * 1024 * 1024  #: of the file
     max_pixels: PositiveInt = 50_000_000  #: width x height, read from the header before decoding
     max_side: PositiveInt = 16_384  #: pixels, either side
-    seconds: PositiveFloat = 10.0  #: wall time of decoding and resizing, enforced by `DecodePool`
-    memory_bytes: PositiveInt = 2 * 1024**3  #: address space of a decode process, enforced by `DecodePool`
+    seconds: PositiveFloat = 10.0  #: processor time of decoding and resizing, enforced by its process
+    wall_seconds: PositiveFloat = 120.0  #: time on the clock, enforced by `DecodePool`
+    memory_bytes: PositiveInt = 608 * 1024**2  #: that decoding may add to its process, enforced there
+    sandbox: Literal["auto", "require", "off"] = "auto"  #: of its process, see `dpiqa.imaging.sandbox`
     raw_previews: bool = False  #: whether of camera raw files the largest preview is decoded
     max_panorama_pixels: NonNegativeInt = 0  #: of a JPEG above `max_pixels` or `max_side`, decoded at reduced scale
 
@@ -52,6 +54,8 @@ class Limits(BaseModel):
             max_pixels=settings.max_image_pixels,
             max_side=settings.max_image_side,
             seconds=settings.decode_seconds,
+            wall_seconds=settings.decode_wall_seconds,
+            sandbox=settings.decode_sandbox,
             memory_bytes=settings.decode_memory_bytes,
             raw_previews=settings.raw_previews,
             max_panorama_pixels=settings.max_panorama_pixels,
@@ -86,9 +90,15 @@ def decode(data: bytes, limits: Limits, preprocessing: Preprocessing | None = No
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise ImageRejected(Reason.TOO_MANY_PIXELS, str(error)) from None
         except MemoryError:
-            raise ImageRejected(Reason.DECODE_CRASH, "the decoder ran out of memory") from None
+            raise out_of_memory(limits) from None
         except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged data
             raise _damaged(data, image_format, error) from None
+
+
+def out_of_memory(limits: Limits) -> ImageRejected:
+    """Return the error of an image that needs more memory than a decode process may take."""
+    most = f"{limits.memory_bytes // 1024**2} MiB of DPIQA_DECODE_MEMORY_BYTES"
+    return ImageRejected(Reason.DECODE_CRASH, f"decoding needs more memory than the {most}")
 
 
 def _admit(data: bytes, limits: Limits, rendition: Rendition) -> str:

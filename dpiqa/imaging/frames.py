@@ -7,15 +7,21 @@ import json
 import socket
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from dpiqa.errors import ImageRejected
 from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.imaging.sandbox import Confinement
 from dpiqa.types import Reason
 
-READY = b"R"
+T = TypeVar("T")
+
+_READY = struct.Struct("!cI")  #: kind, then the confinement in force
+_IS_READY = b"R"
 _REQUEST = struct.Struct("!II")  #: bytes of preprocessing as JSON, bytes of the object
 _REPLY = struct.Struct("!cII")  #: kind, then (height, width) or (bytes of JSON, 0)
 _PIXELS, _REJECTED = b"P", b"X"
@@ -23,72 +29,87 @@ _MAX_REASON_BYTES = 4096
 
 
 class PeerGoneError(Exception):
-    """The other side closed the socket or violated the protocol."""
+    """The other side closed the socket."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """Time until which a whole exchange must be done."""
-
-    at: float | None  #: by `time.monotonic`; None: never
-
-    @classmethod
-    def after(cls, seconds: float) -> "Deadline":
-        """Return the deadline that many seconds from now."""
-        return cls(time.monotonic() + seconds)
-
-    def apply(self, peer: socket.socket) -> None:
-        """Set the timeout of the next call on the socket. Raises `TimeoutError` when the deadline has passed."""
-        if self.at is None:
-            return
-        left = self.at - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        peer.settimeout(left)
+class InvalidReplyError(PeerGoneError):
+    """The other side violated the protocol."""
 
 
-FOREVER = Deadline(None)
+@dataclass(slots=True)
+class Patience:
+    """Time for which a whole exchange may still be waited for.
+
+    A wait counts for one second at most: while this process itself is stopped, or the machine sleeps, it does not run
+    out.
+    """
+
+    seconds: float | None  #: None: for ever
+
+    def during(self, peer: socket.socket, call: Callable[[memoryview], T], data: memoryview) -> T:
+        """Return the result of a call on the socket. Raises `TimeoutError`, and `PeerGoneError` for an `OSError`."""
+        while True:
+            began, part = time.monotonic(), 1.0
+            if self.seconds is not None:
+                part = min(part, self.seconds)
+                if part <= 0:
+                    raise TimeoutError
+                peer.settimeout(part)
+            try:
+                return call(data)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise PeerGoneError(str(error)) from None
+            finally:
+                if self.seconds is not None:
+                    self.seconds -= min(part, time.monotonic() - began)
 
 
-def send_request(peer: socket.socket, data: bytes, preprocessing: Preprocessing, deadline: Deadline) -> None:
+def forever() -> Patience:
+    """Return patience without end."""
+    return Patience(None)
+
+
+def send_request(peer: socket.socket, data: bytes, preprocessing: Preprocessing, patience: Patience) -> None:
     """Send an image, owner to decoder."""
     head = preprocessing.model_dump_json().encode()
-    _send(peer, _REQUEST.pack(len(head), len(data)) + head, deadline)
-    _send(peer, data, deadline)
+    _send(peer, _REQUEST.pack(len(head), len(data)) + head, patience)
+    _send(peer, data, patience)
 
 
 def receive_request(peer: socket.socket) -> tuple[bytes, Preprocessing]:
     """Wait for an image from the owner. Raises `PeerGoneError` when the owner has ended."""
-    head_bytes, data_bytes = _REQUEST.unpack(_receive(peer, _REQUEST.size, FOREVER))
-    preprocessing = Preprocessing.model_validate_json(_receive(peer, head_bytes, FOREVER))
-    return bytes(_receive(peer, data_bytes, FOREVER)), preprocessing
+    head_bytes, data_bytes = _REQUEST.unpack(_receive(peer, _REQUEST.size, forever()))
+    preprocessing = Preprocessing.model_validate_json(_receive(peer, head_bytes, forever()))
+    return bytes(_receive(peer, data_bytes, forever())), preprocessing
 
 
 def send_pixels(peer: socket.socket, pixels: np.ndarray) -> None:
     """Send (H, W, 3) uint8, decoder to owner."""
     height, width, _ = pixels.shape
-    _send(peer, _REPLY.pack(_PIXELS, height, width), FOREVER)
-    _send(peer, np.ascontiguousarray(pixels).data.cast("B"), FOREVER)
+    _send(peer, _REPLY.pack(_PIXELS, height, width), forever())
+    _send(peer, np.ascontiguousarray(pixels).data.cast("B"), forever())
 
 
 def send_rejection(peer: socket.socket, rejection: ImageRejected) -> None:
     """Send the reason why there are no pixels, decoder to owner."""
     body = json.dumps({"reason": rejection.reason, "message": rejection.message[:500]}).encode()
-    _send(peer, _REPLY.pack(_REJECTED, len(body), 0) + body, FOREVER)
+    _send(peer, _REPLY.pack(_REJECTED, len(body), 0) + body, forever())
 
 
-def receive_reply(peer: socket.socket, preprocessing: Preprocessing, deadline: Deadline) -> np.ndarray:
+def receive_reply(peer: socket.socket, preprocessing: Preprocessing, patience: Patience) -> np.ndarray:
     """Wait for (H, W, 3) uint8 of the requested size.
 
-    Raises `ImageRejected`, `TimeoutError`, and `PeerGoneError` for a dead decoder or an invalid reply.
+    Raises `ImageRejected`, `TimeoutError`, `PeerGoneError` for a dead decoder, and `InvalidReplyError`.
     """
-    kind, first, second = _REPLY.unpack(_receive(peer, _REPLY.size, deadline))
+    kind, first, second = _REPLY.unpack(_receive(peer, _REPLY.size, patience))
     if kind == _PIXELS and (first, second) == (preprocessing.height, preprocessing.width):
-        pixels = np.frombuffer(_receive(peer, first * second * 3, deadline), dtype=np.uint8)
+        pixels = np.frombuffer(_receive(peer, first * second * 3, patience), dtype=np.uint8)
         return pixels.reshape(first, second, 3)
     if kind == _REJECTED and first <= _MAX_REASON_BYTES:
-        raise _rejection(_receive(peer, first, deadline))
-    raise PeerGoneError("invalid reply")
+        raise _rejection(_receive(peer, first, patience))
+    raise InvalidReplyError("invalid reply")
 
 
 def _rejection(body: bytearray) -> Exception:
@@ -96,37 +117,34 @@ def _rejection(body: bytearray) -> Exception:
         rejection = json.loads(body)
         return ImageRejected(Reason(rejection["reason"]), str(rejection["message"]))
     except (ValueError, KeyError, TypeError):
-        return PeerGoneError("invalid reply")
+        return InvalidReplyError("invalid reply")
 
 
-def receive_ready(peer: socket.socket, deadline: Deadline) -> None:
+def send_ready(peer: socket.socket, confinement: Confinement) -> None:
+    """Say that this decoder has started, and what confines it."""
+    _send(peer, _READY.pack(_IS_READY, confinement.value), forever())
+
+
+def receive_ready(peer: socket.socket, patience: Patience) -> Confinement:
     """Wait for a new decoder. Raises `PeerGoneError` or `TimeoutError` when it did not start."""
-    if _receive(peer, 1, deadline) != READY:
-        raise PeerGoneError("not a decoder")
+    kind, parts = _READY.unpack(_receive(peer, _READY.size, patience))
+    if kind != _IS_READY:
+        raise InvalidReplyError("not a decoder")
+    return Confinement(parts)
 
 
-def _send(peer: socket.socket, data: bytes | memoryview, deadline: Deadline) -> None:
-    deadline.apply(peer)
-    try:
-        peer.sendall(data)
-    except TimeoutError:
-        raise
-    except OSError as error:
-        raise PeerGoneError(str(error)) from None
+def _send(peer: socket.socket, data: bytes | memoryview, patience: Patience) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[patience.during(peer, peer.send, left) :]
 
 
-def _receive(peer: socket.socket, size: int, deadline: Deadline) -> bytearray:
+def _receive(peer: socket.socket, size: int, patience: Patience) -> bytearray:
     buffer = bytearray(size)
-    view, done = memoryview(buffer), 0
-    while done < size:
-        deadline.apply(peer)
-        try:
-            count = peer.recv_into(view[done:])
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise PeerGoneError(str(error)) from None
+    left = memoryview(buffer)
+    while left:
+        count = patience.during(peer, peer.recv_into, left)
         if not count:
             raise PeerGoneError("closed")
-        done += count
+        left = left[count:]
     return buffer

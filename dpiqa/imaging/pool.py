@@ -6,7 +6,9 @@ or `concurrent.futures`, stops forever when a process is killed while it holds t
 started by `exec`, with an environment that holds no secret, and never re-import the program that owns the pool.
 """
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,19 +19,27 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+import psutil
 import structlog
 
-from dpiqa.errors import ImageRejected, Unavailable
+from dpiqa.errors import ConfigurationError, DecoderKilled, DpiqaError, ImageRejected, Unavailable
 from dpiqa.imaging import frames
 from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.preprocessing import Preprocessing
+from dpiqa.imaging.sandbox import NOTHING, Confinement
 from dpiqa.types import Reason
 
 log = structlog.get_logger()
 #: -P prevents files in the working directory from shadowing modules.
 CHILD = (sys.executable, "-P", "-m", "dpiqa.imaging.child")
 _START_SECONDS = 60.0  #: until a decode process must be ready, on a busy machine
-_TRIES = 2  #: a process may have been killed for reasons that are not the image's
+_TRIES = 2  #: of a process that does not start, and of an image whose process dies
+#: Signals of the kernel to a process that does something wrong: the image caused it. Others come from outside.
+_FAULTS = {
+    signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP,
+}  # fmt: skip
+#: Counters of processes that the kernel ended because memory ran out: of this container, and of the machine.
+_OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 #: Variables that a decode process sees of the environment; any other may be a secret.
 _ALLOWED_VARIABLES = frozenset(
     {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"}
@@ -49,13 +59,24 @@ class DecodePool:
         self._lock = threading.Lock()
         self._decoders: set[_Decoder] = set()
         self._closed = False
+        self._confinement: Confinement | None = None  # of the decoders so far
+        self._oom_kills = count_oom_kills()
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="decode")
+
+    def start(self) -> Confinement:
+        """Start one process; return what confines it.
+
+        Raises `Unavailable` when none can be started, and `ConfigurationError` where the limits require a sandbox that
+        this machine does not have.
+        """
+        return self._threads.submit(lambda: self._decoder().confinement).result()
 
     def submit(self, data: bytes, preprocessing: Preprocessing) -> Future[np.ndarray]:
         """Decode, turn upright, convert and resize: a future of (H, W, 3) uint8.
 
-        It raises `ImageRejected`, among others with `DECODE_TIMEOUT` and `DECODE_CRASH`, or `Unavailable` when no
-        process can be started or the pool is closed. Raises `RuntimeError` itself after `close`.
+        It raises `ImageRejected`, among others with `DECODE_TIMEOUT` and `DECODE_CRASH`; `Unavailable` when no process
+        can be started, when the pool is closed, and, as `DecoderKilled`, when the process was ended from outside; and
+        `DpiqaError` when the kernel ended it for lack of memory. Raises `RuntimeError` itself after `close`.
         """
         return self._threads.submit(self._decode, data, preprocessing)
 
@@ -80,21 +101,54 @@ class DecodePool:
     def _decode(self, data: bytes, preprocessing: Preprocessing) -> np.ndarray:
         if len(data) > self._limits.max_bytes:
             raise ImageRejected(Reason.TOO_MANY_BYTES, f"{len(data)} bytes, at most {self._limits.max_bytes}")
-        exit_code: int | None = None
-        for _ in range(_TRIES):
+        errors: list[DpiqaError] = []
+        while len(errors) < _TRIES:
             decoder = self._decoder()
             try:
-                return decoder.decode(data, preprocessing, frames.Deadline.after(self._limits.seconds))
+                return decoder.decode(data, preprocessing, frames.Patience(self._limits.wall_seconds))
             except ImageRejected as rejection:
                 if rejection.reason is Reason.DECODE_CRASH:
                     self._replace(decoder)  # its memory is in an unknown state
                 raise
             except TimeoutError:
+                raise self._timed_out(decoder) from None
+            except frames.InvalidReplyError:
                 self._replace(decoder)
-                raise ImageRejected(Reason.DECODE_TIMEOUT, f"not decoded within {self._limits.seconds:g} s") from None
+                errors.append(ImageRejected(Reason.DECODE_CRASH, "the decode process sent an invalid reply twice"))
             except frames.PeerGoneError:
-                exit_code = self._replace(decoder)
-        raise ImageRejected(Reason.DECODE_CRASH, f"the decode process died twice, exit code {exit_code}")
+                errors.append(self._ended(decoder))
+            if isinstance(errors[-1], ImageRejected) and errors[-1].reason is Reason.DECODE_TIMEOUT:
+                break  # it would take as long again
+        # Lack of memory counts; one end from outside leaves open what the image does.
+        unclear = [error for error in errors if not isinstance(error, ImageRejected)]
+        raise next((error for error in unclear if not isinstance(error, Unavailable)), (unclear or errors)[-1])
+
+    def _timed_out(self, decoder: "_Decoder") -> DpiqaError:
+        """End a process that does not answer; return the error, by what it did at last."""
+        hangs = decoder.sleeps()
+        self._replace(decoder)
+        seconds = f"not decoded within {self._limits.wall_seconds:g} s"
+        if hangs:
+            return ImageRejected(Reason.DECODE_TIMEOUT, f"{seconds}: the decoder hangs")
+        hint = "this machine is too busy: give it fewer processes, or set DPIQA_DECODE_WALL_SECONDS"
+        return DecoderKilled(f"{seconds}, of which it computed less than {self._limits.seconds:g} s", hint=hint)
+
+    def _ended(self, decoder: "_Decoder") -> DpiqaError:
+        """Reap a process that ended while it decoded; return the error, by who ended it."""
+        exit_code = self._replace(decoder)
+        if exit_code == -signal.SIGXCPU:
+            seconds = f"{self._limits.seconds:g} s of processor time"
+            return ImageRejected(Reason.DECODE_TIMEOUT, f"decoding takes more than {seconds}")
+        if exit_code is None or exit_code >= 0 or -exit_code in _FAULTS:
+            return ImageRejected(Reason.DECODE_CRASH, f"the decode process died twice, exit code {exit_code}")
+        name = signal.Signals(-exit_code).name
+        with self._lock:
+            before, self._oom_kills = self._oom_kills, count_oom_kills()
+            lacks_memory = exit_code == -signal.SIGKILL and self._oom_kills != before
+        if lacks_memory:
+            hint = "give this machine or container more memory, or fewer DPIQA_DECODE_PROCESSES"
+            return DpiqaError("the kernel ended the decode process twice, because memory ran out", hint=hint)
+        return DecoderKilled(f"the decode process was ended from outside twice ({name})")
 
     def _decoder(self) -> "_Decoder":
         """Return this thread's process, started if it has none, and ready. Raises `Unavailable`."""
@@ -106,11 +160,25 @@ class DecodePool:
             except (frames.PeerGoneError, TimeoutError):
                 exit_code = self._replace(decoder)
             else:
+                self._check(decoder.confinement)
                 return decoder
         raise Unavailable(
             f"a decode process does not start, exit code {exit_code}",
             hint=f"see the output of `{' '.join(self._command)}`; DPIQA_DECODE_MEMORY_BYTES may be too small",
         )
+
+    def _check(self, confinement: Confinement) -> None:
+        """Log, once, where the sandbox is incomplete. Raises `ConfigurationError` where that is not enough."""
+        if confinement is self._confinement:
+            return
+        self._confinement = confinement
+        if self._limits.sandbox == "require" and not confinement.is_complete:
+            raise ConfigurationError(
+                f"decode processes are confined by {confinement}, and DPIQA_DECODE_SANDBOX=require demands seccomp",
+                hint="use a kernel or container runtime with seccomp, or set DPIQA_DECODE_SANDBOX=auto",
+            )
+        if not confinement.is_complete and self._limits.sandbox != "off":
+            log.warning("sandbox_incomplete", confined_by=str(confinement))
 
     def _start_decoder(self) -> "_Decoder":
         decoder: _Decoder | None = getattr(self._local, "decoder", None)
@@ -143,6 +211,7 @@ class _Decoder:
         self._process = process
         self._peer = peer
         self._is_ready = False
+        self.confinement = NOTHING  #: once it is ready
 
     @classmethod
     def start(cls, command: Sequence[str], limits: Limits) -> "_Decoder":
@@ -169,23 +238,42 @@ class _Decoder:
     def wait_ready(self) -> None:
         """Wait until it has started, the first time. Raises `PeerGoneError` or `TimeoutError`."""
         if not self._is_ready:
-            frames.receive_ready(self._peer, frames.Deadline.after(_START_SECONDS))
+            self.confinement = frames.receive_ready(self._peer, frames.Patience(_START_SECONDS))
             self._is_ready = True
 
-    def decode(self, data: bytes, preprocessing: Preprocessing, deadline: frames.Deadline) -> np.ndarray:
+    def decode(self, data: bytes, preprocessing: Preprocessing, patience: frames.Patience) -> np.ndarray:
         """Decode one image in the process. Raises `ImageRejected`, `TimeoutError`, `PeerGoneError`."""
-        frames.send_request(self._peer, data, preprocessing, deadline)
-        return frames.receive_reply(self._peer, preprocessing, deadline)
+        frames.send_request(self._peer, data, preprocessing, patience)
+        return frames.receive_reply(self._peer, preprocessing, patience)
+
+    def sleeps(self) -> bool:
+        """Return whether it waits for something by itself: it neither computes nor was stopped."""
+        try:
+            return bool(psutil.Process(self._process.pid).status() == psutil.STATUS_SLEEPING)
+        except psutil.Error:
+            return False
 
     def kill(self) -> None:
         """End it now, from any thread; the owning thread then gets `PeerGoneError`."""
         self._process.kill()
 
     def end(self) -> int | None:
-        """Kill, reap and close. Returns the exit code (negative: the signal)."""
+        """Kill, reap and close. Returns the exit code (negative: the signal), of a process that was ending its own."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._is_closed():
+                self._process.wait(1)
         self._process.kill()
         self._peer.close()
         return self._process.wait()
+
+    def _is_closed(self) -> bool:
+        """Return whether the process has closed its socket, as it does when it ends."""
+        try:
+            return self._peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -194,3 +282,13 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (root, allowed.get("PYTHONPATH"))))
     return {**allowed, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def count_oom_kills() -> tuple[int, ...]:
+    """Return how many processes the kernel ended because memory ran out, by each counter that this system has."""
+    counts = []
+    for path in _OOM_COUNTERS:
+        with contextlib.suppress(OSError, ValueError):
+            values = dict(line.split() for line in Path(path).read_text("ascii").splitlines())
+            counts.append(int(values.get("oom_kill", 0)))
+    return tuple(counts)

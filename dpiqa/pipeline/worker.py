@@ -304,19 +304,22 @@ class Worker:
 def start_worker(settings: Settings) -> Worker:
     """Connect, load the default profile's model and start the threads, except the feeder's.
 
-    Waits while the database is unavailable. Raises `ConfigurationError` or `NotFound` where waiting does not help.
+    Waits while the database is unavailable. Starts a decode process. Raises `ConfigurationError` or `NotFound` where
+    waiting does not help.
     """
     stage = settings.worker_stage
     engine = open_engine(settings, f"dpiqa-{stage}")
     wait_for(lambda: require_schema(engine))
     scorers = LoadedScorers(settings, stage, engine)
     scorers.load_default(load_profile(settings.profile, settings.profiles_dir))
+    decoder = DecodePool(settings.decode_processes, Limits.from_settings(settings))
+    log.info("decoders_confined", by=str(decoder.start()))
     return Worker(
         settings,
         stage,
         engine=engine,
         store=open_stores(settings),
         doorbell=load_doorbell(settings),
-        decoder=DecodePool(settings.decode_processes, Limits.from_settings(settings)),
+        decoder=decoder,
         scorers=scorers,
     )

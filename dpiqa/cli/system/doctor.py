@@ -21,7 +21,9 @@ from dpiqa.doorbell import Queue, load_doorbell
 from dpiqa.errors import ConfigurationError, DpiqaError
 from dpiqa.exit_codes import ExitCode
 from dpiqa.extras import missing_library
+from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.optional import OPTIONAL, RAW, is_installed
+from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.cards import find_card, list_cards, verify
 from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.sqs import EventsQueue
@@ -220,6 +222,20 @@ def formats(settings: Settings) -> Finding:
     return ok("formats", f"beside the usual ones: {', '.join(wanted)}")
 
 
+def decoders(settings: Settings) -> Finding:
+    """Check that a decode process starts, and name what confines it."""
+    limits = Limits.from_settings(settings)
+    with DecodePool(1, limits) as pool:
+        confinement = pool.start()
+    each = f"{limits.memory_bytes // 1024**2} MiB each of {settings.decode_processes} process(es)"
+    if limits.sandbox == "off":
+        return warn("decoders", f"no sandbox, {each}", "unset DPIQA_DECODE_SANDBOX, which is `off`")
+    if not confinement.is_complete:
+        hint = "use a kernel or container runtime with seccomp; docs/imaging.md says what holds without"
+        return warn("decoders", f"confined by {confinement} only, {each}", hint)
+    return ok("decoders", f"confined by {confinement}; {each}")
+
+
 def disk(settings: Settings) -> Finding:
     """Check that there is disk space for the embedded stack's data."""
     folder = settings.home
@@ -246,6 +262,7 @@ CHECKS: dict[str, Check] = {
     "models": models,
     "device": device,
     "formats": formats,
+    "decoders": decoders,
     "disk": disk,
 }
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
@@ -253,7 +270,7 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 @command("doctor", "dpiqa doctor", "dpiqa doctor --json")
 def doctor(as_json: options.JsonOption = False) -> None:
-    """Check settings, database, broker, S3, event queue, models, workers, device, image formats and disk.
+    """Check settings, database, broker, S3, buckets, events, workers, models, device, formats, decoders, disk.
 
     Exits with status 1 on a failure.
     """

@@ -1,10 +1,12 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,29 @@ import psutil
 import pytest
 from support.images import encoded, photograph
 
-from dpiqa.errors import ImageRejected, Unavailable
+from dpiqa.errors import DecoderKilled, DpiqaError, ImageRejected, Unavailable
+from dpiqa.imaging import frames
 from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.pool import DecodePool, child_environment
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.types import Reason
+from dpiqa.pipeline.chunk import outcome_of_error
+from dpiqa.storage.items import Claim, Failed, Postponed
+from dpiqa.types import ImageRef, Reason, Stage
 
 HERE = Path(__file__).parent
 EVIL = (sys.executable, "-P", str(HERE / "evil_child.py"))
+CLAIM = Claim(
+    item_id=1,
+    job_id=uuid.uuid4(),
+    image_id=2,
+    stage=Stage.STUDENT,
+    ref=ImageRef(bucket="b", key="k", etag="e"),
+    fence=1,
+    profile_id="p@1",
+    crashes=0,
+    known_score=None,
+    student_score=None,
+)
 SIZE = Preprocessing(width=32, height=24)
 GOOD = encoded(photograph(), "JPEG")
 
@@ -62,11 +79,56 @@ def test_a_bad_image_harms_only_itself(pool):
     assert {reason(futures[data]) for data in deeds[1:]} == {Reason.DECODE_CRASH}
 
 
-def test_a_process_killed_by_somebody_else_costs_no_image(tmp_path, monkeypatch):
+@pytest.mark.parametrize("deed", [b"once crash", b"once die"])
+def test_a_process_that_died_once_costs_no_image(tmp_path, monkeypatch, deed):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with DecodePool(1, Limits(), command=EVIL) as pool:
-        assert reason(pool.submit(b"crash once", SIZE)) is Reason.NOT_AN_IMAGE  # decoded at the second try
-        assert (tmp_path / "crashed").exists()
+    with DecodePool(1, Limits(sandbox="off"), command=EVIL) as pool:  # the decoder notes in a file that it died
+        assert reason(pool.submit(deed, SIZE)) is Reason.NOT_AN_IMAGE  # decoded at the second try
+        assert (tmp_path / "done").exists()
+
+
+def test_what_the_image_caused_rejects_it_and_what_the_machine_did_does_not(pool):
+    assert reason(pool.submit(b"crash", SIZE)) is Reason.DECODE_CRASH
+    assert reason(pool.submit(b"abort", SIZE)) is Reason.DECODE_CRASH
+    with pytest.raises(DecoderKilled, match=r"ended from outside twice \(SIGKILL\)"):
+        pool.submit(b"die", SIZE).result(timeout=60)
+
+
+def test_a_process_that_the_kernel_ends_for_lack_of_memory_is_a_counted_error(pool, monkeypatch):
+    """Such an image ends after `max_errors` tries; the error is the reason that its item then has."""
+    kills = iter(range(100))
+    monkeypatch.setattr("dpiqa.imaging.pool.count_oom_kills", lambda: (next(kills),))
+    with pytest.raises(DpiqaError, match="because memory ran out") as caught:
+        pool.submit(b"die", SIZE).result(timeout=60)
+    assert isinstance(outcome_of_error(CLAIM, caught.value), Failed)
+    assert isinstance(outcome_of_error(CLAIM, DecoderKilled("SIGKILL")), Postponed)
+
+
+def test_processor_time_is_limited_and_time_on_the_clock_by_far_less():
+    with (
+        DecodePool(1, Limits(seconds=1), command=EVIL) as pool,
+        pytest.raises(ImageRejected, match="more than 1 s of processor time"),
+    ):
+        pool.submit(b"hang", SIZE).result(timeout=110)
+    with DecodePool(2, Limits(wall_seconds=3), command=EVIL) as pool:
+        sleeping, stopped = pool.submit(b"sleep", SIZE), pool.submit(b"stop", SIZE)
+        assert reason(sleeping) is Reason.DECODE_TIMEOUT
+        with pytest.raises(DecoderKilled, match="too busy"):
+            stopped.result(timeout=60)
+
+
+def test_an_owner_that_was_stopped_takes_no_image_for_slow():
+    """A stop lasts longer than the limit; the reply is there when the owner goes on."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        patience = frames.Patience(2.0)
+        patience.seconds -= 0  # as long as nothing is waited for, nothing is used up
+        clock = iter([0.0, 3600.0, 3600.0, 3600.1])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(frames.time, "monotonic", lambda: next(clock))
+            theirs.send(b"x")
+            assert patience.during(ours, ours.recv_into, memoryview(bytearray(1))) == 1
+        assert patience.seconds == 1.0
 
 
 def decoders():
@@ -80,7 +142,7 @@ def decoders():
 
 
 def test_processes_killed_at_any_moment_never_stop_the_pool():
-    """An image is only lost when both of its tries were killed."""
+    """An image waits for another try only when both of its tries were killed; none is rejected."""
     kills = 0
     with DecodePool(2, Limits()) as pool:
         futures = [pool.submit(GOOD, SIZE) for _ in range(400)]
@@ -91,7 +153,7 @@ def test_processes_killed_at_any_moment_never_stop_the_pool():
                 kills += 1
         outcomes = [future.exception(timeout=120) for future in futures]
     assert kills > 2
-    assert all(error is None or isinstance(error, ImageRejected | Unavailable) for error in outcomes)
+    assert all(error is None or isinstance(error, Unavailable) for error in outcomes)
     assert sum(error is not None for error in outcomes) <= kills // 2
 
 
