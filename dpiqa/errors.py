@@ -8,7 +8,8 @@
     │  ├─ DecoderKilled       the machine ended the decode process: nothing is said about the image
     │  ├─ StoreUnavailable    S3, SQS
     │  ├─ DatabaseUnavailable Postgres, for the moment; carries a `DatabaseFault`
-    │  │  └─ DatabaseMisconfigured  Postgres, until somebody changes rights, schema, login or URL; exit code 78
+    │  │  ├─ DatabaseMisconfigured  Postgres, until somebody changes rights, schema, login or URL; exit code 78
+    │  │  └─ DatabaseFailed   Postgres, with an error that no table names
     │  ├─ BrokerUnavailable   Redis
     │  │  └─ BrokerRefuses    it answers, and stores or keeps no messages
     │  ├─ SourceUnavailable   where weights are downloaded from
@@ -96,6 +97,10 @@ class DatabaseMisconfigured(DatabaseUnavailable):
 
     A process that starts ends with it; one that runs waits, and says why.
     """
+
+
+class DatabaseFailed(DatabaseUnavailable):
+    """Postgres failed in an unexpected way. It may be about one statement, so others are tried apart from it."""
 
 
 class BrokerUnavailable(Unavailable):

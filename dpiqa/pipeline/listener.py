@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Engine
 
 from dpiqa.doorbell import Doorbell, load_doorbell
-from dpiqa.errors import ConfigurationError, DpiqaError, InvalidRequest, Unavailable
+from dpiqa.errors import ConfigurationError, DatabaseFailed, DpiqaError, InvalidRequest, Unavailable
 from dpiqa.events import Parsed, parse
 from dpiqa.logs import configure_logging
 from dpiqa.objects.sqs import EventsQueue, Message
@@ -26,7 +26,6 @@ from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings, load_settings
 from dpiqa.signals import on_signals
 from dpiqa.storage.engine import open_engine
-from dpiqa.storage.sqlstates import is_unexpected
 from dpiqa.storage.watches import LISTENER
 from dpiqa.text import first_line
 from dpiqa.watchdog import WATCHDOG, beat
@@ -104,10 +103,8 @@ class Listener:
         events = [event for _, event in parsed]
         try:
             ingested = ingest(self._engine, self._doorbell, events, self._settings, self._profile)
-        except ConfigurationError:
-            raise
         except Exception as error:
-            if isinstance(error, Unavailable) and not is_unexpected(error):
+            if isinstance(error, ConfigurationError | Unavailable) and not isinstance(error, DatabaseFailed):
                 raise
             if len(parsed) > 1:
                 return [message for pair in parsed for message in self._ingest([pair])]

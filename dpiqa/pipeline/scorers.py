@@ -22,11 +22,14 @@ from dpiqa.storage.engine import open_engine, transaction
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.requirements import find_prepared
 from dpiqa.types import ModelKind, Stage
+from dpiqa.watchdog import WATCHDOG
 
 log = structlog.get_logger()
 
 #: A batch may take this many times longer than the warm-up suggests before the device counts as hung.
 HANG_FACTOR = 10
+#: For a model to be loaded, or for another thread to have loaded it.
+LOAD_SECONDS = 3600.0
 #: Opens a transaction; called only when a requirement must be read.
 Transact = Callable[[], AbstractContextManager[Connection]]
 
@@ -91,7 +94,7 @@ class LoadedScorers:
         choice = profile.choices.get(self._stage)
         if choice is None:
             raise ConfigurationError(f"profile {profile.id} has no {self._stage}", hint="give the job another profile")
-        with self._lock:  # loading takes seconds: do it once
+        with WATCHDOG.watch("model", LOAD_SECONDS), self._lock:  # loading takes seconds: do it once
             if choice not in self._scorers:
                 scorer = self._load(choice)
                 self._scorers[choice] = _warm_up(scorer, batch_size(scorer.card, self._settings))

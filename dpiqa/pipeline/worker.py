@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from dpiqa import routing
 from dpiqa.doorbell import Doorbell, Queue, Ring, load_doorbell, ring_score
-from dpiqa.errors import DatabaseUnavailable
+from dpiqa.errors import DatabaseFailed, DatabaseUnavailable
 from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import ModelCard
@@ -36,13 +36,13 @@ from dpiqa.pipeline.scorers import LoadedScorers
 from dpiqa.pipeline.slots import CHUNKS_AT_ONCE, Slots
 from dpiqa.pipeline.startup import require_schema, wait_for
 from dpiqa.profiles import load_profile
-from dpiqa.retries import retry_until_available
+from dpiqa.retries import retry_delay, retry_until_available
 from dpiqa.settings import Settings
 from dpiqa.storage import workers
 from dpiqa.storage.claims import claim, renew, with_known_scores
 from dpiqa.storage.engine import open_engine, transaction
 from dpiqa.storage.feed import ring_now, take_back_rings
-from dpiqa.storage.items import Claim, Outcome, Rejected
+from dpiqa.storage.items import Claim, Outcome, Postponed, Rejected
 from dpiqa.storage.postponed_buckets import delay_items, items_of_buckets
 from dpiqa.storage.recorded_scores import KnownScore, find_copies
 from dpiqa.storage.results import record
@@ -257,12 +257,19 @@ class Worker:
         """Record the outcomes under one profile; return the items that now wait for the teacher."""
         try:
             return retry_until_available(
-                lambda: self._record_held(profile_id, outcomes), event="record_postponed", items=len(outcomes)
+                lambda: self._record_held(profile_id, outcomes),
+                event="record_postponed",
+                items=len(outcomes),
+                except_for=(DatabaseFailed,),
             )
         except Exception as error:
             log.exception("record_failed", items=len(outcomes), error=first_line(error))
             if len(outcomes) == 1:
-                return []
+                (outcome,) = outcomes
+                if not isinstance(error, DatabaseFailed) or isinstance(outcome, Postponed):
+                    return []
+                later = Postponed(outcome.claim, retry_delay(outcome.claim.fence), first_line(error))
+                return self._record_of(profile_id, [later])
             # Each alone: an outcome that the database refuses must not discard the others.
             return [item for outcome in outcomes for item in self._record_of(profile_id, [outcome])]
 

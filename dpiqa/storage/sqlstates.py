@@ -12,7 +12,14 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from dpiqa.errors import DatabaseMisconfigured, DatabaseUnavailable, DpiqaError, RowRefused, ValueRefused
+from dpiqa.errors import (
+    DatabaseFailed,
+    DatabaseMisconfigured,
+    DatabaseUnavailable,
+    DpiqaError,
+    RowRefused,
+    ValueRefused,
+)
 from dpiqa.types import DatabaseFault as Fault
 
 UPGRADE_HINT = "run `dpiqa db upgrade`"
@@ -126,13 +133,14 @@ MEANINGS: dict[Fault, Meaning] = {
     Fault.URL: Meaning(DatabaseMisconfigured, "a parameter of DPIQA_DATABASE_URL is wrong", "see docs/database.md"),
     Fault.VALUE: Meaning(ValueRefused, "a value cannot be stored", "change the value"),
     Fault.ROW: Meaning(RowRefused, "a row contradicts what is stored", "the same command may work later"),
-    Fault.UNKNOWN: Meaning(DatabaseUnavailable, "the database failed in an unexpected way", "see the log of Postgres"),
+    Fault.UNKNOWN: Meaning(DatabaseFailed, "the database failed in an unexpected way", "see the log of Postgres"),
 }
 
 
 #: Names of the errors in the documentation.
 KIND_OF_ERROR: dict[type[DpiqaError], str] = {
     DatabaseUnavailable: "for the moment",
+    DatabaseFailed: "for the moment",
     DatabaseMisconfigured: "misconfigured",
     ValueRefused: "a value",
     RowRefused: "a row",
@@ -170,11 +178,6 @@ def unavailable(fault: Fault, detail: str) -> DatabaseUnavailable:
     meaning = MEANINGS[fault]
     error = meaning.error if issubclass(meaning.error, DatabaseUnavailable) else DatabaseUnavailable
     return error(f"{meaning.text}: {detail}", hint=meaning.hint, fault=fault)
-
-
-def is_unexpected(error: BaseException) -> bool:
-    """Return whether the fault is unknown: it may be of one statement or its values, so others are tried alone."""
-    return isinstance(error, DatabaseUnavailable) and error.fault is Fault.UNKNOWN
 
 
 def reply_of(error: BaseException) -> str:

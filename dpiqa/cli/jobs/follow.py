@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import duration
-from dpiqa.errors import DatabaseUnavailable
+from dpiqa.errors import DatabaseMisconfigured, DatabaseUnavailable
 from dpiqa.exit_codes import ExitCode
 from dpiqa.pipeline.submission import passed_over
 from dpiqa.settings import Settings
@@ -57,6 +57,8 @@ def follow_job(settings: Settings, name: UUID | str, *, as_json: bool, timeout: 
                     time.sleep(_POLL_SECONDS if deadline is None else min(_POLL_SECONDS, timeout or 0))
                     try:
                         report = _read(engine, report.job.id)
+                    except DatabaseMisconfigured:
+                        raise
                     except DatabaseUnavailable as error:  # the job does not depend on this command
                         console.warn(error.message)
                         time.sleep(_LINE_SECONDS)

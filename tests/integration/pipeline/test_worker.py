@@ -1,3 +1,4 @@
+import psycopg
 import pytest
 import sqlalchemy
 from support.doorbells import RecordingDoorbell
@@ -151,3 +152,17 @@ def test_without_a_database_a_chunk_returns_and_the_ledger_knows(archive):
     assert worker.score(ids) == 0
     assert archive.rows("SELECT state FROM items") == [("queued",)]
     assert isinstance(archive.doorbell, RecordingDoorbell)
+
+
+@pytest.mark.parametrize(("sqlstate", "state", "n"), [("XX001", "queued", 1), ("23514", "leased", 0)])
+def test_an_outcome_that_the_database_refuses_discards_no_other(archive, database_url, sqlstate, state, n):
+    """An error that nobody knows postpones the item; what a constraint refuses waits for its lease to end."""
+    ids = archive.add([0.1, 0.2, 0.3])
+    body = f"BEGIN IF NEW.score < 0.15 THEN RAISE EXCEPTION 'so' USING ERRCODE = '{sqlstate}'; END IF; RETURN NEW; END"
+    with psycopg.connect(database_url.replace("+psycopg", ""), autocommit=True) as c:
+        c.execute(f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$")
+        c.execute("CREATE TRIGGER refuse BEFORE INSERT ON scores FOR EACH ROW EXECUTE FUNCTION refuse()")
+    assert archive.worker().score(ids) == 3
+    assert [row.state for row in archive.rows(STATES)] == [state, "scored", "scored"]
+    postponed = archive.rows("SELECT 1 FROM items WHERE not_before > clock_timestamp() AND detail LIKE '%XX001%'")
+    assert len(postponed) == n
