@@ -299,7 +299,7 @@ def architecture_page() -> str:
 def database_page() -> str:
     """Return the page with its table of errors."""
     before, start, rest = (HERE / "database.md").read_text("utf-8").partition(ERRORS_START)
-    _, end, after = rest.partition(ERRORS_END)
+    _, end, after = rest.rpartition(ERRORS_END)
     rows = []
     for fault, meaning in sqlstates.MEANINGS.items():
         codes = [f"`{code}`" for code, of in sqlstates.FAULT_OF_SQLSTATE.items() if of is fault]

@@ -6,6 +6,7 @@
   nobody answers, the client gives up by itself.
 """
 
+import math
 import re
 import time
 from collections.abc import Generator, Mapping
@@ -143,6 +144,7 @@ class Session:
     def __init__(self, settings: Mapping[str, str]) -> None:
         self._settings = dict(settings)
         self.is_pooled = False  #: whether sessions are shared with others, as far as is known
+        self.was_full_at = -math.inf  #: monotonic seconds of the last write for which there was no space
 
     def set_up(self, connection: Connection) -> None:
         """Prepare a new connection: its settings, or none where a pooler shares its session with others.

@@ -1,5 +1,6 @@
 """Database engine, transactions, advisory locks, and the one place where SQLAlchemy's errors become ours."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -29,7 +30,7 @@ from dpiqa.types import DatabaseFault
 from dpiqa.urls import DRIVER
 
 _STATEMENT_SECONDS = 30.0
-_POOLED = "is_pooled"  #: in the info of a connection: a pooler shares its session
+_SESSION = "session"  #: in the info of a connection: the `Session` of its engine
 
 
 def open_engine(settings: Settings, application_name: str, *, pool_size: int = 8) -> Engine:
@@ -96,7 +97,7 @@ def _listen(engine: Engine, session: Session, seconds: float) -> None:
     @event.listens_for(engine, "checkout")
     def in_use(connection: Any, record: Any, _proxy: Any) -> None:
         connection.answer_seconds = seconds
-        record.info[_POOLED] = session.is_pooled
+        record.info[_SESSION] = session
 
     @event.listens_for(engine, "checkin")
     def idle(connection: Any, _record: Any) -> None:
@@ -111,14 +112,24 @@ def _listen(engine: Engine, session: Session, seconds: float) -> None:
     @event.listens_for(engine, "handle_error")
     def on_error(context: ExceptionContext) -> None:
         error = context.original_exception
-        if fault_of(error) is DatabaseFault.POOLER:
+        fault = fault_of(error)
+        if fault is DatabaseFault.FULL:
+            session.was_full_at = time.monotonic()
+        elif fault is DatabaseFault.POOLER:
             session.is_pooled |= getattr(error, "sqlstate", None) in LOST_STATEMENT
             context.is_disconnect = context.invalidate_pool_on_disconnect = True
 
 
 def is_pooled(connection: Connection) -> bool:
     """Return whether the connection goes to a pooler, which may give every transaction another session."""
-    return bool(connection.info.get(_POOLED))
+    session: Session | None = connection.info.get(_SESSION)  # None: of an engine that `make_engine` did not make
+    return session is not None and session.is_pooled
+
+
+def seconds_since_full(connection: Connection) -> float:
+    """Return the seconds since this process's engine last met a full disk or memory; infinity where it never did."""
+    session: Session = connection.info[_SESSION]
+    return time.monotonic() - session.was_full_at
 
 
 @contextmanager

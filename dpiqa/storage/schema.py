@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
 from dpiqa.errors import ConfigurationError, DatabaseMisconfigured
-from dpiqa.storage.engine import Lock, is_pooled, make_engine, transaction, translated, try_lock
+from dpiqa.storage.engine import Lock, is_pooled, make_engine, seconds_since_full, transaction, translated, try_lock
 from dpiqa.storage.sqlstates import UPGRADE_HINT, fault_of, unavailable
 from dpiqa.storage.tables import metadata
 from dpiqa.types import DatabaseFault
@@ -28,6 +28,7 @@ Step: TypeAlias = Callable[[Config], None]
 _LOCK_POLL_SECONDS = 0.2
 _MIGRATION_SECONDS = 2 * 3600.0  #: of one statement; a large index takes long
 _LOCK_SECONDS = 2.0
+_FULL_SECONDS = 30.0  #: after a write for which there was no space, this process is not ready: it cannot be asked for
 _BLOCKED_ATTEMPTS = 60
 _BLOCKED_PAUSE_SECONDS = 1.0  #: the work that waited for the migration goes on meanwhile
 
@@ -113,11 +114,15 @@ def state(engine: Engine) -> SchemaState:
 def require_writable(c: Connection) -> None:
     """Raise `DatabaseUnavailable` where the tables cannot be written.
 
-    It is a standby or read-only, a right is missing, or a table of a database that has our tables.
+    It is a standby or read-only, it had no space for one of our writes just now, a right is missing, or a table of a
+    database that has our tables.
     """
     row = c.execute(WRITABLE, {"names": sorted(metadata.tables)}).one()
     if row.is_read_only:
         raise unavailable(DatabaseFault.READ_ONLY, "pg_is_in_recovery, or default_transaction_read_only")
+    ago = seconds_since_full(c)
+    if ago < _FULL_SECONDS:
+        raise unavailable(DatabaseFault.FULL, f"a write failed {ago:.0f} s ago")
     if row.missing:
         raise unavailable(DatabaseFault.SCHEMA, f"there is no table {', '.join(row.missing)}")
     if row.forbidden:

@@ -75,12 +75,18 @@ def fail(name: str, message: str, hint: str) -> Finding:
 
 
 def database(settings: Settings) -> Finding:
-    """Check that Postgres answers and is recent enough."""
+    """Check that Postgres answers, is recent enough, stores UTF-8, and that the tables can be written."""
     url = settings.require_database_url()
     with context.connection(settings) as connection:
-        version = connection.execute(select(func.current_setting("server_version"))).scalar_one()
+        names = func.current_setting("server_version"), func.current_setting("server_encoding")
+        version, encoding = connection.execute(select(*names)).one()
+        schema.require_writable(connection)
     if int(str(version).split(".", maxsplit=1)[0]) < 14:
         return fail("database", f"Postgres {version} is too old", "use Postgres 14 or newer")
+    if encoding != "UTF8":
+        return fail(
+            "database", f"it stores text as {encoding}", "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
     return ok("database", f"Postgres {version} at {mask_url(url)}")
 
 

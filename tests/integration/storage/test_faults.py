@@ -169,6 +169,19 @@ def test_what_the_server_says_decides(database_url, sqlstate, expected):
     assert exit_code(error) is ExitCode.UNREACHABLE
 
 
+def test_a_disk_that_was_full_just_now(database_url, monkeypatch):
+    engine = make_engine(database_url)
+    full = text("DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END $$")
+    with pytest.raises(DatabaseUnavailable), transaction(engine) as c:
+        c.execute(full)
+    with pytest.raises(DatabaseUnavailable, match=r"no space.* a write failed 0 s ago"), transaction(engine) as c:
+        schema.require_writable(c)
+    monkeypatch.setattr(schema, "_FULL_SECONDS", 0)
+    with transaction(engine) as c:
+        schema.require_writable(c)
+    engine.dispose()
+
+
 def test_every_fault_has_a_meaning():
     assert set(MEANINGS) == set(DatabaseFault)
     assert {len(code) for code in FAULT_OF_SQLSTATE} == {2, 5}
