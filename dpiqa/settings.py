@@ -214,7 +214,14 @@ class Settings(BaseSettings):
     @field_validator("database_url", mode="after")
     @classmethod
     def _normalise(cls, value: SecretStr | None) -> SecretStr | None:
-        return value and SecretStr(normalise_database_url(value.get_secret_value()))
+        """Normalise the scheme. Raises `ConfigurationError` for a URL that libpq would refuse, without quoting it."""
+        if value is None:
+            return None
+        from dpiqa.database_url import connection_parameters  # noqa: PLC0415 - imports the driver of Postgres
+
+        url = normalise_database_url(value.get_secret_value())
+        connection_parameters(url, PREFIX)
+        return SecretStr(url)
 
     @field_validator("broker_url", mode="after")
     @classmethod

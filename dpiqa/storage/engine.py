@@ -22,9 +22,10 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from dpiqa.database_url import connection_parameters
 from dpiqa.settings import Settings
 from dpiqa.storage import connections
-from dpiqa.storage.connections import ANSWER_SECONDS, Session, connection_parameters
+from dpiqa.storage.connections import ANSWER_SECONDS, Session
 from dpiqa.storage.sqlstates import LOST_STATEMENT, fault_of, translate
 from dpiqa.types import DatabaseFault
 from dpiqa.urls import DRIVER

@@ -64,6 +64,7 @@ LOST_STATEMENT = frozenset({"26000", "42P05"})
 FAULT_OF_TEXT: tuple[tuple[str, Fault], ...] = (
     (r"unsupported startup parameter", Fault.URL),
     (r"invalid (connection option|integer value|\w+ value|URI)", Fault.URL),
+    (r"(unrecognized configuration|invalid value for|permission denied to set) parameter", Fault.URL),
     (r"definition of service .* not found|could not .* service file", Fault.URL),
     (r"certificate file .* does not exist|does not support SSL|SSL is not enabled", Fault.URL),
     (r"session is read-only|session is not read-only|in hot standby mode|not in hot standby mode", Fault.READ_ONLY),

@@ -2,8 +2,8 @@
 
 import pytest
 
+from dpiqa.database_url import connection_parameters
 from dpiqa.errors import ConfigurationError
-from dpiqa.storage.connections import connection_parameters
 
 
 def read(url):
