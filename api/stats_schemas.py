@@ -5,42 +5,11 @@ from typing import Any
 
 from pydantic import Field
 
+from dpiqa.storage.distributions import HistogramBin, Quantiles
+from dpiqa.storage.stats import GroupStats
 from dpiqa.types import Band, Stage
 
 from .schemas import ResponseBody
-
-
-class HistogramBinOut(ResponseBody):
-    """Scores from `low` to below `high`."""
-
-    low: float
-    high: float
-    n: int
-
-
-class QuantilesOut(ResponseBody):
-    """Scores below which shares of the population lie: `p5` has 5 % below it."""
-
-    p1: float
-    p5: float
-    p10: float
-    p25: float
-    p50: float
-    p75: float
-    p90: float
-    p95: float
-    p99: float
-
-
-class GroupOut(ResponseBody):
-    """The scores of one group."""
-
-    name: str
-    n: int
-    mean: float | None
-    p5: float | None
-    p50: float | None
-    p95: float | None
 
 
 class StatsOut(ResponseBody):
@@ -49,10 +18,10 @@ class StatsOut(ResponseBody):
     profile: str | None = Field(description="The profile; null where groups are by profile.")
     n: int = Field(description="Current results.")
     mean: float | None
-    quantiles: QuantilesOut | None
-    histogram: list[HistogramBinOut]
+    quantiles: Quantiles | None
+    histogram: list[HistogramBin]
     bands: dict[Band, int] = Field(description="By the references of the scorers; empty where they have none.")
-    groups: list[GroupOut] = Field(
+    groups: list[GroupStats] = Field(
         description="With `group_by`: the largest 1,000 first; days and bands in order. By `state` or `reason`: the "
         "items of the job, which have no scores here."
     )
