@@ -20,7 +20,7 @@ COMPLETE = 9_223_372_036_854_775_807
 _BIN = "CAST(least(greatest(floor(r.score * 1000), -1000), 2000) AS smallint)"
 # Each row is a probe of an index, whatever the statistics said when the plan was made: a plan is kept for a session.
 FUNCTION = """
-CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
 DECLARE upto bigint;
 BEGIN
     IF NOT EXISTS ({first}) THEN
@@ -71,32 +71,36 @@ TRIGGERS = {
 
 
 def upgrade() -> None:
+    # Each statement is a transaction: workers write results and items in both orders, and a lock of both tables would
+    # end in a deadlock with them. What was interrupted is made again.
     with op.get_context().autocommit_block():
         op.execute("SET statement_timeout = '6h'")
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS items_ended_image")
         op.execute("CREATE INDEX CONCURRENTLY items_ended_image ON items (image_id) WHERE finished_at IS NOT NULL")
         op.execute("SET statement_timeout = '30min'")
-    op.create_table(
-        "shared_result_changes",
-        _text("profile", "as in results"),
-        _text("bucket", "as in results"),
-        _text("scorer_id", "as in results"),
-        sa.Column("job_id", sa.Uuid(), nullable=False, comment="a job of which the image is one that it has scored"),
-        sa.Column("bin", sa.SmallInteger(), nullable=False, comment="bin of the score: thousandths of the scale"),
-        sa.Column("n", sa.BigInteger(), nullable=False, comment="such results, less those that no longer are"),
-        comment="changes of results that another job recorded, written by triggers, folded in by the sweeper",
-    )
-    moment = sa.DateTime(timezone=True)
-    comment = "jobs created since count results that other jobs recorded; NULL: all jobs do"
-    op.add_column("result_rollup", sa.Column("shared_from", moment, comment=comment))
-    for name, (table, event, tables, first, rows) in TRIGGERS.items():
-        op.execute(FUNCTION.format(name=name, first=first, rows=rows, bin=_BIN, complete=COMPLETE))
-        op.execute(
-            f"CREATE TRIGGER {name} AFTER {event} ON {table} "
-            f"REFERENCING {tables.format(table)} FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
+        op.create_table(
+            "shared_result_changes",
+            _text("profile", "as in results"),
+            _text("bucket", "as in results"),
+            _text("scorer_id", "as in results"),
+            sa.Column(
+                "job_id", sa.Uuid(), nullable=False, comment="a job of which the image is one that it has scored"
+            ),
+            sa.Column("bin", sa.SmallInteger(), nullable=False, comment="bin of the score: thousandths of the scale"),
+            sa.Column("n", sa.BigInteger(), nullable=False, comment="such results, less those that no longer are"),
+            comment="changes of results that another job recorded, written by triggers, folded in by the sweeper",
+            if_not_exists=True,
         )
-    # After the triggers, whose lock keeps writers out until the commit.
-    op.execute("UPDATE result_rollup SET shared_from = clock_timestamp() WHERE EXISTS (SELECT FROM results)")
+        for name, (table, event, tables, first, rows) in TRIGGERS.items():
+            op.execute(FUNCTION.format(name=name, first=first, rows=rows, bin=_BIN, complete=COMPLETE))
+            op.execute(
+                f"CREATE OR REPLACE TRIGGER {name} AFTER {event} ON {table} "
+                f"REFERENCING {tables.format(table)} FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
+            )
+        op.execute("ALTER TABLE result_rollup ADD COLUMN IF NOT EXISTS shared_from timestamptz")
+        comment = "jobs created since count results that other jobs recorded; NULL: all jobs do"
+        op.execute(f"COMMENT ON COLUMN result_rollup.shared_from IS '{comment}'")
+        op.execute("UPDATE result_rollup SET shared_from = clock_timestamp() WHERE EXISTS (SELECT FROM results)")
 
 
 def downgrade() -> None:

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from pyarrow import parquet
 from sqlalchemy import text
 
+from dpiqa.errors import DatabaseUnavailable
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.uploads import read_upload_page
 
@@ -65,6 +66,19 @@ def test_a_manifest_has_no_limit_of_a_thousand_keys_and_is_filtered(client, engi
     assert job["source"]["exclude"] == ["*7.jpg"]
     assert job["source"]["address"] == "keys.txt"
     assert job["tally"]["passed_over"] == {"name": 12_000 - 2_000, "excluded": 1_000} or job["tally"]["passed_over"]
+
+
+def test_a_manifest_and_where_its_report_goes_are_stored_together(client, engine, monkeypatch):
+    def fail(*_, **__):
+        raise DatabaseUnavailable("the connection broke")
+
+    monkeypatch.setattr("dpiqa.api.routes.jobs.plan_job", fail)
+    wanted = "/v1/jobs/manifest?bucket=photos&report=s3://reports/a.csv"
+    assert client.post(wanted, content="a.jpg\n").status_code == 503
+    assert rows(engine, "SELECT count(*) FROM jobs") == [(0,)]
+    monkeypatch.undo()
+    assert client.post(wanted, content="a.jpg\n").status_code == 202
+    assert rows(engine, "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM reports)") == [(1, 1)]
 
 
 def test_the_same_manifest_gives_the_same_job_while_it_is_open(client, engine):

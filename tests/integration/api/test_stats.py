@@ -94,9 +94,16 @@ def test_models_profiles_and_workers(client, ledger, job):
     [scorer] = client.get("/v1/models").json()["items"]
     assert (scorer["id"], scorer["n_results"]) == (STUDENT.scorer_id, 200)
     assert client.get(f"/v1/models/{STUDENT.scorer_id}").json()["card"]["name"] == STUDENT.name
+    for beginning in (STUDENT.name, STUDENT.scorer_id[:20]):
+        assert client.get(f"/v1/models/{beginning}").json()["id"] == STUDENT.scorer_id
     missing = client.get(f"/v1/models/{TEACHER.scorer_id}")
     assert missing.status_code == 404
     assert missing.json()["hint"]
+    ledger.sql("INSERT INTO scorers (id, card) SELECT replace(id, 'float32', 'bfloat16'), card FROM scorers")
+    several = client.get(f"/v1/models/{STUDENT.name}")
+    assert (several.status_code, "2 scorers begin with" in several.json()["detail"]) == (404, True)
+    assert client.get(f"/v1/models/{STUDENT.scorer_id}").json()["id"] == STUDENT.scorer_id
+    ledger.sql("DELETE FROM scorers WHERE id LIKE '%bfloat16'")
     [profile] = client.get("/v1/profiles").json()["items"]
     assert (profile["id"], profile["n_results"]) == (BOTH.id, 200)
     assert client.get("/v1/workers").json() == {"items": []}

@@ -21,6 +21,7 @@ from dpiqa.storage.jobs import (
 )
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.requirements import add_requirement
+from dpiqa.storage.watches import find_watch
 from dpiqa.types import Direction, JobKind, JobState
 
 
@@ -57,9 +58,11 @@ def test_a_watch_owns_the_keys_under_its_prefix(ledger):
     whole = ledger.watch()
     part = ledger.do(ensure_watch, "photos", "2024/", ALONE)
     ledger.do(ensure_watch, "elsewhere", "", ALONE)
-    ledger.do(ensure_watch, "photos", "20__/", ALONE)  # not a pattern
+    last = ledger.do(ensure_watch, "photos", "20__/", ALONE)  # not a pattern
     assert [job.id for job in ledger.do(find_watches, "photos", "2024/a.jpg")] == [whole.id, part.id]
     assert [job.id for job in ledger.do(find_watches, "photos", "2023/a.jpg")] == [whole.id]
+    ledger.job()
+    assert ledger.do(find_watch, "latest").job.id == last.id  # not the newest job of any kind
     assert (whole.state, whole.kind, whole.queue) == (JobState.WATCHING, JobKind.WATCH, Queue.LIVE)
 
 
