@@ -79,6 +79,21 @@ class Unavailable(DpiqaError):
 class StoreUnavailable(Unavailable):
     """The object store, or the queue of its events, does not answer."""
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after: float | None = None,
+        may_be_object: bool = False,
+        answered: bool = False,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after  #: seconds that the server asked to wait
+        self.may_be_object = may_be_object  #: the fault may be of the one object that was read
+        self.answered = answered  #: the store answered, with an error
+        self.is_object = False  #: it is: another object of the bucket was returned since
+
 
 class DecoderKilled(Unavailable):
     """The machine, or somebody on it, ended the decode process, or gave it no time: nothing is said about the image."""

@@ -1,25 +1,28 @@
-"""Storage events -> images and removals. Pure: no network, no database, no clock.
+"""Storage events -> images, removals and news of access. Pure: no network, no database, no clock.
 
 | source | shape | key |
 |---|---|---|
 | AWS S3 (SQS), moto | `{"Records": [...]}`, `eventSource` `aws:s3` | form-encoded |
 | MinIO | the same, `minio:s3`, event names begin with `s3:` | form-encoded |
+| StorageGRID | the same, `sgws:s3` | form-encoded |
 | Ceph | the same, `ceph:s3` and suffixes of it | literal |
 | EventBridge | `{"source": "aws.s3", "detail-type": ..., "detail": {...}}` | literal |
-| SNS | `{"Type": "Notification", "Message": "..."}` around any of them | |
 
-An event is a hint: the bytes that the store returns later are scored. So anything unknown is ignored and counted
-rather than refused, and one bad record never affects the others.
+Each may be in an envelope: `dpiqa.envelopes`. An event is a hint: the bytes that the store returns later are scored. So
+an event of another kind is ignored and counted, and one bad record never affects the others. Only a body of which
+nothing is understood is refused, so that its queue keeps it.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
+from dpiqa.envelopes import NotUnderstoodError, opened
 from dpiqa.errors import InvalidRequest
+from dpiqa.text import bare_etag
 from dpiqa.types import ImageRef, Removal
 
 MAX_BODY_BYTES = 1024 * 1024  #: the largest SQS message
@@ -27,9 +30,10 @@ MAX_KEY = 1024  #: bytes of an object key in UTF-8, and of a version id
 MAX_NAME = 255  #: bytes of a bucket's name, an ETag, a sequencer
 MAX_SIZE = 2**63 - 1  #: bytes; the largest number that the database can hold
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
-_HINT = "send the body of an S3, MinIO, Ceph or EventBridge event unchanged"
+_HINT = "send the body of an S3, MinIO, Ceph, StorageGRID or EventBridge event unchanged"
 _DECODED_SOURCES = ("ceph:s3",)
-_ENCODED_SOURCES = ("aws:s3", "minio:s3")
+_ENCODED_SOURCES = ("aws:s3", "minio:s3", "sgws:s3")
+_ORDERED_SOURCES = ("aws:s3", "sgws:s3")  #: whose sequencers order the events of a key
 _CREATED = "ObjectCreated:"
 #: Event names whose `versionId` is the version that is gone for good; without one, the object is.
 _GONE = frozenset(
@@ -48,15 +52,42 @@ _HIDDEN = frozenset(
         "ObjectLifecycle:Expiration:Current",  # Ceph
     }
 )
+#: Event names, also those of EventBridge, after which an object whose bytes could not be had may be had: restored from
+#: an archive, or with other permissions, which tags may decide too.
+_ACCESS = frozenset(
+    {
+        "ObjectRestore:Completed",
+        "ObjectAcl:Put",
+        "ObjectTagging:Put",
+        "ObjectTagging:Delete",
+        "Object Restore Completed",
+        "Object ACL Updated",
+        "Object Tags Added",
+        "Object Tags Deleted",
+    }
+)
+_RESTORED = frozenset({"ObjectRestore:Completed", "Object Restore Completed"})
+_EVENTBRIDGE = _ACCESS | {"Object Created", "Object Deleted"}  #: what is read of EventBridge's events of S3
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An object, perhaps an old version of it, whose bytes may be had now."""
+
+    bucket: str
+    key: str
+    etag: str  #: "" where the event has none
+    is_restored: bool  #: from an archive; otherwise its permissions changed
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The images and removals of one body."""
+    """The images, removals and news of access of one body."""
 
     images: list[ImageRef] = field(default_factory=list)  #: created or overwritten; ETag "" where the event has none
     removals: list[Removal] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)  #: one reason per record that was not used
+    access: list[Access] = field(default_factory=list)
 
 
 class _IgnoredError(Exception):
@@ -64,18 +95,45 @@ class _IgnoredError(Exception):
 
 
 def parse(body: bytes | str | Mapping[str, Any]) -> Parsed:
-    """Parse an event body. Raises `InvalidRequest` for one that is not an event, or larger than `MAX_BODY_BYTES`."""
-    event = _load(body)
-    if event.get("Type") == "Notification" and isinstance(event.get("Message"), str):
-        event = _load(event["Message"])
+    """Parse an event body.
+
+    Raises `InvalidRequest` for one of which nothing is understood, and for one larger than `MAX_BODY_BYTES`.
+    """
+    images: dict[tuple[str, str, str, str | None], ImageRef] = {}
+    parsed = Parsed()
+    not_understood: list[str] = []
+    n_events = 0
+    for event in opened(_load(body)):
+        n_events += 1
+        try:
+            change = _change(event)
+        except _IgnoredError as reason:
+            parsed.ignored.append(str(reason))
+        except NotUnderstoodError as reason:
+            not_understood.append(str(reason))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            not_understood.append("malformed record")
+        else:
+            if isinstance(change, ImageRef):
+                images[change.bucket, change.key, change.etag, change.version_id] = change
+            elif change is not None:
+                (parsed.removals if isinstance(change, Removal) else parsed.access).append(change)  # type: ignore[arg-type]
+    if not n_events or len(not_understood) == n_events:
+        raise InvalidRequest(not_understood[0] if not_understood else "the event is empty", hint=_HINT)
+    parsed.images.extend(images.values())
+    parsed.ignored.extend(not_understood)
+    return parsed
+
+
+def _change(event: Mapping[str, Any] | NotUnderstoodError) -> ImageRef | Removal | Access | None:
+    """Return what an event says; None for one without records. Raises `_IgnoredError`, and as `opened` yields."""
+    if isinstance(event, NotUnderstoodError):
+        raise event
     if event.get("Event") == "s3:TestEvent":
-        return Parsed(ignored=["s3:TestEvent"])
+        raise _IgnoredError("s3:TestEvent")
     if "detail-type" in event:
-        return _collect([event], _eventbridge)
-    records = event.get("Records")
-    if not isinstance(records, list):
-        raise InvalidRequest("the event has neither Records nor detail-type", hint=_HINT)
-    return _collect(records, _record)
+        return _eventbridge(event)
+    return _record(event["Records"][0]) if event["Records"] else None
 
 
 def compare_sequencers(a: str, b: str) -> int:
@@ -89,63 +147,46 @@ def compare_sequencers(a: str, b: str) -> int:
     return (left > right) - (left < right)
 
 
-def _load(body: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
+def _load(body: bytes | str | Mapping[str, Any]) -> Any:
     if isinstance(body, Mapping):
         return body
     if len(body) > MAX_BODY_BYTES:
         raise InvalidRequest(f"the event has {len(body)} bytes, at most {MAX_BODY_BYTES}", hint=_HINT)
     try:
-        event = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
         raise InvalidRequest("the event is not JSON", hint=_HINT) from None
-    if not isinstance(event, dict):
-        raise InvalidRequest("the event is not a JSON object", hint=_HINT)
-    return event
 
 
-def _collect(records: Iterable[Any], read: Callable[[Any], ImageRef | Removal]) -> Parsed:
-    images: dict[tuple[str, str, str, str | None], ImageRef] = {}
-    removals: list[Removal] = []
-    ignored: list[str] = []
-    for record in records:
-        try:
-            change = read(record)
-        except _IgnoredError as reason:
-            ignored.append(str(reason))
-        except (KeyError, TypeError, ValueError, AttributeError):
-            ignored.append("malformed record")
-        else:
-            if isinstance(change, Removal):
-                removals.append(change)
-            else:
-                images[change.bucket, change.key, change.etag, change.version_id] = change
-    return Parsed(list(images.values()), removals, ignored)
-
-
-def _record(record: Mapping[str, Any]) -> ImageRef | Removal:
+def _record(record: Mapping[str, Any]) -> ImageRef | Removal | Access:
     """Read one of `Records`."""
     source = str(record.get("eventSource", ""))
     name = str(record["eventName"]).removeprefix("s3:")
     version = str(record.get("eventVersion", "2"))
     if not source.startswith(_ENCODED_SOURCES + _DECODED_SOURCES):
-        raise _IgnoredError(f"unknown source {source[:64]!r}")
+        raise NotUnderstoodError(f"unknown source {source[:64]!r}")
     if version.partition(".")[0] != "2":
-        raise _IgnoredError(f"unknown event version {version[:16]!r}")
+        raise NotUnderstoodError(f"unknown event version {version[:16]!r}")
     item = record["s3"]["object"]
     key = item["key"] if source.startswith(_DECODED_SOURCES) else unquote_plus(item["key"], errors="strict")
-    subject = _Subject(record["s3"]["bucket"]["name"], key, item, _time(record.get("eventTime")), source == "aws:s3")
+    is_ordered = source in _ORDERED_SOURCES
+    subject = _Subject(record["s3"]["bucket"]["name"], key, item, _time(record.get("eventTime")), is_ordered)
     if name.startswith(_CREATED):
         return subject.image(item.get("eTag"), item.get("versionId"))
     if name in _GONE or name in _HIDDEN:
         return subject.removal(item.get("versionId") if name in _GONE else None)
+    if name in _ACCESS:
+        return subject.access(item.get("eTag"), is_restored=name in _RESTORED)
     raise _IgnoredError(f"event {name[:64]!r}")
 
 
-def _eventbridge(event: Mapping[str, Any]) -> ImageRef | Removal:
+def _eventbridge(event: Mapping[str, Any]) -> ImageRef | Removal | Access:
     """Read the whole body of an EventBridge event."""
     kind = str(event["detail-type"])
     if event.get("source") != "aws.s3":
-        raise _IgnoredError(f"unknown source {str(event.get('source'))[:64]!r}")
+        raise NotUnderstoodError(f"an EventBridge event of source {str(event.get('source'))[:64]!r}")
+    if kind not in _EVENTBRIDGE:
+        raise _IgnoredError(f"event {kind[:64]!r}")
     detail = event["detail"]
     item = detail["object"]
     subject = _Subject(detail["bucket"]["name"], item["key"], item, _time(event.get("time")), is_ordered=True)
@@ -154,7 +195,7 @@ def _eventbridge(event: Mapping[str, Any]) -> ImageRef | Removal:
     if kind == "Object Deleted":
         is_hidden = detail.get("deletion-type") == "Delete Marker Created"
         return subject.removal(None if is_hidden else item.get("version-id"))
-    raise _IgnoredError(f"event {kind[:64]!r}")
+    return subject.access(item.get("etag"), is_restored=kind in _RESTORED)
 
 
 class _Subject:
@@ -180,6 +221,9 @@ class _Subject:
             last_modified=self._time,
             sequencer=self._sequencer,
         )
+
+    def access(self, etag: str | None, *, is_restored: bool) -> Access:
+        return Access(bucket=self._bucket, key=self._key, etag=_etag(etag), is_restored=is_restored)
 
     def removal(self, version_id: str | None) -> Removal:
         return Removal(
@@ -207,7 +251,7 @@ def _etag(value: Any) -> str:
         return ""
     if not _is_text(value, MAX_NAME):
         raise _IgnoredError("no usable ETag")
-    return str(value).strip('"')
+    return bare_etag(value)
 
 
 def _version(version_id: Any) -> str | None:

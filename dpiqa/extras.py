@@ -13,6 +13,7 @@ from dpiqa.errors import ConfigurationError
 #: Top-level module -> the smallest extra that installs it.
 EXTRA_OF_MODULE: dict[str, str] = {
     "accelerate": "train",
+    "brotli": "worker",
     "celery": "worker",
     "cv2": "promptiqa",
     "diffusers": "models",

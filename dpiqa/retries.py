@@ -10,6 +10,7 @@ import structlog
 from tenacity import (
     RetryCallState,
     Retrying,
+    retry_if_exception,
     retry_if_exception_type,
     retry_if_not_exception_type,
     stop_after_attempt,
@@ -25,11 +26,25 @@ from dpiqa.watchdog import beat
 log = structlog.get_logger()
 T = TypeVar("T")
 
+#: The longest that a request waits because the server asks for it. Who is asked to wait longer tries again later.
+_MAX_ASKED_SECONDS = 5.0
+
+
+def _is_retried(error: BaseException) -> bool:
+    return isinstance(error, StoreUnavailable) and (error.retry_after or 0) <= _MAX_ASKED_SECONDS
+
+
+def _object_wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome is not None else None
+    asked = getattr(error, "retry_after", None) or 0.0
+    return max(wait_random_exponential(multiplier=0.2, max=2)(state), asked)
+
+
 #: One request to S3, its body included: boto3's own retries do not cover reading the body.
 OBJECT_REQUEST = Retrying(
-    retry=retry_if_exception_type(StoreUnavailable),
+    retry=retry_if_exception(_is_retried),
     stop=stop_after_attempt(3) | stop_after_delay(60),
-    wait=wait_random_exponential(multiplier=0.2, max=2),
+    wait=_object_wait,
     reraise=True,
 )
 

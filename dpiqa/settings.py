@@ -79,6 +79,10 @@ class Settings(BaseSettings):
     """address of an S3 server; None: AWS"""
     sqs_endpoint_url: str | None = None
     """address of an SQS server; None: AWS"""
+    s3_addressing_style: Literal["auto", "path", "virtual"] | None = None
+    """place of the bucket in addresses: `path` (host/bucket), `virtual` (bucket.host); None: `path`, on AWS `auto`"""
+    s3_requester_pays: bool = False
+    """whether requests to S3 accept the costs of buckets whose owner lets the requester pay"""
     aws_region: str = "us-east-1"
     """AWS region"""
     aws_access_key_id: SecretStr | None = None

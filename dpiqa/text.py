@@ -1,5 +1,6 @@
-"""Text made safe to show, to log and to store; times; one line of a validation error; a Markdown table."""
+"""Text made safe to show, to log and to store; ETags; times; one line of a validation error; a Markdown table."""
 
+import html
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -42,6 +43,15 @@ def reason_of(error: BaseException) -> str:
 def storable(text: str | None) -> str | None:
     """Return `text` as Postgres can store it: without NUL and without halves of surrogate pairs."""
     return None if text is None else text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def bare_etag(text: str | None) -> str:
+    """Return an ETag without quotes and without the mark of a weak one; "" for none.
+
+    Some servers and proxies send `W/"x"`, no quotes at all, or quotes that were escaped twice in XML.
+    """
+    bare = html.unescape(text or "").strip()
+    return bare.removeprefix("W/").strip("\"'").strip()
 
 
 def iso_utc(value: datetime) -> str:

@@ -199,12 +199,12 @@ class BucketEvents:
 
 def _unreadable(error: Exception, bucket: str, permission: str) -> Unreadable:
     """Return why a request was refused. Raises our error for a bucket that does not exist and for an outage."""
-    response: Any = getattr(error, "response", {})
+    response: Any = getattr(error, "response", None) or {}
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if error_code(error) in _NO_SUCH_CALL or status in (405, 501):
         return Unreadable("this server does not have the request", is_unsupported=True)
     if fault_of(error) is Fault.DENIED:
         return Unreadable(f"{describe(error)}: it takes {permission}", is_unsupported=False)
-    if status == 400 and fault_of(error) is Fault.UNAVAILABLE:  # refused for what it says, such as a target
+    if status == 400 and fault_of(error) is Fault.REFUSED:  # refused for what it says, such as a target
         return Unreadable(describe(error), is_unsupported=False)
     raise bucket_error(error, bucket) from None

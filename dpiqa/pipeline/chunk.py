@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from dpiqa.errors import ImageRejected, ObjectChanged, ObjectGone, Unavailable
+from dpiqa.errors import ImageRejected, ObjectChanged, ObjectGone, StoreUnavailable, Unavailable
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.pipeline import metrics
@@ -25,10 +25,14 @@ from dpiqa.retries import retry_delay
 from dpiqa.storage.items import Changed, Claim, Failed, Gone, Outcome, Postponed, Rejected, Released, Scored
 from dpiqa.storage.recorded_scores import KnownScore
 from dpiqa.text import first_line
+from dpiqa.types import Reason
 from dpiqa.watchdog import beat
 
 #: Images whose bytes are looked up in one statement, and the longest that one waits for others.
 LOOKUP_IMAGES, LOOKUP_SECONDS = 8, 0.02
+
+#: Before the first retry of an object at which the store fails, in seconds: minutes pass until it is given up.
+OBJECT_SECONDS = 60.0
 
 #: SHA-256 of the bytes, or the image's id where they are not compared; and the scorer's id.
 ScoreKey: TypeAlias = tuple[bytes | int, str]
@@ -321,8 +325,9 @@ def outcomes_of_error(claims: Sequence[Claim], error: BaseException) -> list[Out
 def outcome_of_error(claim: Claim, error: BaseException) -> Outcome:
     """Return the outcome of a claimed item whose fetch, decoding or scoring ended in `error`.
 
-    An error about the image ends the item. Something outside that is unavailable postpones it, without limit. After
-    anything else it is tried again a few times, then given up with the error's text.
+    An error about the image ends the item. Something outside that is unavailable postpones it, without limit, and at
+    least as long as it asks. After anything else it is tried again a few times, then given up with the error's text: as
+    `unavailable` where the store failed at this object, and returned others of its bucket meanwhile.
     """
     match error:
         case ImageRejected():
@@ -331,7 +336,11 @@ def outcome_of_error(claim: Claim, error: BaseException) -> Outcome:
             return Gone(claim)
         case ObjectChanged():
             return Changed(claim, error.current)
+        case StoreUnavailable(is_object=True):
+            delay = retry_delay(claim.fence, base=OBJECT_SECONDS)
+            return Failed(claim, first_line(error), delay, Reason.UNAVAILABLE)
         case Unavailable():
-            return Postponed(claim, retry_delay(claim.fence), str(error))
+            asked = getattr(error, "retry_after", None) or 0.0
+            return Postponed(claim, max(retry_delay(claim.fence), asked), str(error))
         case _:
             return Failed(claim, first_line(error), retry_delay(claim.fence))

@@ -14,6 +14,7 @@ from dpiqa.events import Parsed
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
 from dpiqa.sources.names import is_no_image
+from dpiqa.storage.access_news import find_readable
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.feed import ring_now
 from dpiqa.storage.images import add_images, known_keys, remove_objects
@@ -45,8 +46,8 @@ def ingest(
 
     When this returns, the events may be deleted: every image that a watch covers has an item. Others are only counted
     without `auto_watch`, and where the watch that covered them was removed. Objects that are by name no image, as in a
-    listing, are passed over and counted, unless the ledger has an image of that key. Ignored records never have a row,
-    and events of probe objects are recorded as such.
+    listing, are passed over and counted, unless the ledger has an image of that key. News of access open the items again
+    whose bytes could not be had. Ignored records never have a row, and events of probe objects are recorded as such.
 
     Raises `DatabaseUnavailable`; an unavailable broker is not an error.
     """
@@ -56,7 +57,8 @@ def ingest(
     images, created = _without_probes([ref for event in events for ref in event.images])
     removals, removed = _without_probes([removal for event in events for removal in event.removals])
     with transaction(engine) as c:
-        images, passed_over = _without_names(c, images)
+        readable = find_readable(c, [one for event in events for one in event.access])
+        images, passed_over = _without_names(c, images + readable)
         for ref in images:
             watches = find_watches(c, ref.bucket, ref.key)
             if not watches and settings.auto_watch and not was_ended(c, ref.bucket, ref.key):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from dpiqa.errors import ImageRejected, ObjectGone
+from dpiqa.errors import ImageRejected, ObjectGone, StoreUnavailable
 from dpiqa.objects.store import ObjectStore
 from dpiqa.sources.base import Source, SourcePage
 from dpiqa.sources.opening import open_source
@@ -18,6 +18,7 @@ from dpiqa.storage.uploads import read_upload_page
 from dpiqa.types import ImageRef, JobKind
 
 PAGE_KEYS = 100  #: keys that are looked up at once; few enough for a listing lease
+PATIENT_STARTS = 10  #: starts of a listing at which it waits for a store that answers for no object of a part
 
 
 class Commit(Protocol):
@@ -77,7 +78,9 @@ def look_up(store: ObjectStore, selections: Iterable[Selection], job: Job, threa
     """Yield the selections with the ETags of objects whose source named none, some at a time.
 
     What is yielded before the end of a selection has the cursor before it: a listing that is cut off there looks the
-    same objects up again, which adds nothing twice.
+    same objects up again, which adds nothing twice. An object at which the store fails holds up nothing: the worker
+    that reads it says what became of it. Raises `StoreUnavailable` where no object of a part can be looked up, at the
+    first starts of a listing; later ones add the objects all the same.
     """
     cursor, tally = job.cursor, job.tally
     with ThreadPoolExecutor(threads, thread_name_prefix="head") as pool:
@@ -87,7 +90,15 @@ def look_up(store: ObjectStore, selections: Iterable[Selection], job: Job, threa
                 yield selection
             else:
                 for start in range(0, len(refs), PAGE_KEYS):
-                    found = list(pool.map(partial(_current, store), refs[start : start + PAGE_KEYS]))
+                    part = refs[start : start + PAGE_KEYS]
+                    looked_up = list(pool.map(partial(_current, store), part))
+                    errors = [found for found in looked_up if isinstance(found, StoreUnavailable)]
+                    if len(errors) == len(part) and job.listing_attempt < PATIENT_STARTS:
+                        raise errors[0]
+                    found = [
+                        ref if isinstance(now, StoreUnavailable) else now
+                        for ref, now in zip(part, looked_up, strict=True)
+                    ]
                     is_last = start + PAGE_KEYS >= len(refs)
                     yield (
                         Selection(found, selection.cursor, selection.tally)
@@ -97,8 +108,8 @@ def look_up(store: ObjectStore, selections: Iterable[Selection], job: Job, threa
             cursor, tally = selection.cursor, selection.tally
 
 
-def _current(store: ObjectStore, ref: ImageRef) -> ImageRef:
-    """Return the object as it is.
+def _current(store: ObjectStore, ref: ImageRef) -> ImageRef | StoreUnavailable:
+    """Return the object as it is, or the error of a store that does not say.
 
     A key without an object still becomes an item, so that its job says why it has no score: with an empty ETag the
     worker gets the same error and records it.
@@ -109,3 +120,5 @@ def _current(store: ObjectStore, ref: ImageRef) -> ImageRef:
         return store.head(ref.bucket, ref.key, ref.version_id)
     except (ObjectGone, ImageRejected):
         return ref
+    except StoreUnavailable as error:
+        return error

@@ -9,7 +9,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Self
 
-from dpiqa.errors import DecoderKilled, ImageRejected, InvalidRequest, ObjectChanged, ObjectGone, Unavailable
+from dpiqa.errors import (
+    DecoderKilled,
+    ImageRejected,
+    InvalidRequest,
+    ObjectChanged,
+    ObjectGone,
+    StoreUnavailable,
+    Unavailable,
+)
 from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import ModelCard
@@ -244,6 +252,8 @@ def _to_row(ref: ImageRef, result: "Future[float] | BaseException", card: ModelC
             return ScoredObject(ref=ref, state=ItemState.SUPERSEDED, reason=Reason.NEWER_VERSION, detail=error.message)
         case DecoderKilled():
             return ScoredObject(ref=ref, state=ItemState.DEAD, reason=Reason.REPEATED_ERRORS, detail=error.message)
+        case StoreUnavailable(is_object=True):
+            return ScoredObject(ref=ref, state=ItemState.REJECTED, reason=Reason.UNAVAILABLE, detail=error.message)
         case Unavailable():
             raise error
         case _:

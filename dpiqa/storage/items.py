@@ -150,11 +150,12 @@ class Postponed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An unexpected error: tried again after a delay, dead after `max_errors`."""
+    """An unexpected error: tried again after a delay; after `max_errors` it ends by `reason`, its state's."""
 
     claim: Claim
     detail: str
     delay_seconds: float = 0.0
+    reason: Reason = Reason.REPEATED_ERRORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +168,8 @@ class Released:
 Outcome: TypeAlias = Scored | Rejected | Gone | Changed | Postponed | Failed | Released
 
 
-# Writes updates of locked items, ends those with too many errors as dead, and returns ids and states. Raw: each row
-# gets values of its own.
+# Writes updates of locked items, ends those with too many errors by the reason of the update, and returns ids and
+# states. Raw: each row gets values of its own.
 UPDATE_ITEMS = text(
     """
     UPDATE items i SET
@@ -181,9 +182,9 @@ UPDATE_ITEMS = text(
         finished_at = CASE WHEN u.end_state <> 'queued' THEN clock_timestamp() END
     FROM (
         SELECT o.*,
-            CASE WHEN o.errors > 0 AND h.errors + o.errors >= :max_errors THEN 'dead' ELSE o.state END AS end_state,
-            CASE WHEN o.errors > 0 AND h.errors + o.errors >= :max_errors THEN 'repeated_errors' ELSE o.reason END
-            AS end_reason
+            CASE WHEN o.errors = 0 OR h.errors + o.errors < :max_errors THEN o.state
+                WHEN o.reason = 'repeated_errors' THEN 'dead' ELSE 'rejected' END AS end_state,
+            CASE WHEN o.errors = 0 OR h.errors + o.errors >= :max_errors THEN o.reason END AS end_reason
         FROM unnest(:item_id, :state, :stage, :queue, :reason, :detail, :route, :reused, :errors, :delay_seconds)
             AS o (item_id, state, stage, queue, reason, detail, route, reused, errors, delay_seconds)
         JOIN items h ON h.id = o.item_id) AS u
@@ -206,7 +207,7 @@ class ItemUpdate:
     state: ItemState
     stage: Stage | None = None
     queue: Queue | None = None
-    reason: Reason | None = None
+    reason: Reason | None = None  #: with errors: the reason if they are too many
     detail: str | None = None
     route: Route | None = None
     reused: bool | None = None  #: whether the score was known; an escalated item is reused if both of its scores were
@@ -228,9 +229,14 @@ def update_of(outcome: Outcome, image: LockedImage) -> ItemUpdate:
             return ItemUpdate(
                 item_id=item_id, state=ItemState.QUEUED, detail=detail or None, delay_seconds=float(delay)
             )
-        case Failed(_, detail, delay):
+        case Failed(_, detail, delay, reason):
             return ItemUpdate(
-                item_id=item_id, state=ItemState.QUEUED, detail=detail, errors=1, delay_seconds=float(delay)
+                item_id=item_id,
+                state=ItemState.QUEUED,
+                reason=reason,
+                detail=detail,
+                errors=1,
+                delay_seconds=float(delay),
             )
     return ItemUpdate(item_id=item_id, state=ItemState.QUEUED)  # released, or news came while it could not be had
 

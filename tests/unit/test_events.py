@@ -1,3 +1,4 @@
+import base64
 import json
 from datetime import UTC, datetime
 from urllib.parse import quote, quote_plus
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.events import MAX_BODY_BYTES, compare_sequencers, parse
+from dpiqa.events import MAX_BODY_BYTES, Access, compare_sequencers, parse
 from dpiqa.types import ImageRef, Removal
 
 TIME = datetime(2026, 11, 21, 6, 0, 0, 123000, UTC)
@@ -131,8 +132,8 @@ def test_the_test_event_is_acknowledged():
 @pytest.mark.parametrize(
     ("ignored", "why"),
     [
-        (record("ObjectTagging:Put"), "ObjectTagging:Put"),
-        (record("ObjectRestore:Completed"), "ObjectRestore"),
+        (record("ObjectRestore:Post"), "ObjectRestore:Post"),
+        (record("LifecycleTransition"), "LifecycleTransition"),
         (record("s3:ObjectAccessed:Get", "minio:s3"), "ObjectAccessed"),
         (record(source="acme:queue"), "unknown source 'acme:queue'"),
         (record(version="3.0"), "unknown event version '3.0'"),
@@ -155,9 +156,104 @@ def test_one_useless_record_is_counted_and_costs_the_others_nothing(ignored, why
 
 
 def test_other_eventbridge_events_are_ignored():
-    assert parse(eventbridge("Object Restore Completed")).ignored == ["event 'Object Restore Completed'"]
-    assert parse({**eventbridge(), "source": "acme"}).ignored == ["unknown source 'acme'"]
-    assert parse({"detail-type": "Object Created", "source": "aws.s3"}).ignored == ["malformed record"]
+    for kind in ("Object Storage Class Changed", "Object Access Tier Changed", "AWS API Call via CloudTrail"):
+        assert parse({"source": "aws.s3", "detail-type": kind, "detail": {}}).ignored == [f"event {kind!r}"]
+    for other in ({**eventbridge(), "source": "acme"}, {"detail-type": "Object Created", "source": "aws.s3"}):
+        with pytest.raises(InvalidRequest):
+            parse(other)
+
+
+def test_storagegrid_sends_what_aws_does():
+    (image,) = parse(records(record(source="sgws:s3", version="2.0"))).images
+    assert (image.key, image.sequencer) == ("photos/a b.jpg", "0055AED6DCD90281E5")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_restored"),
+    [("ObjectRestore:Completed", True), ("ObjectAcl:Put", False), ("ObjectTagging:Put", False)],
+)
+def test_news_of_access_are_no_new_bytes(name, is_restored):
+    parsed = parse(records(record(name, versionId="v1"), record(f"s3:{name}", "minio:s3")))
+    assert not parsed.images
+    assert parsed.access == [
+        Access(bucket="archive", key="photos/a b.jpg", etag="abc", is_restored=is_restored) for _ in range(2)
+    ]
+
+
+def test_news_of_access_by_eventbridge():
+    for kind, is_restored in (("Object Restore Completed", True), ("Object ACL Updated", False)):
+        (one,) = parse(eventbridge(kind)).access
+        assert one == Access(bucket="archive", key="photos/a+b %2B.jpg", etag="abc", is_restored=is_restored)
+
+
+def in_sns(event):
+    return {"Type": "Notification", "MessageId": "1", "TopicArn": "arn", "Message": json.dumps(event)}
+
+
+def in_sqs(event):
+    return {"messageId": "1", "receiptHandle": "r", "body": json.dumps(event), "eventSource": "aws:sqs"}
+
+
+ENVELOPES = {
+    "SNS": in_sns,
+    "SQS of SNS by Lambda": lambda event: records(in_sqs(in_sns(event))),
+    "SNS by Lambda": lambda event: records({"EventSource": "aws:sns", "EventVersion": "1.0", "Sns": in_sns(event)}),
+    "SQS by Lambda": lambda event: records(in_sqs(event)),
+    "Pipes": lambda event: [in_sqs(event)],
+    "Pipes with an input template": lambda event: [event],
+    "Lambda destination": lambda event: {
+        "version": "1.0",
+        "requestContext": {"condition": "RetriesExhausted"},
+        "requestPayload": event,
+        "responsePayload": {"errorMessage": "x"},
+    },
+    "API Gateway": lambda event: {"requestContext": {}, "body": json.dumps(event), "isBase64Encoded": False},
+    "Lambda URL": lambda event: {
+        "requestContext": {},
+        "body": base64.b64encode(json.dumps(event).encode()).decode(),
+        "isBase64Encoded": True,
+    },
+}
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES)
+@pytest.mark.parametrize("event", [records(record(), record(key="b")), eventbridge()], ids=["s3", "eventbridge"])
+def test_an_envelope_is_opened(envelope, event):
+    body = json.dumps(ENVELOPES[envelope](event)).encode()
+    assert parse(body) == parse(event)
+
+
+def test_a_batch_is_read_whole_and_what_is_not_understood_of_it_is_named():
+    batch = [in_sqs(records(record())), in_sqs({"hello": 1}), eventbridge(), record(key="c"), 7]
+    parsed = parse(json.dumps(batch))
+    assert [image.key for image in parsed.images] == ["photos/a b.jpg", "photos/a+b %2B.jpg", "c"]
+    assert parsed.ignored == ["the event has neither Records nor detail-type", "malformed record"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"Type": "SubscriptionConfirmation", "Token": "t", "SubscribeURL": "https://sns"}, "open its SubscribeURL"),
+        ({"Type": "UnsubscribeConfirmation", "Token": "t"}, "SNS asks for a UnsubscribeConfirmation"),
+        ([{"eventType": "Microsoft.Storage.BlobCreated", "data": {}}], "an Azure Event Grid event"),
+        ({"specversion": "1.0", "type": "Microsoft.Storage.BlobCreated"}, "a CloudEvents event"),
+        ({"message": {"attributes": {}, "data": ""}, "subscription": "s"}, "a Google Pub/Sub message"),
+        ({"kind": "storage#object", "selfLink": "https://"}, "a Google Cloud Storage notification"),
+        (records({"eventSource": "aws:kinesis", "kinesis": {"data": ""}}), "a record of a Kinesis stream"),
+        (records({"eventSource": "aws:dynamodb", "dynamodb": {}}), "a record of a DynamoDB stream"),
+        (records(record(source="acme:queue")), "unknown source 'acme:queue'"),
+        (records(record(version="3.0")), "unknown event version '3.0'"),
+        (records(record(key="%ff")), "malformed record"),
+        ({**eventbridge(), "source": "acme"}, "an EventBridge event of source 'acme'"),
+        (in_sns("hello"), "the event is not a JSON object|malformed record"),
+        ([], "the event is empty"),
+        ([[[[[[[[in_sqs(records(record()))]]]]]]]], "too many envelopes"),
+        ({"requestContext": {}, "body": "%%", "isBase64Encoded": True}, "the message in the envelope is not JSON"),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_a_true_word(body, words):
+    with pytest.raises(InvalidRequest, match=words):
+        parse(json.dumps(body))
 
 
 def test_a_multipart_upload_that_is_announced_twice_is_one_image():
@@ -233,5 +329,7 @@ def test_any_json_is_parsed_or_refused(body, items):
             parsed = parse(json.dumps(candidate))
         except InvalidRequest:
             continue
-        used = len(parsed.images) + len(parsed.removals)
-        assert used + len(parsed.ignored) == (1 if "detail-type" in candidate else len(candidate["Records"]))
+        used = len(parsed.images) + len(parsed.removals) + len(parsed.access) + len(parsed.ignored)
+        if "detail-type" in candidate and "Records" not in candidate:
+            assert used == 1
+        assert used or [] in (candidate["Records"], *(item.get("Records") for item in items))

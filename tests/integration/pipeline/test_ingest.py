@@ -1,7 +1,7 @@
 import pytest
 
 from dpiqa.doorbell import Queue
-from dpiqa.events import Parsed, parse
+from dpiqa.events import Access, Parsed, parse
 from dpiqa.pipeline.ingest import ingest
 from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
@@ -107,3 +107,42 @@ def test_a_key_that_the_ledger_knows_is_not_passed_over(archive):
         add_images(c, job, [ImageRef(bucket="photos", key="picture.txt", etag="old")])
     ingested = take_in(archive, created("picture.txt"))
     assert (len(ingested.items), ingested.passed_over) == (1, 0)
+
+
+def news(key, *, etag=None, is_restored=True):
+    return Parsed(
+        access=[
+            Access(bucket="photos", key=key, etag=f"etag of {key}" if etag is None else etag, is_restored=is_restored)
+        ]
+    )
+
+
+def end(archive, reason, state="rejected"):
+    archive.rows(f"UPDATE items SET state = '{state}', reason = '{reason}' RETURNING id")
+
+
+@pytest.mark.parametrize("reason", ["archived", "access_denied"])
+@pytest.mark.parametrize("is_restored", [True, False])
+def test_news_of_access_open_what_could_not_be_read(archive, reason, is_restored):
+    (item,) = take_in(archive, created("a.jpg")).items
+    end(archive, reason)
+    assert take_in(archive, news("a.jpg", is_restored=is_restored)).items == [item]
+    assert archive.rows("SELECT state, reason FROM items") == [("queued", None)]
+    assert take_in(archive, news("a.jpg", is_restored=is_restored)).items == []
+
+
+def test_news_of_access_change_nothing_else(archive):
+    take_in(archive, created("a.jpg", "b.jpg"))
+    end(archive, "corrupt")
+    before = archive.rows("SELECT state, reason, attempt FROM items ORDER BY id")
+    for is_restored in (True, False):
+        take_in(archive, news("a.jpg", is_restored=is_restored), news("b.jpg", etag="an older one"))
+    take_in(archive, news("unknown.jpg", is_restored=False))
+    assert archive.rows("SELECT state, reason, attempt FROM items ORDER BY id") == before
+    assert archive.rows("SELECT count(*) FROM images WHERE NOT current") == [(0,)]
+
+
+def test_an_object_that_is_restored_and_was_never_seen_is_read(archive):
+    take_in(archive, created("a.jpg"))
+    assert len(take_in(archive, news("cold.jpg")).items) == 1
+    assert archive.rows("SELECT etag FROM images WHERE key = 'cold.jpg'") == [("",)]

@@ -71,7 +71,7 @@ def test_a_listing_that_was_cut_off_goes_on_after_its_last_page(archive, monkeyp
     for name in names:
         (archive.folder / name).write_bytes(png(0.2))
     job = submit(archive, names)
-    archive.list_job(job.id, Failing(archive.store, 6))
+    archive.list_job(job.id, Failing(archive.store, 4))
     assert archive.rows("SELECT state, cursor FROM jobs") == [("listing", "4")]
     assert len(states(archive)) == 4
     archive.rows("UPDATE jobs SET listing_lease_until = clock_timestamp() - interval '1 s' RETURNING id")
@@ -88,3 +88,35 @@ def test_keys_keep_their_order_and_come_once(archive, after, expected):
     with transaction(archive.engine) as c:
         assert make_job(c, ["b", "a", "b", "c"]).id == job.id  # a repeated request
         assert read_keys(c, job.id, after=after, limit=2) == expected
+
+
+class FailingAt:
+    """A store that fails at some keys."""
+
+    def __init__(self, store, keys):
+        self.store, self.keys = store, keys
+
+    def head(self, bucket, key, version_id=None):
+        if key in self.keys:
+            raise StoreUnavailable("500 InternalError")
+        return self.store.head(bucket, key, version_id)
+
+
+def test_a_key_at_which_the_store_fails_holds_up_no_other(archive):
+    names = [f"{number:02}.png" for number in range(3)]
+    for name in names:
+        (archive.folder / name).write_bytes(png(0.2))
+    job = submit(archive, names)
+    archive.list_job(job.id, FailingAt(archive.store, {"01.png"}))
+    archive.worker().score(archive.doorbell.rung(Queue.BULK))
+    assert archive.rows("SELECT state, listed_at IS NOT NULL FROM jobs") == [("running", True)]
+    assert archive.rows("SELECT key, etag = '' FROM images WHERE etag = ''") == [("01.png", True)]
+
+
+def test_a_single_key_at_which_the_store_always_fails_is_added_in_the_end(archive, monkeypatch):
+    monkeypatch.setattr(job_source, "PATIENT_STARTS", 3)
+    job = submit(archive, ["00.png"])
+    for attempt in range(1, 4):
+        archive.list_job(job.id, FailingAt(archive.store, {"00.png"}))
+        assert len(states(archive)) == (attempt == 3)
+        archive.rows("UPDATE jobs SET listing_lease_until = clock_timestamp() - interval '1 s' RETURNING id")

@@ -59,3 +59,16 @@ def test_a_key_without_an_etag_that_is_refused_ends(ledger):
     job, ids = ledger.submit([ref("k", "", at=None)])
     ledger.record([Rejected(claim, Reason.ACCESS_DENIED) for claim in ledger.claim(ids)])
     assert ledger.states(job) == {"rejected": 1}
+
+
+def test_an_object_at_which_the_store_fails_ends_rejected_and_is_tried_again(ledger):
+    watch = ledger.watch()
+    ids = ledger.add(watch, [ref("k")])
+    for n in range(1, 4):
+        (claim,) = ledger.claim(ids)
+        ledger.record([Failed(claim, "500 InternalError", reason=Reason.UNAVAILABLE)], max_errors=3)
+        item = ledger.item("k")
+        assert (item.state, item.reason) == (("queued", None) if n < 3 else ("rejected", "unavailable"))
+    assert item.detail == "500 InternalError"
+    assert ledger.add(watch, [ref("k")]) == ids
+    assert ledger.item("k").errors == 0

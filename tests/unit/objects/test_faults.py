@@ -33,13 +33,15 @@ from dpiqa.types import Reason
 
 #: Errors of GetObject, HeadObject and ListObjectsV2 from the reference of S3, and of SQS.
 EXPECTED = {
-    Fault.GONE: ["NoSuchKey", "NoSuchVersion", "NoSuchBucket", "MethodNotAllowed", "404", "405", "KeyTooLongError"],
+    Fault.GONE: ["NoSuchKey", "NoSuchVersion", "NoSuchBucket", "MethodNotAllowed", "404", "KeyTooLongError"],
     Fault.DENIED: ["AccessDenied", "AllAccessDisabled", "403", "KMS.DisabledException", "InvalidRequest"],
     Fault.ARCHIVED: ["InvalidObjectState"],
     Fault.CREDENTIALS: ["InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId"],
     Fault.EXPIRED: ["ExpiredToken", "RequestTimeTooSkewed"],
     Fault.REGION: ["PermanentRedirect", "AuthorizationHeaderMalformed", "301", "InvalidAddress"],
-    Fault.UNAVAILABLE: ["InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "500", "502", "503"],
+    Fault.REFUSED: ["405", "InvalidArgument", "NotImplemented", "501"],
+    Fault.FAILED: ["InternalError", "500", "400"],
+    Fault.UNAVAILABLE: ["ServiceUnavailable", "SlowDown", "RequestTimeout", "502", "503"],
 }
 
 
@@ -69,13 +71,37 @@ def test_no_code_is_listed_twice():
     [
         (403, Fault.DENIED),
         (404, Fault.GONE),
-        (400, Fault.UNAVAILABLE),
+        (400, Fault.REFUSED),
+        (409, Fault.REFUSED),
+        (451, Fault.REFUSED),
         (429, Fault.UNAVAILABLE),
-        (599, Fault.UNAVAILABLE),
+        (504, Fault.UNAVAILABLE),
+        (599, Fault.FAILED),
+        (200, Fault.FAILED),
     ],
 )
-def test_unknown_codes_go_by_their_status_and_never_reject_for_a_gateways_whim(status, fault):
+def test_unknown_codes_of_s3_go_by_their_status(status, fault):
     assert fault_of(client_error("SomethingNew", status)) is fault
+
+
+@pytest.mark.parametrize("status", [400, 402, 409, 412, 414, 418, 431, 451, 499, 500, 508, 599])
+def test_a_gateway_that_says_no_code_rejects_nothing(status):
+    assert fault_of(client_error(str(status), status)) is Fault.FAILED
+    assert isinstance(object_error(client_error(str(status), status), "b", "k"), StoreUnavailable)
+
+
+@pytest.mark.parametrize("code", ["KMS.ThrottlingException", "TooManyRequests", "ServerBusy", "SlowDownWrite"])
+def test_an_overload_in_other_words_is_waited_for(code):
+    assert fault_of(client_error(code, 400)) is Fault.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7.0), ("99999", 3600.0), ("", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)]
+)
+def test_a_server_may_ask_to_wait(value, seconds):
+    error = client_error("SlowDown", 503)
+    error.response["ResponseMetadata"]["HTTPHeaders"] = {"retry-after": value}
+    assert object_error(error, "b", "k").retry_after == seconds
 
 
 @pytest.mark.parametrize(
@@ -83,9 +109,9 @@ def test_unknown_codes_go_by_their_status_and_never_reject_for_a_gateways_whim(s
     [
         (EndpointConnectionError(endpoint_url="http://x"), Fault.UNAVAILABLE),
         (ConnectTimeoutError(endpoint_url="http://x"), Fault.UNAVAILABLE),
-        (ReadTimeoutError(endpoint_url="http://x"), Fault.UNAVAILABLE),
-        (IncompleteReadError(actual_bytes=1, expected_bytes=2), Fault.UNAVAILABLE),
-        (ProtocolError("broken"), Fault.UNAVAILABLE),
+        (ReadTimeoutError(endpoint_url="http://x"), Fault.FAILED),
+        (IncompleteReadError(actual_bytes=1, expected_bytes=2), Fault.FAILED),
+        (ProtocolError("broken"), Fault.FAILED),
         (ConnectionResetError(), Fault.UNAVAILABLE),
         (NoCredentialsError(), Fault.CREDENTIALS),
         (ParamValidationError(report="bad bucket"), Fault.GONE),
@@ -99,7 +125,11 @@ def test_errors_of_the_connection(error, fault):
 def test_each_code_means_something_for_an_object_and_for_a_bucket(code):
     fault = FAULT_OF_CODE[code]
     about_object = object_error(client_error(code), "bucket", "key")
-    rejected = {Fault.DENIED: Reason.ACCESS_DENIED, Fault.ARCHIVED: Reason.ARCHIVED}
+    rejected = {
+        Fault.DENIED: Reason.ACCESS_DENIED,
+        Fault.REFUSED: Reason.ACCESS_DENIED,
+        Fault.ARCHIVED: Reason.ARCHIVED,
+    }
     if code == "NoSuchBucket":
         assert isinstance(about_object, ImageRejected)
         assert (about_object.reason, about_object.message) == (Reason.NOT_FOUND, "there is no bucket bucket")
@@ -108,8 +138,10 @@ def test_each_code_means_something_for_an_object_and_for_a_bucket(code):
         assert about_object.reason is rejected[fault]
     else:
         assert type(about_object) is (ObjectGone if fault is Fault.GONE else StoreUnavailable)
+    assert getattr(about_object, "may_be_object", False) is (fault is Fault.FAILED)
     about_bucket = bucket_error(client_error(code), "bucket")
-    assert type(about_bucket) is (StoreUnavailable if fault is Fault.UNAVAILABLE else ConfigurationError)
+    waits = fault in (Fault.UNAVAILABLE, Fault.FAILED)
+    assert type(about_bucket) is (StoreUnavailable if waits else ConfigurationError)
     assert about_bucket.hint
     assert "\n" not in str(about_bucket)
 

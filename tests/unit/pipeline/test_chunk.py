@@ -1,4 +1,5 @@
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -35,6 +36,23 @@ def test_what_is_wrong_with_the_world_waits(error):
     assert isinstance(outcome, Postponed)
     assert outcome.detail == str(error)
     assert outcome.delay_seconds > 0
+
+
+def test_a_store_that_asks_to_wait_is_left_alone_for_that_long():
+    outcome = outcome_of_error(CLAIM, StoreUnavailable("503 SlowDown", retry_after=1800))
+    assert outcome == Postponed(CLAIM, 1800, "503 SlowDown")
+
+
+def test_an_object_at_which_the_store_always_fails_is_given_up_in_minutes():
+    error = StoreUnavailable("500 InternalError", may_be_object=True)
+    assert isinstance(outcome_of_error(CLAIM, error), Postponed)
+    error.is_object = True
+    delays = []
+    for fence in range(1, 6):
+        outcome = outcome_of_error(replace(CLAIM, fence=fence), error)
+        assert (type(outcome), outcome.reason) == (Failed, Reason.UNAVAILABLE)
+        delays.append(outcome.delay_seconds)
+    assert 300 < sum(delays[:4]) <= 60 + 120 + 240 + 300
 
 
 @pytest.mark.parametrize(
