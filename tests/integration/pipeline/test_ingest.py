@@ -118,7 +118,8 @@ def news(key, *, etag=None, is_restored=True):
 
 
 def end(archive, reason, state="rejected"):
-    archive.rows(f"UPDATE items SET state = '{state}', reason = '{reason}' RETURNING id")
+    ended = f"state = '{state}', reason = '{reason}', finished_at = clock_timestamp()"
+    archive.rows(f"UPDATE items SET {ended} RETURNING id")
 
 
 @pytest.mark.parametrize("reason", ["archived", "access_denied"])
