@@ -46,8 +46,9 @@ def ingest(
 
     When this returns, the events may be deleted: every image that a watch covers has an item. Others are only counted
     without `auto_watch`, and where the watch that covered them was removed. Objects that are by name no image, as in a
-    listing, are passed over and counted, unless the ledger has an image of that key. News of access open the items again
-    whose bytes could not be had. Ignored records never have a row, and events of probe objects are recorded as such.
+    listing, are passed over and counted, unless the ledger has an image of that key. News of access open the items
+    again whose bytes could not be had. Ignored records never have a row, and events of probe objects are recorded as
+    such.
 
     Raises `DatabaseUnavailable`; an unavailable broker is not an error.
     """

@@ -11,6 +11,7 @@ from typing import Self
 
 from dpiqa.errors import (
     DecoderKilled,
+    DpiqaError,
     ImageRejected,
     InvalidRequest,
     ObjectChanged,
@@ -245,16 +246,16 @@ def _to_row(ref: ImageRef, result: "Future[float] | BaseException", card: ModelC
                 reference=card.reference,
             )
         case ImageRejected():
-            return ScoredObject(ref=ref, state=ItemState.REJECTED, reason=error.reason, detail=error.message)
+            state, reason = ItemState.REJECTED, error.reason
         case ObjectGone():
-            return ScoredObject(ref=ref, state=ItemState.DELETED, reason=Reason.OBJECT_DELETED, detail=error.message)
+            state, reason = ItemState.DELETED, Reason.OBJECT_DELETED
         case ObjectChanged():
-            return ScoredObject(ref=ref, state=ItemState.SUPERSEDED, reason=Reason.NEWER_VERSION, detail=error.message)
-        case DecoderKilled():
-            return ScoredObject(ref=ref, state=ItemState.DEAD, reason=Reason.REPEATED_ERRORS, detail=error.message)
+            state, reason = ItemState.SUPERSEDED, Reason.NEWER_VERSION
         case StoreUnavailable(is_object=True):
-            return ScoredObject(ref=ref, state=ItemState.REJECTED, reason=Reason.UNAVAILABLE, detail=error.message)
-        case Unavailable():
+            state, reason = ItemState.REJECTED, Reason.UNAVAILABLE
+        case Unavailable() if not isinstance(error, DecoderKilled):
             raise error
         case _:
-            return ScoredObject(ref=ref, state=ItemState.DEAD, reason=Reason.REPEATED_ERRORS, detail=first_line(error))
+            state, reason = ItemState.DEAD, Reason.REPEATED_ERRORS
+    detail = error.message if isinstance(error, DpiqaError) else first_line(error)
+    return ScoredObject(ref=ref, state=state, reason=reason, detail=detail)
