@@ -85,6 +85,12 @@ def test_pages_are_those_of_the_program(page):
     assert (DOCS / f"{page}.md").read_text("utf-8") == made, "run `make docs`"
 
 
+def test_the_page_of_the_database_shows_the_tables_of_errors():
+    page = reference().database_page()
+    assert page == (DOCS / "database.md").read_text("utf-8")
+    assert "What follows from them" in page
+
+
 def test_every_setting_and_command_has_its_words():
     assert all(field.description for field in Settings.model_fields.values())
     text = reference().cli_page()
