@@ -2,7 +2,7 @@
 
 python benchmarks/window.py --large 1000000 --rate 200 --json figures.json
 
-Embedded Postgres and Valkey, and one real worker process of Celery with four threads. Its model is simulated: it takes
+Embedded Postgres and Valkey, and one real worker process of Celery. Its model is simulated: it takes
 1 / rate seconds an image, one image after the other, and nothing is fetched. Jobs are written to the ledger by SQL.
 
 - `small`, `large`: while a job of this many items is worked on, the largest memory of the broker, and what of it is
@@ -44,6 +44,7 @@ from dpiqa.local.valkey import Valkey
 from dpiqa.models.base import ModelCard
 from dpiqa.pipeline.feeder import Feeder
 from dpiqa.pipeline.ingest import ingest
+from dpiqa.pipeline.slots import CHUNKS_AT_ONCE, SPARE_THREADS, Slots
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings, load_settings
 from dpiqa.storage import schema, steering
@@ -65,7 +66,6 @@ CARD = ModelCard(
     licence="none",
 )
 BUCKET, RATE = "archive", "DPIQA_BENCHMARK_RATE"
-THREADS = 4
 ADD_IMAGES = """
     INSERT INTO images (bucket, key, etag, size, current)
     SELECT :bucket, :prefix || lpad(n::text, 9, '0') || '.jpg', md5(n::text), 300000, true FROM generate_series(1, :n) n
@@ -84,10 +84,14 @@ class SimulatedWorker:
         self.stage, self.id, self._rate = Stage.STUDENT, f"simulated:{os.getpid()}", float(os.environ[RATE])
         self.engine = make_engine(settings.require_database_url(), application_name="dpiqa-student")
         self.doorbell, self._settings, self._device = load_doorbell(settings), settings, threading.Lock()
-        self.feeder = Feeder(self.engine, self.doorbell, settings)
+        self.feeder, self.slots = Feeder(self.engine, self.doorbell, settings), Slots(CHUNKS_AT_ONCE[self.stage])
 
-    def score(self, item_ids: list[int]) -> None:
+    def score(self, item_ids: list[int], queue: Queue) -> None:
         """Claim, wait as a device would, and record."""
+        with self.slots.hold(queue):
+            self._score(item_ids)
+
+    def _score(self, item_ids: list[int]) -> None:
         with transaction(self.engine) as c:
             scorers = {PROFILE.id: CARD.scorer_id}
             claims = claim(c, item_ids, stage=self.stage, owner=self.id, lease_seconds=60, scorer_ids=scorers)
@@ -114,7 +118,15 @@ def run_worker() -> None:
 
     app.start_worker = SimulatedWorker
     queues = f"{Queue.LIVE},{Queue.BULK},{Queue.MAINTENANCE}"
-    argv = ["worker", "--pool", "threads", "--concurrency", str(THREADS), "--queues", queues]
+    argv = [
+        "worker",
+        "--pool",
+        "threads",
+        "--concurrency",
+        str(CHUNKS_AT_ONCE[Stage.STUDENT] + SPARE_THREADS),
+        "--queues",
+        queues,
+    ]
     app.app.worker_main([*argv, "--loglevel", "warning", "--without-gossip", "--without-mingle"])
 
 

@@ -197,7 +197,7 @@ class Preparer:
         with self._lock:
             n_slow = sum(n for name, n in running.items() if name in self._slow)
             if bucket in self._slow:
-                return 2 * n_running < self._per_bucket and 2 * n_slow < self._n_threads
+                return 2 * n_slow < self._n_threads
             return self._n_fetched + sum(running.values()) - n_slow < self._max_undecoded
 
     def _fetch(self, ref: ImageRef) -> FetchedImage:
