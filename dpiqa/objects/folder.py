@@ -43,6 +43,8 @@ class FolderStore:
             try:
                 ref = self._look(root, bucket, key)
             except (ImageRejected, ObjectGone):  # becomes an item, which says why it cannot be read
+                if os.path.isdir(root / key) and not key.endswith("/."):  # noqa: PTH112 - Path's own may raise
+                    continue  # a link to a folder outside
                 ref = ImageRef(bucket=bucket, key=key, etag="")
             if ref is None and (root / key).is_symlink() and not (root / key).exists():
                 ref = ImageRef(bucket=bucket, key=key, etag="")

@@ -66,6 +66,7 @@ def test_links_that_lead_nowhere_or_out_are_listed_and_say_so(photos, tmp_path):
     (photos / "ring.jpg").symlink_to(photos / "ring.jpg")
     (photos / "fine.jpg").symlink_to(photos / "2.jpg")
     (photos / "folder").symlink_to(photos / "a")
+    (photos / "outside").symlink_to(tmp_path)
     store = FolderStore([photos])
     listed = {ref.key: ref.etag for page in store.list(folder_bucket(photos), "") for ref in page}
     assert sorted(listed) == ["2.jpg", "a/1.jpg", "dangling.jpg", "fine.jpg", "out.jpg", "ring.jpg"]
