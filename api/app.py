@@ -11,7 +11,9 @@ from sqlalchemy import Engine
 
 from dpiqa.doorbell import load_doorbell
 from dpiqa.objects.s3 import S3Store
+from dpiqa.pipeline.callbacks import rules_of, signer_of
 from dpiqa.settings import Settings, load_settings
+from dpiqa.storage.counts import waiting_items
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.job_queries import JobReport, get_job
 from dpiqa.watchdog import WATCHDOG, Loop
@@ -19,6 +21,7 @@ from dpiqa.watchdog import WATCHDOG, Loop
 from . import docs, errors
 from .authentication import Authenticator
 from .guard import Guard
+from .limits import Backlog
 from .monitoring import STUCK_SECONDS, Metrics, Probes, RequestLog
 from .progress import ProgressFeeds
 from .routes import (
@@ -53,8 +56,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises `ConfigurationError` when a setting is missing, wrong or unsafe.
     """
     settings = settings or load_settings()
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    rules = Rules.of(settings.api_host, key, settings.api_hosts.split(), require_key=settings.require_key)
+    rules = _rules(settings)
+    signer_of(settings)  # what is wrong is refused now, not with the first job that names a callback
+    rules_of(settings)
     app = FastAPI(
         title="dpiqa",
         version=version("dpiqa"),
@@ -75,8 +79,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state.store = S3Store.from_settings(settings, read_seconds=S3_SECONDS)
     state.probes = Probes(state.engine, state.doorbell, settings.require_broker_url())
     state.progress_feeds = ProgressFeeds(_reader(state.engine))
+    state.backlog = Backlog(_waiting(state.engine), settings.max_waiting_items)
     state.metrics = Metrics(state.probes.snapshot)
-    app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign] # FastAPI's documented way
     modules = (
         jobs,
         steering,
@@ -91,6 +95,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         health,
         docs,
     )
+    routers = [module.router for module in modules]
+    app.openapi = lambda: docs.describe(app, routers)  # type: ignore[method-assign] # FastAPI's documented way
     for module in modules:
         app.include_router(module.router)
     errors.install(app)
@@ -99,6 +105,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Guard, rules=rules, authenticator=authenticator, max_bodies=max_bodies)
     app.add_middleware(RequestLog, metrics=state.metrics)  # added last, so it is the outermost
     return app
+
+
+def _rules(settings: Settings) -> Rules:
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    return Rules.of(settings.api_host, key, settings.api_hosts.split(), require_key=settings.require_key)
+
+
+def _waiting(engine: Engine) -> Callable[[], int]:
+    """Return the function that counts the items that wait."""
+
+    def count() -> int:
+        with transaction(engine) as connection:
+            return waiting_items(connection)
+
+    return count
 
 
 def _reader(engine: Engine) -> Callable[[UUID], JobReport]:

@@ -20,6 +20,7 @@ from dpiqa.errors import LimitExceeded
 from dpiqa.settings import Settings
 from dpiqa.storage.api_keys import ApiKey, find_key
 from dpiqa.storage.engine import transaction
+from dpiqa.types import KeyScope
 
 from .limits import RequestRates, WrongKeys
 from .security import Rules
@@ -91,12 +92,14 @@ class Authenticator:
 
 
 def _caller(key: ApiKey, settings: Settings) -> Caller:
+    # What a sender of events may not send, it may drop: only a number of its own limits it.
+    only_events = key.scopes == {KeyScope.EVENTS}
     return Caller(
         name=key.name,
         key_id=key.id,
         scopes=key.scopes,
         grants=key.grants,
-        requests_per_minute=key.requests_per_minute or settings.requests_per_minute,
+        requests_per_minute=key.requests_per_minute or (None if only_events else settings.requests_per_minute),
         max_open_jobs=key.max_open_jobs or settings.max_open_jobs,
     )
 

@@ -16,6 +16,7 @@ from dpiqa.storage import pages
 from dpiqa.types import KeyScope
 
 from .errors import as_invalid_request
+from .limits import Backlog
 from .monitoring import CALLER, Metrics, Probes
 from .progress import ProgressFeeds
 
@@ -64,6 +65,12 @@ async def get_store(request: Request) -> S3Store:
     return store
 
 
+async def get_backlog(request: Request) -> Backlog:
+    """Return the limit of what waits."""
+    backlog: Backlog = request.app.state.backlog
+    return backlog
+
+
 async def get_reader(request: Request) -> Caller:
     """Return the caller, who may read. Raises `Forbidden`."""
     return _caller(request, KeyScope.READ)
@@ -84,6 +91,12 @@ async def get_administrator(request: Request) -> Caller:
     return _caller(request, KeyScope.ADMIN)
 
 
+async def get_scraper(request: Request) -> None:
+    """Admit Prometheus: without a key where the path is open, else by a key that reads all buckets."""
+    if hasattr(request.state, CALLER):
+        _caller(request, KeyScope.READ).grants.require_all("metrics")
+
+
 def _caller(request: Request, *scopes: KeyScope) -> Caller:
     caller: Caller = getattr(request.state, CALLER)
     caller.require(*scopes)
@@ -94,6 +107,7 @@ def _caller(request: Request, *scopes: KeyScope) -> Caller:
 ReaderDep = Annotated[Caller, Depends(get_reader)]
 SubmitterDep = Annotated[Caller, Depends(get_submitter)]
 EventSourceDep = Annotated[Caller, Depends(get_event_source)]
+BacklogDep = Annotated[Backlog, Depends(get_backlog)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 #: Routes open their transaction themselves. A dependency that yields a connection would hold it while the route waits
 #: for a thread, and more requests than connections would then wait for each other; and writers ring after the commit.

@@ -5,13 +5,18 @@ without internet access cannot reach and a careful operator does not want. The p
 content security policy can forbid every other origin.
 """
 
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.routing import APIRoute
 
+from dpiqa.types import KeyScope
+
+from .dependencies import get_administrator, get_event_source, get_reader, get_scraper, get_submitter
 from .errors import MEDIA_TYPE
 from .schemas import Problem
 
@@ -32,8 +37,10 @@ _REF = "#/components/schemas/{model}"
 #: Errors of any request, with their meaning.
 _COMMON = {
     "401": "The API key is missing or wrong.",
+    "403": "The scopes of the key, or its limit to buckets and prefixes, do not permit this.",
     "422": "The request does not fit: `errors` names the fields.",
-    "503": "A part that the request needs does not answer.",
+    "429": "The key has, or sends, more than it may: wait as long as `Retry-After` says.",
+    "503": "A part that the request needs does not answer, or too much work waits already.",
     "default": "Any other error.",
 }
 
@@ -65,25 +72,50 @@ for _name, _file in ASSETS.items():
     _serve(_name, *_file)
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document, built once."""
+#: The scopes of a key with which a route may be called, by the dependency that asks for them.
+_SCOPES = {
+    get_reader: [KeyScope.READ],
+    get_scraper: [KeyScope.READ],
+    get_submitter: [KeyScope.SUBMIT],
+    get_event_source: [KeyScope.EVENTS, KeyScope.SUBMIT],
+    get_administrator: [KeyScope.ADMIN],
+}
+
+
+def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
+    """Return the OpenAPI document, built once. `routers`: of the application."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         models = schema.setdefault("components", {}).setdefault("schemas", {})
         models["Problem"] = Problem.model_json_schema(ref_template=_REF)
         for unused in ("HTTPValidationError", "ValidationError"):
             models.pop(unused, None)
-        for path in schema["paths"].values():
-            for operation in path.values():
+        scopes = dict(_scopes(routers))
+        for path, operations in schema["paths"].items():
+            for method, operation in operations.items():
                 _add_problems(operation["responses"])
-        # The key is checked before any route, so no route declares it.
+                needed = scopes.get((method.upper(), path), [])
+                # A key is checked before any route; without DPIQA_API_KEY, on loopback, none is demanded.
+                operation["security"] = [{}, *({name: [scope]} for scope in needed for name in ("bearer", "apiKey"))]
+                if needed:
+                    text = " or ".join(f"`{scope}`" for scope in needed)
+                    operation["description"] = f"{operation.get('description', '')}\n\nScope of the key: {text}."
         schema["components"]["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer"},
             "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         }
-        schema["security"] = [{}, {"bearer": []}, {"apiKey": []}]
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _scopes(routers: Iterable[APIRouter]) -> Iterator[tuple[tuple[str, str], list[KeyScope]]]:
+    """Yield the scopes of each method and path, any of which is enough; none for a path that needs no key."""
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                calls = [dependency.call for dependency in route.dependant.dependencies]
+                found = [scope for call, scopes in _SCOPES.items() if call in calls for scope in scopes]
+                yield from (((method, route.path), found) for method in route.methods or ())
 
 
 def _add_problems(responses: dict[str, Any]) -> None:

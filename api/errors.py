@@ -120,6 +120,8 @@ def on_error(request: Request, error: Exception) -> JSONResponse:
     """Answer one of our errors, or an unexpected error."""
     problem = problem_type_of(error)
     headers = {"Retry-After": _RETRY_SECONDS} if problem.status == 503 else None
+    if isinstance(error, e.Overloaded):
+        headers = {"Retry-After": "60"}
     if isinstance(error, e.LimitExceeded):
         headers = {"Retry-After": str(error.retry_seconds)}
     if isinstance(error, e.DpiqaError) and not problem.detail:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
+from dpiqa.access import Grants
 from dpiqa.addresses import S3Address, folder_bucket, split_s3
 from dpiqa.sources.spec import ManifestFormat, SourceSpec
 
@@ -33,6 +34,10 @@ ReportAddress = Annotated[
         examples=["s3://reports/2024.parquet"],
     ),
     Storable,
+]
+CallbackUrl = Annotated[
+    str,
+    Field(min_length=8, max_length=2000, pattern=r"^https?://[\x21-\x7e]+$", examples=["https://example.org/ended"]),
 ]
 ObjectSource = Annotated[
     str, Field(max_length=1300, pattern=r"^s3://[^/?#]+/.*[^/]$", examples=["s3://lists/2024.csv.gz"]), Storable
@@ -113,7 +118,15 @@ class PlannedRequest(RequestBody):
         "1: never; null: DPIQA_AUTO_PAUSE_SHARE.",
     )
     report: ReportAddress | None = Field(None, description="Where a worker writes a report when the job has ended.")
+    callback: CallbackUrl | None = Field(
+        None, description="URL that is told when the job has ended, by a signed webhook (`docs/callbacks.md`)."
+    )
     report_failures: bool = Field(default=False, description="The report holds only images that ended unscored.")
+
+    def check_report(self, grants: Grants) -> None:
+        """Raise `NotFound` for a report that would be written beyond the grants."""
+        if self.report is not None:
+            grants.require_address(self.report)
 
 
 class _Filters(RequestBody):
@@ -150,11 +163,20 @@ class PrefixJob(PrefixRequest, _Filters, PlannedRequest):
 
     kind: Literal["prefix"] = "prefix"
 
+    def check(self, grants: Grants) -> None:
+        """Raise `NotFound` for what is beyond the grants: nothing is said about whether it exists."""
+        grants.require(self.address.bucket, self.address.key)
+        self.check_report(grants)
+
 
 class WatchJob(PrefixRequest):
     """Score the objects that arrive in a bucket under a prefix, by its events. A second request gives the same job."""
 
     kind: Literal["watch"]
+
+    def check(self, grants: Grants) -> None:
+        """Raise `NotFound` for what is beyond the grants."""
+        grants.require(self.address.bucket, self.address.key)
 
     @property
     def spec(self) -> SourceSpec:
@@ -170,6 +192,12 @@ class ListJob(ScoringRequest, PlannedRequest):
     kind: Literal["list"]
     bucket: Bucket
     keys: Annotated[list[Key], Field(min_length=1, max_length=MAX_KEYS)]
+
+    def check(self, grants: Grants) -> None:
+        """Raise `NotFound` for the first key that is beyond the grants."""
+        for key in self.keys:
+            grants.require(self.bucket, key)
+        self.check_report(grants)
 
     @property
     def address(self) -> S3Address:
@@ -189,6 +217,11 @@ class ManifestJob(ScoringRequest, _ManifestOptions, PlannedRequest):
 
     kind: Literal["manifest"]
     source: ObjectSource
+
+    def check(self, grants: Grants) -> None:
+        """Raise `NotFound` for a manifest beyond the grants. Its rows beyond them are passed over."""
+        grants.require_address(self.source)
+        self.check_report(grants)
 
     @property
     def address(self) -> S3Address:
@@ -211,6 +244,11 @@ class InventoryJob(ScoringRequest, _Filters, PlannedRequest):
     bucket: Bucket | None = Field(None, description="The bucket that it must be an inventory of.")
     prefix: Prefix = ""
 
+    def check(self, grants: Grants) -> None:
+        """Raise `NotFound` for an inventory beyond the grants. Its rows beyond them are passed over."""
+        grants.require_address(self.source)
+        self.check_report(grants)
+
     @property
     def address(self) -> S3Address:
         """The bucket, if it is named, and the prefix."""
@@ -231,6 +269,11 @@ class FolderJob(ScoringRequest, _Filters, PlannedRequest):
     path: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^/", examples=["/srv/photos"]), Storable] = (
         Field(description="Absolute path.")
     )
+
+    def check(self, grants: Grants) -> None:
+        """Raise `NotFound` for a folder beyond the grants."""
+        grants.require(self.address.bucket)
+        self.check_report(grants)
 
     @property
     def address(self) -> S3Address:

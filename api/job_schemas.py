@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from dpiqa.sources.spec import SourceSpec, Tally
 from dpiqa.storage.steering import RETRYABLE
 from dpiqa.storage.tables import MAX_PRIORITY
-from dpiqa.types import ItemState, JobKind, JobState, Reason, ReportState, Stage
+from dpiqa.types import CallbackState, ItemState, JobKind, JobState, Reason, ReportState, Stage
 
 from .schemas import RequestBody, ResponseBody, or_of
 
@@ -56,6 +56,18 @@ class ReportOut(ResponseBody):
     finished_at: datetime | None
 
 
+class CallbackOut(ResponseBody):
+    """A URL that is told when the job has ended (`docs/callbacks.md`)."""
+
+    url: str = Field(description="Without its query.")
+    state: CallbackState
+    attempts: int = Field(description="How often it was tried.")
+    status: int | None = Field(description="HTTP status of the last attempt; null: there was no answer.")
+    error: str | None = Field(description="Why the last attempt failed.")
+    next_attempt_at: datetime | None
+    finished_at: datetime | None = Field(description="When it was delivered or given up.")
+
+
 class JobStatus(JobOut):
     """A job and its progress."""
 
@@ -84,6 +96,7 @@ class JobStatus(JobOut):
     report: ReportOut | None = Field(
         description="The report that was asked for with the job.", validation_alias="written"
     )
+    callback: CallbackOut | None = Field(description="The callback that was asked for with the job.")
 
 
 class JobRetried(JobStatus):

@@ -1,4 +1,4 @@
-"""Limits of one API process, in its memory: requests a minute by key, and wrong keys by address.
+"""Limits of one API process: requests a minute by key, and wrong keys by address, in its memory; what waits in all.
 
 Each process counts for itself: with N processes a key has N times its number. A limit across processes belongs into the
 proxy before them, which sees all of them; a count in Redis would be one more part that every request waits for.
@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from dpiqa.errors import LimitExceeded
+from dpiqa.errors import LimitExceeded, Overloaded
 
 MAX_KEYS = 10_000  #: that are remembered; the one used longest ago is forgotten first
 MAX_ADDRESSES = 10_000  #: likewise
 FREE_ATTEMPTS = 5  #: wrong keys of one address that are answered at once
 MAX_DELAY_SECONDS = 5.0  #: before a wrong key is answered
 MAX_WAITING = 8  #: wrong keys of one address whose answers wait; others are refused unread
+BACKLOG_SECONDS = 5.0  #: for which the number of waiting items is trusted
 FORGET_SECONDS = 300.0  #: without a wrong key, after which an address counts as new
 
 Clock = Callable[[], float]
@@ -85,6 +86,26 @@ class WrongKeys:
         attempts = self._attempts.get(group)
         if attempts is not None:
             attempts.waiting = max(0, attempts.waiting - 1)
+
+
+class Backlog:
+    """The number of items that wait, as a limit of new jobs. Read at most every `BACKLOG_SECONDS`."""
+
+    def __init__(self, count: Callable[[], int], most: int, clock: Clock = time.monotonic) -> None:
+        """`count` reads the number; `most`: from which on new jobs are refused."""
+        self._count, self._most, self._clock = count, most, clock
+        self._known: tuple[int, float] | None = None
+
+    def check(self) -> None:
+        """Raise `Overloaded` where too much waits already."""
+        now = self._clock()
+        if self._known is None or now - self._known[1] >= BACKLOG_SECONDS:
+            self._known = self._count(), now
+        if self._known[0] >= self._most:
+            raise Overloaded(
+                f"{self._known[0]:,} images wait to be scored: no job is accepted above {self._most:,}",
+                hint="submit it again later; more workers, or a larger DPIQA_MAX_WAITING_ITEMS, help",
+            )
 
 
 def _group(address: str) -> str:

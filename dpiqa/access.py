@@ -91,6 +91,11 @@ class Grants:
         if not self.cover_address(text):
             raise NotFound(f"{text} is not within the buckets and prefixes of this key", hint=self._named())
 
+    def parts(self) -> list[tuple[str, str | None]]:
+        """Return the bucket and prefix of each; none without a limit."""
+        addresses = [_parse_stored(text) for text in self.texts or ()]
+        return [(address.bucket, address.key or None) for address in addresses]
+
     def require_all(self, what: str) -> None:
         """Raise `Forbidden` if there is a limit: `what` tells of all buckets together."""
         if self.texts is not None:
@@ -110,8 +115,7 @@ class Grants:
             self.require(bucket, prefix or "")
         if len(parts) > 1:
             raise InvalidRequest("this key covers several parts of what is asked for", hint=f"ask for {parts[0]} alone")
-        found = _parse_stored(parts[0])
-        return found.bucket, found.key or None
+        return Grants((parts[0],)).parts()[0]
 
     def _named(self) -> str:
         texts = self.texts or ()

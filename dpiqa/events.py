@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
+from dpiqa.access import Grants
 from dpiqa.envelopes import NotUnderstoodError, opened
 from dpiqa.errors import InvalidRequest
 from dpiqa.text import bare_etag
@@ -88,6 +89,16 @@ class Parsed:
     removals: list[Removal] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)  #: one reason per record that was not used
     access: list[Access] = field(default_factory=list)
+
+    def within(self, grants: Grants) -> "Parsed":
+        """Return the same without what is beyond the grants of its sender, which counts as ignored."""
+        images = [ref for ref in self.images if grants.cover(ref.bucket, ref.key)]
+        removals = [removal for removal in self.removals if grants.cover(removal.bucket, removal.key)]
+        access = [news for news in self.access if grants.cover(news.bucket, news.key)]
+        n_all = len(self.images) + len(self.removals) + len(self.access)
+        n_left = n_all - len(images) - len(removals) - len(access)
+        reasons = ["not within the buckets and prefixes of the key"] * n_left
+        return Parsed(images, removals, [*self.ignored, *reasons], access)
 
 
 class _IgnoredError(Exception):

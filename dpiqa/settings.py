@@ -122,6 +122,14 @@ class Settings(BaseSettings):
     """requests per minute of one stored key that an API process answers, unless the key has a number of its own"""
     max_open_jobs: int = Field(100, ge=1)
     """jobs of one stored key that have not ended, unless the key has a number of its own"""
+    max_waiting_items: int = Field(50_000_000, ge=1)
+    """items of all jobs that wait, from which on the API accepts no more jobs; events are always accepted"""
+    verify_events: bool = True
+    """whether objects that events of `POST /v1/events` name are looked up in the store, instead of trusted"""
+    callback_secret: SecretStr | None = None
+    """`whsec_...` that signs callbacks of jobs; two with a space while receivers change over; None: no callbacks"""
+    callback_hosts: str = ""
+    """hosts that callbacks may go to, space-separated: names, `*.name`, addresses, networks; empty: public, by https"""
     api_hosts: str = ""
     """additional host names, space-separated, for callers of an API without a key; loopback names always work"""
     api_url: str = Field(default_factory=_default_api_url)

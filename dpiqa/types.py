@@ -351,3 +351,11 @@ class AuditAction(StrEnum):
     EXPORT = "export"  #: scores or items were read as a file
     KEY_CREATE = "key_create"
     KEY_REVOKE = "key_revoke"
+
+
+class CallbackState(StrEnum):
+    """State of the callback of a job."""
+
+    PENDING = "pending"  #: waits for the end of the job, or for the next attempt
+    DELIVERED = "delivered"  #: the receiver answered with 2xx
+    FAILED = "failed"  #: given up: `error` says why

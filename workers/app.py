@@ -95,6 +95,7 @@ def begin(**_: Any) -> None:
     """Start the feeder, which also sends this worker's heartbeats, and handle SIGTERM."""
     if app.worker is not None:
         app.worker.feeder.start()
+        app.worker.callbacks.start()
         ServingOrder.reads = app.worker.slots.reads
         on_signals(stop, signal.SIGTERM)
         log.info("worker_ready", stage=app.worker.stage)

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Depends, Request
 
 from dpiqa.events import parse
 from dpiqa.pipeline.ingest import ingest
+from dpiqa.pipeline.verification import verified
 from dpiqa.types import Delivery
 
-from ..dependencies import DoorbellDep, EngineDep, SettingsDep, profile_named
+from ..dependencies import DoorbellDep, EngineDep, EventSourceDep, SettingsDep, StoreDep, profile_named
 from ..schemas import EventsAccepted
 
 _MAX_REASONS = 20  #: in the answer, of records that were not used
@@ -44,7 +45,12 @@ async def _read(request: Request) -> bytes:
     responses={413: {"description": "The body is larger than 1 MiB."}},
 )
 def receive(
-    body: Annotated[bytes, Depends(_read)], settings: SettingsDep, engine: EngineDep, doorbell: DoorbellDep
+    caller: EventSourceDep,
+    body: Annotated[bytes, Depends(_read)],
+    settings: SettingsDep,
+    engine: EngineDep,
+    doorbell: DoorbellDep,
+    store: StoreDep,
 ) -> EventsAccepted:
     """Record events. If this does not answer, send them again.
 
@@ -52,7 +58,9 @@ def receive(
     counted (`unwatched`), as are objects that are by name no image, such as `._a.jpg` and `Thumbs.db` (`passed_over`);
     records that cannot be used are counted (`n_ignored`), the first of them with the reason.
     """
-    events = parse(body)
+    events = parse(body).within(caller.grants)
+    if settings.verify_events:
+        events = verified(store, events)
     profile = profile_named(settings, None)
     ingested = ingest(engine, doorbell, [events], settings, profile, Delivery.HTTP)
     return EventsAccepted(

@@ -1,9 +1,9 @@
 """Health and metrics, for orchestrators and Prometheus."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from ..dependencies import MetricsDep, ProbesDep
+from ..dependencies import MetricsDep, ProbesDep, get_scraper
 from ..errors import ProblemType, problem_response
 from ..schemas import Alive, Ready
 
@@ -35,6 +35,7 @@ def readyz(request: Request, probes: ProbesDep) -> Ready | Response:
     summary="Metrics for Prometheus",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}}},
+    dependencies=[Depends(get_scraper)],
 )
 def metrics(collected: MetricsDep) -> Response:
     """Answer Prometheus: requests of this process; jobs, items and queues of the whole system."""

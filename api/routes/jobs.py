@@ -10,12 +10,14 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
+from dpiqa.access import Grants
 from dpiqa.doorbell import Doorbell, ring_expand
 from dpiqa.errors import ConfigurationError, Conflict, LeaseLost, NotFound
 from dpiqa.exports.formats import Format
 from dpiqa.exports.rows import item_batches
 from dpiqa.exports.schemas import FAILURES, ITEMS
 from dpiqa.objects.folder import FolderStore
+from dpiqa.pipeline.callbacks import check_callback
 from dpiqa.pipeline.submission import Request as Submission
 from dpiqa.pipeline.submission import upload
 from dpiqa.profiles import Profile
@@ -23,13 +25,24 @@ from dpiqa.settings import Settings
 from dpiqa.sources.manifest import FileSource
 from dpiqa.sources.spec import ManifestFormat
 from dpiqa.storage import job_queries
+from dpiqa.storage.audit import audited
 from dpiqa.storage.engine import reading, transaction
 from dpiqa.storage.jobs import Job, read_job, submit_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.reports import plan_job
-from dpiqa.types import ItemState, JobKind, JobState, Reason
+from dpiqa.types import AuditAction, ItemState, JobKind, JobState, Reason
 
-from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, StoreDep, profile_named
+from ..dependencies import (
+    BacklogDep,
+    DoorbellDep,
+    EngineDep,
+    PageReplyDep,
+    ReaderDep,
+    SettingsDep,
+    StoreDep,
+    SubmitterDep,
+    profile_named,
+)
 from ..errors import as_invalid_request
 from ..exports import RESPONSES, export_response
 from ..job_requests import (
@@ -73,19 +86,26 @@ IdempotencyKey = Annotated[
     summary="Submit a job",
     responses={409: {"description": "The key came with another request before."}},
 )
-def submit(
+def submit(  # noqa: PLR0913, PLR0917 - what FastAPI passes to it
+    caller: SubmitterDep,
     submission: JobRequest,
     response: Response,
     settings: SettingsDep,
     engine: EngineDep,
     doorbell: DoorbellDep,
     store: StoreDep,
+    backlog: BacklogDep,
     idempotency_key: IdempotencyKey = None,
 ) -> JobAccepted:
     """Submit a job. It is recorded once this answers; follow it at the `Location`.
 
     A bucket that does not exist is refused, if S3 can be asked.
     """
+    backlog.check()
+    submission.check(caller.grants)
+    if isinstance(submission, PlannedRequest) and submission.callback is not None:
+        with as_invalid_request(ConfigurationError):
+            check_callback(settings, submission.callback)
     with as_invalid_request(ConfigurationError):
         if isinstance(submission, FolderJob):
             FolderStore(settings.folder_paths).check(submission.address.bucket)
@@ -97,28 +117,36 @@ def submit(
             kind=JobKind(submission.kind),
             bucket=submission.address.bucket,
             prefix=submission.address.key,
-            profile=_profiles(connection, settings, submission),
+            profile=_profiles(connection, settings, submission, caller.grants),
             source=submission.spec,
             keys=submission.keys if isinstance(submission, ListJob) else (),
             idempotency_key=idempotency_key,
+            caller=caller,
         )
         if isinstance(submission, PlannedRequest):
             _plan(connection, settings, submission, job)
     return _accepted(job, response, doorbell)
 
 
-def _profiles(connection: Connection, settings: Settings, submission: ScoringRequest) -> list[Profile]:
+def _profiles(connection: Connection, settings: Settings, submission: ScoringRequest, grants: Grants) -> list[Profile]:
     """Return the profiles that a request names, or makes of its requirement. Raises `InvalidRequest`."""
     if submission.requirement is None:
         return [profile_named(settings, name) for name in submission.profile_names]
     with as_invalid_request(NotFound, ConfigurationError):
-        return [profile_for(connection, submission.requirement)]
+        return [profile_for(connection, submission.requirement, grants)]
 
 
 def _plan(connection: Connection, settings: Settings, request: PlannedRequest, job: Job) -> None:
     """Store when the job pauses by itself and where its report goes."""
     auto_pause = settings.auto_pause_share if request.auto_pause is None else request.auto_pause
-    plan_job(connection, job, auto_pause=auto_pause, report=request.report, failures=request.report_failures)
+    plan_job(
+        connection,
+        job,
+        auto_pause=auto_pause,
+        report=request.report,
+        failures=request.report_failures,
+        callback=request.callback,
+    )
 
 
 def _accepted(job: Job, response: Response, doorbell: Doorbell) -> JobAccepted:
@@ -143,7 +171,8 @@ def _accepted(job: Job, response: Response, doorbell: Doorbell) -> JobAccepted:
         }
     },
 )
-async def submit_manifest(
+async def submit_manifest(  # noqa: PLR0913, PLR0917 - what FastAPI passes to it
+    caller: SubmitterDep,
     request: HTTPRequest,
     parameters: Annotated[ManifestParameters, Query()],
     response: Response,
@@ -151,6 +180,7 @@ async def submit_manifest(
     engine: EngineDep,
     doorbell: DoorbellDep,
     objects: StoreDep,
+    backlog: BacklogDep,
     idempotency_key: IdempotencyKey = None,
 ) -> JobAccepted:
     """Submit the objects that the body names: CSV, JSON lines, Parquet, ORC, or a key per line; also compressed.
@@ -158,6 +188,11 @@ async def submit_manifest(
     `curl -T keys.csv -X POST 'http://127.0.0.1:8000/v1/jobs/manifest?bucket=photos&name=keys.csv'`. The job is recorded
     once this answers; a body that cannot be read, or that breaks off, submits nothing.
     """
+    await run_in_threadpool(backlog.check)
+    parameters.check_report(caller.grants)
+    if parameters.callback is not None:
+        with as_invalid_request(ConfigurationError):
+            check_callback(settings, parameters.callback)
     spec = parameters.spec
     if spec.format is None:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -168,7 +203,7 @@ async def submit_manifest(
             with as_invalid_request(ConfigurationError):
                 objects.require_bucket(parameters.bucket)
         with transaction(engine) as connection:
-            profiles = _profiles(connection, settings, parameters)
+            profiles = _profiles(connection, settings, parameters, caller.grants)
         source = FileSource(body, parameters.name, spec, parameters.bucket or "")
         job = Submission(
             kind=JobKind.MANIFEST,
@@ -177,6 +212,7 @@ async def submit_manifest(
             profiles=profiles,
             plan=lambda connection, job: _plan(connection, settings, parameters, job),
             idempotency_key=idempotency_key,
+            caller=caller,
         )
         try:
             return upload(engine, source, job)
@@ -207,7 +243,9 @@ class JobParameters(BaseModel):
 
 
 @router.get("", summary="List jobs, newest first", response_model=Page[JobOut])
-def list_jobs(parameters: Annotated[JobParameters, Query()], engine: EngineDep, reply: PageReplyDep) -> Response:
+def list_jobs(
+    caller: ReaderDep, parameters: Annotated[JobParameters, Query()], engine: EngineDep, reply: PageReplyDep
+) -> Response:
     """List jobs, newest first."""
     chosen = job_queries.JobFilter(
         states=tuple(parameters.state or ()),
@@ -215,6 +253,7 @@ def list_jobs(parameters: Annotated[JobParameters, Query()], engine: EngineDep, 
         bucket=parameters.bucket,
         since=parameters.created_since,
         before=parameters.created_before,
+        grants=caller.grants,
     )
     with transaction(engine) as connection:
         page = job_queries.list_jobs(connection, chosen, limit=parameters.limit, cursor=parameters.cursor)
@@ -222,10 +261,10 @@ def list_jobs(parameters: Annotated[JobParameters, Query()], engine: EngineDep, 
 
 
 @router.get("/{job_id}", summary="Progress of a job", responses={404: {"description": "No such job."}})
-def get_job(job_id: JobName, engine: EngineDep) -> JobStatus:
+def get_job(caller: ReaderDep, job_id: JobName, engine: EngineDep) -> JobStatus:
     """Report the progress of a job: counts by state, rate, time left, failures by reason, missing workers."""
     with transaction(engine) as connection:
-        report = job_queries.get_job(connection, job_id)
+        report = job_queries.get_job(connection, job_id, caller.grants)
     return JobStatus.model_validate(report)
 
 
@@ -236,6 +275,7 @@ def get_job(job_id: JobName, engine: EngineDep) -> JobStatus:
     responses={404: {"description": "No such job."}},
 )
 def job_items(
+    caller: ReaderDep,
     job_id: JobName,
     engine: EngineDep,
     reply: PageReplyDep,
@@ -246,7 +286,9 @@ def job_items(
 ) -> Response:
     """List the images of a job, each with its state and, where it ended unscored, the reason."""
     with reading(engine) as connection:
-        page = job_queries.job_items(connection, job_id, state, reason=reason, limit=limit, cursor=cursor)
+        page = job_queries.job_items(
+            connection, job_id, state, reason=reason, grants=caller.grants, limit=limit, cursor=cursor
+        )
     return reply(Page[ItemOut], page)
 
 
@@ -257,6 +299,7 @@ def job_items(
     responses=RESPONSES | {404: {"description": "No such job."}},
 )
 def report(
+    caller: ReaderDep,
     job_id: JobName,
     engine: EngineDep,
     format: Annotated[Format, Query(description="Format of the rows.")] = Format.CSV,  # noqa: A002 - its name
@@ -266,5 +309,6 @@ def report(
     """Stream the images of a job, of the schema `items@1` or `failures@1` (`docs/exports.md`)."""
     schema = FAILURES if failures else ITEMS
     with transaction(engine) as connection:
-        job = read_job(connection, job_id)
+        job = read_job(connection, job_id, caller.grants)
+        audited(connection, AuditAction.EXPORT, job.id, schema=schema.id, format=format)
     return export_response(schema, format, item_batches(engine, job.id, schema))

@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse
 from dpiqa.storage import job_queries
 from dpiqa.storage.engine import transaction
 
-from ..dependencies import EngineDep, ProgressFeedsDep
+from ..dependencies import EngineDep, ProgressFeedsDep, ReaderDep
 from ..progress import Snapshot
 from ..schemas import JobName
 
@@ -47,11 +47,11 @@ LastEventId = Annotated[
     },
 )
 def job_events(
-    job_id: JobName, engine: EngineDep, feeds: ProgressFeedsDep, last_event_id: LastEventId = None
+    caller: ReaderDep, job_id: JobName, engine: EngineDep, feeds: ProgressFeedsDep, last_event_id: LastEventId = None
 ) -> Response:
     """Follow a job: server-sent events (`EventSource` in a browser, `curl -N`)."""
     with transaction(engine) as connection:
-        report = job_queries.get_job(connection, job_id)
+        report = job_queries.get_job(connection, job_id, caller.grants)
     first = Snapshot.of(report)
     if first.ended and first.id == last_event_id:
         return Response(status_code=204)

@@ -15,7 +15,16 @@ from dpiqa.storage.reconciliations import (
     request_reconciliation,
 )
 
-from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, SettingsDep, profile_named
+from ..dependencies import (
+    BacklogDep,
+    DoorbellDep,
+    EngineDep,
+    PageReplyDep,
+    ReaderDep,
+    SettingsDep,
+    SubmitterDep,
+    profile_named,
+)
 from ..errors import as_invalid_request
 from ..schemas import Bucket, Cursor, Limit, Page, Prefix
 from ..watch_schemas import NewReconciliation, ReconciliationAccepted, ReconciliationId, ReconciliationOut
@@ -30,9 +39,19 @@ router = APIRouter(prefix="/v1/reconciliations", tags=["reconciliations"])
     responses={409: {"description": "A process works on one of the same prefix with other options."}},
 )
 def request(
-    submission: NewReconciliation, response: Response, settings: SettingsDep, engine: EngineDep, doorbell: DoorbellDep
+    caller: SubmitterDep,
+    submission: NewReconciliation,
+    response: Response,
+    settings: SettingsDep,
+    engine: EngineDep,
+    doorbell: DoorbellDep,
+    backlog: BacklogDep,
 ) -> ReconciliationAccepted:
     """Request a comparison: it queues what is missing or changed, and marks what was deleted. See the `Location`."""
+    backlog.check()
+    caller.grants.require(submission.address.bucket, submission.address.key)
+    if submission.inventory is not None:
+        caller.grants.require_address(submission.inventory)
     with transaction(engine) as connection:
         if len(submission.profile_names) > 1:
             raise InvalidRequest("a reconciliation compares the results of one profile", hint="request one for each")
@@ -40,7 +59,7 @@ def request(
             profile = profile_named(settings, submission.profile_names[0])
         else:
             with as_invalid_request(NotFound, ConfigurationError):
-                profile = profile_for(connection, submission.requirement)
+                profile = profile_for(connection, submission.requirement, caller.grants)
         remember_profile(connection, profile)
         requested = request_reconciliation(
             connection,
@@ -50,6 +69,7 @@ def request(
                 inventory=submission.inventory,
                 dry_run=submission.dry_run,
                 max_deleted=submission.max_deleted,
+                grants=caller.grants,
             ),
         )
     warning = ring_reconcile(doorbell, str(requested.id))
@@ -59,6 +79,7 @@ def request(
 
 @router.get("", summary="List reconciliations, newest first", response_model=Page[ReconciliationOut])
 def list_all(
+    caller: ReaderDep,
     engine: EngineDep,
     reply: PageReplyDep,
     bucket: Annotated[Bucket | None, Query()] = None,
@@ -68,13 +89,15 @@ def list_all(
 ) -> Response:
     """List the stored reports, newest first; those of exactly this bucket and prefix, if given."""
     with transaction(engine) as connection:
-        page = list_reconciliations(connection, bucket=bucket, prefix=prefix, limit=limit, cursor=cursor)
+        page = list_reconciliations(
+            connection, bucket=bucket, prefix=prefix, grants=caller.grants, limit=limit, cursor=cursor
+        )
     return reply(Page[ReconciliationOut], page)
 
 
 @router.get("/{reconciliation}", summary="One reconciliation", responses={404: {"description": "No such one."}})
-def show(reconciliation: ReconciliationId, engine: EngineDep) -> ReconciliationOut:
+def show(caller: ReaderDep, reconciliation: ReconciliationId, engine: EngineDep) -> ReconciliationOut:
     """Show a report: counts and examples of each kind of difference, and the job that the objects went to."""
     with transaction(engine) as connection:
-        found = read_reconciliation(connection, reconciliation)
+        found = read_reconciliation(connection, reconciliation, caller.grants)
     return ReconciliationOut.model_validate(found)

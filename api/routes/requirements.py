@@ -10,7 +10,7 @@ from dpiqa.storage.requirement_queries import list_requirements, show_requiremen
 from dpiqa.storage.requirements import submit_requirement
 from dpiqa.types import RequirementState
 
-from ..dependencies import DoorbellDep, EngineDep, PageReplyDep
+from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, ReaderDep, SubmitterDep
 from ..requirement_schemas import NewRequirement, RequirementAccepted, RequirementDetail, RequirementOut
 from ..schemas import Cursor, Limit, Page, RequirementId
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/requirements", tags=["requirements"])
 
 @router.post("", status_code=202, summary="Submit a requirement")
 def submit(
-    submission: NewRequirement, response: Response, engine: EngineDep, doorbell: DoorbellDep
+    caller: SubmitterDep, submission: NewRequirement, response: Response, engine: EngineDep, doorbell: DoorbellDep
 ) -> RequirementAccepted:
     """Submit image-score pairs as the next version of a name. Follow it at the `Location`: `pending`, then `ready`.
 
@@ -27,8 +27,8 @@ def submit(
     """
     request = submission.request()
     with transaction(engine) as connection:
-        requirement = submit_requirement(connection, request)
-        detail = show_requirement(connection, requirement.id)
+        requirement = submit_requirement(connection, request, caller.grants)
+        detail = show_requirement(connection, requirement.id, caller.grants)
     waits = requirement.state is RequirementState.PENDING
     warning = ring_prepare(doorbell, requirement.row_id) if waits else None
     response.headers["Location"] = f"/v1/requirements/{requirement.id}"
@@ -36,18 +36,20 @@ def submit(
 
 
 @router.get("", summary="List requirements by name", response_model=Page[RequirementOut])
-def list_all(engine: EngineDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None) -> Response:
+def list_all(
+    caller: ReaderDep, engine: EngineDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None
+) -> Response:
     """List all versions of all requirements, with the direction of their scores."""
     with transaction(engine) as connection:
-        page = list_requirements(connection, limit=limit, cursor=cursor)
+        page = list_requirements(connection, grants=caller.grants, limit=limit, cursor=cursor)
     return reply(Page[RequirementOut], page)
 
 
 @router.get(
     "/{requirement}", summary="One requirement and its pairs", responses={404: {"description": "No such requirement."}}
 )
-def show(requirement: Annotated[RequirementId, Path()], engine: EngineDep) -> RequirementDetail:
+def show(caller: ReaderDep, requirement: Annotated[RequirementId, Path()], engine: EngineDep) -> RequirementDetail:
     """Show a requirement: state, direction, stability, and the score of each pair predicted from the others."""
     with transaction(engine) as connection:
-        detail = show_requirement(connection, requirement)
+        detail = show_requirement(connection, requirement, caller.grants)
     return RequirementDetail.model_validate(detail)

@@ -7,9 +7,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
+from dpiqa.access import Grants
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
 from dpiqa.exports.formats import Format
-from dpiqa.exports.rows import score_batches
+from dpiqa.exports.rows import note_export, score_batches
 from dpiqa.exports.schemas import SCORES
 from dpiqa.percentiles import parse_share
 from dpiqa.settings import Settings
@@ -19,7 +20,7 @@ from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.score_query import ScoreQuery, find_profile
 from dpiqa.types import Band, ResultStatus, Route, ScoreOrder
 
-from ..dependencies import EngineDep, PageReplyDep, SettingsDep
+from ..dependencies import EngineDep, PageReplyDep, ReaderDep, SettingsDep
 from ..errors import as_invalid_request
 from ..exports import RESPONSES, export_response
 from ..schemas import (
@@ -79,8 +80,11 @@ class ScoreSelection(BaseModel):
     worst: ShareText | None = Field(None, description="The worst share of what the other filters choose, e.g. `5%`.")
     best: ShareText | None = Field(None, description="The best share of the same, e.g. `5%`.")
 
-    def query(self, connection: Connection, settings: Settings) -> ScoreQuery:
-        """Return the query. Raises `InvalidRequest` for contradicting parameters and unknown names."""
+    def query(self, connection: Connection, settings: Settings, grants: Grants) -> ScoreQuery:
+        """Return the query within the grants.
+
+        Raises `InvalidRequest` for contradicting parameters and unknown names; as `Grants.narrow`.
+        """
         conditions = ScoreFilter(
             bucket=self.bucket,
             prefix=self.prefix,
@@ -98,10 +102,15 @@ class ScoreSelection(BaseModel):
             raise InvalidRequest("`profile` and `requirement` cannot be combined", hint="give only one")
         share = parse_share(self.worst, self.best)
         query = ScoreQuery(conditions=conditions, bands=tuple(self.band or ()), share=share, order=self.sort)
-        query = query.of_job(connection, self.job)
+        query = query.of_job(connection, self.job, grants)
         with as_invalid_request(NotFound, ConfigurationError):
             profile = find_profile(
-                connection, settings, self.profile, requirement=self.requirement, job=query.conditions.job
+                connection,
+                settings,
+                self.profile,
+                requirement=self.requirement,
+                job=query.conditions.job,
+                grants=grants,
             )
         return query.under(profile)
 
@@ -115,7 +124,11 @@ class ScoreParameters(ScoreSelection):
 
 @router.get("", summary="Scores, worst first", response_model=ScorePage)
 def scores(
-    parameters: Annotated[ScoreParameters, Query()], settings: SettingsDep, engine: EngineDep, reply: PageReplyDep
+    caller: ReaderDep,
+    parameters: Annotated[ScoreParameters, Query()],
+    settings: SettingsDep,
+    engine: EngineDep,
+    reply: PageReplyDep,
 ) -> Response:
     """List the scores that count. `worst` and `best` choose a share: e.g. the worst 5 % of a bucket.
 
@@ -124,7 +137,7 @@ def scores(
     Each row's `scale` says what its score means, and which end of it is better.
     """
     with reading(engine) as connection:
-        query = parameters.query(connection, settings)
+        query = parameters.query(connection, settings, caller.grants)
         page = query.page(connection, limit=parameters.limit, cursor=parameters.cursor)
     return reply(ScorePage, page)
 
@@ -137,20 +150,23 @@ class ExportParameters(ScoreSelection):
 
 @router.get("/export", summary="All scores, as a file", response_class=StreamingResponse, responses=RESPONSES)
 def export(
-    parameters: Annotated[ExportParameters, Query()], settings: SettingsDep, engine: EngineDep
+    caller: ReaderDep, parameters: Annotated[ExportParameters, Query()], settings: SettingsDep, engine: EngineDep
 ) -> StreamingResponse:
     """Stream all scores that the parameters select, of the schema `scores@1` (`docs/exports.md`).
 
     They are read page by page while they are sent: not a snapshot. A response that breaks off is not complete.
     """
     with reading(engine) as connection:
-        resolved = parameters.query(connection, settings).resolve(connection)
+        resolved = parameters.query(connection, settings, caller.grants).resolve(connection)
+    note_export(engine, SCORES, resolved.conditions, format=parameters.format)
     return export_response(SCORES, parameters.format, score_batches(engine, resolved))
 
 
 @router.get("/lookup", summary="Every score of one image", responses={404: {"description": "No such image is known."}})
-def lookup(bucket: Annotated[Bucket, Query()], key: Annotated[Key, Query()], engine: EngineDep) -> ImageScores:
+def lookup(
+    caller: ReaderDep, bucket: Annotated[Bucket, Query()], key: Annotated[Key, Query()], engine: EngineDep
+) -> ImageScores:
     """Show every score of one image with its origin, the scores that count, and why it was not scored."""
     with reading(engine) as connection:
-        image = look_up(connection, bucket, key)
+        image = look_up(connection, bucket, key, caller.grants)
     return ImageScores.model_validate(image)

@@ -15,7 +15,7 @@ from dpiqa.storage.stats import read_stats
 from dpiqa.storage.workers import live_workers
 from dpiqa.types import GroupBy, ResultStatus, Route
 
-from ..dependencies import EngineDep, SettingsDep
+from ..dependencies import EngineDep, ReaderDep, SettingsDep
 from ..errors import as_invalid_request
 from ..schemas import JOB_NAME, PROFILE, Bucket, JobName, ModelName, Prefix, ProfileName, RequirementId, Time
 from ..stats_schemas import Profiles, ScorerCard, Scorers, StatsOut, Workers
@@ -70,14 +70,16 @@ class StatsParameters(BaseModel):
 
 
 @router.get("/stats", summary="Counts, quantiles and histogram of scores")
-def stats(parameters: Annotated[StatsParameters, Query()], settings: SettingsDep, engine: EngineDep) -> StatsOut:
+def stats(
+    caller: ReaderDep, parameters: Annotated[StatsParameters, Query()], settings: SettingsDep, engine: EngineDep
+) -> StatsOut:
     """Count the scores that count: by bucket, folder, job, day, model and more. Takes the same time at any size.
 
     What the roll-ups do not count together is counted row by row up to 20,000 results, and refused beyond.
     """
     conditions = parameters.conditions()
     with reading(engine) as connection:
-        query, profile = ScoreQuery(conditions=conditions).of_job(connection, parameters.job), None
+        query, profile = ScoreQuery(conditions=conditions).of_job(connection, parameters.job, caller.grants), None
         if parameters.group_by is not GroupBy.PROFILE:
             with as_invalid_request(NotFound, ConfigurationError):
                 profile = find_profile(
@@ -86,6 +88,7 @@ def stats(parameters: Annotated[StatsParameters, Query()], settings: SettingsDep
                     parameters.profile,
                     requirement=parameters.requirement,
                     job=query.conditions.job,
+                    grants=caller.grants,
                 )
         conditions = query.conditions.under(profile)
         found = read_stats(connection, conditions, group_by=parameters.group_by, step=parameters.step)
@@ -93,35 +96,36 @@ def stats(parameters: Annotated[StatsParameters, Query()], settings: SettingsDep
 
 
 @router.get("/models", summary="Scorers that have scored")
-def models(engine: EngineDep) -> Scorers:
-    """List the scorers that have scored, the newest first."""
+def models(caller: ReaderDep, engine: EngineDep) -> Scorers:
+    """List the scorers that have scored, the newest first; for a limited key, in its buckets and prefixes."""
     with reading(engine) as connection:
-        return Scorers.model_validate({"items": list_scorers(connection)})
+        return Scorers.model_validate({"items": list_scorers(connection, caller.grants)})
 
 
 @router.get(
     "/models/{scorer_id}", summary="A scorer's model card", responses={404: {"description": "It has not scored."}}
 )
-def model(scorer_id: Annotated[ModelName, Path()], engine: EngineDep) -> ScorerCard:
+def model(caller: ReaderDep, scorer_id: Annotated[ModelName, Path()], engine: EngineDep) -> ScorerCard:
     """Show the model card of a scorer: kind, preprocessing, licence, figures, references.
 
     The beginning of an id is enough where no other begins so, as the name of a model that scored with one set of
     weights.
     """
     with reading(engine) as connection:
-        found, card = read_card(connection, scorer_id)
+        found, card = read_card(connection, scorer_id, caller.grants)
     return ScorerCard(id=found, card=card)
 
 
 @router.get("/profiles", summary="Profiles that jobs used")
-def profiles(engine: EngineDep) -> Profiles:
-    """List the profiles that jobs used, the newest first."""
+def profiles(caller: ReaderDep, engine: EngineDep) -> Profiles:
+    """List the profiles that jobs used, the newest first; for a limited key, those with results of its own."""
     with reading(engine) as connection:
-        return Profiles.model_validate({"items": list_used_profiles(connection)})
+        return Profiles.model_validate({"items": list_used_profiles(connection, caller.grants)})
 
 
 @router.get("/workers", summary="Live workers")
-def workers(engine: EngineDep) -> Workers:
-    """List the workers whose last heartbeat is at most a minute old."""
+def workers(caller: ReaderDep, engine: EngineDep) -> Workers:
+    """List the workers whose last heartbeat is at most a minute old. Not for limited keys."""
+    caller.grants.require_all("workers")
     with reading(engine) as connection:
         return Workers.model_validate({"items": live_workers(connection)})

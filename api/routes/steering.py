@@ -8,9 +8,10 @@ from fastapi import APIRouter, Body, Query
 from dpiqa.pipeline import steering as pipeline
 from dpiqa.storage import steering
 from dpiqa.storage.engine import transaction
+from dpiqa.storage.jobs import read_job
 from dpiqa.types import ItemState
 
-from ..dependencies import DoorbellDep, EngineDep
+from ..dependencies import DoorbellDep, EngineDep, SubmitterDep
 from ..job_schemas import JobChange, JobRetried, JobStatus, RetryRequest
 from ..schemas import JobName
 
@@ -24,43 +25,49 @@ Force = Annotated[bool, Query(description="Cancel the job first if it has not en
 
 
 @router.post("/{job_id}/pause", summary="Pause a job")
-def pause(job_id: JobName, engine: EngineDep) -> JobStatus:
+def pause(caller: SubmitterDep, job_id: JobName, engine: EngineDep) -> JobStatus:
     """Pause a job: nothing more of it is listed or started. A paused watch still records events."""
-    return JobStatus.model_validate(pipeline.steer(engine, job_id, steering.pause_job).report)
+    return JobStatus.model_validate(pipeline.steer(engine, job_id, steering.pause_job, grants=caller.grants).report)
 
 
 @router.post("/{job_id}/resume", summary="Resume a paused job")
-def resume(job_id: JobName, engine: EngineDep, doorbell: DoorbellDep) -> JobStatus:
+def resume(caller: SubmitterDep, job_id: JobName, engine: EngineDep, doorbell: DoorbellDep) -> JobStatus:
     """Resume a paused job where it was."""
-    return JobStatus.model_validate(pipeline.steer(engine, job_id, steering.resume_job, doorbell).report)
+    return JobStatus.model_validate(
+        pipeline.steer(engine, job_id, steering.resume_job, doorbell, grants=caller.grants).report
+    )
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job, or end a watch")
-def cancel(job_id: JobName, engine: EngineDep) -> JobStatus:
+def cancel(caller: SubmitterDep, job_id: JobName, engine: EngineDep) -> JobStatus:
     """End a job now. What has been scored stays; its other items end as `cancelled`, by and by if they are many."""
-    return JobStatus.model_validate(pipeline.steer(engine, job_id, steering.cancel_job).report)
+    return JobStatus.model_validate(pipeline.steer(engine, job_id, steering.cancel_job, grants=caller.grants).report)
 
 
 @router.post("/{job_id}/retry", summary="Open rejected, dead and cancelled items again")
 def retry(
-    job_id: JobName, engine: EngineDep, doorbell: DoorbellDep, chosen: Annotated[RetryRequest | None, Body()] = None
+    caller: SubmitterDep,
+    job_id: JobName,
+    engine: EngineDep,
+    doorbell: DoorbellDep,
+    chosen: Annotated[RetryRequest | None, Body()] = None,
 ) -> JobRetried:
     """Open items again that ended unscored. A job that has ended is open again; where none fits, nothing changes."""
     chosen = chosen or RetryRequest()
     states = [ItemState(state) for state in chosen.states]
-    steered = pipeline.retry(engine, job_id, doorbell, states=states, reasons=chosen.reasons)
+    steered = pipeline.retry(engine, job_id, doorbell, states=states, reasons=chosen.reasons, grants=caller.grants)
     return JobRetried.model_validate(steered.report).model_copy(update={"retried": steered.n_retried})
 
 
 @router.patch("/{job_id}", summary="Change a job's priority")
-def change(job_id: JobName, new: JobChange, engine: EngineDep) -> JobStatus:
+def change(caller: SubmitterDep, job_id: JobName, new: JobChange, engine: EngineDep) -> JobStatus:
     """Change a job's priority: jobs that wait for the same workers share them by it."""
     set_priority = partial(steering.set_priority, priority=new.priority)
-    return JobStatus.model_validate(pipeline.steer(engine, job_id, set_priority).report)
+    return JobStatus.model_validate(pipeline.steer(engine, job_id, set_priority, grants=caller.grants).report)
 
 
 @router.delete("/{job_id}", status_code=204, summary="Delete a job")
-def delete(job_id: JobName, engine: EngineDep, force: Force = False) -> None:
+def delete(caller: SubmitterDep, job_id: JobName, engine: EngineDep, force: Force = False) -> None:
     """Delete a job that has ended, and its items. Its results and scores stay."""
     with transaction(engine) as connection:
-        steering.delete_job(connection, job_id, force=force)
+        steering.delete_job(connection, read_job(connection, job_id, caller.grants).id, force=force)

@@ -12,7 +12,7 @@ from dpiqa.storage.jobs import read_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.steering import cancel_job
 
-from ..dependencies import DoorbellDep, EngineDep, SettingsDep, profile_named
+from ..dependencies import BacklogDep, DoorbellDep, EngineDep, ReaderDep, SettingsDep, SubmitterDep, profile_named
 from ..errors import as_invalid_request
 from ..schemas import JobName
 from ..watch_schemas import NewWatch, WatchAccepted, WatchOut
@@ -23,16 +23,24 @@ _NO_SUCH: dict[int | str, dict[str, Any]] = {404: {"description": "No such watch
 
 @router.post("", status_code=202, summary="Watch a prefix")
 def add(
-    request: NewWatch, response: Response, settings: SettingsDep, engine: EngineDep, doorbell: DoorbellDep
+    caller: SubmitterDep,
+    request: NewWatch,
+    response: Response,
+    settings: SettingsDep,
+    engine: EngineDep,
+    doorbell: DoorbellDep,
+    backlog: BacklogDep,
 ) -> WatchAccepted:
     """Score what events announce under a prefix, and what is there. Repeated, it changes the schedule at most."""
+    backlog.check()
+    caller.grants.require(request.address.bucket, request.address.key)
     with transaction(engine) as connection:
         if request.requirement is None:
             profiles = [profile_named(settings, name) for name in request.profile_names]
         else:
             with as_invalid_request(NotFound, ConfigurationError):
-                profiles = [profile_for(connection, request.requirement)]
-        added = watches.add_watch(connection, request.address, profiles, backfill=request.backfill)
+                profiles = [profile_for(connection, request.requirement, caller.grants)]
+        added = watches.add_watch(connection, request.address, profiles, backfill=request.backfill, caller=caller)
         if request.reconcile_seconds is not None:
             watches.set_schedule(connection, added.watch.job.id, request.reconcile_seconds)
         watch = watches.read_watch(connection, added.watch.job.id)
@@ -43,27 +51,30 @@ def add(
 
 @router.get("", summary="List the watches")
 def list_all(
-    engine: EngineDep, *, ended: Annotated[bool, Query(description="Also those that were ended.")] = False
+    caller: ReaderDep,
+    engine: EngineDep,
+    *,
+    ended: Annotated[bool, Query(description="Also those that were ended.")] = False,
 ) -> list[WatchOut]:
     """List the standing watches, oldest first."""
     with transaction(engine) as connection:
-        found = watches.list_watches(connection, ended=ended)
+        found = watches.list_watches(connection, ended=ended, grants=caller.grants)
     return [WatchOut.model_validate(watch) for watch in found]
 
 
 @router.get("/{job_id}", summary="One watch", responses=_NO_SUCH)
-def show(job_id: JobName, engine: EngineDep) -> WatchOut:
+def show(caller: ReaderDep, job_id: JobName, engine: EngineDep) -> WatchOut:
     """Show a watch: its events, its back-fill and its schedule."""
     with transaction(engine) as connection:
-        watch = watches.read_watch(connection, read_job(connection, job_id).id)
+        watch = watches.read_watch(connection, read_job(connection, job_id, caller.grants).id)
     return WatchOut.model_validate(watch)
 
 
 @router.delete("/{job_id}", summary="End a watch", responses=_NO_SUCH)
-def end(job_id: JobName, engine: EngineDep) -> WatchOut:
+def end(caller: SubmitterDep, job_id: JobName, engine: EngineDep) -> WatchOut:
     """End a watch: its waiting images are not scored any more; scores and results stay. Idempotent."""
     with transaction(engine) as connection:
-        watch = watches.read_watch(connection, read_job(connection, job_id).id)
+        watch = watches.read_watch(connection, read_job(connection, job_id, caller.grants).id)
         watches.set_schedule(connection, watch.job.id, None)
         cancel_job(connection, watch.job.id)
         watch = watches.read_watch(connection, watch.job.id)

@@ -240,6 +240,22 @@ add_group(
 )
 add_group(
     app,
+    "callbacks",
+    "Callbacks: URLs that are told when a job has ended (`dpiqa submit --callback`).",
+    ["dpiqa callbacks secret --new", "dpiqa callbacks test https://example.org/ended"],
+    {
+        "secret": (
+            "access.callbacks:secret",
+            "Print the secret with which a receiver verifies callbacks: of the jobs of one client, or of the operator.",
+        ),
+        "test": (
+            "access.callbacks:send_test",
+            "Send a signed message of the type `test` to a receiver, once, by the rules for callbacks.",
+        ),
+    },
+)
+add_group(
+    app,
     "profiles",
     "Profiles: which models score, and which images the teacher sees.",
     ["dpiqa profiles list"],

@@ -7,8 +7,9 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection, Engine
 
+from dpiqa.access import Grants
 from dpiqa.addresses import parse_s3
-from dpiqa.errors import ConfigurationError, InvalidRequest, LeaseLost, Unavailable
+from dpiqa.errors import ConfigurationError, InvalidRequest, LeaseLost, NotFound, Unavailable
 from dpiqa.exports.formats import Format, encode
 from dpiqa.exports.rows import item_batches
 from dpiqa.exports.schemas import FAILURES, ITEMS, Columns
@@ -16,6 +17,7 @@ from dpiqa.objects.s3 import S3Store
 from dpiqa.retries import retry_transaction
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
+from dpiqa.storage.jobs import read_job
 from dpiqa.storage.reports import RENEW_REPORT, WRITING, Report, fail_report, finish_report, start_report
 
 log = structlog.get_logger()
@@ -63,8 +65,10 @@ def write_report(engine: Engine, settings: Settings, report_id: int) -> None:
         kind = Format.of_name(address.key)
         chunks = encode(kind, schema, renewed(report, item_batches(engine, report.job_id, schema)))
         try:
+            grants = Grants.of(commit(lambda c: read_job(c, report.job_id)).grants)
+            grants.require_address(report.output)  # checked when it was asked for, and where it is written
             S3Store.from_settings(settings).put(address.bucket, address.key, chunks, media_type=kind.media_type)
-        except ConfigurationError as error:
+        except (ConfigurationError, NotFound) as error:
             message = str(error)
             commit(lambda c: fail_report(c, report, message))
             log.warning("report_failed", job=str(report.job_id), output=report.output, error=message)

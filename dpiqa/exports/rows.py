@@ -12,16 +12,19 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Select, Text, and_, cast, func, literal, select, tuple_, type_coerce
 
+from dpiqa.addresses import object_address
 from dpiqa.exports.ranks import Ranks
 from dpiqa.exports.schemas import DIFFERENCES, FAILURES, ITEMS, SCORES, Columns, Schema
 from dpiqa.retries import retry_transaction
+from dpiqa.storage.audit import audited
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.examples import IS_UNSCORED
+from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.score_query import ResolvedQuery
 from dpiqa.storage.score_walks import page_of_results, sort_columns
 from dpiqa.storage.tables import images, items, jobs, results
 from dpiqa.storage.watch_tables import differences, reconciliations
-from dpiqa.types import REASONS_OF, ItemState, Reason
+from dpiqa.types import REASONS_OF, AuditAction, ItemState, Reason
 
 PAGE_ROWS = 20_000
 PAGE_SECONDS = 60  #: Postgres cancels the query of a page that takes longer
@@ -34,6 +37,16 @@ _PROFILE = func.coalesce(func.nullif(items.c.profile, ""), jobs.c.profile)
 
 ReadPage = Callable[[Connection, int, "Sequence[Any] | None"], Sequence[tuple[Any, ...]]]
 """`read(connection, rows, after)` reads a page of rows; `after`: the sort columns of the last row before it."""
+
+
+def note_export(engine: Engine, schema: Schema, conditions: ScoreFilter, **detail: Any) -> None:
+    """Write into the audit that scores are exported: which, by their conditions."""
+    names = ("prefix", "profile", "job", "model", "min", "max", "since", "until")
+    values = {name: getattr(conditions, name) for name in names}
+    chosen = {name: value if isinstance(value, float) else str(value) for name, value in values.items() if value}
+    subject = "all buckets" if conditions.bucket is None else object_address(conditions.bucket, "")
+    with transaction(engine) as c:
+        audited(c, AuditAction.EXPORT, subject, schema=schema.id, **chosen, **detail)
 
 
 def score_batches(engine: Engine, query: ResolvedQuery, limit: int | None = None) -> Iterator[Columns]:

@@ -12,10 +12,11 @@ from dpiqa.doorbell import Doorbell, empty_queues, ring_expand, ring_prepare, ri
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.pipeline.buckets import Buckets
 from dpiqa.settings import Settings
+from dpiqa.storage.audit import prune_audit
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.failure_checks import check_failures
 from dpiqa.storage.feed import feed, ring_again
-from dpiqa.storage.jobs import unlisted_jobs
+from dpiqa.storage.listings import unlisted_jobs
 from dpiqa.storage.postponed_buckets import remove_old
 from dpiqa.storage.reconciliations import request_due, unfinished_reconciliations
 from dpiqa.storage.reports import due_reports
@@ -123,6 +124,7 @@ class Feeder:
                     request_pruning(c, before, watch_pause=WATCH_PAUSE)
                 prune_uploads(c)
                 remove_old(c)
+                prune_audit(c, settings.audit_days)
         if self._counts_results:
             self._counts_results = count_results(self._engine)
         with transaction(self._engine) as c:

@@ -13,7 +13,8 @@ from dpiqa.objects.store import ObjectStore
 from dpiqa.sources.base import Source, SourcePage
 from dpiqa.sources.opening import open_source
 from dpiqa.sources.selection import Selection
-from dpiqa.storage.jobs import Job, read_keys
+from dpiqa.storage.jobs import Job
+from dpiqa.storage.listings import read_keys
 from dpiqa.storage.uploads import read_upload_page
 from dpiqa.types import ImageRef, JobKind
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection, Engine
 
+from dpiqa.access import Grants
 from dpiqa.doorbell import Doorbell, Ring, ring_score
 from dpiqa.errors import (
     ConfigurationError,
@@ -20,6 +21,7 @@ from dpiqa.errors import (
     LeaseLost,
     StoreUnavailable,
 )
+from dpiqa.objects.granted import within
 from dpiqa.objects.store import ObjectStore
 from dpiqa.pipeline.job_source import look_up, open_job_source
 from dpiqa.retries import retry_transaction
@@ -29,7 +31,8 @@ from dpiqa.sources.spec import SourceSpec
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.feed import ring_now
 from dpiqa.storage.images import add_images
-from dpiqa.storage.jobs import Job, fail_listing, finish_listing, save_cursor, start_listing
+from dpiqa.storage.jobs import Job
+from dpiqa.storage.listings import fail_listing, finish_listing, save_cursor, start_listing
 from dpiqa.types import ImageRef
 
 log = structlog.get_logger()
@@ -105,13 +108,15 @@ class Lister:
 
         Rings until the window is full; from then on the feeder does.
         """
-        source = open_job_source(job, self._store, self._commit)
+        grants = Grants.of(job.grants)
+        store = within(self._store, grants)
+        source = open_job_source(job, store, self._commit)
         # the filters of an upload were applied when it was stored
         spec = job.source if job.source.upload is None else SourceSpec(all_names=True, max_malformed=1)
         has_room = True
         try:
-            selected = select(source, spec, job.cursor, job.tally)
-            found = look_up(self._store, selected, job, self._settings.fetch_threads)
+            selected = select(source, spec, job.cursor, job.tally, grants)
+            found = look_up(store, selected, job, self._settings.fetch_threads)
             for selection in read_ahead(batches(found)):
                 if self._stopping.is_set():
                     return

@@ -16,6 +16,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection, Engine
 
+from dpiqa.access import Grants
 from dpiqa.addresses import parse_s3, prefix_end, probe_id
 from dpiqa.doorbell import Doorbell, Ring, ring_score
 from dpiqa.errors import (
@@ -28,6 +29,7 @@ from dpiqa.errors import (
     ObjectGone,
     Unavailable,
 )
+from dpiqa.objects.granted import within
 from dpiqa.objects.store import ObjectStore
 from dpiqa.retries import retry_transaction
 from dpiqa.settings import Settings
@@ -154,7 +156,7 @@ class Reconciler:
         while r.attempt == 1 and self._commit(lambda c: comparison.delete_old_rows(c, r)):
             self._save(r)
         if r.state is ReconciliationState.LOADING:
-            r = self._load(r, S3Inventory(self._store, parse_s3(r.inventory or "")))
+            r = self._load(r, S3Inventory(within(self._store, Grants.of(r.grants)), parse_s3(r.inventory or "")))
         if r.state is ReconciliationState.COMPARING:
             r = self._compare_all(r)
         if not r.dry_run:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from dpiqa.access import EVERYTHING, Caller
 from dpiqa.doorbell import Queue
 from dpiqa.errors import InvalidRequest
 from dpiqa.profiles import Profile
@@ -43,6 +44,7 @@ class Request:
     profiles: Sequence[Profile]
     plan: Callable[[Connection, Job], None]  #: stores with the job what is to become of it
     idempotency_key: str | None = None
+    caller: Caller | None = None  #: see `create_job`
 
 
 def count(
@@ -92,7 +94,8 @@ def upload(
     known: dict[int, bytes] = {}
     digest, position, tally = hashlib.sha256(), 0, Tally()
     try:
-        for selection in select(source, request.spec, None, tally):
+        grants = EVERYTHING if request.caller is None else request.caller.grants
+        for selection in select(source, request.spec, None, tally, grants):
             tally = selection.tally
             if selection.refs:
                 page = pack(selection.refs)
@@ -130,6 +133,7 @@ def _submit(c: Connection, request: Request, stored: Upload, last: int, tally: T
         tally=tally.model_copy(update={"taken": 0, "taken_bytes": 0, "threshold": None}),
         content=content,
         idempotency_key=request.idempotency_key,
+        caller=request.caller,
     )
     if job.source.upload == stored.id:
         assign_upload(c, stored, job.id)
@@ -143,6 +147,8 @@ def _describe(request: Request) -> str:
     """Return what, beside its content, tells one upload from another."""
     ids = [profile.id for profile in request.profiles]
     parts = [request.kind, request.bucket, request.spec.stored(), ids, request.idempotency_key]
+    if request.caller is not None and request.caller.client is not None:
+        parts.append(request.caller.client)  # two clients never continue one upload
     return json.dumps(parts, separators=(",", ":"))
 
 
@@ -173,6 +179,7 @@ _WORDS = {
     PassedOver.EXCLUDED: "excluded",
     PassedOver.NOT_INCLUDED: "not included",
     PassedOver.NOT_SAMPLED: "not sampled",
+    PassedOver.NOT_GRANTED: "not within the buckets and prefixes of the key",
 }
 
 

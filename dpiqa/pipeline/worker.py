@@ -23,6 +23,7 @@ from dpiqa.objects.store import ObjectStore
 from dpiqa.objects.stores import open_stores
 from dpiqa.pipeline import metrics
 from dpiqa.pipeline.buckets import Buckets
+from dpiqa.pipeline.callbacks import CallbackSender
 from dpiqa.pipeline.chunk import ChunkRun
 from dpiqa.pipeline.device import Device, batched
 from dpiqa.pipeline.feeder import Feeder
@@ -82,6 +83,7 @@ class Worker:
         self.feeder = Feeder(engine, doorbell, settings, buckets=self._buckets, heartbeat=self._heartbeat)
         self.lister = Lister(engine, store, doorbell, settings, self.stopping)
         self.reconciler = Reconciler(engine, store, doorbell, settings, self.stopping)
+        self.callbacks = CallbackSender(engine, settings)
         self._preparer = Preparer(store, decoder, settings, hashes=settings.reuse_bytes, buckets=self._buckets)
         self._lanes = Lanes(lambda item_ids: self._score(item_ids, in_lane=True), settings.chunk_items)
         self._stuck: set[threading.Thread] = set()
@@ -167,6 +169,7 @@ class Worker:
         """End all threads, processes and connections. Call when no task runs any more."""
         self.stop()
         self.feeder.close()
+        self.callbacks.close()
         self._take_back(self._lanes.close())
         for thread in list(self._stuck):
             thread.join()

@@ -26,6 +26,7 @@ class PassedOver(StrEnum):
     OLD_VERSION = "old_version"  #: in the inventory, but not the latest version of its key
     DELETE_MARKER = "delete_marker"  #: the latest version in the inventory says that the object was deleted
     NOT_SAMPLED = "not_sampled"  #: left out by `sample`
+    NOT_GRANTED = "not_granted"  #: not within the buckets and prefixes of the key that submitted the job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

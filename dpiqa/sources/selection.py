@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dpiqa.access import EVERYTHING, Grants
 from dpiqa.errors import InvalidRequest
 from dpiqa.sources.base import PassedOver, Source, SourcePage
 from dpiqa.sources.names import is_no_image, matcher
@@ -27,18 +28,20 @@ class Selection:
     tally: Tally  #: of all pages up to and with this one
 
 
-def select(source: Source, spec: SourceSpec, cursor: str | None, tally: Tally) -> Iterator[Selection]:
-    """Yield what passes the filters of `spec`, after `cursor`; `tally`: of what was read before it.
+def select(
+    source: Source, spec: SourceSpec, cursor: str | None, tally: Tally, grants: Grants = EVERYTHING
+) -> Iterator[Selection]:
+    """Yield what passes the filters of `spec` and is granted, after `cursor`; `tally`: of what was read before it.
 
     A sample takes two passes: the first finds the threshold of the hashes and yields empty pages meanwhile.
 
     Raises as `Source.pages`, and `InvalidRequest` when too many rows are malformed.
     """
     if spec.sample is not None and tally.threshold is None:
-        for threshold in _thresholds(source, spec):
+        for threshold in _thresholds(source, spec, grants):
             yield Selection((), None, tally)
             tally = tally.model_copy(update={"threshold": threshold})
-    left_out = _rules(spec, tally.threshold)
+    left_out = _rules(spec, tally.threshold, grants)
     for page in source.pages(cursor):
         refs, passed_over = _sift(page.refs, left_out)
         at_limit = spec.limit is not None and tally.taken + len(refs) >= spec.limit
@@ -79,8 +82,10 @@ def _add(tally: Tally, page: SourcePage, refs: Sequence[ImageRef], passed_over: 
 _Rule = tuple[PassedOver, Callable[[ImageRef], bool]]
 
 
-def _rules(filters: Filters, threshold: int | None) -> list[_Rule]:
+def _rules(filters: Filters, threshold: int | None, grants: Grants) -> list[_Rule]:
     rules: list[_Rule] = []
+    if grants.are_limited:  # first: nothing more is said about what belongs to others
+        rules.append((PassedOver.NOT_GRANTED, lambda ref: not grants.cover(ref.bucket, ref.key)))
     include, exclude = matcher(filters.include), matcher(filters.exclude)
     if include is not None:  # what a user names is wanted, whatever its name
         rules.append((PassedOver.NOT_INCLUDED, lambda ref: not include(ref.key)))
@@ -112,10 +117,10 @@ def _sift(refs: Sequence[ImageRef], rules: Sequence[_Rule]) -> tuple[Sequence[Im
 # while it is drawn, none later, and is the same after a restart.
 
 
-def _thresholds(source: Source, spec: SourceSpec) -> Iterator[int | None]:
+def _thresholds(source: Source, spec: SourceSpec, grants: Grants) -> Iterator[int | None]:
     """Read the whole source; yield None after each page, then the largest hash of the sample."""
     assert spec.sample is not None  # noqa: S101 - for the type checker
-    rules, salt = _rules(spec, None), _salt(spec.seed)
+    rules, salt = _rules(spec, None, grants), _salt(spec.seed)
     smallest, new, largest = np.empty(0, np.uint64), list[int](), 2**63
 
     def merge() -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     cast,
     delete,
     func,
+    literal,
     select,
     true,
     union_all,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.storage.columns import NOW, constants
-from dpiqa.storage.tables import OPEN_ITEM_STATES, count_changes, job_counts, jobs
+from dpiqa.storage.tables import OPEN_ITEM_STATES, OPEN_JOB_STATES, count_changes, job_counts, jobs
 from dpiqa.types import ItemState, Reason, Stage
 
 #: Changes younger than this stay apart: the rate is read from them. Seconds.
@@ -49,6 +50,18 @@ def _sums(of_counts: ColumnElement[bool], of_changes: ColumnElement[bool]) -> Se
 
 COUNTS_OF_JOB = _sums(job_counts.c.job_id == bindparam("of_job"), count_changes.c.job_id == bindparam("of_job"))
 COUNTS_OF_ALL_JOBS = _sums(true(), true())
+_OPEN_JOBS = select(jobs.c.id).where(jobs.c.state.in_(constants(OPEN_JOB_STATES)))
+WAITING_ITEMS = select(
+    sum(
+        (
+            select(cast(func.coalesce(func.sum(table.c.n), 0), BigInteger))
+            .where(table.c.job_id.in_(_OPEN_JOBS), table.c.state.in_(constants(OPEN_ITEM_STATES)))
+            .scalar_subquery()
+            for table in (job_counts, count_changes)
+        ),
+        start=literal(0),
+    )
+)
 JOBS_BY_STATE = select(jobs.c.state, func.count().label("n")).where(jobs.c.deleted_at.is_(None)).group_by(jobs.c.state)
 #: The items that ended within the window, and the seconds since the first of them.
 RECENTLY_ENDED = select(
@@ -116,6 +129,11 @@ def totals(c: Connection) -> dict[tuple[str, str, str], int]:
     for row in c.execute(COUNTS_OF_ALL_JOBS):
         items[row.stage, row.state, row.reason] += row.n
     return dict(items)
+
+
+def waiting_items(c: Connection) -> int:
+    """Return how many items of jobs that have not ended wait for a worker, or are with one."""
+    return int(c.execute(WAITING_ITEMS).scalar_one())
 
 
 def jobs_by_state(c: Connection) -> dict[str, int]:

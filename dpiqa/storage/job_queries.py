@@ -9,8 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, literal, not_, select, tuple_
 
+from dpiqa.access import EVERYTHING, Grants
+from dpiqa.storage.callbacks import CallbackStatus, read_callback_status
 from dpiqa.storage.counts import Count, read_counts, read_rate
 from dpiqa.storage.examples import IS_UNSCORED, read_examples
+from dpiqa.storage.granted import visible_jobs
 from dpiqa.storage.items import Item
 from dpiqa.storage.job_profiles import Routed, read_all_routed
 from dpiqa.storage.jobs import Job, read_job
@@ -62,6 +65,7 @@ PROGRESS_FIELDS = {
     "mean_rate_per_second": "mean_rate",
     "waiting_for": "waiting_for",
     "report": "written",
+    "callback": "callback",
 }
 
 
@@ -74,10 +78,11 @@ class JobFilter:
     bucket: str | None = None
     since: datetime | None = None  #: submitted at this time or later
     before: datetime | None = None  #: submitted earlier
+    grants: Grants = EVERYTHING  #: within these
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the conditions, that a job is not deleted among them."""
-        conditions: list[ColumnElement[bool]] = [jobs.c.deleted_at.is_(None)]
+        conditions: list[ColumnElement[bool]] = [jobs.c.deleted_at.is_(None), *visible_jobs(self.grants)]
         if self.states:
             conditions.append(jobs.c.state.in_(self.states))
         if self.kind is not None:
@@ -108,7 +113,7 @@ def list_jobs(
             raise malformed_cursor() from None
         last = tuple_(literal(position[0], jobs.c.created_at.type), literal(position[1], jobs.c.id.type))
         query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < last)
-    rows = [Job.from_row(row) for row in c.execute(query)]
+    rows = [Job.from_row(row).seen_within(chosen.grants) for row in c.execute(query)]
     return Page.cut(rows, limit, lambda job: encode(chosen, [job.created_at.isoformat(), str(job.id)]))
 
 
@@ -118,6 +123,7 @@ def job_items(
     state: ItemState | None = None,
     *,
     reason: Reason | None = None,
+    grants: Grants = EVERYTHING,
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[Item]:
@@ -125,7 +131,7 @@ def job_items(
 
     The page is partial where it had to read `MAX_READ` items to check their state or reason.
     """
-    job = read_job(c, name)
+    job = read_job(c, name, grants)
     query_id = ("items", str(job.id), state, reason)
     sorted_by = (items.c.image_id, items.c.profile)
     bounds = [items.c.job_id == job.id]
@@ -190,6 +196,7 @@ class JobReport:
     mean_rate: float | None  #: items ended per second of that, without cancelled ones
     waiting_for: str | None  #: what holds the job up, if anything does
     written: Report | None = None  #: the report that was asked for with the job
+    callback: CallbackStatus | None = None  #: the callback that was asked for with the job
 
 
 def describe_job(job: Job) -> dict[str, Any]:
@@ -202,9 +209,9 @@ def describe(report: JobReport) -> dict[str, Any]:
     return describe_job(report.job) | {name: getattr(report, own) for name, own in PROGRESS_FIELDS.items()}
 
 
-def get_job(c: Connection, name: UUID | str) -> JobReport:
+def get_job(c: Connection, name: UUID | str, grants: Grants = EVERYTHING) -> JobReport:
     """Report on a job. Raises as `read_job`."""
-    job = read_job(c, name)
+    job = read_job(c, name, grants)
     routed = read_all_routed(c, job.id) if job.further_profiles else []
     rate = read_rate(c, job.id)
     postponed = [row for row in read_postponed(c) if row.bucket == job.bucket]
@@ -219,7 +226,10 @@ def get_job(c: Connection, name: UUID | str) -> JobReport:
     )
     if made.failures:
         made = replace(made, examples=read_examples(c, job.id))
-    return replace(made, written=read_report(c, job.id))
+    written = read_report(c, job.id)
+    if written is not None and not grants.cover_address(written.output):
+        written = None
+    return replace(made, written=written, callback=read_callback_status(c, job.id))
 
 
 def report(

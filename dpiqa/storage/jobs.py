@@ -4,27 +4,29 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, Text, Uuid, any_, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
+from dpiqa.access import EVERYTHING, Caller, Grants
 from dpiqa.addresses import object_address
 from dpiqa.doorbell import Queue
-from dpiqa.errors import Conflict, InvalidRequest, NotFound
+from dpiqa.errors import Conflict, InvalidRequest, LimitExceeded, NotFound
 from dpiqa.profiles import Profile
 from dpiqa.sources.spec import SourceSpec, Tally
-from dpiqa.storage.columns import NOW, after, array, arrays, constant, constants
+from dpiqa.storage.audit import audited
+from dpiqa.storage.columns import array, arrays, constant, constants
+from dpiqa.storage.engine import Lock, lock_names
+from dpiqa.storage.granted import visible_jobs
 from dpiqa.storage.job_profiles import allow_several_profiles
-from dpiqa.storage.leases import RowLease
 from dpiqa.storage.profiles import remember_profile
-from dpiqa.storage.sweeps import sweep
-from dpiqa.storage.tables import OPEN_JOB_STATES, job_keys, jobs
+from dpiqa.storage.tables import OPEN_JOB_STATES, jobs
 from dpiqa.text import shorten
-from dpiqa.types import JobKind, JobState, SweepAction
+from dpiqa.types import AuditAction, JobKind, JobState
 
 LATEST = "latest"  #: names the job that was submitted last
 SHORT_ID_DIGITS = 8  #: of an id, in tables
@@ -82,6 +84,12 @@ class Job:
         """The beginning of the id, as tables show it."""
         return self.id.hex[:SHORT_ID_DIGITS]
 
+    def seen_within(self, grants: Grants) -> Self:
+        """Return the job without the address of its source where that is beyond the grants of who looks at it."""
+        if self.source.address is None or grants.cover_address(self.source.address):
+            return self
+        return replace(self, source=self.source.model_copy(update={"address": None}))
+
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:
         """Read a row of `jobs`, all columns of it."""
@@ -108,6 +116,12 @@ JOBS_BY_ID_RANGE = (
 )
 LATEST_JOB = select(jobs).where(_IS_VISIBLE, _OF_KIND).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(1)
 JOB_BY_IDEMPOTENCY_KEY = select(jobs).where(jobs.c.idempotency_key == bindparam("key"))
+COUNT_OPEN_JOBS = (
+    select(func.count())
+    .select_from(jobs)
+    .where(jobs.c.client == bindparam("of_client"), jobs.c.client.is_not(None), jobs.c.finished_at.is_(None))
+    .where(_IS_VISIBLE)
+)
 OPEN_JOB_OF_REQUEST = (
     select(jobs)
     .where(jobs.c.request_hash == bindparam("hash"), jobs.c.idempotency_key.is_(None))
@@ -151,6 +165,7 @@ def create_job(  # noqa: PLR0913 - the columns of a job
     keys: Sequence[str] = (),
     content: str | None = None,
     idempotency_key: str | None = None,
+    caller: Caller | None = None,
 ) -> Job:
     """Create a job, or return the one that the same idempotency key and request made before.
 
@@ -158,9 +173,10 @@ def create_job(  # noqa: PLR0913 - the columns of a job
     `profile`: several score each of its images, the job's own first.
     `content`: digest of the objects of an upload, and `tally` of what was passed over there. Without a key, the job
     that the same content and request made is returned while it is open.
+    `caller`: whose grants bound the job, and whose open jobs are limited; None: trusted.
 
     Raises `Conflict` for the same key with another request, `ConfigurationError` for a profile that was changed
-    without a new version, `InvalidRequest` for one that is named twice.
+    without a new version, `InvalidRequest` for one that is named twice, `LimitExceeded` for too many open jobs.
     """
     profiles = [profile] if isinstance(profile, Profile) else profile
     own, *further = ids = [named.id for named in profiles]
@@ -171,13 +187,16 @@ def create_job(  # noqa: PLR0913 - the columns of a job
     for named in profiles:
         remember_profile(c, named)
     stored = {name: value for name, value in source.stored().items() if name != "upload"}
-    more: list[Any] = [part for part in (stored, content) if part]  # none in requests of earlier releases
+    client, grants = None if caller is None else caller.client, None if caller is None else caller.grants.stored()
+    more: list[Any] = [part for part in (stored, content, grants) if part]  # none in requests of earlier releases
     request = json.dumps([kind, bucket, prefix, list(keys), *ids, *more], separators=(",", ":"))
     request_hash = hashlib.sha256(request.encode()).hexdigest() if idempotency_key or content else None
     if content and not idempotency_key:
         same = c.execute(OPEN_JOB_OF_REQUEST, {"hash": request_hash}).first()
         if same is not None:
             return Job.from_row(same)
+    if client is not None and idempotency_key is not None:
+        idempotency_key = f"{client} {idempotency_key}"  # a client's keys are its own; no key has a space
     values = {
         "id": uuid4(),
         "kind": kind,
@@ -191,21 +210,46 @@ def create_job(  # noqa: PLR0913 - the columns of a job
         "tally": None if tally is None else tally.model_dump(exclude_defaults=True),
         "idempotency_key": idempotency_key,
         "request_hash": request_hash,
+        "client": client,
+        "grants": grants,
     }
     row = c.execute(INSERT_JOB, values).one_or_none()
-    if row is not None:
-        if keys:
-            c.execute(INSERT_KEYS, {"job_id": row.id, "keys": list(dict.fromkeys(keys))})
-        return Job.from_row(row)
-    earlier = c.execute(JOB_BY_IDEMPOTENCY_KEY, {"key": idempotency_key}).one_or_none()
+    if row is None:
+        return _earlier_job(c, values)
+    if keys:
+        c.execute(INSERT_KEYS, {"job_id": row.id, "keys": list(dict.fromkeys(keys))})
+    job = Job.from_row(row)
+    _check_open_jobs(c, caller)
+    audited(c, AuditAction.SUBMIT, job.id, kind=kind, address=job.address, profiles=ids)
+    return job
+
+
+def _earlier_job(c: Connection, values: dict[str, Any]) -> Job:
+    """Return the job that the same key and request made before. Raises `Conflict`."""
+    key: str = values["idempotency_key"] or ""
+    earlier = c.execute(JOB_BY_IDEMPOTENCY_KEY, {"key": key}).one_or_none()
     if earlier is None:
-        raise Conflict(f"s3://{bucket}/{prefix} is watched already under {own}", hint="see `dpiqa jobs`")
-    if earlier.request_hash != request_hash:
+        address = object_address(values["bucket"], values["prefix"])
+        raise Conflict(f"{address} is watched already under {values['profile']}", hint="see `dpiqa jobs`")
+    if earlier.request_hash != values["request_hash"]:
         raise Conflict(
-            f"the idempotency key {idempotency_key!r} came with another request before",
+            f"the idempotency key {key.rpartition(' ')[2]!r} came with another request before",
             hint="use a new key for a new request",
         )
     return Job.from_row(earlier)
+
+
+def _check_open_jobs(c: Connection, caller: Caller | None) -> None:
+    """Raise `LimitExceeded` where a client has more open jobs than it may have, that of this transaction included."""
+    if caller is None or caller.client is None or caller.max_open_jobs is None:
+        return
+    lock_names(c, Lock.API_KEY, [caller.client])  # others of this client wait: they count this job, too
+    n_open = c.execute(COUNT_OPEN_JOBS, {"of_client": caller.client}).scalar_one()
+    if n_open > caller.max_open_jobs:
+        raise LimitExceeded(
+            f"{caller.client} has {caller.max_open_jobs} jobs that have not ended, as many as it may have",
+            hint="wait until one has ended, cancel one, or ask for a larger number (`dpiqa keys create`)",
+        )
 
 
 def check_job_name(name: str) -> str:
@@ -215,20 +259,23 @@ def check_job_name(name: str) -> str:
     return name
 
 
-def read_job(c: Connection, name: UUID | str, *, kind: JobKind | None = None) -> Job:
+def read_job(c: Connection, name: UUID | str, grants: Grants = EVERYTHING, *, kind: JobKind | None = None) -> Job:
     """Return the job of this id, of the only id that begins with `name` (6 or more hex digits), or the `latest` one.
 
+    `grants`: jobs beyond them do not exist.
     `kind`: of the jobs among which the beginning of an id and `latest` choose; None: all.
+
     Raises `NotFound`, and `InvalidRequest` for text that cannot name a job and for the beginning of several ids.
     """
+    visible = visible_jobs(grants)
     if isinstance(name, UUID):
-        rows = c.execute(JOB_BY_ID, {"job_id": name}).all()
+        rows = c.execute(JOB_BY_ID.where(*visible), {"job_id": name}).all()
     elif name.lower() == LATEST:
-        rows = c.execute(LATEST_JOB, {"of_kind": kind}).all()
+        rows = c.execute(LATEST_JOB.where(*visible), {"of_kind": kind}).all()
     else:
         digits = check_job_name(name).replace("-", "").lower()
         id_range = {"first_id": UUID(digits.ljust(32, "0")), "last_id": UUID(digits.ljust(32, "f"))}
-        rows = c.execute(JOBS_BY_ID_RANGE, id_range | {"of_kind": kind}).all()
+        rows = c.execute(JOBS_BY_ID_RANGE.where(*visible), id_range | {"of_kind": kind}).all()
     if not rows:
         noun, plural = ("watch", "watches") if kind is JobKind.WATCH else ("job", "jobs")
         raise NotFound(f"no {noun} {name}", hint=f"`dpiqa {plural}` or GET /v1/{plural} lists them")
@@ -236,7 +283,7 @@ def read_job(c: Connection, name: UUID | str, *, kind: JobKind | None = None) ->
         ids = [str(row.id) for row in rows]
         candidates = ", ".join(ids[:MAX_CANDIDATES]) + (", ..." if len(ids) > MAX_CANDIDATES else "")
         raise InvalidRequest(f"several job ids begin with {name}: {candidates}", hint="name more of the id")
-    return Job.from_row(rows[0])
+    return Job.from_row(rows[0]).seen_within(grants)
 
 
 def lock_jobs(c: Connection, job_ids: Iterable[UUID]) -> dict[UUID, Job]:
@@ -276,17 +323,27 @@ def find_watches(c: Connection, bucket: str, key: str) -> list[Job]:
     return [Job.from_row(row) for row in c.execute(WATCHES_OF_KEY, {"in_bucket": bucket, "key": key})]
 
 
-def ensure_watch(c: Connection, bucket: str, prefix: str, profile: Profile | Sequence[Profile]) -> Job:
+def ensure_watch(
+    c: Connection, bucket: str, prefix: str, profile: Profile | Sequence[Profile], caller: Caller | None = None
+) -> Job:
     """Return the watch of exactly this bucket, prefix and profile; create it if it does not exist.
 
-    Raises `Conflict` if it exists and its further profiles are others.
+    Raises `Conflict` if it exists and its further profiles are others; as `create_job`.
     """
     ids = [named.id for named in ([profile] if isinstance(profile, Profile) else profile)]
     exact = {"in_bucket": bucket, "of_prefix": prefix, "under": ids[0]}
     row = c.execute(WATCH_OF_PREFIX, exact).one_or_none()
     if row is None:
         try:
-            return create_job(c, kind=JobKind.WATCH, bucket=bucket, prefix=prefix, profile=profile, queue=Queue.LIVE)
+            return create_job(
+                c,
+                kind=JobKind.WATCH,
+                bucket=bucket,
+                prefix=prefix,
+                profile=profile,
+                queue=Queue.LIVE,
+                caller=caller,
+            )
         except Conflict:  # another transaction was faster
             row = c.execute(WATCH_OF_PREFIX, exact).one()
     watch = Job.from_row(row)
@@ -298,7 +355,7 @@ def ensure_watch(c: Connection, bucket: str, prefix: str, profile: Profile | Seq
     return watch
 
 
-def submit_job(
+def submit_job(  # noqa: PLR0913 - the columns of a job
     c: Connection,
     *,
     kind: JobKind,
@@ -308,10 +365,11 @@ def submit_job(
     source: SourceSpec = SourceSpec(),  # noqa: B008 - immutable
     keys: Sequence[str] = (),
     idempotency_key: str | None = None,
+    caller: Caller | None = None,
 ) -> Job:
     """Create the job that a user submits; a watch that exists is returned. Arguments and errors as `create_job`."""
     if kind is JobKind.WATCH:
-        return ensure_watch(c, bucket, prefix, profile)
+        return ensure_watch(c, bucket, prefix, profile, caller)
     return create_job(
         c,
         kind=kind,
@@ -322,6 +380,7 @@ def submit_job(
         source=source,
         keys=keys,
         idempotency_key=idempotency_key,
+        caller=caller,
     )
 
 
@@ -335,63 +394,3 @@ INSERT_KEYS = text(
     SELECT :job_id, position, key FROM unnest(:keys) WITH ORDINALITY AS named (key, position)
     """
 ).bindparams(*arrays(keys=Text))
-NEXT_KEYS = (
-    select(job_keys.c.position, job_keys.c.key)
-    .where(job_keys.c.job_id == bindparam("of_job"), job_keys.c.position > bindparam("after"))
-    .order_by(job_keys.c.position)
-    .limit(bindparam("n"))
-)
-
-
-def read_keys(c: Connection, job_id: UUID, *, after: int, limit: int) -> list[tuple[int, str]]:
-    """Return the next keys with their positions, from 1; `after` is the last position seen, at first 0."""
-    rows = c.execute(NEXT_KEYS, {"of_job": job_id, "after": after, "n": limit})
-    return [(row.position, row.key) for row in rows]
-
-
-# Listing a job's objects: page by page, resumable
-
-
-LISTING = RowLease(
-    table=jobs,
-    noun="the listing of job",
-    until=jobs.c.listing_lease_until,
-    fence=jobs.c.listing_attempt,
-    is_open=jobs.c.state == constant(JobState.LISTING),
-)
-START_LISTING = LISTING.start_statement(active_since=func.coalesce(jobs.c.active_since, NOW))
-SAVE_CURSOR = LISTING.write_statement(
-    cursor=bindparam("last"), tally=bindparam("read", type_=jobs.c.tally.type), listing_lease_until=after("lease")
-)
-FINISH_LISTING = LISTING.write_statement(state=JobState.RUNNING, listed_at=NOW)
-FAIL_LISTING = LISTING.write_statement(state=JobState.FAILED, error=bindparam("why"), finished_at=NOW)
-UNLISTED_JOBS = LISTING.free_rows()
-
-
-def start_listing(c: Connection, job_id: UUID | str, lease_seconds: float) -> Job | None:
-    """Take the job for listing; resume after `job.cursor`. None if it is listed, or another worker lists it."""
-    row = LISTING.start(c, START_LISTING, UUID(str(job_id)), lease_seconds)
-    return None if row is None else Job.from_row(row)
-
-
-def save_cursor(c: Connection, job: Job, cursor: str | None, tally: Tally, lease_seconds: float = 60) -> None:
-    """Store how far the listing is, in the transaction that adds its page, and renew the lease. Raises `LeaseLost`."""
-    lease, read = timedelta(seconds=lease_seconds), tally.model_dump(exclude_defaults=True)
-    LISTING.write(c, SAVE_CURSOR, job.id, job.listing_attempt, last=cursor, read=read, lease=lease)
-
-
-def finish_listing(c: Connection, job: Job) -> None:
-    """Record that all items of the job are known. A job without open items is then complete. Raises `LeaseLost`."""
-    LISTING.write(c, FINISH_LISTING, job.id, job.listing_attempt)
-    finish_jobs(c, [job.id])
-
-
-def fail_listing(c: Connection, job: Job, error: str) -> None:
-    """End the job as failed, and what it has listed as cancelled: no worker can list the rest. Raises `LeaseLost`."""
-    LISTING.write(c, FAIL_LISTING, job.id, job.listing_attempt, why=error)
-    sweep(c, job.id, SweepAction.CANCEL)
-
-
-def unlisted_jobs(c: Connection) -> list[UUID]:
-    """Return the jobs that wait to be listed and that no worker lists."""
-    return list(c.execute(UNLISTED_JOBS).scalars())

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 
+from dpiqa.access import EVERYTHING, Grants
 from dpiqa.addresses import object_address
 from dpiqa.errors import NotFound
 from dpiqa.storage.columns import constants
@@ -31,7 +32,7 @@ class StoredScore:
     etag: str  #: of the bytes that were scored
     version_id: str | None
     content_hash: str | None  #: SHA-256 of those bytes, in hex; None where it was not computed
-    copied_from: str | None  #: address of the object of the same bytes that it was computed for; None: this one
+    copied_from: str | None  #: address of the object of the same bytes that it was computed for; None: this, or hidden
     current: bool  #: whether the store, as far as is known, still holds these bytes
     last_modified: datetime | None
     scored_at: datetime
@@ -66,8 +67,9 @@ class Lookup:
     items: list[LookupItem]  #: in which jobs, and how it ended there; newest first, at most `MAX_ITEMS`
 
 
-def lookup(c: Connection, bucket: str, key: str) -> Lookup:
-    """Return all that is known of one object. Raises `NotFound` for an unknown object."""
+def lookup(c: Connection, bucket: str, key: str, grants: Grants = EVERYTHING) -> Lookup:
+    """Return all that is known of one object. Raises `NotFound` for an unknown object, or one beyond the grants."""
+    grants.require(bucket, key)
     of_object = (images.c.bucket == bucket, images.c.key == key)
     current = c.execute(select(func.bool_or(images.c.current)).where(*of_object)).scalar_one()
     if current is None:
@@ -91,7 +93,7 @@ def lookup(c: Connection, bucket: str, key: str) -> Lookup:
         bucket=bucket,
         key=key,
         deleted=not current,
-        scores=_read_scores(c, bucket, key),
+        scores=_read_scores(c, bucket, key, grants),
         results=read_score_rows(c, by_profile, results.c.scorer_id),
         items=[LookupItem(**row._mapping) for row in c.execute(by_job)],
     )
@@ -100,7 +102,7 @@ def lookup(c: Connection, bucket: str, key: str) -> Lookup:
 _ITEM_COLUMNS = ("job_id", "state", "stage", "reason", "detail", "created_at", "finished_at")
 
 
-def _read_scores(c: Connection, bucket: str, key: str) -> list[StoredScore]:
+def _read_scores(c: Connection, bucket: str, key: str, grants: Grants) -> list[StoredScore]:
     origin = images.alias()
     query = (
         select(images.c.etag, images.c.current, images.c.last_modified, CARD_VERSION)
@@ -115,15 +117,16 @@ def _read_scores(c: Connection, bucket: str, key: str) -> list[StoredScore]:
     )
     rows = [dict(row._mapping) for row in c.execute(query)]
     meanings = read_meanings(c, {(row["scorer_id"], row.pop("card_version")) for row in rows})
-    return [_stored_score(row, meanings[row["scorer_id"]]) for row in rows]
+    return [_stored_score(row, meanings[row["scorer_id"]], grants) for row in rows]
 
 
-def _stored_score(row: dict[str, Any], meaning: Meaning) -> StoredScore:
+def _stored_score(row: dict[str, Any], meaning: Meaning, grants: Grants) -> StoredScore:
     reference = meaning.reference
     origin = row.pop("bucket"), row.pop("key")
+    is_shown = origin[0] is not None and grants.cover(*origin)  # what has the same bytes may be others'
     return StoredScore(
         **row,
-        copied_from=None if origin[0] is None else object_address(*origin),
+        copied_from=object_address(*origin) if is_shown else None,
         scale=meaning.scale,
         percentile=None if reference is None else reference.percentile(row["score"]),
         band=None if reference is None else reference.band(row["score"]),

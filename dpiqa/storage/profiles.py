@@ -5,6 +5,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
+from dpiqa.access import EVERYTHING, Grants
 from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.models.choice import ModelChoice
 from dpiqa.profiles import Profile
@@ -70,19 +71,19 @@ def _direction(c: Connection, profile: Profile, name: str) -> Direction:
     return requirement.direction
 
 
-def choice_for(c: Connection, name_or_id: str) -> ModelChoice:
+def choice_for(c: Connection, name_or_id: str, grants: Grants = EVERYTHING) -> ModelChoice:
     """Return the model that prepared the requirement last, with its version. Raises as `find_prepared`."""
-    prepared = find_prepared(c, name_or_id)
+    prepared = find_prepared(c, name_or_id, grants=grants)
     model = ScorerId.parse(prepared.base_scorer_id).model
     return ModelChoice(model=model, requirement=prepared.id)
 
 
-def profile_for(c: Connection, name_or_id: str) -> Profile:
+def profile_for(c: Connection, name_or_id: str, grants: Grants = EVERYTHING) -> Profile:
     """Return the profile of jobs that name a requirement: every image is scored by it, and by nothing else.
 
     Its version is the requirement's: `portraits-by-promptiqa-koniq@1`. Raises as `find_prepared`.
     """
-    choice = choice_for(c, name_or_id)
+    choice = choice_for(c, name_or_id, grants)
     name, _, version = str(choice.requirement).partition("@")
     return Profile(
         name=f"{name}-by-{choice.model.lower()}",

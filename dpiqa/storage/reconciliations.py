@@ -2,7 +2,7 @@
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -10,14 +10,17 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row, Uuid, bindparam, case, func, literal, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
+from dpiqa.access import EVERYTHING, Grants
 from dpiqa.addresses import S3Address
 from dpiqa.errors import Conflict, InvalidRequest, NotFound
+from dpiqa.storage.audit import audited
 from dpiqa.storage.columns import NOW, after, constants
+from dpiqa.storage.granted import visible_reconciliations
 from dpiqa.storage.leases import RowLease
 from dpiqa.storage.pages import Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.watch_tables import reconciliations
 from dpiqa.text import shorten
-from dpiqa.types import OPEN_RECONCILIATION_STATES, Difference, ReconciliationState
+from dpiqa.types import OPEN_RECONCILIATION_STATES, AuditAction, Difference, ReconciliationState
 
 MAX_DELETED = 50  #: percent of the ledger's objects; more look like a mistake, and nothing is marked
 
@@ -54,6 +57,11 @@ class Reconciliation:
         """Read a row of `reconciliations`, all columns of it."""
         return cls(**row._mapping)
 
+    def seen_within(self, grants: Grants) -> Self:
+        """Return it without the address of its inventory where that is beyond the grants of who looks at it."""
+        is_seen = self.inventory is None or grants.cover_address(self.inventory)
+        return self if is_seen else replace(self, inventory=None)
+
     @property
     def address(self) -> S3Address:
         """Bucket and prefix."""
@@ -85,6 +93,7 @@ class ReconciliationRequest:
     dry_run: bool = False
     max_deleted: int = MAX_DELETED
     watch_id: UUID | None = None
+    grants: Grants = EVERYTHING  #: of the caller, within which the inventory is read
 
     def is_of(self, other: Reconciliation) -> bool:
         """Return whether the other one does the same."""
@@ -139,11 +148,11 @@ SUPERSEDE = (
 UNFINISHED = WORKING.free_rows()
 
 
-def request_reconciliation(c: Connection, request: ReconciliationRequest, *, replace: bool = True) -> Reconciliation:
+def request_reconciliation(c: Connection, request: ReconciliationRequest, *, take_over: bool = True) -> Reconciliation:
     """Create a reconciliation, or return the open one that does the same.
 
     An open one that does something else is ended where no process works on it. Raises `Conflict` where one does, and
-    without `replace`.
+    without `take_over`.
     """
     values = {
         "id": uuid4(),
@@ -155,10 +164,12 @@ def request_reconciliation(c: Connection, request: ReconciliationRequest, *, rep
         "max_deleted": request.max_deleted,
         "watch_id": request.watch_id,
         "state": ReconciliationState.LOADING if request.inventory else ReconciliationState.COMPARING,
+        "grants": request.grants.stored(),
     }
     while True:
         row = c.execute(INSERT_RECONCILIATION, values).one_or_none()
         if row is not None:
+            audited(c, AuditAction.RECONCILE, row.id, address=str(request.address), dry_run=request.dry_run)
             return Reconciliation.from_row(row)
         row = c.execute(LOCK_OPEN, {"in_bucket": request.address.bucket, "of": request.address.key}).one_or_none()
         if row is None:
@@ -168,7 +179,7 @@ def request_reconciliation(c: Connection, request: ReconciliationRequest, *, rep
         other = Reconciliation(**found)
         if request.is_of(other):
             return other
-        if is_held or not replace:
+        if is_held or not take_over:
             raise Conflict(
                 f"{request.address} is being reconciled with other options: {other.short_id}",
                 hint=f"wait for it: `dpiqa reconciliations {other.short_id}`",
@@ -176,8 +187,10 @@ def request_reconciliation(c: Connection, request: ReconciliationRequest, *, rep
         c.execute(SUPERSEDE, {"row_id": other.id, "why": "a request with other options took its place"})
 
 
-def read_reconciliation(c: Connection, name: UUID | str) -> Reconciliation:
+def read_reconciliation(c: Connection, name: UUID | str, grants: Grants = EVERYTHING) -> Reconciliation:
     """Return the reconciliation of this id, or of the only id that begins with `name` (6 or more hex digits).
+
+    `grants`: those beyond them do not exist.
 
     Raises `NotFound`, and `InvalidRequest` for text that cannot be an id and for the beginning of several ids.
     """
@@ -185,12 +198,12 @@ def read_reconciliation(c: Connection, name: UUID | str) -> Reconciliation:
     if not re.fullmatch("[0-9a-f]{6,32}", digits):
         raise InvalidRequest(f"{shorten(str(name), 80)!r} is not an id of a reconciliation", hint=_HINT)
     id_range = {"first_id": UUID(digits.ljust(32, "0")), "last_id": UUID(digits.ljust(32, "f"))}
-    rows = c.execute(BY_ID_RANGE, id_range).all()
+    rows = c.execute(BY_ID_RANGE.where(*visible_reconciliations(grants)), id_range).all()
     if not rows:
         raise NotFound(f"no reconciliation {name}", hint=_HINT)
     if len(rows) > 1:
         raise InvalidRequest(f"several ids of reconciliations begin with {name}", hint="name more of the id")
-    return Reconciliation.from_row(rows[0])
+    return Reconciliation.from_row(rows[0]).seen_within(grants)
 
 
 def list_reconciliations(
@@ -198,16 +211,18 @@ def list_reconciliations(
     *,
     bucket: str | None = None,
     prefix: str | None = None,
+    grants: Grants = EVERYTHING,
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[Reconciliation]:
-    """Return reconciliations, newest first; those of exactly this bucket and prefix, if given.
+    """Return reconciliations within the grants, newest first; those of exactly this bucket and prefix, if given.
 
     Raises `InvalidRequest` for a bad cursor or a limit outside 1-1000.
     """
-    query_id = ("reconciliations", bucket, prefix)
+    query_id = ("reconciliations", bucket, prefix, *(grants.texts or ()))
     newest_first = reconciliations.c.created_at.desc(), reconciliations.c.id.desc()
-    query = select(reconciliations).order_by(*newest_first).limit(check_limit(limit) + 1)
+    visible = visible_reconciliations(grants)
+    query = select(reconciliations).where(*visible).order_by(*newest_first).limit(check_limit(limit) + 1)
     if bucket is not None:
         query = query.where(reconciliations.c.bucket == bucket)
     if prefix is not None:
@@ -220,7 +235,7 @@ def list_reconciliations(
             raise malformed_cursor() from None
         last = tuple_(literal(position[0], reconciliations.c.created_at.type), literal(position[1], Uuid()))
         query = query.where(tuple_(reconciliations.c.created_at, reconciliations.c.id) < last)
-    rows = [Reconciliation.from_row(row) for row in c.execute(query)]
+    rows = [Reconciliation.from_row(row).seen_within(grants) for row in c.execute(query)]
     return Page.cut(rows, limit, lambda row: encode(query_id, [row.created_at.isoformat(), str(row.id)]))
 
 
@@ -296,4 +311,4 @@ def request_due(c: Connection) -> None:
             address=S3Address(row.bucket, row.prefix), profile=row.profile, watch_id=row.job_id
         )
         with suppress(Conflict):
-            request_reconciliation(c, request, replace=False)
+            request_reconciliation(c, request, take_over=False)

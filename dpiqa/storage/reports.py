@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, bindparam, exists, select
 from sqlalchemy.dialects.postgresql import insert
 
+from dpiqa.storage.callbacks import request_callback
 from dpiqa.storage.columns import NOW, after, constant, constants
 from dpiqa.storage.failure_checks import add_failure_check
 from dpiqa.storage.jobs import Job
@@ -60,8 +61,16 @@ DUE_REPORTS = WRITING.free_rows()
 REPORT_OF_JOB = select(reports).where(reports.c.job_id == bindparam("of_job"))
 
 
-def plan_job(c: Connection, job: Job, *, auto_pause: float, report: str | None = None, failures: bool = False) -> None:
-    """Store with a job that was just submitted when it is to be paused, and where its report is to be written.
+def plan_job(
+    c: Connection,
+    job: Job,
+    *,
+    auto_pause: float,
+    report: str | None = None,
+    failures: bool = False,
+    callback: str | None = None,
+) -> None:
+    """Store with a job that was just submitted when it is paused, where its report goes, and who is told of its end.
 
     May be repeated: nothing is stored twice, and a job that a worker has begun is not checked again. A watch is not
     checked: it has no first items.
@@ -72,7 +81,10 @@ def plan_job(c: Connection, job: Job, *, auto_pause: float, report: str | None =
         auto_pause: Share of failures, 0 to 1, among its first items above which it is paused; 1: never.
         report: s3:// address of the report; None: none is written.
         failures: The report holds only the items that ended unscored.
+        callback: URL that is told when it ends; None: none is.
     """
+    if callback is not None:
+        request_callback(c, job.id, callback)
     if job.kind is not JobKind.WATCH and job.active_since is None:
         add_failure_check(c, job.id, auto_pause)
     if report is not None:

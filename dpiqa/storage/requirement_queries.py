@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, any_, func, literal, select, tuple_
 
+from dpiqa.access import EVERYTHING, Grants
 from dpiqa.storage.columns import array
+from dpiqa.storage.granted import visible_requirements
 from dpiqa.storage.pages import Page, check_limit, decode, encode
 from dpiqa.storage.requirement_tables import requirement_features, requirement_pairs, requirements
 from dpiqa.storage.requirements import Requirement, read_pairs, read_requirement
@@ -82,10 +84,16 @@ class RequirementDetail(RequirementRow):
     pairs: tuple[PairRow, ...]
 
 
-def list_requirements(c: Connection, *, limit: int = 100, cursor: str | None = None) -> Page[RequirementRow]:
-    """Return all versions by name. Raises `InvalidRequest` for a bad cursor or a limit outside 1-1000."""
+def list_requirements(
+    c: Connection, *, grants: Grants = EVERYTHING, limit: int = 100, cursor: str | None = None
+) -> Page[RequirementRow]:
+    """Return all versions within the grants by name.
+
+    Raises `InvalidRequest` for a bad cursor or a limit outside 1-1000.
+    """
     columns = requirements.c
-    query = select(requirements).order_by(columns.name, columns.version).limit(check_limit(limit) + 1)
+    visible = visible_requirements(grants)
+    query = select(requirements).where(*visible).order_by(columns.name, columns.version).limit(check_limit(limit) + 1)
     if cursor is not None:
         name, version = decode("requirements", cursor, [str, int])
         last = tuple_(literal(name, columns.name.type), literal(version, columns.version.type))
@@ -109,9 +117,9 @@ def list_requirements(c: Connection, *, limit: int = 100, cursor: str | None = N
     return Page(rows, page.next_cursor)
 
 
-def show_requirement(c: Connection, name_or_id: str) -> RequirementDetail:
+def show_requirement(c: Connection, name_or_id: str, grants: Grants = EVERYTHING) -> RequirementDetail:
     """Return `name@version`, or the newest version of `name`, ready ones first; with its pairs. Raises `NotFound`."""
-    requirement = read_requirement(c, name_or_id)
+    requirement = read_requirement(c, name_or_id, grants)
     checks = _read_checks(c, [requirement.row_id])[requirement.row_id]
     pairs = read_pairs(c, requirement)
     newest: Sequence[float | None] = checks[0][1] if checks else [None] * len(pairs)

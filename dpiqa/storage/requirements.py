@@ -10,17 +10,20 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 import numpy as np
-from sqlalchemy import Connection, Row, bindparam, case, func, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, func, not_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from dpiqa.errors import ConfigurationError, LeaseLost, NotFound
+from dpiqa.access import EVERYTHING, Grants
+from dpiqa.errors import ConfigurationError, Conflict, LeaseLost, NotFound
 from dpiqa.requirement import Pair, Preparation, PreparedRequirement, RequirementRequest, Stability
 from dpiqa.scorer_id import ScorerId
+from dpiqa.storage.audit import audited
 from dpiqa.storage.columns import NOW, after, constant
 from dpiqa.storage.engine import Lock, lock_names
+from dpiqa.storage.granted import visible_requirements
 from dpiqa.storage.leases import RowLease
 from dpiqa.storage.requirement_tables import requirement_features, requirement_pairs, requirements
-from dpiqa.types import Direction, RequirementState
+from dpiqa.types import AuditAction, Direction, RequirementState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,7 @@ SAME_CONTENT = select(requirements).where(_IS_NAMED, requirements.c.content_hash
 NEWEST_VERSION = (
     select(requirements).where(_IS_NAMED).order_by(_IS_READY.desc(), requirements.c.version.desc()).limit(1)
 )
+IS_TAKEN = select(requirements.c.id).where(_IS_NAMED).limit(1)
 ONE_VERSION = select(requirements).where(_IS_NAMED, requirements.c.version == bindparam("of_version"))
 PAIRS = (
     select(requirement_pairs)
@@ -142,20 +146,39 @@ def same_content(c: Connection, name: str, content_hash: str) -> Requirement | N
     return None if row is None else Requirement.from_row(row)
 
 
-def submit_requirement(c: Connection, request: RequirementRequest) -> Requirement:
-    """Return the version that the same request made, unless it was refused; else add the next one, to be checked."""
+def submit_requirement(c: Connection, request: RequirementRequest, grants: Grants = EVERYTHING) -> Requirement:
+    """Return the version that the same request made, unless it was refused; else add the next one, to be checked.
+
+    Raises `NotFound` for images beyond the grants, and `Conflict` for a name that has versions with such images.
+    """
+    for pair in request.pairs:
+        grants.require_address(pair.path)
     lock_requirement(c, request.name)
-    return same_request(c, request.name, request.hash) or add_requirement(c, request)
+    if (
+        grants.are_limited
+        and c.execute(IS_TAKEN.where(not_(and_(*visible_requirements(grants)))), {"of_name": request.name}).first()
+    ):
+        raise Conflict(f"the name {request.name!r} is taken by a requirement of others", hint="choose another name")
+    same = same_request(c, request.name, request.hash)
+    if same is not None:
+        return same
+    added = add_requirement(c, request)
+    audited(c, AuditAction.REQUIREMENT, added.id, model=request.model)
+    return added
 
 
-def read_requirement(c: Connection, name_or_id: str) -> Requirement:
-    """Return `name@version`, or the newest version of `name`: a ready one if there is one. Raises `NotFound`."""
+def read_requirement(c: Connection, name_or_id: str, grants: Grants = EVERYTHING) -> Requirement:
+    """Return `name@version`, or the newest version of `name`: a ready one if there is one.
+
+    `grants`: versions with images beyond them do not exist. Raises `NotFound`.
+    """
+    visible = visible_requirements(grants)
     name, _, version = name_or_id.partition("@")
     row = None
     if "@" not in name_or_id:
-        row = c.execute(NEWEST_VERSION, {"of_name": name}).one_or_none()
+        row = c.execute(NEWEST_VERSION.where(*visible), {"of_name": name}).one_or_none()
     elif version.isascii() and version.isdecimal() and len(version) < 10:  # an integer to Postgres
-        row = c.execute(ONE_VERSION, {"of_name": name, "of_version": int(version)}).one_or_none()
+        row = c.execute(ONE_VERSION.where(*visible), {"of_name": name, "of_version": int(version)}).one_or_none()
     if row is None:
         raise NotFound(f"no requirement {name_or_id!r}", hint="see `dpiqa requirements list`")
     return Requirement.from_row(row)
@@ -285,13 +308,15 @@ def read_preparations(c: Connection, requirement: Requirement, scorer_id: str | 
     return [row for row in stored if ScorerId.parse(row.preparation.scorer_id).same_checkpoint(scorer)]
 
 
-def find_prepared(c: Connection, name_or_id: str, *, scorer_id: str | None = None) -> PreparedRequirement:
+def find_prepared(
+    c: Connection, name_or_id: str, *, scorer_id: str | None = None, grants: Grants = EVERYTHING
+) -> PreparedRequirement:
     """Return `name@version`, or the newest ready version of `name`, with the prompt features of a checkpoint.
 
     `scorer_id`: of the checkpoint, in any precision; without it, the newest features count. Raises
     `NotFound`, and `ConfigurationError` for a requirement that is not ready or has no features of this checkpoint.
     """
-    requirement = read_requirement(c, name_or_id)
+    requirement = read_requirement(c, name_or_id, grants)
     if requirement.state is RequirementState.REFUSED:
         raise ConfigurationError(
             f"requirement {requirement.id} was refused: {requirement.error}", hint="create it again with other pairs"

@@ -27,10 +27,11 @@ from sqlalchemy import (
     update,
 )
 
+from dpiqa.storage.audit import audited
 from dpiqa.storage.columns import NOW, array, constant, constants
 from dpiqa.storage.jobs import Job
 from dpiqa.storage.tables import items, jobs, sweeps
-from dpiqa.types import ENDED_JOB_STATES, JobKind, SweepAction
+from dpiqa.types import ENDED_JOB_STATES, AuditAction, JobKind, SweepAction
 
 WATCH_PAUSE = timedelta(days=1)  #: between two automatic prunings of a watch: each reads all of its items
 
@@ -112,6 +113,7 @@ def request_pruning(c: Connection, before: datetime, *, watch_pause: timedelta =
     if ids:
         c.execute(INSERT_SWEEPS, [{"job_id": job_id, "action": SweepAction.PRUNE, "before": before} for job_id in ids])
         c.execute(MARK_PRUNED, {"ids": ids})
+        audited(c, AuditAction.PRUNE, "items", before=before.isoformat(), jobs=len(ids))
     return list(ids)
 
 
@@ -122,5 +124,7 @@ def prune_versions(
 
     Looks at up to `limit` images with ids above `after`. Returns how many had any, and the last id; None at the end.
     """
+    if after == 0 and not dry_run:
+        audited(c, AuditAction.PRUNE, "old versions", before=before.isoformat())
     row = c.execute(PRUNE_VERSIONS, {"before": before, "after": after, "n": limit, "is_meant": not dry_run}).one()
     return row.n, row.last

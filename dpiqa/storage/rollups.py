@@ -334,7 +334,10 @@ def _same(scope: Scope, columns: Any) -> list[Any]:
     return conditions
 
 
-def counted_depth(c: Connection, profile: str, bucket: str) -> int:
-    """Return to which depth the folders of a bucket are counted."""
-    of_bucket = (result_depths.c.profile == profile, result_depths.c.bucket == bucket)
-    return int(c.execute(select(result_depths.c.depth).where(*of_bucket)).scalar_one_or_none() or FOLDER_DEPTH)
+def counted_depth(c: Connection, profile: str | None, bucket: str) -> int:
+    """Return to which depth the folders of a bucket are counted; without a profile, those of every profile."""
+    of_bucket = select(func.min(result_depths.c.depth)).where(result_depths.c.bucket == bucket)
+    if profile is not None:
+        of_bucket = of_bucket.where(result_depths.c.profile == profile)
+    depth = c.execute(of_bucket).scalar_one()
+    return FOLDER_DEPTH if depth is None else int(depth)

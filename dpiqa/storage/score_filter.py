@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, exists, false, literal, literal_column, or_
 
+from dpiqa.access import Grants
 from dpiqa.errors import InvalidRequest
 from dpiqa.percentiles import ScoreRange
 from dpiqa.storage.columns import constant
@@ -47,6 +48,16 @@ class ScoreFilter:
     def under(self, profile: str | None) -> "ScoreFilter":
         """Return the same conditions on the scores of another profile."""
         return replace(self, profile=profile)
+
+    def narrowed(self, grants: Grants) -> "ScoreFilter":
+        """Return the same conditions within the grants. Those of a job's images alone are: the job is.
+
+        Raises as `Grants.narrow`.
+        """
+        if self.job is not None and self.bucket is None:
+            return self
+        bucket, prefix = grants.narrow(self.bucket, self.prefix)
+        return replace(self, bucket=bucket, prefix=prefix)
 
     def check(self, field: str = "`{}`", *, of_job: bool = False) -> None:
         """Raise `InvalidRequest` for conditions that contradict each other, or that no index serves.

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from dpiqa.access import EVERYTHING, Grants
 from dpiqa.percentiles import Share
 from dpiqa.profiles import load_profile
 from dpiqa.settings import Settings
@@ -20,7 +21,13 @@ from dpiqa.types import Band, Direction, ScoreOrder
 
 
 def find_profile(
-    c: Connection, settings: Settings, name: str | None, *, requirement: str | None = None, job: UUID | None = None
+    c: Connection,
+    settings: Settings,
+    name: str | None,
+    *,
+    requirement: str | None = None,
+    job: UUID | None = None,
+    grants: Grants = EVERYTHING,
 ) -> str:
     """Return the id of a profile: the named one, else the requirement's, else the job's, else the settings' own.
 
@@ -29,9 +36,9 @@ def find_profile(
     if name is not None and "@" in name:
         return name
     if name is None and requirement is not None:
-        return profile_for(c, requirement).id
+        return profile_for(c, requirement, grants).id
     if name is None and job is not None:
-        return read_job(c, job).profile
+        return read_job(c, job, grants).profile
     return load_profile(name or settings.profile, settings.profiles_dir).id
 
 
@@ -71,9 +78,15 @@ class ScoreQuery:
         """Return the same query for the scores of another profile."""
         return replace(self, conditions=self.conditions.under(profile))
 
-    def of_job(self, c: Connection, name: str | None) -> "ScoreQuery":
-        """Return the same query for the images of a job, if one is named. Raises as `read_job`."""
-        return self if name is None else replace(self, conditions=replace(self.conditions, job=read_job(c, name).id))
+    def of_job(self, c: Connection, name: str | None, grants: Grants = EVERYTHING) -> "ScoreQuery":
+        """Return the same query for the images of a job, if one is named, and within the grants.
+
+        Raises as `read_job` and `Grants.narrow`.
+        """
+        conditions = self.conditions
+        if name is not None:
+            conditions = replace(conditions, job=read_job(c, name, grants).id)
+        return replace(self, conditions=conditions.narrowed(grants))
 
     def resolve(self, c: Connection, threshold: float | None = None) -> ResolvedQuery:
         """Turn bands and share into bounds on the score. `threshold`: of the same query before; None: read it now.

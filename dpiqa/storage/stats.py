@@ -138,7 +138,7 @@ def _scope(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | Non
     """Return the roll-ups that count what the conditions choose, or the reason why none do."""
     days, prefix = _days(fields), fields.prefix or ""
     narrow = [name for name, given in (("prefix", fields.prefix), ("job", fields.job), ("days", days)) if given]
-    depth = counted_depth(c, fields.profile or "", fields.bucket or "") if fields.prefix else 0
+    depth = counted_depth(c, fields.profile, fields.bucket or "") if fields.prefix else 0
     reasons = {
         "a suffix is in no roll-up": bool(fields.suffix),
         "roll-ups count whole days (UTC)": days == (),
@@ -291,7 +291,7 @@ def _folders(c: Connection, conditions: ScoreFilter, scope: Scope | str) -> list
     if conditions.bucket is None:
         raise InvalidRequest("groups by prefix need a bucket", hint="name the bucket")
     depth = (conditions.prefix or "").count("/") + 1
-    deepest = counted_depth(c, conditions.profile or "", conditions.bucket)
+    deepest = counted_depth(c, conditions.profile, conditions.bucket)
     if isinstance(scope, str) or scope.kind not in ("bucket", "folder") or scope.route or scope.status:
         reason = scope if isinstance(scope, str) else "they do not combine with other filters"
         raise InvalidRequest(f"no groups by prefix: {reason}", hint="ask by bucket and folder alone")

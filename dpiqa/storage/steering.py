@@ -23,6 +23,8 @@ from sqlalchemy import (
 )
 
 from dpiqa.errors import Conflict, InvalidRequest
+from dpiqa.storage.audit import audited
+from dpiqa.storage.callbacks import repeat_callback
 from dpiqa.storage.columns import NOW, constant
 from dpiqa.storage.counts import read_counts
 from dpiqa.storage.jobs import Job, finish_jobs, read_job
@@ -31,6 +33,7 @@ from dpiqa.storage.tables import MAX_PRIORITY, OPEN_ITEM_STATES, items, jobs, sw
 from dpiqa.types import (
     ENDED_JOB_STATES,
     REASONS_OF,
+    AuditAction,
     ItemState,
     JobKind,
     JobState,
@@ -105,6 +108,7 @@ def pause_job(c: Connection, name: UUID | str) -> Job:
         raise Conflict(f"job {job.short_id} is {job.state}: there is nothing to pause", hint=_retry_hint(job))
     if job.state is not JobState.PAUSED:
         c.execute(PAUSE_JOB, {"job_id": job.id})
+        audited(c, AuditAction.PAUSE, job.id)
     return read_job(c, job.id)
 
 
@@ -119,6 +123,7 @@ def resume_job(c: Connection, name: UUID | str) -> Job:
         raise Conflict(f"job {job.short_id} is {job.state}, not paused", hint=_retry_hint(job))
     if job.state is JobState.PAUSED:
         c.execute(RESUME_JOB, {"job_id": job.id})
+        audited(c, AuditAction.RESUME, job.id)
         c.execute(CLEAR_RINGS, {"of_job": job.id})
         finish_jobs(c, [job.id])  # its last items may have ended while it was paused
     return read_job(c, job.id)
@@ -137,6 +142,7 @@ def cancel_job(c: Connection, name: UUID | str) -> Job:
         c.execute(CANCEL_JOB, {"job_id": job.id})
         c.execute(DROP_SWEEPS, {"of_job": job.id})
         sweep(c, job.id, SweepAction.CANCEL)
+        audited(c, AuditAction.CANCEL, job.id, address=job.address)
     return read_job(c, job.id)
 
 
@@ -154,6 +160,7 @@ def delete_job(c: Connection, name: UUID | str, *, force: bool = False) -> Job:
     c.execute(DELETE_JOB, {"job_id": job.id})
     c.execute(DROP_SWEEPS, {"of_job": job.id})
     sweep(c, job.id, SweepAction.PRUNE)
+    audited(c, AuditAction.DELETE, job.id, address=job.address)
     return job
 
 
@@ -190,10 +197,12 @@ def retry_job(
     is_unlisted = job.listed_at is None and job.kind is not JobKind.WATCH
     if job.state in ENDED_JOB_STATES and (n_items or n_open or is_unlisted):
         c.execute(REOPEN_JOB, {"job_id": job.id})
+        repeat_callback(c, job.id)
     asked = sorted(reasons) or None
     for state in sorted({count.state for count in chosen}):
         if (SweepAction.RETRY, state, asked) not in pending:
             sweep(c, job.id, SweepAction.RETRY, state=state, reasons=asked)
+    audited(c, AuditAction.RETRY, job.id, items=n_items, states=sorted(states), reasons=sorted(reasons))
     return Retried(read_job(c, job.id), n_items)
 
 
@@ -209,6 +218,7 @@ def set_priority(c: Connection, name: UUID | str, priority: int) -> Job:
     if job.state in ENDED_JOB_STATES:
         raise Conflict(f"job {job.short_id} is {job.state}: its priority has no effect", hint=_retry_hint(job))
     c.execute(SET_PRIORITY, {"job_id": job.id, "new_priority": priority})
+    audited(c, AuditAction.PRIORITY, job.id, priority=priority)
     return read_job(c, job.id)
 
 

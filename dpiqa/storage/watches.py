@@ -12,15 +12,18 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row, Select, Text, Uuid, any_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from dpiqa.access import EVERYTHING, Caller, Grants
 from dpiqa.addresses import S3Address, is_s3, parse_s3, probe_key
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.profiles import Profile
+from dpiqa.storage.audit import audited
 from dpiqa.storage.columns import NOW, array, constant, constants
 from dpiqa.storage.engine import is_pooled
+from dpiqa.storage.granted import visible_jobs
 from dpiqa.storage.jobs import Job, ensure_watch, read_job, submit_job
 from dpiqa.storage.tables import jobs
 from dpiqa.storage.watch_tables import probes, watches
-from dpiqa.types import Delivery, JobKind, JobState
+from dpiqa.types import AuditAction, Delivery, JobKind, JobState
 
 LISTENER = "dpiqa-listener"  #: name of the listeners' connections
 
@@ -117,9 +120,10 @@ RECORD_EVENTS = _NEW.values(last_event_at=NOW).on_conflict_do_update(
 )
 
 
-def list_watches(c: Connection, *, ended: bool = False) -> list[Watch]:
-    """Return the watches, oldest first; `ended`: also those that were removed."""
-    return _read(c, _WATCH_JOBS if ended else _WATCH_JOBS.where(_STANDING))
+def list_watches(c: Connection, *, ended: bool = False, grants: Grants = EVERYTHING) -> list[Watch]:
+    """Return the watches within the grants, oldest first; `ended`: also those that were removed."""
+    watches_within = _WATCH_JOBS.where(*visible_jobs(grants))
+    return _read(c, watches_within if ended else watches_within.where(_STANDING))
 
 
 def read_watch(c: Connection, job_id: UUID) -> Watch:
@@ -145,21 +149,26 @@ class AddedWatch:
 
 
 def add_watch(
-    c: Connection, address: S3Address, profile: Profile | Sequence[Profile], *, backfill: bool = True
+    c: Connection,
+    address: S3Address,
+    profile: Profile | Sequence[Profile],
+    *,
+    backfill: bool = True,
+    caller: Caller | None = None,
 ) -> AddedWatch:
     """Watch a bucket's prefix under one profile or several, and list what is there. May be repeated: both exist once.
 
-    A back-fill that failed or was cancelled is made again. Raises `ConfigurationError` as `create_job`.
+    A back-fill that failed or was cancelled is made again. Raises as `create_job`.
     """
     before = {watch.job.id for watch in watches_of(c, address)}
-    job = ensure_watch(c, address.bucket, address.key, profile)
+    job = ensure_watch(c, address.bucket, address.key, profile, caller)
     remember_watch(c, job.id)
     c.execute(LOCK_WATCH, {"watch": job.id})  # those who add it at the same time see the back-fill
     earlier = read_watch(c, job.id).backfill_job_id
     listing = None
     if backfill and (earlier is None or _state(c, earlier) in (None, JobState.FAILED, JobState.CANCELLED)):
         bucket, prefix = address.bucket, address.key
-        listing = submit_job(c, kind=JobKind.PREFIX, bucket=bucket, prefix=prefix, profile=profile)
+        listing = submit_job(c, kind=JobKind.PREFIX, bucket=bucket, prefix=prefix, profile=profile, caller=caller)
         c.execute(SET_BACKFILL, {"watch": job.id, "listing": listing.id})
     return AddedWatch(read_watch(c, job.id), job.id not in before, listing)
 
@@ -200,6 +209,7 @@ def set_schedule(c: Connection, watch_id: UUID, seconds: int | None) -> None:
     """Have the watch reconciled every so many seconds from now on; None: no more."""
     remember_watch(c, watch_id)
     c.execute(SET_SCHEDULE, {"watch": watch_id, "seconds": seconds})
+    audited(c, AuditAction.WATCH, watch_id, reconcile_seconds=seconds)
 
 
 def record_events(

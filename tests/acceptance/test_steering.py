@@ -11,7 +11,7 @@ from dpiqa.pipeline.steering import retry, steer
 from dpiqa.storage import steering
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.images import add_images
-from dpiqa.storage.jobs import finish_listing, start_listing
+from dpiqa.storage.listings import finish_listing, start_listing
 from dpiqa.types import Reason
 
 SECONDS = 5.0  #: in which a change takes effect

@@ -16,7 +16,8 @@ from dpiqa.storage.engine import transaction
 from dpiqa.storage.images import add_images
 from dpiqa.storage.items import Scored
 from dpiqa.storage.job_queries import get_job
-from dpiqa.storage.jobs import create_job, ensure_watch, finish_listing, start_listing
+from dpiqa.storage.jobs import create_job, ensure_watch
+from dpiqa.storage.listings import finish_listing, start_listing
 from dpiqa.types import ImageRef, JobKind, ModelKind, Stage
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

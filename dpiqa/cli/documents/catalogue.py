@@ -166,6 +166,18 @@ _DOCUMENTS = (
         "A comparison of a bucket with the ledger.",
         named("storage.reconciliations:Reconciliation"),
     ),
+    Document(
+        "callback-secret",
+        1,
+        "Secrets with which callbacks are verified, the newest first.",
+        made("CallbackSecret", lambda: {"client": str | None, "secrets": list[str]}),
+    ),
+    Document(
+        "callback-test",
+        1,
+        "The answer of a receiver of callbacks.",
+        made("CallbackTest", lambda: {"url": str, "status": int | None, "error": str | None}),
+    ),
     Document("audit-entry", 1, "Who did what, and when.", named("storage.audit:AuditEntry")),
     Document(
         "api-key",

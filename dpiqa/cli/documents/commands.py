@@ -26,6 +26,8 @@ OF_COMMAND: dict[str, tuple[str, ...]] = {
     "reconcile": ("reconciliation@1",),
     "reconciliations": ("reconciliation@1",),
     "audit": ("audit-entry@1",),
+    "callbacks secret": ("callback-secret@1",),
+    "callbacks test": ("callback-test@1",),
     **{f"keys {name}": ("api-key@1",) for name in ("create", "list", "revoke")},
     "profiles list": ("profile@1",),
     "profiles show": ("profile@1",),

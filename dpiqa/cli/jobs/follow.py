@@ -18,11 +18,12 @@ from dpiqa.errors import DatabaseMisconfigured, DatabaseUnavailable
 from dpiqa.exit_codes import ExitCode
 from dpiqa.pipeline.submission import passed_over
 from dpiqa.settings import Settings
+from dpiqa.storage.callbacks import CallbackStatus
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.job_queries import JobReport, describe, get_job
 from dpiqa.storage.reports import Report
 from dpiqa.text import sanitise
-from dpiqa.types import ENDED_JOB_STATES, ItemState, JobState, ReportState
+from dpiqa.types import ENDED_JOB_STATES, CallbackState, ItemState, JobState, ReportState
 
 _POLL_SECONDS = 1.0
 _LINE_SECONDS = 30.0  # between two lines where there is no terminal to draw on
@@ -180,8 +181,21 @@ def show_report(report: JobReport) -> None:
         ("pruned", f"{job.pruned_at:%Y-%m-%d}: its old items were removed" if job.pruned_at else ""),
         ("waits for", report.waiting_for),
         ("report", report.written and _about(report.written, job.state in ENDED_JOB_STATES)),
+        ("callback", report.callback and _about_callback(report.callback)),
     ]
     console.fields((name, value) for name, value in pairs if value)
+
+
+def _about_callback(callback: CallbackStatus) -> str:
+    """Return how the callback of a job stands."""
+    if callback.state is CallbackState.DELIVERED:
+        return f"{callback.url} was told ({callback.status})"
+    if not callback.attempts:
+        return f"{callback.url} is told when the job has ended"
+    attempts = f"{callback.attempts} attempt{'s' if callback.attempts > 1 else ''}"
+    if callback.next_attempt_at is None:
+        return f"{callback.url} was not told in {attempts}: {callback.error}"
+    return f"{callback.url}: {callback.error} in {attempts}, again at {console.as_text(callback.next_attempt_at)}"
 
 
 def _about(report: Report, job_ended: bool) -> str:

@@ -9,8 +9,10 @@ from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.output import Output
 from dpiqa.exports.rows import item_batches
 from dpiqa.exports.schemas import FAILURES, ITEMS
+from dpiqa.storage.audit import audited
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import read_job
+from dpiqa.types import AuditAction
 
 FailuresOption = Annotated[
     bool, typer.Option("--failures", help="Only the images that ended unscored, each with the reason.")
@@ -41,6 +43,8 @@ def report(
     with context.database(settings) as engine:
         with transaction(engine) as connection:
             job_id = read_job(connection, job).id
+            if output is not None:
+                audited(connection, AuditAction.EXPORT, job_id, schema=schema.id, output=output)
         batches = item_batches(engine, job_id, schema, limit=shown.n_rows)
         shown.write(schema, batches, _FAILURES if failures else _ITEMS, settings)
 

@@ -17,6 +17,7 @@ from dpiqa.cli.support.groups import command
 from dpiqa.doorbell import load_doorbell, ring_expand
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.exports.reports import check_report_output
+from dpiqa.pipeline.callbacks import check_callback
 from dpiqa.pipeline.scorers import check_choice
 from dpiqa.pipeline.submission import Request, upload
 from dpiqa.profiles import Profile
@@ -147,6 +148,10 @@ RequirementOption = Annotated[
         help="Score by this requirement and nothing else: NAME (its newest version) or NAME@VERSION.",
     ),
 ]
+CallbackOption = Annotated[
+    str | None,
+    typer.Option(help="Tell this URL when the job has ended, by a signed webhook (docs/callbacks.md).", metavar="URL"),
+]
 FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Show progress until all is scored, as `dpiqa follow`.")
 ]
@@ -164,6 +169,7 @@ FollowOption = Annotated[
     "dpiqa submit ./photos --profile default --profile student-only",
     "dpiqa submit s3://photos/portraits/ --requirement portraits",
     "dpiqa submit s3://photos/2024/ --report s3://reports/2024.parquet",
+    "dpiqa submit s3://photos/2024/ --callback https://example.org/ended",
     "dpiqa submit s3://photos/inbox/ --watch",
 )
 def submit(  # noqa: PLR0913 - one parameter per option
@@ -191,6 +197,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
     auto_pause: options.AutoPauseOption = None,
     report: options.ReportOption = None,
     report_failures: options.ReportFailuresOption = False,
+    callback: CallbackOption = None,
     follow: FollowOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -219,7 +226,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
         raise InvalidRequest("--watch takes a prefix without filters", hint="submit the rest without --watch")
     settings = context.read_settings()
     settings.require_database_url()
-    plan = _plan(settings, auto_pause, report, failures=report_failures)
+    plan = _plan(settings, auto_pause, report, callback, failures=report_failures)
     profiles = [] if requirement else context.profiles(settings, profile)
     _check_profiles(settings, profiles)
     doorbell = load_doorbell(settings)
@@ -259,14 +266,15 @@ def _spec(**filters: Any) -> SourceSpec:
 
 
 def _plan(
-    settings: Settings, auto_pause: str | None, report: str | None, *, failures: bool
+    settings: Settings, auto_pause: str | None, report: str | None, callback: str | None, *, failures: bool
 ) -> Callable[[Connection, Job], None]:
-    """Return the function that stores when the job pauses by itself and where its report goes."""
+    """Return the function that stores when the job pauses by itself, where its report goes, and who is told."""
     if failures and report is None:
         raise InvalidRequest("--report-failures needs --report", hint="name the report: --report s3://bucket/key.csv")
     address = None if report is None else check_report_output(report)
     share = settings.auto_pause_share if auto_pause is None else parse_auto_pause(auto_pause)
-    return partial(plan_job, auto_pause=share, report=address, failures=failures)
+    url = None if callback is None else check_callback(settings, callback)
+    return partial(plan_job, auto_pause=share, report=address, failures=failures, callback=url)
 
 
 def _create(

@@ -26,7 +26,7 @@ from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.output import Output
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.exports.datasets import DAY, PARTITION_COLUMNS
-from dpiqa.exports.rows import score_batches
+from dpiqa.exports.rows import note_export, score_batches
 from dpiqa.exports.schemas import SCORES
 from dpiqa.percentiles import parse_share
 from dpiqa.settings import Settings
@@ -125,6 +125,8 @@ def scores(  # noqa: PLR0913 - one parameter per option
     settings = context.read_settings()
     with context.database(settings) as engine:
         resolved = _resolve(engine, settings, query, job, profile, requirement)
+        if output is not None:
+            note_export(engine, SCORES, resolved.conditions, output=output)
         shown.write(SCORES, score_batches(engine, resolved, shown.n_rows), _LAYOUT, settings)
 
 

@@ -9,7 +9,13 @@ from dpiqa.settings import load_settings
 
 @pytest.fixture
 def settings(database_url, broker_url):
-    return load_settings(database_url=database_url, broker_url=broker_url, profile="smoke", api_hosts="testserver")
+    return load_settings(
+        database_url=database_url,
+        broker_url=broker_url,
+        profile="smoke",
+        api_hosts="testserver",
+        verify_events=False,  # most tests have no store
+    )
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from support.ledger import STUDENT, Ledger, refs
 from dpiqa.requirement import Pair, Preparation, RequirementRequest, Stability
 from dpiqa.routing import decide
 from dpiqa.storage.items import Scored
-from dpiqa.storage.jobs import finish_listing, start_listing
+from dpiqa.storage.listings import finish_listing, start_listing
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.requirements import add_requirement, save_preparation
 from dpiqa.storage.results import record

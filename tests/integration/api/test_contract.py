@@ -29,6 +29,7 @@ OPERATIONS = [
     "GET /healthz",
     "GET /metrics",
     "GET /readyz",
+    "GET /v1/audit",
     "GET /v1/jobs",
     "GET /v1/jobs/{job_id}",
     "GET /v1/jobs/{job_id}/events",

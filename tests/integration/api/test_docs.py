@@ -50,4 +50,16 @@ def test_the_description_says_how_errors_look(client):
         for operation in path.values():
             assert "application/problem+json" in operation["responses"]["422"]["content"]
     assert set(schema["components"]["securitySchemes"]) == {"bearer", "apiKey"}
+    events = schema["paths"]["/v1/events"]["post"]
+    assert events["security"][1:] == [
+        {"bearer": ["events"]},
+        {"apiKey": ["events"]},
+        {"bearer": ["submit"]},
+        {"apiKey": ["submit"]},
+    ]
+    assert events["description"].endswith("Scope of the key: `events` or `submit`.")
+    assert schema["paths"]["/healthz"]["get"]["security"] == [{}]
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            assert len(operation["security"]) > 1 or not path.startswith("/v1")
     assert "HTTPValidationError" not in str(schema)

@@ -8,7 +8,8 @@ from dpiqa.errors import StoreUnavailable
 from dpiqa.pipeline import job_source
 from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
-from dpiqa.storage.jobs import create_job, read_keys, unlisted_jobs
+from dpiqa.storage.jobs import create_job
+from dpiqa.storage.listings import read_keys, unlisted_jobs
 from dpiqa.types import JobKind
 
 

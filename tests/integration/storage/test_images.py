@@ -9,7 +9,7 @@ from support.ledger import T0, ref, refs
 from dpiqa.storage.claims import renew
 from dpiqa.storage.images import add_images, remove_objects
 from dpiqa.storage.items import Scored
-from dpiqa.storage.jobs import start_listing
+from dpiqa.storage.listings import start_listing
 from dpiqa.types import JobState, Removal, Stage
 
 

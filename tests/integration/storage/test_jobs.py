@@ -9,16 +9,8 @@ from dpiqa.models.choice import ModelChoice
 from dpiqa.profiles import Profile
 from dpiqa.requirement import Pair, RequirementRequest
 from dpiqa.sources.spec import Tally
-from dpiqa.storage.jobs import (
-    ensure_watch,
-    fail_listing,
-    find_watches,
-    finish_listing,
-    read_job,
-    save_cursor,
-    start_listing,
-    unlisted_jobs,
-)
+from dpiqa.storage.jobs import ensure_watch, find_watches, read_job
+from dpiqa.storage.listings import fail_listing, finish_listing, save_cursor, start_listing, unlisted_jobs
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.requirements import add_requirement
 from dpiqa.storage.watches import find_watch

@@ -15,7 +15,8 @@ from dpiqa.storage.feed import ring_now
 from dpiqa.storage.images import add_images
 from dpiqa.storage.items import Failed, Gone, Rejected, Released, Scored
 from dpiqa.storage.job_queries import list_jobs
-from dpiqa.storage.jobs import fail_listing, find_watches, finish_listing, read_job, save_cursor, start_listing
+from dpiqa.storage.jobs import find_watches, read_job
+from dpiqa.storage.listings import fail_listing, finish_listing, save_cursor, start_listing
 from dpiqa.storage.sweeps import sweep_once
 from dpiqa.types import ItemState, JobKind, JobState, Reason, ResultStatus, Stage
 

@@ -40,6 +40,8 @@ JOB = Job(
     active_seconds=0.0,
     deleted_at=None,
     pruned_at=None,
+    client=None,
+    grants=None,
     pause_reason=None,
 )
 COUNTS = [

@@ -10,7 +10,7 @@ from support.promptiqa import write_tiny_promptiqa
 from dpiqa.models.base import ModelCard
 from dpiqa.routing import decide
 from dpiqa.storage.items import Scored
-from dpiqa.storage.jobs import finish_listing, start_listing
+from dpiqa.storage.listings import finish_listing, start_listing
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.results import record
 from dpiqa.types import ImageRef
