@@ -58,7 +58,7 @@ def keys(archive):
 @pytest.fixture
 def objects(s3):
     for key in ("in/a.png", "in/b.png", "inside/c.png", "out/d.png"):
-        s3.put(key, png())
+        s3.put(key, png(0.5))
 
 
 def test_rows_of_a_manifest_beyond_the_grants_are_passed_over_and_counted(archive, submit, s3, objects):
