@@ -1,7 +1,8 @@
 """Alembic environment, run by `dpiqa.storage.schema`, which hands over a connection under an advisory lock.
 
 Its time-outs are set there once, for every migration. One that needs more time says so in its own transaction:
-`op.execute("SET LOCAL statement_timeout = '2h'")`.
+`op.execute("SET LOCAL statement_timeout = '2h'")`. What one sets for the session, outside a transaction, is left out
+behind a pooler, which shares the session with others.
 """
 
 from alembic import context

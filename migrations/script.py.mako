@@ -9,7 +9,7 @@ Revises: ${down_revision | comma,n}
 # - add columns that are nullable or have a server default, and tables; do not rename or drop what is in use;
 # - do not tighten a CHECK or add NOT NULL to a column that the previous release may leave empty;
 # - let a later release drop what no release uses any more.
-# Lock and statement timeouts are set in `env.py`; a migration that needs more time sets its own (`SET LOCAL`).
+# Lock and statement timeouts are set in `dpiqa.storage.schema`; a migration that needs more time sets its own (`SET LOCAL`).
 # An index on a large table is built CONCURRENTLY, in a migration of its own (`op.get_context().autocommit_block()`).
 
 import sqlalchemy as sa

@@ -17,7 +17,7 @@ from dpiqa.exports.ranks import Ranks
 from dpiqa.exports.schemas import DIFFERENCES, FAILURES, ITEMS, SCORES, Columns, Schema
 from dpiqa.retries import retry_transaction
 from dpiqa.storage.audit import audited
-from dpiqa.storage.engine import transaction
+from dpiqa.storage.engine import allow_seconds, transaction
 from dpiqa.storage.examples import IS_UNSCORED
 from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.score_query import ResolvedQuery
@@ -28,7 +28,6 @@ from dpiqa.types import REASONS_OF, AuditAction, ItemState, Reason
 
 PAGE_ROWS = 20_000
 PAGE_SECONDS = 60  #: Postgres cancels the query of a page that takes longer
-_TIMEOUT = select(func.set_config("statement_timeout", f"{PAGE_SECONDS}s", literal(value=True)))
 #: Columns that are computed from others, not selected.
 _RANKED = {"scale", "percentile", "band"}
 
@@ -170,7 +169,7 @@ def _batches(
 
     def page(n: int, after: Sequence[Any] | None) -> tuple[Columns, Sequence[Any]]:
         with transaction(engine) as c:
-            c.execute(_TIMEOUT)
+            allow_seconds(c, PAGE_SECONDS)
             rows = read(c, n, after)
             if not rows:
                 return [], ()

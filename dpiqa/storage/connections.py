@@ -23,10 +23,10 @@ ANSWER_SECONDS = 5.0
 class Connection(psycopg.Connection[Any]):
     """A connection that gives up when the server has not answered in time. It is closed then."""
 
-    answer_seconds = ANSWER_SECONDS  #: that one wait may take
+    answer_seconds = ANSWER_SECONDS  #: for which nothing may come or go while we wait
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        """Wait for the server. Raises `OperationalError` after `answer_seconds`."""
+        """Wait for the server. Raises `OperationalError` once nothing has come or gone for `answer_seconds`."""
         value = super().wait(self._bounded(gen), *args, **kwargs)
         beat()
         return value
@@ -37,7 +37,9 @@ class Connection(psycopg.Connection[Any]):
             wanted = next(gen)
             while True:
                 ready = yield wanted
-                if not ready and time.monotonic() > deadline:
+                if ready:
+                    deadline = time.monotonic() + self.answer_seconds
+                elif time.monotonic() > deadline:
                     self.close()
                     raise psycopg.OperationalError(f"no answer within {self.answer_seconds:g} s")
                 wanted = gen.send(ready)

@@ -31,6 +31,7 @@ from dpiqa.types import DatabaseFault
 from dpiqa.urls import DRIVER
 
 _STATEMENT_SECONDS = 30.0
+SET_TIMEOUT = select(func.set_config("statement_timeout", bindparam("timeout", type_=Text), literal_column("true")))
 _SESSION = "session"  #: in the info of a connection: the `Session` of its engine
 
 
@@ -125,6 +126,18 @@ def is_pooled(connection: Connection) -> bool:
     """Return whether the connection goes to a pooler, which may give every transaction another session."""
     session: Session | None = connection.info.get(_SESSION)  # None: of an engine that `make_engine` did not make
     return session is not None and session.is_pooled
+
+
+def allow_seconds(connection: Connection, seconds: float) -> None:
+    """Let the statements of this transaction take longer than those of others."""
+    connection.execute(SET_TIMEOUT, {"timeout": f"{seconds * 1000:.0f}ms"})
+    bound_waits(connection, seconds)
+
+
+def bound_waits(connection: Connection, seconds: float) -> None:
+    """Wait for answers to statements that may take so long, until the connection is given back."""
+    driver: Any = connection.connection.dbapi_connection
+    driver.answer_seconds = seconds + ANSWER_SECONDS
 
 
 def seconds_since_full(connection: Connection) -> float:

@@ -1,5 +1,6 @@
 """Schema migrations: Alembic, driven from here, one process at a time."""
 
+import re
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -7,26 +8,36 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import repeat
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
 from dpiqa.errors import ConfigurationError, DatabaseMisconfigured
-from dpiqa.storage.engine import Lock, is_pooled, make_engine, seconds_since_full, transaction, translated, try_lock
+from dpiqa.storage.engine import (
+    Lock,
+    bound_waits,
+    is_pooled,
+    make_engine,
+    seconds_since_full,
+    transaction,
+    translated,
+    try_lock,
+)
 from dpiqa.storage.sqlstates import UPGRADE_HINT, fault_of, unavailable
 from dpiqa.storage.tables import metadata
 from dpiqa.types import DatabaseFault
 
 Step: TypeAlias = Callable[[Config], None]
 _LOCK_POLL_SECONDS = 0.2
-_MIGRATION_SECONDS = 2 * 3600.0  #: of one statement; a large index takes long
+_MIGRATION_SECONDS = 1800.0  #: of one statement, unless the migration sets another time-out
+_LONGEST_SECONDS = 24 * 3600.0  #: of one statement whose migration does; a large index takes long
 _LOCK_SECONDS = 2.0
 _FULL_SECONDS = 30.0  #: after a write for which there was no space, this process is not ready: it cannot be asked for
 _BLOCKED_ATTEMPTS = 60
@@ -161,13 +172,23 @@ def _run(url: str, step: Step, location: Path | None = None, *, schema: str | No
         lock_timeout=_LOCK_SECONDS,
     )
     try:
+        event.listen(engine, "before_cursor_execute", _without_session_settings, retval=True)
         with translated(), engine.connect() as holder, engine.connect() as connection:
+            bound_waits(connection, _LONGEST_SECONDS)
             _take_turn(holder)
             config = _config(location)
             config.attributes["connection"] = connection
             _migrate(connection, step, config)
     finally:
         engine.dispose()
+
+
+def _without_session_settings(
+    c: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+) -> tuple[str, Any]:
+    """Leave out what a migration sets for its session where a pooler shares that: others would meet it."""
+    is_setting = re.match(r"SET (?!LOCAL )", statement) is not None
+    return ("SELECT 1" if is_setting and is_pooled(c) else statement), parameters
 
 
 def _take_turn(c: Connection) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import ExitStack
 
 import psycopg
 from sqlalchemy.engine import make_url
@@ -17,7 +18,7 @@ class PgBouncer:
     """A pooler of a few sessions, as it comes: no start-up parameter is ignored. `folder`: open to other users."""
 
     def __init__(self, folder, database_url, *, sessions=3):
-        self._target = make_url(database_url)
+        self._target, self._sessions = make_url(database_url), sessions
         self.port = free_port(0)
         self.folder = folder
         (folder / "users").write_text(f'"{self._target.username}" "{self._target.password}"\n')
@@ -40,14 +41,14 @@ class PgBouncer:
         return self._target.set(port=self.port).render_as_string(hide_password=False)
 
     def settings(self):
-        """Return what another client of the pooler finds in its sessions: time-outs and search path."""
+        """Return what another client of the pooler finds in all of its sessions: time-outs and search path."""
         names = "statement_timeout lock_timeout idle_in_transaction_session_timeout search_path"
         query = "SELECT " + ", ".join(f"current_setting('{name}')" for name in names.split())
-        found = set()
-        with self._connect() as c:
-            for _ in range(20):
-                found.add(c.execute(query).fetchone())
-        return found
+        with ExitStack() as stack:  # one transaction in each session
+            clients = [stack.enter_context(self._connect()) for _ in range(self._sessions)]
+            for client in clients:
+                client.execute("BEGIN")
+            return {client.execute(query).fetchone() for client in clients}
 
     def stop(self):
         """End it."""

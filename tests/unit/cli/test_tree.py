@@ -79,16 +79,10 @@ def test_exit_codes_are_in_the_help(run):
         assert code in text
 
 
-@pytest.mark.parametrize("page", ["architecture", "cli", "configuration", "datasets", "schemas"])
+@pytest.mark.parametrize("page", ["architecture", "cli", "configuration", "datasets", "schemas", "database"])
 def test_pages_are_those_of_the_program(page):
     made = getattr(reference(), f"{page}_page")()
     assert (DOCS / f"{page}.md").read_text("utf-8") == made, "run `make docs`"
-
-
-def test_the_page_of_the_database_shows_the_tables_of_errors():
-    page = reference().database_page()
-    assert page == (DOCS / "database.md").read_text("utf-8")
-    assert "What follows from them" in page
 
 
 def test_every_setting_and_command_has_its_words():
