@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dpiqa.errors import InvalidRequest
 from dpiqa.scorer_id import ScorerId
-from dpiqa.types import Band, Direction, Rendition
+from dpiqa.types import Band, Direction
 
 #: Percentile of the reference population at which each band but the worst begins: worst 10 % bad, next 20 % poor,
 #: middle 40 % fair, next 20 % good, best 10 % excellent.
@@ -96,14 +96,10 @@ class Reference(BaseModel):
         """Return whether the reference counts for a scorer: same weights, preprocessing and requirement.
 
         The arithmetic may differ: it moves a score by far less than one percentile (the cards' precision figures). So
-        may the file: the preview in a camera raw file is a photograph as the camera saves it.
+        may the file: the preview in a camera raw file is a photograph as the camera saves it; and the version of the
+        preprocessing where it changed no photograph.
         """
-        own, other = ScorerId.parse(self.scorer_id), ScorerId.parse(scorer_id)
-        return (own.weights, own.preprocessing, own.requirement) == (
-            other.weights,
-            other.preprocessing.removesuffix(f"+{Rendition.PREVIEW}"),
-            other.requirement,
-        )
+        return ScorerId.parse(self.scorer_id).same_population(ScorerId.parse(scorer_id))
 
     def percentile(self, score: float) -> float:
         """Share of the population (0-100) that is no better than `score`; between quantiles linear, outside clamped."""

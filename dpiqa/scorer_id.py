@@ -1,10 +1,13 @@
 """Scorer ids: the text under which scores are stored, and its parts. Standard library only."""
 
+import re
 from dataclasses import dataclass
 
-from dpiqa.types import Precision
+from dpiqa.types import Precision, Rendition
 
 _NCHW, _SAMPLED = "nchw", "sampled"
+#: The second version of every preprocessing corrected pictures of unusual kinds; those of photographs stayed the same.
+_FIRST_VERSION = re.compile(r"-v1(?=\+|$)")
 _OPTIONS: tuple[list[str], ...] = ([], [_NCHW], [_SAMPLED], [_NCHW, _SAMPLED])  # in the order of the text
 
 
@@ -17,7 +20,7 @@ class ScorerId:
 
     model: str  #: name of the model, e.g. `bundled-student`
     weights: str  #: first 12 hex digits of the weights file's sha256
-    preprocessing: str  #: version of the preprocessing, e.g. `squash-bilinear-512x512-v1`
+    preprocessing: str  #: version of the preprocessing, e.g. `squash-bilinear-512x512-v2`
     precision: Precision
     channels_last: bool = True  #: memory format of a torch network's maps; False: `nchw`
     sampled: bool = False  #: whether a teacher's latents are a sample of the VAE's posterior instead of its mean
@@ -56,3 +59,19 @@ class ScorerId:
         Neither the arithmetic nor the requirement counts.
         """
         return self.checkpoint == other.checkpoint
+
+    def same_population(self, other: "ScorerId") -> bool:
+        """Return whether a population of photographs scores the same under both: a reference counts for both.
+
+        Neither the model's name nor the arithmetic counts, nor that a scorer saw previews of camera raw; and of a
+        preprocessing the first and the second version are the same.
+        """
+        own, others = (
+            (
+                scorer.weights,
+                _FIRST_VERSION.sub("-v2", scorer.preprocessing.removesuffix(f"+{Rendition.PREVIEW}")),
+                scorer.requirement,
+            )
+            for scorer in (self, other)
+        )
+        return own == others

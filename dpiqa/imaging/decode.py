@@ -4,17 +4,20 @@ Pillow's exceptions become `ImageRejected` here and nowhere else. Limits are che
 pixel is decoded. Untrusted bytes belong in `dpiqa.imaging.pool`; this module runs in its processes.
 """
 
-import contextlib
 import io
+import re
 import warnings
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from dpiqa.errors import ImageRejected
+from dpiqa.imaging import tiff
 from dpiqa.imaging.formats import ALLOWED, ends_early, sniff
+from dpiqa.imaging.headers import Header, exif_orientation, read_header
+from dpiqa.imaging.kinds import Kind, require_decoded
 from dpiqa.imaging.modes import to_rgb
 from dpiqa.imaging.optional import OPTIONAL, RAW, decode_optional
 from dpiqa.imaging.preprocessing import Preprocessing, prepare
@@ -24,6 +27,24 @@ from dpiqa.types import Reason, Rendition
 if TYPE_CHECKING:
     from dpiqa.settings import Settings
 
+#: What turns an image of an EXIF orientation upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BAD_HEADER = "its header is damaged"
+#: Format and start of an error that complete and sound files may cause, too -> what they are.
+_NOT_DAMAGE = (
+    ("TIFF", _BAD_HEADER, "with a combination of tags that is not decoded"),
+    ("BMP", "not enough image data", "whose run lengths leave pixels out"),
+    ("AVIF", "Conversion from YUV failed", "with matrix coefficients that are not converted"),
+)
+_ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>|0x[0-9a-fA-F]{6,}")
 _MAX_JPEG_SIDE = 65_535  #: pixels; the format has no more
 
 
@@ -113,9 +134,11 @@ def _admit(data: bytes, limits: Limits, rendition: Rendition) -> str:
     if is_raw(data, image_format):  # the first picture is a thumbnail, and its score would mislead
         if rendition is Rendition.PREVIEW:
             return RAW
-        known = "" if image_format == "TIFF" else f": {image_format}"
-        hint = "DPIQA_RAW_PREVIEWS=true has its preview scored"
-        raise ImageRejected(Reason.UNSUPPORTED_FORMAT, f"camera raw{known}, which is not decoded; {hint}")
+        what = f"camera raw: {image_format}, which is"
+        if image_format == "TIFF":
+            what = "TIFF whose first picture is a preview, as in camera raw, is"
+        hint = "DPIQA_RAW_PREVIEWS=true has the preview of camera raw scored"
+        raise ImageRejected(Reason.UNSUPPORTED_FORMAT, f"{what} not decoded; {hint}")
     if image_format not in ALLOWED and image_format not in OPTIONAL:
         raise ImageRejected(Reason.UNSUPPORTED_FORMAT, f"{image_format} is not decoded")
     return image_format
@@ -124,28 +147,58 @@ def _admit(data: bytes, limits: Limits, rendition: Rendition) -> str:
 def _decode_admitted(data: bytes, image_format: str, limits: Limits) -> Image.Image:
     if image_format in OPTIONAL:
         decoded = decode_optional(data, image_format, lambda width, height: _check_size(width, height, limits))
-        return to_rgb(decoded) if isinstance(decoded, Image.Image) else _decode_admitted(decoded, "JPEG", limits)
-    with Image.open(io.BytesIO(data), formats=[image_format]) as image:
+        if not isinstance(decoded, Image.Image):
+            return _decode_admitted(decoded, "JPEG", limits)
+        return _finished(decoded, Header(kind=Kind(format=image_format, colours="any"), body=data))
+    header = read_header(data, image_format)
+    require_decoded(header.kind)
+    with _opened(header) as image:
         _check_size(*image.size, limits)
-        return _loaded(image)
+        return _finished(image, header)
 
 
 def _decode_reduced(data: bytes, limits: Limits, preprocessing: Preprocessing) -> Image.Image:
     """Decode a large JPEG at the smallest scale whose sides are at least twice those of the model's input."""
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+    header = read_header(data, "JPEG")
+    require_decoded(header.kind)
+    with _opened(header) as image:
         _check_size(*image.size, limits.for_panoramas())
         least = 2 * max(preprocessing.width, preprocessing.height)
         scale = next((scale for scale in (8, 4, 2) if min(image.size) // scale >= least), 1)
         image.draft(image.mode, (image.width // scale, image.height // scale))
-        return _loaded(image)
+        return _finished(image, header)
 
 
-def _loaded(image: Image.Image) -> Image.Image:
+def _opened(header: Header) -> Image.Image:
+    """Open what the header describes, so that Pillow reads it right."""
+    kind = header.kind
+    if kind.format == "TIFF":
+        return tiff.opened(header.body, kind, header.tags)
+    image = Image.open(io.BytesIO(header.body), formats=[kind.format])
+    if kind.format == "BMP" and image.mode == "L" and kind.bits == "4" and kind.coding == "none":
+        raise ImageRejected(Reason.UNSUPPORTED_FORMAT, "BMP of 4 bits with the greys 0 to 15")  # Pillow misreads it
+    return image
+
+
+def _finished(image: Image.Image, header: Header) -> Image.Image:
     """Decode what was opened; upright, sRGB."""
-    image.load()
-    with contextlib.suppress(Exception):  # broken EXIF is ignored, which fails in many ways: the pixels are intact
-        ImageOps.exif_transpose(image, in_place=True)
-    return to_rgb(image)
+    image.info.pop("xmp", None)  # or a TIFF would be turned as its XMP says, which no browser does
+    if getattr(image, "default_image", False):
+        image.seek(1)  # a PNG's picture for programs that show no animations
+    picture = _whole_canvas(image) if header.kind.format == "GIF" else image
+    picture.load()
+    turn = _TURNS.get(exif_orientation(image.info.get("exif", b"")))
+    return to_rgb(picture if turn is None else picture.transpose(turn), header)
+
+
+def _whole_canvas(image: Image.Image) -> Image.Image:
+    """Return the first frame of a GIF on its canvas, which is transparent where the frame does not cover it."""
+    left, top, right, bottom = image.tile[0].extents  # type: ignore[attr-defined]
+    if (left, top, right, bottom) == (0, 0, *image.size):
+        return image
+    canvas = Image.new("RGBA", image.size)
+    canvas.paste(image.convert("RGBA").crop((left, top, right, bottom)), (left, top))
+    return canvas
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
@@ -158,7 +211,11 @@ def _check_size(width: int, height: int, limits: Limits) -> None:
 
 def _damaged(data: bytes, image_format: str, error: Exception) -> ImageRejected:
     """Distinguish truncated from corrupt: one needs another upload, the other another file."""
-    detail = " ".join(str(error).split())[:200]
+    detail = _BAD_HEADER if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+    detail = _ADDRESS.sub("...", detail)[:200]
     if "truncated" in detail.lower() or ends_early(data, image_format):
         return ImageRejected(Reason.TRUNCATED, f"{image_format} ends too early: {detail}")
+    for known_format, known, meaning in _NOT_DAMAGE:
+        if image_format == known_format and detail.startswith(known):
+            return ImageRejected(Reason.UNSUPPORTED_FORMAT, f"{image_format} {meaning}")
     return ImageRejected(Reason.CORRUPT, f"{image_format} cannot be decoded: {detail}")

@@ -34,8 +34,8 @@ class Preprocessing(BaseModel):
 
     @property
     def version(self) -> str:
-        """Name stored with every score. The trailing number counts changes of the code below."""
-        version = f"squash-{self.filter.value}-{self.width}x{self.height}-v1"
+        """Name stored with every score. The number counts changes of pixels, which `docs/imaging.md` lists."""
+        version = f"squash-{self.filter.value}-{self.width}x{self.height}-v2"
         return version if self.rendition is Rendition.FULL else f"{version}+{self.rendition}"
 
     def rendered(self, rendition: Rendition) -> "Preprocessing":

@@ -51,3 +51,17 @@ def test_features_serve_a_checkpoint_in_any_precision():
 @pytest.mark.parametrize("other", ["n:abc:p-v1:bfloat16", "m:abd:p-v1:bfloat16", "m:abc:p-v2:bfloat16"])
 def test_other_checkpoints(other):
     assert not scorer_id().same_checkpoint(scorer_id(other))
+
+
+def test_a_reference_of_the_first_preprocessing_counts_for_the_second():
+    first, second = scorer_id("m:abc:p-v1:float32"), scorer_id("n:abc:p-v2:bfloat16")
+    assert first.same_population(second)
+    assert second.same_population(first)
+    assert not first.same_checkpoint(second)
+
+
+@pytest.mark.parametrize(
+    "other", ["m:abd:p-v2:float32", "m:abc:q-v2:float32", "m:abc:p-v3:float32", "m:abc:p-v10:float32"]
+)
+def test_other_populations(other):
+    assert not scorer_id().same_population(scorer_id(other))

@@ -52,13 +52,13 @@ def test_a_file_cut_anywhere_is_truncated(name):
     assert reasons == {Reason.TRUNCATED}
 
 
-@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "gif", "tiff", "bmp", "avif"])
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "gif", "lzw", "bmp", "avif"])
 def test_a_complete_file_that_cannot_be_decoded_is_corrupt(name):
     data = bytearray(SAMPLES[name])
-    damage = {"jpeg": (2, 60), "png": (41, 80), "webp": (12, 40), "gif": (6, 13), "tiff": (10, 20)}
+    damage = {"jpeg": (2, 60), "png": (41, 80), "webp": (12, 40), "gif": (6, 13)}
     start, end = damage.get(name, (26, 40))
-    if name == "tiff":
-        data[data.rfind(struct.pack("<HH", 262, 3)) + 8] = 77  # no such photometric interpretation
+    if name == "lzw":
+        data[len(data) // 2 : len(data) * 3 // 4] = b"\xff" * (len(data) * 3 // 4 - len(data) // 2)
     elif name == "avif":
         at = data.find(b"av01") + 4
         data[at : at + 40] = b"\xff" * 40
@@ -66,7 +66,7 @@ def test_a_complete_file_that_cannot_be_decoded_is_corrupt(name):
         data[10] = 0
         data[13:] = b"\xff" * (len(data) - 14) + b"\x3b"
     elif name == "bmp":
-        data[28] = 7  # bits per pixel
+        data[18:26] = bytes(8)  # no width and no height
     else:
         data[start:end] = b"\xff" * (end - start)
     if name == "jpeg":
@@ -159,11 +159,11 @@ def test_the_first_frame_of_an_animation_counts(image_format):
     assert max(green, blue) < 15
 
 
-def test_a_text_bomb_in_a_png_is_refused():
+def test_texts_in_a_png_are_not_read():
     chunk = b"zTXt" + b"comment\x00\x00" + zlib.compress(bytes(200_000_000), 9)
     bomb = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     data = SAMPLES["png"]
-    assert rejected(data[:33] + bomb + data[33:]) is Reason.CORRUPT
+    assert (np.asarray(decode(data[:33] + bomb + data[33:], LIMITS)) == np.asarray(PHOTO)).all()
 
 
 @settings(max_examples=300, deadline=None)

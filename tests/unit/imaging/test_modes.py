@@ -46,7 +46,7 @@ def test_floats_of_a_known_range_are_taken_as_they_stand(white):
 def test_other_floats_are_stretched_and_holes_are_black():
     values = np.array([[-1000, 0], [np.nan, 1000]], dtype=np.float32)
     result = pixels(Image.fromarray(values), "TIFF")[..., 0]
-    assert result.tolist() == [[0, 128], [128, 255]]
+    assert result.tolist() == [[0, 128], [0, 255]]
     assert (pixels(Image.fromarray(np.full((4, 4), 1e6, dtype=np.float32)), "TIFF") == 0).all()
 
 
@@ -135,7 +135,7 @@ def test_colours_go_through_the_embedded_profile(image_format):
 def test_a_grey_picture_with_a_profile():
     grey = Image.new("L", (16, 16), 77)
     assert (pixels(grey, "PNG") == 77).all()
-    assert (pixels(grey, "PNG", icc_profile=linear_profile()) == 77).all()  # an RGB profile does not fit
+    assert abs(pixels(grey, "PNG", icc_profile=linear_profile()) - 149).max() <= 1  # 77 / 255 of the light
 
 
 @pytest.mark.parametrize("profile", [b"garbage", linear_profile()[:200], b"\x00" * 4096])

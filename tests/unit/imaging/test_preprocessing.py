@@ -11,8 +11,8 @@ CUBIC = Preprocessing(width=224, height=224, filter=ResizeFilter.CUBIC_OPENCV)
 
 
 def test_the_filter_is_part_of_the_version():
-    assert CUBIC.version == "squash-cubic-opencv-224x224-v1"
-    assert Preprocessing(width=224, height=224).version == "squash-bilinear-224x224-v1"
+    assert CUBIC.version == "squash-cubic-opencv-224x224-v2"
+    assert Preprocessing(width=224, height=224).version == "squash-bilinear-224x224-v2"
 
 
 def cubic_line(line, size):

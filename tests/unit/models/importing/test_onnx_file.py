@@ -24,7 +24,7 @@ def test_it_is_imported_and_scores(tmp_path, with_map):
     importing(tmp_path / "student.onnx", tmp_path / "models")
     card = find_card("older", tmp_path / "models")
     verify(card, tmp_path / "models")
-    assert card.preprocessing.version == "squash-bilinear-512x512-v1"
+    assert card.preprocessing.version == "squash-bilinear-512x512-v2"
     pixels = np.full((1, 512, 512, 3), (0, 51, 0), np.uint8)
     scores = load_scorer("older", models_dir=tmp_path / "models", device="cpu").score(pixels)
     np.testing.assert_allclose(scores, 0.2, atol=1e-3)  # one single-precision mean over 262,144 pixels

@@ -95,7 +95,7 @@ def test_the_card_says_what_is_known(tmp_path, models_dir, published):
     verify(card, models_dir)
     assert (card.licence, card.paper, card.trained_on) == tuple(ABOUT.values())
     assert card.architecture == STUDENT.model_dump(mode="json")
-    assert card.preprocessing.version == "squash-bilinear-64x64-v1"
+    assert card.preprocessing.version == "squash-bilinear-64x64-v2"
     assert "higher is better" in card.score_scale
     assert sha256_of(file) in card.notes
     assert any("weights_only" in line for line in remarks)
