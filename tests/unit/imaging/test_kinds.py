@@ -327,7 +327,7 @@ def tiff_of(samples, **tags):
         (tiff_of(RGB, t266=2), "reversed bits"),
         (tiff_of(np.dstack([RGB, ALPHA])), "4 samples per pixel, of which 0 are declared extra"),
         (tiff_of(np.dstack([RGB, ALPHA]), t262=5, t332=2), "inks that are not CMYK"),
-        (tiff_of(GREY, t254=1), "reduced copy"),
+        (tiff_of(GREY, t254=1), "first picture is a preview"),
         (tiff_file({256: 48, 257: 32}, [bytes(48 * 32)], ">", big=True), "BigTIFF in big-endian byte order"),
         (bmp_file(bytes(48 * 32), (48, 32), 8, compression=4, palette=bytes(1024)), "coding: JPEG"),
         (bmp_file(bytes(48 * 32 * 4), (48, 32), 32, compression=6, masks=(1, 2, 4, 8)), "coding: alpha bit fields"),
