@@ -194,7 +194,8 @@ class Bench:
     @contextmanager
     def live(self) -> Iterator[list[float]]:
         """Send an event a second; the seconds to each result are in the list at the end."""
-        prefix, ended, times = f"live/{uuid.uuid4().hex[:8]}/", threading.Event(), []
+        prefix, ended = f"live/{uuid.uuid4().hex[:8]}/", threading.Event()
+        times: list[float] = []
         with transaction(self.engine) as c:
             ensure_watch(c, "good", "live/", self.profile)
         recorded: dict[str, float] = {}

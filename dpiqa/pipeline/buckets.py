@@ -93,12 +93,18 @@ class Buckets:
             errors = {bucket: health.error for bucket, health in changed.items() if health.closed_until is not None}
             for health in changed.values():
                 health.changed = False
-        for bucket in sorted(changed):
-            if bucket in errors:
-                postponed_buckets.postpone(c, bucket, errors[bucket])
-            else:
-                postponed_buckets.readmit(c, bucket)
-        rows = {row.bucket: row for row in postponed_buckets.read_postponed(c)}
+        try:
+            for bucket in sorted(changed):
+                if bucket in errors:
+                    postponed_buckets.postpone(c, bucket, errors[bucket])
+                else:
+                    postponed_buckets.readmit(c, bucket)
+            rows = {row.bucket: row for row in postponed_buckets.read_postponed(c)}
+        except BaseException:  # written at the next exchange
+            with self._lock:
+                for health in changed.values():
+                    health.changed = True
+            raise
         now = time.monotonic()
         with self._lock:
             for bucket, row in rows.items():

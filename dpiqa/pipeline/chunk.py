@@ -164,7 +164,7 @@ class ChunkRun:
                 by_image[claim.image_id].append(claim)
         for siblings in by_image.values():
             is_urgent = any(claim.is_urgent for claim in siblings)
-            self._fetching[self._preparer.fetch(siblings[0].ref, urgent=is_urgent)] = siblings
+            self._fetching[self._preparer.fetch(siblings[0].ref, str(siblings[0].job_id), urgent=is_urgent)] = siblings
 
     def _wait(self) -> Iterator[Outcome]:
         """Wait for the next step to end; take each result to the next step, or to outcomes."""

@@ -3,19 +3,20 @@
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
+G = TypeVar("G", bound=Hashable)  #: a group
 
 
 @dataclass(eq=False, slots=True)
-class _Call:
+class _Call(Generic[G]):
     """One call, waiting or running."""
 
-    group: str
+    group: G
     function: Callable[..., Any]
     args: tuple[Any, ...]
     future: "Future[Any]" = field(default_factory=Future)
@@ -23,14 +24,14 @@ class _Call:
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _Waiting(Generic[G]):
     """The calls of a group that wait, each kind in the order of their arrival."""
 
-    urgent: deque[_Call] = field(default_factory=deque)
-    other: deque[_Call] = field(default_factory=deque)
+    urgent: deque[_Call[G]] = field(default_factory=deque)
+    other: deque[_Call[G]] = field(default_factory=deque)
 
 
-class FairPool:
+class FairPool(Generic[G]):
     """Runs calls in up to `threads` threads. Groups with waiting calls take turns; urgent calls of any group go first.
 
     `has_room(group, running)` says whether another call of a group may start beside `running`, the number of running
@@ -38,16 +39,16 @@ class FairPool:
     may have changed other than by the end of a call, call `start`.
     """
 
-    def __init__(self, threads: int, *, has_room: Callable[[str, Mapping[str, int]], bool], name: str = "pool") -> None:
+    def __init__(self, threads: int, *, has_room: Callable[[G, Mapping[G, int]], bool], name: str = "pool") -> None:
         self._n_threads, self._has_room = threads, has_room
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._lock = threading.Lock()
-        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()  # the group whose turn is next comes first
-        self._running: dict[str, set[_Call]] = {}
-        self._calls: dict[Future[Any], _Call] = {}  # running
+        self._waiting: OrderedDict[G, _Waiting[G]] = OrderedDict()  # the group whose turn is next comes first
+        self._running: dict[G, set[_Call[G]]] = {}
+        self._calls: dict[Future[Any], _Call[G]] = {}  # running
         self._closed = False
 
-    def submit(self, group: str, function: Callable[..., T], *args: object, urgent: bool = False) -> "Future[T]":
+    def submit(self, group: G, function: Callable[..., T], *args: object, urgent: bool = False) -> "Future[T]":
         """Call the function in a thread, when it is its turn. The future can be cancelled until then.
 
         Raises `RuntimeError` after `close`.
@@ -73,7 +74,7 @@ class FairPool:
                 self._running.setdefault(call.group, set()).add(call)
                 self._threads.submit(self._run, call)
 
-    def ages(self) -> dict[str, list[float]]:
+    def ages(self) -> dict[G, list[float]]:
         """Return for how many seconds the running calls have run, by group."""
         now = time.monotonic()
         with self._lock:
@@ -95,7 +96,7 @@ class FairPool:
             call.future.cancel()
         self._threads.shutdown(wait=True)
 
-    def _next(self) -> _Call | None:
+    def _next(self) -> _Call[G] | None:
         """Take the call whose turn it is, and let its group wait for its next turn. None if none has room."""
         running = {group: len(calls) for group, calls in self._running.items()}
         for urgent in (True, False):
@@ -110,7 +111,7 @@ class FairPool:
                     return calls.popleft()
         return None
 
-    def _run(self, call: _Call) -> None:
+    def _run(self, call: _Call[G]) -> None:
         result: Any = None
         error: BaseException | None = None
         is_running = call.future.set_running_or_notify_cancel()

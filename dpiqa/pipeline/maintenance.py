@@ -38,7 +38,7 @@ class Maintenance:
         self._engine = engine
         self._lock = threading.Lock()
         self._names: set[tuple[Task, str]] = set()  # waiting or running
-        self._pool = FairPool(sum(MOST.values()), has_room=_has_room, name="maintenance")
+        self._pool: FairPool[tuple[Task, str]] = FairPool(sum(MOST.values()), has_room=_has_room, name="maintenance")
 
     def start(self, task: Task, row_id: str | int, work: Callable[[], object]) -> None:
         """Do the work of a row in a thread, unless it is waited for or done here already. Its errors are logged.
@@ -56,7 +56,7 @@ class Maintenance:
             self._names.add(name)
         context = contextvars.copy_context()  # of the log
         try:
-            self._pool.submit(f"{task}\n{bucket}", context.run, self._do, name, work)
+            self._pool.submit((task, bucket), context.run, self._do, name, work)
         except RuntimeError:  # this worker ends
             with self._lock:
                 self._names.discard(name)
@@ -79,8 +79,8 @@ class Maintenance:
                 self._names.discard(name)
 
 
-def _has_room(group: str, running: Mapping[str, int]) -> bool:
-    """Return whether more work of a kind and bucket, the two lines of `group`, may start."""
-    task = group.split("\n", 1)[0]
-    n_of_task = sum(n for other, n in running.items() if other.split("\n", 1)[0] == task)
-    return running.get(group, 0) < MOST_OF_BUCKET and n_of_task < MOST[Task(task)]
+def _has_room(group: tuple[Task, str], running: Mapping[tuple[Task, str], int]) -> bool:
+    """Return whether more work of a kind and bucket may start."""
+    task, _ = group
+    n_of_task = sum(n for (other, _), n in running.items() if other is task)
+    return running.get(group, 0) < MOST_OF_BUCKET and n_of_task < MOST[task]

@@ -1,13 +1,13 @@
 """Fetching and decoding of objects: fetch threads, then the decode pool, with a bound on the bytes in between.
 
-Buckets take turns, and each has its own part of the threads, so that a slow one holds up no other. Images of events go
-first.
+Buckets have each their own part of the threads, so that a slow one holds up no other, and their jobs take turns. Images
+of events go first.
 """
 
 import hashlib
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
@@ -105,20 +105,21 @@ class Preparer:
         self._lock = threading.Lock()
         self._n_fetched = 0
         self._slow: dict[str, deque[float]] = {}  # by bucket: how long its latest fetches took
-        self._fetchers = FairPool(self._n_threads, has_room=self._has_room, name="fetch")
+        self._fetchers: FairPool[tuple[str, str]] = FairPool(self._n_threads, has_room=self._has_room, name="fetch")
 
-    def fetch(self, ref: ImageRef, *, urgent: bool = False) -> "Future[FetchedImage]":
-        """Fetch one object; an urgent one before those that wait.
+    def fetch(self, ref: ImageRef, job: str = "", *, urgent: bool = False) -> "Future[FetchedImage]":
+        """Fetch one object, when it is the turn of its bucket and job; an urgent one before those that wait.
 
         The future ends in `FetchedImage`, to be decoded or released, or with an error of `ObjectStore.get`, or with
         `StoreUnavailable` for a postponed bucket. It can be cancelled until its fetch starts.
         """
-        return self._fetchers.submit(ref.bucket, self._fetch, ref, urgent=urgent)
+        return self._fetchers.submit((ref.bucket, job), self._fetch, ref, urgent=urgent)
 
     def slow_buckets(self) -> set[str]:
         """Return the buckets with at least half of their threads in late fetches, until they are quick again."""
-        ages = self._fetchers.ages()
-        n_late = {bucket: sum(age >= SLOW_SECONDS for age in of_bucket) for bucket, of_bucket in ages.items()}
+        n_late: Counter[str] = Counter()
+        for (bucket, _), ages in self._fetchers.ages().items():
+            n_late[bucket] += sum(age >= SLOW_SECONDS for age in ages)
         with self._lock:
             for bucket, n in n_late.items():
                 if 2 * n >= self._per_bucket and bucket not in self._slow:
@@ -187,15 +188,16 @@ class Preparer:
         """End the fetch threads; images whose fetch has not started are cancelled."""
         self._fetchers.close()
 
-    def _has_room(self, bucket: str, running: Mapping[str, int]) -> bool:
+    def _has_room(self, group: tuple[str, str], running: Mapping[tuple[str, str], int]) -> bool:
         """Return whether another object of the bucket may be fetched."""
-        n_running = running.get(bucket, 0)
+        bucket, _ = group
+        n_running = sum(n for (name, _), n in running.items() if name == bucket)
         if self._buckets is not None and self._buckets.is_probed(bucket):
             return n_running < 1
         if n_running >= self._per_bucket:
             return False
         with self._lock:
-            n_slow = sum(n for name, n in running.items() if name in self._slow)
+            n_slow = sum(n for (name, _), n in running.items() if name in self._slow)
             if bucket in self._slow:
                 return 2 * n_slow < self._n_threads
             return self._n_fetched + sum(running.values()) - n_slow < self._max_undecoded

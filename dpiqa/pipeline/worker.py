@@ -173,12 +173,12 @@ class Worker:
         self._take_back(self._lanes.close())
         for thread in list(self._stuck):
             thread.join()
-        self.maintenance.close()
         try:
             with transaction(self.engine) as c:
                 workers.remove_worker(c, self.id)
         except DatabaseUnavailable as error:
             log.warning("not_signed_off", error=str(error))  # its row expires
+        self.maintenance.close()
         self._preparer.close()
         self._device.close()
         self.decoder.close()
@@ -219,10 +219,10 @@ class Worker:
         metrics.show_only(metrics.SLOW, slow)
         found = items_of_buckets(c, item_ids, closed.keys() | slow)
         delay_items(c, {item.id: closed[item.bucket] for item in found if item.bucket in closed})
-        for item in found:
-            if item.bucket in slow:
-                self._lanes.add(item.bucket, item.queue, [item.id])
-        elsewhere = {item.id for item in found}
+        late = [item for item in found if item.bucket in slow and not item.crashes]  # a suspect is claimed alone
+        for item in late:
+            self._lanes.add(item.bucket, item.queue, [item.id])
+        elsewhere = {item.id for item in found if item.bucket in closed} | {item.id for item in late}
         return [item_id for item_id in item_ids if item_id not in elsewhere]
 
     def _find_copies(

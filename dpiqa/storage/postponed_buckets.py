@@ -52,7 +52,7 @@ READ_POSTPONED = select(table, func.date_part("epoch", table.c.until - NOW).labe
 #: Of a job, for its items to be left out by the feeder.
 JOB_IS_POSTPONED = exists().where(table.c.bucket == jobs.c.bucket, table.c.until > NOW)
 ITEMS_OF_BUCKETS = (
-    select(items.c.id, items.c.queue, images.c.bucket)
+    select(items.c.id, items.c.queue, items.c.crashes, images.c.bucket)
     .join(images, images.c.id == items.c.image_id)
     .where(items.c.id == any_(array("ids", BigInteger)), images.c.bucket == any_(array("buckets", Text)))
 )
@@ -97,6 +97,7 @@ class ItemOfBucket(NamedTuple):
 
     id: int
     queue: str
+    crashes: int
     bucket: str
 
 

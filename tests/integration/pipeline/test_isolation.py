@@ -5,10 +5,11 @@ import time
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import text
 from support.photos import png
 
 from dpiqa.doorbell import Queue
-from dpiqa.errors import ImageRejected, StoreUnavailable
+from dpiqa.errors import DpiqaError, ImageRejected, StoreUnavailable
 from dpiqa.pipeline.buckets import IN_A_ROW, LATEST, Buckets
 from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
@@ -200,3 +201,33 @@ def test_single_failures_postpone_nothing():
     for _ in range(LATEST):
         buckets.observe("d", ImageRejected(Reason.ACCESS_DENIED))
     assert set(buckets.closed()) == {"d"}
+
+
+def test_a_postponement_that_could_not_be_written_is_written_later(archive):
+    buckets = Buckets()
+    for _ in range(IN_A_ROW):
+        buckets.observe("b", StoreUnavailable("503"))
+    with transaction(archive.engine) as c:
+        c.execute(text("ALTER TABLE postponed_buckets RENAME TO elsewhere"))
+    with pytest.raises(DpiqaError):
+        exchange(archive, buckets)
+    with transaction(archive.engine) as c:
+        c.execute(text("ALTER TABLE elsewhere RENAME TO postponed_buckets"))
+    exchange(archive, buckets)
+    assert archive.rows("SELECT bucket FROM postponed_buckets") == [("b",)]
+
+
+def test_what_crashed_a_worker_is_tried_alone_in_a_slow_bucket_too(system):
+    hanging = threading.Event()
+    system.store.bad = lambda: hanging.wait(60)
+    ids = submit(system, "bad", 20)
+    worker = system.worker()
+    worker.score(ids[:8])  # stuck: the bucket counts as slow from now on
+    system.rows("UPDATE items SET crashes = 1 WHERE id = :id RETURNING 1", id=ids[-1])
+    worker.score(ids[8:12])
+    assert states(system, "bad").get("leased", 0) < 12
+    worker.score(ids[-1:])
+    hanging.set()
+    until(lambda: worker.score(ids[-1:]) == 1)
+    until(lambda: system.rows("SELECT state FROM items WHERE id = :id", id=ids[-1]) == [("scored",)])
+    until(lambda: states(system, "bad").get("scored", 0) >= 7)
