@@ -10,7 +10,7 @@ from dpiqa.imaging.kinds import Kind
 from dpiqa.types import Reason
 
 #: Transfer characteristics of video (BT.709, BT.601, BT.2020): browsers show stills of them as sRGB's.
-_AS_SRGB = frozenset({1, 6, 11, 14, 15})
+SHOWN_AS_SRGB = frozenset({1, 6, 11, 14, 15})
 _SRGB_TRANSFER = 13
 _IDENTITY = 0  #: matrix coefficients of pictures that are coded as RGB
 
@@ -39,7 +39,7 @@ def read_avif(data: bytes) -> tuple[Kind, bytes | None]:
         alpha="channel" if any(name == b"auxC" and b":alpha" in body for name, body in properties) else "none",
         coding="AV1",
     )
-    transfer = _SRGB_TRANSFER if transfer in _AS_SRGB else transfer
+    transfer = _SRGB_TRANSFER if transfer in SHOWN_AS_SRGB else transfer
     embedded = b"prof" in colour or b"rICC" in colour
     return kind, None if embedded else cicp_profile(primaries, transfer)
 

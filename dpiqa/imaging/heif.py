@@ -11,10 +11,11 @@ from PIL import Image
 
 from dpiqa.errors import ImageRejected
 from dpiqa.imaging import boxes
+from dpiqa.imaging.avif import SHOWN_AS_SRGB
+from dpiqa.imaging.colour import cicp_profile
 from dpiqa.types import Reason
 
-_SRGB_PRIMARIES = frozenset({1, 2, 5, 6})  # colour primaries of ITU-T H.273 that are sRGB's, or nearly
-_SRGB_TRANSFERS = frozenset({1, 2, 6, 13, 14, 15})  # transfer characteristics that browsers show as sRGB's
+_SRGB_TRANSFER = 13  # transfer characteristics of ITU-T H.273
 
 
 def decode(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
@@ -37,15 +38,11 @@ def decode(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
     check_size(*image.size)  # the coded picture may be larger than the header says
     profile, nclx = image.info.get("icc_profile"), image.info.get("nclx_profile")
     if profile is None and nclx is not None:
-        _require_srgb(int(nclx["color_primaries"]), int(nclx["transfer_characteristics"]))
+        transfer = int(nclx["transfer_characteristics"])
+        transfer = _SRGB_TRANSFER if transfer in SHOWN_AS_SRGB else transfer
+        profile = cicp_profile(int(nclx["color_primaries"]), transfer)
     image.info = {"icc_profile": profile} if profile else {}
     return image
-
-
-def _require_srgb(primaries: int, transfer: int) -> None:
-    if primaries not in _SRGB_PRIMARIES or transfer not in _SRGB_TRANSFERS:
-        what = f"HEIC with colour primaries {primaries} and transfer characteristics {transfer} (ITU-T H.273)"
-        raise ImageRejected(Reason.UNSUPPORTED_COLOUR, what)
 
 
 def ends_early(data: bytes) -> bool:

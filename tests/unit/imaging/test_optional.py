@@ -109,12 +109,21 @@ def test_what_would_be_shown_wrong_is_rejected_with_what_it_is(name, reason, wor
     assert words in rejection.message
 
 
-@pytest.mark.parametrize(("primaries", "transfer"), [(9, 16), (9, 18), (1, 8), (12, 13)])
-def test_heic_in_other_colours_than_srgb_is_rejected(primaries, transfer):
+def heic_in(primaries, transfer):
     data = read("rgb.heic")
     assert data.count(b"nclx\x00\x01\x00\x0d") == 1
-    other = data.replace(b"nclx\x00\x01\x00\x0d", b"nclx" + struct.pack(">HH", primaries, transfer))
-    assert rejected(other).reason is Reason.UNSUPPORTED_COLOUR
+    return data.replace(b"nclx\x00\x01\x00\x0d", b"nclx" + struct.pack(">HH", primaries, transfer))
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_heic_in_high_dynamic_range_is_rejected(transfer):
+    assert rejected(heic_in(9, transfer)).reason is Reason.UNSUPPORTED_COLOUR
+
+
+def test_heic_in_other_colours_than_srgb_is_converted():
+    assert difference(heic_in(1, 8), from_linear(PHOTO)) <= 1.5
+    assert difference(heic_in(12, 13), from_display_p3(PHOTO)) <= 2  # 12 where it is not converted
+    assert difference(heic_in(1, 1), PHOTO) <= 1.5  # as browsers show stills of BT.709
 
 
 @pytest.mark.parametrize("name", ["rgb.heic", "alpha.heic", "turned6.heic", "second.heic", "boxes.jxl"])
