@@ -28,11 +28,12 @@ def main() -> int:
         return exit_code(error).value
     uvicorn.run(
         app,
-        host=settings.api_host,
+        host=settings.api_host.strip("[]"),
         port=settings.api_port,
         log_config=None,  # lines go where all others go
         access_log=False,  # our access log is more detailed and safer
         server_header=False,
+        proxy_headers=False,  # the application believes the proxies of its setting, and no others
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
     return 0

@@ -7,7 +7,9 @@ from importlib.metadata import version
 from uuid import UUID
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from sqlalchemy import Engine
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from dpiqa.doorbell import load_doorbell
 from dpiqa.objects.s3 import S3Store
@@ -22,6 +24,7 @@ from . import docs, errors
 from .authentication import Authenticator
 from .guard import Guard
 from .limits import Backlog
+from .manners import CORS_METHODS, CORS_REQUEST_HEADERS, CORS_RESPONSE_HEADERS, Answers, Gzip, PathPrefix
 from .monitoring import STUCK_SECONDS, Metrics, Probes, RequestLog
 from .progress import ProgressFeeds
 from .routes import (
@@ -64,8 +67,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("dpiqa"),
         description=DESCRIPTION,
         lifespan=_lifespan,
+        openapi_url=None,  # the routes of `docs` instead
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # those of the framework name a host: `errors` redirects to a path
     )
     state = app.state
     state.settings = settings
@@ -99,17 +104,43 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.openapi = lambda: docs.describe(app, routers)  # type: ignore[method-assign] # FastAPI's documented way
     for module in modules:
         app.include_router(module.router)
+    state.routes = [route for module in modules for route in module.router.routes]
     errors.install(app)
-    authenticator = Authenticator(state.engine, settings, rules)
-    max_bodies = {"/v1/jobs/manifest": settings.max_manifest_bytes}
-    app.add_middleware(Guard, rules=rules, authenticator=authenticator, max_bodies=max_bodies)
-    app.add_middleware(RequestLog, metrics=state.metrics)  # added last, so it is the outermost
+    _add_middleware(app, settings, rules)
     return app
 
 
 def _rules(settings: Settings) -> Rules:
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    return Rules.of(settings.api_host, key, settings.api_hosts.split(), require_key=settings.require_key)
+    return Rules.of(
+        settings.api_host,
+        key,
+        settings.api_hosts.split(),
+        require_key=settings.require_key,
+        origins=settings.cors_origins,
+    )
+
+
+def _add_middleware(app: FastAPI, settings: Settings, rules: Rules) -> None:
+    """Put what holds for every request around the routes, from the innermost to the outermost."""
+    authenticator = Authenticator(app.state.engine, settings, rules)
+    max_bodies = {"/v1/jobs/manifest": settings.max_manifest_bytes}
+    app.add_middleware(Guard, rules=rules, authenticator=authenticator, max_bodies=max_bodies)
+    app.add_middleware(Answers)
+    if settings.api_root_path:
+        app.add_middleware(PathPrefix, prefix=settings.api_root_path)
+    app.add_middleware(Gzip)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=CORS_METHODS,
+            allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_RESPONSE_HEADERS,
+        )
+    app.add_middleware(RequestLog, metrics=app.state.metrics)
+    if settings.api_trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.api_trusted_proxies.split())
 
 
 def _waiting(engine: Engine) -> Callable[[], int]:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 
 from dpiqa.types import KeyScope
@@ -53,18 +53,25 @@ def root() -> RedirectResponse:
     return RedirectResponse("docs")
 
 
+@router.get("/openapi.json")
+def openapi(request: Request) -> Response:
+    """Describe the API. Its own route, so that it is kept by its ETag."""
+    return JSONResponse(request.app.openapi(), headers={"Cache-Control": "no-cache"})
+
+
 @router.get("/docs")
 def docs() -> HTMLResponse:
     """Show the documentation page."""
     page = files(PACKAGE).joinpath("static/docs.html").read_text(encoding="utf-8")
-    return HTMLResponse(page, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-cache"}
+    return HTMLResponse(page, headers=headers)
 
 
 def _serve(name: str, package: str, path: str, media_type: str) -> None:
     @router.get(f"/docs/{name}")
     def asset() -> Response:
         content = files(package).joinpath(path).read_bytes()
-        headers = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
+        headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
         return Response(content, media_type=media_type, headers=headers)
 
 
@@ -85,7 +92,14 @@ _SCOPES = {
 def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
     """Return the OpenAPI document, built once. `routers`: of the application."""
     if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        prefix = app.state.settings.api_root_path
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            servers=[{"url": prefix}] if prefix else None,
+        )
         models = schema.setdefault("components", {}).setdefault("schemas", {})
         models["Problem"] = Problem.model_json_schema(ref_template=_REF)
         for unused in ("HTTPValidationError", "ValidationError"):

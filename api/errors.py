@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from dpiqa import errors as e
 from dpiqa.text import shorten
 from dpiqa.types import DatabaseFault
+
+from .paths import methods_of, without_slash
 
 log = structlog.get_logger()
 
@@ -137,20 +139,37 @@ def on_error(request: Request, error: Exception) -> JSONResponse:
     return problem_response(problem, detail=detail, hint=hint, instance=request.url.path, headers=headers)
 
 
-def on_http_error(request: Request, error: Exception) -> JSONResponse:
+def on_http_error(request: Request, error: Exception) -> Response:
     """Answer what the framework itself refuses: no such path, wrong method, unreadable body."""
     status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if status == 404 and (redirect := without_slash(request)) is not None:
+        return redirect
+    if status == 405:
+        headers["Allow"] = ", ".join(methods_of(request))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
     phrase = HTTPStatus(status).phrase
     problem = ProblemType(status, phrase.lower().replace(" ", "_"))
     hint = "see /docs for the paths, methods and fields" if status < 500 else ""
+    if status == 405:
+        hint = f"it takes {headers['Allow']}"
     detail = error.detail if isinstance(error, HTTPException) and status < 500 else phrase
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     return problem_response(problem, detail=str(detail), hint=hint, instance=request.url.path, headers=headers)
 
 
 def on_invalid(request: Request, error: Exception) -> JSONResponse:
     """Answer fields that do not fit the schema: names each with its problem, never repeats its value."""
     errors = error.errors() if isinstance(error, RequestValidationError) else []
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = media_type == "application/json" or media_type.endswith("+json")
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    if has_body and not is_json and errors and all(item["loc"][:1] == ("body",) for item in errors):
+        detail = f"the body is {shorten(media_type, 100)}" if media_type else "the request has no Content-Type"
+        hint = "send JSON, and with it `Content-Type: application/json`"
+        return problem_response(
+            ProblemType(415, "unsupported_media_type"), detail=detail, hint=hint, instance=request.url.path
+        )
     problems = [
         {
             "field": shorten(".".join(str(part) for part in item["loc"]), 100),

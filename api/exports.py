@@ -13,6 +13,8 @@ from dpiqa.exports.formats import Format, encode
 from dpiqa.exports.schemas import Columns, Schema
 from dpiqa.text import first_line
 
+from .manners import REVALIDATED
+
 log = structlog.get_logger()
 
 MAX_EXPORTS = 4  #: at once in one process: each keeps a core and, while it reads, a database connection busy
@@ -27,8 +29,10 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def export_response(schema: Schema, kind: Format, batches: Iterator[Columns]) -> StreamingResponse:
-    """Return a response that streams rows while they are read.
+def export_response(
+    schema: Schema, kind: Format, batches: Iterator[Columns], *, etag: str | None = None
+) -> StreamingResponse:
+    """Return a response that streams rows while they are read. `etag`: of rows that do not change any more.
 
     The first rows are read before it returns, so that an error until then is answered as a problem. An error after that
     ends the connection without the end of the chunked body, which no client takes for a complete file.
@@ -40,8 +44,10 @@ def export_response(schema: Schema, kind: Format, batches: Iterator[Columns]) ->
     headers = {
         "Content-Disposition": f'attachment; filename="{schema.name}.{kind}"',
         "X-Dpiqa-Schema": schema.id,
-        "Cache-Control": "no-store",
+        "Cache-Control": "no-store" if etag is None else REVALIDATED,
     }
+    if etag is not None:
+        headers["ETag"] = etag
     return StreamingResponse(chunks, media_type=kind.media_type, headers=headers)
 
 

@@ -18,6 +18,7 @@ from dpiqa.errors import DpiqaError
 from .authentication import Authenticator, WrongKey
 from .errors import ProblemType, on_error, problem_response
 from .monitoring import CALLER, REQUEST_ID
+from .paths import route_path
 from .security import Rules
 
 MAX_BODY_BYTES = 1024 * 1024  #: the largest request body; an S3 event is under 64 KB
@@ -49,7 +50,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers, path = Headers(scope=scope), scope["path"]
+        headers, path = Headers(scope=scope), route_path(scope)
         address = (scope.get("client") or ("?",))[0]
         refusal = self._refusal_before(scope, headers)
         if refusal is None and not self.rules.is_open(path):

@@ -43,9 +43,18 @@ class Rules:
     requires_key: bool
     key_digest: bytes | None = field(repr=False)  #: SHA-256 of the bootstrap key; None: there is none
     hosts: frozenset[str]  #: names a `Host` header may carry; empty: any
+    origins: frozenset[str] = frozenset()  #: of web pages that may call it all the same
 
     @classmethod
-    def of(cls, host: str, key: str | None, extra_hosts: Iterable[str] = (), *, require_key: bool = False) -> "Rules":
+    def of(
+        cls,
+        host: str,
+        key: str | None,
+        extra_hosts: Iterable[str] = (),
+        *,
+        require_key: bool = False,
+        origins: Iterable[str] = (),
+    ) -> "Rules":
         """Decide the rules for a server bound to `host`. `require_key`: stored keys are demanded, whatever `key` is.
 
         Raises `ConfigurationError` when others could reach it and no key is demanded.
@@ -56,8 +65,13 @@ class Rules:
                 f"the API would listen on {host}, which other machines can reach, without an API key",
                 hint="set DPIQA_API_KEY, or DPIQA_REQUIRE_KEY=true after `dpiqa keys create`, or bind it to 127.0.0.1",
             )
+        if "*" in origins and not requires_key:
+            raise ConfigurationError(
+                "the pages of every web site could call the API, which demands no key",
+                hint="name the origins in DPIQA_API_CORS_ORIGINS, or set DPIQA_API_KEY",
+            )
         hosts = frozenset() if requires_key else LOOPBACK_HOSTS | {name.lower() for name in extra_hosts}
-        return cls(loopback, requires_key, digest_of(key) if key else None, frozenset(hosts))
+        return cls(loopback, requires_key, digest_of(key) if key else None, frozenset(hosts), frozenset(origins))
 
     def admits_host(self, headers: Headers) -> bool:
         """Return whether the `Host` header names this service."""
@@ -67,6 +81,8 @@ class Rules:
         """Return whether the request does not come from a web page of another site."""
         if not self.hosts:
             return True  # a page of another site does not have the key
+        if headers.get("origin") in self.origins:
+            return True
         if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             return False
         origin = headers.get("origin")

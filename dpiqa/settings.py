@@ -6,6 +6,7 @@ credentials come from AWS's own chain; only those of the embedded stack are sett
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -50,7 +51,8 @@ def default_models_dir() -> Path:
 
 def _default_api_url(values: Mapping[str, Any]) -> str:
     host = values.get("api_host", "127.0.0.1")
-    return f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{values.get('api_port', 8000)}"  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{values.get('api_port', 8000)}"
 
 
 class Settings(BaseSettings):
@@ -132,6 +134,12 @@ class Settings(BaseSettings):
     """hosts that callbacks may go to, space-separated: names, `*.name`, addresses, networks; empty: public, by https"""
     api_hosts: str = ""
     """additional host names, space-separated, for callers of an API without a key; loopback names always work"""
+    api_root_path: str = ""
+    """path of the API behind a proxy, such as `/dpiqa`, whether the proxy strips it or passes it on"""
+    api_trusted_proxies: str = ""
+    """addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, space-separated"""
+    api_cors_origins: str = ""
+    """origins of web pages that may call the API from a browser, space-separated; `*`: any, only with a key"""
     api_url: str = Field(default_factory=_default_api_url)
     """URL of the API for clients; by default made of `api_host` and `api_port`"""
     flower_host: str = "127.0.0.1"
@@ -242,6 +250,23 @@ class Settings(BaseSettings):
             read_broker_url(value.get_secret_value())
         return value
 
+    @field_validator("api_root_path", mode="after")
+    @classmethod
+    def _root_path(cls, value: str) -> str:
+        path = "/".join(part for part in value.split("/") if part)
+        if any(char in path for char in "?#% \\") or ".." in path.split("/"):
+            raise ValueError("is not a path; it looks like /dpiqa")
+        return f"/{path}" if path else ""
+
+    @field_validator("api_cors_origins", mode="after")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        origins = [origin.rstrip("/").lower() for origin in value.split()]
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", origin):
+                raise ValueError(f"{origin!r} is not an origin; it looks like https://app.example.org")
+        return " ".join(origins)
+
     @field_validator("home", "models_dir", "profiles_dir", mode="after")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
@@ -273,6 +298,11 @@ class Settings(BaseSettings):
     def loop_seconds(self) -> float:
         """Seconds after which a loop of a process that has not come round counts as stuck: several bounded waits."""
         return max(90.0, 3 * (self.database_seconds + 5))
+
+    @property
+    def cors_origins(self) -> tuple[str, ...]:
+        """The origins of web pages that may call the API."""
+        return tuple(self.api_cors_origins.split())
 
     def require_database_url(self) -> str:
         """Return the database URL, `postgresql+psycopg://…`. Raises `ConfigurationError` when there is none."""

@@ -15,7 +15,7 @@ from dpiqa.doorbell import Doorbell, ring_expand
 from dpiqa.errors import ConfigurationError, Conflict, LeaseLost, NotFound
 from dpiqa.exports.formats import Format
 from dpiqa.exports.rows import item_batches
-from dpiqa.exports.schemas import FAILURES, ITEMS
+from dpiqa.exports.schemas import FAILURES, ITEMS, Schema
 from dpiqa.objects.folder import FolderStore
 from dpiqa.pipeline.callbacks import check_callback
 from dpiqa.pipeline.submission import Request as Submission
@@ -30,7 +30,7 @@ from dpiqa.storage.engine import reading, transaction
 from dpiqa.storage.jobs import Job, read_job, submit_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.reports import plan_job
-from dpiqa.types import AuditAction, ItemState, JobKind, JobState, Reason
+from dpiqa.types import ENDED_JOB_STATES, AuditAction, ItemState, JobKind, JobState, Reason
 
 from ..dependencies import (
     BacklogDep,
@@ -54,6 +54,7 @@ from ..job_requests import (
     ScoringRequest,
 )
 from ..job_schemas import JobAccepted, JobOut, JobStatus
+from ..manners import REVALIDATED, matches
 from ..schemas import Bucket, Cursor, ItemOut, JobName, Limit, Page, Time
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -261,10 +262,12 @@ def list_jobs(
 
 
 @router.get("/{job_id}", summary="Progress of a job", responses={404: {"description": "No such job."}})
-def get_job(caller: ReaderDep, job_id: JobName, engine: EngineDep) -> JobStatus:
+def get_job(caller: ReaderDep, job_id: JobName, engine: EngineDep, response: Response) -> JobStatus:
     """Report the progress of a job: counts by state, rate, time left, failures by reason, missing workers."""
     with transaction(engine) as connection:
         report = job_queries.get_job(connection, job_id, caller.grants)
+    if report.job.state in ENDED_JOB_STATES:
+        response.headers["Cache-Control"] = REVALIDATED
     return JobStatus.model_validate(report)
 
 
@@ -305,10 +308,25 @@ def report(
     format: Annotated[Format, Query(description="Format of the rows.")] = Format.CSV,  # noqa: A002 - its name
     *,
     failures: Annotated[bool, Query(description="Only the images that ended unscored, each with the reason.")] = False,
-) -> StreamingResponse:
-    """Stream the images of a job, of the schema `items@1` or `failures@1` (`docs/exports.md`)."""
+    if_none_match: Annotated[str | None, Header(description="The `ETag` of a report that the client has.")] = None,
+) -> Response:
+    """Stream the images of a job, of the schema `items@1` or `failures@1` (`docs/exports.md`).
+
+    The report of a job that is complete has an `ETag`, until the job is retried or its items are removed.
+    """
     schema = FAILURES if failures else ITEMS
     with transaction(engine) as connection:
         job = read_job(connection, job_id, caller.grants)
+        etag = _etag_of(job, schema, format)
+        if matches(if_none_match, etag):
+            return Response(status_code=304, headers={"ETag": etag or "", "Cache-Control": REVALIDATED})
         audited(connection, AuditAction.EXPORT, job.id, schema=schema.id, format=format)
-    return export_response(schema, format, item_batches(engine, job.id, schema))
+    return export_response(schema, format, item_batches(engine, job.id, schema), etag=etag)
+
+
+def _etag_of(job: Job, schema: Schema, kind: Format) -> str | None:
+    """Return the ETag of a report that does not change any more; None where it may."""
+    if job.state is not JobState.COMPLETE or job.finished_at is None:
+        return None
+    pruned = job.pruned_at.timestamp() if job.pruned_at else 0
+    return f'W/"{job.id}-{job.finished_at.timestamp()}-{pruned}-{schema.id}-{kind}"'

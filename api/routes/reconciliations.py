@@ -14,6 +14,7 @@ from dpiqa.storage.reconciliations import (
     read_reconciliation,
     request_reconciliation,
 )
+from dpiqa.types import OPEN_RECONCILIATION_STATES
 
 from ..dependencies import (
     BacklogDep,
@@ -26,6 +27,7 @@ from ..dependencies import (
     profile_named,
 )
 from ..errors import as_invalid_request
+from ..manners import REVALIDATED
 from ..schemas import Bucket, Cursor, Limit, Page, Prefix
 from ..watch_schemas import NewReconciliation, ReconciliationAccepted, ReconciliationId, ReconciliationOut
 
@@ -96,8 +98,12 @@ def list_all(
 
 
 @router.get("/{reconciliation}", summary="One reconciliation", responses={404: {"description": "No such one."}})
-def show(caller: ReaderDep, reconciliation: ReconciliationId, engine: EngineDep) -> ReconciliationOut:
+def show(
+    caller: ReaderDep, reconciliation: ReconciliationId, engine: EngineDep, response: Response
+) -> ReconciliationOut:
     """Show a report: counts and examples of each kind of difference, and the job that the objects went to."""
     with transaction(engine) as connection:
         found = read_reconciliation(connection, reconciliation, caller.grants)
+    if found.state not in OPEN_RECONCILIATION_STATES:
+        response.headers["Cache-Control"] = REVALIDATED
     return ReconciliationOut.model_validate(found)

@@ -11,6 +11,7 @@ from dpiqa.storage.requirements import submit_requirement
 from dpiqa.types import RequirementState
 
 from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, ReaderDep, SubmitterDep
+from ..manners import REVALIDATED
 from ..requirement_schemas import NewRequirement, RequirementAccepted, RequirementDetail, RequirementOut
 from ..schemas import Cursor, Limit, Page, RequirementId
 
@@ -48,8 +49,12 @@ def list_all(
 @router.get(
     "/{requirement}", summary="One requirement and its pairs", responses={404: {"description": "No such requirement."}}
 )
-def show(caller: ReaderDep, requirement: Annotated[RequirementId, Path()], engine: EngineDep) -> RequirementDetail:
+def show(
+    caller: ReaderDep, requirement: Annotated[RequirementId, Path()], engine: EngineDep, response: Response
+) -> RequirementDetail:
     """Show a requirement: state, direction, stability, and the score of each pair predicted from the others."""
     with transaction(engine) as connection:
         detail = show_requirement(connection, requirement, caller.grants)
+    if detail.state is not RequirementState.PENDING:
+        response.headers["Cache-Control"] = REVALIDATED
     return RequirementDetail.model_validate(detail)

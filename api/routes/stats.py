@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
@@ -17,6 +17,7 @@ from dpiqa.types import GroupBy, ResultStatus, Route
 
 from ..dependencies import EngineDep, ReaderDep, SettingsDep
 from ..errors import as_invalid_request
+from ..manners import REVALIDATED
 from ..schemas import JOB_NAME, PROFILE, Bucket, JobName, ModelName, Prefix, ProfileName, RequirementId, Time
 from ..stats_schemas import Profiles, ScorerCard, Scorers, StatsOut, Workers
 from .scores import Bound
@@ -105,12 +106,15 @@ def models(caller: ReaderDep, engine: EngineDep) -> Scorers:
 @router.get(
     "/models/{scorer_id}", summary="A scorer's model card", responses={404: {"description": "It has not scored."}}
 )
-def model(caller: ReaderDep, scorer_id: Annotated[ModelName, Path()], engine: EngineDep) -> ScorerCard:
+def model(
+    caller: ReaderDep, scorer_id: Annotated[ModelName, Path()], engine: EngineDep, response: Response
+) -> ScorerCard:
     """Show the model card of a scorer: kind, preprocessing, licence, figures, references.
 
     The beginning of an id is enough where no other begins so, as the name of a model that scored with one set of
     weights.
     """
+    response.headers["Cache-Control"] = REVALIDATED
     with reading(engine) as connection:
         found, card = read_card(connection, scorer_id, caller.grants)
     return ScorerCard(id=found, card=card)

@@ -77,7 +77,7 @@ def test_the_frameworks_refusals_are_problems(method, path, status):
     assert answer.headers["content-type"] == MEDIA_TYPE
     assert set(answer.json()) >= MEMBERS
     if status == 405:
-        assert answer.headers["allow"] == "GET"
+        assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 def test_wrong_fields_are_named_and_their_values_not_repeated():
