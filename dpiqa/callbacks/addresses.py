@@ -104,10 +104,10 @@ class CallbackRules:
 
     def _require(self, address: Address, host: str) -> None:
         """Raise `InvalidRequest` for an address that must not be connected to."""
-        if _is_never(address) or not (is_public(address) or self._lists_name(host) or self._lists_address(address)):
-            raise InvalidRequest(
-                f"{host} has an address that is not public", hint="DPIQA_CALLBACK_HOSTS may list hosts"
-            )
+        if _is_never(address):
+            raise InvalidRequest(f"{host} has an address that is not public", hint="callbacks never go there")
+        if not (is_public(address) or self._lists_name(host) or self._lists_address(address)):
+            raise InvalidRequest(f"{host} has an address that is not public", hint="DPIQA_CALLBACK_HOSTS may list it")
         if self._is_list and not self._lists_name(host) and not self._lists_address(address):
             raise InvalidRequest(f"callbacks may not go to {host}", hint="DPIQA_CALLBACK_HOSTS lists the hosts")
 
