@@ -109,7 +109,8 @@ def decode(data: bytes, limits: Limits, preprocessing: Preprocessing | None = No
         except ImageRejected:
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise ImageRejected(Reason.TOO_MANY_PIXELS, str(error)) from None
+            found = re.search(r"\d+ pixels", str(error))  # Pillow's own check of the header
+            raise _too_large(found[0] if found else "too many pixels", limits, image_format) from None
         except MemoryError:
             raise out_of_memory(limits) from None
         except Exception as error:  # Pillow's decoders raise a dozen unrelated classes on damaged data
@@ -153,7 +154,7 @@ def _decode_admitted(data: bytes, image_format: str, limits: Limits) -> Image.Im
     header = read_header(data, image_format)
     require_decoded(header.kind)
     with _opened(header) as image:
-        _check_size(*image.size, limits)
+        _check_size(*image.size, limits, image_format)
         return _finished(image, header)
 
 
@@ -201,12 +202,18 @@ def _whole_canvas(image: Image.Image) -> Image.Image:
     return canvas
 
 
-def _check_size(width: int, height: int, limits: Limits) -> None:
+def _check_size(width: int, height: int, limits: Limits, image_format: str = "") -> None:
     if width < 1 or height < 1:
         raise ImageRejected(Reason.CORRUPT, f"the header says {width}x{height} pixels")
     if width * height > limits.max_pixels or max(width, height) > limits.max_side:
-        allowed = f"at most {limits.max_pixels} pixels and {limits.max_side} a side"
-        raise ImageRejected(Reason.TOO_MANY_PIXELS, f"{width}x{height} pixels, {allowed}")
+        raise _too_large(f"{width}x{height} pixels", limits, image_format)
+
+
+def _too_large(size: str, limits: Limits, image_format: str) -> ImageRejected:
+    """Return the error of an image above the limits; it names the setting that admits a JPEG."""
+    allowed = f"at most {limits.max_pixels} pixels and {limits.max_side} a side"
+    hint = "; DPIQA_MAX_PANORAMA_PIXELS admits larger JPEGs at a reduced scale" if image_format == "JPEG" else ""
+    return ImageRejected(Reason.TOO_MANY_PIXELS, f"{size}, {allowed}{hint}")
 
 
 def _damaged(data: bytes, image_format: str, error: Exception) -> ImageRejected:

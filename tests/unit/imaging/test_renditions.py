@@ -102,7 +102,17 @@ def test_a_large_jpeg_is_admitted_by_the_setting_and_decoded_at_reduced_scale():
     image = decode(data, PANORAMAS, REDUCED)
     assert image.size == (120, 80)  # a quarter: the next scale has less than twice the sides of the model's input
     assert difference(image, PHOTO.resize((120, 80), Image.Resampling.BOX)) < 2
-    assert rejected(data, PANORAMAS).reason is Reason.TOO_MANY_PIXELS
+    rejection = rejected(data, PANORAMAS)
+    assert rejection.reason is Reason.TOO_MANY_PIXELS
+    assert "480x320" in rejection.message
+    assert "DPIQA_MAX_PANORAMA_PIXELS" in rejection.message
+
+
+def test_the_decode_process_says_how_large_an_image_is(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # as a decode process sets it: Pillow looks first
+    message = rejected(encoded(PHOTO, "JPEG"), Limits(max_pixels=1000)).message
+    assert "153600 pixels, at most 1000 pixels" in message
+    assert "bomb" not in message
 
 
 def test_a_large_jpeg_is_turned_upright_at_reduced_scale():
