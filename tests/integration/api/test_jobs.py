@@ -114,7 +114,7 @@ def test_bodies_that_are_no_json(client):
         (b"\xff", "application/json"),
     ]:
         answer = client.post("/v1/jobs", content=content, headers={"content-type": kind})
-        assert answer.status_code == (422 if kind == "application/json" else 415)
+        assert answer.status_code in ((400, 422) if kind == "application/json" else (415,))
         assert answer.headers["content-type"] == "application/problem+json"
     assert submit(client, PREFIX, Idempotency_Key="k" * 256).status_code == 422
     assert submit(client, PREFIX, Idempotency_Key="a b").status_code == 422
