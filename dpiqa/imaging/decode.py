@@ -151,8 +151,7 @@ def _decode_admitted(data: bytes, image_format: str, limits: Limits) -> Image.Im
         if not isinstance(decoded, Image.Image):
             return _decode_admitted(decoded, "JPEG", limits)
         return _finished(decoded, Header(kind=Kind(format=image_format, colours="any"), body=data))
-    header = read_header(data, image_format)
-    require_decoded(header.kind)
+    header = _admitted_header(data, image_format)
     with _opened(header) as image:
         _check_size(*image.size, limits, image_format)
         return _finished(image, header)
@@ -160,14 +159,25 @@ def _decode_admitted(data: bytes, image_format: str, limits: Limits) -> Image.Im
 
 def _decode_reduced(data: bytes, limits: Limits, preprocessing: Preprocessing) -> Image.Image:
     """Decode a large JPEG at the smallest scale whose sides are at least twice those of the model's input."""
-    header = read_header(data, "JPEG")
-    require_decoded(header.kind)
+    header = _admitted_header(data, "JPEG")
     with _opened(header) as image:
         _check_size(*image.size, limits.for_panoramas())
         least = 2 * max(preprocessing.width, preprocessing.height)
         scale = next((scale for scale in (8, 4, 2) if min(image.size) // scale >= least), 1)
         image.draft(image.mode, (image.width // scale, image.height // scale))
         return _finished(image, header)
+
+
+def _admitted_header(data: bytes, image_format: str) -> Header:
+    """Read the header of a kind that is decoded. Of a file that ends early, what is missing may look like a kind."""
+    try:
+        header = read_header(data, image_format)
+        require_decoded(header.kind)
+    except ImageRejected as rejection:
+        if ends_early(data, image_format):
+            raise ImageRejected(Reason.TRUNCATED, f"{image_format} ends too early") from rejection
+        raise
+    return header
 
 
 def _opened(header: Header) -> Image.Image:

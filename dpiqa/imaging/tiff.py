@@ -12,6 +12,7 @@ from dpiqa.imaging.kinds import Kind
 from dpiqa.types import Reason
 
 SUBFILE_TYPE, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 258, 259, 262, 266
+HEIGHT, STRIP_OFFSETS, ROWS_PER_STRIP = 257, 273, 278
 SAMPLES_PER_PIXEL, PLANAR, COLOUR_MAP, INK_SET = 277, 284, 320, 332
 EXTRA_SAMPLES, SAMPLE_FORMAT, COEFFICIENTS, SUBSAMPLING = 338, 339, 529, 530
 GDAL_NODATA, DNG_VERSION = 42113, 50706
@@ -23,6 +24,7 @@ _N_COLOURS = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3, 32845: 3}  #: samples per pix
 _CODINGS = {1: "none", 2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", 5: "LZW", 6: "old-style JPEG", 7: "JPEG"}
 _CODINGS |= {8: "deflate", 32946: "deflate", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard", 34712: "JPEG 2000"}
 _CODINGS |= {50001: "WebP", 50002: "JPEG XL", 34887: "LERC", 32809: "ThunderScan", 34676: "SGI LogLuv"}
+_FAX = (2, 3, 4)  #: codings that have black and white, and no other meaning
 _SAMPLES = {1: "unsigned", 2: "signed", 3: "float", 4: "undefined", 5: "complex", 6: "complex"}
 _ALPHA = {(): "none", (0,): "ignored", (1,): "premultiplied", (2,): "channel", (999,): "channel"}
 _SUBSAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
@@ -69,9 +71,11 @@ def kind_of(tags: Mapping[int, Any]) -> Kind:
         )
     if coding in (1, 5, 8, 32946, 32773) and tags.get(FILL_ORDER, 1) != 1 and set(bits) != {1}:
         raise ImageRejected(Reason.UNSUPPORTED_FORMAT, "TIFF with reversed bits (FillOrder 2)")
+    if PHOTOMETRIC not in tags and coding not in _FAX:
+        raise ImageRejected(Reason.UNSUPPORTED_FORMAT, "TIFF that does not say what its samples mean")
     if photometric == 5 and tags.get(INK_SET, 1) != 1:
         raise ImageRejected(Reason.UNSUPPORTED_FORMAT, "TIFF of inks that are not CMYK")
-    return Kind(
+    kind = Kind(
         format="TIFF",
         colours=_colours(tags, photometric, coding),
         bits="+".join(map(str, sorted(set(bits)))),
@@ -80,6 +84,19 @@ def kind_of(tags: Mapping[int, Any]) -> Kind:
         planes="separate" if tags.get(PLANAR, 1) == 2 and count > 1 else "plain",
         coding=_CODINGS.get(coding, f"compression {coding}"),
     )
+    _require_strips(tags, count if kind.planes == "separate" else 1)
+    return kind
+
+
+def _require_strips(tags: Mapping[int, Any], n_planes: int) -> None:
+    """Raise `ImageRejected` where the directory names too few strips: Pillow leaves the rest of the picture black."""
+    if STRIP_OFFSETS not in tags:
+        return  # of tiles, or no picture
+    height = tags.get(HEIGHT, 0)
+    rows = min(tags.get(ROWS_PER_STRIP, height), height) or 1
+    there, needed = len(_list(tags, STRIP_OFFSETS)), -(-height // rows) * n_planes
+    if there < needed:
+        raise ImageRejected(Reason.CORRUPT, f"TIFF of {needed} strips, of which {there} are there")
 
 
 def _list(tags: Mapping[int, Any], tag: int, default: int = 0) -> list[int]:

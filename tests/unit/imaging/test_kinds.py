@@ -319,6 +319,7 @@ def tiff_of(samples, **tags):
         (tiff_of(RGB, t262=9), "ICCLab"),
         (tiff_of(RGB, t262=6, t530=[2, 2]), "YCbCr 4:2:0"),
         (tiff_of(GREY, t262=77), "photometric interpretation 77"),
+        (tiff_file({256: 48, 257: 32, 258: 8, 259: 1, 277: 1}, [GREY.tobytes()]), "does not say what its samples mean"),
         (tiff_of(GREY, t262=32803), "a colour filter array"),
         (tiff_of(RGB, t259=6), "old-style JPEG"),
         (tiff_of(RGB, t259=34712), "JPEG 2000"),
@@ -343,6 +344,11 @@ def test_what_is_not_in_the_table_is_named(data, words):
     rejected = rejection(data)
     assert rejected.reason is Reason.UNSUPPORTED_FORMAT
     assert words in rejected.message
+
+
+def test_a_tiff_that_lacks_strips_is_damaged():
+    rejected = rejection(tiff_of(GREY, t278=8))
+    assert (rejected.reason, rejected.message) == (Reason.CORRUPT, "TIFF of 4 strips, of which 1 are there")
 
 
 def test_no_kind_outside_the_table_is_decoded():
