@@ -9,6 +9,8 @@ class Proxy:
     """Forwards connections to a port on loopback while `up`; otherwise cuts them."""
 
     def __init__(self, port):
+        #: Called with what is sent; where it returns True, the connection is cut behind it, before an answer arrives.
+        self.cut_after = lambda _data: False
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -90,6 +92,8 @@ class Proxy:
                 self._flowing.wait()
                 if source not in self._dead:
                     target.sendall(data)
+                    if self.cut_after(data):
+                        break
         if source not in self._dead:
             _cut(target)
         _cut(source)

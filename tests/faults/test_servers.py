@@ -1,9 +1,17 @@
-"""Redis emptied, Postgres killed, S3 unavailable, no teacher: work waits and nothing is lost."""
+"""Redis killed, emptied and full, Postgres crashed and its disk full, S3 away, no teacher: nothing is lost."""
 
+import contextlib
+import signal
+import subprocess
 import time
 
+import psycopg
+import pytest
 import redis
 from support.photos import png
+
+from dpiqa.local.postgres import Postgres
+from dpiqa.storage import schema
 
 N = 150
 
@@ -23,48 +31,80 @@ def assert_all_scored(system, n=N):
     assert system.value("SELECT max(errors) FROM items") == 0
 
 
-def test_a_job_finishes_though_redis_is_emptied(system, s3, broker_url):
-    fill(s3)
-    system.worker("student")
-    system.worker("teacher")
-    system.ready(2)
-    job = system.submit()
-    with redis.Redis.from_url(broker_url) as client:
-        for at in (1, 40, 80):
-            system.wait(lambda at=at: system.value("SELECT count(*) FROM scores") >= at, f"{at} scores")
+def test_redis_killed_flushed_and_full(story, n, valkey_server, broker_url):
+    story.keep("listener", "student", "teacher")
+    story.upload(n, seconds=12)
+    client = redis.Redis.from_url(broker_url)
+    faults = ["kill", "flush", "full"] * 2
+    story.random.shuffle(faults)
+    for fault in faults:
+        story.pause(0.5, 2)
+        if fault == "kill":
+            valkey_server.process.kill()
+            story.pause(0, 1)
+            valkey_server.start()
+        elif fault == "flush":
             client.flushall()
-    system.wait(lambda: is_complete(system, job), "complete job")
-    assert_all_scored(system)
+        else:
+            client.config_set("maxmemory", 1)  # every write is refused
+            story.pause(1, 3)
+            client.config_set("maxmemory", 0)
+    client.close()
+    story.finish()
 
 
-def test_a_job_finishes_though_redis_is_killed(system, s3, valkey_server):
-    fill(s3)
-    workers = system.worker("student"), system.worker("teacher")
-    system.ready(2)
-    job = system.submit()
-    for at in (1, 40, 80):
-        system.wait(lambda at=at: system.value("SELECT count(*) FROM scores") >= at, f"{at} scores")
-        valkey_server.process.kill()
-        time.sleep(1)
-        valkey_server.start()
-    system.wait(lambda: is_complete(system, job), "complete job")
-    assert_all_scored(system)
-    assert all(worker.alive for worker in workers)
-
-
-def test_a_job_finishes_though_postgres_is_killed(system, s3, postgres_server):
-    fill(s3)
-    system.worker("student")
-    system.worker("teacher")
-    system.ready(2)
-    job = system.submit()
-    for at in (1, 60):
-        system.wait(lambda at=at: system.value("SELECT count(*) FROM scores") >= at, f"{at} scores")
-        postgres_server.process.kill()
+def test_postgres_crashes(story, n, postgres_server):
+    story.keep("listener", "student", "teacher")
+    story.upload(n, seconds=10)
+    for stop in (signal.SIGQUIT, signal.SIGKILL, signal.SIGQUIT):
+        story.pause(0.5, 2.5)
+        postgres_server.process.signal(stop)
+        postgres_server.process.popen.wait(30)
+        story.pause(0, 1.5)
         postgres_server.start()
-        system.engine.dispose()
-    system.wait(lambda: is_complete(system, job), "complete job")
-    assert_all_scored(system)
+        story.engine.dispose()
+    story.finish()
+
+
+@pytest.fixture
+def small_disk(server_home):
+    """Give a folder on a disk of 200 MB."""
+    folder = server_home / "small-disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", folder], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    folder.chmod(0o711)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_the_disk_of_postgres_is_full(make_story, n, small_disk, server_home):
+    server = Postgres(small_disk / "postgres", server_home / "small.log", options={"min_wal_size": "32MB"})
+    server.start()
+    try:
+        schema.upgrade(server.url())
+        story = make_story(database_url=server.url())
+        story.keep("listener", "student", "teacher")
+        story.upload(n, seconds=12)
+        for _ in range(2):
+            story.pause(0.5, 3)
+            ballast = small_disk / "ballast"
+            with ballast.open("wb") as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(65536))
+            with server.connect("dpiqa") as c, contextlib.suppress(psycopg.Error):
+                c.execute("CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 500000)")
+            story.pause(2, 5)
+            ballast.unlink()
+            if not server.process.alive:  # it ends where it cannot write its log
+                server.start()
+                story.engine.dispose()
+        story.finish()
+    finally:
+        server.stop()
 
 
 def test_nothing_is_lost_while_s3_is_unavailable(make_system, s3, s3_proxy):
@@ -94,7 +134,8 @@ def test_a_listing_waits_for_s3(make_system, s3, s3_proxy):
     assert_all_scored(system, 10)
 
 
-def test_without_a_teacher_scores_are_provisional_until_it_comes(system, s3):
+def test_without_a_teacher_scores_are_provisional_until_it_comes(make_system, s3):
+    system = make_system()
     fill(s3, 50)
     system.worker("student")
     job = system.submit()

@@ -1,46 +1,62 @@
-"""`kill -9` of every kind of process, and one that sleeps past its lease: each image still has exactly one result."""
+"""`kill -9` of every kind of process at random moments, and processes that stop for longer than their lease."""
 
 import signal
-import threading
 
-import pytest
+import psutil
 from support.photos import png
-
-N = 500
 
 
 def fill(s3, n):
     """Upload `n` images whose scores are spread round the cut-off of `smoke`."""
-    bodies = [png(level / 50) for level in range(50)]
     for number in range(n):
-        s3.put(f"{number:04}.png", bodies[number % 50])
+        s3.put(f"{number:04}.png", png(number % 50 / 50))
 
 
-def test_killing_every_kind_of_process_loses_and_doubles_nothing(system, s3):
-    uploading = threading.Thread(target=fill, args=(s3, N))
-    uploading.start()
-    listener, student, teacher = system.listener(), system.worker("student"), system.worker("teacher")
-    system.wait(lambda: system.ended() > 20, "20 ended items")
-    student.kill()
-    system.worker("student", "student2")
-    system.wait(lambda: system.value("SELECT count(*) FROM items") > 150, "150 items")
-    listener.kill()
-    system.listener()
-    system.wait(lambda: system.value("SELECT count(*) FROM scores") > 200, "200 scores")
-    teacher.kill()
-    system.worker("teacher", "teacher2")
-    uploading.join()
-    system.wait(lambda: system.ended() == N, f"{N} ended items")
+def decode_children(process):
+    """Return the decode processes of a worker."""
+    return [child for child in psutil.Process(process.pid).children() if "child" in " ".join(child.cmdline())]
 
-    assert system.states() == {"scored": N}
-    assert system.value("SELECT count(*) FROM results WHERE status = 'final' AND current") == N
-    assert system.value("SELECT count(DISTINCT key) FROM results") == N
-    escalated = system.value("SELECT escalated FROM jobs")
-    assert 0 < escalated <= N / 2
-    assert system.value("SELECT count(*) FROM results WHERE route = 'borderline'") == escalated
-    assert system.value("SELECT scored_by_student FROM jobs") == N
-    for key, score in system.rows("SELECT key, score FROM results"):
-        assert score == pytest.approx(int(key[:4]) % 50 / 50, abs=0.003)
+
+def test_kills_of_every_kind_of_process(story, n):
+    story.keep("listener", "student", "teacher", "api")
+    story.upload(n, seconds=15)
+    for _ in range(n // 12):
+        story.pause(0.5, 2)
+        kept = story.kept[story.random.choice(list(story.kept))]
+        if not kept.name.startswith("student") or story.random.random() < 0.5:
+            kept.kill()
+            continue
+        for child in decode_children(kept.process):
+            child.kill()
+    story.finish()
+    escalated = story.value("SELECT escalated FROM jobs")
+    assert 0 < escalated <= n / 2
+    assert story.value("SELECT scored_by_student FROM jobs") == n
+    assert story.value("SELECT count(*) FROM results WHERE route = 'borderline'") == escalated
+
+
+def test_a_storm_of_kills_of_decode_processes_rejects_nothing(story, n):
+    story.keep("listener", "student", "teacher")
+    story.ready(2)
+    story.upload(n, seconds=8)
+    for _ in range(10):
+        story.pause(0.5, 1)
+        for child in decode_children(story.kept["student"].process):
+            child.kill()
+    story.finish()
+
+
+def test_workers_that_are_stopped_beyond_their_lease_write_nothing_late(make_story, n):
+    story = make_story(lease_seconds=3)
+    story.keep("listener", "student", "student-2", "teacher")
+    story.upload(n, seconds=10)
+    for _ in range(3):
+        story.pause(0.5, 2)
+        stopped = story.kept[story.random.choice(["student", "student-2", "teacher"])].process
+        stopped.signal(signal.SIGSTOP)
+        story.pause(5, 7)
+        stopped.signal(signal.SIGCONT)
+    story.finish()
 
 
 def test_a_worker_that_slept_past_its_lease_writes_nothing(make_system, s3, s3_proxy):
