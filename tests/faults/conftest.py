@@ -48,7 +48,7 @@ def scores(tmp_path_factory):
 def make_story(tmp_path, database_url, broker_url, s3, sqs_queue, scores, record_property):
     """Give a function that makes the test's `Story`; its arguments are settings."""
     seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(10**6))
-    print(f"seed {seed}: FAULTS_SEED={seed} repeats it")
+    print(f"seed {seed}: FAULTS_SEED={seed} repeats it")  # noqa: T201 - shown with a failure
     stories, started = [], time.monotonic()
 
     def make(*, database_url=database_url, broker_url=broker_url, **settings):
