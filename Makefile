@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit check format docs migration wheel-check clean
+.PHONY: help demo test faults unit check format docs migration wheel-check clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ demo: $(VENV)/.demo  ## the whole system on this machine: photographs in, scores
 
 test: $(VENV)/.test  ## every test, against real Postgres, Valkey, S3 and worker processes (ARGS="-k name")
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope $(ARGS)
+
+faults: $(VENV)/.test  ## the fault suite in its long form, five times each, with a table (FAULTS_REPEATS=5, ARGS="-k kills")
+	@FAULTS_REPEATS=$(or $(FAULTS_REPEATS),5) $(BIN)/python -m pytest -q -n 0 tests/faults $(ARGS)
 
 unit: $(VENV)/.test  ## the tests that need no server and train nothing, in under a minute
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope -m "not slow and not heavy" tests/unit $(ARGS)

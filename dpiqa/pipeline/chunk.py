@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import structlog
 
 from dpiqa.errors import ImageRejected, ObjectChanged, ObjectGone, StoreUnavailable, Unavailable
 from dpiqa.imaging.preprocessing import Preprocessing
@@ -27,6 +28,8 @@ from dpiqa.storage.recorded_scores import KnownScore
 from dpiqa.text import first_line
 from dpiqa.types import Reason
 from dpiqa.watchdog import beat
+
+log = structlog.get_logger()
 
 #: Images whose bytes are looked up in one statement, and the longest that one waits for others.
 LOOKUP_IMAGES, LOOKUP_SECONDS = 8, 0.02
@@ -285,6 +288,7 @@ class ChunkRun:
         held = [claim for claim in claims if self._holds(claim)]
         if len(held) < len(claims):
             metrics.STALE_WRITES.inc(len(claims) - len(held))
+            log.warning("leases_lost", items=len(claims) - len(held))
         return held
 
     def _release(self) -> Iterator[Outcome]:

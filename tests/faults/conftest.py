@@ -51,8 +51,9 @@ def make_story(tmp_path, database_url, broker_url, s3, sqs_queue, scores, record
     print(f"seed {seed}: FAULTS_SEED={seed} repeats it")  # noqa: T201 - shown with a failure
     stories, started = [], time.monotonic()
 
-    def make(*, database_url=database_url, broker_url=broker_url, **settings):
-        stories.append(Story(tmp_path, database_url, broker_url, s3, seed=seed, scores=scores, **settings))
+    def make(*, oracle_url=database_url, **settings):
+        urls = [settings.pop(name, url) for name, url in (("database_url", database_url), ("broker_url", broker_url))]
+        stories.append(Story(tmp_path, *urls, s3, seed=seed, scores=scores, oracle_url=oracle_url, **settings))
         return stories[-1]
 
     yield make

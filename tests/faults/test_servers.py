@@ -86,7 +86,7 @@ def test_the_disk_of_postgres_is_full(make_story, n, small_disk, server_home):
     server.start()
     try:
         schema.upgrade(server.url())
-        story = make_story(database_url=server.url())
+        story = make_story(database_url=server.url(), oracle_url=server.url())
         story.keep("listener", "student", "teacher")
         story.upload(n, seconds=12)
         for _ in range(2):

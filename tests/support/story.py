@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 from dpiqa.local.commands import api_command, listen_command, worker_command
 from dpiqa.local.process import free_port
+from dpiqa.storage.engine import make_engine
 from support.photos import png
 from support.system import System
 
@@ -71,8 +72,11 @@ class Kept:
 class Story(System):
     """Processes, uploads and faults of one test; `random` is seeded, and the seed is printed."""
 
-    def __init__(self, folder, database_url, broker_url, bucket, *, seed, scores, **settings):
+    def __init__(self, folder, database_url, broker_url, bucket, *, seed, scores, oracle_url=None, **settings):
+        """`oracle_url`: of the same database, for the story's own questions where the processes' link is faulty."""
         super().__init__(folder, database_url, broker_url, bucket, **settings)
+        if oracle_url is not None:
+            self.engine = make_engine(oracle_url, pool_size=2)
         self.random = random.Random(seed)
         self.scores = scores  # by level, of `dpiqa score`
         self.kept = {}
