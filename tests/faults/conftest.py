@@ -61,7 +61,7 @@ def make_story(tmp_path, database_url, broker_url, s3, sqs_queue, scores, record
     record_property("seconds", time.monotonic() - started)
     for story in stories:
         record_property("images", len(story.keys))
-        record_property("pause", story.longest_pause())
+        record_property("pause", story.longest_pause)
         story.stop()
 
 

@@ -62,6 +62,12 @@ class Kept:
         self.planned += 1
         self.process.kill()
 
+    def stop(self, launch):
+        """End it as a deployment does, and run another command in its place."""
+        self.planned += 1
+        self.launch = launch
+        self.process.stop()
+
     def tick(self):
         """Start it again if it has ended."""
         if not self.process.alive:
@@ -81,6 +87,7 @@ class Story(System):
         self.scores = scores  # by level, of `dpiqa score`
         self.kept = {}
         self.keys = []
+        self.longest_pause = 0.0  #: seconds between two results, once the oracle was asked
         self._uploads = []
 
     def keep(self, *names, fault=None, **env):
@@ -89,19 +96,26 @@ class Story(System):
         `fault`: what a worker's device does, see `support.faulty_worker`; once, where that must be.
         """
         for name in names:
-            stage = name.split("-")[0]
-            if stage == "listener":
-                argv, extra = listen_command(self.settings)
-            elif stage == "api":
-                argv, extra = api_command(self.settings.model_copy(update={"api_port": free_port()}))
-            else:
-                argv, extra = worker_command(self.settings, stage, name=name)
-            if fault is not None:
-                at = argv.index("celery")
-                argv[at : at + 1] = ["support.faulty_worker", fault, str(self.folder / f"{name}.{fault}"), "--"]
-                env = env | {"PYTHONPATH": str(Path(__file__).parents[1])}
-            extra = extra | env
-            self.kept[name] = Kept(name, lambda name=name, argv=argv, extra=extra: self.start(name, argv, extra))
+            self.kept[name] = Kept(name, self._launch(name, fault, env))
+
+    def replace(self, name, **env):
+        """End a process by SIGTERM, and run the one of this release in its place."""
+        self.kept[name].stop(self._launch(name, None, env))
+
+    def _launch(self, name, fault, env):
+        stage = name.split("-")[0]
+        if stage == "listener":
+            argv, extra = listen_command(self.settings)
+        elif stage == "api":
+            argv, extra = api_command(self.settings.model_copy(update={"api_port": free_port()}))
+        else:
+            argv, extra = worker_command(self.settings, stage, name=name)
+        if fault is not None:
+            at = argv.index("celery")
+            argv[at : at + 1] = ["support.faulty_worker", fault, str(self.folder / f"{name}.{fault}"), "--"]
+            env = env | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        extra = extra | env
+        return lambda: self.start(name, argv, extra)
 
     def upload(self, n, seconds=0.0):
         """Upload `n` more objects, spread over this time by another thread."""
@@ -189,10 +203,7 @@ class Story(System):
         for name, kept in self.kept.items():
             codes = ends.get(name, [])
             assert len(kept.ends) == kept.planned + len(codes), f"restarts of {name}: {kept.ends}\n{self.logs()}"
-            assert sorted(code for code in kept.ends if code >= 0) == sorted(codes)
-
-    def longest_pause(self):
-        """Return the longest time in seconds between two results."""
+            assert sorted(code for code in kept.ends if code > 0) == sorted(codes)
         question = """SELECT max(gap) FROM (SELECT extract(epoch FROM finished_at - lag(finished_at)
             OVER (ORDER BY finished_at)) AS gap FROM items) AS gaps"""
-        return float(self.value(question) or 0)
+        self.longest_pause = float(self.value(question) or 0)
