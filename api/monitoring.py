@@ -121,7 +121,7 @@ class Probes:
 
     def _check_migrations(self) -> Check:
         state = schema.state(self._engine)
-        if state.is_current:
+        if state.is_usable:
             return Check(part="migrations", ok=True, detail=f"revision {state.current}")
         return Check(part="migrations", ok=False, detail=str(state), hint=state.hint)
 

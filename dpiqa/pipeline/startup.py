@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
+import structlog
 from prometheus_client import start_http_server
 from sqlalchemy import Engine
 
@@ -15,6 +16,7 @@ from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings
 from dpiqa.storage import schema
 
+log = structlog.get_logger()
 T = TypeVar("T")
 
 
@@ -46,10 +48,12 @@ def wait_for(step: Callable[[], T], *, stopping: threading.Event | None = None) 
 
 
 def require_schema(engine: Engine) -> None:
-    """Raise `ConfigurationError` unless the database has the tables of this version, or `DatabaseUnavailable`."""
+    """Raise `ConfigurationError` unless the tables are of this version or a later one, or `DatabaseUnavailable`."""
     state = schema.state(engine)
-    if not state.is_current:
+    if not state.is_usable:
         raise ConfigurationError(str(state), hint=state.hint)
+    if state.is_newer:
+        log.warning("schema_is_newer", database=state.current, needed=state.needed)
 
 
 def serve_metrics(settings: Settings) -> None:

@@ -113,6 +113,16 @@ class SchemaState:
         """Return whether the tables are those of this version."""
         return self.current == self.needed
 
+    @property
+    def is_newer(self) -> bool:
+        """Return whether the tables are those of a later version. Migrations leave the previous release working."""
+        return self.current is not None and self.needed is not None and self.current > self.needed
+
+    @property
+    def is_usable(self) -> bool:
+        """Return whether this version can work with the tables, as a process of a rolling upgrade must."""
+        return self.is_current or self.is_newer
+
     def __str__(self) -> str:
         return f"the database is at revision {self.current or 'none'}, this version needs {self.needed}"
 

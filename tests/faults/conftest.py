@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def n():
-    """How many objects a story has."""
+    """Number of objects of a story."""
     return 300 if LONG else 100
 
 

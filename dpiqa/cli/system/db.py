@@ -36,8 +36,11 @@ def current(as_json: options.JsonOption = False) -> None:
         console.print_json("schema-version@1", {"current": state.current, "needed": state.needed})
     else:
         console.fields([("current", state.current or "none"), ("needed", state.needed)])
-    if not state.is_current:
+    if state.is_newer:
+        console.warn("the tables are those of a later version: upgrade this program, too")
+    elif not state.is_current:
         console.warn("the tables are not those of this version: run `dpiqa db upgrade`")
+    if not state.is_current:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
