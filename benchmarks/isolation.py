@@ -1,4 +1,4 @@
-"""What a slow, forbidden or failing bucket costs another one, and live events, in the same worker.
+"""Cost of a slow, forbidden or failing bucket to another one, and to live events, in the same worker.
 
 python benchmarks/isolation.py --items 1000 --repeats 3 --json figures.json
 
