@@ -8,13 +8,13 @@ from celery.bootsteps import StartStopStep
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer, Tasks
 
-from dpiqa.broker import broker_error
 from dpiqa.errors import ConfigurationError
 from dpiqa.pipeline.slots import CHUNKS_AT_ONCE
 from dpiqa.pipeline.startup import exit_with
 from dpiqa.watchdog import WATCHDOG
 
 from .broker import acknowledges
+from .doorbell import lasting
 from .messages import MalformedMessage, drop, require_doorbell
 
 logger = get_logger(__name__)
@@ -46,9 +46,12 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
     """The consumer of a worker."""
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # likewise
-        """Celery's steps, and ours."""
+        """Celery's steps, and ours. Its delayed delivery declares 28 exchanges and queues, for tasks with a time."""
 
-        default_steps: ClassVar = [*Consumer.Blueprint.default_steps, WatchedStep]
+        default_steps: ClassVar = [
+            *(step for step in Consumer.Blueprint.default_steps if not step.endswith(":DelayedDelivery")),
+            WatchedStep,
+        ]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -74,7 +77,7 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Connect again, unless the user lacks a right."""
-        ours = broker_error(exc)
+        ours = lasting(exc)
         if isinstance(ours, ConfigurationError):
             exit_with(ours)
         super().on_connection_error_after_connected(exc)

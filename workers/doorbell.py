@@ -69,7 +69,7 @@ class CeleryDoorbell:
         """Connect once, and ask for the length of a queue."""
         if self._url.is_redis:
             require_no_eviction(self._url)
-        with _translated(_lasting), self._app.connection_or_acquire() as connection:
+        with _translated(lasting), self._app.connection_or_acquire() as connection:
             _depth(connection, Queue.LIVE)
 
     def depth(self, queue: Queue) -> int:
@@ -103,8 +103,8 @@ def _translated(to_ours: Callable[[Exception], DpiqaError]) -> Iterator[None]:
         raise to_ours(error) from error
 
 
-def _lasting(error: Exception) -> DpiqaError:
-    """Return our error: `ConfigurationError` where the broker refuses this process for good."""
+def lasting(error: Exception) -> DpiqaError:
+    """Return our error for one of a broker: `ConfigurationError` where it refuses this process for good."""
     if (tls := tls_error(error)) is not None:
         return tls
     cause: BaseException | None = error

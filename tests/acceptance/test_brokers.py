@@ -5,6 +5,7 @@ import json
 import re
 import time
 import uuid
+from pathlib import Path
 
 import amqp
 import httpx
@@ -170,6 +171,22 @@ def test_rabbitmq(make_system, s3, rabbitmq, certificate, scheme):
     assert system.logs().count("message_dropped") == (len(GARBAGE) if scheme == "amqp" else 0)
     assert "p@ss" not in system.logs()
     assert "p%40ss" not in system.logs()
+
+
+def test_the_documented_rights_suffice_for_rabbitmq(make_system, s3, rabbitmq):
+    page = (Path(__file__).parents[2] / "docs" / "brokers.md").read_text()
+    ((own, sent),) = re.findall(r"^rabbitmqctl set_permissions dpiqa '(.+)' '(.+)' '\1'$", page, re.MULTILINE)
+    rabbitmq.control("add_user", "least", PASSWORD)
+    rabbitmq.control("set_permissions", "least", own, sent, own)
+    system = make_system(broker_url=f"amqp://least:{PASSWORD}@127.0.0.1:{rabbitmq.port}//")
+    run_job(system, s3)
+    rabbitmq.control("set_permissions", "least", "^$", sent, own)
+    assert system.worker("student").popen.wait(60) == 78
+    assert "the broker refused this process" in system.logs()
+    assert PASSWORD not in system.logs()
+    queues = rabbitmq.control("list_queues", "name", "type").split()
+    assert queues.count("quorum") == len(Queue)
+    assert not [name for name in queues if "delayed" in name]
 
 
 def test_a_job_finishes_though_rabbitmq_is_killed(make_system, s3, rabbitmq):

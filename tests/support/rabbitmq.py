@@ -75,6 +75,11 @@ class RabbitMQ(Server):
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
 
+    def control(self, *words):
+        """Run `rabbitmqctl`; return its output."""
+        argv = [str(Path(PROGRAM).with_name("rabbitmqctl")), "-q", *words]
+        return subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=True).stdout
+
     def is_ready(self):
         """Return whether it takes connections."""
         with socket.socket() as sock:
