@@ -12,6 +12,7 @@ from dpiqa.broker import CLIENT_OPTIONS
 from dpiqa.broker_url import BrokerKind, BrokerUrl
 from dpiqa.doorbell import Queue
 
+_ANSWER_SECONDS = 10  #: for RabbitMQ and SQS to answer
 #: Seconds. A silent half-open link stalls a worker for 150 s with the defaults, 21 s with these.
 TRANSPORT_OPTIONS: dict[str, Any] = {
     "socket_timeout": 10,
@@ -100,7 +101,13 @@ def _rabbitmq(url: BrokerUrl, host: str, port: int | None) -> dict[str, Any]:
         "broker_url": f"amqp://{host}:{port}/",
         "broker_vhost": url.virtual_host,
         "broker_use_ssl": tls,
-        "broker_transport_options": {"confirm_publish": True, "shown_address": url.address},
+        "broker_transport_options": {
+            "confirm_publish": True,
+            "read_timeout": _ANSWER_SECONDS,
+            "write_timeout": _ANSWER_SECONDS,
+            "shown_address": url.address,
+        },
+        "broker_heartbeat": 20,  # seconds; two without an answer end a connection
         "task_acks_late": True,  # RabbitMQ then sends a few messages of each queue, and none of `live` waits for others
         # Queues of one connection: RabbitMQ 4 deprecates others that are not durable.
         "control_queue_exclusive": True,
@@ -109,8 +116,9 @@ def _rabbitmq(url: BrokerUrl, host: str, port: int | None) -> dict[str, Any]:
 
 
 def _sqs(url: BrokerUrl, host: str, port: int | None) -> dict[str, Any]:
-    options = {"wait_time_seconds": 5, "polling_interval": 0.2, **url.options, "shown_address": url.address}
-    options.setdefault("is_secure", True)
+    options: dict[str, Any] = {"wait_time_seconds": 5, "polling_interval": 0.2, "is_secure": True}
+    options |= {**url.options, "shown_address": url.address}
+    options["client-config"] = {"connect_timeout": 5, "read_timeout": _ANSWER_SECONDS, "retries": {"max_attempts": 2}}
     return {
         "broker_url": f"sqs://{host}:{port}" if url.hosts else "sqs://",
         "broker_transport_options": options,
