@@ -8,6 +8,7 @@ credentials come from AWS's own chain; only those of the embedded stack are sett
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from dpiqa.broker_url import BrokerUrl, read_broker_url
+from dpiqa.broker_url import BrokerKind, BrokerUrl, read_broker_url
 from dpiqa.connection_file import read_live_connection
 from dpiqa.errors import ConfigurationError
 from dpiqa.files import expanded
@@ -312,7 +313,10 @@ class Settings(BaseSettings):
     def require_broker_url(self) -> BrokerUrl:
         """Return the broker URL in its parts. Raises `ConfigurationError` when there is none."""
         hint = "run `dpiqa local up`, or set DPIQA_BROKER_URL=redis://:password@host:6379/0"
-        return read_broker_url(_required(self.broker_url, "broker", hint))
+        url = read_broker_url(_required(self.broker_url, "broker", hint))
+        if url.kind is BrokerKind.SQS:
+            return replace(url, options={"region": self.aws_region, **url.options})
+        return url
 
     def require_queue_url(self) -> str:
         """Return the SQS queue with the bucket's events. Raises `ConfigurationError` when there is none."""

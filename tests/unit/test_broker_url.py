@@ -146,6 +146,12 @@ def test_the_kinds_that_are_redis():
     assert [url.is_redis for url in kinds.values()] == [True, True, False, False]
 
 
+def test_sqs_takes_the_region_of_the_settings(monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    for text, region in (("sqs://", "eu-central-1"), ("sqs://?region=eu-west-1", "eu-west-1")):
+        assert load_settings(broker_url=text).require_broker_url().options["region"] == region
+
+
 def test_files_that_do_not_exist_or_are_no_certificates_are_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="there is no file") as missing:
         require_files(read_broker_url(f"rediss://h?ssl_ca_certs={tmp_path}/ca.pem"))
