@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from dpiqa.broker_url import BrokerKind, BrokerUrl
@@ -45,11 +47,12 @@ class BrokerInfo:
 def connect(url: BrokerUrl, **options: Any) -> "redis.Redis":
     """Return a client of the Redis or Valkey server, with redis-py's `options`; it connects when it is first used.
 
+    It tries once: callers know better whether to try again than redis-py, which would wait for seconds.
     Raises `ConfigurationError` for files of the URL that cannot be read.
     """
     require_files(url)
     options = {name: value for name, value in url.options.items() if name in CLIENT_OPTIONS} | options
-    options |= {"db": url.database, "username": url.username, "password": url.password}
+    options |= {"retry": Retry(NoBackoff(), 0), "db": url.database, "username": url.username, "password": url.password}
     if url.tls is not None:
         options |= {"ssl": True, **url.tls}
     if url.kind is BrokerKind.SENTINEL:
@@ -64,7 +67,7 @@ def connect(url: BrokerUrl, **options: Any) -> "redis.Redis":
 
 def make_sentinel(url: BrokerUrl, **options: Any) -> "Sentinel":
     """Return the client of the Sentinels; `options` are those of connections to the master."""
-    shared = {name: options[name] for name in options if name.startswith(("ssl", "socket_"))}
+    shared = {name: options[name] for name in options if name.startswith(("ssl", "socket_", "retry"))}
     login = {
         "username": url.options.get("sentinel_username"),
         "password": url.options.get("sentinel_password"),

@@ -10,6 +10,8 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from kombu import Connection
 from kombu.transport import redis as kombu_redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from .messages import MalformedMessage, drop, require_envelope
@@ -110,6 +112,7 @@ class SentinelChannel(RedisChannel, kombu_redis.SentinelChannel):  # type: ignor
         login = {name.removeprefix("sentinel_"): value for name, value in self.sentinel_login.items()}
         if "ssl_cert_reqs" in shared:
             shared["ssl"] = True
+        shared["retry"] = Retry(NoBackoff(), 0)  # the next Sentinel is asked instead
         manager: Any = Sentinel(self.sentinels, sentinel_kwargs=shared | login, **parameters)  # type: ignore[no-untyped-call]
         if asynchronous:
             self._async_sentinel_manager = manager
