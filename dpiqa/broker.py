@@ -1,5 +1,6 @@
 """The message broker: connections to Redis and Valkey, their errors as ours, and a check that no message is evicted."""
 
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from dpiqa.broker_url import BrokerKind, BrokerUrl
 from dpiqa.errors import BrokerRefuses, BrokerUnavailable, ConfigurationError, DpiqaError
 from dpiqa.text import reason_of
 
+_PROBE_SECONDS = 2  #: for a port to show whether it speaks TLS
 _ANSWER_SECONDS = 5  #: for Redis to connect, and to answer
 _PROBE_KEY = "dpiqa.probe"  #: a list that never exists
 _REFUSAL_HINT = "free memory or disk space of Redis, or point DPIQA_BROKER_URL at the primary"
@@ -103,7 +105,7 @@ def read_broker(url: BrokerUrl) -> BrokerInfo:
             client.ping()
             info: Any = _info(client)
     except (redis.RedisError, OSError, ValueError) as error:
-        raise broker_error(error) from None
+        raise _wrong_scheme(url, error) or broker_error(error) from None
     return BrokerInfo(
         product="Valkey" if "valkey_version" in info else "Redis",
         version=str(info.get("valkey_version") or info.get("redis_version", "?")),
@@ -111,6 +113,28 @@ def read_broker(url: BrokerUrl) -> BrokerInfo:
         eviction_policy=str(info.get("maxmemory_policy", "?")),
         mode=str(info.get("server_mode") or info.get("redis_mode", "standalone")),
     )
+
+
+def _wrong_scheme(url: BrokerUrl, error: Exception) -> ConfigurationError | None:
+    """Return an error if the server answers with TLS where the URL has none, or the reverse; no secret is sent.
+
+    Redis waits for the rest of what it takes for a command when TLS begins, so a time-out is all that the client sees.
+    """
+    is_cut = isinstance(error, redis.ConnectionError | redis.TimeoutError) and "refused" not in str(error)
+    if not is_cut or isinstance(error, redis.AuthenticationError) or url.kind is not BrokerKind.REDIS or not url.hosts:
+        return None
+    try:
+        with socket.create_connection(url.hosts[0], _PROBE_SECONDS) as sock:
+            if url.tls is not None:
+                sock.sendall(b"PING\r\n")
+                found, hint = sock.recv(1) in {b"+", b"-"}, "write redis:// in DPIQA_BROKER_URL, or correct the port"
+            else:
+                with ssl._create_unverified_context().wrap_socket(sock):  # noqa: S323 - it only asks for TLS
+                    found, hint = True, "write rediss:// in DPIQA_BROKER_URL"
+    except OSError:
+        return None
+    protocol = "does not speak TLS" if url.tls is not None else "speaks TLS"
+    return ConfigurationError(f"the broker {protocol} on this port", hint=hint) if found else None
 
 
 def _info(client: "redis.Redis") -> Any:

@@ -2,7 +2,8 @@
 
 import pytest
 import redis
-from support.brokers import RawServer, Sentinels
+from support.brokers import RawServer, Sentinels, TlsProxy
+from support.certificates import Certificate
 
 from dpiqa.broker import connect, read_broker, require_no_eviction
 from dpiqa.broker_url import read_broker_url
@@ -63,3 +64,21 @@ def test_ipv6_a_password_of_odd_characters_and_a_database(start, database):
     assert finding.level is Level.OK
     assert f"redis://:***@[::1]:{server.port}/{database}" in finding.message
     assert PASSWORD not in finding.message
+
+
+def test_a_port_with_tls_and_one_without_are_told_apart(start, server_home):
+    server = start("requirepass secret", password="secret")
+    certificate = Certificate.make(server_home / "told-apart")
+    proxy = TlsProxy(server.port, certificate)
+    try:
+        with pytest.raises(ConfigurationError, match="speaks TLS on this port"):
+            read_broker(read_broker_url(f"redis://:secret@127.0.0.1:{proxy.port}/0"))
+        good = f"rediss://:secret@127.0.0.1:{proxy.port}/0?ssl_ca_certs={certificate.authority}"
+        assert read_broker(read_broker_url(good)).product == "Valkey"
+        with pytest.raises(ConfigurationError, match="certificate of the broker was refused"):
+            read_broker(read_broker_url(f"rediss://:secret@127.0.0.1:{proxy.port}/0"))
+        assert read_broker(read_broker_url(f"{good.partition('?')[0]}?ssl_cert_reqs=none")).product == "Valkey"
+    finally:
+        proxy.close()
+    with pytest.raises(ConfigurationError, match="does not speak TLS on this port"):
+        read_broker(read_broker_url(f"rediss://:secret@127.0.0.1:{server.port}/0"))
