@@ -26,8 +26,7 @@ _FAIL_SOON = {
     "interval_step": 0.1,
     "interval_max": 0.1,
     "retry_on_timeout": False,
-    "socket_timeout": 3,  # seconds; of a server that says nothing, while a caller of the API waits
-    "socket_connect_timeout": 3,
+    "socket_timeout": 5,  # seconds; of a server that says nothing, while a caller of the API waits
 }
 _REFUSALS = frozenset({403, 530})  #: of AMQP: wrong login or no right, and no such virtual host
 _FINAL = frozenset({Fault.CREDENTIALS, Fault.DENIED, Fault.REGION})
