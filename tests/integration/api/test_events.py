@@ -108,7 +108,7 @@ def test_bad_records_are_counted_and_only_the_first_are_explained(client):
     answer = send(client, {"Records": [{"eventSource": "nobody"}] * 3000 + [record("good.jpg")]})
     body = answer.json()
     assert (answer.status_code, body["n_ignored"], body["queued"]) == (202, 3000, 1)
-    assert body["ignored"] == ["malformed record"] * 20
+    assert body["ignored"] == ["unknown source 'nobody'"] * 20
     assert len(answer.content) < 2000
 
 

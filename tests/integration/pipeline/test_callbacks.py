@@ -141,7 +141,7 @@ def test_a_receiver_is_told_once_the_job_has_ended(ledger, receiver, sender):
     assert callback.finished_at is not None
     assert sender.send_due() == 0
     shown = ledger.report(job).callback
-    assert (shown.address, shown.next_attempt_at) == (f"http://127.0.0.1:{receiver.port}/ended?...", None)
+    assert (shown.url, shown.next_attempt_at) == (f"http://127.0.0.1:{receiver.port}/ended?...", None)
 
 
 def test_failures_are_tried_again_with_the_same_id_for_about_a_day(ledger, receiver, sender):
