@@ -2,6 +2,7 @@ import threading
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from dpiqa.watchdog import LOOP_STUCK, Watchdog, beat
 
@@ -23,23 +24,22 @@ def wait_until(condition, seconds=5.0):
         time.sleep(0.01)
 
 
-def test_a_loop_that_does_not_come_round_ends_the_process(watchdog, exits, capfd):
+def test_a_loop_that_does_not_come_round_ends_the_process(watchdog, exits):
     released = threading.Event()
 
     def loop():
         with watchdog.watch("feeder", 0.2):
             released.wait(10)
 
-    thread = threading.Thread(target=loop)
-    thread.start()
-    wait_until(lambda: exits)
-    released.set()
-    thread.join()
+    with capture_logs() as lines:
+        thread = threading.Thread(target=loop)
+        thread.start()
+        wait_until(lambda: exits)
+        released.set()
+        thread.join()
     assert exits == [LOOP_STUCK]
-    line = capfd.readouterr().out
-    assert "loop_stuck" in line
-    assert "feeder" in line
-    assert "released.wait" in line or "in loop" in line  # where it hangs
+    assert [(line["event"], line["loop"]) for line in lines] == [("loop_stuck", "feeder")]
+    assert "released.wait" in str(lines) or "in loop" in str(lines)  # where it hangs
 
 
 def test_a_loop_that_beats_goes_on(watchdog, exits):
