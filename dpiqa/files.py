@@ -26,17 +26,23 @@ def replace_file(path: Path, write: Callable[[Path], object], *, private: bool =
 
     `write` gets the path of a new file in the same folder. Its bytes are on the disk before it takes the place of
     `path`, so that a crash of the machine leaves a whole file, too. `private`: only the owner may read it (mode 0600).
-    Returns `path`. Raises `OSError`, and whatever `write` raises; then the old file stays.
+    A symbolic link stays, and the file that it names is replaced. Devices, pipes and sockets (`/dev/null`,
+    `/dev/stdout`, `>(gzip)`) are written to. Returns `path`. Raises `OSError`, and whatever `write` raises; then the
+    old file stays.
     """
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        write(path)
+        return path
+    target = path.resolve() if path.is_symlink() else path
+    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
     try:
         if private:  # `write` opens a file that exists, which keeps its mode
             partial.unlink(missing_ok=True)
             os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         write(partial)
         _sync(partial)
-        partial.replace(path)
-        _sync(path.parent)
+        partial.replace(target)
+        _sync(target.parent)
     finally:
         partial.unlink(missing_ok=True)
     return path

@@ -114,3 +114,27 @@ def test_unfinished_files_are_removed_under_the_lock_of_their_folder(tmp_path):
         (folder / "weights.partial-1").write_bytes(b"half")
     with locked_folder(folder, name="lock"):
         assert names(folder) == ["lock"]
+
+
+def test_a_device_or_pipe_is_written_to_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert replace_text(pipe, "rows") == pipe
+        assert os.read(reader, 100) == b"rows"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_a_symbolic_link_stays_and_what_it_names_is_replaced(tmp_path):
+    (tmp_path / "data").mkdir()
+    link = tmp_path / "latest.csv"
+    link.symlink_to("data/monday.csv")
+    for text in ("made", "replaced"):
+        assert replace_text(link, text) == link
+        assert link.is_symlink()
+        assert (tmp_path / "data" / "monday.csv").read_text() == text
+    assert names(tmp_path / "data") == ["monday.csv"]
