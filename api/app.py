@@ -125,7 +125,9 @@ def _add_middleware(app: FastAPI, settings: Settings, rules: Rules) -> None:
     """Put what holds for every request around the routes, from the innermost to the outermost."""
     authenticator = Authenticator(app.state.engine, settings, rules)
     max_bodies = {"/v1/jobs/manifest": settings.max_manifest_bytes}
-    app.add_middleware(Guard, rules=rules, authenticator=authenticator, max_bodies=max_bodies)
+    app.add_middleware(
+        Guard, rules=rules, authenticator=authenticator, metrics=app.state.metrics, max_bodies=max_bodies
+    )
     app.add_middleware(Answers)
     if settings.api_root_path:
         app.add_middleware(PathPrefix, prefix=settings.api_root_path)

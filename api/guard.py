@@ -13,11 +13,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dpiqa.access import Actor, acting_as
-from dpiqa.errors import DpiqaError
+from dpiqa.errors import DpiqaError, LimitExceeded
 
-from .authentication import Authenticator, WrongKey
+from .authentication import Authenticator, WrongKey, key_of
 from .errors import ProblemType, on_error, problem_response
-from .monitoring import CALLER, REQUEST_ID
+from .monitoring import CALLER, REQUEST_ID, Metrics
 from .paths import route_path
 from .security import Rules
 
@@ -39,10 +39,12 @@ class Guard:
         app: ASGIApp,
         rules: Rules,
         authenticator: Authenticator,
+        metrics: Metrics,
         max_body: int = MAX_BODY_BYTES,
         max_bodies: Mapping[str, int] | None = None,
     ) -> None:
         self.app, self.rules, self.authenticator, self.max_body = app, rules, authenticator, max_body
+        self.metrics = metrics
         self.max_bodies = max_bodies or {}  #: by path; other paths: `max_body`
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,9 +59,12 @@ class Guard:
             try:
                 caller = await self.authenticator.authenticate(path, headers, address)
             except WrongKey:
+                self.metrics.key_failures.labels("missing" if key_of(path, headers) is None else "wrong").inc()
                 hint = "send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
                 refusal = _problem(_UNAUTHORIZED, "the API key is missing or wrong", hint, path)
             except DpiqaError as error:
+                if isinstance(error, LimitExceeded):
+                    self.metrics.key_failures.labels("limit").inc()
                 refusal = on_error(Request(scope), error)
             else:
                 scope.setdefault("state", {})[CALLER] = caller

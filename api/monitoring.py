@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from dpiqa.broker_url import BrokerUrl
 from dpiqa.doorbell import Doorbell, Queue
 from dpiqa.errors import DpiqaError, Unavailable
 from dpiqa.storage import schema
+from dpiqa.storage.backlog import Backlog, read_backlog
 from dpiqa.storage.counts import jobs_by_state, totals
 from dpiqa.storage.engine import transaction
 from dpiqa.text import shorten
@@ -79,6 +80,8 @@ class Snapshot:
     jobs: dict[str, int] | None  #: state -> jobs
     items: dict[tuple[str, str, str], int] | None  #: (stage, state, reason) -> items
     queues: dict[Queue, int] | None  #: messages waiting
+    backlog: Backlog | None = None
+    ready: dict[str, bool] = field(default_factory=dict)  #: part -> whether `checks` finds it ready
 
 
 class Probes:
@@ -99,9 +102,10 @@ class Probes:
 
     def snapshot(self) -> Snapshot:
         """Read what /metrics shows. Never raises; a part that does not answer in time is left out."""
-        items, queues = self._submit(self._count), self._submit(self._depths)
+        items, queues, backlog = map(self._submit, (self._count, self._depths, self._read_backlog))
+        ready = {check.part: check.ok for check in self.checks()}
         by_state, by_reason = _result_or_none(items) or (None, None)
-        return Snapshot(by_state, by_reason, _result_or_none(queues))
+        return Snapshot(by_state, by_reason, _result_or_none(queues), _result_or_none(backlog), ready)
 
     def close(self) -> None:
         """End the threads, without waiting for parts that hang."""
@@ -134,6 +138,10 @@ class Probes:
     def _count(self) -> tuple[dict[str, int], dict[tuple[str, str, str], int]]:
         with transaction(self._engine) as connection:
             return jobs_by_state(connection), totals(connection)
+
+    def _read_backlog(self) -> Backlog:
+        with transaction(self._engine) as connection:
+            return read_backlog(connection)
 
     def _depths(self) -> dict[Queue, int]:
         return {queue: self._doorbell.depth(queue) for queue in Queue}
@@ -185,6 +193,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self.key_failures = Counter(
+            "dpiqa_api_key_failures",
+            "Requests refused because of their key: missing, wrong, or beyond a limit of requests.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.registry.register(_SnapshotCollector(snapshot))
 
 
@@ -205,13 +219,33 @@ class _SnapshotCollector:
         up.add_metric(["database"], float(snapshot.jobs is not None))
         up.add_metric(["broker"], float(snapshot.queues is not None))
         yield up
+        yield _gauge("dpiqa_ready", "Whether `GET /readyz` finds a part ready.", ["part"], snapshot.ready)
         yield _gauge("dpiqa_jobs", "Jobs by state.", ["state"], snapshot.jobs or {})
         yield _gauge("dpiqa_items", "Items of all jobs.", ["stage", "state", "reason"], snapshot.items or {})
         queues = {queue.value: n for queue, n in (snapshot.queues or {}).items()}
         yield _gauge("dpiqa_queue_messages", "Messages waiting, by queue.", ["queue"], queues)
+        if snapshot.backlog is not None:
+            yield from _of_backlog(snapshot.backlog)
 
 
-def _gauge(name: str, documentation: str, labels: list[str], values: Mapping[Any, int]) -> Metric:
+def _of_backlog(backlog: Backlog) -> Iterator[Metric]:
+    """Yield the metrics of what waits, and of what is not taken care of."""
+    text = "Seconds since the oldest waiting item, or listing, of open jobs was due, by queue."
+    yield _gauge(
+        "dpiqa_oldest_waiting_seconds", text, ["queue"], {q.value: s for q, s in backlog.oldest_seconds.items()}
+    )
+    yield _gauge("dpiqa_workers", "Live workers.", ["stage"], {s.value: n for s, n in backlog.workers.items()})
+    yield _gauge(
+        "dpiqa_leases_overdue", "Leases that ran out and were not taken back.", [], {(): backlog.overdue_leases}
+    )
+    text = "Buckets that no worker reads, or that are being tried again."
+    yield _gauge("dpiqa_buckets_postponed", text, [], {(): backlog.postponed_buckets})
+    if backlog.next_key_expiry_seconds is not None:
+        text = "Seconds until the next live API key expires; absent where none does."
+        yield _gauge("dpiqa_api_key_expiry_seconds", text, [], {(): backlog.next_key_expiry_seconds})
+
+
+def _gauge(name: str, documentation: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
     family = GaugeMetricFamily(name, documentation, labels=labels)
     for key, number in sorted(values.items()):
         family.add_metric([key] if isinstance(key, str) else list(key), number)

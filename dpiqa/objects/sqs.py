@@ -23,6 +23,7 @@ class Message:
     body: str
     receipt: str
     receives: int  #: number of times it was received, including this one
+    sent_at: float | None = None  #: when it was sent, by the clock of SQS: seconds since 1970; None: not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +88,9 @@ class EventsQueue:
                 QueueUrl=self._url,
                 MaxNumberOfMessages=10,
                 WaitTimeSeconds=WAIT_SECONDS,
-                AttributeNames=["ApproximateReceiveCount"],
+                AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             )
-        return [
-            Message(
-                id=raw["MessageId"],
-                body=raw["Body"],
-                receipt=raw["ReceiptHandle"],
-                receives=int(raw.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
-            )
-            for raw in response.get("Messages", [])
-        ]
+        return [_message(raw) for raw in response.get("Messages", [])]
 
     def delete(self, messages: Sequence[Message]) -> None:
         """Delete up to ten messages. One that is not deleted comes back, which is harmless."""
@@ -106,3 +99,15 @@ class EventsQueue:
         entries: Any = [{"Id": str(index), "ReceiptHandle": message.receipt} for index, message in enumerate(messages)]
         with self._translated():
             self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+
+
+def _message(raw: Mapping[str, Any]) -> Message:
+    attributes = raw.get("Attributes", {})
+    sent = attributes.get("SentTimestamp")  # milliseconds
+    return Message(
+        id=raw["MessageId"],
+        body=raw["Body"],
+        receipt=raw["ReceiptHandle"],
+        receives=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent_at=None if sent is None else int(sent) / 1000,
+    )

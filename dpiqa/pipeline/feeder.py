@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from dpiqa.doorbell import Doorbell, empty_queues, ring_expand, ring_prepare, ring_reconcile, ring_report, ring_score
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.pipeline.buckets import Buckets
+from dpiqa.pipeline.leases import note_expired
 from dpiqa.settings import Settings
 from dpiqa.storage.audit import prune_audit
 from dpiqa.storage.engine import transaction
@@ -96,6 +97,7 @@ class Feeder:
                 chunk=settings.chunk_items,
                 empty_queues=empty,
                 max_crashes=settings.max_crashes,
+                on_expired=note_expired,
             )
             jobs = unlisted_jobs(c) if sweep else []
             requirements = unprepared(c) if sweep else []

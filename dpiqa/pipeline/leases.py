@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from dpiqa.errors import DatabaseUnavailable
+from dpiqa.pipeline import metrics
 from dpiqa.text import first_line
 from dpiqa.watchdog import WATCHDOG, Watchdog, beat
 
@@ -15,6 +16,13 @@ log = structlog.get_logger()
 
 #: Takes `(item_id, fence)` pairs to renew, returns the ids still held.
 Renew = Callable[[Sequence[tuple[int, int]]], set[int]]
+
+
+def note_expired(n: int) -> None:
+    """Count leases that ran out, of whatever worker, and name their number in the log."""
+    if n:
+        metrics.EXPIRED.inc(n)
+        log.warning("leases_expired", n=n)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ for whatever reason, stays.
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -33,6 +34,7 @@ from dpiqa.watchdog import WATCHDOG, beat
 log = structlog.get_logger()
 
 MAX_RECEIVES = 5
+DEPTH_SECONDS = 30.0  #: between two looks at how many messages wait
 
 
 class Listener:
@@ -46,6 +48,7 @@ class Listener:
         self._stopping = threading.Event()
         self._leave_malformed = True
         self._polling = False
+        self._next_depth = 0.0
 
     def stop(self) -> None:
         """Finish the received messages, then return from `run`. Called by a signal handler of `run`'s thread.
@@ -86,6 +89,7 @@ class Listener:
                 parsed.append((message, parse(message.body)))
             except InvalidRequest as error:
                 processed += self._malformed(message, error)
+        self._measure([message for message, _ in parsed])
         ingested = self._ingest(parsed)
         self._queue.delete(processed + ingested)
         if len(ingested) < len(parsed):
@@ -124,6 +128,14 @@ class Listener:
             ignored=[reason for event in events for reason in event.ignored][:5],
         )
         return [message for message, _ in parsed]
+
+    def _measure(self, received: Sequence[Message]) -> None:
+        """Show how old the oldest of these is, and now and then how many wait. What is malformed stays and ages."""
+        metrics.LAG.set(max((time.time() - message.sent_at for message in received if message.sent_at), default=0.0))
+        if time.monotonic() >= self._next_depth:
+            self._next_depth = time.monotonic() + DEPTH_SECONDS
+            with contextlib.suppress(DpiqaError):  # reading the events matters more
+                metrics.EVENT_QUEUE.set(self._queue.depth())
 
     def _malformed(self, message: Message, error: Exception) -> list[Message]:
         """Count an unparseable message. Return it if nothing but this listener would ever remove it."""

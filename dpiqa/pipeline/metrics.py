@@ -1,15 +1,20 @@
 """Prometheus metrics of workers and listener, served on DPIQA_METRICS_PORT."""
 
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
 
 IMAGES = Counter("dpiqa_images_total", "Images by their outcome in this worker", ["stage", "outcome"])
 ESCALATIONS = Counter("dpiqa_escalations_total", "Images sent to the teacher")
+EXPIRED = Counter("dpiqa_leases_expired_total", "Leases that ran out, as this worker found them")
 STALE_WRITES = Counter("dpiqa_stale_writes_total", "Outcomes refused because their lease was lost")
 EVENTS = Counter("dpiqa_events_total", "Event messages by outcome", ["outcome"])
+LAG = Gauge("dpiqa_listener_lag_seconds", "Age of the oldest event that the listener received last; 0: none waited")
+EVENT_QUEUE = Gauge("dpiqa_event_queue_messages", "Messages in the event queue, as SQS estimates, every 30 s")
 DROPPED_MESSAGES = Counter("dpiqa_messages_dropped_total", "Messages that were no doorbells", ["queue", "reason"])
 BATCH_SIZE = Histogram("dpiqa_batch_images", "Images per batch on the device", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
 SECONDS = Histogram(
@@ -23,6 +28,14 @@ POSTPONEMENTS = Counter(
 )
 POSTPONED = Gauge("dpiqa_bucket_postponed", "1: no worker reads this bucket at the moment", ["bucket"])
 SLOW = Gauge("dpiqa_bucket_slow", "1: this worker works on this bucket apart from the others", ["bucket"])
+
+DISK_FREE = Gauge("dpiqa_models_disk_free_bytes", "Free bytes on the disk of this process's folder of models")
+
+
+def watch_disk(folder: Path) -> None:
+    """Show, at each scrape, how much is free where the folder is, or would be made."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    DISK_FREE.set_function(lambda: shutil.disk_usage(existing).free)
 
 
 def show_only(gauge: Gauge, buckets: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from dpiqa.errors import ConfigurationError, DatabaseMisconfigured, DpiqaError, NotFound, Unavailable
 from dpiqa.exit_codes import ExitCode
+from dpiqa.pipeline import metrics
 from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings
 from dpiqa.storage import schema
@@ -61,6 +62,7 @@ def serve_metrics(settings: Settings) -> None:
     if settings.metrics_port is None:
         return
     try:
+        metrics.watch_disk(settings.models_dir)
         start_http_server(settings.metrics_port)
     except OSError as error:
         raise _port_error("metrics", "port", settings.metrics_port, error, "DPIQA_METRICS_PORT") from None

@@ -28,7 +28,7 @@ from dpiqa.pipeline.chunk import ChunkRun
 from dpiqa.pipeline.device import Device, batched
 from dpiqa.pipeline.feeder import Feeder
 from dpiqa.pipeline.lanes import Lanes
-from dpiqa.pipeline.leases import LeaseKeeper
+from dpiqa.pipeline.leases import LeaseKeeper, note_expired
 from dpiqa.pipeline.lister import Lister
 from dpiqa.pipeline.maintenance import Maintenance
 from dpiqa.pipeline.preparer import Preparer
@@ -199,6 +199,7 @@ class Worker:
                     lease_seconds=self.settings.lease_seconds,
                     max_crashes=self.settings.max_crashes,
                     scorer_ids=scorer_ids,
+                    on_expired=note_expired,
                 )
                 self.feeder.ring_again(set(item_ids) - {claim.item_id for claim in claims})
                 new_profiles = {claim.profile_id for claim in claims} - scorer_ids.keys()

@@ -4,7 +4,7 @@ After its first crash an item is claimed alone, so that a crash is attributed to
 crash that would end it, its worker holds no other item that has crashed one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import (
@@ -128,16 +128,18 @@ def claim(
     lease_seconds: float,
     max_crashes: int = 3,
     scorer_ids: Mapping[str, str],
+    on_expired: Callable[[int], None] = lambda _: None,
 ) -> list[Claim]:
     """Lease the items, among these, that wait for this stage and that no worker holds; return them in id order.
 
     Items of a job that is paused or has ended are not claimed.
 
     `scorer_ids` (by profile id) fill in `known_score`; items of other profiles are claimed without one. Items that
-    crashed a worker are claimed only when they are the only id named.
+    crashed a worker are claimed only when they are the only id named. `on_expired` is told how many of their leases
+    ran out.
     """
     ids = sorted(set(item_ids))
-    expire(c, ids, max_crashes=max_crashes)
+    on_expired(expire(c, ids, max_crashes=max_crashes))
     alone = len(ids) == 1
     if alone:
         lock_names(c, Lock.SUSPECT, [owner])

@@ -10,7 +10,7 @@ then served in these proportions. The windows of `bulk` and `teacher` hold what 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from datetime import timedelta
 from typing import Any
 
@@ -183,16 +183,18 @@ def feed(
     chunk: int,
     empty_queues: set[Queue],
     max_crashes: int = 3,
+    on_expired: Callable[[int], None] = lambda _: None,
 ) -> list[Ring]:
     """Sweep, then return the chunks of item ids to ring once this transaction is committed.
 
     Counts the crashes of leases that ran out, clears unanswered announcements (after `rering_seconds` if the queue
     is empty, ten times that if it is not), finishes jobs, and fills each queue's window of at most `window` items.
-    Returns nothing while another process feeds. Call it often: between calls, no queue is filled.
+    Returns nothing while another process feeds. Call it often: between calls, no queue is filled. `on_expired` is told
+    how many leases ran out.
     """
     if not try_lock(c, Lock.FEEDER):
         return []
-    expire(c, max_crashes=max_crashes)
+    on_expired(expire(c, max_crashes=max_crashes))
     age = timedelta(seconds=rering_seconds)
     c.execute(
         CLEAR_LOST_RINGS,

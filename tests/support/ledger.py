@@ -103,7 +103,7 @@ class Ledger:
         self.do(finish_listing, job)
         return job, ids
 
-    def feed(self, *, window=10_000, chunk=32, rering_seconds=60, empty_queues=(), max_crashes=3):
+    def feed(self, *, window=10_000, chunk=32, rering_seconds=60, empty_queues=(), max_crashes=3, **more):
         return self.do(
             feed.feed,
             window=window,
@@ -111,9 +111,10 @@ class Ledger:
             rering_seconds=rering_seconds,
             empty_queues=set(empty_queues),
             max_crashes=max_crashes,
+            **more,
         )
 
-    def claim(self, ids, *, stage=Stage.STUDENT, owner="w1", lease_seconds=60, max_crashes=3):
+    def claim(self, ids, *, stage=Stage.STUDENT, owner="w1", lease_seconds=60, max_crashes=3, **more):
         card = STUDENT if stage is Stage.STUDENT else TEACHER
         return self.do(
             claims.claim,
@@ -123,6 +124,7 @@ class Ledger:
             lease_seconds=lease_seconds,
             max_crashes=max_crashes,
             scorer_ids={row.id: card.scorer_id for row in self.sql("SELECT id FROM profiles")},
+            **more,
         )
 
     def record(self, outcomes, *, stage=Stage.STUDENT, profile=None, max_errors=5):

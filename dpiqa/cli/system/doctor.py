@@ -30,15 +30,21 @@ from dpiqa.objects.sqs import EventsQueue
 from dpiqa.pipeline.scorers import check_profile
 from dpiqa.settings import Settings
 from dpiqa.storage import schema
+from dpiqa.storage.backlog import read_backlog
 from dpiqa.storage.job_queries import JobFilter, list_jobs
 from dpiqa.storage.postponed_buckets import read_postponed
 from dpiqa.storage.requirements import find_prepared
+from dpiqa.storage.watches import listener_is_connected
 from dpiqa.storage.workers import live_workers
 from dpiqa.text import first_line
 from dpiqa.types import ENDED_JOB_STATES, JobState, ModelKind, Stage
 from dpiqa.urls import mask_url
 
 _ENOUGH_DISK_BYTES = 2 * 1024**3
+_LIVE_SECONDS = 120.0  #: an event that waits longer is worth a look
+_OVERDUE_SECONDS = 120.0  #: a lease that ran out is taken back long before
+_EXPIRY_SECONDS = 14 * 86400.0  #: of notice before an API key expires
+_LATE_MESSAGES = 10_000  #: in the event queue
 
 
 class Level(StrEnum):
@@ -166,7 +172,41 @@ def events(settings: Settings) -> Finding:
         hint = "set DPIQA_QUEUE_URL to score objects as they arrive; `dpiqa submit` works without"
         return warn("event queue", "no queue is configured: new objects are not scored automatically", hint)
     waiting = EventsQueue(settings).depth()
-    return ok("event queue", f"{settings.queue_url}, about {waiting} message(s) waiting")
+    message = f"{settings.queue_url}, about {waiting} message(s) waiting"
+    with context.connection(settings) as connection:
+        is_connected = listener_is_connected(connection)
+    if is_connected is False:
+        return warn("event queue", f"{message}; no listener is connected to the database", "start `dpiqa listen`")
+    if waiting > _LATE_MESSAGES:
+        return warn("event queue", message, "start a second `dpiqa listen`; docs/operations.md: listener lag")
+    return ok("event queue", message)
+
+
+def queues(settings: Settings) -> Finding:
+    """Check that what waits is taken, and that leases that ran out are taken back."""
+    with context.connection(settings) as connection:
+        backlog = read_backlog(connection, overdue_seconds=_OVERDUE_SECONDS)
+    waits = {queue: seconds for queue, seconds in backlog.oldest_seconds.items() if seconds > 0}
+    message = ", ".join(f"{queue}: {seconds:.0f} s" for queue, seconds in waits.items())
+    message = f"longest waits: {message}" if waits else "nothing waits"
+    if backlog.overdue_leases:
+        message = f"{message}; {backlog.overdue_leases} lease(s) ran out and no worker takes them back"
+        return warn("queues", message, "start a worker; docs/operations.md: leases that run out")
+    if waits.get(Queue.LIVE, 0) > _LIVE_SECONDS or waits.get(Queue.MAINTENANCE, 0) > _LIVE_SECONDS:
+        return warn("queues", message, "see `dpiqa workers` and docs/operations.md: stuck queue")
+    return ok("queues", message)
+
+
+def keys(settings: Settings) -> Finding:
+    """Check that no API key expires soon."""
+    with context.connection(settings) as connection:
+        seconds = read_backlog(connection).next_key_expiry_seconds
+    if seconds is None:
+        return ok("API keys", "no live key expires")
+    message = f"the next one expires in {seconds / 86400:.1f} days"
+    if seconds < _EXPIRY_SECONDS:
+        return warn("API keys", message, "`dpiqa keys list` names it; `dpiqa keys create` makes its successor")
+    return ok("API keys", message)
 
 
 def workers(settings: Settings) -> Finding:
@@ -264,6 +304,8 @@ CHECKS: dict[str, Check] = {
     "S3": s3,
     "buckets": postponed,
     "event queue": events,
+    "queues": queues,
+    "API keys": keys,
     "workers": workers,
     "models": models,
     "device": device,
@@ -276,7 +318,7 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 @command("doctor", "dpiqa doctor", "dpiqa doctor --json")
 def doctor(as_json: options.JsonOption = False) -> None:
-    """Check settings, database, broker, S3, buckets, events, workers, models, device, formats, decoders, disk.
+    """Check settings, database, broker, S3, buckets, events, queues, keys, workers, models, device, decoders, disk.
 
     Exits with status 1 on a failure.
     """

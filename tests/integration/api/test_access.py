@@ -52,6 +52,17 @@ def test_nothing_is_done_without_the_key(opened):
     assert client.get("/v1/jobs", headers={"X-API-Key": KEY}).json()["items"] == []
 
 
+def test_refused_keys_are_counted_by_reason(opened):
+    client = opened(api_host="0.0.0.0", api_key=KEY)
+    client.get("/v1/jobs")
+    for _ in range(3):
+        client.get("/v1/jobs", headers={"X-API-Key": "wrong"})
+    shown = client.get("/metrics", headers={"X-API-Key": KEY}).text
+    assert 'dpiqa_api_key_failures_total{reason="missing"} 1.0' in shown
+    assert 'dpiqa_api_key_failures_total{reason="wrong"} 3.0' in shown
+    assert 'reason="limit"' not in shown
+
+
 def test_on_loopback_only_its_own_names_and_pages(opened):
     client = opened()
     local = {"Host": "localhost:8000"}

@@ -208,6 +208,11 @@ def test_metrics(client):
     assert 'dpiqa_api_requests_total{method="GET",route="/v1/jobs",status="200"} 1.0' in text_of_metrics
     assert 'dpiqa_queue_messages{queue="bulk"} 0.0' in text_of_metrics
     assert 'dpiqa_up{part="database"} 1.0' in text_of_metrics
+    assert 'dpiqa_ready{part="broker"} 1.0' in text_of_metrics
+    assert 'dpiqa_oldest_waiting_seconds{queue="live"} 0.0' in text_of_metrics
+    assert 'dpiqa_workers{stage="teacher"} 0.0' in text_of_metrics
+    assert "dpiqa_leases_overdue 0.0" in text_of_metrics
+    assert "dpiqa_buckets_postponed 0.0" in text_of_metrics
     assert "nonsense" not in text_of_metrics
 
 
@@ -217,3 +222,14 @@ def test_metrics_without_the_others():
     assert answer.status_code == 200
     assert 'dpiqa_up{part="database"} 0.0' in answer.text
     assert 'dpiqa_up{part="broker"} 0.0' in answer.text
+    assert 'dpiqa_ready{part="database"} 0.0' in answer.text
+    assert "dpiqa_leases_overdue 0" not in answer.text  # what is not known is not shown as nothing
+
+
+def test_metrics_tell_a_database_that_is_read_only(client, alter):
+    alter("ALTER DATABASE {} SET default_transaction_read_only = on")
+    text_of_metrics = client.get("/metrics").text
+    assert 'dpiqa_up{part="database"} 1.0' in text_of_metrics
+    assert 'dpiqa_ready{part="database"} 0.0' in text_of_metrics
+    alter("ALTER DATABASE {} RESET ALL")
+    assert 'dpiqa_ready{part="database"} 1.0' in client.get("/metrics").text

@@ -1,7 +1,9 @@
 import json
+import time
 
 import psycopg
 import pytest
+from prometheus_client import REGISTRY
 from support.photos import png
 
 from dpiqa.doorbell import Queue
@@ -41,6 +43,22 @@ def test_a_message_is_deleted_once_its_rows_are_there(archive, s3, listen):
     assert listen().receive_once() >= 1
     assert len(archive.doorbell.rung(Queue.LIVE)) == 1
     assert left(s3) == 0
+
+
+def shown(name):
+    return REGISTRY.get_sample_value(name)
+
+
+def test_the_lag_is_the_age_of_the_oldest_event_received(archive, s3, listen):
+    s3.put("a.png", png(0.1))
+    time.sleep(1.2)
+    listener = listen()
+    listener.receive_once()
+    assert 1 < shown("dpiqa_listener_lag_seconds") < 60
+    assert shown("dpiqa_event_queue_messages") == 0  # none but the one that it holds
+    s3.sqs.send_message(QueueUrl=s3.queue_url, MessageBody="not an event")
+    listener.receive_once()
+    assert shown("dpiqa_listener_lag_seconds") == 0  # what is malformed stays, and is not lag
 
 
 def test_a_message_stays_while_the_database_is_unavailable(archive, s3, listen):

@@ -1,7 +1,12 @@
 """`dpiqa db` and `doctor` with real servers."""
 
 import json
+from datetime import timedelta
 
+from support.ledger import refs
+
+from dpiqa.access import Actor, acting_as
+from dpiqa.storage.api_keys import KeyRequest, create_key
 from dpiqa.storage.workers import heartbeat
 from dpiqa.types import Stage
 
@@ -30,6 +35,26 @@ def test_doctor_finds_health_and_what_is_missing(run, system, sqs_queue, ledger,
     ledger.job(bucket=system.name)
     findings = {item["name"]: item for item in json.loads(run("doctor", "--json").stdout)}
     assert (findings["workers"]["level"], system.name in findings["S3"]["message"]) == ("ok", True)
+
+
+def test_doctor_reports_what_waits_and_what_nobody_takes_care_of(run, system, sqs_queue, ledger, monkeypatch):
+    monkeypatch.setenv("DPIQA_QUEUE_URL", sqs_queue)
+    ids = ledger.add(ledger.watch(), refs(3))
+    ledger.claim(ids[:1])
+    ledger.sql("UPDATE jobs SET active_since = active_since - interval '1 h'")
+    ledger.sql("UPDATE items SET not_before = not_before - interval '300 s' WHERE state = 'queued'")
+    with acting_as(Actor(name="cli")):
+        ledger.do(create_key, KeyRequest(name="soon", lifetime=timedelta(days=2)))
+    findings = {item["name"]: item for item in json.loads(run("doctor", "--json").stdout)}
+    assert {name: findings[name]["level"] for name in ("queues", "API keys", "event queue")} == dict.fromkeys(
+        ("queues", "API keys", "event queue"), "warn"
+    )
+    assert "live: 30" in findings["queues"]["message"]
+    assert "2.0 days" in findings["API keys"]["message"]
+    assert findings["event queue"]["hint"] == "start `dpiqa listen`"
+    ledger.sql("UPDATE items SET lease_until = clock_timestamp() - interval '200 s' WHERE state = 'leased'")
+    findings = {item["name"]: item for item in json.loads(run("doctor", "--json").stdout)}
+    assert "1 lease(s) ran out" in findings["queues"]["message"]
 
 
 def test_doctor_sees_a_vanished_bucket(run, system, ledger):

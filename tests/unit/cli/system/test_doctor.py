@@ -17,6 +17,8 @@ def test_doctor_where_nothing_is(run, monkeypatch):
         "broker",
         "S3",
         "buckets",
+        "queues",
+        "API keys",
         "workers",
     ]
     assert all(item["hint"] for item in findings.values() if item["level"] != "ok")
