@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults unit check format docs migration wheel-check clean
+.PHONY: help demo test faults unit check format docs migration wheel-check constraints supply-chain clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,14 @@ migration: $(VENV)/.dev  ## write a migration from what changed in the tables (M
 
 wheel-check: $(VENV)/.dev  ## build the wheel, install it into an empty environment, look at what it owns
 	@$(BIN)/python .ci/check_wheel.py
+
+constraints: $(VENV)/.dev  ## write deploy/constraints.txt: the versions that this environment's tests passed with
+	@$(BIN)/python .ci/supply_chain.py constraints
+
+supply-chain: $(VENV)/.dev  ## known vulnerabilities, licences, and the bill of materials in build/ (CI_OFFLINE=1)
+	@$(BIN)/python .ci/supply_chain.py sbom
+	@$(BIN)/python .ci/supply_chain.py licences
+	@$(BIN)/python .ci/supply_chain.py audit
 
 clean:  ## remove environments and build outputs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -102,7 +102,8 @@ class Probes:
 
     def snapshot(self) -> Snapshot:
         """Read what /metrics shows. Never raises; a part that does not answer in time is left out."""
-        items, queues, backlog = map(self._submit, (self._count, self._depths, self._read_backlog))
+        items, queues = self._submit(self._count), self._submit(self._depths)
+        backlog = self._submit(self._read_backlog)
         ready = {check.part: check.ok for check in self.checks()}
         by_state, by_reason = _result_or_none(items) or (None, None)
         return Snapshot(by_state, by_reason, _result_or_none(queues), _result_or_none(backlog), ready)

@@ -56,7 +56,7 @@ NEXT_KEY_EXPIRY = select(extract("epoch", func.min(api_keys.c.expires_at) - NOW)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What waits, and what is not taken care of."""
+    """Waiting work, and what is not taken care of."""
 
     oldest_seconds: dict[Queue, float]  #: since the oldest waiting item, or listing, was due; 0: nothing waits
     overdue_leases: int  #: that ran out and that no worker has taken back

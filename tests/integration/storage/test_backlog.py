@@ -1,4 +1,4 @@
-"""What waits for how long, and what nobody takes care of."""
+"""Waiting work, and what nobody takes care of."""
 
 from datetime import timedelta
 
