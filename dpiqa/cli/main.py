@@ -102,7 +102,7 @@ add_commands(
         ),
         "doctor": (
             "system.doctor:doctor",
-            "Check settings, database, broker, S3, buckets, events, workers, models, device, formats, decoders, disk.",
+            "Check settings, servers, buckets, events, queues, keys, workers, models, device, formats, decoders, disk.",
         ),
     },
 )

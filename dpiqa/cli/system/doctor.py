@@ -318,7 +318,7 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 @command("doctor", "dpiqa doctor", "dpiqa doctor --json")
 def doctor(as_json: options.JsonOption = False) -> None:
-    """Check settings, database, broker, S3, buckets, events, queues, keys, workers, models, device, decoders, disk.
+    """Check settings, servers, buckets, events, queues, keys, workers, models, device, formats, decoders, disk.
 
     Exits with status 1 on a failure.
     """
