@@ -12,7 +12,7 @@ from dpiqa.doorbell import Queue
 from dpiqa.storage.access_tables import api_keys
 from dpiqa.storage.bucket_tables import postponed_buckets
 from dpiqa.storage.columns import NOW, arrays, constant
-from dpiqa.storage.jobs import LISTING
+from dpiqa.storage.listings import LISTING
 from dpiqa.storage.tables import items, jobs, workers
 from dpiqa.storage.workers import ALIVE_SECONDS
 from dpiqa.types import ItemState, Stage
