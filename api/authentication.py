@@ -117,4 +117,4 @@ def key_of(path: str, headers: Headers) -> str | None:
             return base64.b64decode(token.strip(), validate=True).decode("utf-8", "replace").partition(":")[2]
         except (ValueError, binascii.Error):
             return ""
-    return headers.get("x-api-key") if not scheme else None
+    return headers.get("x-api-key")  # beside another scheme, which is that of a proxy

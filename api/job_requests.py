@@ -6,19 +6,19 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from dpiqa.access import Grants
-from dpiqa.addresses import S3Address, folder_bucket, split_s3
+from dpiqa.addresses import BUCKET_PATTERN, S3Address, folder_bucket, split_s3
 from dpiqa.sources.spec import ManifestFormat, SourceSpec
 
 from .schemas import (
     MAX_KEYS,
     MAX_PROFILES,
-    Bucket,
     FitsKey,
     Key,
     Prefix,
     ProfileName,
     RequestBody,
     RequirementId,
+    S3Bucket,
     Source,
     Storable,
     Time,
@@ -30,7 +30,7 @@ ReportAddress = Annotated[
     str,
     Field(
         max_length=1300,
-        pattern=r"^s3://[A-Za-z0-9][A-Za-z0-9._-]{1,254}/.*[^/]\.(csv|jsonl|parquet)$",
+        pattern=rf"^s3://{BUCKET_PATTERN}/.*[^/]\.(csv|jsonl|parquet)$",
         examples=["s3://reports/2024.parquet"],
     ),
     Storable,
@@ -40,7 +40,9 @@ CallbackUrl = Annotated[
     Field(min_length=8, max_length=2000, pattern=r"^https?://[\x21-\x7e]+$", examples=["https://example.org/ended"]),
 ]
 ObjectSource = Annotated[
-    str, Field(max_length=1300, pattern=r"^s3://[^/?#]+/.*[^/]$", examples=["s3://lists/2024.csv.gz"]), Storable
+    str,
+    Field(max_length=1300, pattern=f"^s3://{BUCKET_PATTERN}/.*[^/]$", examples=["s3://lists/2024.csv.gz"]),
+    Storable,
 ]
 
 
@@ -89,7 +91,7 @@ class PrefixRequest(ScoringRequest):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_either)
 
-    bucket: Bucket | None = None
+    bucket: S3Bucket | None = None
     prefix: Prefix = ""
     source: Source | None = None
 
@@ -151,7 +153,7 @@ class _Filters(RequestBody):
 class _ManifestOptions(_Filters):
     """The meaning of the rows of a manifest."""
 
-    bucket: Bucket | None = Field(None, description="Of keys whose row names no bucket.")
+    bucket: S3Bucket | None = Field(None, description="Of keys whose row names no bucket.")
     format: ManifestFormat | None = Field(None, description="Found by itself, by name and content.")
     columns: list[ColumnName] = Field([], max_length=100, description="Of a CSV without a header.")
     url_encoded: Annotated[bool, Field(description="Keys are URL-encoded, as S3 Batch Operations writes them.")] = False
@@ -190,7 +192,7 @@ class ListJob(ScoringRequest, PlannedRequest):
     model_config = ConfigDict(extra="forbid", json_schema_extra=_not_both)
 
     kind: Literal["list"]
-    bucket: Bucket
+    bucket: S3Bucket
     keys: Annotated[list[Key], Field(min_length=1, max_length=MAX_KEYS)]
 
     def check(self, grants: Grants) -> None:
@@ -241,7 +243,7 @@ class InventoryJob(ScoringRequest, _Filters, PlannedRequest):
 
     kind: Literal["inventory"]
     source: Annotated[ObjectSource, Field(description="Its manifest.json.")]
-    bucket: Bucket | None = Field(None, description="The bucket that it must be an inventory of.")
+    bucket: S3Bucket | None = Field(None, description="The bucket that it must be an inventory of.")
     prefix: Prefix = ""
 
     def check(self, grants: Grants) -> None:

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
 )
 
+from dpiqa.addresses import BUCKET_PATTERN
 from dpiqa.requirement import NAME_OR_ID_PATTERN
 from dpiqa.storage.pages import MAX_LIMIT
 from dpiqa.types import ItemState, Reason, Route, Stage
@@ -50,6 +51,10 @@ Time = Annotated[AwareDatetime, BeforeValidator(_date_time)]
 Storable = AfterValidator(_storable)
 FitsKey = AfterValidator(_fits)
 Bucket = Annotated[str, Field(min_length=1, max_length=255, description="Bucket name.", examples=["photos"]), Storable]
+#: Where objects are read; what is asked for may also be a folder.
+S3Bucket = Annotated[
+    str, Field(pattern=f"^{BUCKET_PATTERN}$", max_length=255, description="Bucket name.", examples=["photos"])
+]
 Key = Annotated[
     str, Field(min_length=1, max_length=1024, description="Object key, not URL-encoded."), Storable, FitsKey
 ]
@@ -57,7 +62,7 @@ Prefix = Annotated[
     str, Field(max_length=1024, description="Keys that begin with this; empty for all keys."), Storable, FitsKey
 ]
 Source = Annotated[
-    str, Field(max_length=1300, pattern=r"^s3://[^/?#]+(/.*)?$", examples=["s3://photos/2024/"]), Storable
+    str, Field(max_length=1300, pattern=f"^s3://{BUCKET_PATTERN}(/.*)?$", examples=["s3://photos/2024/"]), Storable
 ]
 Suffix = Annotated[
     str,

@@ -69,8 +69,10 @@ class Grants:
         """Return whether an object, or all keys of a prefix, are within one of them."""
         if self.texts is None:
             return True
-        leaves_folder = is_folder(bucket) and ".." in key.split("/")
-        return _address(bucket, key).startswith(self.texts) and not leaves_folder
+        # S3 takes `..` literally; a file system, and some servers and proxies, leave the prefix by it.
+        leaves_prefix = ".." in key.split("/")
+        is_bucket = is_folder(bucket) or "/" not in bucket  # a slash would be taken for that of the grant
+        return is_bucket and not leaves_prefix and _address(bucket, key).startswith(self.texts)
 
     def cover_address(self, text: str) -> bool:
         """Return whether they cover the object that `s3://bucket/key` names; nothing else is covered by a limit."""

@@ -8,7 +8,7 @@ from uuid import UUID
 from dpiqa.errors import InvalidRequest
 
 #: Bucket names that S3-compatible servers accept; AWS itself is stricter.
-BUCKET_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
+BUCKET_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"
 _SCHEME = "s3://"
 _FOLDER_SCHEME = "file://"
 _MAX_FOLDER_BYTES = 1000  #: with the key, it must fit into a row of an index

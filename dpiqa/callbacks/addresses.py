@@ -4,6 +4,7 @@ Without a list of hosts, only public addresses over https. The address that was 
 so that a name which resolves to another address a moment later (DNS rebinding) gains nothing.
 """
 
+import re
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -22,6 +23,7 @@ _SPECIAL = tuple(
     ip_network(text)
     for text in ("192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "100.64.0.0/10", "2001::/23", "2001:db8::/32")
 )
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")  #: of a host in DNS
 _UNICAST = ip_network("2000::/3")  #: all of IPv6 that is given to anybody
 #: IPv6 networks that carry an IPv4 address inside: NAT64, 6to4, Teredo, IPv4-compatible; not IPv4-mapped.
 _CARRIERS = tuple(ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96"))
@@ -173,6 +175,8 @@ def _split(url: str) -> Target:
     host = (parts.hostname or "").rstrip(".")
     if parts.scheme not in _PORTS or not host or "@" in parts.netloc or parts.fragment or port == 0:
         raise InvalidRequest("the callback is not a URL of a web server", hint=hint)
+    if _literal(host) is None and (len(host) > 253 or not _NAME.fullmatch(host)):
+        raise InvalidRequest("the callback's host is not the name of a host", hint=hint)
     path = parts.path or "/"
     return Target(parts.scheme, host, port or _PORTS[parts.scheme], f"{path}?{parts.query}" if parts.query else path)
 

@@ -75,6 +75,7 @@ def test_origin_without_key(headers, fits):
         ({}, None),
         ({"authorization": "s3cret"}, None),
         ({"authorization": "Basic czpzM2NyZXQ="}, None),
+        ({"authorization": "Basic czpzM2NyZXQ=", "x-api-key": "s3cret"}, "s3cret"),
         ({"x-api-key": ""}, ""),
         ({"authorization": "Bearer wrong", "x-api-key": "s3cret"}, "wrong"),
         ({"x-api-key": "s\xe9cret"}, "s\xe9cret"),

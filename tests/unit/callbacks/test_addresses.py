@@ -160,3 +160,18 @@ def resolves_to(monkeypatch, *found):
         return [(None, type, 0, "", (address, port)) for address in found]
 
     monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [".example.org", "ex..ample.org", "%31%32%37.0.0.1", "127.0.0.1%2f.example.org", "a" * 64 + ".org", "[v1.x:]"],
+)
+def test_what_cannot_be_the_name_of_a_host_is_refused_at_once(host):
+    with pytest.raises(InvalidRequest):
+        CallbackRules().parse(f"https://{host}/ended")
+
+
+def test_a_name_is_at_most_253_characters():
+    with pytest.raises(InvalidRequest, match="name of a host"):
+        CallbackRules().parse(f"https://{'a.' * 126}org/ended")
+    assert CallbackRules().parse(f"https://{'a.' * 125}org/ended").host == "a." * 125 + "org"
