@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -85,39 +85,44 @@ class Snapshot:
 
 
 class Probes:
-    """Queries to database and broker in threads, each bounded in time.
+    """Queries to database and broker in threads, bounded in time together.
 
-    The number of threads is fixed, so that queries to parts that hang cannot pile up.
+    The number of threads is fixed, so that queries to parts that hang cannot pile up, and each part has its own, so
+    that one that hangs does not make the other look down.
     """
 
     def __init__(self, engine: Engine, doorbell: Doorbell, broker_url: BrokerUrl) -> None:
         self._engine, self._doorbell, self._broker_url = engine, doorbell, broker_url
-        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="probe")
+        self._database_threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="probe-database")
+        self._broker_threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="probe-broker")
 
     def checks(self) -> list[Check]:
         """Check database, migrations and broker at once."""
-        probes = {"database": self._check_database, "migrations": self._check_migrations, "broker": self._check_broker}
-        futures = {part: self._submit(probe) for part, probe in probes.items()}
-        return [_check_of(part, future) for part, future in futures.items()]
+        answers = {
+            "database": self._ask_database(self._check_database),
+            "migrations": self._ask_database(self._check_migrations),
+            "broker": self._ask_broker(self._check_broker),
+        }
+        return [_check_of(part, answer) for part, answer in answers.items()]
 
     def snapshot(self) -> Snapshot:
         """Read what /metrics shows. Never raises; a part that does not answer in time is left out."""
-        items, queues = self._submit(self._count), self._submit(self._depths)
-        backlog = self._submit(self._read_backlog)
+        items, queues = self._ask_database(self._count), self._ask_broker(self._depths)
+        backlog = self._ask_database(self._read_backlog)
         ready = {check.part: check.ok for check in self.checks()}
         by_state, by_reason = _result_or_none(items) or (None, None)
         return Snapshot(by_state, by_reason, _result_or_none(queues), _result_or_none(backlog), ready)
 
     def close(self) -> None:
         """End the threads, without waiting for parts that hang."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._database_threads.shutdown(wait=False, cancel_futures=True)
+        self._broker_threads.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(self, probe: Callable[[], T]) -> "Future[T]":
-        def watched() -> T:
-            with WATCHDOG.watch("probe", STUCK_SECONDS):
-                return probe()
+    def _ask_database(self, probe: Callable[[], T]) -> "_Answer[T]":
+        return _Answer(self._database_threads, probe)
 
-        return self._threads.submit(watched)
+    def _ask_broker(self, probe: Callable[[], T]) -> "_Answer[T]":
+        return _Answer(self._broker_threads, probe)
 
     def _check_database(self) -> Check:
         with transaction(self._engine) as connection:
@@ -148,25 +153,37 @@ class Probes:
         return {queue: self._doorbell.depth(queue) for queue in Queue}
 
 
-def _result(future: "Future[T]") -> T:
-    try:
-        return future.result(PROBE_SECONDS)
-    except TimeoutError:
-        future.cancel()
-        raise Unavailable(f"no answer within {PROBE_SECONDS:g} s") from None
+class _Answer(Generic[T]):
+    """The answer of a probe, awaited until `PROBE_SECONDS` after it was asked."""
+
+    def __init__(self, threads: ThreadPoolExecutor, probe: Callable[[], T]) -> None:
+        def watched() -> T:
+            with WATCHDOG.watch("probe", STUCK_SECONDS):
+                return probe()
+
+        self._until = time.monotonic() + PROBE_SECONDS
+        self._future: Future[T] = threads.submit(watched)
+
+    def result(self) -> T:
+        """Return it. Raises `Unavailable` where it does not come in time, or the error of the probe."""
+        try:
+            return self._future.result(max(0.0, self._until - time.monotonic()))
+        except TimeoutError:
+            self._future.cancel()
+            raise Unavailable(f"no answer within {PROBE_SECONDS:g} s") from None
 
 
-def _result_or_none(future: "Future[T]") -> T | None:
+def _result_or_none(answer: _Answer[T]) -> T | None:
     try:
-        return _result(future)
+        return answer.result()
     except Exception as error:  # a scrape must not fail because of it
         log.warning("scrape_incomplete", error=type(error).__name__)
         return None
 
 
-def _check_of(part: str, future: "Future[Check]") -> Check:
+def _check_of(part: str, answer: _Answer[Check]) -> Check:
     try:
-        return _result(future)
+        return answer.result()
     except Exception as error:  # any error means that the part is not ready
         problem = problem_type_of(error)
         if not isinstance(error, DpiqaError):

@@ -179,6 +179,18 @@ def test_parts_that_hang_are_bounded(silent_port):
     assert time.monotonic() - started < 25
 
 
+def test_a_broker_that_hangs_does_not_make_the_database_look_down(database_url, silent_port):
+    with open_client(database_url=database_url, broker_url=f"redis://127.0.0.1:{silent_port}/0") as client:
+        for _ in range(4):  # probes of before still wait for the broker
+            started = time.monotonic()
+            shown = client.get("/metrics").text
+            assert time.monotonic() - started < 4.5  # Prometheus waits for 10 s
+            assert 'dpiqa_up{part="database"} 1.0' in shown
+            assert 'dpiqa_ready{part="database"} 1.0' in shown
+            assert 'dpiqa_ready{part="broker"} 0.0' in shown
+        assert states(client.get("/readyz")) == {"database": True, "migrations": True, "broker": False}
+
+
 def test_a_query_that_takes_too_long(client):
     engine = client.app.state.engine
 
