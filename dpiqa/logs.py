@@ -1,7 +1,9 @@
 """Logging. Processes: structlog on stderr; the standard library's loggers go through it. Library: the reverse."""
 
 import logging
+import re
 import sys
+from typing import Any
 
 import structlog
 
@@ -18,6 +20,8 @@ _QUIET = (
     "celery.worker.strategy",
     "celery.app.trace",
 )
+#: API keys and secrets of callbacks, whose beginnings tell what they are; people paste them into odd places.
+_SECRET = re.compile(r"(dpiqa_[0-9a-f]{12}_|whsec_)[A-Za-z0-9_+/=-]{20,}")
 
 
 def configure_logging(settings: Settings) -> None:
@@ -40,7 +44,7 @@ def configure_logging(settings: Settings) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last, _mask],
         )
     )
     root = logging.getLogger()
@@ -48,6 +52,11 @@ def configure_logging(settings: Settings) -> None:
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _mask(_logger: Any, _method: str, line: str) -> str:
+    """Return a rendered line without secrets: those of tracebacks and of other libraries' lines included."""
+    return _SECRET.sub(r"\1***", line)
 
 
 def log_as_a_library() -> None:
