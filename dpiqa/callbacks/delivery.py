@@ -112,7 +112,8 @@ def deliver(url: str, headers: dict[str, str], body: bytes, rules: CallbackRules
 def _post(target: Target, address: str, headers: dict[str, str], body: bytes, seconds: float) -> Attempt:
     """Send to one address. Raises `OSError`, `HTTPException`."""
     connection = _connection(target, address)
-    timer = threading.Timer(seconds, _cut, [connection])
+    is_cut = threading.Event()
+    timer = threading.Timer(seconds, _cut, [connection, is_cut])
     timer.daemon = True
     timer.start()
     try:
@@ -124,7 +125,7 @@ def _post(target: Target, address: str, headers: dict[str, str], body: bytes, se
         with connection.getresponse() as response:
             response.read(MAX_RESPONSE_BYTES)
             status, retry_after = response.status, response.headers.get("Retry-After", "")
-        if timer.finished.is_set():  # the connection was cut: what was read may be part of an answer
+        if is_cut.is_set():  # the connection was cut: what was read may be part of an answer
             raise TimeoutError
     finally:
         timer.cancel()
@@ -167,8 +168,9 @@ def _connection(target: Target, address: str) -> _ToAddress:
     return connection
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
-    """End a connection from another thread: what waits in it raises."""
+def _cut(connection: http.client.HTTPConnection, is_cut: threading.Event) -> None:
+    """End a connection from another thread: what waits in it raises, or reads an end."""
+    is_cut.set()  # before the end of the answer can be read
     sock = connection.sock
     if sock is not None:
         with suppress(OSError):
