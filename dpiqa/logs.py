@@ -54,7 +54,7 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
-def _mask(_logger: Any, _method: str, line: str) -> str:
+def _mask(_logger: Any, _method: str, line: Any) -> str:
     """Return a rendered line without secrets: those of tracebacks and of other libraries' lines included."""
     return _SECRET.sub(r"\1***", line)
 
