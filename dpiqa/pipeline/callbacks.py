@@ -1,7 +1,8 @@
 """The sender of callbacks: one thread in every worker, and a few that wait for receivers.
 
 It reads what is due from Postgres and needs no message: a callback is not lost with the broker, nor with a worker that
-is killed between two attempts. A slow receiver delays others by `TOTAL_SECONDS` at most.
+is killed between two attempts. Receivers that do not answer hold senders for `TOTAL_SECONDS` an attempt: first attempts
+go before later ones, so that they delay others by their number once, not by all their attempts.
 """
 
 import json
@@ -36,7 +37,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 POLL_SECONDS = 3.0
-SENDERS = 4  #: callbacks that one worker delivers at once
+SENDERS = 8  #: callbacks that one worker delivers at once
 #: Seconds before the second attempt, the third, and so on: 22 hours in all.
 DELAYS = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 21600.0, 28800.0)
 MAX_ASKED_SECONDS = 3600.0  #: that a receiver may put the next attempt off by

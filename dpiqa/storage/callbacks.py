@@ -20,7 +20,7 @@ from dpiqa.storage.tables import jobs, sweeps
 from dpiqa.types import ENDED_JOB_STATES, CallbackState
 
 LEASE_SECONDS = 120.0  #: longer than an attempt may take
-MAX_DUE = 100  #: callbacks looked at in one round
+MAX_DUE = 16  #: callbacks looked at in one round, which is over before those that came meanwhile are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,10 @@ FINISH = DELIVERING.write_statement(
     **_OUTCOME, state=bindparam("new_state", type_=callbacks.c.state.type), finished_at=NOW
 )
 DUE_CALLBACKS = (
-    select(callbacks.c.id).where(DELIVERING.is_free).order_by(callbacks.c.due_at, callbacks.c.id).limit(MAX_DUE)
+    select(callbacks.c.id)
+    .where(DELIVERING.is_free)
+    .order_by(callbacks.c.attempts > 0, callbacks.c.due_at, callbacks.c.id)
+    .limit(MAX_DUE)
 )
 CALLBACK_OF_JOB = select(callbacks).where(callbacks.c.job_id == bindparam("of_job"))
 JOB_OF_CALLBACK = select(jobs).where(jobs.c.id == bindparam("of_job"))
@@ -143,7 +146,7 @@ def read_callback_status(c: Connection, job_id: UUID) -> CallbackStatus | None:
 
 
 def due_callbacks(c: Connection) -> Sequence[int]:
-    """Return the ids of some callbacks that are due and that no worker delivers, those that waited longest first."""
+    """Return the ids of some callbacks that are due and that no worker delivers: first attempts, then the oldest."""
     return list(c.execute(DUE_CALLBACKS).scalars())
 
 

@@ -202,6 +202,19 @@ def test_a_worker_that_dies_between_sending_and_recording_loses_nothing(ledger, 
     assert callback_of(ledger, job).state == "delivered"
 
 
+def test_callbacks_that_failed_already_do_not_go_before_new_ones(ledger, receiver, sender):
+    failing = [ended_job(ledger, f"{receiver.url}&n={n}") for n in range(MAX_DUE)]
+    receiver.answers = [500] * MAX_DUE
+    sender.send_due()
+    new = ended_job(ledger, f"{receiver.url}&new=1")
+    due_now(ledger)
+    ledger.sql("UPDATE callbacks SET due_at = due_at + interval '1 ms' WHERE attempts = 0")
+    time.sleep(0.01)
+    sender.send_due()
+    assert callback_of(ledger, new).state == "delivered"
+    assert [callback_of(ledger, job).state for job in failing].count("pending") == 1
+
+
 def test_two_workers_send_it_once(ledger, receiver, settings):
     ended_job(ledger, receiver.url)
     receiver.answers = [lambda handler: (time.sleep(0.5), handler.send_response(204), handler.end_headers())]
