@@ -117,6 +117,10 @@ def _post(target: Target, address: str, headers: dict[str, str], body: bytes, se
     timer.daemon = True
     timer.start()
     try:
+        connection.connect()
+        if is_cut.is_set():  # before there was a connection that could be cut
+            raise TimeoutError
+        connection.sock.settimeout(seconds)  # from now on only the timer ends it
         connection.putrequest("POST", target.path, skip_host=True, skip_accept_encoding=True)
         fixed = {"Host": target.authority, "Content-Type": "application/json", "User-Agent": "dpiqa-callback/1"}
         for name, value in {**fixed, "Content-Length": str(len(body)), **headers}.items():

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import ssl
 import threading
 import time
@@ -12,13 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from support.ledger import Ledger, refs
 
+from dpiqa.callbacks import delivery
 from dpiqa.callbacks.delivery import TOTAL_SECONDS, Signer, new_secret
 from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.pipeline import callbacks
 from dpiqa.pipeline.callbacks import DELAYS, CallbackSender, check_callback
 from dpiqa.settings import load_settings
 from dpiqa.storage import steering
-from dpiqa.storage.callbacks import read_callback, request_callback, start_delivery
+from dpiqa.storage.callbacks import MAX_DUE, read_callback, request_callback, start_delivery
 from dpiqa.storage.engine import make_engine
 from dpiqa.types import CallbackState, ItemState
 
@@ -290,6 +292,25 @@ def test_a_receiver_that_never_finishes_is_cut_off(ledger, receiver, sender, mon
     sender.send_due()
     assert time.monotonic() - started < 5
     assert callback_of(ledger, job).state == "pending"
+    assert callback_of(ledger, job).error == "it does not answer in time"
+
+
+def test_a_receiver_may_take_longer_to_answer_than_to_connect(ledger, receiver, sender, monkeypatch):
+    monkeypatch.setattr(delivery, "CONNECT_SECONDS", 0.3)
+    receiver.answers = [lambda handler: (time.sleep(0.8), handler.send_response(204), handler.end_headers())]
+    job = ended_job(ledger, receiver.url)
+    sender.send_due()
+    assert callback_of(ledger, job).state == "delivered"
+
+
+def test_a_connection_that_is_made_too_late_is_not_used(ledger, receiver, sender, monkeypatch):
+    """Nothing would cut it any more: a receiver that sends slowly would hold the sender for ever."""
+    monkeypatch.setattr(delivery, "TOTAL_SECONDS", 0.2)
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda *args: (time.sleep(0.5), connect(*args))[1])
+    job = ended_job(ledger, receiver.url)
+    sender.send_due()
+    assert receiver.requests == []
     assert callback_of(ledger, job).error == "it does not answer in time"
 
 
