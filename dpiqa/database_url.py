@@ -19,7 +19,6 @@ _LINK: dict[str, str] = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",  # milliseconds
-    "client_encoding": "UTF8",
 }
 _ENCODE = "percent-encode special characters of user and password: @ is %40, / is %2F, ? is %3F, % is %25"
 #: Parameters of other drivers and frameworks -> the next step.
@@ -50,8 +49,9 @@ _HINTS: dict[str, str] = {
 def connection_parameters(url: str, application_name: str) -> dict[str, Any]:
     """Return the parameters of libpq for a URL that `normalise_database_url` accepts; the URL's win over ours.
 
-    libpq itself reads the URL: several hosts, sockets, services and percent-encoding work as in `psql`. Raises
-    `ConfigurationError` in one line without any part of the URL but the name of a wrong parameter.
+    Text is UTF-8 whatever the URL says: no other encoding has every character of object keys. libpq itself reads the
+    URL: several hosts, sockets, services and percent-encoding work as in `psql`. Raises `ConfigurationError` in one
+    line without any part of the URL but the name of a wrong parameter.
     """
     try:
         text = normalise_database_url(url).replace(DRIVER, "postgresql", 1).replace(" ", "%20")
@@ -63,7 +63,7 @@ def connection_parameters(url: str, application_name: str) -> dict[str, Any]:
         parameters = conninfo_to_dict(_with_hosts(text))
     except psycopg.Error:  # its text may quote a part of the password
         raise ConfigurationError("DPIQA_DATABASE_URL cannot be read", hint=_ENCODE) from None
-    return {**_LINK, **parameters, "application_name": application_name}
+    return {**_LINK, **parameters, "client_encoding": "UTF8", "application_name": application_name}
 
 
 def _require_encoded(text: str) -> None:

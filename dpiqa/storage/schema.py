@@ -47,6 +47,7 @@ _BLOCKED_PAUSE_SECONDS = 1.0  #: the work that waited for the migration goes on 
 FACTS = text("""
     SELECT current_setting('server_encoding') AS server_encoding, current_database(), current_user, current_schema(),
         (SELECT reset_val FROM pg_settings WHERE name = 'search_path') AS default_path,
+        current_setting('search_path') AS path,
         has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
         current_schema() IS NOT NULL AND has_schema_privilege(current_schema(), 'CREATE') AS may_create_tables,
         t.tableowner AS owner, pg_has_role(t.tableowner, 'USAGE') AS is_owner
@@ -252,7 +253,15 @@ def _require_usable(c: Connection, schema: str | None) -> None:
             )
         c.execute(CreateSchema(schema, if_not_exists=True))
     elif not facts.may_create_tables:
-        name = quote(schema or facts.current_schema or "public")
+        path = [schema] if schema else [name.strip().strip('"') for name in facts.path.split(",")]
+        found = facts.current_schema or next((name for name in path if c.dialect.has_schema(c, name)), None)
+        if found is None:
+            raise DatabaseMisconfigured(
+                f"the search path {facts.path} names no schema that exists",
+                hint="correct it, or set DPIQA_DATABASE_SCHEMA: `dpiqa db upgrade` makes that schema",
+                fault=DatabaseFault.SCHEMA,
+            )
+        name = quote(schema or found)
         raise _lacks_right(
             f"{user} may not make tables in {name}", f"GRANT USAGE, CREATE ON SCHEMA {name} TO", quote(user)
         )

@@ -63,7 +63,10 @@ LOST_STATEMENT = frozenset({"26000", "42P05"})
 #: another language they do not match, and count as unreachable. The first that matches wins.
 FAULT_OF_TEXT: tuple[tuple[str, Fault], ...] = (
     (r"unsupported startup parameter", Fault.URL),
-    (r"invalid (connection option|integer value|\w+ value|URI)", Fault.URL),
+    (r'invalid (connection option|integer value|"?\w+"? value|port number|URI)', Fault.URL),
+    (r"bad value for connect_timeout", Fault.URL),
+    (r"(channel binding|GSSAPI encryption) required|may not be used with sslnegotiation", Fault.URL),
+    (r"authentication method requirement .* failed|could not parse network address", Fault.URL),
     (r"(unrecognized configuration|invalid value for|permission denied to set) parameter", Fault.URL),
     (r"definition of service .* not found|could not .* service file", Fault.URL),
     (r"certificate file .* does not exist|does not support SSL|SSL is not enabled", Fault.URL),

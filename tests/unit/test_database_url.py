@@ -55,6 +55,10 @@ def test_the_url_is_read_as_psql_reads_it(url, expected):
     assert read(url).items() >= expected.items()
 
 
+def test_text_is_utf8_whatever_the_url_says():
+    assert connection_parameters("postgresql://h/d?client_encoding=latin1", "x")["client_encoding"] == "UTF8"
+
+
 @pytest.mark.parametrize(
     "parameter",
     [

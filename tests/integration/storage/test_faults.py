@@ -192,8 +192,25 @@ def test_a_login_that_is_refused(database_url):
     for wrong in (url.set(password="hush"), url.set(database="nowhere"), url.set(username="nobody")):
         error = fault(wrong.render_as_string(hide_password=False), "SELECT 1")
         assert (type(error), error.fault) == (DatabaseMisconfigured, DatabaseFault.LOGIN)
-    missing = fault(database_url.replace("127.0.0.1", "127.0.0.1") + "?sslmode=require", "SELECT 1")
-    assert (type(missing), missing.fault) == (DatabaseMisconfigured, DatabaseFault.URL)
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "sslmode=require",
+        "sslmode=nonsense",
+        "connect_timeout=abc",
+        "keepalives_idle=abc",
+        "channel_binding=require&sslmode=disable",
+        "ssl_min_protocol_version=nonsense",
+        "sslmode=disable&sslnegotiation=direct",
+        "require_auth=gss",
+        "hostaddr=nonsense",
+    ],
+)
+def test_a_parameter_of_the_url_that_is_wrong(database_url, parameter):
+    error = fault(f"{database_url}?{parameter}", "SELECT 1")
+    assert (type(error), error.fault) == (DatabaseMisconfigured, DatabaseFault.URL)
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
@@ -228,6 +245,18 @@ def test_a_user_who_may_not_make_tables_is_told_the_grant_to_run(empty_database_
     finally:
         admin(empty_database_url, sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(name)))
         admin(empty_database_url, sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+def test_a_search_path_that_names_no_schema_is_told_from_a_right_that_is_missing(empty_database_url):
+    with pytest.raises(DatabaseMisconfigured, match="search path nowhere names no schema that exists"):
+        schema.upgrade(f"{empty_database_url}?options=-csearch_path%3Dnowhere")
+
+
+def test_text_is_stored_as_utf8_whatever_encoding_the_url_names(database_url):
+    engine = make_engine(f"{database_url}?client_encoding=latin1")
+    with transaction(engine) as c:
+        assert c.execute(text("SELECT CAST(:key AS text)"), {"key": "日本/😀.jpg"}).scalar_one() == "日本/😀.jpg"
+    engine.dispose()
 
 
 def test_a_schema_of_its_own(empty_database_url):
