@@ -49,7 +49,7 @@ wheel-check: $(VENV)/.dev  ## build the wheel, install it into an empty environm
 constraints: $(VENV)/.dev  ## write deploy/constraints.txt: the versions that this environment's tests passed with
 	@$(BIN)/python .ci/supply_chain.py constraints
 
-supply-chain: $(VENV)/.dev  ## known vulnerabilities, licences, and the bill of materials in build/ (CI_OFFLINE=1)
+supply-chain: $(VENV)/.dev  ## known vulnerabilities, licences, and the bill of materials in build/
 	@$(BIN)/python .ci/supply_chain.py sbom
 	@$(BIN)/python .ci/supply_chain.py licences
 	@$(BIN)/python .ci/supply_chain.py audit

@@ -56,29 +56,40 @@ def answer(monkeypatch, stdout, stderr="", code=0):
     monkeypatch.setattr(supply_chain, "tool", lambda *_: done)
 
 
-def test_an_audit_without_a_network_fails_or_says_that_it_was_skipped(monkeypatch, capsys):
+@pytest.fixture(autouse=True)
+def build(tmp_path, monkeypatch):
+    monkeypatch.setattr(supply_chain, "BUILD", tmp_path)
+    monkeypatch.delenv("CI_REQUIRE_AUDIT", raising=False)
+    return tmp_path
+
+
+def test_an_audit_without_a_network_says_so_now_and_at_the_end(monkeypatch, capsys, build):
     answer(monkeypatch, "", "ERROR: ConnectionError: pypi.org", 1)
-    monkeypatch.delenv("CI_OFFLINE", raising=False)
-    assert supply_chain.audit() == 1
-    assert "were not audited" in capsys.readouterr().out
-    monkeypatch.setenv("CI_OFFLINE", "1")
     assert supply_chain.audit() == 0
-    assert capsys.readouterr().out.startswith("SKIPPED: ")
+    line = capsys.readouterr().out
+    assert line.startswith("NOT AUDITED: ")
+    assert "ConnectionError" in line
+    assert (build / "not-done.txt").read_text() == line
+
+
+def test_an_audit_that_is_required_fails_without_a_network(monkeypatch, capsys):
+    answer(monkeypatch, "", "ERROR: ConnectionError: pypi.org", 1)
+    monkeypatch.setenv("CI_REQUIRE_AUDIT", "1")
+    assert supply_chain.audit() == 1
+    assert "NOT AUDITED" in capsys.readouterr().out
 
 
 def test_a_version_that_the_advisory_database_does_not_know_was_not_audited(monkeypatch, capsys):
-    """`pip-audit` itself exits with 0 then."""
+    """`pip-audit` itself exits with 0 then, and says nothing."""
     answer(monkeypatch, json.dumps({"dependencies": [{"name": "a", "skip_reason": "not found"}]}))
-    monkeypatch.delenv("CI_OFFLINE", raising=False)
-    assert supply_chain.audit() == 1
+    assert supply_chain.audit() == 0
     assert "1 of 1 versions are not known there: not found" in capsys.readouterr().out
 
 
-def test_a_known_vulnerability_fails_offline_too(monkeypatch, capsys):
+def test_a_known_vulnerability_fails(monkeypatch, capsys):
     found = {"id": "PYSEC-1", "fix_versions": ["2.0"]}
     dependencies = [{"name": "a", "version": "1.0", "vulns": [found]}, {"name": "b", "skip_reason": "not found"}]
     answer(monkeypatch, json.dumps({"dependencies": dependencies}), code=1)
-    monkeypatch.setenv("CI_OFFLINE", "1")
     assert supply_chain.audit() == 1
     assert capsys.readouterr().out == "a 1.0: PYSEC-1, fixed in 2.0\n"
 

@@ -5,6 +5,8 @@ import socket
 
 import pytest
 
+from dpiqa.local.process import free_port
+
 
 @pytest.fixture
 def executed(monkeypatch):
@@ -18,6 +20,8 @@ def executed(monkeypatch):
     monkeypatch.setattr(os, "execvpe", become)
     monkeypatch.setenv("DPIQA_BROKER_URL", "redis://:hush@127.0.0.1:1/0")
     monkeypatch.setenv("DPIQA_QUEUE_URL", "http://127.0.0.1:1/queue")
+    for name in ("DPIQA_API_PORT", "DPIQA_FLOWER_PORT"):  # the default ones may be taken
+        monkeypatch.setenv(name, str(free_port()))
     return became
 
 
