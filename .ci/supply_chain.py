@@ -5,8 +5,8 @@
     python .ci/supply_chain.py licences       writes build/licences.json; fails on a licence that is not on the list
     python .ci/supply_chain.py sbom           writes build/sbom.json (CycloneDX)
 
-An audit that could not be made, or not of every version, is a line that begins with NOT AUDITED, which `.ci/run` repeats
-at its end. With `CI_REQUIRE_AUDIT=1`, as in the workflow, it is a failure.
+An audit that could not be made, or not of every version, is a line that begins with NOT AUDITED, which `.ci/run`
+repeats at its end. With `CI_REQUIRE_AUDIT=1`, as in the workflow, it is a failure.
 """
 
 import json
