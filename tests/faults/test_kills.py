@@ -1,5 +1,6 @@
 """`kill -9` of every kind of process at random moments, and processes that stop for longer than their lease."""
 
+import contextlib
 import signal
 
 import psutil
@@ -14,7 +15,12 @@ def fill(s3, n):
 
 def decode_children(process):
     """Return the decode processes of a worker."""
-    return [child for child in psutil.Process(process.pid).children() if "child" in " ".join(child.cmdline())]
+    children = []
+    with contextlib.suppress(psutil.Error):  # what has ended since
+        for child in psutil.Process(process.pid).children():
+            if "child" in " ".join(child.cmdline()):
+                children.append(child)
+    return children
 
 
 def test_kills_of_every_kind_of_process(story, n):
@@ -27,7 +33,8 @@ def test_kills_of_every_kind_of_process(story, n):
             kept.kill()
             continue
         for child in decode_children(kept.process):
-            child.kill()
+            with contextlib.suppress(psutil.Error):
+                child.kill()
     story.finish()
     escalated = story.value("SELECT escalated FROM jobs")
     assert 0 < escalated <= n / 2
@@ -42,7 +49,8 @@ def test_a_storm_of_kills_of_decode_processes_rejects_nothing(story, n):
     for _ in range(10):
         story.pause(0.5, 1)
         for child in decode_children(story.kept["student"].process):
-            child.kill()
+            with contextlib.suppress(psutil.Error):
+                child.kill()
     story.finish()
 
 

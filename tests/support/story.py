@@ -89,6 +89,7 @@ class Story(System):
         self.keys = []
         self.longest_pause = 0.0  #: seconds between two results, once the oracle was asked
         self._uploads = []
+        self._stopped = threading.Event()
 
     def keep(self, *names, fault=None, **env):
         """Start processes and keep them running: `listener`, `api`, `student`, `teacher`, or `student-2` and so on.
@@ -124,6 +125,8 @@ class Story(System):
 
         def run():
             for key in keys:
+                if self._stopped.is_set():
+                    return
                 for attempt in range(100):  # an outage of S3 is part of some stories
                     try:
                         self.bucket.put(key, body_of(key))
@@ -137,6 +140,13 @@ class Story(System):
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         self._uploads.append(thread)
+
+    def stop(self):
+        """End the uploads and all processes."""
+        self._stopped.set()
+        for thread in self._uploads:
+            thread.join(10)
+        super().stop()
 
     def wait(self, true, what, seconds=150.0):
         """Wait as `System.wait` does, and start processes again that have ended."""
