@@ -3,6 +3,8 @@
 They start when a test first asks for them, end with pytest, and die with it if it is killed.
 """
 
+import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import structlog
 from hypothesis import settings as hypothesis_settings
 from support.buckets import Bucket
 from support.postgres import UNSAFE_AND_FAST, NamedServer, drop_database
@@ -41,6 +44,41 @@ def pytest_configure(config):
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
+def _configure_uncached(*args, **options):
+    """Configure structlog so that loggers which were used before follow: tests capture and configure in any order."""
+    _CONFIGURE(*args, **{**options, "cache_logger_on_first_use": False})
+
+
+_CONFIGURE, structlog.configure = structlog.configure, _configure_uncached
+
+
+@contextlib.contextmanager
+def _logging_restored():
+    root = logging.getLogger()
+    handlers, level, config = root.handlers[:], root.level, structlog.get_config()
+    was_configured = structlog.is_configured()
+    yield
+    root.handlers[:], root.level = handlers, level
+    if was_configured:
+        structlog.configure(**config)
+    else:
+        structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def module_logging():
+    """Leave the logging as it was before the module's first test."""
+    with _logging_restored():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_logging(module_logging):
+    """Leave the logging as it was before the test."""
+    with _logging_restored():
+        yield
 
 
 @pytest.fixture(scope="session")

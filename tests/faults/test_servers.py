@@ -92,13 +92,13 @@ def test_the_disk_of_postgres_is_full(make_story, n, small_disk, server_home):
         for _ in range(2):
             story.pause(0.5, 3)
             ballast = small_disk / "ballast"
-            with ballast.open("wb") as file, contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), ballast.open("wb") as file:
                 while True:
                     file.write(bytes(65536))
             with server.connect("dpiqa") as c, contextlib.suppress(psycopg.Error):
                 c.execute("CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 500000)")
             story.pause(2, 5)
-            ballast.unlink()
+            ballast.unlink(missing_ok=True)
             if not server.process.alive:  # it ends where it cannot write its log
                 server.start()
                 story.engine.dispose()

@@ -66,7 +66,7 @@ def test_addresses(text, bucket, key):
     assert (address.bucket, address.key) == (bucket, key)
 
 
-@pytest.mark.parametrize("text", ["b1/key", "https://b1/", "s3:///key", "s3://", "s3://b/k", "s3://a*b/", "/tmp/x"])
+@pytest.mark.parametrize("text", ["b1/key", "https://b1/", "s3:///key", "s3://", "s3://-b/k", "s3://a*b/", "/tmp/x"])
 def test_no_addresses(text):
     with pytest.raises(InvalidRequest, match="s3://bucket/prefix"):
         parse_s3(text)
