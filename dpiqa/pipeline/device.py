@@ -20,8 +20,8 @@ import structlog
 from dpiqa.errors import DeviceBrokenError, DeviceMemoryError, ImageRejected
 from dpiqa.exit_codes import WorkerExitCode
 from dpiqa.models.base import Scorer
-from dpiqa.pipeline import metrics
 from dpiqa.pipeline.scorers import LoadedScorer
+from dpiqa.pipeline.stage_times import STAGES, Step
 from dpiqa.text import first_line
 from dpiqa.types import Reason
 from dpiqa.watchdog import WATCHDOG, Watchdog
@@ -127,8 +127,14 @@ class Device:
 
     def _score(self, scorer: LoadedScorer, requests: list[_Request]) -> None:
         seconds = max(self._batch_seconds, scorer.batch_seconds)
+        now = time.monotonic()
+        waited = sum(now - request.arrived for request in requests)
+        STAGES.add_batch(images=len(requests), places=max(scorer.max_batch, len(requests)), queue_seconds=waited)
         try:
-            with self._watchdog.watch("device", seconds, WorkerExitCode.DEVICE_HANGS), metrics.stage("score"):
+            with (
+                self._watchdog.watch("device", seconds, WorkerExitCode.DEVICE_HANGS),
+                STAGES.time(Step.MODEL, images=len(requests)),
+            ):
                 batch = score_images(scorer.scorer, [request.pixels for request in requests])
         except DeviceBrokenError as error:
             log.critical("device_broken", error=str(error), exit_code=WorkerExitCode.DEVICE_BROKEN)
@@ -136,7 +142,6 @@ class Device:
             for request in requests:
                 request.score.set_exception(error)
             return
-        metrics.BATCH_SIZE.observe(len(requests))
         if batch.fitted < len(requests):
             scorer.max_batch = max(1, batch.fitted)
             log.warning("batch_shrunk", scorer=scorer.card.scorer_id, max_batch=scorer.max_batch)
@@ -190,7 +195,9 @@ def score_images(scorer: Scorer, images: Sequence[np.ndarray]) -> BatchScores:
 def _try_batch(scorer: Scorer, images: list[np.ndarray]) -> np.ndarray | Exception:
     """Return the scores (N,) float64, or the error: a raised one's traceback would keep the batch in memory."""
     try:
-        scores = np.asarray(scorer.score(np.stack(images)), dtype=np.float64)
+        with STAGES.time(Step.TRANSFER, images=len(images)):
+            pixels = np.stack(images)
+        scores = np.asarray(scorer.score(pixels), dtype=np.float64)
         if scores.shape != (len(images),):
             raise ValueError(f"expected {len(images)} scores, the scorer answered shape {scores.shape}")
     except Exception as error:

@@ -24,6 +24,7 @@ from dpiqa.errors import (
 from dpiqa.objects.granted import within
 from dpiqa.objects.store import ObjectStore
 from dpiqa.pipeline.job_source import look_up, open_job_source
+from dpiqa.pipeline.stage_times import STAGES, Step
 from dpiqa.retries import retry_transaction
 from dpiqa.settings import Settings
 from dpiqa.sources.selection import Selection, select
@@ -117,10 +118,11 @@ class Lister:
         try:
             selected = select(source, spec, job.cursor, job.tally, grants)
             found = look_up(store, selected, job, self._settings.fetch_threads)
-            for selection in read_ahead(batches(found)):
+            for selection in read_ahead(_timed(batches(found))):
                 if self._stopping.is_set():
                     return
-                n_waiting, rings = self._add(job, selection, ring=has_room)
+                with STAGES.time(Step.LIST, images=len(selection.refs)):
+                    n_waiting, rings = self._add(job, selection, ring=has_room)
                 ring_score(self._doorbell, rings)
                 has_room = has_room and sum(len(ids) for _, ids in rings) == n_waiting
         except Conflict as error:  # somebody ended the job meanwhile
@@ -152,3 +154,14 @@ class Lister:
                 return statements(c)
 
         return retry_transaction(attempt)
+
+
+def _timed(selections: Iterable[Selection]) -> Iterator[Selection]:
+    """Count the time that reading the source takes; its images count when they are stored."""
+    iterator = iter(selections)
+    while True:
+        with STAGES.time(Step.LIST, images=0):
+            selection = next(iterator, None)
+        if selection is None:
+            return
+        yield selection

@@ -1,12 +1,10 @@
-"""Prometheus metrics of workers and listener, served on DPIQA_METRICS_PORT."""
+"""Prometheus metrics of workers and listener, served on DPIQA_METRICS_PORT. Times: `dpiqa.pipeline.stage_times`."""
 
 import shutil
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 IMAGES = Counter("dpiqa_images_total", "Images by their outcome in this worker", ["stage", "outcome"])
 ESCALATIONS = Counter("dpiqa_escalations_total", "Images sent to the teacher")
@@ -16,13 +14,6 @@ EVENTS = Counter("dpiqa_events_total", "Event messages by outcome", ["outcome"])
 LAG = Gauge("dpiqa_listener_lag_seconds", "Age of the oldest event that the listener received last; 0: none waited")
 EVENT_QUEUE = Gauge("dpiqa_event_queue_messages", "Messages in the event queue, as SQS estimates, every 30 s")
 DROPPED_MESSAGES = Counter("dpiqa_messages_dropped_total", "Messages that were no doorbells", ["queue", "reason"])
-BATCH_SIZE = Histogram("dpiqa_batch_images", "Images per batch on the device", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
-SECONDS = Histogram(
-    "dpiqa_stage_seconds",
-    "Seconds per step: fetch and decode of one image, score of one batch, record of one transaction",
-    ["step"],
-    buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60),
-)
 POSTPONEMENTS = Counter(
     "dpiqa_bucket_postponements_total", "Times that this worker postponed a bucket whose fetches failed", ["bucket"]
 )
@@ -43,13 +34,3 @@ def show_only(gauge: Gauge, buckets: Iterable[str]) -> None:
     gauge.clear()
     for bucket in buckets:
         gauge.labels(bucket).set(1)
-
-
-@contextmanager
-def stage(step: str) -> Iterator[None]:
-    """Time the body."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        SECONDS.labels(step).observe(time.perf_counter() - started)

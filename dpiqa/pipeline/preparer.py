@@ -19,9 +19,9 @@ from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.imaging.renditions import rendition_of
 from dpiqa.objects.store import Fetched
-from dpiqa.pipeline import metrics
 from dpiqa.pipeline.buckets import Buckets
 from dpiqa.pipeline.fair_pool import FairPool
+from dpiqa.pipeline.stage_times import STAGES, Step
 from dpiqa.settings import Settings
 from dpiqa.types import ImageRef, Rendition
 
@@ -207,7 +207,7 @@ class Preparer:
             self._buckets.require_open(ref.bucket)
         started = time.monotonic()
         try:
-            with metrics.stage("fetch"):
+            with STAGES.time(Step.FETCH):
                 fetched = self._store.get(ref, self._max_bytes)
         except BaseException as error:
             self._observe(ref.bucket, started, error)
@@ -238,7 +238,7 @@ def _passing_on(result: "Future[np.ndarray]") -> "Callable[[Future[np.ndarray]],
     started = time.perf_counter()
 
     def finish(decoding: "Future[np.ndarray]") -> None:
-        metrics.SECONDS.labels("decode").observe(time.perf_counter() - started)
+        STAGES.add(Step.DECODE, time.perf_counter() - started)
         try:
             result.set_result(decoding.result())
         except CancelledError:

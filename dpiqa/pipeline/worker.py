@@ -35,8 +35,9 @@ from dpiqa.pipeline.preparer import Preparer
 from dpiqa.pipeline.reconciler import Reconciler
 from dpiqa.pipeline.scorers import LoadedScorers
 from dpiqa.pipeline.slots import CHUNKS_AT_ONCE, Slots
+from dpiqa.pipeline.stage_times import STAGES, Step
 from dpiqa.pipeline.startup import require_schema, wait_for
-from dpiqa.profiles import load_profile
+from dpiqa.profiles import Profile, load_profile
 from dpiqa.retries import retry_delay, retry_until_available
 from dpiqa.settings import Settings
 from dpiqa.storage import workers
@@ -48,7 +49,7 @@ from dpiqa.storage.postponed_buckets import delay_items, items_of_buckets
 from dpiqa.storage.recorded_scores import KnownScore, find_copies
 from dpiqa.storage.results import record
 from dpiqa.text import first_line
-from dpiqa.types import Stage
+from dpiqa.types import Route, Stage
 from dpiqa.watchdog import WATCHDOG
 
 log = structlog.get_logger()
@@ -188,7 +189,7 @@ class Worker:
     def _claim(self, item_ids: list[int], *, in_lane: bool) -> list[Claim]:
         """Claim the items whose buckets are read here; a lane takes those of slow buckets."""
         try:
-            with transaction(self.engine) as c:
+            with STAGES.time(Step.CLAIM, images=len(item_ids)), transaction(self.engine) as c:
                 item_ids = self._of_open_buckets(c, item_ids, in_lane=in_lane)
                 scorer_ids = self.scorers.scorer_ids()
                 claims = claim(
@@ -286,9 +287,9 @@ class Worker:
             settings, profile = self.settings, self.scorers.profile(profile_id)
             # None only where the model could not be loaded, and so nothing was scored
             card = cast("ModelCard", self.scorers.card(profile_id))
-            with metrics.stage("record"), transaction(self.engine) as c:
+            with STAGES.time(Step.RECORD, images=len(recordable)), transaction(self.engine) as c:
                 recorded = record(
-                    c, self.stage, profile, card, recordable, decide=routing.decide, max_errors=settings.max_errors
+                    c, self.stage, profile, card, recordable, decide=_decide, max_errors=settings.max_errors
                 )
             n_stale, escalated = n_stale + recorded.n_stale, recorded.teacher_items
             metrics.ESCALATIONS.inc(len(escalated))
@@ -310,6 +311,11 @@ class Worker:
     def _heartbeat(self) -> None:
         with transaction(self.engine) as c:
             workers.heartbeat(c, self.id, self.stage, self.scorers.default_scorer_id)
+
+
+def _decide(scores: Sequence[float], profile: Profile, *, scored_before: int, escalated_before: int) -> list[Route]:
+    with STAGES.time(Step.DECIDE, images=len(scores)):
+        return routing.decide(scores, profile, scored_before=scored_before, escalated_before=escalated_before)
 
 
 def start_worker(settings: Settings) -> Worker:
