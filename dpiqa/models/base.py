@@ -1,7 +1,7 @@
 """Scorers, and the cards that travel with their weights. Free of torch."""
 
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -94,6 +94,14 @@ class Scorer(Protocol):
             DeviceMemoryError: the batch does not fit on the device; a smaller one may.
             ValueError: another shape or type of pixels; the message quotes both.
         """
+
+
+@runtime_checkable
+class AllocatesBuffers(Protocol):
+    """A scorer on a device that reads some memory of the machine faster than other memory."""
+
+    def buffer(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return uninitialised uint8 of this shape in that memory."""
 
 
 def require_shape(pixels: np.ndarray, card: ModelCard) -> None:

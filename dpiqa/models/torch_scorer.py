@@ -45,6 +45,10 @@ class TorchScorer:
             out_of_memory = True  # raised below: in here the traceback still holds the batch's tensors
         raise DeviceMemoryError(f"{len(pixels)} images do not fit on {self._device}: {out_of_memory=}")
 
+    def buffer(self, shape: tuple[int, ...]) -> np.ndarray:
+        """See `AllocatesBuffers.buffer`: a GPU reads pinned memory while the CPU goes on."""
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda").numpy()
+
 
 def image_tensor(pixels: np.ndarray, card: ModelCard, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) in [0, 1] on the device, in the card's memory format."""

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from dpiqa.errors import ConfigurationError, DpiqaError
-from dpiqa.models.base import ModelCard, Scorer
+from dpiqa.models.base import AllocatesBuffers, ModelCard, Scorer
 from dpiqa.models.cards import find_card
 from dpiqa.models.choice import ModelChoice, chosen_card, require_role
 from dpiqa.models.loading import load_scorer
@@ -46,6 +46,17 @@ class LoadedScorer:
     def card(self) -> ModelCard:
         """Card of the scorer's model."""
         return self.scorer.card
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of the pixels of one image."""
+        size = self.card.preprocessing
+        return size.height, size.width, 3
+
+    def buffer(self) -> np.ndarray:
+        """Return a buffer (max_batch, H, W, 3) uint8, in memory that a GPU reads by itself where it runs on one."""
+        shape = (self.max_batch, *self.image_shape)
+        return self.scorer.buffer(shape) if isinstance(self.scorer, AllocatesBuffers) else np.empty(shape, np.uint8)
 
 
 class LoadedScorers:

@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from dpiqa.errors import DeviceMemoryError
+from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.brightness import BRIGHTNESS
 
 SIDE = 4
@@ -19,7 +20,7 @@ def image(value: int) -> np.ndarray:
 class OddScorer:
     """Score: the first sample / 255."""
 
-    card = BRIGHTNESS
+    card = BRIGHTNESS.model_copy(update={"preprocessing": Preprocessing(width=SIDE, height=SIDE)})
 
     def __init__(self, *, fits: int = 1000, release: threading.Event | None = None) -> None:
         self.fits, self.release = fits, release

@@ -7,6 +7,7 @@ from unit.pipeline.scorers import BROKEN, HANG, POISON, OddScorer, image
 
 from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.scorers import LoadedScorer
+from dpiqa.pipeline.stage_times import STAGES, Step
 from dpiqa.watchdog import Watchdog
 
 
@@ -98,3 +99,72 @@ def test_closing_cancels_what_still_waits():
     assert first.result(1) == pytest.approx(0.2)
     with pytest.raises(CancelledError):
         second.result(1)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def transferred():
+    return STAGES.snapshot().steps[Step.TRANSFER].images
+
+
+def test_the_next_batch_is_copied_while_one_is_on_the_device(device):
+    release = threading.Event()
+    loaded = LoadedScorer(OddScorer(release=release), max_batch=2)
+    before = transferred()
+    first = [device.submit(loaded, image(51)) for _ in range(2)]
+    wait_until(first[0].running)
+    pixels = [image(102), image(204)]
+    second = [device.submit(loaded, each) for each in pixels]
+    wait_until(lambda: transferred() - before == 4)
+    for each in pixels:
+        each[:] = 0  # too late
+    release.set()
+    assert [future.result(5) for future in second] == pytest.approx([0.4, 0.8])
+
+
+def test_the_device_goes_on_while_scores_are_answered(device):
+    scorer, slow = OddScorer(), threading.Event()
+    loaded = LoadedScorer(scorer, max_batch=1)
+    device.submit(loaded, image(51)).add_done_callback(lambda _: slow.wait(10))
+    device.submit(loaded, image(102))
+    try:
+        wait_until(lambda: scorer.batches == [1, 1])
+    finally:
+        slow.set()
+
+
+def test_an_urgent_image_takes_a_place_in_a_batch_that_is_already_copied(device):
+    release = threading.Event()
+    scorer = OddScorer(release=release)
+    loaded = LoadedScorer(scorer, max_batch=2)
+    before = transferred()
+    running = device.submit(loaded, image(0))
+    wait_until(running.running)
+    waiting = [device.submit(loaded, image(value)) for value in (10, 20, 30)]
+    wait_until(lambda: transferred() - before == 3)
+    ended = []
+    urgent = device.submit(loaded, image(40), urgent=True)
+    for name, future in {"first": waiting[0], "second": waiting[1], "third": waiting[2], "urgent": urgent}.items():
+        future.add_done_callback(lambda _, name=name: ended.append(name))
+    release.set()
+    assert [future.result(5) for future in (*waiting, urgent)] == pytest.approx([v / 255 for v in (10, 20, 30, 40)])
+    assert set(ended[:2]) == {"urgent", "first"}
+
+
+def test_each_image_gets_its_own_score_whatever_else_comes_and_however_batches_shrink(device):
+    scorer = OddScorer(fits=5)
+    loaded = LoadedScorer(scorer, max_batch=16)
+    values = [number * 7 % 250 for number in range(400)]
+    futures = [device.submit(loaded, image(value), urgent=number % 3 == 0) for number, value in enumerate(values)]
+    assert [future.result(20) for future in futures] == pytest.approx([value / 255 for value in values])
+    assert loaded.max_batch == 4
+
+
+def test_pixels_of_another_shape_are_refused(device):
+    with pytest.raises(ValueError, match=r"expected \(4, 4, 3\) uint8"):
+        device.submit(LoadedScorer(OddScorer(), max_batch=2), image(1)[:3])
