@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from prometheus_client import Counter, Histogram
+from dpiqa.pipeline import metrics
 
 
 class Step(StrEnum):
@@ -24,19 +24,6 @@ class Step(StrEnum):
     MODEL = "model"  #: a batch is on the device
     DECIDE = "decide"  #: the routes of some scores are decided
     RECORD = "record"  #: a transaction stores outcomes, the decision included
-
-
-SECONDS = Histogram(
-    "dpiqa_stage_seconds",
-    "Seconds per call of a step: fetch, decode and transfer of one image, model of one batch, claim, decide and record "
-    "of one transaction, list of one page",
-    ["step"],
-    buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60),
-)
-STEP_IMAGES = Counter("dpiqa_stage_images_total", "Images that a step has worked on", ["step"])
-BATCH_SIZE = Histogram("dpiqa_batch_images", "Images per batch on the device", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
-BATCH_PLACES = Counter("dpiqa_batch_places_total", "Images that the batches on the device had room for")
-QUEUE_SECONDS = Counter("dpiqa_device_queue_seconds_total", "Seconds that decoded images waited for their batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +99,8 @@ class StageTimes:
 
     def add(self, step: Step, seconds: float, *, images: int = 1, cpu_seconds: float = 0.0) -> None:
         """Count one call of a step."""
-        SECONDS.labels(step.value).observe(seconds)
-        STEP_IMAGES.labels(step.value).inc(images)
+        metrics.SECONDS.labels(step.value).observe(seconds)
+        metrics.STEP_IMAGES.labels(step.value).inc(images)
         with self._lock:
             self._steps[step] += StepTotals(seconds, cpu_seconds, images, 1)
 
@@ -129,9 +116,9 @@ class StageTimes:
 
     def add_batch(self, *, images: int, places: int, queue_seconds: float) -> None:
         """Count a batch that goes to the device; `queue_seconds`: how long its images waited, together."""
-        BATCH_SIZE.observe(images)
-        BATCH_PLACES.inc(places)
-        QUEUE_SECONDS.inc(queue_seconds)
+        metrics.BATCH_SIZE.observe(images)
+        metrics.BATCH_PLACES.inc(places)
+        metrics.QUEUE_SECONDS.inc(queue_seconds)
         with self._lock:
             self._batch_places += places
             self._queue_seconds += queue_seconds
