@@ -65,8 +65,8 @@ CLAIM_ITEMS = text(
         FROM free WHERE i.id = free.id
         RETURNING i.id, i.job_id, i.image_id, i.attempt, i.crashes, i.queue, free.profile)
     SELECT t.id AS item_id, t.job_id, t.image_id, t.attempt, t.crashes, t.queue, t.profile,
-        m.bucket, m.key, m.etag, m.version_id, m.size, m.last_modified, m.sequencer, s.score AS known_score,
-        r.student_score
+        m.bucket, m.key, m.etag, m.version_id, m.size, m.last_modified, m.sequencer, m.access_news,
+        s.score AS known_score, r.student_score
     FROM taken t JOIN images m ON m.id = t.image_id
     LEFT JOIN unnest(:profiles, :scorers) AS w (profile, scorer_id) ON w.profile = t.profile
     LEFT JOIN scores s ON s.image_id = t.image_id AND s.scorer_id = w.scorer_id

@@ -40,7 +40,7 @@ IMAGE_IDS_OF_KEYS = text(
     """
 ).bindparams(*arrays(buckets=Text, keys=Text))
 LOCK_IMAGES = (
-    select(images.c.id, images.c.current, images.c.last_modified, images.c.sequencer)
+    select(images.c.id, images.c.current, images.c.last_modified, images.c.sequencer, images.c.access_news)
     .where(images.c.id == any_(array("ids", BigInteger)))
     .order_by(images.c.id)
     .with_for_update(key_share=True)
@@ -72,19 +72,21 @@ class LockedImage:
     current: bool
     last_modified: datetime | None
     sequencer: str | None
+    access_news: int
 
     @classmethod
     def from_row(cls, row: Row[*tuple[Any, ...]]) -> Self:
         """Read a row of LOCK_IMAGES."""
-        return cls(row.current, row.last_modified, row.sequencer)
+        return cls(row.current, row.last_modified, row.sequencer, row.access_news)
 
-    def is_unchanged(self, ref: ImageRef) -> bool:
-        """Return whether no event about the image arrived since `ref` was read from its row."""
-        return self.current and not self.has_news_since(ref)
+    def is_unchanged(self, ref: ImageRef, access_news: int) -> bool:
+        """Return whether no event about the image arrived since these were read from its row."""
+        return self.current and not self.has_news_since(ref, access_news)
 
-    def has_news_since(self, ref: ImageRef) -> bool:
-        """Return whether the image is current by an event that arrived since `ref` was read from its row."""
-        return self.current and (self.last_modified, self.sequencer) != (ref.last_modified, ref.sequencer)
+    def has_news_since(self, ref: ImageRef, access_news: int) -> bool:
+        """Return whether news arrived since these were read from the row: of access, or by which it is current."""
+        is_newer = self.current and (self.last_modified, self.sequencer) != (ref.last_modified, ref.sequencer)
+        return is_newer or self.access_news != access_news
 
 
 def lock_buckets(c: Connection, buckets: Iterable[str]) -> None:

@@ -82,6 +82,7 @@ class Claim:
     known_score: float | None  #: by the claiming scorer, for these bytes: nothing to compute
     student_score: float | None  #: under the profile, where the student has scored
     is_urgent: bool = False  #: of an event: goes before submitted work
+    access_news: int = 0  #: of its image when it was claimed: what comes later is news to the worker
 
     @classmethod
     def from_row(cls, row: Row[Any], stage: Stage, ref: ImageRef) -> Self:
@@ -98,6 +99,7 @@ class Claim:
             known_score=row.known_score,
             student_score=row.student_score,
             is_urgent=row.queue == Queue.LIVE,
+            access_news=row.access_news,
         )
 
 
@@ -218,18 +220,19 @@ class ItemUpdate:
 def update_of(outcome: Outcome, image: LockedImage) -> ItemUpdate:
     """Return the update of an item that was not scored."""
     item_id = outcome.claim.item_id
+    has_news = image.has_news_since(outcome.claim.ref, outcome.claim.access_news)
     match outcome:
-        case Rejected(claim, reason, detail) if reason not in REOPENED_BY_NEWS or not image.has_news_since(claim.ref):
+        case Rejected(_, reason, detail) if reason not in REOPENED_BY_NEWS or not has_news:
             return ItemUpdate(item_id=item_id, state=ItemState.REJECTED, reason=reason, detail=detail or None)
         case Changed():
             return ItemUpdate(item_id=item_id, state=ItemState.SUPERSEDED, reason=Reason.NEWER_VERSION)
-        case Gone(claim) if image.is_unchanged(claim.ref) or not image.current:
+        case Gone() if not has_news or not image.current:
             return ItemUpdate(item_id=item_id, state=ItemState.DELETED, reason=Reason.OBJECT_DELETED)
         case Postponed(_, delay, detail):
             return ItemUpdate(
                 item_id=item_id, state=ItemState.QUEUED, detail=detail or None, delay_seconds=float(delay)
             )
-        case Failed(_, detail, delay, reason):
+        case Failed(_, detail, delay, reason) if reason not in REOPENED_BY_NEWS or not has_news:
             return ItemUpdate(
                 item_id=item_id,
                 state=ItemState.QUEUED,

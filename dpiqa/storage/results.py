@@ -189,7 +189,9 @@ def record(
         what = Rejected(claim, Reason.NOT_FOUND, "there is no object under this key") if is_never_seen else outcome
         updates.append(update_of(what, images[claim.image_id]))
     failed_items = write_updates(c, updates, max_errors=max_errors)
-    mark_gone(c, [claim.image_id for claim in unseen if images[claim.image_id].is_unchanged(claim.ref)])
+    mark_gone(
+        c, [claim.image_id for claim in unseen if images[claim.image_id].is_unchanged(claim.ref, claim.access_news)]
+    )
     for job in jobs.values():
         of_job = [o for o in unscored if isinstance(o, Changed) and o.claim.job_id == job.id]
         if of_job:

@@ -223,6 +223,7 @@ images = Table(
     Column("current", Boolean, nullable=False, comment="whether the store holds this version, as far as is known"),
     time_column("deleted_at", "when its removal was noticed; NULL: not removed"),
     time_column("first_seen_at", "when it was first named by an event, a listing or a worker", now=True),
+    counter_column("access_news", "news of access that came while a worker held one of its items"),
     UniqueConstraint("bucket", "key", "etag"),
     CheckConstraint("NOT current OR deleted_at IS NULL", name="current"),
     comment="stored versions of object keys, written by ingest and by record",
