@@ -12,7 +12,7 @@ from dpiqa.broker import CLIENT_OPTIONS
 from dpiqa.broker_url import BrokerKind, BrokerUrl
 from dpiqa.doorbell import Queue
 
-_ANSWER_SECONDS = 10  #: for SQS to answer
+_ANSWER_SECONDS = 10  #: for SQS and RabbitMQ to answer
 #: Seconds. A silent half-open link stalls a worker for 150 s with the defaults, 21 s with these.
 TRANSPORT_OPTIONS: dict[str, Any] = {
     "socket_timeout": 10,
@@ -103,6 +103,9 @@ def _rabbitmq(url: BrokerUrl, host: str, port: int | None) -> dict[str, Any]:
         "broker_use_ssl": tls,
         "broker_transport_options": {
             "confirm_publish": True,
+            # Of a request, such as the declaration of a queue, or the farewell over a dead link.
+            "read_timeout": _ANSWER_SECONDS,
+            "write_timeout": _ANSWER_SECONDS,
             "shown_address": url.address,
         },
         "broker_heartbeat": 20,  # seconds; two without an answer end a connection

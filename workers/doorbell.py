@@ -26,7 +26,10 @@ _FAIL_SOON = {
     "interval_step": 0.1,
     "interval_max": 0.1,
     "retry_on_timeout": False,
-    "socket_timeout": 5,  # seconds; of a server that says nothing, while a caller of the API waits
+    # Seconds, of a server that says nothing, while a caller of the API waits: Redis, then RabbitMQ.
+    "socket_timeout": 5,
+    "read_timeout": 5,
+    "write_timeout": 5,
 }
 _REFUSALS = frozenset({403, 530})  #: of AMQP: wrong login or no right, and no such virtual host
 _FINAL = frozenset({Fault.CREDENTIALS, Fault.DENIED, Fault.REGION})
@@ -68,12 +71,12 @@ class CeleryDoorbell:
         """Connect once, and ask for the length of a queue."""
         if self._url.is_redis:
             require_no_eviction(self._url)
-        with _translated(lasting), self._app.connection_or_acquire() as connection:
+        with _translated(lasting), self._connection() as connection:
             _depth(connection, Queue.LIVE)
 
     def depth(self, queue: Queue) -> int:
         """Return how many messages wait in the queue; those that a worker holds are not counted."""
-        with _translated(broker_unavailable), self._app.connection_or_acquire() as connection:
+        with _translated(broker_unavailable), self._connection() as connection:
             return _depth(connection, queue)
 
     def close(self) -> None:
@@ -81,8 +84,25 @@ class CeleryDoorbell:
         self._app.close()
 
     def _send(self, task: Task, args: list[object], queue: Queue) -> None:
-        with _translated(broker_unavailable):
-            self._app.send_task(task.value, args=args, queue=queue.value, ignore_result=True, retry=False)
+        with _translated(broker_unavailable), self._connection() as connection:
+            producer = self._app.amqp.Producer(connection, auto_declare=False)
+            self._app.send_task(
+                task.value, args=args, queue=queue.value, ignore_result=True, retry=False, producer=producer
+            )
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """Lend a connection to one thread. One of RabbitMQ is dropped after an error, without a word to the server.
+
+        A late answer would be taken for that to the next request; and a dead link answers no farewell.
+        """
+        with self._app.connection_or_acquire() as connection:
+            try:
+                yield connection
+            except Exception:
+                if self._url.kind is BrokerKind.RABBITMQ:
+                    connection.collect()
+                raise
 
 
 def _depth(connection: Any, queue: Queue) -> int:

@@ -5,6 +5,7 @@ import json
 import re
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 
 import amqp
@@ -14,9 +15,11 @@ import redis
 from support.brokers import RawServer, Sentinels, TlsProxy, tls_program
 from support.certificates import Certificate
 from support.photos import png
+from support.proxy import Proxy
 from support.rabbitmq import RabbitMQ
 
 from dpiqa.doorbell import Queue, load_doorbell
+from dpiqa.errors import BrokerUnavailable
 from dpiqa.local.commands import flower_command
 from dpiqa.local.process import free_port
 from dpiqa.local.s3 import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
@@ -204,6 +207,26 @@ def test_a_job_finishes_though_rabbitmq_is_killed(make_system, s3, rabbitmq):
     system.wait(lambda: system.value(state, id=job.id) == "complete", "complete job")
     assert system.states() == {"scored": 150}
     assert all(worker.alive for worker in workers)
+
+
+def test_a_sender_is_not_held_by_a_link_to_rabbitmq_that_swallows_everything(make_system, rabbitmq):
+    """TCP acknowledges what is sent, nobody answers, and no connection is closed."""
+    proxy = Proxy(rabbitmq.port)
+    doorbell = load_doorbell(make_system(broker_url=proxy.through(rabbitmq.url)).settings)
+    doorbell.score(Queue.BULK, [1])
+    before = doorbell.depth(Queue.BULK)
+    assert before >= 1
+    proxy.swallow()
+    for request in (partial(doorbell.score, Queue.BULK, [2]), partial(doorbell.depth, Queue.BULK)):
+        started = time.monotonic()
+        with pytest.raises(BrokerUnavailable):
+            request()
+        assert time.monotonic() - started < 12
+    proxy.restore()
+    doorbell.score(Queue.BULK, [3])  # over a new connection
+    assert doorbell.depth(Queue.BULK) == before + 1
+    doorbell.close()
+    proxy.close()
 
 
 def test_sqs(make_system, s3, s3_server):

@@ -45,7 +45,7 @@ def scores(tmp_path_factory):
 
 
 @pytest.fixture
-def make_story(tmp_path, database_url, broker_url, s3, sqs_queue, scores, record_property):
+def make_story(request, tmp_path, database_url, broker_url, s3, sqs_queue, scores, record_property):
     """Give a function that makes the test's `Story`; its arguments are settings."""
     seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(10**6))
     print(f"seed {seed}: FAULTS_SEED={seed} repeats it")  # noqa: T201 - shown with a failure
@@ -57,6 +57,9 @@ def make_story(tmp_path, database_url, broker_url, s3, sqs_queue, scores, record
         return stories[-1]
 
     yield make
+    values = [str(value) for name, value in request.node.callspec.params.items() if name != "repeat"] if LONG else []
+    name = " ".join([request.node.originalname.removeprefix("test_").replace("_", " "), *values])
+    record_property("fault", name)
     record_property("seed", seed)
     record_property("seconds", time.monotonic() - started)
     for story in stories:
@@ -108,18 +111,24 @@ def s3_proxy(s3_server, make_proxy):
 def pytest_terminal_summary(terminalreporter):
     if not LONG:
         return
+    figures_of, failed = defaultdict(dict), set()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                figures_of[report.nodeid] |= dict(report.user_properties)
+                failed |= {report.nodeid} if report.failed else set()
     runs = defaultdict(list)
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.stats.get(outcome, []):
-            if report.when == "teardown" or (report.when == "call" and outcome == "failed"):
-                runs[report.location[2].split("[")[0]].append((outcome, dict(report.user_properties)))
+    for test, figures in figures_of.items():
+        if "fault" in figures:
+            runs[figures["fault"]].append((test in failed, figures))
     terminalreporter.section("faults")
-    terminalreporter.line(f"{'fault':64} runs failed images   seconds (range)   longest pause  seeds")
+    line = "{:76.76} {:>4} {:>6} {:>6}  {:22} {:>13}  {}".format
+    terminalreporter.line(line("fault", "runs", "failed", "images", "seconds (range)", "longest pause", "seeds"))
     for name, results in runs.items():
-        figures = [figure for _, figure in results if "seconds" in figure]
-        seconds = [figure["seconds"] for figure in figures] or [0]
-        row = f"{name.removeprefix('test_').replace('_', ' '):64.64} {len(results):4}"
-        row += f" {sum(outcome == 'failed' for outcome, _ in results):6} {sum(f['images'] for f in figures):6}"
-        row += f" {statistics.median(seconds):6.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
-        row += f" {max((f['pause'] for f in figures), default=0):10.1f} s  "
-        terminalreporter.line(row + " ".join(str(figure["seed"]) for figure in figures))
+        seconds = [figures["seconds"] for _, figures in results]
+        span = f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
+        pause = f"{max(figures.get('pause', 0) for _, figures in results):.1f} s"
+        images = sum(figures.get("images", 0) for _, figures in results)
+        seeds = " ".join(str(figures["seed"]) for _, figures in results)
+        n_failed = sum(is_failed for is_failed, _ in results)
+        terminalreporter.line(line(name, len(results), n_failed, images, span, pause, seeds))

@@ -4,17 +4,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy.engine import make_url
-
-
-def through(url, proxy):
-    """Return a URL with the proxy's port in place of the server's."""
-    port = urlsplit(url).port
-    return url.replace(f":{port}", f":{proxy.port}")
+from support.rabbitmq import RabbitMQ
 
 
 def test_postgres_cut_after_commit_was_sent(make_story, make_proxy, database_url, n):
     proxy = make_proxy(make_url(database_url).port)
-    story = make_story(database_url=through(database_url, proxy))
+    story = make_story(database_url=proxy.through(database_url))
     cuts = []
 
     def cut_after(data):
@@ -32,18 +27,28 @@ def test_postgres_cut_after_commit_was_sent(make_story, make_proxy, database_url
     story.finish()
 
 
-@pytest.fixture(params=["postgres", "redis", "sqs", "s3"])
+@pytest.fixture(scope="module")
+def rabbitmq(server_home):
+    server = RabbitMQ(server_home / "silent-rabbitmq", server_home / "silent-rabbitmq.log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["postgres", "redis", pytest.param("rabbitmq", marks=pytest.mark.long_form), "sqs", "s3"])
 def silent_link(request, make_story, make_proxy, database_url, broker_url, s3):
     """Give a story, and the proxy of one of its links."""
-    url = {"postgres": database_url, "redis": broker_url, "sqs": s3.queue_url, "s3": s3.endpoint}[request.param]
-    proxy = make_proxy(urlsplit(url).port)
+    if request.param == "rabbitmq":
+        broker_url = request.getfixturevalue("rabbitmq").url
+    urls = {"postgres": database_url, "sqs": s3.queue_url, "s3": s3.endpoint}
+    proxy = make_proxy(urlsplit(urls.get(request.param, broker_url)).port)
     settings = {
-        "postgres": {"database_url": through(database_url, proxy)},
-        "redis": {"broker_url": through(broker_url, proxy)},
-        "sqs": {"sqs_endpoint_url": proxy.url, "queue_url": through(s3.queue_url, proxy)},
+        "postgres": {"database_url": proxy.through(database_url)},
+        "sqs": {"sqs_endpoint_url": proxy.url, "queue_url": proxy.through(s3.queue_url)},
         "s3": {"s3_endpoint_url": proxy.url},
-    }[request.param]
-    return make_story(database_seconds=2, **settings), proxy
+    }
+    of_broker = {"broker_url": proxy.through(broker_url)}
+    return make_story(database_seconds=2, **settings.get(request.param, of_broker)), proxy
 
 
 def test_work_resumes_within_a_minute_of_the_return_of_a_silent_link(silent_link, n):

@@ -27,6 +27,10 @@ class Proxy:
         """Address of the proxy."""
         return f"http://127.0.0.1:{self.port}"
 
+    def through(self, url):
+        """Return the URL with the proxy's port in place of the server's."""
+        return url.replace(f":{self._target}", f":{self.port}")
+
     def down(self):
         """Cut all connections, present and future."""
         self.up = False
