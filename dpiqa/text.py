@@ -59,6 +59,11 @@ def iso_utc(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def iso_minute(value: datetime) -> str:
+    """Write a time in UTC to the minute, for sentences, e.g. `2026-01-02T03:04Z`."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
 class FieldError(NamedTuple):
     """The first error of a validation; as a string one line, `plan.epochs: input should be greater than 0`."""
 

@@ -12,7 +12,16 @@ from dpiqa.storage.jobs import read_job
 from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.steering import cancel_job
 
-from ..dependencies import BacklogDep, DoorbellDep, EngineDep, ReaderDep, SettingsDep, SubmitterDep, profile_named
+from ..dependencies import (
+    BacklogDep,
+    DoorbellDep,
+    EngineDep,
+    ReaderDep,
+    SettingsDep,
+    StoreDep,
+    SubmitterDep,
+    profile_named,
+)
 from ..errors import as_invalid_request
 from ..schemas import JobName
 from ..watch_schemas import NewWatch, WatchAccepted, WatchOut
@@ -29,11 +38,17 @@ def add(
     settings: SettingsDep,
     engine: EngineDep,
     doorbell: DoorbellDep,
+    store: StoreDep,
     backlog: BacklogDep,
 ) -> WatchAccepted:
-    """Score what events announce under a prefix, and what is there. Repeated, it changes the schedule at most."""
+    """Score what events announce under a prefix, and what is there. Repeated, it changes the schedule at most.
+
+    A prefix that S3 does not list, because there is no such bucket or these credentials may not, is refused.
+    """
     backlog.check()
     caller.grants.require(request.address.bucket, request.address.key)
+    with as_invalid_request(ConfigurationError):
+        next(iter(store.list(request.address.bucket, request.address.key)), None)
     with transaction(engine) as connection:
         if request.requirement is None:
             profiles = [profile_named(settings, name) for name in request.profile_names]

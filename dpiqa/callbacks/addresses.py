@@ -182,5 +182,6 @@ def _split(url: str) -> Target:
 
 
 def shown(url: str) -> str:
-    """Return a URL without its query, which may hold a secret of the receiver."""
-    return url.partition("?")[0] + ("?..." if "?" in url else "")
+    """Return scheme and host of a URL: its path and query may hold a secret of the receiver."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{'/...' if parts.path.strip('/') or parts.query else ''}"

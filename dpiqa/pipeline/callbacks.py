@@ -1,8 +1,8 @@
 """The sender of callbacks: one thread in every worker, and a few that wait for receivers.
 
 It reads what is due from Postgres and needs no message: a callback is not lost with the broker, nor with a worker that
-is killed between two attempts. Receivers that do not answer hold senders for `TOTAL_SECONDS` an attempt: first attempts
-go before later ones, so that they delay others by their number once, not by all their attempts.
+is killed between two attempts. Receivers that do not answer hold senders for `TOTAL_SECONDS` an attempt: receivers take
+turns, and none has more than half of the senders of a round.
 """
 
 import json
@@ -112,7 +112,8 @@ class CallbackSender:
             while not self._stopped.wait(POLL_SECONDS):
                 beat()
                 try:
-                    self.send_due()
+                    while self.send_due() and not self._stopped.is_set():
+                        beat()
                 except DatabaseUnavailable as error:
                     log.warning("callbacks_postponed", error=str(error))
                 except Exception as error:  # this thread is the only one that tells: it must survive any error

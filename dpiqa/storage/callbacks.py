@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, bindparam, exists, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.callbacks.addresses import shown
@@ -21,6 +21,7 @@ from dpiqa.types import ENDED_JOB_STATES, CallbackState
 
 LEASE_SECONDS = 120.0  #: longer than an attempt may take
 MAX_DUE = 16  #: callbacks looked at in one round, which is over before those that came meanwhile are
+MAX_DUE_OF_RECEIVER = 4  #: of those, callbacks to one host, which may be slow: fewer than a worker sends at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class Callback:
 class CallbackStatus:
     """A callback as it is shown."""
 
-    url: str  #: without its query, which may hold a secret of the receiver
+    url: str  #: scheme and host alone: path and query may hold a secret of the receiver
     state: CallbackState
     attempts: int  #: how often it was tried
     status: int | None  #: HTTP status of the last attempt; None: there was no answer
@@ -87,10 +88,24 @@ POSTPONE = DELIVERING.write_statement(**_OUTCOME, due_at=after("pause"))
 FINISH = DELIVERING.write_statement(
     **_OUTCOME, state=bindparam("new_state", type_=callbacks.c.state.type), finished_at=NOW
 )
-DUE_CALLBACKS = (
-    select(callbacks.c.id)
+_RECEIVER = func.substring(callbacks.c.url, literal_column("'^[^:]+://([^/?#]*)'"))
+_is_retry = callbacks.c.attempts > 0
+_due = (
+    select(
+        callbacks.c.id,
+        callbacks.c.due_at,
+        _is_retry.label("is_retry"),
+        func.row_number()
+        .over(partition_by=_RECEIVER, order_by=(_is_retry, callbacks.c.due_at, callbacks.c.id))
+        .label("turn"),
+    )
     .where(DELIVERING.is_free)
-    .order_by(callbacks.c.attempts > 0, callbacks.c.due_at, callbacks.c.id)
+    .subquery("due")
+)
+DUE_CALLBACKS = (
+    select(_due.c.id)
+    .where(_due.c.turn <= MAX_DUE_OF_RECEIVER)
+    .order_by(_due.c.is_retry, _due.c.turn, _due.c.due_at, _due.c.id)
     .limit(MAX_DUE)
 )
 CALLBACK_OF_JOB = select(callbacks).where(callbacks.c.job_id == bindparam("of_job"))
@@ -146,7 +161,10 @@ def read_callback_status(c: Connection, job_id: UUID) -> CallbackStatus | None:
 
 
 def due_callbacks(c: Connection) -> Sequence[int]:
-    """Return the ids of some callbacks that are due and that no worker delivers: first attempts, then the oldest."""
+    """Return the ids of some callbacks that are due and that no worker delivers: first attempts, then the oldest.
+
+    Receivers take turns, so that a slow one holds up no other by the number of its callbacks.
+    """
     return list(c.execute(DUE_CALLBACKS).scalars())
 
 

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, literal, not_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Uuid, bindparam, func, literal, not_, select, tuple_
 
 from dpiqa.access import EVERYTHING, Grants
+from dpiqa.addresses import object_address
 from dpiqa.storage.callbacks import CallbackStatus, read_callback_status
+from dpiqa.storage.columns import constants
 from dpiqa.storage.counts import Count, read_counts, read_rate
 from dpiqa.storage.examples import IS_UNSCORED, read_examples
 from dpiqa.storage.granted import visible_jobs
@@ -20,8 +22,9 @@ from dpiqa.storage.jobs import Job, read_job
 from dpiqa.storage.pages import MAX_READ, Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.postponed_buckets import PostponedBucket, read_postponed
 from dpiqa.storage.reports import Report, read_report
-from dpiqa.storage.tables import OPEN_JOB_STATES, images, items, jobs
+from dpiqa.storage.tables import OPEN_ITEM_STATES, OPEN_JOB_STATES, images, items, jobs
 from dpiqa.storage.workers import LiveWorker, live_workers
+from dpiqa.text import iso_minute
 from dpiqa.types import ENDED_JOB_STATES, REASONS_OF, TERMINAL_STATES, ItemState, JobKind, JobState, Reason, Stage
 
 #: What is shown of a row of `jobs`, in this order; the names are those of the API.
@@ -199,6 +202,38 @@ class JobReport:
     callback: CallbackStatus | None = None  #: the callback that was asked for with the job
 
 
+#: The open items of a job whose latest try failed, the oldest first, each with their number.
+FAILING_ITEMS = (
+    select(images.c.bucket, images.c.key, items.c.attempt, items.c.created_at, items.c.detail, func.count().over())
+    .join_from(items, images, images.c.id == items.c.image_id)
+    .where(items.c.job_id == bindparam("of_job", type_=Uuid), items.c.state.in_(constants(OPEN_ITEM_STATES)))
+    .where(items.c.detail.is_not(None))
+    .order_by(items.c.created_at, items.c.id)
+    .limit(1)
+)
+MOST_FAILING = 1000  #: open items of a job among which the failing ones are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class FailingItems:
+    """The open items of a job whose latest try failed, and the one that waits longest."""
+
+    bucket: str
+    key: str
+    tries: int
+    added_at: datetime
+    error: str
+    n: int  #: of all
+
+    def __str__(self) -> str:
+        """Say in one line what is the case."""
+        which = "an image" if self.n == 1 else f"{self.n} images"
+        address = object_address(self.bucket, self.key)
+        tried = f"tried {self.tries} time{'s' if self.tries > 1 else ''} since {iso_minute(self.added_at)}"
+        first = address if self.n == 1 else f"the first {address}"
+        return f"{which} of which every try fails: {first}, {tried}: {self.error[:200]}"
+
+
 def describe_job(job: Job) -> dict[str, Any]:
     """Return what is shown of a job, by the names of the API."""
     return {name: getattr(job, name) for name in JOB_FIELDS}
@@ -215,14 +250,18 @@ def get_job(c: Connection, name: UUID | str, grants: Grants = EVERYTHING) -> Job
     routed = read_all_routed(c, job.id) if job.further_profiles else []
     rate = read_rate(c, job.id)
     postponed = [row for row in read_postponed(c) if row.bucket == job.bucket]
+    counts = read_counts(c, job.id)
+    n_open = sum(count.n for count in counts if count.state not in TERMINAL_STATES)
+    failing = c.execute(FAILING_ITEMS, {"of_job": job.id}).one_or_none() if 0 < n_open <= MOST_FAILING else None
     made = report(
         job,
-        read_counts(c, job.id),
+        counts,
         rate,
         live_workers(c),
         now=datetime.now(UTC),
         routed=routed,
         postponed=postponed[0] if postponed else None,
+        failing=FailingItems(*failing) if failing else None,
     )
     if made.failures:
         made = replace(made, examples=read_examples(c, job.id))
@@ -241,6 +280,7 @@ def report(
     now: datetime,
     routed: Sequence[Routed] = (),
     postponed: PostponedBucket | None = None,
+    failing: FailingItems | None = None,
 ) -> JobReport:
     """Put a report together; `postponed`: its bucket, where workers do not read it at the moment. Pure."""
     by_state: Counter[ItemState] = Counter()
@@ -277,12 +317,16 @@ def report(
         eta_seconds=eta_seconds,
         duration_seconds=duration,
         mean_rate=n_worked / duration if duration and n_worked else None,
-        waiting_for=_waiting_for(job, open_by_stage, {worker.stage for worker in alive}, postponed),
+        waiting_for=_waiting_for(job, open_by_stage, {worker.stage for worker in alive}, postponed, failing),
     )
 
 
 def _waiting_for(
-    job: Job, open_by_stage: Counter[Stage], alive: set[Stage], postponed: PostponedBucket | None
+    job: Job,
+    open_by_stage: Counter[Stage],
+    alive: set[Stage],
+    postponed: PostponedBucket | None,
+    failing: FailingItems | None,
 ) -> str | None:
     if job.state is JobState.PAUSED:
         return f"`dpiqa jobs resume {job.short_id}`"
@@ -300,4 +344,7 @@ def _waiting_for(
         missing.insert(0, "a worker to list its objects")
     if postponed is not None and (left or job.state is JobState.LISTING):
         missing.append(str(postponed))
+    if failing is not None and failing.n == left:
+        end = f"; `dpiqa jobs cancel {job.short_id}` ends the job without {'it' if left == 1 else 'them'}"
+        missing.append(f"{failing}{'' if job.kind is JobKind.WATCH else end}")
     return ", ".join(missing) or None

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from dpiqa.storage.bucket_tables import postponed_buckets as table
 from dpiqa.storage.columns import NOW, array, arrays
 from dpiqa.storage.tables import images, items, jobs
-from dpiqa.text import storable
+from dpiqa.text import iso_minute, storable
 from dpiqa.types import ItemState
 
 FIRST_SECONDS, LAST_SECONDS = 5.0, 60.0  #: delays of the first try, and at most
@@ -89,7 +89,9 @@ class PostponedBucket:
     def __str__(self) -> str:
         """Say in one line what is the case."""
         when = f"tried again in {self.seconds_left:.0f} s" if self.seconds_left > 0 else "being tried again"
-        return f"bucket {self.bucket}, {when} ({self.times} times in vain): {self.detail}"
+        return (
+            f"bucket {self.bucket}, {when} ({self.times} times in vain since {iso_minute(self.since)}): {self.detail}"
+        )
 
 
 class ItemOfBucket(NamedTuple):

@@ -162,7 +162,10 @@ def postponed(settings: Settings) -> Finding:
         rows = read_postponed(connection)
     if not rows:
         return ok("buckets", "none is postponed")
-    hint = "they are tried again by themselves; see whether S3 answers, and whether the workers may read them"
+    hint = (
+        "they are tried again by themselves; see whether S3 answers, and whether the workers may read them; "
+        "`dpiqa jobs cancel JOB` ends a job that need not wait"
+    )
     return warn("buckets", "; ".join(map(str, rows)), hint)
 
 

@@ -67,19 +67,19 @@ def test_a_bucket_of_tokens_fills_again():
     assert len(rates._buckets) == limits.MAX_KEYS
 
 
-def test_open_jobs_of_one_client(open_client):
-    client = open_client()
+def test_open_jobs_of_one_client(open_client, s3):
+    client = open_client(**s3.settings)
     _, headers = key(client, max_open_jobs=2)
 
     def submit(n):
-        return client.post("/v1/jobs", json={"bucket": "photos", "prefix": f"{n}/"}, headers=headers)
+        return client.post("/v1/jobs", json={"bucket": s3.name, "prefix": f"{n}/"}, headers=headers)
 
     first = submit(1).json()
     assert submit(2).status_code == 202
     refused = submit(3)
     assert (refused.status_code, refused.json()["code"]) == (429, "limit_exceeded")
     assert refused.headers["Retry-After"] == "60"
-    assert client.post("/v1/watches", json={"bucket": "w"}, headers=headers).status_code == 429
+    assert client.post("/v1/watches", json={"bucket": s3.name}, headers=headers).status_code == 429
     client.post(f"/v1/jobs/{first['id']}/pause", headers=headers)
     assert submit(3).status_code == 429  # a paused job is open
     assert client.post(f"/v1/jobs/{first['id']}/cancel", headers=headers).status_code == 200
@@ -157,16 +157,17 @@ def test_a_revoked_key_is_refused_soon(open_client, monkeypatch):
     assert client.get("/v1/jobs", headers=headers).status_code == 401
 
 
-def test_the_audit_says_who_did_what(open_client):
-    client = open_client()
-    made, headers = key(client, scopes=[KeyScope.READ, KeyScope.SUBMIT], grants=Grants.of(["s3://photos/in/"]))
-    job = client.post("/v1/jobs", json={"source": "s3://photos/in/"}, headers={**headers, "X-Request-ID": "r-1"})
+def test_the_audit_says_who_did_what(open_client, s3):
+    client = open_client(**s3.settings)
+    source = f"s3://{s3.name}/in/"
+    made, headers = key(client, scopes=[KeyScope.READ, KeyScope.SUBMIT], grants=Grants.of([source]))
+    job = client.post("/v1/jobs", json={"source": source}, headers={**headers, "X-Request-ID": "r-1"})
     assert job.headers["X-Request-ID"] == "r-1"
     job_id = job.json()["id"]
     client.post(f"/v1/jobs/{job_id}/cancel", headers=headers)
     client.delete(f"/v1/jobs/{job_id}", headers=headers)
-    client.get("/v1/scores/export?bucket=photos&prefix=in/&max=0.4", headers=headers)
-    watch = client.post("/v1/watches", json={"source": "s3://photos/in/", "backfill": False}, headers=headers).json()
+    client.get(f"/v1/scores/export?bucket={s3.name}&prefix=in/&max=0.4", headers=headers)
+    watch = client.post("/v1/watches", json={"source": source, "backfill": False}, headers=headers).json()
     client.delete(f"/v1/watches/{watch['id']}", headers=headers)
     admin = {"X-API-Key": BOOTSTRAP}
     assert client.get("/v1/audit", headers=headers).status_code == 403
@@ -175,7 +176,7 @@ def test_the_audit_says_who_did_what(open_client):
         ("submit", job_id),
         ("cancel", job_id),
         ("delete", job_id),
-        ("export", "s3://photos/"),
+        ("export", f"s3://{s3.name}/"),
         ("submit", watch["id"]),
         ("watch", watch["id"]),
         ("cancel", watch["id"]),
@@ -183,7 +184,7 @@ def test_the_audit_says_who_did_what(open_client):
     first = entries[0]
     assert (first["actor"], first["key_id"], first["request_id"]) == ("shop", made.id, "r-1")
     assert first["address"] == "testclient"
-    assert first["detail"] == {"kind": "prefix", "address": "s3://photos/in/", "profiles": ["smoke@1"]}
+    assert first["detail"] == {"kind": "prefix", "address": source, "profiles": ["smoke@1"]}
     assert entries[3]["detail"] == {
         "schema": "scores@1",
         "prefix": "in/",

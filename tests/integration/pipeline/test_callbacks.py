@@ -20,7 +20,7 @@ from dpiqa.pipeline import callbacks
 from dpiqa.pipeline.callbacks import DELAYS, CallbackSender, check_callback
 from dpiqa.settings import load_settings
 from dpiqa.storage import steering
-from dpiqa.storage.callbacks import MAX_DUE, read_callback, request_callback, start_delivery
+from dpiqa.storage.callbacks import MAX_DUE, MAX_DUE_OF_RECEIVER, read_callback, request_callback, start_delivery
 from dpiqa.storage.engine import make_engine
 from dpiqa.types import CallbackState, ItemState
 
@@ -143,7 +143,7 @@ def test_a_receiver_is_told_once_the_job_has_ended(ledger, receiver, sender):
     assert callback.finished_at is not None
     assert sender.send_due() == 0
     shown = ledger.report(job).callback
-    assert (shown.url, shown.next_attempt_at) == (f"http://127.0.0.1:{receiver.port}/ended?...", None)
+    assert (shown.url, shown.next_attempt_at) == (f"http://127.0.0.1:{receiver.port}/...", None)
 
 
 def test_failures_are_tried_again_with_the_same_id_for_about_a_day(ledger, receiver, sender):
@@ -207,14 +207,28 @@ def test_a_worker_that_dies_between_sending_and_recording_loses_nothing(ledger, 
 def test_callbacks_that_failed_already_do_not_go_before_new_ones(ledger, receiver, sender):
     failing = [ended_job(ledger, f"{receiver.url}&n={n}") for n in range(MAX_DUE)]
     receiver.answers = [500] * MAX_DUE
-    sender.send_due()
+    while sender.send_due():
+        pass
     new = ended_job(ledger, f"{receiver.url}&new=1")
     due_now(ledger)
     ledger.sql("UPDATE callbacks SET due_at = due_at + interval '1 ms' WHERE attempts = 0")
     time.sleep(0.01)
     sender.send_due()
     assert callback_of(ledger, new).state == "delivered"
-    assert [callback_of(ledger, job).state for job in failing].count("pending") == 1
+    assert [callback_of(ledger, job).state for job in failing].count("pending") == MAX_DUE - (MAX_DUE_OF_RECEIVER - 1)
+
+
+def test_a_slow_receiver_does_not_hold_up_others(ledger, receiver, sender):
+    """Its callbacks were due first, and there are more of them than a round takes."""
+    slow = Receiver()
+    slow.answers = [lambda _handler: time.sleep(0.5)] * (2 * MAX_DUE)
+    for _ in range(2 * MAX_DUE):
+        ended_job(ledger, slow.url, n=1)
+    job = ended_job(ledger, receiver.url, n=1)
+    assert sender.send_due() == MAX_DUE_OF_RECEIVER + 1
+    assert callback_of(ledger, job).state == CallbackState.DELIVERED
+    assert len(slow.requests) == MAX_DUE_OF_RECEIVER
+    slow.close()
 
 
 def test_two_workers_send_it_once(ledger, receiver, settings):

@@ -1,4 +1,5 @@
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -6,6 +7,7 @@ from support.ledger import BOTH, STUDENT, TEACHER, ref, refs
 
 from dpiqa.errors import RowRefused
 from dpiqa.storage.items import Changed, Failed, Gone, Postponed, Rejected, Released, Scored
+from dpiqa.storage.steering import cancel_job
 from dpiqa.storage.workers import heartbeat
 from dpiqa.types import JobState, Reason, Route, Stage
 
@@ -157,6 +159,26 @@ def test_two_jobs_record_the_same_images_at_the_same_time(ledger_with_teacher):
         ledger.check_counts(job)
     provisional = ledger.one("SELECT count(*) FROM results WHERE status = 'provisional'")
     assert ledger.one("SELECT count(*) FROM items WHERE stage = 'teacher'") == 6 * provisional
+
+
+def test_a_job_that_waits_for_an_object_names_it_and_can_be_ended(ledger):
+    job, ids = ledger.submit([ref("a"), ref("bad")])
+    ledger.do(heartbeat, "s1", Stage.STUDENT, STUDENT.scorer_id)
+    ledger.score(ids[:1])
+    assert ledger.report(job).waiting_for is None
+    for _ in range(2):
+        (claim,) = ledger.claim(ids[1:])
+        ledger.record([Postponed(claim, 0.0, "S3 does not return s3://photos/bad: 500 InternalError")])
+    waiting_for = ledger.report(job).waiting_for
+    assert re.fullmatch(
+        r"an image of which every try fails: s3://photos/bad, tried 2 times since 20\S+Z: "
+        rf"S3 does not return s3://photos/bad: 500 InternalError; `dpiqa jobs cancel {job.short_id}` ends the job .*",
+        waiting_for,
+    )
+    ledger.do(cancel_job, job.id)
+    ledger.check_counts(job)
+    assert (ledger.report(job).job.state, ledger.report(job).waiting_for) == ("cancelled", None)
+    assert [ledger.item(key).state for key in ("a", "bad")] == ["scored", "cancelled"]
 
 
 def test_borderline_images_go_on_to_the_teacher_with_a_provisional_result(ledger_with_teacher):

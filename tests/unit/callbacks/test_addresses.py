@@ -150,9 +150,10 @@ def test_a_name_that_cannot_be_resolved_is_tried_again(monkeypatch):
         CallbackRules().resolve(CallbackRules().parse("https://nowhere.example.org/"))
 
 
-def test_the_query_is_not_shown():
-    assert shown("https://example.org/x?token=secret") == "https://example.org/x?..."
-    assert shown("https://example.org/x") == "https://example.org/x"
+def test_path_and_query_are_not_shown():
+    assert shown("https://example.org/hooks/secret") == "https://example.org/..."
+    assert shown("https://example.org?token=secret") == "https://example.org/..."
+    assert shown("https://example.org/") == "https://example.org"
 
 
 def resolves_to(monkeypatch, *found):

@@ -9,10 +9,11 @@ from support.ledger import T0
 from dpiqa.doorbell import Queue
 from dpiqa.errors import InvalidRequest
 from dpiqa.storage.counts import Count
-from dpiqa.storage.job_queries import report
+from dpiqa.storage.job_queries import FailingItems, report
 from dpiqa.storage.jobs import Job
 from dpiqa.storage.pages import decode, encode
 from dpiqa.storage.workers import LiveWorker
+from dpiqa.text import iso_minute
 from dpiqa.types import ItemState, JobKind, JobState, Reason, Stage
 
 JOB = Job(
@@ -86,6 +87,29 @@ def test_a_job_waits_for_what_is_not_there():
     cancelled = replace(JOB, state=JobState.CANCELLED)
     assert report(cancelled, COUNTS, 0, [], now=T0).waiting_for == "a worker of any stage to cancel 4 items"
     assert report(cancelled, COUNTS, 0, [STUDENT], now=T0).waiting_for is None
+
+
+WATCH = replace(JOB, kind=JobKind.WATCH, state=JobState.WATCHING)
+FAILING = FailingItems("b", "k.png", 7, T0, "S3 does not return s3://b/k.png: InternalError", 1)
+
+
+TRIED = "s3://b/k.png, tried 7 times since {at}: {error}"
+
+
+@pytest.mark.parametrize(
+    ("job", "n_open", "n_failing", "text"),
+    [
+        (JOB, 1, 1, f"an image of which every try fails: {TRIED}; {{end}} it"),
+        (JOB, 3, 3, f"3 images of which every try fails: the first {TRIED}; {{end}} them"),
+        (JOB, 3, 2, None),
+        (WATCH, 1, 1, f"an image of which every try fails: {TRIED}"),
+    ],
+)
+def test_a_job_whose_last_images_fail_each_time_names_one_and_how_to_end(job, n_open, n_failing, text):
+    counts = [Count(Stage.STUDENT, ItemState.QUEUED, None, n_open)]
+    made = report(job, counts, 0, [STUDENT], now=T0, failing=replace(FAILING, n=n_failing))
+    end = f"`dpiqa jobs cancel {JOB.short_id}` ends the job without"
+    assert made.waiting_for == (text and text.format(at=iso_minute(T0), error=FAILING.error, end=end))
 
 
 @given(st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 2**62), st.text()))
