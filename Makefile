@@ -61,8 +61,12 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("dpiqa needs Python 3.11 or newer: make ... PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV) || { echo "error: cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
 
-# One stamp per set of extras, renewed when the project's requirements change.
+# One stamp per set of requirements, renewed when pyproject.toml changes. `test` and `dev` are dependency groups on top
+# of everything that users install; pip reads groups from 25.1 on, and a new environment may have an older one.
+$(VENV)/.demo: REQUIREMENTS := --editable '.[demo]'
+$(VENV)/.test $(VENV)/.dev: $(VENV)/.%: REQUIREMENTS = --editable '.[all]' --group $*
 $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
-	@echo "installing dpiqa[$*] into $(VENV) (the first time takes a few minutes: torch is large)"
-	@$(PIP) install --quiet --editable '.[$*]'
+	@echo "installing what \`make $*\` needs into $(VENV) (the first time takes a few minutes: PyTorch is large)"
+	@$(PIP) install --quiet 'pip>=25.1'
+	@$(PIP) install --quiet $(REQUIREMENTS)
 	@touch $@

@@ -1,11 +1,12 @@
-"""Build the wheel, install it into an empty environment and use it there.
+"""Build the source distribution, from it the wheel, install that into an empty environment and use it there.
 
 Catches what an editable install hides: a package missing from the list, data files left behind, a second
 top-level name that would overwrite other people's packages, a base install that needs an extra, an API that needs
-torch.
+torch, a page on PyPI whose links lead nowhere.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 EX_CONFIG = 78
+COMMIT = "0123456789ab"  #: said to be that of the build, which has no git
 FOLDERS = ("dpiqa", "workers", "api", "migrations")
 #: Needs nothing but the base install.
 BASE_PROBE = """
@@ -58,16 +60,33 @@ SETTINGS = {
 
 
 def build(folder: Path) -> Path:
-    """Build from a copy: leftovers of earlier builds would end up in the wheel. Returns the wheel's path."""
+    """Build from a copy: leftovers of earlier builds would end up in the wheel. Returns the wheel's path.
+
+    The wheel is built from the source distribution, so that this one is known to be complete.
+    """
     source = folder / "source"
     for name in FOLDERS:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(source)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "build", "--outdir", str(folder), str(source)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"SOURCE_COMMIT": COMMIT})
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+def check_metadata(wheel: Path) -> None:
+    """Exit unless the files are fit for a package index, and every link of the README is absolute there."""
+    files = [str(wheel), *map(str, wheel.parent.glob("*.tar.gz"))]
+    for command in (["twine", "check", "--strict", *files], ["check_wheel_contents", str(wheel)]):
+        done = subprocess.run([sys.executable, "-m", *command], check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"{command[0]}:\n{done.stdout}{done.stderr}")
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    relative = re.findall(r"\]\((?!https?:|#)[^)]*\)", archive.read(metadata).decode())
+    if relative:
+        sys.exit(f"links of the README that lead nowhere on PyPI: {relative}")
 
 
 def check_names(wheel: Path) -> None:
@@ -91,6 +110,8 @@ def check_names(wheel: Path) -> None:
 def check_base_install(wheel: Path, folder: Path) -> None:
     """Install without extras; what needs none works, all else ends in one line that names the `pip install`."""
     install(str(wheel), folder)
+    if f"(commit {COMMIT})" not in (line := run(folder, "dpiqa", "--version").stdout):
+        sys.exit(f"dpiqa --version: {line}, expected the commit {COMMIT} of the build")
     image_code = "from PIL import Image; Image.new('RGB', (64, 64)).save('photo.png')"
     for code in (image_code, BASE_PROBE):
         run(folder, "python", "-c", code)
@@ -130,6 +151,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         wheel = build(Path(folder))
         check_names(wheel)
+        check_metadata(wheel)
         environment = Path(folder) / "venv"
         venv.create(environment, with_pip=True)
         check_base_install(wheel, environment)

@@ -5,6 +5,7 @@ Without dates, names of people and folders: the reader of a card sees what to ty
 
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -13,6 +14,21 @@ from typing import Any
 
 #: Keys of `stamp`. `weights` tells whether a figure still holds (see `dpiqa.models.cards`).
 COMMAND, MACHINE, VERSION, WEIGHTS = "command", "machine", "dpiqa", "weights"
+
+
+def commit() -> str | None:
+    """Return the commit of this program: of its build, else of its checkout (`-dirty`: with changes), else None."""
+    package = Path(__file__).parent
+    if (built := package / "commit.txt").is_file():
+        return built.read_text("utf-8").strip()
+    if not (package.parent / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty"]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=package, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):  # no git on this machine
+        return None
+    return done.stdout.strip() or None
 
 
 def stamp(command: str, weights: Mapping[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dpiqa import __version__
+from dpiqa import __version__, provenance
 from dpiqa.cli.model_groups import GROUPS
 from dpiqa.cli.support.groups import ErrorLineGroup, add_commands, add_group, new_group
 from dpiqa.exit_codes import as_help
@@ -36,14 +36,18 @@ app = new_group(
 
 def _print_version(requested: bool) -> None:
     if requested:
-        typer.echo(f"dpiqa {__version__}")
+        commit = provenance.commit()
+        typer.echo(f"dpiqa {__version__}" + (f" (commit {commit})" if commit else ""))
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and end.", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Show the version and its commit, and end.", callback=_print_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     pass

@@ -111,7 +111,7 @@ def test_licences(licence, allowed):
 
 
 def test_the_bill_of_materials_names_every_pinned_version(tmp_path, monkeypatch):
-    pytest.importorskip("cyclonedx_py", reason="it is in the extra dev")
+    pytest.importorskip("cyclonedx_py", reason="it is in the dependency group dev")
     monkeypatch.setattr(supply_chain, "BUILD", tmp_path)
     assert supply_chain.sbom() == 0
     bill = json.loads((tmp_path / "sbom.json").read_text())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from dpiqa import __version__, provenance
 from dpiqa.cli.main import app
 from dpiqa.cli.support.groups import LazyCommand
 from dpiqa.settings import Settings
@@ -169,7 +170,8 @@ def test_only_commands_that_run_networks_need_an_extra_to_be_imported():
 
 
 def test_version(run):
-    assert run("--version").stdout.startswith("dpiqa ")
+    commit = provenance.commit()  # of this checkout; none in an archive without git
+    assert run("--version").stdout == f"dpiqa {__version__}" + (f" (commit {commit})\n" if commit else "\n")
 
 
 def documented_commands():
