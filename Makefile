@@ -64,7 +64,8 @@ $(BIN)/python:
 # One stamp per set of requirements, renewed when pyproject.toml changes. `test` and `dev` are dependency groups on top
 # of everything that users install; pip reads groups from 25.1 on, and a new environment may have an older one.
 $(VENV)/.demo: REQUIREMENTS := --editable '.[demo]'
-$(VENV)/.test $(VENV)/.dev: $(VENV)/.%: REQUIREMENTS = --editable '.[all]' --group $*
+$(VENV)/.test: REQUIREMENTS := --editable '.[all]' --group test
+$(VENV)/.dev: REQUIREMENTS := --editable '.[all]' --group dev
 $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	@echo "installing what \`make $*\` needs into $(VENV) (the first time takes a few minutes: PyTorch is large)"
 	@$(PIP) install --quiet 'pip>=25.1'
