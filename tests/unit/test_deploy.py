@@ -15,18 +15,20 @@ from dpiqa.settings import Settings
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 COMPOSE = (DEPLOY / "compose.yaml").read_text()
 MONITORING = (DEPLOY / "monitoring.yaml").read_text()
+WORKER = (DEPLOY / "worker.yaml").read_text()
 SERVICES = {
-    name: service
-    for text in (COMPOSE, MONITORING)
+    f"{file}: {name}": service
+    for file, text in (("compose", COMPOSE), ("monitoring", MONITORING), ("worker", WORKER))
     for name, service in yaml.safe_load(text)["services"].items()
-    if "image" in service  # those of monitoring.yaml without one only add a variable
 }
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 
 
 def commands() -> list[list[str]]:
-    """The `command:` of every service that runs dpiqa."""
-    found = re.findall(r"^    command: \[(.*)\]$", COMPOSE, re.MULTILINE)
-    return [words for line in found if "valkey-server" not in (words := re.findall(r'"([^"]+)"', line))]
+    """What every service and every unit runs of dpiqa, without a stage that a unit takes from its name."""
+    containers = [service["command"] for service in SERVICES.values() if "build" in service]
+    starts = [re.search(r"^ExecStart=/opt/dpiqa/bin/dpiqa (.*)$", unit.read_text(), re.MULTILINE) for unit in UNITS]
+    return containers + [start[1].replace(" ${STAGE}", "").split() for start in starts]
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -41,18 +43,19 @@ def test_each_service_runs_a_command_that_exists(words):
 
 
 def test_every_variable_named_is_a_setting():
-    named = set(re.findall(r"\b(DPIQA_[A-Z_]+):", COMPOSE)) | set(
-        re.findall(r"\b(DPIQA_[A-Z_]+)=", (DEPLOY / "Dockerfile").read_text() + (DEPLOY / "env.example").read_text())
-    )
+    files = [path for path in DEPLOY.rglob("*") if path.suffix in {".yaml", ".example", ".service", ".tpl"}]
+    texts = [path.read_text() for path in [DEPLOY / "Dockerfile", *files]]
+    named = set(re.findall(r"\b(DPIQA_[A-Z_]+)(?:: |=)", "\n".join(texts)))
+    named |= set(re.findall(r"- name: (DPIQA_[A-Z_]+)$", "\n".join(texts), re.MULTILINE))
     known = {f"DPIQA_{name.upper()}" for name in Settings.model_fields}
     assert named
     assert named <= known, f"not settings: {sorted(named - known)}"
 
 
 def test_nothing_but_loopback_is_published_by_default():
-    published = re.findall(r"ports: \[\"(.*)\"\]", COMPOSE)
-    assert len(published) == 2
-    assert all(port.startswith(("127.0.0.1:", "${API_BIND:-127.0.0.1:")) for port in published)
+    published = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    assert len(published) == 8
+    assert all(re.match(r"(\$\{[A-Z_]+:-)?127\.0\.0\.1:", port) for port in published)
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -66,6 +69,7 @@ def test_each_container_has_no_rights_that_it_does_not_need(name):
     assert "/tmp" in service["tmpfs"]
     assert not {"network_mode", "pid", "ipc", "userns_mode"} & service.keys()
     assert all(not mount.startswith("/") for mount in service.get("volumes", ()))  # no folder of the host, no socket
+    assert service["mem_limit"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -80,12 +84,38 @@ def test_no_container_runs_as_root(name):
         assert re.fullmatch(r"[1-9]\d*:\d+", service["user"])
 
 
-def test_monitoring_measures_each_process_and_publishes_nothing_but_loopback():
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_that_runs_on_says_whether_it_is_well(name):
+    service = SERVICES[name]
+    assert ("healthcheck" in service) == (service["restart"] == "unless-stopped")
+    if ":9000/" in str(service.get("healthcheck")):
+        assert service["environment"]["DPIQA_METRICS_PORT"] == "9000"
+
+
+def test_workers_of_further_machines_differ_only_in_where_the_servers_are():
+    here, there = (yaml.safe_load(text)["services"] for text in (COMPOSE, WORKER))
+    assert there.keys() == {"student", "teacher", "student-gpu", "teacher-gpu"}
+    for name, service in there.items():
+        assert service["environment"]["DPIQA_DATABASE_URL"].startswith("${DPIQA_DATABASE_URL:?")
+        assert service["environment"]["DPIQA_BROKER_URL"].startswith("${DPIQA_BROKER_URL:?")
+        # What only API and listener read is not there; all else is.
+        missing = here[name]["environment"].keys() - service["environment"].keys()
+        assert missing == {
+            "AWS_ENDPOINT_URL_SQS",
+            "DPIQA_API_URL",
+            "DPIQA_CALLBACK_HOSTS",
+            "DPIQA_CALLBACK_SECRET",
+            "DPIQA_PROFILE",
+            "DPIQA_QUEUE_URL",
+        }
+        same = {"image", "build", "command", "volumes", "healthcheck", "stop_grace_period", "profiles", "mem_limit"}
+        assert {key: service[key] for key in same} == {key: here[name][key] for key in same}
+
+
+def test_monitoring_measures_each_process():
     added = yaml.safe_load(MONITORING)["services"]
     processes = {"listener", "student", "teacher", "student-gpu", "teacher-gpu"}
-    assert processes | {"prometheus", "grafana"} == added.keys()
-    assert all(added[name] == {"environment": {"DPIQA_METRICS_PORT": "9000"}} for name in processes)
-    assert all(port.startswith("127.0.0.1:") for service in added.values() for port in service.get("ports", ()))
+    assert added.keys() == {"prometheus", "grafana"}
     scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"]
     names = {name for job in scraped for found in job.get("dns_sd_configs", ()) for name in found["names"]}
     assert names == processes
@@ -108,10 +138,42 @@ def compose_client() -> list[str]:
 
 
 @pytest.mark.parametrize(("profile", "service"), [("cpu", "teacher"), ("gpu", "teacher-gpu")])
-def test_compose_accepts_it(tmp_path, profile, service):
+@pytest.mark.parametrize(
+    ("files", "example"),
+    [
+        (["compose.yaml"], "env.example"),
+        (["compose.yaml", "monitoring.yaml", "publish.yaml"], "env.example"),
+        (["worker.yaml"], "worker.env.example"),
+    ],
+    ids=["alone", "with the others", "workers"],
+)
+def test_compose_accepts_it(tmp_path, profile, service, files, example):
     env = tmp_path / "env"
-    env.write_text(re.sub(r"=$", "=x", (DEPLOY / "env.example").read_text(), flags=re.MULTILINE))
-    client = [*compose_client(), "-f", str(DEPLOY / "compose.yaml"), "--env-file", str(env), "--profile", profile]
+    text = re.sub(r"=$", "=x", (DEPLOY / example).read_text(), flags=re.MULTILINE) + "PUBLISH_ADDRESS=10.0.0.5\n"
+    env.write_text(text)
+    named = [word for file in files for word in ("-f", str(DEPLOY / file))]
+    client = [*compose_client(), *named, "--env-file", str(env), "--profile", profile]
     done = subprocess.run([*client, "config"], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"\n  {service}:\n" in done.stdout
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_accepts_the_unit(tmp_path, unit):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd-analyze on this machine")
+    file = tmp_path / unit.name.replace("@", "@student")
+    file.write_text(unit.read_text().replace("/opt/dpiqa/bin/dpiqa", "/bin/true"))
+    done = subprocess.run(["systemd-analyze", "verify", str(file)], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_each_unit_runs_without_rights_and_is_bounded(unit):
+    settings = dict(re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE))
+    assert settings["User"] == "dpiqa"
+    assert settings["NoNewPrivileges"] == "yes"
+    assert settings["CapabilityBoundingSet"] == ""
+    assert settings["ProtectSystem"] == "strict"
+    assert settings["MemoryMax"]
+    assert settings["RestartPreventExitStatus"] == "78"
