@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     """place of the bucket in addresses: `path` (host/bucket), `virtual` (bucket.host); None: `path`, on AWS `auto`"""
     s3_requester_pays: bool = False
     """whether requests to S3 accept the costs of buckets whose owner lets the requester pay"""
+    s3_anonymous: bool = False
+    """whether requests to S3 are sent without credentials, for buckets that anybody may read"""
     aws_region: str = "us-east-1"
     """AWS region"""
     aws_access_key_id: SecretStr | None = None

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
@@ -36,6 +37,8 @@ def make_client(service: Literal["s3", "sqs"], settings: Settings, config: Confi
             "aws_access_key_id": settings.aws_access_key_id.get_secret_value(),
             "aws_secret_access_key": settings.aws_secret_access_key.get_secret_value(),
         }
+    if service == "s3" and settings.s3_anonymous:
+        config = config.merge(Config(signature_version=UNSIGNED))
     endpoint = settings.s3_endpoint_url if service == "s3" else settings.sqs_endpoint_url
     try:
         core = botocore.session.get_session()

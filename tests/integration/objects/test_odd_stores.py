@@ -420,6 +420,17 @@ def test_every_request_accepts_the_costs_if_it_is_set(odd):
     assert "x-amz-request-payer" not in odd.requests[0][3]
 
 
+def test_a_public_bucket_is_read_without_credentials(odd):
+    odd.pages, odd.answer = (lambda _: page(["k"])), answers(200, b"0123", ETag='"abc"')
+    client = odd.client(s3_anonymous=True)
+    assert listed(client) == ["k"]
+    client.get(REF, 100)
+    assert all("Authorization" not in headers for *_, headers in odd.requests)
+    odd.requests.clear()
+    listed(odd.client())
+    assert "Authorization" in odd.requests[0][3]
+
+
 def test_the_bucket_may_be_in_the_host_and_the_endpoint_may_have_a_path(odd):
     odd.pages = lambda _: page(["k"])
     odd.url += "/swift/v1"
