@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the commit that a build is of, and a README whose links work on PyPI.
+"""Parts of the package that pyproject.toml cannot say: the commit of a build, and a README whose links work on PyPI.
 
 The commit goes into `dpiqa/commit.txt` of the wheel and of the source distribution; `dpiqa --version` prints it. It is
 git's, or `SOURCE_COMMIT` where the build has no git (containers), or that of the source distribution.

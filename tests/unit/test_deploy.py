@@ -25,7 +25,7 @@ UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 
 
 def commands() -> list[list[str]]:
-    """What every service and every unit runs of dpiqa, without a stage that a unit takes from its name."""
+    """The command of every service and unit that runs dpiqa, without a stage that a unit takes from its name."""
     containers = [service["command"] for service in SERVICES.values() if "build" in service]
     starts = [re.search(r"^ExecStart=/opt/dpiqa/bin/dpiqa (.*)$", unit.read_text(), re.MULTILINE) for unit in UNITS]
     return containers + [start[1].replace(" ${STAGE}", "").split() for start in starts]
