@@ -11,6 +11,7 @@ import argparse
 import re
 import sys
 from importlib.metadata import Distribution, distribution, distributions
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -41,7 +42,7 @@ def closure(name: str, extra: str) -> set[str]:
 
 def size(package: Distribution) -> int:
     """Return the bytes of the files that a package installed, with those that pip compiled."""
-    files = [file.locate() for file in package.files or []]
+    files = [Path(file.locate()) for file in package.files or []]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
@@ -49,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", type=int, default=0, metavar="N", help="also list the N largest packages")
     words = parser.parse_args()
-    sizes = {canonicalize_name(found.name): size(found) for found in distributions()}
+    sizes: dict[str, int] = {canonicalize_name(found.name): size(found) for found in distributions()}
     rows = []
     for extra in EXTRAS:
         packages = closure("dpiqa", extra) - {"dpiqa"}
