@@ -26,6 +26,10 @@ from .guard import Guard
 from .limits import Backlog
 from .manners import CORS_METHODS, CORS_REQUEST_HEADERS, CORS_RESPONSE_HEADERS, Answers, Gzip, PathPrefix
 from .monitoring import STUCK_SECONDS, Metrics, Probes, RequestLog
+from .pages import assets, explore, login, overview, thumbnails
+from .pages import jobs as job_pages
+from .pages.rendering import check_template
+from .pages.thumbnails import Thumbnails
 from .progress import ProgressFeeds
 from .routes import (
     audit,
@@ -41,6 +45,7 @@ from .routes import (
     watches,
 )
 from .security import Rules
+from .sessions import Sessions
 
 DESCRIPTION = """Quality scores for image archives.
 
@@ -49,6 +54,27 @@ Submit a prefix, a list of keys or a watch to `POST /v1/jobs`, follow it at `GET
 on the requirement's scale. Each score states its `scale`. Errors are `application/problem+json`, with a `code` for
 programs and a `hint` for people."""
 
+#: The modules with routes, in the order in which paths are compared.
+MODULES = (
+    jobs,
+    steering,
+    progress,
+    scores,
+    stats,
+    requirements,
+    watches,
+    reconciliations,
+    events,
+    audit,
+    health,
+    docs,
+    login,
+    overview,
+    job_pages,
+    explore,
+    thumbnails,
+    assets,
+)
 S3_SECONDS = 2.0  #: S3 counts as unavailable if it does not answer in this time
 STATEMENT_SECONDS = 5  #: Postgres cancels a query that takes longer
 
@@ -62,6 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     rules = _rules(settings)
     signer_of(settings)  # what is wrong is refused now, not with the first job that names a callback
     rules_of(settings)
+    check_template(settings.thumbnail_url)
     app = FastAPI(
         title="dpiqa",
         version=version("dpiqa"),
@@ -86,25 +113,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     state.progress_feeds = ProgressFeeds(_reader(state.engine))
     state.backlog = Backlog(_waiting(state.engine), settings.max_waiting_items)
     state.metrics = Metrics(state.probes.snapshot)
-    modules = (
-        jobs,
-        steering,
-        progress,
-        scores,
-        stats,
-        requirements,
-        watches,
-        reconciliations,
-        events,
-        audit,
-        health,
-        docs,
-    )
-    routers = [module.router for module in modules]
+    state.thumbnails = Thumbnails(settings)
+    routers = [module.router for module in MODULES]
     app.openapi = lambda: docs.describe(app, routers)  # type: ignore[method-assign] # FastAPI's documented way
-    for module in modules:
+    for module in MODULES:
         app.include_router(module.router)
-    state.routes = [route for module in modules for route in module.router.routes]
+    state.routes = [route for module in MODULES for route in module.router.routes]
     errors.install(app)
     _add_middleware(app, settings, rules)
     return app
@@ -123,7 +137,8 @@ def _rules(settings: Settings) -> Rules:
 
 def _add_middleware(app: FastAPI, settings: Settings, rules: Rules) -> None:
     """Put what holds for every request around the routes, from the innermost to the outermost."""
-    authenticator = Authenticator(app.state.engine, settings, rules)
+    app.state.sessions = Sessions(settings, rules.key_digest)
+    authenticator = app.state.authenticator = Authenticator(app.state.engine, settings, rules, app.state.sessions)
     max_bodies = {"/v1/jobs/manifest": settings.max_manifest_bytes}
     app.add_middleware(
         Guard, rules=rules, authenticator=authenticator, metrics=app.state.metrics, max_bodies=max_bodies
@@ -179,5 +194,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         beats.cancel()
     app.state.progress_feeds.close()
+    app.state.thumbnails.close()
     app.state.probes.close()
     app.state.engine.dispose()

@@ -18,12 +18,13 @@ from starlette.datastructures import Headers
 from dpiqa.access import Caller, digest_of, key_id_of
 from dpiqa.errors import LimitExceeded
 from dpiqa.settings import Settings
-from dpiqa.storage.api_keys import ApiKey, find_key
+from dpiqa.storage.api_keys import ApiKey, find_key, read_live_key
 from dpiqa.storage.engine import transaction
 from dpiqa.types import KeyScope
 
 from .limits import RequestRates, WrongKeys
 from .security import Rules
+from .sessions import Sessions
 
 REMEMBER_SECONDS = 5.0  #: for which a stored key is trusted after it was looked up
 MAX_REMEMBERED = 10_000
@@ -37,8 +38,8 @@ class WrongKey(Exception):
 class Authenticator:
     """Finds the caller of each request of one process."""
 
-    def __init__(self, engine: Engine, settings: Settings, rules: Rules) -> None:
-        self._engine, self._settings, self._rules = engine, settings, rules
+    def __init__(self, engine: Engine, settings: Settings, rules: Rules, sessions: Sessions) -> None:
+        self._engine, self._settings, self._rules, self._sessions = engine, settings, rules, sessions
         self._remembered: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
         self._wrong, self._rates = WrongKeys(), RequestRates()
 
@@ -48,10 +49,18 @@ class Authenticator:
         Raises `WrongKey`, after a while where an address has sent many; `LimitExceeded`; `DatabaseUnavailable`.
         """
         text = key_of(path, headers)
-        if text is None:
-            if self._rules.requires_key:
-                raise WrongKey
+        if text is not None:
+            caller = await self.caller_of_key(text, address)
+        elif not self._rules.requires_key:
             return Caller(name="local")
+        else:
+            caller = await self._caller_of_session(headers)
+        if caller.key_id is not None and caller.requests_per_minute is not None:
+            self._rates.take(caller.key_id, caller.requests_per_minute)
+        return caller
+
+    async def caller_of_key(self, text: str, address: str) -> Caller:
+        """Return the caller with this key. Raises as `authenticate`."""
         caller = await self._caller_of(text, address)
         if caller is None:
             group, seconds = self._wrong.begin(address)
@@ -60,8 +69,24 @@ class Authenticator:
             finally:
                 self._wrong.end(group)
             raise WrongKey
-        if caller.key_id is not None and caller.requests_per_minute is not None:
-            self._rates.take(caller.key_id, caller.requests_per_minute)
+        return caller
+
+    async def _caller_of_session(self, headers: Headers) -> Caller:
+        """Return the caller whose key began the session that the request's cookie names. Raises `WrongKey`."""
+        subject = self._sessions.subject_of(headers)
+        if subject is None:
+            raise WrongKey
+        if self._sessions.is_bootstrap(subject):
+            return Caller(name="bootstrap")
+        remembered = subject.encode()  # no digest: those are 32 bytes, an id is 12
+        known = self._remembered.get(remembered)
+        if known is not None and known[1] > time.monotonic():
+            return known[0]
+        key = await run_in_threadpool(self._read, subject)
+        if key is None:
+            raise WrongKey
+        caller = _caller(key, self._settings)
+        self._remember(remembered, caller)
         return caller
 
     async def _caller_of(self, text: str, address: str) -> Caller | None:
@@ -80,11 +105,18 @@ class Authenticator:
             if key is None:
                 return None
             caller = _caller(key, self._settings)
+        self._remember(digest, caller)
+        return caller
+
+    def _remember(self, digest: bytes, caller: Caller) -> None:
         self._remembered.pop(digest, None)
         self._remembered[digest] = (caller, time.monotonic() + REMEMBER_SECONDS)
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
-        return caller
+
+    def _read(self, key_id: str) -> ApiKey | None:
+        with transaction(self._engine) as connection:
+            return read_live_key(connection, key_id)
 
     def _find(self, text: str) -> ApiKey | None:
         with transaction(self._engine) as connection:

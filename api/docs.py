@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
 from dpiqa.types import KeyScope
@@ -45,12 +45,6 @@ _COMMON = {
 }
 
 router = APIRouter(include_in_schema=False)
-
-
-@router.get("/")
-def root() -> RedirectResponse:
-    """Redirect a browser to the documentation."""
-    return RedirectResponse("docs")
 
 
 @router.get("/openapi.json")

@@ -5,11 +5,12 @@ the body was read, and unknown paths would answer without a key.
 """
 
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dpiqa.access import Actor, acting_as
@@ -19,7 +20,8 @@ from .authentication import Authenticator, WrongKey, key_of
 from .errors import ProblemType, on_error, problem_response
 from .monitoring import CALLER, REQUEST_ID, Metrics
 from .paths import route_path
-from .security import Rules
+from .security import Rules, is_page, is_same_origin
+from .sessions import COOKIE
 
 MAX_BODY_BYTES = 1024 * 1024  #: the largest request body; an S3 event is under 64 KB
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -61,7 +63,11 @@ class Guard:
             except WrongKey:
                 self.metrics.key_failures.labels("missing" if key_of(path, headers) is None else "wrong").inc()
                 hint = "send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
-                refusal = _problem(_UNAUTHORIZED, "the API key is missing or wrong", hint, path)
+                refusal = (
+                    _to_login(scope, headers)
+                    if is_page(path) and key_of(path, headers) is None
+                    else _problem(_UNAUTHORIZED, "the API key is missing or wrong", hint, path)
+                )
             except DpiqaError as error:
                 if isinstance(error, LimitExceeded):
                     self.metrics.key_failures.labels("limit").inc()
@@ -89,6 +95,11 @@ class Guard:
         if scope["method"] not in _SAFE_METHODS and not self.rules.admits_origin(headers):
             detail = "a web page of another site sent this request"
             return _problem(_FOREIGN_ORIGIN, detail, "send it from a program", scope["path"])
+        # A browser adds the cookie of a session by itself, so that a page of another site could use it.
+        by_browser = is_page(route_path(scope)) or (COOKIE in headers.get("cookie", "") and key_of("", headers) is None)
+        if scope["method"] not in _SAFE_METHODS and by_browser and not is_same_origin(headers):
+            detail = "this request does not come from a page of this service"
+            return _problem(_FOREIGN_ORIGIN, detail, "send it to a path under /v1, with a key", scope["path"])
         return None
 
     def _refusal_of_length(self, headers: Headers, path: str) -> Response | None:
@@ -114,6 +125,18 @@ class Guard:
             return message
 
         return counting
+
+
+def _to_login(scope: Scope, headers: Headers) -> Response:
+    """Send a browser without a session to the page where the key is entered, and back afterwards."""
+    root, query = scope.get("root_path", ""), scope.get("query_string", b"").decode("latin-1")
+    if headers.get("sec-fetch-site") == "cross-site" and COOKIE not in headers.get("cookie", ""):
+        # The cookie is not sent after a link from another site: once more, from here.
+        return HTMLResponse('<!doctype html><meta http-equiv="refresh" content="0"><title>dpiqa</title>')
+    target = f"{root}/login?{urlencode({'next': route_path(scope) + ('?' + query if query else '')})}"
+    if "hx-request" in headers:  # htmx would show the page in a part of another
+        return Response(status_code=204, headers={"HX-Redirect": target})
+    return RedirectResponse(target, 303)
 
 
 def _problem(problem: ProblemType, detail: str, hint: str, path: str) -> Response:

@@ -20,8 +20,10 @@ from dpiqa.errors import ConfigurationError
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 #: Paths that answer without a key: probes, and the description of the service, which holds nothing of its data.
-OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/docs"})
-_OPEN_PREFIX = "/docs/"  #: assets of the documentation page
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/login"})
+_OPEN_PREFIXES = ("/docs/", "/assets/")  #: assets of the documentation page, and of the pages
+#: First parts of the paths of pages, which answer with HTML.
+_PAGES = frozenset({"login", "logout", "jobs", "scores", "image", "thumbnail"})
 _METRICS = "/metrics"
 
 
@@ -90,9 +92,23 @@ class Rules:
 
     def is_open(self, path: str) -> bool:
         """Return whether a path answers without a key."""
-        if path in OPEN_PATHS or path.startswith(_OPEN_PREFIX):
+        if path in OPEN_PATHS or path.startswith(_OPEN_PREFIXES):
             return True
         return path == _METRICS and self.loopback
+
+
+def is_page(path: str) -> bool:
+    """Return whether a path is one of the pages for people."""
+    return path == "/" or path.split("/")[1] in _PAGES
+
+
+def is_same_origin(headers: Headers) -> bool:
+    """Return whether a request comes from a page of this service, as a browser says."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = urlsplit(headers.get("origin", "")).netloc.lower()
+    return bool(origin) and origin == headers.get("host", "").lower()
 
 
 def _hostname(url: str) -> str | None:

@@ -129,6 +129,14 @@ class Settings(BaseSettings):
     """jobs of one stored key that have not ended, unless the key has a number of its own"""
     max_waiting_items: int = Field(50_000_000, ge=1)
     """items of all jobs that wait, from which on the API accepts no more jobs; events are always accepted"""
+    session_secret: SecretStr | None = Field(None, min_length=32)
+    """signs the sessions of the pages; None: one of each API process, whose sessions end with it"""
+    session_hours: float = Field(12, gt=0, le=720)
+    """hours after which a key must be entered in the pages again"""
+    thumbnail_cache_bytes: int = Field(256 * 1024 * 1024, ge=0)
+    """bytes of thumbnails that an API process keeps on disk; 0: none"""
+    thumbnail_url: str | None = None
+    """address of thumbnails on an image server of yours, with `{bucket}`, `{key}` and `{side}`; None: made here"""
     verify_events: bool = True
     """whether objects that events of `POST /v1/events` name are looked up in the store, instead of trusted"""
     callback_secret: SecretStr | None = None

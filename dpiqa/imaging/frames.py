@@ -104,7 +104,7 @@ def receive_reply(peer: socket.socket, preprocessing: Preprocessing, patience: P
     Raises `ImageRejected`, `TimeoutError`, `PeerGoneError` for a dead decoder, and `InvalidReplyError`.
     """
     kind, first, second = _REPLY.unpack(_receive(peer, _REPLY.size, patience))
-    if kind == _PIXELS and (first, second) == (preprocessing.height, preprocessing.width):
+    if kind == _PIXELS and preprocessing.admits(first, second):
         pixels = np.frombuffer(_receive(peer, first * second * 3, patience), dtype=np.uint8)
         return pixels.reshape(first, second, 3)
     if kind == _REJECTED and first <= _MAX_REASON_BYTES:

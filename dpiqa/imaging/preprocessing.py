@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic.json_schema import SkipJsonSchema
 
 from dpiqa.extras import require, required_for
 from dpiqa.types import Rendition
@@ -31,12 +32,20 @@ class Preprocessing(BaseModel):
     height: PositiveInt  #: pixels
     filter: ResizeFilter = ResizeFilter.BILINEAR
     rendition: Rendition = Field(Rendition.FULL, exclude_if=lambda rendition: rendition is Rendition.FULL)
+    #: Thumbnails alone keep the aspect ratio: the whole picture, at most `width` by `height`, never enlarged.
+    keeps_ratio: SkipJsonSchema[bool] = Field(default=False, exclude_if=lambda keeps: not keeps)
 
     @property
     def version(self) -> str:
         """Name stored with every score. The number counts changes of pixels, which `docs/imaging.md` lists."""
         version = f"squash-{self.filter.value}-{self.width}x{self.height}-v2"
         return version if self.rendition is Rendition.FULL else f"{version}+{self.rendition}"
+
+    def admits(self, height: int, width: int) -> bool:
+        """Return whether it makes pictures of this size."""
+        if self.keeps_ratio:
+            return 1 <= height <= self.height and 1 <= width <= self.width
+        return (height, width) == (self.height, self.width)
 
     def rendered(self, rendition: Rendition) -> "Preprocessing":
         """Return the same preprocessing of another rendition."""
@@ -49,6 +58,9 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     Raises `ConfigurationError` where the filter needs a library that is not installed.
     """
     size = (preprocessing.width, preprocessing.height)
+    if preprocessing.keeps_ratio:
+        share = min(size[0] / image.width, size[1] / image.height, 1.0)
+        size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
     if preprocessing.filter is ResizeFilter.CUBIC_OPENCV:
         return np.ascontiguousarray(resize_cubic(np.asarray(image, dtype=np.uint8), *size))
     resized = image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)

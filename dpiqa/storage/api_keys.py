@@ -133,6 +133,12 @@ def find_key(c: Connection, text: str) -> ApiKey | None:
     return ApiKey.from_row(row)
 
 
+def read_live_key(c: Connection, key_id: str) -> ApiKey | None:
+    """Return the live key of this id, for a session that began with its text; None where it ended since."""
+    row = c.execute(LIVE_KEY, {"key_id": key_id}).one_or_none()
+    return None if row is None else ApiKey.from_row(row)
+
+
 def list_keys(c: Connection, *, ended: bool = False) -> list[ApiKey]:
     """Return the live keys by name; `ended`: also those that expired or were revoked."""
     rows = c.execute(ALL_KEYS if ended else ALL_KEYS.where(_IS_LIVE))

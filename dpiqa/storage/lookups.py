@@ -15,7 +15,7 @@ from dpiqa.storage.job_profiles import profile_of_item
 from dpiqa.storage.references import CARD_VERSION, Meaning, read_meanings
 from dpiqa.storage.scores import ScoreRow, read_score_rows
 from dpiqa.storage.tables import OPEN_ITEM_STATES, images, items, jobs, results, scorers, scores
-from dpiqa.types import Band, ItemState, Reason, Stage
+from dpiqa.types import Band, ImageRef, ItemState, Reason, Stage
 
 MAX_ITEMS = 20  #: newest items of an object that a lookup returns
 
@@ -97,6 +97,22 @@ def lookup(c: Connection, bucket: str, key: str, grants: Grants = EVERYTHING) ->
         results=read_score_rows(c, by_profile, results.c.scorer_id),
         items=[LookupItem(**row._mapping) for row in c.execute(by_job)],
     )
+
+
+def current_version(c: Connection, bucket: str, key: str, grants: Grants = EVERYTHING) -> ImageRef:
+    """Return the newest version of an object that the ledger knows. Raises as `lookup`."""
+    grants.require(bucket, key)
+    versions = (
+        select(images.c.etag, images.c.version_id)
+        .where(images.c.bucket == bucket, images.c.key == key)
+        .order_by(images.c.current.desc(), images.c.id.desc())
+        .limit(1)
+    )
+    row = c.execute(versions).one_or_none()
+    if row is None:
+        address = object_address(bucket, key)
+        raise NotFound(f"{address} is not known", hint="submit it, or check the spelling of the key")
+    return ImageRef(bucket=bucket, key=key, etag=row.etag, version_id=row.version_id)
 
 
 _ITEM_COLUMNS = ("job_id", "state", "stage", "reason", "detail", "created_at", "finished_at")

@@ -7,8 +7,6 @@ here: two threads that import one package at the same time may see half of it.
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeAlias
 
 import typer
@@ -27,57 +25,29 @@ from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.cards import find_card, list_cards, verify
 from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.sqs import EventsQueue
+from dpiqa.pipeline.findings import (
+    Finding,
+    Level,
+    fail,
+    find_expiring_keys,
+    find_postponed,
+    find_waiting,
+    find_workers,
+    ok,
+    warn,
+)
 from dpiqa.pipeline.scorers import check_profile
 from dpiqa.settings import Settings
 from dpiqa.storage import schema
-from dpiqa.storage.backlog import read_backlog
 from dpiqa.storage.job_queries import JobFilter, list_jobs
-from dpiqa.storage.postponed_buckets import read_postponed
 from dpiqa.storage.requirements import find_prepared
 from dpiqa.storage.watches import listener_is_connected
-from dpiqa.storage.workers import live_workers
 from dpiqa.text import first_line
-from dpiqa.types import ENDED_JOB_STATES, JobState, ModelKind, Stage
+from dpiqa.types import ENDED_JOB_STATES, JobState, ModelKind
 from dpiqa.urls import mask_url
 
 _ENOUGH_DISK_BYTES = 2 * 1024**3
-_LIVE_SECONDS = 120.0  #: an event that waits longer is worth a look
-_OVERDUE_SECONDS = 120.0  #: a lease that ran out is taken back long before
-_EXPIRY_SECONDS = 14 * 86400.0  #: of notice before an API key expires
 _LATE_MESSAGES = 10_000  #: in the event queue
-
-
-class Level(StrEnum):
-    """Severity of a finding."""
-
-    OK = "ok"
-    WARN = "warn"  #: works, but not as well as it could, or not yet
-    FAIL = "fail"  #: something will not work
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Result of one check: a line of the report."""
-
-    name: str
-    level: Level
-    message: str
-    hint: str = ""
-
-
-def ok(name: str, message: str) -> Finding:
-    """Return a finding that needs no action."""
-    return Finding(name, Level.OK, message)
-
-
-def warn(name: str, message: str, hint: str) -> Finding:
-    """Return a finding of something that works partly, or not yet."""
-    return Finding(name, Level.WARN, message, hint)
-
-
-def fail(name: str, message: str, hint: str) -> Finding:
-    """Return a finding of something that must be fixed."""
-    return Finding(name, Level.FAIL, message, hint)
 
 
 def database(settings: Settings) -> Finding:
@@ -156,19 +126,6 @@ def _known_buckets(settings: Settings) -> list[str]:
         return []
 
 
-def postponed(settings: Settings) -> Finding:
-    """Check that no bucket is postponed because its fetches fail."""
-    with context.connection(settings) as connection:
-        rows = read_postponed(connection)
-    if not rows:
-        return ok("buckets", "none is postponed")
-    hint = (
-        "they are tried again by themselves; see whether S3 answers, and whether the workers may read them; "
-        "`dpiqa jobs cancel JOB` ends a job that need not wait"
-    )
-    return warn("buckets", "; ".join(map(str, rows)), hint)
-
-
 def events(settings: Settings) -> Finding:
     """Check that the SQS queue of the listener can be read."""
     if not settings.queue_url:
@@ -183,50 +140,6 @@ def events(settings: Settings) -> Finding:
     if waiting > _LATE_MESSAGES:
         return warn("event queue", message, "start a second `dpiqa listen`; docs/operations.md: listener lag")
     return ok("event queue", message)
-
-
-def queues(settings: Settings) -> Finding:
-    """Check that what waits is taken, and that leases that ran out are taken back."""
-    with context.connection(settings) as connection:
-        backlog = read_backlog(connection, overdue_seconds=_OVERDUE_SECONDS)
-    waits = {queue: seconds for queue, seconds in backlog.oldest_seconds.items() if seconds > 0}
-    message = ", ".join(f"{queue}: {seconds:.0f} s" for queue, seconds in waits.items())
-    message = f"longest waits: {message}" if waits else "nothing waits"
-    if backlog.overdue_leases:
-        message = f"{message}; {backlog.overdue_leases} lease(s) ran out and no worker takes them back"
-        return warn("queues", message, "start a worker; docs/operations.md: leases that run out")
-    if waits.get(Queue.LIVE, 0) > _LIVE_SECONDS or waits.get(Queue.MAINTENANCE, 0) > _LIVE_SECONDS:
-        return warn("queues", message, "see `dpiqa workers` and docs/operations.md: stuck queue")
-    return ok("queues", message)
-
-
-def keys(settings: Settings) -> Finding:
-    """Check that no API key expires soon."""
-    with context.connection(settings) as connection:
-        seconds = read_backlog(connection).next_key_expiry_seconds
-    if seconds is None:
-        return ok("API keys", "no live key expires")
-    message = f"the next one expires in {seconds / 86400:.1f} days"
-    if seconds < _EXPIRY_SECONDS:
-        return warn("API keys", message, "`dpiqa keys list` names it; `dpiqa keys create` makes its successor")
-    return ok("API keys", message)
-
-
-def workers(settings: Settings) -> Finding:
-    """Check that both models of the profile are served."""
-    with context.connection(settings) as connection:
-        alive = live_workers(connection)
-    needed = [Stage.STUDENT] + ([Stage.TEACHER] if context.profile(settings).teacher else [])
-    missing = [stage.value for stage in needed if not any(worker.stage == stage for worker in alive)]
-    if missing:
-        hint = "start " + " and ".join(f"`dpiqa worker {stage}`" for stage in missing)
-        return warn("workers", f"no {' and no '.join(missing)} worker is alive: submitted work waits", hint)
-    served = {worker.stage: worker.scorer_id for worker in alive}
-    mixed = sorted({worker.stage.value for worker in alive if worker.scorer_id != served[worker.stage]})
-    if mixed:
-        message = f"{' and '.join(mixed)} workers serve different scorers"
-        return warn("workers", message, "give all workers the same version, models and precision")
-    return ok("workers", ", ".join(f"{worker.stage} {worker.host}:{worker.pid}" for worker in alive))
 
 
 def models(settings: Settings) -> Finding:
@@ -295,6 +208,31 @@ def disk(settings: Settings) -> Finding:
     if free < _ENOUGH_DISK_BYTES // 4:
         return fail("disk", message, "free some space, or set DPIQA_HOME to a larger disk")
     return ok("disk", message) if free >= _ENOUGH_DISK_BYTES else warn("disk", message, "free some space soon")
+
+
+def postponed(settings: Settings) -> Finding:
+    """Check that no bucket is postponed because its fetches fail."""
+    with context.connection(settings) as connection:
+        return find_postponed(connection)
+
+
+def queues(settings: Settings) -> Finding:
+    """Check that what waits is taken, and that leases that ran out are taken back."""
+    with context.connection(settings) as connection:
+        return find_waiting(connection)
+
+
+def keys(settings: Settings) -> Finding:
+    """Check that no API key expires soon."""
+    with context.connection(settings) as connection:
+        return find_expiring_keys(connection)
+
+
+def workers(settings: Settings) -> Finding:
+    """Check that both models of the profile are served."""
+    profile = context.profile(settings)
+    with context.connection(settings) as connection:
+        return find_workers(connection, profile)
 
 
 Check: TypeAlias = Callable[[Settings], Finding]

@@ -9,7 +9,7 @@ from dpiqa.settings import load_settings
 
 KEY = "canary-key"
 GUARDED = ["/v1/jobs", "/v1/scores", "/v1/scores/lookup?bucket=b&key=k", "/metrics", "/v1/nowhere"]
-OPEN = ["/healthz", "/readyz", "/docs", "/docs/start.js", "/openapi.json", "/"]
+OPEN = ["/healthz", "/readyz", "/docs", "/docs/start.js", "/openapi.json", "/login"]
 
 
 @pytest.fixture

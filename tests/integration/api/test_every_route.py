@@ -126,8 +126,8 @@ def ask(client, ledger):
     request = KeyRequest(name="us", scopes=[KeyScope.READ, KeyScope.SUBMIT], grants=Grants.of(GRANTS))
     _, text = ledger.do(create_key, request)
 
-    def send(method, path, **more):
-        return client.request(method, path, headers={"X-API-Key": text}, **more)
+    def send(method, path, headers=None, **more):
+        return client.request(method, path, headers={"X-API-Key": text, **(headers or {})}, **more)
 
     return send
 
@@ -218,8 +218,27 @@ NOT_FOUND = {
     ("DELETE", "/v1/watches/{job_id}"): lambda w: [(f"/v1/watches/{w.watch}", {})],
     ("DELETE", "/v1/jobs/{job_id}"): lambda w: [(f"/v1/jobs/{job}?force=true", {}) for job in jobs_of(w)],
 }
+SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
+#: The same of the pages, whose answers are HTML or pictures.
+PAGES_NOT_FOUND = {
+    ("GET", "/jobs/{job_id}"): lambda w: [(f"/jobs/{job}", {}) for job in jobs_of(w)],
+    ("GET", "/jobs/{job_id}/items"): lambda w: [(f"/jobs/{job}/items?state=rejected", {}) for job in jobs_of(w)],
+    ("POST", "/jobs/{job_id}/{action}"): lambda w: [
+        (f"/jobs/{job}/{action}", {"headers": SAME_ORIGIN})
+        for job in jobs_of(w)
+        for action in ("pause", "resume", "cancel", "retry", "priority", "delete", "nonsense")
+    ],
+    ("GET", "/scores"): lambda w: [
+        (f"/scores?bucket={w.bucket}&prefix={w.prefix}&profile={w.profile}", {}),
+        *[(f"/scores?job={job}", {}) for job in jobs_of(w)],
+    ],
+    ("GET", "/image"): lambda w: [(f"/image?bucket={w.bucket}&key={w.key}", {})],
+    ("GET", "/thumbnail"): lambda w: [(f"/thumbnail?bucket={w.bucket}&key={w.key}", {})],
+}
 #: Requests whose answers may hold what is ours alone.
 SHOWN_IN_PART = {
+    ("GET", "/"): ["/"],
+    ("GET", "/jobs"): ["/jobs", "/jobs?state=running"],
     ("GET", "/v1/jobs"): ["/v1/jobs", f"/v1/jobs?bucket={THEIRS}", "/v1/jobs?kind=manifest"],
     ("GET", "/v1/requirements"): ["/v1/requirements"],
     ("GET", "/v1/watches"): ["/v1/watches", "/v1/watches?ended=true"],
@@ -230,11 +249,12 @@ SHOWN_IN_PART = {
 #: Routes that tell of all buckets together.
 FORBIDDEN = {("GET", "/v1/workers"), ("GET", "/v1/audit")}
 #: Routes that need no key: probes, and the description of the service; and /metrics on loopback alone.
-OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
+OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/login"), ("POST", "/login")}
+OPEN |= {("POST", "/logout")}  # ends the session of who asks
 #: Routes whose answer counts what the sender may not send.
 COUNTED = {("POST", "/v1/events")}
 SCOPES = {get_reader, get_submitter, get_event_source, get_administrator}
-ROUTES = {*NOT_FOUND, *SHOWN_IN_PART, *FORBIDDEN, *OPEN, *COUNTED}
+ROUTES = {*NOT_FOUND, *PAGES_NOT_FOUND, *SHOWN_IN_PART, *FORBIDDEN, *OPEN, *COUNTED}
 
 
 def test_every_route_is_classified(client):
@@ -243,13 +263,14 @@ def test_every_route_is_classified(client):
     found = {
         (method, route.path)
         for route in routes
-        if not (route.path in ("/", "/openapi.json") or route.path.startswith("/docs"))
+        if not (route.path == "/openapi.json" or route.path.startswith(("/docs", "/assets/")))
         for method in route.methods - {"HEAD"}  # the same function as GET
     }
     assert found == ROUTES
-    for route in routes:  # and each under /v1 asks for a scope
+    for route in routes:  # and each that needs a key asks for a scope
         needed = {dependency.call for dependency in route.dependant.dependencies}
-        assert needed & SCOPES or not route.path.startswith("/v1"), route.path
+        is_open = route.path.startswith(("/docs", "/assets/", "/openapi.json"))
+        assert needed & SCOPES or is_open or OPEN & {(m, route.path) for m in route.methods}, route.path
 
 
 def test_what_belongs_to_others_is_not_found(ask, ours, theirs, beside, client):
@@ -264,6 +285,19 @@ def test_what_belongs_to_others_is_not_found(ask, ours, theirs, beside, client):
         for path, more in requests(theirs):
             if more.get("json", {}).get("kind") != "folder" and not path.endswith("/events"):
                 assert client.request(method, path, **more).status_code != 404, path
+
+
+@pytest.mark.parametrize("route", PAGES_NOT_FOUND, ids=" ".join)
+def test_pages_of_what_belongs_to_others_are_not_found(ask, ours, theirs, beside, client, route):
+    method, _ = route
+    for world in (theirs, beside):
+        for path, more in PAGES_NOT_FOUND[route](world):
+            answer = ask(method, path, **more)
+            assert answer.status_code == 404, (path, more, answer.text)
+            assert CANARY not in answer.text.replace(world.key, "")
+    for path, more in PAGES_NOT_FOUND[route](theirs):
+        if not path.startswith("/thumbnail") and not path.endswith(("/delete", "/nonsense")):
+            assert client.request(method, path, **more).status_code != 404, path
 
 
 def test_lists_hold_what_is_ours_alone(ask, ours, theirs, beside, client):

@@ -1,0 +1,172 @@
+"""Explore scores: a grid of pictures, worst first, with filters, a histogram and the folders; and one image."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+from pydantic import ValidationError
+from sqlalchemy import Connection
+
+from dpiqa.access import Grants
+from dpiqa.errors import InvalidRequest, NotFound, Unavailable
+from dpiqa.settings import Settings
+from dpiqa.storage.engine import reading
+from dpiqa.storage.lookups import lookup
+from dpiqa.storage.score_filter import ScoreFilter
+from dpiqa.storage.scorers import list_scorers, list_used_profiles
+from dpiqa.storage.scores import ScoreRow
+from dpiqa.storage.stats import ScoreStats, read_stats
+from dpiqa.text import first_field_error
+from dpiqa.types import Band, GroupBy, ResultStatus, Route, ScoreOrder
+
+from ..dependencies import EngineDep, ReaderDep, SettingsDep
+from ..routes.scores import ScoreParameters
+from ..schemas import Bucket, Key
+from .rendering import PageRoute, render
+
+_PAGE = 60  #: pictures of one page
+_NEIGHBOURS = 6  #: images shown on each side of one
+_FOLDERS = 200  #: shown at most
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@router.get("/scores")
+def explore(request: Request, caller: ReaderDep, engine: EngineDep, settings: SettingsDep) -> HTMLResponse:
+    """Show the pictures that the address chooses; with a cursor only the next ones, for htmx."""
+    parameters = _parameters(request)
+    with reading(engine) as c:
+        query = parameters.query(c, settings, caller.grants)
+        page = query.page(c, limit=_PAGE, cursor=parameters.cursor)
+        chosen = _chosen(parameters)
+        if parameters.cursor is not None:
+            return render(request, "score_cards.html", page=page, chosen=chosen)
+        conditions = query.conditions
+        profiles = [row.id for row in list_used_profiles(c, caller.grants)]
+        models = sorted({row.model for row in list_scorers(c, caller.grants)})
+        whole, note = _statistics(c, conditions)
+        folders, folder_note = _folders(c, conditions)
+    return render(
+        request,
+        "scores.html",
+        page=page,
+        chosen=chosen,
+        profile=conditions.profile,
+        profiles=profiles,
+        models=models,
+        whole=whole,
+        note=note,
+        folders=folders,
+        folder_note=folder_note,
+        parents=_parents(conditions.bucket, conditions.prefix),
+        bands=list(Band),
+        routes=list(Route),
+        statuses=list(ResultStatus),
+        orders=list(ScoreOrder),
+    )
+
+
+def _parameters(request: Request) -> ScoreParameters:
+    """Read the query of the address; a form sends its empty fields too. Raises `InvalidRequest`."""
+    values: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if value == "":
+            continue
+        if name == "band":
+            values.setdefault(name, []).append(value)
+        else:
+            values[name] = value
+    try:
+        return ScoreParameters.model_validate(values)
+    except ValidationError as error:
+        raise InvalidRequest(str(first_field_error(error)), hint="correct the filter") from None
+
+
+def _chosen(parameters: ScoreParameters) -> dict[str, Any]:
+    """Return the filters as the address has them, without the place in the list."""
+    return parameters.model_dump(mode="json", exclude={"cursor", "limit"})
+
+
+def _statistics(c: Connection, conditions: ScoreFilter) -> tuple[ScoreStats | None, str]:
+    """Return the distribution over the whole range of scores, or the reason why there is none."""
+    try:
+        return read_stats(c, replace(conditions, min=None, max=None), step=0.02), ""
+    except (InvalidRequest, Unavailable) as error:
+        return None, error.message
+
+
+def _folders(c: Connection, conditions: ScoreFilter) -> tuple[list[Mapping[str, Any]], str]:
+    """Return the buckets, or the folders directly below the prefix: name, prefix, count, mean."""
+    by_bucket = conditions.bucket is None
+    within = ScoreFilter(profile=conditions.profile, bucket=conditions.bucket, prefix=conditions.prefix)
+    try:
+        groups = read_stats(c, within, group_by=GroupBy.BUCKET if by_bucket else GroupBy.PREFIX).groups
+    except (InvalidRequest, Unavailable) as error:
+        return [], error.message
+    shown: list[Mapping[str, Any]] = [
+        {
+            "bucket": group.name if by_bucket else conditions.bucket,
+            "prefix": "" if by_bucket else group.name,
+            "name": group.name if by_bucket else group.name[len(conditions.prefix or "") :],
+            "n": group.n,
+            "mean": group.mean,
+        }
+        for group in groups[:_FOLDERS]
+        if group.name != (conditions.prefix or "") or by_bucket
+    ]
+    return shown, "" if len(groups) <= _FOLDERS else f"the largest {_FOLDERS} of {len(groups)}"
+
+
+def _parents(bucket: str | None, prefix: str | None) -> list[tuple[str, str]]:
+    """Return the folders above a prefix, as name and prefix, the bucket first."""
+    if bucket is None:
+        return []
+    parts = (prefix or "").split("/")[:-1]
+    return [(bucket, ""), *((part, "/".join(parts[: n + 1]) + "/") for n, part in enumerate(parts))]
+
+
+@router.get("/image")
+def show_image(
+    request: Request,
+    caller: ReaderDep,
+    bucket: Annotated[Bucket, Query()],
+    key: Annotated[Key, Query()],
+    engine: EngineDep,
+    settings: SettingsDep,
+) -> HTMLResponse:
+    """Show one image: the picture, its scores and what they mean, its route, its origin and its neighbours."""
+    with reading(engine) as c:
+        found = lookup(c, bucket, key, caller.grants)
+        result = found.results[0] if found.results else None
+        near = [] if result is None else _around(c, settings, caller.grants, result, None)
+        folder = key[: key.rfind("/") + 1]
+        beside = [] if result is None else _around(c, settings, caller.grants, result, folder)
+    return render(
+        request,
+        "image.html",
+        found=found,
+        items=found.items,
+        result=result,
+        near=near,
+        beside=beside,
+        folder=folder,
+    )
+
+
+def _around(c: Connection, settings: Settings, grants: Grants, result: ScoreRow, folder: str | None) -> list[ScoreRow]:
+    """Return the images whose scores are next to one's, lowest first: of the bucket, or of a folder."""
+    if folder is not None and not folder:
+        return []
+    parts = []
+    for order, bound in ((ScoreOrder.HIGHEST_FIRST, "max"), (ScoreOrder.LOWEST_FIRST, "min")):
+        chosen = ScoreParameters.model_validate(
+            {"bucket": result.bucket, "prefix": folder, "profile": result.profile, "sort": order, bound: result.score}
+        )
+        try:
+            rows = chosen.query(c, settings, grants).page(c, limit=_NEIGHBOURS + 1).items
+        except (InvalidRequest, NotFound):
+            return []
+        parts.append([row for row in rows if row.key != result.key][:_NEIGHBOURS])
+    return [*reversed(parts[0]), *parts[1]]

@@ -1,0 +1,160 @@
+"""Rendering of pages: templates, what they may use, the headers of every page, and errors as pages."""
+
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, Response
+from fastapi.routing import APIRoute
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+
+from dpiqa.access import Caller
+from dpiqa.errors import ConfigurationError, DpiqaError
+from dpiqa.types import KeyScope
+
+from ..errors import on_error, problem_type_of
+from ..monitoring import CALLER
+
+_DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
+
+
+def when(value: datetime | None) -> str:
+    """Return a time as UTC; `app.js` shows it in the reader's zone."""
+    return "" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration in its two largest units, such as `3 h 12 min`."""
+    if seconds is None:
+        return "unknown"
+    left = max(0, round(seconds))
+    parts = [(left // _DAY, "d"), (left % _DAY // _HOUR, "h"), (left % _HOUR // _MINUTE, "min"), (left % _MINUTE, "s")]
+    shown = [f"{n} {unit}" for n, unit in parts if n][:2]
+    return " ".join(shown) or "0 s"
+
+
+def ordinal(percentile: float | None) -> str:
+    """Return a percentile as people say it, such as `12th`."""
+    if percentile is None:
+        return "-"
+    n = int(percentile)
+    suffix = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{suffix}"
+
+
+def words(value: str) -> str:
+    """Return the name of a state or a reason as words."""
+    return str(value).replace("_", " ")
+
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("dpiqa.api.pages"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters |= {
+    "when": when,
+    "duration": duration,
+    "ordinal": ordinal,
+    "words": words,
+    "count": lambda n: f"{n:,}".replace(",", "\u2009"),
+    "score": lambda value: "-" if value is None else f"{value:.3f}",
+    "query": lambda values: urlencode([(k, v) for k, v in values.items() if v not in (None, "")], doseq=True),
+}
+
+
+def check_template(template: str | None) -> None:
+    """Raise `ConfigurationError` for a setting that is not the address of thumbnails."""
+    try:
+        address = urlsplit("https://host" if template is None else template.format(bucket="b", key="k", side=1))
+    except (KeyError, IndexError, ValueError):
+        raise ConfigurationError(
+            "DPIQA_THUMBNAIL_URL is not an address", hint="use {bucket}, {key} and {side}, and no other braces"
+        ) from None
+    if address.scheme not in {"http", "https"} or not address.netloc or set(address.netloc) & set("; '\""):
+        raise ConfigurationError(
+            "DPIQA_THUMBNAIL_URL is not an address", hint="begin with http:// or https:// and the host"
+        )
+
+
+def picture_address(template: str | None, root: str, bucket: str, key: str, etag: str, side: int) -> str:
+    """Return the address of a thumbnail: of this service, or of the user's image server."""
+    if template:
+        return template.format(bucket=quote(bucket, safe=""), key=quote(key), side=side)
+    return f"{root}/thumbnail?{urlencode({'bucket': bucket, 'key': key, 'etag': etag, 'side': side})}"
+
+
+def content_security_policy(thumbnail_url: str | None) -> str:
+    """Return the policy of every page: only what this service serves, and pictures of the user's image server."""
+    pictures = ""
+    if thumbnail_url:
+        address = urlsplit(thumbnail_url)
+        pictures = f" {address.scheme}://{address.netloc}"
+    return (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:{pictures}; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page. Beside `values`, templates have `root`, `caller`, `may_change` and `path`."""
+    caller: Caller | None = getattr(request.state, CALLER, None)
+    settings = request.app.state.settings
+    text = _ENVIRONMENT.get_template(template).render(
+        root=request.scope.get("root_path", ""),
+        path=request.url.path.removeprefix(request.scope.get("root_path", "")),
+        caller=caller,
+        may_change=caller is not None and bool(caller.scopes & {KeyScope.SUBMIT, KeyScope.ADMIN}),
+        has_session=caller is not None and caller.name != "local",
+        release=version("dpiqa"),
+        picture=partial(picture_address, settings.thumbnail_url),
+        **values,
+    )
+    headers = {
+        "Content-Security-Policy": content_security_policy(settings.thumbnail_url),
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+    return HTMLResponse(text, status, headers)
+
+
+def error_page(request: Request, status: int, message: str, hint: str = "") -> HTMLResponse:
+    """Return the page that says what is wrong and what to do."""
+    title = HTTPStatus(status).phrase
+    return render(request, "error.html", status=status, title=title, message=message, hint=hint)
+
+
+class PageRoute(APIRoute):
+    """A route that answers errors with a page instead of a problem as JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See `APIRoute`."""
+        serve = super().get_route_handler()
+
+        async def serve_page(request: Request) -> Response:
+            try:
+                return await serve(request)
+            except RequestValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(str(part) for part in first["loc"][1:]) or "the address"
+                return error_page(request, 422, f"{field}: {first['msg']}", "correct the address")
+            except HTTPException as error:
+                return error_page(request, error.status_code, str(error.detail))
+            except DpiqaError as error:
+                on_error(request, error)  # for the log
+                problem = problem_type_of(error)
+                return error_page(
+                    request, problem.status, problem.detail or error.message, problem.hint or error.hint or ""
+                )
+
+        return serve_page
