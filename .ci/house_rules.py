@@ -46,6 +46,8 @@ QUOTES_WORDS = {
 
 #: Modules of fewer than 40 lines, and the reason why each stands alone.
 SHORT_MODULES: dict[str, str] = {
+    "api/pages/assets.py": "static files of the pages, which need no key and no template",
+    "dpiqa/imaging/thumbnails.py": "thumbnails, by the pages and the gallery",
     "dpiqa/storage/upload_tables.py": "tables, apart from the code that uses them, as the other tables",
     "dpiqa/cli/__main__.py": "entry point of `python -m dpiqa.cli`",
     "dpiqa/cli/system/config.py": "a command: its module is imported when it runs",
