@@ -31,8 +31,8 @@ from dpiqa.types import Direction, ModelKind
 PAIRS = 10  # of PromptIQA's requirement: as its authors' demo
 
 
-def load(kind: ModelKind, device: torch.device) -> tuple[nn.Module, Scorer]:
-    """Build the network and its scorer."""
+def random_network(kind: ModelKind, device: torch.device) -> tuple[ModelCard, nn.Module]:
+    """Build a network of the published size."""
     side = 224 if kind is ModelKind.PROMPTIQA else 512
     card = ModelCard(
         name=f"random-{kind}",
@@ -48,16 +48,28 @@ def load(kind: ModelKind, device: torch.device) -> tuple[nn.Module, Scorer]:
             constant = name.endswith("running_var") or not tensor.is_floating_point()
             tensor.fill_(1) if constant else tensor.normal_(std=0.02)
     network = network.to(memory_format=memory_format(card)).eval().requires_grad_(requires_grad=False)
-    if kind is not ModelKind.PROMPTIQA:
-        scoring = cast("ScoringNetwork", network)
-        scoring.prepare()
-        return scoring, ready_scorer(card, scoring, device)
-    promptiqa = cast("PromptIQA", network)
-    features = np.zeros((PAIRS, promptiqa.config.width), dtype=np.float32)
-    requirement = PreparedRequirement(
-        name="none", version=1, base_scorer_id=card.scorer_id, features=features, direction=Direction.HIGHER
-    )
-    return network, PromptIQACheckpoint(card, promptiqa, device).scorer(requirement)
+    return card, network
+
+
+def load(kind: ModelKind, device: torch.device) -> tuple[nn.Module, Scorer]:
+    """Build the network and its scorer."""
+    if kind is ModelKind.PROMPTIQA:
+        model = random_promptiqa(device)
+        features = np.zeros((PAIRS, model.network.config.width), dtype=np.float32)
+        requirement = PreparedRequirement(
+            name="none", version=1, base_scorer_id=model.card.scorer_id, features=features, direction=Direction.HIGHER
+        )
+        return model.network, model.scorer(requirement)
+    card, network = random_network(kind, device)
+    scoring = cast("ScoringNetwork", network)
+    scoring.prepare()
+    return scoring, ready_scorer(card, scoring, device)
+
+
+def random_promptiqa(device: torch.device) -> PromptIQACheckpoint:
+    """Return a checkpoint of the published size."""
+    card, network = random_network(ModelKind.PROMPTIQA, device)
+    return PromptIQACheckpoint(card, cast("PromptIQA", network), device)
 
 
 def measure(kind: ModelKind, options: argparse.Namespace) -> dict[str, object]:
@@ -65,10 +77,11 @@ def measure(kind: ModelKind, options: argparse.Namespace) -> dict[str, object]:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     size = scorer.card.preprocessing
     shape = (options.batch, size.height, size.width, 3)
-    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    rng = np.random.default_rng(0)
     clocks = {"wall": time.perf_counter, "processor": time.process_time}
     times: dict[str, list[float]] = {clock: [] for clock in clocks}
     for _ in range(options.repeats + 1):  # the first round warms up
+        pixels = rng.integers(0, 256, shape, dtype=np.uint8)  # new ones: PromptIQA knows those it has seen
         started = {clock: read() for clock, read in clocks.items()}
         scorer.score(pixels)
         for clock, read in clocks.items():

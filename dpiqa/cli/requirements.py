@@ -54,7 +54,7 @@ def create(
     request = RequirementRequest(name=name, pairs=read_pairs(pairs), direction=direction, model=model, force=force)
     request.check()
     settings = context.read_settings()
-    with _builder(settings) as (builder, reader), counting("checking", 2 * len(request.pairs)) as advance:
+    with _builder(settings) as (builder, reader), counting("checking", len(request.pairs)) as advance:
         requirement = builder.create(request, reader, step=lambda: advance(1))
     _print_requirement(settings, requirement.id, as_json=as_json)
     console.note(f"score by it with --requirement {requirement.id}")

@@ -122,4 +122,4 @@ class PromptModel(Protocol):
         """Pixels (N, H, W, 3) uint8 and scores (N,) in [0, 1] -> prompt features (N, D) float32, each pair's own."""
 
     def scorer(self, requirement: PreparedRequirement) -> Scorer:
-        """Return the scorer by a requirement."""
+        """Return the scorer by a requirement. It is quick at pixels whose `features` were made lately."""

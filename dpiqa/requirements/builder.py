@@ -105,7 +105,7 @@ class RequirementBuilder:
         """Read and check the pairs and store them as the next version; or return the version that is identical.
 
         An identical version gets prompt features of the model as it is now, if it has none yet. Raises
-        `InvalidRequest` for pairs that cannot be accepted, and as `read`. Calls `step` twice per pair.
+        `InvalidRequest` for pairs that cannot be accepted, and as `read`. Calls `step` after each pair.
         """
         request.check()
         images, scorer_id = self.read(request, reader)
@@ -135,7 +135,7 @@ class RequirementBuilder:
         """Add the missing prompt features of a stored version: by its own model as it is now, or by `model`.
 
         Raises `NotFound`; `InvalidRequest` for a version that is not ready, whose images have changed, or whose pairs
-        contradict each other by this model; and as `read`. Calls `step` twice per pair.
+        contradict each other by this model; and as `read`. Calls `step` after each pair.
         """
         requirement, stored = self.commit(lambda c: _read_ready(c, name_or_id))
         request = RequirementRequest(

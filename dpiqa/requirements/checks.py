@@ -26,9 +26,9 @@ def check(
     force: bool,
     step: Callable[[], None] = lambda: None,
 ) -> Preparation:
-    """Compute prompt features and leave-one-out stability; two passes of the model per pair.
+    """Compute prompt features and leave-one-out stability; one pass of the model per pair.
 
-    Calls `step` after each pass, which may raise to stop. Raises `InvalidRequest` for an image listed twice with
+    Calls `step` after each pair, which may raise to stop. Raises `InvalidRequest` for an image listed twice with
     one score and, without `force`, for pairs that contradict each other; `CheckpointError` for a broken model.
     """
     refuse_copies(pairs, images.digests)
@@ -38,7 +38,7 @@ def check(
         rows.append(model.features(images.pixels[index : index + 1], scores[index : index + 1]))
         step()
     features = np.concatenate(rows).astype(np.float32, copy=False)
-    stability = leave_one_out(model, images.pixels, scores, features, step=step)
+    stability = leave_one_out(model, images.pixels, scores, features)
     contradictions = find_contradictions(pairs, images.digests, images.pixels, stability)
     if contradictions and not force:
         raise InvalidRequest(
@@ -102,13 +102,12 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
 
 
-def leave_one_out(
-    model: PromptModel, pixels: np.ndarray, scores: np.ndarray, features: np.ndarray, *, step: Callable[[], None]
-) -> Stability:
+def leave_one_out(model: PromptModel, pixels: np.ndarray, scores: np.ndarray, features: np.ndarray) -> Stability:
     """Compare each pair's score with the one that the prompt features of the other pairs give its image.
 
-    `pixels` (N, H, W, 3) uint8, `scores` (N,) in [0, 1], `features` (N, D) float32. Calls `step` after each image,
-    which may raise to stop. Raises `CheckpointError` where the model gives no finite score.
+    `pixels` (N, H, W, 3) uint8, `scores` (N,) in [0, 1], `features` (N, D) float32. It is quick where `features` were
+    just made of these pixels: the model keeps what it knows of them. Raises `CheckpointError` where the model gives no
+    finite score.
     """
     predicted = np.empty(len(scores))
     for index in range(len(scores)):
@@ -120,7 +119,6 @@ def leave_one_out(
             direction=Direction.HIGHER,  # only says how to read scores; the model does not see it
         )
         predicted[index] = model.scorer(others).score(pixels[index : index + 1])[0]
-        step()
     if not np.isfinite(predicted).all():
         raise CheckpointError(
             f"{model.card.name} gave no finite score",

@@ -52,16 +52,12 @@ class PromptIQA(nn.Module):
 
         Args:
             images: (B, 3, S, S) in [-1, 1], S = `image_size`.
-            features: (N, D) prompt features of the requirement's pairs, as `prompt_features` returns them.
+            features: (N, D) prompt features of the requirement's pairs, as `pair_features` returns them.
 
         Returns:
             Scores (B,) float32 in [0, 1], on the scale of the pairs' scores.
         """
         return self.compare(self.image_vectors(images), self.fuse_prompts(features))
-
-    def prompt_features(self, images: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Images (N, 3, S, S) in [-1, 1] with scores (N,) in [0, 1] -> (N, D), each row of its own pair alone."""
-        return self.pair_features(self.image_vectors(images), scores)
 
     def pair_features(self, vectors: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Image vectors (N, D) with scores (N,) -> prompt features (N, D)."""

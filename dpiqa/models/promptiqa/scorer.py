@@ -1,9 +1,15 @@
 """A PromptIQA checkpoint in memory: prompt features from image-score pairs, and scorers by requirements.
 
 Everything that depends on the requirement alone is computed once: a pair's feature when the requirement is made, their
-fusion when a scorer is. An image then costs one pass, however many pairs there are.
+fusion when a scorer is. An image then costs one pass, however many pairs there are, and however many requirements it is
+scored by one after the other: its vector, nearly all of the work, depends on the checkpoint alone and is kept a while.
 """
 
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +26,11 @@ from dpiqa.requirement import PreparedRequirement
 from dpiqa.scorer_id import ScorerId
 from dpiqa.types import Direction
 
+#: Image vectors that a checkpoint keeps: those of all images in flight in a process, and more than the pairs of a
+#: requirement. One has 512 bytes at the published size.
+VECTORS_KEPT = 4096
+BLANK = b""  #: stands for the digest of a black image
+
 
 def load_promptiqa(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> "PromptIQACheckpoint":
     """Load the card's checkpoint. Raises `CheckpointError`, and `ConfigurationError` for a missing device or OpenCV."""
@@ -34,6 +45,7 @@ class PromptIQACheckpoint:
 
     def __init__(self, card: ModelCard, network: PromptIQA, device: torch.device) -> None:
         self.card, self.network, self._device = card, network, device
+        self._vectors = ImageVectors(network)
 
     @torch.inference_mode()
     def features(self, pixels: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -54,7 +66,7 @@ class PromptIQACheckpoint:
         if scores.shape != (len(pixels),) or not ((scores >= 0) & (scores <= 1)).all():
             raise ValueError(f"expected ({len(pixels)},) scores in 0-1, got {scores.shape} {scores}")
         try:
-            rows = [self._feature(pixel, score) for pixel, score in zip(pixels, scores, strict=True)]
+            rows = [self._feature(pixel[None], float(score)) for pixel, score in zip(pixels, scores, strict=True)]
         except torch.cuda.OutOfMemoryError:
             rows = None
         if rows is None:  # raised out here: in the handler the traceback still holds the image's tensors
@@ -65,14 +77,14 @@ class PromptIQACheckpoint:
         """Make the scorer by `requirement`. Raises `CheckpointError` if its features are not of these weights."""
         self._check(requirement)
         features = torch.from_numpy(requirement.features).to(self._device, DTYPES[self.card.precision])
-        prompted = PromptedNetwork(self.network, features).eval()
+        prompted = PromptedNetwork(self._vectors, features).eval()
         return ready_scorer(prompted_card(self.card, requirement), prompted, self._device)
 
-    def _feature(self, pixels: np.ndarray, score: np.floating) -> torch.Tensor:
-        """Return (1, D), of one pair alone, so that many pairs need no more memory than one."""
-        images = image_tensor(pixels[None], self.card, self._device, DTYPES[self.card.precision])
-        scores = torch.tensor([float(score)], device=self._device)
-        return self.network.prompt_features(to_network_range(images), scores)
+    def _feature(self, pixels: np.ndarray, score: float) -> torch.Tensor:
+        """(1, H, W, 3) -> (1, D), of one pair alone, so that many pairs need no more memory than one."""
+        images = image_tensor(pixels, self.card, self._device, DTYPES[self.card.precision])
+        vectors = self._vectors.of(images, pixel_digests(pixels))
+        return self.network.pair_features(vectors, torch.tensor([score], device=self._device))
 
     def _check(self, requirement: PreparedRequirement) -> None:
         origin, own = ScorerId.parse(requirement.base_scorer_id), ScorerId.parse(self.card.scorer_id)
@@ -89,21 +101,61 @@ class PromptIQACheckpoint:
             )
 
 
+class ImageVectors:
+    """Image vectors by one network, kept by the content of the image's pixels. Thread-safe.
+
+    The scorers of a checkpoint share it: an image that several requirements score passes the network once, and so does
+    the image of a pair, whose vector its prompt feature and its leave-one-out score need. A blank image is not kept:
+    a worker scores one by each new scorer to see how long an image takes.
+    """
+
+    def __init__(self, network: PromptIQA, kept: int = VECTORS_KEPT) -> None:
+        self.network, self._n_kept = network, kept
+        self._kept: OrderedDict[bytes, torch.Tensor] = OrderedDict()  # the one used last is at the end
+        self._lock = threading.Lock()
+
+    def of(self, images: torch.Tensor, digests: Sequence[bytes]) -> torch.Tensor:
+        """(B, 3, S, S) in [0, 1], with the digest of each image's pixels -> (B, D)."""
+        with self._lock:
+            vectors = {digest: self._kept[digest] for digest in digests if digest in self._kept}
+        new = {digest: at for at, digest in enumerate(digests) if digest not in vectors}
+        if new:
+            computed = self.network.image_vectors(to_network_range(images[list(new.values())]))
+            vectors.update(zip(new, computed.unbind(), strict=True))
+        with self._lock:
+            for digest in digests:
+                if digest != BLANK:
+                    self._kept[digest] = vectors[digest]
+                    self._kept.move_to_end(digest)
+            while len(self._kept) > self._n_kept:
+                self._kept.popitem(last=False)
+        return torch.stack([vectors[digest] for digest in digests])
+
+
 class PromptedNetwork(ScoringNetwork):
     """A PromptIQA network and one requirement's fused prompts."""
 
     prompts: torch.Tensor
 
-    def __init__(self, network: PromptIQA, features: torch.Tensor) -> None:
+    def __init__(self, vectors: ImageVectors, features: torch.Tensor) -> None:
         super().__init__()
-        self.network = network
+        self.network, self._vectors = vectors.network, vectors
         with torch.inference_mode():
-            self.register_buffer("prompts", network.fuse_prompts(features))
+            self.register_buffer("prompts", self.network.fuse_prompts(features))
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, S, S) in [0, 1] -> scores (B,) in [0, 1], image vectors (B, D)."""
-        vectors = self.network.image_vectors(to_network_range(images))
+    def seeded(self, pixels: np.ndarray) -> Callable[..., tuple[torch.Tensor, ...]]:
+        """Return the network as a function of the images that `pixels` (B, H, W, 3) uint8 became."""
+        return partial(self, digests=pixel_digests(pixels))
+
+    def forward(self, images: torch.Tensor, digests: Sequence[bytes]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 3, S, S) in [0, 1] with the digests of their pixels -> scores (B,) in [0, 1], image vectors (B, D)."""
+        vectors = self._vectors.of(images, digests)
         return self.network.compare(vectors, self.prompts), vectors
+
+
+def pixel_digests(pixels: np.ndarray) -> list[bytes]:
+    """`pixels` (B, H, W, 3) uint8 -> a digest of each image; `BLANK` for a black one."""
+    return [hashlib.sha256(np.ascontiguousarray(image)).digest() if image.any() else BLANK for image in pixels]
 
 
 def to_network_range(images: torch.Tensor) -> torch.Tensor:

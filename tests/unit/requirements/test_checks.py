@@ -119,6 +119,12 @@ def test_a_broken_model_is_not_stored():
         checked(LEVELS, model=Broken(), force=True)
 
 
+def test_every_pair_is_a_step():
+    steps = []
+    checked(LEVELS, step=lambda: steps.append(1))
+    assert len(steps) == len(LEVELS)
+
+
 def test_it_can_be_stopped_between_images():
     model, steps = LineModel(), []
 

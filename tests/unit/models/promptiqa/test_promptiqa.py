@@ -12,7 +12,7 @@ from support.promptiqa import TINY, tiny_promptiqa, write_tiny_promptiqa
 from dpiqa.errors import CheckpointError
 from dpiqa.models.promptiqa.config import PromptIQAConfig
 from dpiqa.models.promptiqa.network import MultiViewAttention, TokenAttention
-from dpiqa.models.promptiqa.scorer import load_promptiqa
+from dpiqa.models.promptiqa.scorer import ImageVectors, load_promptiqa, pixel_digests
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Direction, Precision
 
@@ -25,8 +25,14 @@ def card(tmp_path):
 
 
 @pytest.fixture
-def model(tmp_path, card):
-    return load_promptiqa(card, tmp_path / card.weights, device="cpu", threads=1)
+def load(tmp_path, card):
+    """Loads the checkpoint, which has seen no image yet."""
+    return lambda: load_promptiqa(card, tmp_path / card.weights, device="cpu", threads=1)
+
+
+@pytest.fixture
+def model(load):
+    return load()
 
 
 @pytest.fixture
@@ -45,11 +51,11 @@ def requirement(model, pixels, scores=SCORES, **changes):
     return dataclasses.replace(prepared, **changes)
 
 
-def test_a_score_depends_neither_on_the_batch_nor_on_the_order_of_the_pairs(model, pixels):
-    scorer = model.scorer(requirement(model, pixels))
-    together = scorer.score(pixels)
-    alone = np.concatenate([scorer.score(pixels[i : i + 1]) for i in range(len(pixels))])
-    turned = model.scorer(requirement(model, pixels[::-1], SCORES[::-1])).score(pixels)
+def test_a_score_depends_neither_on_the_batch_nor_on_the_order_of_the_pairs(load, model, pixels):
+    prepared = requirement(model, pixels)
+    together, one_by_one = load().scorer(prepared).score(pixels), load().scorer(prepared)
+    alone = np.concatenate([one_by_one.score(pixels[i : i + 1]) for i in range(len(pixels))])
+    turned = load().scorer(requirement(model, pixels[::-1], SCORES[::-1])).score(pixels)
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(together, turned, atol=1e-5)
     assert ((together > 0) & (together < 1)).all()
@@ -62,11 +68,11 @@ def test_the_same_pictures_with_other_scores_are_another_requirement(model, pixe
     assert np.abs(rising - falling).max() > 1e-5
 
 
-def test_prompt_features_belong_to_their_pair_alone_and_are_made_without_the_scored_image(model, pixels):
+def test_prompt_features_belong_to_their_pair_alone_and_are_made_without_the_scored_image(load, model, pixels):
     features = model.features(pixels, SCORES)
     assert features.shape == (6, TINY.width)
     assert features.dtype == np.float32
-    np.testing.assert_allclose(features[2:4], model.features(pixels[2:4], SCORES[2:4]), atol=1e-6)
+    np.testing.assert_allclose(features[2:4], load().features(pixels[2:4], SCORES[2:4]), atol=1e-6)
     prepared, network = requirement(model, pixels), model.network
     network.i_p_fusion = network.mlp = None  # scoring an image fails if it needs them
     assert model.scorer(prepared).score(pixels).shape == (6,)
@@ -75,9 +81,35 @@ def test_prompt_features_belong_to_their_pair_alone_and_are_made_without_the_sco
 def test_scoring_gives_what_the_network_gives_for_images_and_pairs_at_once(model, pixels):
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.inference_mode():
-        features = model.network.prompt_features(images, torch.from_numpy(SCORES).float())
+        features = model.network.pair_features(model.network.image_vectors(images), torch.from_numpy(SCORES).float())
         expected = model.network(images, features).double().numpy()
     np.testing.assert_allclose(model.scorer(requirement(model, pixels)).score(pixels), expected, atol=1e-5)
+
+
+def test_an_image_passes_the_network_once_for_all_requirements_that_score_it(load, model, pixels, monkeypatch):
+    prepared = [requirement(model, pixels), requirement(model, pixels, SCORES[::-1])]
+    expected = [load().scorer(one).score(pixels) for one in prepared]
+    fresh, passed = load(), []
+    whole = fresh.network.image_vectors
+    monkeypatch.setattr(fresh.network, "image_vectors", lambda images: passed.append(len(images)) or whole(images))
+    first, second = (fresh.scorer(one) for one in prepared)
+    np.testing.assert_allclose(first.score(pixels[:4]), expected[0][:4], atol=1e-5)
+    np.testing.assert_allclose(second.score(pixels[[3, 5, 1, 5]]), expected[1][[3, 5, 1, 5]], atol=1e-5)
+    assert passed == [4, 1]  # of the second batch only picture 5 is new, and only once
+    features = fresh.features(pixels, SCORES)
+    assert passed == [4, 1, 1]  # picture 4
+    np.testing.assert_allclose(features, prepared[0].features, atol=1e-5)
+
+
+def test_only_the_latest_vectors_are_kept_and_none_of_a_blank_image(model, pixels, monkeypatch):
+    passed = []
+    whole = model.network.image_vectors
+    monkeypatch.setattr(model.network, "image_vectors", lambda images: passed.append(len(images)) or whole(images))
+    vectors = ImageVectors(model.network, kept=2)
+    blank = np.zeros_like(pixels[:1])
+    for shown in (pixels[:3], pixels[2:3], pixels[:1], pixels[1:3], blank, blank):
+        vectors.of(torch.from_numpy(shown).permute(0, 3, 1, 2) / 255, pixel_digests(shown))
+    assert passed == [3, 1, 1, 1, 1]  # 0 was dropped for 1 and 2, then 1 for 0; the blank image always passes
 
 
 def test_the_scorer_says_whose_scale_its_scores_are_on(model, pixels):

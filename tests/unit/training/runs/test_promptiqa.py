@@ -79,7 +79,7 @@ def test_an_image_sees_the_scores_of_the_others_and_not_its_own():
         before, after = network(images, labels), network(images, changed)
         core = network.promptiqa
         rest = torch.tensor([0, 1, 3, 4])
-        features = core.prompt_features(images[rest] * 2 - 1, labels[rest])
+        features = core.pair_features(core.image_vectors(images[rest] * 2 - 1), labels[rest])
         expected = core(images[2:3] * 2 - 1, features)
     assert before[2] == pytest.approx(float(after[2]), abs=1e-6)
     assert (before - after).abs().max() > 1e-6
