@@ -64,6 +64,10 @@ add_commands(
             "scores.explain:explain",
             "Show which regions pull an image's score down (red) and which hold it up (blue).",
         ),
+        "bench": (
+            "system.bench:run_bench",
+            "Measure how fast images are scored here, step by step, and say what bounds the speed and what to change.",
+        ),
         "demo": (
             "system.local:demo",
             "Start everything, upload photographs and distorted copies, and show how they are scored. Ctrl-C ends it.",

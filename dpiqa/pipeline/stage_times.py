@@ -86,6 +86,15 @@ class Snapshot:
         n_images = self.steps[Step.MODEL].images
         return self.queue_seconds / n_images if n_images else None
 
+    def figures(self) -> dict[str, float]:
+        """Return what a log line says: images per second, shares of the device, and milliseconds per image by step."""
+        fill, delay = self.batch_fill, self.queue_delay
+        shares = {"device_busy": self.device_busy} | ({} if fill is None else {"batch_fill": fill})
+        waits = {} if delay is None else {"queue_delay_ms": 1000 * delay}
+        steps = {f"{step}_ms": 1000 * of.seconds / of.images for step, of in self.steps.items() if of.images}
+        rate = {"images_per_second": self.steps[Step.MODEL].images / self.seconds if self.seconds > 0 else 0.0}
+        return {name: round(value, 3) for name, value in (rate | shares | waits | steps).items()}
+
 
 @dataclass(slots=True)
 class StageTimes:

@@ -54,6 +54,8 @@ from dpiqa.watchdog import WATCHDOG
 
 log = structlog.get_logger()
 
+LOG_SECONDS = 60.0  #: between two log lines that say where the time goes
+
 
 class Worker:
     """Connections, scorers and threads of one worker process, of one stage. Made before it takes its first message.
@@ -88,6 +90,7 @@ class Worker:
         self._preparer = Preparer(store, decoder, settings, hashes=settings.reuse_bytes, buckets=self._buckets)
         self._lanes = Lanes(lambda item_ids: self._score(item_ids, in_lane=True), settings.chunk_items)
         self._stuck: set[threading.Thread] = set()
+        self._logged_times = STAGES.snapshot()
         self._device = Device()
         self._leases = LeaseKeeper(self._renew, settings.lease_seconds, loop_seconds=settings.loop_seconds)
 
@@ -309,8 +312,18 @@ class Worker:
         return self._leases.holds(claim.item_id, claim.fence)
 
     def _heartbeat(self) -> None:
+        self._log_times()
         with transaction(self.engine) as c:
             workers.heartbeat(c, self.id, self.stage, self.scorers.default_scorer_id)
+
+    def _log_times(self) -> None:
+        """Log where the time of the last minute went, as /metrics says it; nothing where no image was scored."""
+        now = STAGES.snapshot()
+        latest = now - self._logged_times
+        if latest.seconds >= LOG_SECONDS:
+            self._logged_times = now
+            if latest.steps[Step.MODEL].images:
+                log.info("stage_times", seconds=round(latest.seconds, 1), **latest.figures())
 
 
 def _decide(scores: Sequence[float], profile: Profile, *, scored_before: int, escalated_before: int) -> list[Route]:

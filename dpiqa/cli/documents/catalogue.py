@@ -200,6 +200,9 @@ _DOCUMENTS = (
     ),
     Document("profile", 1, "A profile.", made("Profile", lambda: {"id": str, **_hints("profiles:Profile")})),
     Document("settings", 1, "Every setting as text, secrets masked.", lambda: dict[str, str]),
+    Document(
+        "bench", 1, "Where the time of a run goes, and what bounds its speed.", named("pipeline.bench:BenchReport")
+    ),
     Document("finding", 1, "One check of `dpiqa doctor`.", named("cli.system.doctor:Finding")),
     Document(
         "local-status",

@@ -33,6 +33,7 @@ OF_COMMAND: dict[str, tuple[str, ...]] = {
     "profiles show": ("profile@1",),
     "config show": ("settings@1",),
     "doctor": ("finding@1",),
+    "bench": ("bench@1",),
     "local up": ("local-status@1",),
     "local status": ("local-status@1",),
     "local down": ("stopped@1",),

@@ -1,6 +1,7 @@
 import psycopg
 import pytest
 import sqlalchemy
+from structlog.testing import capture_logs
 from support.doorbells import RecordingDoorbell
 
 from dpiqa.doorbell import Queue
@@ -166,3 +167,26 @@ def test_an_outcome_that_the_database_refuses_discards_no_other(archive, databas
     assert [row.state for row in archive.rows(STATES)] == [state, "scored", "scored"]
     postponed = archive.rows("SELECT 1 FROM items WHERE not_before > clock_timestamp() AND detail LIKE '%XX001%'")
     assert len(postponed) == n
+
+
+def test_a_worker_logs_once_a_minute_where_the_time_went(archive, monkeypatch):
+    worker = archive.worker()
+    worker.score(archive.add([0.1, 0.2]))
+    with capture_logs() as early:
+        worker._heartbeat()
+    monkeypatch.setattr("dpiqa.pipeline.worker.LOG_SECONDS", 0.0)
+    with capture_logs() as due:
+        worker._heartbeat()
+        worker._heartbeat()  # nothing was scored since: no line
+    assert [line for line in early if line["event"] == "stage_times"] == []
+    (line,) = [line for line in due if line["event"] == "stage_times"]
+    assert {
+        "device_busy",
+        "batch_fill",
+        "queue_delay_ms",
+        "fetch_ms",
+        "decode_ms",
+        "model_ms",
+        "record_ms",
+    } <= line.keys()
+    assert line["images_per_second"] > 0
