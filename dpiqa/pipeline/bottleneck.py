@@ -37,7 +37,7 @@ class StepFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
-    """How much of what there is a run used, 0-1."""
+    """Use that a run made of what there is, 0-1."""
 
     cpu_busy: float  #: of the cores, by this run
     machine_busy: float  #: of the cores, by all programs
