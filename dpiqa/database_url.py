@@ -30,6 +30,7 @@ _HINTS: dict[str, str] = {
     "schema": "remove it, and set DPIQA_DATABASE_SCHEMA",
     "currentschema": "remove it, and set DPIQA_DATABASE_SCHEMA",
     "search_path": "remove it, and set DPIQA_DATABASE_SCHEMA",
+    "replication": "remove it: a connection that replicates takes no queries of tables",
     "pgbouncer": "remove it: poolers are recognised",
     "prepared_statements": "remove it: poolers are recognised",
     "prepare_threshold": "remove it: poolers are recognised",
@@ -44,6 +45,8 @@ _HINTS: dict[str, str] = {
     "timeout": "write connect_timeout=5",
     "logintimeout": "write connect_timeout=5",
 }
+#: Options of a session as the server reads them: `-c name=value` and `--name=value`, spaces in values as `\\ `.
+_SESSION_OPTIONS = re.compile(r"\s*(?:(?:-c\s*|--)[A-Za-z_][\w.-]*=(?:\\.|[^\s\\])*(?:\s+|$))*")
 
 
 def connection_parameters(url: str, application_name: str) -> dict[str, Any]:
@@ -80,9 +83,14 @@ def _require_encoded(text: str) -> None:
 
 
 def _require_known(text: str) -> None:
-    """Refuse a query parameter that libpq does not know, by its name."""
-    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
-    for name, _ in parse_qsl(text.partition("?")[2], keep_blank_values=True):
+    """Refuse a query parameter that libpq does not know, or that cannot work, by its name."""
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} - {"replication"}
+    for name, value in parse_qsl(text.partition("?")[2], keep_blank_values=True):
+        if name == "options" and not _SESSION_OPTIONS.fullmatch(value):
+            raise ConfigurationError(
+                "DPIQA_DATABASE_URL has options that the server does not read",
+                hint="write options=-csearch_path%3Diqa, percent-encoded; or remove them",
+            )
         if name not in known:
             hint = _HINTS.get(name.lower(), "remove it; docs/database.md lists what the URL may contain")
             raise ConfigurationError(f"DPIQA_DATABASE_URL has an unknown parameter: {name[:40]}", hint=hint)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def read_pairs(file: Path) -> tuple[Pair, ...]:
 
 
 def check_pairs(pairs: Sequence[Pair]) -> None:
-    """Raise `InvalidRequest` unless there are enough pairs, of scores that lie apart.
+    """Raise `InvalidRequest` unless there are enough pairs, of different images, and of scores that lie apart.
 
     The scores must span at least one grade (0.2): PromptIQA takes the scale from them, and pairs of one grade do not
     say what is better.
@@ -146,6 +147,14 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
             f"a requirement has {MIN_PAIRS} to {MAX_PAIRS} image-score pairs, not {len(pairs)}",
             hint="about 10 pairs over the whole scale serve well",
         )
+    n_images = len({pair.path for pair in pairs})
+    if n_images < MIN_PAIRS:
+        raise InvalidRequest(
+            f"the pairs name {n_images} different image{'s' if n_images > 1 else ''}, at least {MIN_PAIRS} are needed",
+            hint="name each image once",
+        )
+    if repeated := [pair for pair, n in Counter(pairs).items() if n > 1]:
+        raise InvalidRequest(f"{repeated[0].path} is listed twice with the same score", hint="leave one of them out")
     scores = [pair.score for pair in pairs]
     if max(scores) - min(scores) < GRADE - _ROUNDING:
         raise InvalidRequest(

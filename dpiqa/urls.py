@@ -15,7 +15,9 @@ def normalise_database_url(url: str) -> str:
     What follows the scheme stays as it was written. Raises `ValueError` for anything else.
     """
     scheme, separator, rest = url.strip().partition("://")
-    dialect, _, driver = scheme.lower().removeprefix("jdbc:").partition("+")
+    if scheme.lower().startswith("jdbc:"):
+        raise ValueError("is a URL of JDBC; remove jdbc:, and write user and password before the host: user:password@")
+    dialect, _, driver = scheme.lower().partition("+")
     if not separator or dialect not in _POSTGRES_SCHEMES or driver not in _DRIVERS:
         raise ValueError("is not a Postgres URL; it looks like postgresql://user:password@host:5432/database")
     return f"{DRIVER}://{rest}"

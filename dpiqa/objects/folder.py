@@ -4,6 +4,7 @@ Only folders that the setting `folders` names, and those below them, may be read
 read any file of the workers' machine. Links out of the folder are refused, wherever they are met.
 """
 
+import errno
 import heapq
 import os
 import stat
@@ -135,10 +136,12 @@ class FolderStore:
 
 
 def _inside(root: Path, key: str) -> Path | None:
-    """Return the path of a key, links followed; None outside the folder."""
+    """Return the path of a key, links followed; None outside the folder. Raises `ObjectGone` for a circle of links."""
     try:
         path = (root / key).resolve()
-    except (OSError, RuntimeError, ValueError):  # a circle of links, a NUL
+    except RuntimeError:
+        raise ObjectGone(f"{key} is a link that leads in a circle") from None
+    except (OSError, ValueError):  # a NUL, say
         return None
     return path if path.is_relative_to(root) else None
 
@@ -192,6 +195,8 @@ def _names(folder: Path, last: str, below: str, prefix: str, after: str) -> Iter
 def _mapped(error: OSError, key: str) -> DpiqaError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return ObjectGone(f"{key} is gone")
+    if error.errno == errno.ELOOP:
+        return ObjectGone(f"{key} is a link that leads in a circle")
     if isinstance(error, PermissionError):
         return ImageRejected(Reason.ACCESS_DENIED, "the file may not be read")
     return StoreUnavailable(f"{key} cannot be read: {error.strerror}")

@@ -1,5 +1,6 @@
 """The interface of object stores, and the part of it that reads local files."""
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,6 +57,8 @@ class LocalFiles:
             is_link = Path(ref.key).is_symlink()
             raise ObjectGone(f"{ref.key} is {'a link that leads nowhere' if is_link else 'gone'}") from error
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise ObjectGone(f"{ref.key} is a link that leads in a circle") from error
             raise ImageRejected(Reason.ACCESS_DENIED, f"the file cannot be read: {error.strerror}") from error
         if not data:
             raise ImageRejected(Reason.EMPTY, "the file has no bytes")

@@ -1,5 +1,7 @@
 """URLs of Postgres as people and frameworks write them."""
 
+from urllib.parse import unquote
+
 import pytest
 
 from dpiqa.database_url import connection_parameters
@@ -72,6 +74,7 @@ def test_text_is_utf8_whatever_the_url_says():
         "statement_cache_size=0",
         "connection_limit=1",
         "no_such_thing=1",
+        "replication=true",
     ],
 )
 def test_a_parameter_of_another_driver_is_named(parameter):
@@ -80,6 +83,31 @@ def test_a_parameter_of_another_driver_is_named(parameter):
     assert f"unknown parameter: {parameter.partition('=')[0]}" in str(caught.value)
     assert caught.value.hint
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_read"),
+    [
+        ("-csearch_path%3Diqa", True),
+        ("-c%20a.b%3D1%20--x-y%3Da%5C%20b", True),
+        ("", True),
+        ("garbage", False),
+        ("-c", False),
+        ("-cgeqo%3Doff%20foo", False),
+    ],
+)
+def test_options_that_the_server_would_refuse_are_named(options, is_read):
+    url = f"postgresql://u:hush@h/d?options={options}"
+    if is_read:
+        assert connection_parameters(url, "x")["options"] == unquote(options)
+    else:
+        with pytest.raises(ConfigurationError, match="options that the server does not read"):
+            connection_parameters(url, "x")
+
+
+def test_a_url_of_jdbc_says_so():
+    with pytest.raises(ConfigurationError, match="remove jdbc:"):
+        connection_parameters("jdbc:postgresql://h/d?user=u&password=hush", "x")
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,20 @@ def test_too_few_too_many_too_close(scores, message):
         check_pairs(pairs(*scores))
 
 
+@pytest.mark.parametrize(
+    ("paths", "scores", "message"),
+    [
+        ("aaaaa", (0, 0.25, 0.5, 0.75, 1), "name 1 different image, at least 5"),
+        ("aabbccdd", (0, 0.1, 0.2, 0.3, 0.7, 0.8, 0.9, 1), "name 4 different images"),
+        ("abcdee", (0, 0.25, 0.5, 0.75, 1, 1), "e is listed twice with the same score"),
+    ],
+)
+def test_images_that_are_named_again(paths, scores, message):
+    with pytest.raises(InvalidRequest, match=message):
+        check_pairs([Pair(f"/{path}", score) for path, score in zip(paths, scores, strict=True)])
+    check_pairs([Pair(f"/{path}", n / 5) for n, path in enumerate("abcdee")])  # a contradiction, which may be forced
+
+
 def test_a_grade_is_a_fifth_of_the_scale():
     assert not is_far(0.7, 0.5)  # 0.19999999999999996
     assert not is_far(0.1, 0.3)

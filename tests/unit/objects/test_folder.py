@@ -9,6 +9,7 @@ from dpiqa.addresses import folder_bucket
 from dpiqa.errors import ConfigurationError, ImageRejected, ObjectGone
 from dpiqa.objects import folder as folders
 from dpiqa.objects.folder import FolderStore
+from dpiqa.objects.store import LocalFiles
 from dpiqa.sources.opening import open_source
 from dpiqa.sources.selection import select
 from dpiqa.sources.spec import SourceSpec, Tally
@@ -73,8 +74,11 @@ def test_links_that_lead_nowhere_or_out_are_listed_and_say_so(photos, tmp_path):
     assert [key for key, etag in listed.items() if not etag] == ["dangling.jpg", "out.jpg", "ring.jpg"]
     assert "out of the folder" in refusal(store, photos, "out.jpg").message
     assert refusal(store, photos, "../secret.jpg").reason is Reason.ACCESS_DENIED
-    with pytest.raises(ObjectGone):
-        store.get(ImageRef(bucket=folder_bucket(photos), key="dangling.jpg", etag=""), 100)
+    for key, message in (("dangling.jpg", "gone"), ("ring.jpg", "a link that leads in a circle")):
+        with pytest.raises(ObjectGone, match=message):
+            store.get(ImageRef(bucket=folder_bucket(photos), key=key, etag=""), 100)
+    with pytest.raises(ObjectGone, match="circle"):
+        LocalFiles().get(ImageRef(bucket="", key=str(photos / "ring.jpg"), etag=""), 100)
 
 
 def test_apples_files_are_counted_and_hidden_ones_left_out(photos):
