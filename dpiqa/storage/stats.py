@@ -229,6 +229,11 @@ def read_stats(
         groups = _item_groups(c, conditions, group_by)
         return replace(read_stats(c, conditions, step=step), groups=groups)
     scorer_ids = None if conditions.model is None else tuple(scorers_of_model(c, conditions.model))
+    if group_by is GroupBy.PREFIX:  # what lies directly under the prefix is in no group, and counts all the same
+        of_folder: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        for part in _folders(c, conditions, _scope(c, conditions, scorer_ids)):
+            of_folder[part.group] += part.counts
+        return replace(read_stats(c, conditions, step=step), groups=_groups(of_folder, group_by))
     if group_by is GroupBy.PROFILE:
         conditions = replace(conditions, profile=None)
     read = _counts(c, conditions, scorer_ids, group_by)
@@ -259,12 +264,10 @@ def read_stats(
 def _counts(
     c: Connection, conditions: ScoreFilter, scorer_ids: tuple[str, ...] | None, group_by: GroupBy | None
 ) -> list[BinCounts]:
-    column = {GroupBy.PREFIX: "name", GroupBy.DAY: "name", GroupBy.MODEL: None, GroupBy.BAND: None}.get(
+    column = {GroupBy.DAY: "name", GroupBy.MODEL: None, GroupBy.BAND: None}.get(
         group_by or GroupBy.MODEL, None if group_by is None else group_by.value
     )
     scope = _scope(c, conditions, scorer_ids)
-    if group_by is GroupBy.PREFIX:
-        return _folders(c, conditions, scope)
     if not isinstance(scope, str) and group_by is GroupBy.DAY:
         scope = replace(scope, days=scope.days or (None, None))
     if not isinstance(scope, str):

@@ -71,6 +71,12 @@ def test_groups(client, ledger, job):
 
     assert numbers("bucket") == {"a": 100, "b": 100}
     assert numbers("prefix", bucket="a", prefix="2024/") == {f"2024/{n:02}/": 25 for n in range(4)}
+    folder = get_stats(client, group_by="prefix", bucket="a", prefix="2024/01/")
+    assert (folder["n"], folder["groups"]) == (25, [])  # it has no folders, but images
+    assert folder | {"computed_at": ""} == get_stats(client, bucket="a", prefix="2024/01/") | {
+        "groups": [],
+        "computed_at": "",
+    }
     assert numbers("profile") == {BOTH.id: 200}
     assert numbers("model") == {STUDENT.scorer_id: 200}
     assert sum(numbers("day").values()) == 200
