@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dpiqa.profiles import Cutoff, Profile
 from dpiqa.types import Route
 
-ITEMS_PER_DECISION = 64  #: images per routing decision, and so per transaction that records them, at most
+ITEMS_PER_DECISION = 64  #: images per routing decision of `dpiqa score`; workers decide what they record together
 _ROUNDING = 1e-9  #: 0.29 * 100 is 28.999999999999996
 
 

@@ -165,7 +165,9 @@ class Settings(BaseSettings):
     """whether an event that no watch covers starts a watch of its bucket, unless a removed one covered it"""
 
     device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `cuda:N`"""
+    """`auto`, `cpu`, `cuda` or `cuda:N`; for `dpiqa worker` also several, separated by commas: a process each"""
+    device_memory_share: float | None = Field(None, gt=0, le=1)
+    """share (0-1) of a GPU's memory for a process, where a student and a teacher share one; empty: all of it"""
     threads: int | None = Field(None, ge=1)
     """torch threads of one worker; None: torch decides"""
     batch_size: int = Field(16, ge=1)
@@ -192,8 +194,8 @@ class Settings(BaseSettings):
     """seconds after which an unanswered announcement is repeated if its queue is empty; else ten times as long"""
     window_items: int = Field(4096, ge=1)
     """announced and unclaimed items per queue, shared by its open jobs; bounds the broker's memory"""
-    chunk_items: int = Field(32, ge=1)
-    """items per message"""
+    chunk_items: int = Field(256, ge=1)
+    """items per message, at most; 32 for events, for a new job, and where a model needs seconds for so many"""
     prune_items_after_days: float | None = Field(None, gt=0)
     """days after which workers remove the items of jobs that ended, and what ended of watches; empty: never"""
     audit_days: float = Field(365, gt=0)

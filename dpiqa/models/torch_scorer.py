@@ -146,6 +146,16 @@ def choose_device(device: str) -> torch.device:
     return torch_device
 
 
+def limit_memory(device: str, share: float) -> None:
+    """Let this process take at most this share of a GPU's memory, 0-1: beyond it, a batch does not fit.
+
+    Does nothing on a CPU. Raises `ConfigurationError` for a device that does not exist.
+    """
+    torch_device = choose_device(device)
+    if torch_device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(share, torch_device)
+
+
 # Names and values of glibc's <malloc.h>.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _TRIM_AT, _PAD = 2**31 - 1, 256 * 2**20  #: bytes

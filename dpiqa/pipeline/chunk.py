@@ -4,12 +4,14 @@ What claims have in common is done once: an image is fetched once for all its cl
 preprocessing, and the same bytes are scored once by each scorer.
 """
 
+import math
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -26,7 +28,7 @@ from dpiqa.retries import retry_delay
 from dpiqa.storage.items import Changed, Claim, Failed, Gone, Outcome, Postponed, Rejected, Released, Scored
 from dpiqa.storage.recorded_scores import KnownScore
 from dpiqa.text import first_line
-from dpiqa.types import Reason
+from dpiqa.types import Reason, Rendition
 from dpiqa.watchdog import beat
 
 log = structlog.get_logger()
@@ -36,6 +38,9 @@ LOOKUP_IMAGES, LOOKUP_SECONDS = 8, 0.02
 
 #: Before the first retry of an object at which the store fails, in seconds: minutes pass until it is given up.
 OBJECT_SECONDS = 60.0
+
+#: Seconds after which outcomes are recorded though others of their chunk are still in work; for those of events.
+RECORD_SECONDS, URGENT_RECORD_SECONDS = 1.0, 0.05
 
 #: SHA-256 of the bytes, or the image's id where they are not compared; and the scorer's id.
 ScoreKey: TypeAlias = tuple[bytes | int, str]
@@ -103,6 +108,8 @@ class ChunkRun:
         self._stops_when_stuck = stops_when_stuck
         self.is_stuck = False
         self._cards: dict[str, ModelCard] = {}  # by profile id
+        self._scorer_ids: dict[tuple[str, Rendition], str] = {}  # by profile id
+        self._done: SimpleQueue[Future[Any]] = SimpleQueue()  # of the three below, and some that are out of them
         self._fetching: dict[Future[FetchedImage], list[Claim]] = {}
         self._fetched: list[tuple[FetchedImage, list[Claim]]] = []  # to be looked up
         self._look_up_by = 0.0
@@ -116,26 +123,48 @@ class ChunkRun:
 
         Once `stopping` is set, claims that have not reached the device are released.
         """
+        for step in self._steps(claims):
+            yield from step
+
+    def batches(self, claims: Sequence[Claim]) -> Iterator[list[Outcome]]:
+        """Yield the outcomes in lists to be recorded together: all, unless some end long before the others."""
+        batch: list[Outcome] = []
+        record_by = math.inf
+        for step in self._steps(claims):
+            batch += step
+            for outcome in step:
+                delay = URGENT_RECORD_SECONDS if outcome.claim.is_urgent else RECORD_SECONDS
+                record_by = min(record_by, time.monotonic() + delay)
+            if time.monotonic() >= record_by:
+                yield batch
+                batch, record_by = [], math.inf
+        if batch:
+            yield batch
+
+    def rest(self) -> Iterator[list[Outcome]]:
+        """Yield the batches that `batches` left because the run was stuck."""
+        self._stops_when_stuck = self.is_stuck = False
+        return self.batches(())
+
+    def _steps(self, claims: Sequence[Claim]) -> Iterator[list[Outcome]]:
+        """Yield the outcomes of each wait, often none."""
         try:
-            yield from self._start(claims)
+            yield list(self._start(claims))
             while self._goes_on():
-                yield from self._wait()
+                step = list(self._wait())
                 if self._stopping.is_set():
-                    yield from self._release()
+                    step += self._release()
                 elif self._is_lookup_due():
-                    yield from self._look_up()
+                    step += self._look_up()
                 elif self._stops_when_stuck and self._has_stuck():
-                    yield from self._give_back_waiting()
+                    step += self._give_back_waiting()
                     self.is_stuck = bool(self._fetching)
+                    yield step
                     return
+                yield step
         finally:
             if not self.is_stuck:
                 self._abandon()
-
-    def rest(self) -> Iterator[Outcome]:
-        """Yield the outcomes that `outcomes` left because it was stuck."""
-        self._stops_when_stuck = self.is_stuck = False
-        return self.outcomes(())
 
     def _goes_on(self) -> bool:
         return bool(self._fetching or self._fetched or self._decoding or self._scoring)
@@ -167,19 +196,26 @@ class ChunkRun:
                 by_image[claim.image_id].append(claim)
         for siblings in by_image.values():
             is_urgent = any(claim.is_urgent for claim in siblings)
-            self._fetching[self._preparer.fetch(siblings[0].ref, str(siblings[0].job_id), urgent=is_urgent)] = siblings
+            fetching = self._preparer.fetch(siblings[0].ref, str(siblings[0].job_id), urgent=is_urgent)
+            self._fetching[fetching] = siblings
+            fetching.add_done_callback(self._done.put)
 
     def _wait(self) -> Iterator[Outcome]:
         """Wait for the next step to end; take each result to the next step, or to outcomes."""
-        running: list[Future[Any]] = [*self._fetching, *self._decoding, *self._scoring]
-        timeout = LOOKUP_SECONDS if self._fetched else 0.5
         beat()
-        for future in wait(running, timeout, return_when=FIRST_COMPLETED).done:
+        try:
+            ended = [self._done.get(timeout=LOOKUP_SECONDS if self._fetched else 0.5)]
+        except Empty:
+            return
+        while not self._done.empty():
+            ended.append(self._done.get())
+        for future in ended:
             if future in self._fetching:
                 yield from self._fetch_ended(future, self._fetching.pop(future))
             elif future in self._decoding:
+                self._preparer.pass_on(1)
                 yield from self._decoding_ended(future, self._decoding.pop(future))
-            else:
+            elif future in self._scoring:
                 yield from self._score_ended(future, self._scoring.pop(future))
 
     def _fetch_ended(self, future: "Future[FetchedImage]", claims: list[Claim]) -> Iterator[Outcome]:
@@ -212,8 +248,10 @@ class ChunkRun:
                 yield from self._begin(_Read(claim, image), known, to_decode)
             if not to_decode:
                 image.release()
+            self._preparer.hold(len(to_decode))
             for preprocessing, future in self._preparer.decode(image, to_decode).items():
                 self._decoding[future] = to_decode[preprocessing]
+                future.add_done_callback(self._done.put)
 
     def _begin(
         self,
@@ -245,7 +283,10 @@ class ChunkRun:
                 to_decode[card.preprocessing].append(self._works[key])
 
     def _scorer_id(self, claim: Claim, image: FetchedImage) -> str:
-        return self._cards[claim.profile_id].rendered(image.rendition).scorer_id
+        key = claim.profile_id, image.rendition
+        if key not in self._scorer_ids:
+            self._scorer_ids[key] = self._cards[claim.profile_id].rendered(image.rendition).scorer_id
+        return self._scorer_ids[key]
 
     def _decoding_ended(self, future: "Future[np.ndarray]", works: list[_Work]) -> Iterator[Outcome]:
         error = future.exception()
@@ -257,7 +298,9 @@ class ChunkRun:
             elif any(self._holds(read.claim) for read in work.reads):
                 work.is_on_device = True
                 is_urgent = any(read.claim.is_urgent for read in work.reads)
-                self._scoring[self._device.submit(work.scorer, future.result(), urgent=is_urgent)] = work
+                scoring = self._device.submit(work.scorer, future.result(), urgent=is_urgent)
+                self._scoring[scoring] = work
+                scoring.add_done_callback(self._done.put)
             else:
                 yield from self._end(work, Released)
 
@@ -308,6 +351,8 @@ class ChunkRun:
                 future.add_done_callback(_free)
         for image, _ in self._fetched:
             image.release()
+        for decoding in self._decoding:
+            decoding.add_done_callback(lambda _: self._preparer.pass_on(1))
         self._fetching, self._fetched, self._decoding = {}, [], {}
 
 

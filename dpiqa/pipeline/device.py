@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from queue import SimpleQueue
 from typing import TypeVar
@@ -69,8 +70,8 @@ class _ScorerQueue:
         self._buffer: np.ndarray | None = None
         self._free: list[np.ndarray] = []  # buffers; there are two at most: one is filled while one is on the device
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     @property
     def order(self) -> tuple[bool, float]:
@@ -113,8 +114,9 @@ class _ScorerQueue:
         first, buffer = self._first(), self._buffer
         if buffer is None or not all(request.is_copied for request in first):
             return None
-        for _ in first:
+        for request in first:
             self._waiting.popleft()
+            request.pixels = buffer[:0]  # frees them while the batch is on the device
         self._buffer, self._with_row = None, []
         return _Batch(self, first, buffer)
 
@@ -142,6 +144,7 @@ class Device:
 
     A batch starts when it is full, or when its first image has waited `max_wait` seconds. When the device is lost or a
     batch takes longer than `batch_seconds`, the process ends: its leases run out, and other workers take its items.
+    Its attribute `on_batch` is called when a batch has left the queue.
     """
 
     def __init__(
@@ -153,13 +156,14 @@ class Device:
         watchdog: Watchdog = WATCHDOG,
     ) -> None:
         self._max_wait, self._exit = max_wait, exit_process
+        self.on_batch: Callable[[], object] = lambda: None
         self._queues: dict[LoadedScorer, _ScorerQueue] = {}
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)  # images to be copied
         self._copied = threading.Condition(self._lock)
         self._closed = False
         self._watchdog, self._batch_seconds = watchdog, batch_seconds
-        self._ended: SimpleQueue[tuple[list[_Request], BatchScores] | None] = SimpleQueue()
+        self._answers: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         names = {"device": self._score_all, "batch-copies": self._copy_all, "batch-answers": self._answer_all}
         self._threads = [
             threading.Thread(target=self._run, args=(work,), name=name, daemon=True) for name, work in names.items()
@@ -184,6 +188,10 @@ class Device:
             self._queues[scorer].add(request)
             self._arrived.notify()
         return request.score
+
+    def backlog(self) -> int:
+        """Return how many images wait for their batch."""
+        return sum(map(len, list(self._queues.values())))
 
     def close(self) -> None:
         """End the threads after the current batch is answered; waiting images are cancelled."""
@@ -224,9 +232,10 @@ class Device:
         """Score batch after batch."""
         try:
             while (batch := self._next_batch()) is not None:
+                self._answers.put(self.on_batch)
                 self._score(batch)
         finally:
-            self._ended.put(None)
+            self._answers.put(None)
 
     def _next_batch(self) -> _Batch | None:
         """Wait for the next batch that is due; None once closed."""
@@ -262,18 +271,22 @@ class Device:
                 batch.queue.shrink(max(1, scores.fitted))
                 self._arrived.notify()  # their copies are void
                 log.warning("batch_shrunk", scorer=scorer.card.scorer_id, max_batch=scorer.max_batch)
-        self._ended.put((running, scores))
+        self._answers.put(partial(_answer, running, scores))
 
     def _answer_all(self) -> None:
-        """Give the images of each batch their scores."""
-        while (ended := self._ended.get()) is not None:
-            requests, batch = ended
-            for request in requests:
-                score = batch.scores[request.row or 0]
-                if isinstance(score, Exception):
-                    request.score.set_exception(score)
-                else:
-                    request.score.set_result(score)
+        """Make the calls that the device does not wait for."""
+        while (answer := self._answers.get()) is not None:
+            answer()
+
+
+def _answer(requests: list[_Request], batch: "BatchScores") -> None:
+    """Give the images of a batch their scores."""
+    for request in requests:
+        score = batch.scores[request.row or 0]
+        if isinstance(score, Exception):
+            request.score.set_exception(score)
+        else:
+            request.score.set_result(score)
 
 
 @dataclass(frozen=True, slots=True)

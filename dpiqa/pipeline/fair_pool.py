@@ -34,12 +34,14 @@ class _Waiting(Generic[G]):
 class FairPool(Generic[G]):
     """Runs calls in up to `threads` threads. Groups with waiting calls take turns; urgent calls of any group go first.
 
-    `has_room(group, running)` says whether another call of a group may start beside `running`, the number of running
-    calls by group. It is asked under the pool's lock: it must be quick, and must not call the pool. When its answer
-    may have changed other than by the end of a call, call `start`.
+    `has_room(group, running, urgent)` says whether another call of a group may start beside `running`, the number of
+    running calls by group. It is asked under the pool's lock: it must be quick, and must not call the pool. When its
+    answer may have changed other than by the end of a call, call `start`.
     """
 
-    def __init__(self, threads: int, *, has_room: Callable[[G, Mapping[G, int]], bool], name: str = "pool") -> None:
+    def __init__(
+        self, threads: int, *, has_room: Callable[[G, Mapping[G, int], bool], bool], name: str = "pool"
+    ) -> None:
         self._n_threads, self._has_room = threads, has_room
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._lock = threading.Lock()
@@ -106,7 +108,7 @@ class FairPool(Generic[G]):
                     calls.popleft()
                 if not waiting.urgent and not waiting.other:
                     del self._waiting[group]
-                elif calls and self._has_room(group, running):
+                elif calls and self._has_room(group, running, urgent):
                     self._waiting.move_to_end(group)
                     return calls.popleft()
         return None

@@ -79,7 +79,7 @@ class Maintenance:
                 self._names.discard(name)
 
 
-def _has_room(group: tuple[Task, str], running: Mapping[tuple[Task, str], int]) -> bool:
+def _has_room(group: tuple[Task, str], running: Mapping[tuple[Task, str], int], _urgent: bool) -> bool:
     """Return whether more work of a kind and bucket may start."""
     task, _ = group
     n_of_task = sum(n for (other, _), n in running.items() if other is task)

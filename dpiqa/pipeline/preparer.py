@@ -27,6 +27,7 @@ from dpiqa.types import ImageRef, Rendition
 
 SLOW_SECONDS = 2.0  #: after which a fetch is late; a bucket that has many late fetches is slow
 LATEST = 8  #: fetches that were all quick make a slow bucket an ordinary one again
+BATCHES_AHEAD = 4  #: decoded images, in batches of the device, beyond which no object is fetched
 #: Threads per thread that a bucket may use: so many buckets may be slow before others have fewer threads.
 SHARES = 4
 
@@ -82,6 +83,8 @@ class Preparer:
     """Fetches and decodes images concurrently. Shared by all chunks of a process.
 
     `buckets`: told of each fetch, and asked before it; without, no bucket is ever postponed.
+    `backlog`: number of images that wait for the device. Where it is long, no further object is fetched, and but a few
+    of events, until `fetch_more`.
     """
 
     def __init__(
@@ -92,7 +95,10 @@ class Preparer:
         *,
         hashes: bool = False,
         buckets: Buckets | None = None,
+        backlog: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._backlog, self._n_held = backlog, 0
+        self._max_decoded = BATCHES_AHEAD * max(settings.batch_size, settings.teacher_batch_size)
         self._store, self._decoder, self._max_bytes = store, decoder, settings.max_image_bytes
         self._limits = Limits.from_settings(settings)
         self._hashes = hashes  # whether bytes are compared
@@ -188,9 +194,26 @@ class Preparer:
         """End the fetch threads; images whose fetch has not started are cancelled."""
         self._fetchers.close()
 
-    def _has_room(self, group: tuple[str, str], running: Mapping[tuple[str, str], int]) -> bool:
+    def hold(self, n: int) -> None:
+        """Count images that their chunk has not passed on to the device, from before they are decoded."""
+        with self._lock:
+            self._n_held += n
+
+    def pass_on(self, n: int) -> None:
+        """Count them as passed on, or dropped."""
+        with self._lock:
+            self._n_held -= n
+        self.fetch_more()
+
+    def fetch_more(self) -> None:
+        """Go on: fewer images wait for the device."""
+        self._fetchers.start()
+
+    def _has_room(self, group: tuple[str, str], running: Mapping[tuple[str, str], int], urgent: bool) -> bool:
         """Return whether another object of the bucket may be fetched."""
         bucket, _ = group
+        if self._n_held + self._backlog() >= (2 if urgent else 1) * self._max_decoded:
+            return False
         n_running = sum(n for (name, _), n in running.items() if name == bucket)
         if self._buckets is not None and self._buckets.is_probed(bucket):
             return n_running < 1

@@ -163,6 +163,10 @@ def load_for_settings(
         card = chosen_card(find_card(choice.model, settings.models_dir), choice)
         with transact() if transact is not None else database_of(settings) as connection:
             requirement = find_prepared(connection, choice.requirement, scorer_id=card.scorer_id)
+    if settings.device_memory_share is not None:
+        from dpiqa.models.torch_scorer import limit_memory  # noqa: PLC0415 - torch, which not all models need
+
+        limit_memory(settings.device, settings.device_memory_share)
     return load_scorer(
         choice,
         device=settings.device,

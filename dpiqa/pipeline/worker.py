@@ -25,7 +25,7 @@ from dpiqa.pipeline import metrics
 from dpiqa.pipeline.buckets import Buckets
 from dpiqa.pipeline.callbacks import CallbackSender
 from dpiqa.pipeline.chunk import ChunkRun
-from dpiqa.pipeline.device import Device, batched
+from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.feeder import Feeder
 from dpiqa.pipeline.lanes import Lanes
 from dpiqa.pipeline.leases import LeaseKeeper, note_expired
@@ -42,7 +42,7 @@ from dpiqa.retries import retry_delay, retry_until_available
 from dpiqa.settings import Settings
 from dpiqa.storage import workers
 from dpiqa.storage.claims import claim, renew, with_known_scores
-from dpiqa.storage.engine import open_engine, transaction
+from dpiqa.storage.engine import open_engine, reading, transaction
 from dpiqa.storage.feed import ring_now, take_back_rings
 from dpiqa.storage.items import Claim, Outcome, Postponed, Rejected
 from dpiqa.storage.postponed_buckets import delay_items, items_of_buckets
@@ -87,11 +87,19 @@ class Worker:
         self.lister = Lister(engine, store, doorbell, settings, self.stopping)
         self.reconciler = Reconciler(engine, store, doorbell, settings, self.stopping)
         self.callbacks = CallbackSender(engine, settings)
-        self._preparer = Preparer(store, decoder, settings, hashes=settings.reuse_bytes, buckets=self._buckets)
+        self._device = Device()
+        self._preparer = Preparer(
+            store,
+            decoder,
+            settings,
+            hashes=settings.reuse_bytes,
+            buckets=self._buckets,
+            backlog=self._device.backlog,
+        )
+        self._device.on_batch = self._preparer.fetch_more
         self._lanes = Lanes(lambda item_ids: self._score(item_ids, in_lane=True), settings.chunk_items)
         self._stuck: set[threading.Thread] = set()
         self._logged_times = STAGES.snapshot()
-        self._device = Device()
         self._leases = LeaseKeeper(self._renew, settings.lease_seconds, loop_seconds=settings.loop_seconds)
 
     def score(self, item_ids: list[int], queue: Queue = Queue.LIVE) -> int:
@@ -124,7 +132,7 @@ class Worker:
                 stops_when_stuck=not in_lane,
             )
             try:
-                self._record_all(run.outcomes(claims))
+                self._record_all(run.batches(claims))
             finally:
                 if not run.is_stuck:
                     self._leases.drop(leases)
@@ -151,9 +159,9 @@ class Worker:
         self._stuck.add(thread)
         thread.start()
 
-    def _record_all(self, outcomes: Iterable[Outcome]) -> None:
+    def _record_all(self, batches: Iterable[Sequence[Outcome]]) -> None:
         with WATCHDOG.watch("chunk", self.settings.loop_seconds):
-            for batch in batched(outcomes, routing.ITEMS_PER_DECISION):
+            for batch in batches:
                 ring_score(self.doorbell, self._record(batch))
 
     def _take_back(self, item_ids: Sequence[int]) -> None:
@@ -235,7 +243,7 @@ class Worker:
     ) -> dict[tuple[bytes, str], KnownScore]:
         """Look scores up by bytes; none while the database is unavailable: computing them again is harmless."""
         try:
-            with transaction(self.engine) as c:
+            with reading(self.engine) as c:
                 return find_copies(c, content_hashes, scorer_ids)
         except DatabaseUnavailable as error:
             log.warning("copies_not_looked_up", error=str(error))

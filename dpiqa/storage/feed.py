@@ -10,7 +10,7 @@ then served in these proportions. The windows of `bulk` and `teacher` hold what 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import timedelta
 from typing import Any
 
@@ -44,6 +44,7 @@ from dpiqa.types import ItemState, Stage
 
 AHEAD_SECONDS = 10.0  #: of work in the windows of `bulk` and `teacher`
 LEAST_CHUNKS = 8  #: in these windows, so that workers that were idle find something; they double it at each feed
+SMALL_CHUNK = 32  #: items; of events and of the first of a job. Larger ones save statements where much is worked off
 
 _LOST = items.alias()
 CLEAR_LOST_RINGS = (
@@ -84,17 +85,17 @@ CLAIMED_LATELY = text(
 PICK_ITEMS_TO_RING = text(
     """
     WITH waiting AS (
-        SELECT j.id AS job_id, cardinality(j.further_profiles) > 0 AS is_several, q.queue, q.size,
+        SELECT j.id AS job_id, cardinality(j.further_profiles) > 0 AS is_several, q.queue, q.size, q.chunk,
             power(2, j.priority) AS weight, pb.until IS NOT NULL AS is_probed
         FROM jobs j LEFT JOIN postponed_buckets pb ON pb.bucket = j.bucket
-        CROSS JOIN unnest(:queues, :sizes) AS q (queue, size)
+        CROSS JOIN unnest(:queues, :sizes, :chunks) AS q (queue, size, chunk)
         CROSS JOIN LATERAL (SELECT i.id FROM items i WHERE i.job_id = j.id AND i.queue BETWEEN q.queue AND q.queue
             AND i.state = 'queued' AND i.rung_at IS NULL AND i.not_before <= clock_timestamp()
             ORDER BY i.queue, i.id LIMIT 1) AS first
         WHERE j.state IN ('listing', 'running', 'watching') AND (pb.until IS NULL OR pb.until <= clock_timestamp())),
     shares AS (
-        SELECT w.*, CASE WHEN is_probed THEN least(:chunk, size)
-            ELSE greatest(least(:chunk, size), floor(size * weight / sum(weight) OVER (PARTITION BY queue))) END
+        SELECT w.*, CASE WHEN is_probed THEN least(chunk, size)
+            ELSE greatest(least(chunk, size), floor(size * weight / sum(weight) OVER (PARTITION BY queue))) END
             AS share
         FROM waiting w),
     picked AS (
@@ -116,7 +117,7 @@ PICK_ITEMS_TO_RING = text(
     RETURNING items.id, items.image_id, items.queue, items.crashes,
         coalesce(nullif(items.profile, ''), jobs.profile) AS profile
     """
-).bindparams(*arrays(queues=Text, sizes=BigInteger))
+).bindparams(*arrays(queues=Text, sizes=BigInteger, chunks=BigInteger))
 _NAMED = items.alias()
 _TO_RING = (
     select(_NAMED.c.id, profile_of_item(_NAMED).label("profile"))
@@ -188,7 +189,8 @@ def feed(
     """Sweep, then return the chunks of item ids to ring once this transaction is committed.
 
     Counts the crashes of leases that ran out, clears unanswered announcements (after `rering_seconds` if the queue
-    is empty, ten times that if it is not), finishes jobs, and fills each queue's window of at most `window` items.
+    is empty, ten times that if it is not), finishes jobs, and fills each queue's window of at most `window` items, in
+    chunks of at most `chunk` items: of some seconds of work, so that a slow model holds few items.
     Returns nothing while another process feeds. Call it often: between calls, no queue is filled. `on_expired` is told
     how many leases ran out.
     """
@@ -204,24 +206,31 @@ def feed(
     remove_old_workers(c)
     finish_jobs(c)
     claimed = {row.queue: row.n for row in c.execute(CLAIMED_LATELY, {"seconds": AHEAD_SECONDS})}
-    sizes = {Queue.LIVE: window} | {
-        queue: min(window, max(LEAST_CHUNKS * chunk, claimed.get(queue, 0))) for queue in (Queue.BULK, Queue.TEACHER)
-    }
-    windows = {"queues": list(sizes), "sizes": list(sizes.values())}
-    return _chunks(c.execute(PICK_ITEMS_TO_RING, {**windows, "chunk": chunk}).all(), chunk)
+    small = min(chunk, SMALL_CHUNK)
+    sizes, chunks = {Queue.LIVE: window}, {Queue.LIVE: small}
+    for queue in (Queue.BULK, Queue.TEACHER):
+        sizes[queue] = min(window, max(LEAST_CHUNKS * small, claimed.get(queue, 0)))
+        chunks[queue] = min(chunk, max(small, sizes[queue] // LEAST_CHUNKS))
+    values = {"queues": list(sizes), "sizes": list(sizes.values()), "chunks": list(chunks.values())}
+    return _chunks(c.execute(PICK_ITEMS_TO_RING, values).all(), chunks)
 
 
-def ring_now(c: Connection, item_ids: Sequence[int], *, window: int = 4096, chunk: int = 32) -> list[Ring]:
+def ring_now(c: Connection, item_ids: Sequence[int], *, window: int = 4096, chunk: int = SMALL_CHUNK) -> list[Ring]:
     """Return the chunks to ring at once for items just added, as far as their queue has room.
 
     That is all of the window of `live`, and the least of the others: the feeder rings the rest, and shares fairly.
     """
     if not item_ids:
         return []
+    chunk = min(chunk, SMALL_CHUNK)
     queues = list(c.execute(QUEUES_OF_ITEMS, {"ids": list(item_ids)}).scalars())
     size = window if Queue.LIVE in queues else min(window, LEAST_CHUNKS * chunk)
     n = size - c.execute(COUNT_RUNG_ITEMS, {"queues": queues}).scalar_one()
-    return _chunks(c.execute(RING_ITEMS, {"ids": list(item_ids), "n": n}).all(), chunk) if n > 0 else []
+    return (
+        _chunks(c.execute(RING_ITEMS, {"ids": list(item_ids), "n": n}).all(), dict.fromkeys(Queue, chunk))
+        if n > 0
+        else []
+    )
 
 
 def take_back_rings(c: Connection, item_ids: Sequence[int]) -> None:
@@ -230,7 +239,9 @@ def take_back_rings(c: Connection, item_ids: Sequence[int]) -> None:
         c.execute(TAKE_BACK_RINGS, {"ids": list(item_ids)})
 
 
-def ring_again(c: Connection, item_ids: Set[int], *, stage: Stage, chunk: int = 32) -> tuple[list[Ring], set[int]]:
+def ring_again(
+    c: Connection, item_ids: Set[int], *, stage: Stage, chunk: int = SMALL_CHUNK
+) -> tuple[list[Ring], set[int]]:
     """Return the chunks to ring for items that a claim of this stage skipped, because another transaction held them.
 
     Also returns the ids of those that are still due and still held: call again for them. Items that were refused
@@ -239,13 +250,13 @@ def ring_again(c: Connection, item_ids: Set[int], *, stage: Stage, chunk: int = 
     rows = c.execute(RING_AGAIN, {"ids": sorted(item_ids), "of_stage": stage}).all()
     others = sorted(item_ids - {row.id for row in rows})
     held = set(c.execute(_STILL_DUE, {"ids": others, "of_stage": stage}).scalars()) if others else set()
-    return _chunks(rows, chunk), held
+    return _chunks(rows, dict.fromkeys(Queue, min(chunk, SMALL_CHUNK))), held
 
 
-def _chunks(rows: Sequence[Row[Any]], size: int) -> list[Ring]:
-    """Group by queue and profiles, so that the same models serve a chunk; what crashed a worker goes alone.
+def _chunks(rows: Sequence[Row[Any]], sizes: Mapping[Queue, int]) -> list[Ring]:
+    """Group by queue, in chunks of its size at most, and by profiles, so that the same models serve a chunk.
 
-    The items of an image stay together, so that it is fetched once. `live` first.
+    What crashed a worker goes alone. The items of an image stay together, so that it is fetched once. `live` first.
     """
     order = {Queue.LIVE: 0, Queue.TEACHER: 1, Queue.BULK: 2}
     rows = sorted(rows, key=lambda row: row.id)
@@ -258,7 +269,7 @@ def _chunks(rows: Sequence[Row[Any]], size: int) -> list[Ring]:
     for (queue, _), members in of_image.items():
         alike[queue, tuple(sorted({row.profile for row in members}))].append([row.id for row in members])
     for (queue, _), groups in sorted(alike.items()):
-        n_images = max(1, size // max(map(len, groups)))
+        n_images = max(1, sizes[Queue(queue)] // max(map(len, groups)))
         for start in range(0, len(groups), n_images):
             ids = [item_id for group in groups[start : start + n_images] for item_id in group]
             chunks.append((Queue(queue), ids))

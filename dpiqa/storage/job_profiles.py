@@ -65,7 +65,8 @@ class Routed:
 
 def read_routed(c: Connection, profile_id: str, job_ids: Iterable[UUID]) -> dict[UUID, Routed]:
     """Return the counters of a further profile by job. The caller holds the jobs' rows."""
-    rows = c.execute(ROUTED_OF_JOBS, {"ids": sorted(set(job_ids)), "under": profile_id})
+    ids = sorted(set(job_ids))
+    rows = c.execute(ROUTED_OF_JOBS, {"ids": ids, "under": profile_id}) if ids else ()
     return {row.job_id: Routed(row.scored_by_student, row.escalated) for row in rows}
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Uuid,
     any_,
     bindparam,
+    event,
     func,
     literal_column,
     select,
@@ -29,6 +30,7 @@ from dpiqa.storage.tables import scorers, scores
 if TYPE_CHECKING:
     from dpiqa.models.base import ModelCard
 
+_STORED_SCORERS = "stored scorers"  #: in the info of a connection: references of each scorer id
 INSERT_SCORER = insert(scorers).on_conflict_do_nothing()
 _REFERENCES = bindparam("references", type_=JSONB)
 #: A reference may be made, or made again, after a scorer's first score. The row is locked only where it changes.
@@ -88,10 +90,7 @@ def store_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) -
 
 
 def _store(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) -> dict[int, float]:
-    card = scorer.model_dump(mode="json")
-    c.execute(INSERT_SCORER, {"id": scorer.scorer_id, "card": card})
-    if scorer.reference is not None:
-        c.execute(UPDATE_REFERENCES, {"scorer_id": scorer.scorer_id, "references": card["references"]})
+    _store_scorer(c, scorer)
     by_image = {outcome.claim.image_id: outcome for outcome in scored}
     scores_by_image = _insert_scores(c, scorer, list(by_image.values()))
     earlier = list(by_image.keys() - scores_by_image)
@@ -107,6 +106,19 @@ def _store(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) -> dict
             copies.append(replace(outcome, score=original.score, copied_from=original.image_id))
         scores_by_image |= _insert_scores(c, scorer, copies)
     return scores_by_image
+
+
+def _store_scorer(c: Connection, scorer: "ModelCard") -> None:
+    """Store the card, unless a transaction of this connection did so and was committed: a card is tens of kilobytes."""
+    scorer_id, references = scorer.scorer_id, scorer.references
+    stored = c.info.setdefault(_STORED_SCORERS, {})
+    if stored.get(scorer_id) is references:
+        return
+    card = scorer.model_dump(mode="json")
+    c.execute(INSERT_SCORER, {"id": scorer_id, "card": card})
+    if scorer.reference is not None:
+        c.execute(UPDATE_REFERENCES, {"scorer_id": scorer_id, "references": card["references"]})
+    event.listen(c, "commit", lambda _: stored.__setitem__(scorer_id, references), once=True)
 
 
 def _insert_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) -> dict[int, float]:

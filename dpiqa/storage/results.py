@@ -35,7 +35,7 @@ from dpiqa.storage.job_profiles import Routed, count_routed, profile_of_item, re
 from dpiqa.storage.jobs import Job, finish_jobs, lock_jobs
 from dpiqa.storage.recorded_scores import store_scores
 from dpiqa.storage.tables import items, jobs, results
-from dpiqa.types import ItemState, Reason, ResultStatus, Route, Stage
+from dpiqa.types import ItemState, Reason, Rendition, ResultStatus, Route, Stage
 
 if TYPE_CHECKING:
     from dpiqa.models.base import ModelCard
@@ -230,6 +230,7 @@ def store_student(
     An image that has a result already (another job was faster) keeps it: its route is not drawn again.
     """
     scores_by_image = store_scores(c, scorer, scored)
+    scorer_ids = _scorer_ids(scorer, scored)
     results_by_image = _read_results(c, profile, scored)
     further = read_routed(c, profile.id, [job.id for job in jobs.values() if job.profile != profile.id])
     new: list[Result] = []
@@ -245,7 +246,7 @@ def store_student(
         )
         for outcome, route in zip(fresh, routes, strict=True):
             image_id = outcome.claim.image_id
-            new.append(_student_result(outcome, scores_by_image[image_id], scorer, route, images))
+            new.append(_student_result(outcome, scores_by_image[image_id], scorer_ids, route, images))
             results_by_image[image_id] = new[-1]
         n_escalated = sum(route is Route.BORDERLINE for route in routes)
         if is_own:
@@ -266,17 +267,18 @@ def store_teacher(
 ) -> list[ItemUpdate]:
     """Store teacher scores as final results; return the updates of the items."""
     scores_by_image = store_scores(c, scorer, scored)
+    scorer_ids = _scorer_ids(scorer, scored)
     earlier = _read_results(c, profile, scored)
     final: dict[int, Result] = {}
     for outcome in scored:
         image_id = outcome.claim.image_id
         score = scores_by_image[image_id]
-        previous = earlier.get(image_id) or _student_result(outcome, score, scorer, Route.BORDERLINE, images)
+        previous = earlier.get(image_id) or _student_result(outcome, score, scorer_ids, Route.BORDERLINE, images)
         final[image_id] = replace(
             previous,
             score=score,
             teacher_score=score,
-            scorer_id=scorer.rendered(outcome.rendition).scorer_id,
+            scorer_id=scorer_ids[outcome.rendition],
             stage=Stage.TEACHER,
             status=ResultStatus.FINAL,
             student_score=outcome.claim.student_score if image_id not in earlier else previous.student_score,
@@ -301,14 +303,18 @@ def _update_after(outcome: Scored, result: Result) -> ItemUpdate:
     return replace(update, state=ItemState.QUEUED, stage=Stage.TEACHER, queue=Queue.TEACHER)
 
 
+def _scorer_ids(scorer: "ModelCard", scored: Iterable[Scored]) -> dict[Rendition, str]:
+    return {rendition: scorer.rendered(rendition).scorer_id for rendition in {o.rendition for o in scored}}
+
+
 def _student_result(
-    outcome: Scored, score: float, scorer: "ModelCard", route: Route, images: Mapping[int, LockedImage]
+    outcome: Scored, score: float, scorer_ids: Mapping[Rendition, str], route: Route, images: Mapping[int, LockedImage]
 ) -> Result:
     claim = outcome.claim
     return Result(
         image_id=claim.image_id,
         score=score,
-        scorer_id=scorer.rendered(outcome.rendition).scorer_id,
+        scorer_id=scorer_ids[outcome.rendition],
         stage=Stage.STUDENT,
         status=ResultStatus.PROVISIONAL if route is Route.BORDERLINE else ResultStatus.FINAL,
         route=route,

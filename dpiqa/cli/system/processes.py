@@ -11,20 +11,30 @@ import typer
 from dpiqa.broker_url import BrokerKind
 from dpiqa.cli.support import console, context
 from dpiqa.cli.support.groups import command
+from dpiqa.cli.system.devices import run_each, worker_commands
 from dpiqa.doorbell import load_doorbell
 from dpiqa.errors import ConfigurationError
 from dpiqa.extras import require
-from dpiqa.local.commands import api_command, flower_command, listen_command, worker_command
+from dpiqa.local.commands import api_command, flower_command, listen_command
 from dpiqa.pipeline.startup import require_port
 from dpiqa.settings import Settings
 from dpiqa.types import Stage
 
 
-@command("worker", "dpiqa worker student", "dpiqa worker teacher")
-def worker(stage: Annotated[Stage, typer.Argument(help="Stage whose models this worker runs.")]) -> None:
+@command("worker", "dpiqa worker student", "dpiqa worker teacher --device cuda:0,cuda:1")
+def worker(
+    stage: Annotated[Stage, typer.Argument(help="Stage whose models this worker runs.")],
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda or cuda:N; several, separated by commas, have a process each."),
+    ] = None,
+) -> None:
     """Score queued images with the students or the teachers of the profiles. Ctrl-C ends it after its batch."""
     require("celery", "a worker")
-    _become(*worker_command(context.read_settings(), stage))
+    commands = worker_commands(context.read_settings(device=device), stage)
+    if len(commands) == 1:
+        _become(*commands[0])
+    raise typer.Exit(run_each(commands))
 
 
 @command("listen", "dpiqa listen")

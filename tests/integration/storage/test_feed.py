@@ -148,8 +148,10 @@ def test_looking_for_items_to_ring_reads_only_those(ledger):
     for n in range(2):
         ledger.submit(refs(20_000, start=20_000 * n))
     ledger.sql("ANALYZE items")
-    values = {"queues": ["live", "bulk", "teacher"], "sizes": [4096, 256, 256], "chunk": 32}
-    explain = text(f"EXPLAIN {PICK_ITEMS_TO_RING.text}").bindparams(*arrays(queues=Text, sizes=BigInteger))
+    values = {"queues": ["live", "bulk", "teacher"], "sizes": [4096, 256, 256], "chunks": [32, 32, 32]}
+    explain = text(f"EXPLAIN {PICK_ITEMS_TO_RING.text}").bindparams(
+        *arrays(queues=Text, sizes=BigInteger, chunks=BigInteger)
+    )
     with transaction(ledger.engine) as c:
         plan = "\n".join(c.execute(explain, values).scalars())
     assert plan.count("using items_unrung on items") == 2
@@ -226,3 +228,13 @@ def test_workers_are_known_while_they_say_so(ledger):
 
 def test_lock_numbers_differ():
     assert len({int(lock) for lock in Lock}) == len(Lock)
+
+
+def test_chunks_grow_with_what_is_claimed_but_not_those_of_events_and_of_new_items(ledger):
+    _, ids = ledger.submit(refs(4000))
+    assert {len(chunk) for _, chunk in ledger.feed(window=4096, chunk=256)} == {32}
+    ledger.claim(ids[:1600])
+    chunks = [len(chunk) for _, chunk in ledger.feed(window=4096, chunk=256)]
+    assert max(chunks) == 1600 // 8
+    events = ledger.add(ledger.watch(), refs(300, prefix="e"))
+    assert max(len(chunk) for _, chunk in ledger.do(ring_now, events, chunk=256)) == 32

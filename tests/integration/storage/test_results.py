@@ -3,10 +3,13 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.ledger import BOTH, STUDENT, TEACHER, ref, refs
+from sqlalchemy import event
+from support.ledger import ALONE, BOTH, STUDENT, TEACHER, ref, refs
 
 from dpiqa.errors import RowRefused
+from dpiqa.routing import decide
 from dpiqa.storage.items import Changed, Failed, Gone, Postponed, Rejected, Released, Scored
+from dpiqa.storage.results import record
 from dpiqa.storage.steering import cancel_job
 from dpiqa.storage.workers import heartbeat
 from dpiqa.types import JobState, Reason, Route, Stage
@@ -274,3 +277,37 @@ def test_claims_of_another_profile_are_a_mistake(ledger):
     claims = ledger.claim(ids)
     with pytest.raises(ValueError, match="both@1"):
         ledger.record([Released(claim) for claim in claims], profile=BOTH)
+
+
+def test_a_scorer_is_stored_again_if_the_first_transaction_that_did_so_failed(ledger):
+    _, ids = ledger.submit(refs(3))
+    claims = ledger.claim(ids)
+
+    def fail(c):
+        record(c, Stage.STUDENT, ALONE, STUDENT, [Scored(claims[0], 0.5, claims[0].ref.etag)], decide=decide)
+        raise RuntimeError("rolled back")
+
+    with ledger.engine.connect() as c:  # one connection for all: what it remembers counts
+        with pytest.raises(RuntimeError, match="rolled back"), c.begin():
+            fail(c)
+        for held in claims:
+            with c.begin():
+                record(c, Stage.STUDENT, ALONE, STUDENT, [Scored(held, 0.5, held.ref.etag)], decide=decide)
+    assert ledger.one("SELECT count(*) FROM scores") == 3
+    assert ledger.one("SELECT card ->> 'name' FROM scorers") == "student"
+
+
+def test_the_card_of_a_scorer_is_sent_once_by_a_connection(ledger):
+    _, ids = ledger.submit(refs(4))
+    claims, sent = ledger.claim(ids), []
+
+    @event.listens_for(ledger.engine, "before_cursor_execute")
+    def note(_connection, _cursor, statement, *_):
+        if "INTO scorers" in statement:
+            sent.append(statement)
+
+    with ledger.engine.connect() as c:
+        for held in claims:
+            with c.begin():
+                record(c, Stage.STUDENT, ALONE, STUDENT, [Scored(held, 0.5, held.ref.etag)], decide=decide)
+    assert len(sent) == 1

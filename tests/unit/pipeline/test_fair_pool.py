@@ -13,7 +13,7 @@ def make():
     pools = []
 
     def make(threads, per_group):
-        pools.append(FairPool(threads, has_room=lambda group, running: running.get(group, 0) < per_group))
+        pools.append(FairPool(threads, has_room=lambda group, running, urgent: running.get(group, 0) < per_group))
         return pools[-1]
 
     yield make
@@ -70,7 +70,7 @@ def test_what_waits_can_be_cancelled_and_a_closed_pool_cancels_it(make):
 
 def test_room_that_appears_elsewhere_is_used_after_start():
     room = [0]
-    pool = FairPool(2, has_room=lambda group, running: room[0] > 0)
+    pool = FairPool(2, has_room=lambda group, running, urgent: room[0] > 0)
     call = pool.submit("a", int)
     time.sleep(0.05)
     assert not call.done()
