@@ -29,7 +29,7 @@ def worker_commands(settings: Settings, stage: Stage) -> list[Launch]:
     """
     devices = [device.strip() for device in settings.device.split(",")]
     if "" in devices or len(set(devices)) < len(devices):
-        raise InvalidRequest(f"{settings.device!r} is no list of devices", hint="write cuda:0,cuda:1")
+        raise InvalidRequest(f"{settings.device!r} is not a list of devices", hint="write cuda:0,cuda:1")
     commands = []
     for index, device in enumerate(devices):
         port = None if settings.metrics_port is None else settings.metrics_port + index
