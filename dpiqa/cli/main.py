@@ -60,6 +60,10 @@ add_commands(
             "scores.score:score",
             "Score images in this process: no queue, no database. For a folder or a quick look.",
         ),
+        "gallery": (
+            "scores.gallery:gallery",
+            "Write the worst images, with scores, percentiles, bands and reasons, as one HTML file.",
+        ),
         "explain": (
             "scores.explain:explain",
             "Show which regions pull an image's score down (red) and which hold it up (blue).",

@@ -181,10 +181,18 @@ _LOCAL_SCORE = (
     Column.of_enum("reason", Reason, "why it was not scored", nullable=True),
     Column("detail", str, "the error in words", nullable=True),
 )
-FILES = Schema(
-    "files", 1, "Files scored by `dpiqa score`.", (Column("path", str, "path as it was given or found"), *_LOCAL_SCORE)
+#: By these, and by an object's ETag, `dpiqa score --resume` tells that a file or an object is unchanged.
+_BYTES = (
+    Column("size", int, "bytes, where it could be looked at", nullable=True),
+    Column("modified", datetime, "when it was last modified, where it could be looked at", nullable=True),
 )
-OBJECTS = Schema("objects", 1, "Objects in S3 scored by `dpiqa score`.", (*_OBJECT[:2], *_LOCAL_SCORE))
+FILES = Schema(
+    "files",
+    1,
+    "Files scored by `dpiqa score`.",
+    (Column("path", str, "path as it was given or found"), *_LOCAL_SCORE, *_BYTES),
+)
+OBJECTS = Schema("objects", 1, "Objects in S3 scored by `dpiqa score`.", (*_OBJECT, *_LOCAL_SCORE, *_BYTES))
 DIFFERENCES = Schema(
     "differences",
     1,
@@ -201,12 +209,12 @@ SCHEMAS: dict[str, Schema] = {schema.id: schema for schema in (SCORES, ITEMS, FA
 
 #: Schemas whose rows `dpiqa score` widens for several models, by the id of the wide rows.
 BY_MODEL: dict[str, Schema] = {f"{schema.name}-by-model@{schema.version}": schema for schema in (FILES, OBJECTS)}
-_ADDRESS = {"path", "bucket", "key"}
+_OF_OBJECT = {"path", "bucket", "key", "etag", "size", "modified"}
 
 
 def by_model(schema: Schema, models: Sequence[str]) -> Schema:
-    """Return the schema of wide rows: the address, then the other columns for each model: `NAME.score`, ..."""
-    address = [column for column in schema.columns if column.name in _ADDRESS]
+    """Return the schema of wide rows: the object's columns, then the others for each model: `NAME.score`, ..."""
+    address = [column for column in schema.columns if column.name in _OF_OBJECT]
     others = [column for column in schema.columns if column not in address]
     columns = [replace(column, name=f"{model}.{column.name}") for model in models for column in others]
     meaning = f"{schema.meaning.rstrip('.')} under several models or profiles, whose names begin the columns."

@@ -69,7 +69,7 @@ def plan(folder: Path | None) -> UploadPlan:
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is not a folder", hint="give a folder with photographs: --photos DIR")
     try:
-        files = [path for path in find_files(folder).paths if path.is_file()]
+        files = [path for path in find_files(folder) if path.is_file()]
     except OSError as error:
         raise InvalidRequest(f"{folder} cannot be read: {error.strerror}", hint="check its permissions") from None
     if not files:

@@ -3,10 +3,11 @@
 Fetch, decoding, batches, the device and the routing are those of the workers, so both give the same scores.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Self
 
 from dpiqa.errors import (
@@ -21,7 +22,7 @@ from dpiqa.errors import (
 )
 from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
-from dpiqa.models.base import ModelCard
+from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.choice import ModelChoice
 from dpiqa.percentiles import Reference
 from dpiqa.pipeline.device import Device, batched
@@ -94,17 +95,36 @@ def score_objects(
         yield row
 
 
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Functions that are told how far a run is; `scored` is called by other threads, too."""
+
+    loading: Callable[[ModelChoice], object] = lambda _: None  #: a model is being loaded
+    loaded: Callable[[], object] = lambda: None  #: all models that score every image are in memory
+    scored: Callable[[], object] = lambda: None  #: the first model has scored one more image, or it cannot be scored
+
+
 def score_by_each(
-    store: Reader, refs: Iterable[ImageRef], scored_by: Sequence[Profile | ModelChoice], *, settings: Settings
+    store: Reader,
+    refs: Iterable[ImageRef],
+    scored_by: Sequence[Profile | ModelChoice],
+    *,
+    settings: Settings,
+    scorers: Mapping[ModelChoice, Scorer] = MappingProxyType({}),
+    observer: Observer | None = None,
 ) -> Iterator[list[ScoredObject]]:
     """Score the objects by each of several models or profiles; read each once, and decode it once per preprocessing.
 
     Those that share a scorer share its scores. An object that a teacher is asked about is read once more if the
-    teacher's preprocessing is another one. Yields a list per ref, in their order: a row for each of `scored_by`.
-    Raises as `score_objects`.
+    teacher's preprocessing is another one. `scorers`: those that are in memory already.
+
+    Yields a list per ref, in their order: a row for each of `scored_by`; a model's as soon as it is known, those of a
+    profile 64 at a time. Raises as `score_objects`.
     """
-    with _LocalRun(store, settings) as run:
+    observer = observer or Observer()
+    with _LocalRun(store, settings, scorers, observer) as run:
         columns = [_Column(run, by) for by in scored_by]
+        observer.loaded()
         for batch in run.batches(refs, [column.scorer for column in columns]):
             yield from map(list, zip(*(column.rows(batch) for column in columns), strict=True))
 
@@ -112,9 +132,13 @@ def score_by_each(
 class _LocalRun:
     """The threads, decode processes and loaded scorers of one run; a context manager."""
 
-    def __init__(self, store: Reader, settings: Settings) -> None:
-        self._settings = settings
-        self._scorers: dict[ModelChoice, LoadedScorer] = {}
+    def __init__(
+        self, store: Reader, settings: Settings, scorers: Mapping[ModelChoice, Scorer], observer: Observer
+    ) -> None:
+        self._settings, self.observer = settings, observer
+        self._scorers = {
+            choice: LoadedScorer(scorer, batch_size(scorer.card, settings)) for choice, scorer in scorers.items()
+        }
         with ExitStack() as stack:
             decoder = stack.enter_context(DecodePool(settings.decode_processes, Limits.from_settings(settings)))
             self.preparer = Preparer(store, decoder, settings)
@@ -132,6 +156,7 @@ class _LocalRun:
     def load(self, choice: ModelChoice) -> LoadedScorer:
         """Return the scorer, loaded once. Raises as `load_for_settings`."""
         if choice not in self._scorers:
+            self.observer.loading(choice)
             scorer = load_for_settings(choice, self._settings)
             same = [loaded for loaded in self._scorers.values() if loaded.card.scorer_id == scorer.card.scorer_id]
             new = LoadedScorer(scorer, batch_size(scorer.card, self._settings))
@@ -156,18 +181,25 @@ class _Batch:
         self._run, self._refs, self._scorers = run, refs, scorers
         preprocessings = list(dict.fromkeys(loaded.card.preprocessing for loaded in scorers))
         self._preparing = [run.preparer.submit(ref, preprocessings) for ref in refs]
-        self._rows: dict[LoadedScorer, list[ScoredObject]] = {}
+        self._scoring: dict[LoadedScorer, list[Future[float] | BaseException]] = {}
 
-    def rows(self, loaded: LoadedScorer) -> list[ScoredObject]:
-        """Return one row per object, by one of the batch's scorers. Raises `Unavailable`."""
-        if not self._rows:  # all scorers begin before the first one is waited for
-            scoring = [
-                (scorer, [self._begin(preparing, scorer) for preparing in self._preparing])
-                for scorer in dict.fromkeys(self._scorers)
-            ]
-            for scorer, results in scoring:
-                self._rows[scorer] = [self._row(index, result, scorer) for index, result in enumerate(results)]
-        return list(self._rows[loaded])
+    def rows(self, loaded: LoadedScorer) -> Iterator[ScoredObject]:
+        """Yield one row per object, by one of the batch's scorers. Raises `Unavailable`."""
+        if not self._scoring:  # all scorers begin before the first one is waited for
+            for number, scorer in enumerate(dict.fromkeys(self._scorers)):
+                results = self._scoring[scorer] = []
+                for preparing in self._preparing:
+                    results.append(self._begin(preparing, scorer))
+                    if number == 0:
+                        self._observe(results[-1])
+        return (self._row(index, result, loaded) for index, result in enumerate(self._scoring[loaded]))
+
+    def _observe(self, result: "Future[float] | BaseException") -> None:
+        scored = self._run.observer.scored
+        if isinstance(result, Future):
+            result.add_done_callback(lambda _: scored())
+        else:
+            scored()
 
     def teacher_rows(self, indexes: Sequence[int], loaded: LoadedScorer) -> list[ScoredObject]:
         """Return rows of some objects that were read, by any scorer. Raises `Unavailable`."""
@@ -207,11 +239,12 @@ class _Column:
         self.scorer = run.load(scored_by.student if isinstance(scored_by, Profile) else scored_by)
         self._scored = self._escalated = 0
 
-    def rows(self, batch: _Batch) -> list[ScoredObject]:
+    def rows(self, batch: _Batch) -> Iterable[ScoredObject]:
         """Return one row per object of the batch. Raises `Unavailable`."""
-        rows, profile = batch.rows(self.scorer), self._profile
+        profile = self._profile
         if profile is None:
-            return rows
+            return batch.rows(self.scorer)
+        rows = list(batch.rows(self.scorer))
         indexes = [index for index, row in enumerate(rows) if row.score is not None]
         scores = [row.score for row in rows if row.score is not None]
         routes = decide(scores, profile, scored_before=self._scored, escalated_before=self._escalated)

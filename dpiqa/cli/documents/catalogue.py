@@ -117,6 +117,12 @@ _DOCUMENTS = (
     Document(
         "export", 1, "A file that was written.", made("Export", lambda: {"output": str, "rows": int, "schema": str})
     ),
+    Document(
+        "gallery",
+        1,
+        "A gallery that was written.",
+        made("Gallery", lambda: {"output": str, "images": int, "failures": int, "bytes": int}),
+    ),
     Document("lookup", 1, "Everything stored about one object.", named("storage.lookups:Lookup")),
     Document(
         "stats",

@@ -11,6 +11,7 @@ OF_COMMAND: dict[str, tuple[str, ...]] = {
     "submit": ("submitted-job@1", "dry-run@1", "job@1"),
     "items": ("items@1", "export@1"),
     "score": ("files@1", "objects@1", "files-by-model@1", "objects-by-model@1", "export@1"),
+    "gallery": ("gallery@1",),
     "scores": ("scores@1", "export@1"),
     "lookup": ("lookup@1",),
     "stats": ("stats@1",),

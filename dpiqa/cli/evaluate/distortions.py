@@ -10,7 +10,7 @@ from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import counting
 from dpiqa.cli.support.scoring import load_scorer
-from dpiqa.cli.support.targets import local_refs, parse_targets
+from dpiqa.cli.support.targets import local_files
 from dpiqa.evaluation.sweep import card_sections, check_kinds, sweep
 from dpiqa.imaging.decode import Limits
 
@@ -44,7 +44,7 @@ def distortions(  # noqa: PLR0913 - one parameter per option
     """
     kinds = kind or []
     check_kinds(kinds)
-    files = [Path(ref.key) for ref in local_refs(parse_targets([str(data)]))][:limit]
+    files = local_files(str(data), limit)
     settings = context.read_settings(device=device)
     scorer = load_scorer(settings, model, requirement)
     cards = CardWriter.from_options(ctx, card)

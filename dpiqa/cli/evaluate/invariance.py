@@ -1,7 +1,5 @@
 """`dpiqa evaluate invariance`: changes of the score under edits that should not matter."""
 
-from pathlib import Path
-
 import typer
 
 from dpiqa.cli.evaluate.distortions import LimitOption, PicturesOption
@@ -10,7 +8,7 @@ from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import counting
 from dpiqa.cli.support.scoring import load_scorer
-from dpiqa.cli.support.targets import local_refs, parse_targets
+from dpiqa.cli.support.targets import local_files
 from dpiqa.evaluation.invariance import measure_invariance
 from dpiqa.imaging.decode import Limits
 
@@ -38,7 +36,7 @@ def invariance(
     The edits: another encoding, twice the size, mirrored, a thin border. Exits with status 1 when a picture was not
     scored.
     """
-    files = [Path(ref.key) for ref in local_refs(parse_targets([str(data)]))][:limit]
+    files = local_files(str(data), limit)
     settings = context.read_settings(device=device)
     scorer = load_scorer(settings, model, requirement)
     cards = CardWriter.from_options(ctx, card)

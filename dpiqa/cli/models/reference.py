@@ -12,7 +12,7 @@ from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.options import Split
 from dpiqa.cli.support.scoring import load_scorer, score_function
-from dpiqa.cli.support.targets import local_refs, parse_targets
+from dpiqa.cli.support.targets import local_files
 from dpiqa.datasets import load_dataset
 from dpiqa.datasets.spec import LabelledImage
 from dpiqa.errors import InvalidRequest
@@ -98,8 +98,7 @@ def reference(  # noqa: PLR0913 - one parameter per option
 def _images(data: Path, dataset: str | None, split: Split) -> Sequence[LabelledImage]:
     """Return the images of the population. Raises `InvalidRequest`, `NotFound` for what does not exist."""
     if dataset is None:
-        refs = local_refs(parse_targets([str(data)]))
-        return [LabelledImage(path=Path(ref.key), mos=math.nan, split="") for ref in refs]
+        return [LabelledImage(path=path, mos=math.nan, split="") for path in local_files(str(data))]
     labelled = load_dataset(dataset, data)
     images = labelled.images if split is Split.ALL else labelled.of(split.value)
     if not images:

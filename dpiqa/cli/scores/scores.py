@@ -21,7 +21,7 @@ from dpiqa.cli.scores.filters import (
     score_filter,
 )
 from dpiqa.cli.support import console, context, options
-from dpiqa.cli.support.console import percent
+from dpiqa.cli.support.console import ordinal
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.output import Output
 from dpiqa.errors import InvalidRequest, NotFound
@@ -159,7 +159,7 @@ def _resolve(
 def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
     student = row["student_score"] if row["stage"] == "teacher" else None
     address = object_address(row["bucket"], row["key"])
-    rank = percent(row["percentile"]), row["band"]
+    rank = ordinal(row["percentile"]), row["band"]
     return row["score"], *rank, address, row["status"], row["stage"], row["route"], student, row["updated_at"]
 
 
@@ -178,7 +178,7 @@ def lookup(s3_address: AddressArgument, as_json: options.JsonOption = False) -> 
     if stored.deleted:
         console.note(f"{address} has been deleted")
     results = [
-        (r.profile, r.score, percent(r.percentile), r.band, r.status, r.stage, r.route, r.current)
+        (r.profile, r.score, ordinal(r.percentile), r.band, r.status, r.stage, r.route, r.current)
         for r in stored.results
     ]
     names = ("profile", "score", "percentile", "band", "status", "by", "route", "current")

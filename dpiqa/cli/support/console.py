@@ -43,9 +43,13 @@ def as_text(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def percent(value: float | None) -> str | None:
-    """Write a percentile (0-100): whole, rounded down, so that what is below 10 % is not shown as 10 %."""
-    return None if value is None else f"{int(value)} %"
+def ordinal(percentile: float | None) -> str | None:
+    """Write a percentile (0-100) as `12th`: whole, rounded down, so that what is below the 10th is not shown as it."""
+    if percentile is None:
+        return None
+    n = int(percentile)
+    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"
 
 
 def note(message: str) -> None:

@@ -113,18 +113,23 @@ def test_the_table_counts_the_words_and_names_the_population(run, models, labels
     assert "labels.csv, val" in run("models", "show", "own").stdout
 
 
-def test_shares_are_of_the_population_not_of_the_images(run, models, labels, photos):
+def test_percentiles_are_of_the_population_and_shares_of_the_images(run, models, labels, photos):
     make(run, labels)
+    low = run("score", photos, "--model", "own", "--below-percentile", "25", "--json")
+    assert set(found(low)) == {"black", "dark", "broken"}  # what has no score is never dropped
+    assert low.exit_code == 1
+    assert "2 of 5 scored images are below the 25th percentile of the reference population" in low.stderr
+    two = [photos / "white.png", photos / "grey.png"]
+    high = run("score", *two, "--model", "own", "--above-percentile", "95", "--json")
+    assert (high.exit_code, set(found(high))) == (0, {"white"})
     worst = run("score", photos, "--model", "own", "--worst", "25%", "--json")
-    assert set(found(worst)) == {"black", "dark", "broken"}  # what has no score is never dropped
-    assert worst.exit_code == 1
-    assert "2 of 5 scored images are among the worst 25% of the reference population" in worst.stderr
-    best = run("score", photos / "white.png", photos / "grey.png", "--model", "own", "--best", "5%", "--json")
-    assert (best.exit_code, set(found(best))) == (0, {"white"})
-    none = run("score", photos / "grey.png", "--model", "own", "--worst", "5%", "--output", "none.csv")
+    assert set(found(worst)) == {"black", "dark", "broken"}  # 2 of 5, as 25% of 5 is more than 1
+    assert set(found(run("score", *two, "--model", "own", "--best", "5%", "--json"))) == {"white"}
+    none = run("score", photos / "grey.png", "--model", "own", "--below-percentile", "5", "--output", "none.csv")
     assert none.exit_code == 0, none.stderr
     with Path("none.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == []
+    assert run("score", photos, "--model", "own", "--worst", "5%", "--below-percentile", "5").exit_code == 2
 
 
 def test_files_have_the_columns(run, models, labels, photos):
@@ -138,7 +143,8 @@ def test_without_a_reference_there_are_scores_but_no_shares(run, models, photos)
     rows = found(run("score", photos, "--model", "own", "--json"))
     assert {row["band"] for row in rows.values()} == {None}
     assert rows["white"]["score"] is not None
-    result = run("score", photos, "--model", "own", "--worst", "5%")
+    assert set(found(run("score", photos, "--model", "own", "--worst", "20%", "--json"))) == {"black", "broken"}
+    result = run("score", photos, "--model", "own", "--below-percentile", "5")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "dpiqa models reference own" in result.stderr
 

@@ -84,7 +84,7 @@ def test_objects(run, system):
     assert {row["bucket"] for row in rows.values()} == {system.name}
     assert [rows[f"in/{number}.png"]["score"] for number in range(3)] == pytest.approx([0, 0.5, 1], abs=0.01)
     assert rows["in/text"]["reason"] == "not_an_image"
-    assert "passed over under" in result.stderr
+    assert "passed over: not images 1 (.png 1)" in result.stderr
     assert "in/._2.png" not in rows
     one = json.loads(run("score", f"s3://{system.name}/in/2.png", "--model", "brightness", "--json").stdout)
     assert [row["key"] for row in one] == ["in/2.png"]
@@ -116,6 +116,7 @@ def test_several_profiles_have_columns_each_and_read_a_file_once(run, folder, tm
     monkeypatch.setattr(LocalFiles, "get", lambda self, ref, n: read.append(ref.key) or get(self, ref, n))
     result = run("score", folder, "-p", "one", "-p", "two", "-o", "f.csv", "--json")
     assert result.exit_code == 1, result.stderr
+    assert json.loads(result.stdout)["rows"] == 4
     assert len(read) == len(set(read)) == 4
     with Path("f.csv").open(newline="") as file:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpiqa.addresses import parse_s3
-from dpiqa.cli.scores.score import percentiles
+from dpiqa.cli.scores.summary import percentiles
 from dpiqa.cli.support import console
 from dpiqa.cli.support.progress import duration
 from dpiqa.errors import InvalidRequest
