@@ -10,7 +10,7 @@ from dpiqa.imaging.formats import ALLOWED, sniff
 from dpiqa.sources.names import is_no_image
 
 _SIGNATURE_BYTES = 4096  #: enough for `sniff`
-_MAX_KINDS = 8  #: kinds of files that are no images, in words
+_MAX_KINDS = 8  #: kinds of files that are not images, in words
 
 
 @dataclass(slots=True)

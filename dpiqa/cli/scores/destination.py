@@ -38,7 +38,7 @@ class Destination:
 
     @property
     def goes_on(self) -> bool:
-        """Whether rows of earlier runs count."""
+        """Return whether rows of earlier runs count."""
         return self.resume or self.retry_failed
 
     @property

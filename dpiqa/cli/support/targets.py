@@ -30,7 +30,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which of the images in folders and under prefixes count. Files, objects and lists that are named count anyway."""
+    """Part of the images in folders and under prefixes that counts. Files and objects that are named count anyway."""
 
     include: Sequence[str] = ()  #: globs, see `dpiqa.sources.names.matcher`; of a folder's files: paths inside it
     exclude: Sequence[str] = ()
