@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from sqlalchemy import Engine
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import counting, duration
-from dpiqa.cli.support.targets import local_refs, parse_targets, s3_refs
+from dpiqa.cli.support.targets import parse_targets
 from dpiqa.extras import require
 from dpiqa.models.base import Scorer
 from dpiqa.models.cards import find_card
@@ -87,11 +88,10 @@ def run_bench(
 def _find(settings: Settings, words: list[str], limit: int) -> tuple[Reader, Iterable[ImageRef]]:
     """Return what reads the objects, and the first of them."""
     targets = parse_targets(words)
-    addresses = [target.address for target in targets if target.address]
-    if not addresses:
-        return LocalFiles(), local_refs(targets)[:limit]
+    if not targets.addresses:
+        return LocalFiles(), list(islice(targets.refs(), limit))
     store = S3Store.from_settings(settings)
-    return store, islice((ref for address in addresses for ref in s3_refs(store, address)), limit)
+    return store, (replace(ref, etag="") for ref in islice(replace(targets, store=store).refs(), limit))
 
 
 def _scorer(choice: ModelChoice, settings: Settings, rate: float | None) -> Scorer:
