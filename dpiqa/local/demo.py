@@ -26,7 +26,7 @@ from dpiqa.local import demo_view as view
 from dpiqa.local.control import RunningStack, opened
 from dpiqa.local.demo_photos import UploadPlan, plan
 from dpiqa.local.process import failure
-from dpiqa.local.s3 import make_client, queue_is_empty
+from dpiqa.local.s3 import ACCESS_KEY_ID, SECRET_ACCESS_KEY, make_client, queue_is_empty
 from dpiqa.local.supervisor import UnitState
 from dpiqa.logs import configure_logging
 from dpiqa.profiles import load_profile
@@ -190,7 +190,9 @@ class Demo:
             f"\nAPI     {values['api_url']}/docs\n"
             f"        {values['api_url']}/v1/scores?bucket={values['bucket']}&worst=5%25\n"
             f"Flower  {values['flower_url']}  (login {values['flower_basic_auth'].replace(':', ' / ')})\n"
-            f"S3      {values['s3_endpoint_url']}  bucket {values['bucket']}: images dropped there are scored\n"
+            f"S3      {values['s3_endpoint_url']}  bucket {values['bucket']}: images put there are scored\n"
+            f"        AWS_ACCESS_KEY_ID={ACCESS_KEY_ID} AWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY} aws --endpoint-url "
+            f"{values['s3_endpoint_url']} s3 cp photo.jpg s3://{values['bucket']}/\n"
             f"CLI     export DPIQA_HOME={self.running.stack.home}; dpiqa scores --worst 5%\n",
             highlight=False,
             soft_wrap=True,

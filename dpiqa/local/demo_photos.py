@@ -23,11 +23,12 @@ _IN_WHEELS = {
     ),
     ("sklearn", "datasets/images"): "china flower",
 }
-#: One kind per photograph, in turn: the most frequent faults of photographs.
+#: The most frequent faults of photographs. Each photograph gets some of them, in turn: the fewer photographs, the more.
 KINDS = ("gaussian_blur", "jpeg", "gaussian_noise", "motion_blur", "low_resolution")
 ORIGINAL = "original"
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"})  #: in wheels
 _MAX_WITH_COPIES = 30  #: more photographs of the user's own need no distorted copies
+_COPIES = 240  #: about as many in all
 _COPY_SIDE = 640  #: pixels; copies of larger photographs are scaled down to that
 
 
@@ -47,9 +48,15 @@ class UploadPlan:
     with_copies: bool
 
     @property
+    def n_kinds(self) -> int:
+        """Kinds of distortion that each photograph gets, so that a mean is one over several photographs."""
+        fitting = _COPIES // (len(STRENGTHS) * len(self.photographs))
+        return min(len(KINDS), max(1, fitting)) if self.with_copies else 0
+
+    @property
     def total(self) -> int:
         """Objects that `uploads` makes."""
-        return len(self.photographs) * (1 + (len(STRENGTHS) if self.with_copies else 0))
+        return len(self.photographs) * (1 + self.n_kinds * len(STRENGTHS))
 
     def uploads(self) -> Iterator[Upload]:
         """Yield originals as they are, each followed by its copies."""
@@ -59,7 +66,7 @@ class UploadPlan:
                 yield Upload(name + path.suffix.lower(), data)
                 continue
             yield Upload(f"{name}/{ORIGINAL}{path.suffix.lower()}", data)
-            yield from _copies(name, data, KINDS[number % len(KINDS)])
+            yield from _copies(name, data, [KINDS[(number + i) % len(KINDS)] for i in range(self.n_kinds)])
 
 
 def plan(folder: Path | None) -> UploadPlan:
@@ -88,17 +95,18 @@ def parse_key(key: str) -> tuple[str, str, int]:
     return (photograph or key), ORIGINAL, 0
 
 
-def _copies(name: str, data: bytes, kind: str) -> Iterator[Upload]:
+def _copies(name: str, data: bytes, kinds: Sequence[str]) -> Iterator[Upload]:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             image = opened.convert("RGB")
     except OSError:
         return  # the system itself must report what is wrong with the file
     image.thumbnail((_COPY_SIDE, _COPY_SIDE), Image.Resampling.LANCZOS)
-    for strength in STRENGTHS:
-        buffer = io.BytesIO()
-        distort(image, kind, strength, seed=strength).save(buffer, "JPEG", quality=95, subsampling=0)
-        yield Upload(f"{name}/{kind}-{strength}.jpg", buffer.getvalue())
+    for kind in kinds:
+        for strength in STRENGTHS:
+            buffer = io.BytesIO()
+            distort(image, kind, strength, seed=strength).save(buffer, "JPEG", quality=95, subsampling=0)
+            yield Upload(f"{name}/{kind}-{strength}.jpg", buffer.getvalue())
 
 
 def _wheel_photographs() -> list[tuple[str, Path]]:

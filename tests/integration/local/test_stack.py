@@ -15,7 +15,7 @@ from PIL import Image
 from support.processes import family, still_running, wait_for
 
 from dpiqa.local import control
-from dpiqa.local.s3 import make_client
+from dpiqa.local.s3 import ACCESS_KEY_ID, SECRET_ACCESS_KEY, make_client
 from dpiqa.settings import load_settings
 
 NAMES = ["postgres", "valkey", "s3", "api", "listener", "student-worker", "teacher-worker", "flower"]
@@ -143,7 +143,7 @@ def test_the_demo_ends_with_tables_and_leaves_nothing(home):
     everything = wait_for(lambda: (found := family(run.pid))[len(NAMES) :] and found)
     output = run.communicate(timeout=250)[0]
     assert run.returncode == 0, output
-    for part in ("Worst", "Best", "Sent to the teacher", "Mean score by strength", "90 images scored"):
+    for part in ("Worst", "Best", "Sent to the teacher", "Mean score by strength", "240 images scored"):
         assert part in output
     assert still_running(everything, 5) == []
 
@@ -169,4 +169,5 @@ def test_ctrl_c_ends_the_demo_that_stays_up(home, tmp_path):
     output = run.communicate(timeout=60)[0]
     assert run.returncode == 0, output
     assert "API" in output
+    assert f"AWS_ACCESS_KEY_ID={ACCESS_KEY_ID} AWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}" in output
     assert still_running(everything, 5) == []

@@ -44,8 +44,8 @@ def test_each_photograph_gets_copies_of_every_strength(tmp_path):
     save_photograph(tmp_path / "b.JPG")
     uploads_plan = plan(tmp_path)
     uploads = list(uploads_plan.uploads())
-    assert len(uploads) == uploads_plan.total == 12
-    assert len({upload.key for upload in uploads}) == 12
+    assert len(uploads) == uploads_plan.total == 2 * (1 + 5 * 5)
+    assert len({upload.key for upload in uploads}) == uploads_plan.total
     assert {parse_key(upload.key)[2] for upload in uploads} == {0, 1, 2, 3, 4, 5}
     assert {parse_key(upload.key)[0] for upload in uploads} == {"sea/a", "b"}
     assert (tmp_path / "b.JPG").read_bytes() in [upload.data for upload in uploads]
@@ -94,27 +94,64 @@ def test_why_names_the_nearest_cut_off():
 
 
 def test_tables_tell_best_worst_and_escalated():
-    rows = [row(f"p{n}/original.png", n / 10) for n in range(9)]
+    rows = [row(f"p{n}/original.png", n / 10) for n in range(15)]
     rows[4] |= {"stage": "teacher", "teacher_score": 0.5, "student_score": 0.33, "route": "borderline"}
     worst, best = view.extremes(rows)
     assert "p0/original.png" in text_of(worst)
     assert "p8/original.png" not in text_of(worst)
-    assert "p8/original.png" in text_of(best)
+    assert "p14/original.png" in text_of(best)
     text = text_of(view.escalated(rows, load_profile("default@1")))
-    assert "1 of 9" in text
+    assert "1 of 15" in text
     assert "p4/original.png" in text
     assert "cut-off 0.35" in text
-    assert view.routes(rows) == "borderline 1, clear 8"
+    assert view.routes(rows) == "borderline 1, clear 14"
 
 
-def test_means_by_strength():
-    rows = [row(f"p/{KINDS[0]}-{strength}.jpg", 1 - strength / 10) for strength in range(1, 6)]
-    rows += [row(f"q/{KINDS[0]}-1.jpg", 0.7), row("p/original.png", 0.95)]
-    text = text_of(view.by_strength(rows))
-    assert "0.800" in text  # strength 1: 0.9 and 0.7
-    assert "0.500" in text
-    assert "originals: 0.950" in text
+def copies(photograph, kind, *scores):
+    """An original with five copies."""
+    names = ["original.png", *(f"{kind}-{strength}.jpg" for strength in range(1, 6))]
+    return [row(f"{photograph}/{name}", score) for name, score in zip(names, scores, strict=True)]
+
+
+def test_originals_head_the_best_although_a_copy_may_score_higher():
+    rows = [
+        *copies("sea", "jpeg", 0.5, 0.6, 0.7, 0.4, 0.3, 0.2),
+        *copies("hill", "jpeg", 0.65, 0.6, 0.5, 0.4, 0.3, 0.1),
+    ]
+    worst, best = view.extremes(sorted(rows, key=lambda one: one["score"]))
+    assert "hill/jpeg-5.jpg" in text_of(worst)
+    lines = [line.split() for line in text_of(best).splitlines() if "/" in line]
+    assert [(line[0], " ".join(line[-3:])) for line in lines] == [
+        ("hill/original.png", "0 of 5"),
+        ("sea/original.png", "2 of 5"),
+    ]
+
+
+def test_means_by_strength_compare_the_same_photographs():
+    rows = [
+        *copies("p", KINDS[0], 0.95, 0.9, 0.8, 0.7, 0.6, 0.5),
+        *copies("q", KINDS[0], 0.85, 0.7, 0.6, 0.5, 0.4, 0.3),
+        row(f"incomplete/{KINDS[0]}-1.jpg", 0.1),
+    ]
+    (line,) = [line.split() for line in text_of(view.by_strength(rows)).splitlines() if "gaussian blur" in line]
+    assert line == ["gaussian", "blur", "2", "0.900", "0.800", "0.700", "0.600", "0.500", "0.400", "yes"]
+    assert "misjudge" not in text_of(view.by_strength(rows))
     assert view.by_strength([row("mine.jpg", 0.5)]) is None
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [
+        ([0.6, 0.5, 0.4, 0.3, 0.2, 0.1], "yes"),
+        ([0.6, 0.5, 0.4, 0.3, 0.2, 0.25], "in all, but not at 5"),
+        ([0.4, 0.38, 0.43, 0.41, 0.47, 0.47], "no"),
+    ],
+)
+def test_the_table_says_where_means_do_not_fall(means, verdict):
+    assert view.falls(means) == verdict
+    text = " ".join(text_of(view.by_strength(copies("p", "jpeg", *means))).split())
+    assert verdict in text
+    assert ("models misjudge that step" in text) == (verdict != "yes")
 
 
 def test_keys_cannot_colour_or_steer_the_terminal():
