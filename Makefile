@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults unit check format docs migration wheel-check constraints supply-chain clean
+.PHONY: help demo test faults unit check format docs site migration wheel-check constraints supply-chain clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ format: $(VENV)/.dev  ## correct what the linter and the formatter can
 docs: $(VENV)/.dev  ## write the reference pages and the table of layers in docs/ from the program
 	@$(BIN)/python docs/make_reference.py
 
+site: $(VENV)/.dev  ## build the documentation site into build/site; a link that leads nowhere is an error
+	@NO_COLOR=1 $(BIN)/zensical build --strict --clean
+
 migration: $(VENV)/.dev  ## write a migration from what changed in the tables (MESSAGE="..."); see CONTRIBUTING.md
 	@$(BIN)/dpiqa db revision "$(or $(MESSAGE),$(error say what changes: make migration MESSAGE="A column for the camera"))"
 
@@ -69,5 +72,5 @@ $(VENV)/.dev: REQUIREMENTS := --editable '.[all]' --group dev
 $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	@echo "installing what \`make $*\` needs into $(VENV) (the first time takes a few minutes: PyTorch is large)"
 	@$(PIP) install --quiet 'pip>=25.1'
-	@$(PIP) install --quiet $(REQUIREMENTS)
+	@PYTHONWARNINGS=ignore $(PIP) install --quiet $(REQUIREMENTS)  # setuptools warns of every editable install
 	@touch $@

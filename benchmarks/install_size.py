@@ -1,6 +1,7 @@
 """Space that an installation with each extra takes: bytes of its packages' files, and those of CUDA among them.
 
     python benchmarks/install_size.py                 a table for docs/installation.md
+    python benchmarks/install_size.py --images        the packages of the containers' targets, for docs/containers.md
     python benchmarks/install_size.py --largest 8     and the largest packages
 
 Reads the environment that it runs in (that of `make test` has every extra): follows the requirements of dpiqa with an
@@ -21,12 +22,14 @@ from dpiqa.text import markdown_table
 #: NVIDIA's libraries and what only they use. PyTorch's CPU build comes without them.
 CUDA = re.compile(r"nvidia-.*|cuda-.*|triton")
 EXTRAS = ("", "worker", "api", "parquet", "formats", "raw", "local", "models", "server", "demo", "train", "all")
+#: Extras of the targets of deploy/Dockerfile that install anything of their own.
+IMAGES = ("api,worker,parquet", "worker,models,parquet,promptiqa,formats,raw")
 
 
-def closure(name: str, extra: str) -> set[str]:
-    """Return the names of all packages that `name[extra]` requires here, itself included."""
+def closure(name: str, extras: str) -> set[str]:
+    """Return the names of all packages that `name[extras]` requires here, itself included."""
     found: set[tuple[str, str]] = set()
-    waiting = [(canonicalize_name(name), "")] + ([(canonicalize_name(name), extra)] if extra else [])
+    waiting = [(canonicalize_name(name), extra) for extra in ("", *filter(None, extras.split(",")))]
     while waiting:
         one = waiting.pop()
         if one in found:
@@ -49,10 +52,11 @@ def size(package: Distribution) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", type=int, default=0, metavar="N", help="also list the N largest packages")
+    parser.add_argument("--images", action="store_true", help="the containers' targets instead of single extras")
     words = parser.parse_args()
     sizes: dict[str, int] = {canonicalize_name(found.name): size(found) for found in distributions()}
     rows = []
-    for extra in EXTRAS:
+    for extra in IMAGES if words.images else EXTRAS:
         packages = closure("dpiqa", extra) - {"dpiqa"}
         cuda = sum(sizes[name] for name in packages if CUDA.fullmatch(name))
         total = sum(sizes[name] for name in packages)

@@ -80,7 +80,7 @@ def test_exit_codes_are_in_the_help(run):
         assert code in text
 
 
-@pytest.mark.parametrize("page", ["architecture", "cli", "configuration", "datasets", "schemas", "database"])
+@pytest.mark.parametrize("page", ["api", "architecture", "cli", "configuration", "datasets", "schemas", "database"])
 def test_pages_are_those_of_the_program(page):
     made = getattr(reference(), f"{page}_page")()
     assert (DOCS / f"{page}.md").read_text("utf-8") == made, "run `make docs`"
