@@ -75,6 +75,7 @@ FAULT_OF_CODE: dict[str, Fault] = {
     "501": Fault.REFUSED,
     "UserKeyMustBeSpecified": Fault.DENIED,
     "InvalidObjectState": Fault.ARCHIVED,
+    "ObjectNotInActiveTierError": Fault.ARCHIVED,
     "InvalidAccessKeyId": Fault.CREDENTIALS,
     "SignatureDoesNotMatch": Fault.CREDENTIALS,
     "ExpiredToken": Fault.EXPIRED,
@@ -85,6 +86,12 @@ FAULT_OF_CODE: dict[str, Fault] = {
     "AccountProblem": Fault.CREDENTIALS,
     "NotSignedUp": Fault.CREDENTIALS,
     "InvalidPayer": Fault.CREDENTIALS,
+    "401": Fault.CREDENTIALS,
+    # of Ceph, MinIO, Alibaba and others
+    "UserSuspended": Fault.CREDENTIALS,
+    "InvalidTokenId": Fault.CREDENTIALS,
+    "InvalidSecurityToken": Fault.CREDENTIALS,
+    "SecurityTokenExpired": Fault.EXPIRED,
     "PermanentRedirect": Fault.REGION,
     "AuthorizationHeaderMalformed": Fault.REGION,
     "IllegalLocationConstraintException": Fault.REGION,
@@ -144,6 +151,8 @@ FAULT_OF_CODE: dict[str, Fault] = {
 }
 #: For codes that the table does not know.
 _FAULT_OF_STATUS = {
+    401: Fault.CREDENTIALS,
+    402: Fault.CREDENTIALS,  # an account that is not paid
     403: Fault.DENIED,
     404: Fault.GONE,
     **dict.fromkeys((408, 425, 429, 502, 503, 504), Fault.UNAVAILABLE),

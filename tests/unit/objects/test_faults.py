@@ -35,9 +35,12 @@ from dpiqa.types import Reason
 EXPECTED = {
     Fault.GONE: ["NoSuchKey", "NoSuchVersion", "NoSuchBucket", "MethodNotAllowed", "404", "KeyTooLongError"],
     Fault.DENIED: ["AccessDenied", "AllAccessDisabled", "403", "KMS.DisabledException", "InvalidRequest"],
-    Fault.ARCHIVED: ["InvalidObjectState"],
-    Fault.CREDENTIALS: ["InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId"],
-    Fault.EXPIRED: ["ExpiredToken", "RequestTimeTooSkewed"],
+    Fault.ARCHIVED: ["InvalidObjectState", "ObjectNotInActiveTierError"],
+    Fault.CREDENTIALS: [
+        *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId"),
+        *("401", "UserSuspended", "InvalidTokenId", "InvalidSecurityToken"),
+    ],
+    Fault.EXPIRED: ["ExpiredToken", "RequestTimeTooSkewed", "SecurityTokenExpired"],
     Fault.REGION: ["PermanentRedirect", "AuthorizationHeaderMalformed", "301", "InvalidAddress"],
     Fault.REFUSED: ["405", "InvalidArgument", "NotImplemented", "501"],
     Fault.FAILED: ["InternalError", "500", "400"],
@@ -69,6 +72,8 @@ def test_no_code_is_listed_twice():
 @pytest.mark.parametrize(
     ("status", "fault"),
     [
+        (401, Fault.CREDENTIALS),
+        (402, Fault.CREDENTIALS),
         (403, Fault.DENIED),
         (404, Fault.GONE),
         (400, Fault.REFUSED),
@@ -84,7 +89,7 @@ def test_unknown_codes_of_s3_go_by_their_status(status, fault):
     assert fault_of(client_error("SomethingNew", status)) is fault
 
 
-@pytest.mark.parametrize("status", [400, 402, 409, 412, 414, 418, 431, 451, 499, 500, 508, 599])
+@pytest.mark.parametrize("status", [400, 407, 409, 412, 414, 418, 431, 451, 499, 500, 508, 599])
 def test_a_gateway_that_says_no_code_rejects_nothing(status):
     assert fault_of(client_error(str(status), status)) is Fault.FAILED
     assert isinstance(object_error(client_error(str(status), status), "b", "k"), StoreUnavailable)
