@@ -81,3 +81,10 @@ def test_every_page_is_on_the_site():
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
     listed = re.findall(r"[\w/-]+\.md", json.dumps(nav))
     assert sorted(listed) == sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
+
+
+def test_the_site_asks_no_other_host():
+    """With `repo_url` its pages ask GitHub, and with a font of the theme's choice Google."""
+    text = (ROOT / "mkdocs.yml").read_text()
+    assert "\n  font: false" in text
+    assert "\nrepo_url:" not in text
