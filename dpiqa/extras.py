@@ -33,7 +33,6 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "pi_heif": "formats",
     "pillow_jxl": "formats",
     "pyarrow": "parquet",
-    "pycurl": "sqs",
     "rawpy": "raw",
     "safetensors": "models",
     "scipy": "models",

@@ -9,10 +9,9 @@ from botocore.exceptions import ClientError
 from kombu.exceptions import ChannelError, ConnectionError, OperationalError  # noqa: A004 - kombu's
 
 from dpiqa.broker import broker_error, broker_unavailable, require_files, require_no_eviction, tls_error
-from dpiqa.broker_url import BrokerKind, BrokerUrl
+from dpiqa.broker_url import BrokerUrl
 from dpiqa.doorbell import Queue, Task
 from dpiqa.errors import ConfigurationError, DpiqaError
-from dpiqa.extras import require
 from dpiqa.objects.faults import FAULT_OF_CLASS, VENDOR_ERRORS, Fault, fault_of
 from dpiqa.text import reason_of
 
@@ -40,8 +39,6 @@ class CeleryDoorbell:
 
     def __init__(self, broker_url: BrokerUrl) -> None:
         require_files(broker_url)
-        if broker_url.kind is BrokerKind.SQS:
-            require("pycurl", "the broker SQS")
         self._url = broker_url
         self._app = BrokerApp()
         self._app.conf.update(celery_settings(broker_url))

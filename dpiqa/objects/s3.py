@@ -1,10 +1,10 @@
-"""S3 and the servers that speak its protocol (Ceph, MinIO, moto), by boto3."""
+"""S3 and the servers that speak its protocol (Ceph, MinIO, moto), by boto3, which has objects read by libcurl."""
 
 import contextlib
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +13,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from dpiqa.errors import ConfigurationError, DpiqaError, ImageRejected, ObjectChanged, StoreUnavailable
-from dpiqa.objects.aws import make_client
+from dpiqa.objects.aws import make_client, make_session
+from dpiqa.objects.curl import Accept, CurlReader
 from dpiqa.objects.encodings import decoded
 from dpiqa.objects.faults import (
     VENDOR_ERRORS,
@@ -56,8 +57,8 @@ _BODY_SECONDS = 120.0
 class S3Store:
     """The `ObjectStore` on S3. `body_seconds`: limit for reading the bytes of one object."""
 
-    def __init__(self, client: "S3Client", body_seconds: float = _BODY_SECONDS) -> None:
-        self._client, self._body_seconds = client, body_seconds
+    def __init__(self, client: "S3Client", reader: CurlReader, body_seconds: float) -> None:
+        self._client, self._reader, self._body_seconds = client, reader, body_seconds
         self._returned: dict[str, tuple[ImageRef, float]] = {}  # by bucket: the last object, and when
 
     @classmethod
@@ -68,8 +69,9 @@ class S3Store:
 
         `read_seconds`: to wait for an answer, and for a connection, of that at most 5.
         """
+        connect_seconds = min(_CONNECT_SECONDS, read_seconds)
         config = Config(
-            connect_timeout=min(_CONNECT_SECONDS, read_seconds),
+            connect_timeout=connect_seconds,
             read_timeout=read_seconds,
             # boto3 retries nothing: its retries do not cover reading the body, so `OBJECT_REQUEST` covers both.
             retries={"mode": "standard", "total_max_attempts": 1},
@@ -78,7 +80,12 @@ class S3Store:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        return cls(make_client("s3", settings, config), body_seconds)
+        session = make_session(settings)
+        client = make_client("s3", settings, config, session)
+        reader = CurlReader(
+            client, session, connect_seconds=connect_seconds, read_seconds=read_seconds, body_seconds=body_seconds
+        )
+        return cls(client, reader, body_seconds)
 
     def list(self, bucket: str, prefix: str, start_after: str | None = None) -> Iterator[list[ImageRef]]:
         """See `ObjectStore.list`."""
@@ -172,7 +179,7 @@ class S3Store:
             return ask(method, **arguments, **({name: argument} if argument else {}))
 
     def _head(self, bucket: str, key: str, version_id: str | None) -> ImageRef:
-        name = {"Bucket": bucket, "Key": key, **_version(version_id)}
+        name = _name(bucket, key, version_id)
         with translated(partial(object_error, bucket=bucket, key=key)):
             try:
                 response = ask(self._client.head_object, **name)
@@ -184,38 +191,53 @@ class S3Store:
         return _to_ref(bucket, key, response)
 
     def _get(self, ref: ImageRef, max_bytes: int) -> Fetched:
-        with translated(partial(object_error, bucket=ref.bucket, key=ref.key)):
-            response = ask(self._client.get_object, Bucket=ref.bucket, Key=ref.key, **_version(ref.version_id))
-            with response["Body"] as body:
-                current = _to_ref(ref.bucket, ref.key, response, ref.etag)
-                has_etag = "ETag" in response
-                if has_etag:
-                    _check_etag(ref, current)
-                _check_size(current, max_bytes)
-                data = _read(body, self._body_seconds, max_bytes if current.size is None else None)
-            _check_body(data, current, response, max_bytes)
-            if not has_etag:  # else it may be an error
+        def accept(facts: Mapping[str, Any]) -> int | None:
+            current = _to_ref(ref.bucket, ref.key, facts, ref.etag)
+            if "ETag" in facts:
                 _check_etag(ref, current)
-        data = decoded(data, response.get("ContentEncoding"), max_bytes)
+            _check_size(current, max_bytes)
+            return max_bytes if current.size is None else None
+
+        with translated(partial(object_error, bucket=ref.bucket, key=ref.key)):
+            facts, data = self._download(_name(ref.bucket, ref.key, ref.version_id), accept)
+            current = _to_ref(ref.bucket, ref.key, facts, ref.etag)
+            _check_body(data, current, facts, max_bytes)
+            if "ETag" not in facts:  # else it may be an error
+                _check_etag(ref, current)
+        data = decoded(data, facts.get("ContentEncoding"), max_bytes)
         return Fetched(data=data, etag=current.etag, version_id=current.version_id, last_modified=current.last_modified)
 
     def _read_part(self, ref: ImageRef, start: int, n_bytes: int) -> bytes:
-        byte_range = f"bytes={start}-{start + n_bytes - 1}"
+        def accept(facts: Mapping[str, Any]) -> int:
+            if "ETag" in facts:
+                _check_etag(ref, _to_ref(ref.bucket, ref.key, facts, ref.etag))
+            if facts.get("ContentRange") is None and start:
+                raise ConfigurationError(
+                    f"S3 returns no parts of s3://{ref.bucket}/{ref.key}",
+                    hint="this server ignores the header Range: download the file and submit it from here",
+                )
+            return n_bytes - 1
+
         with translated(partial(object_error, bucket=ref.bucket, key=ref.key)):
-            name = {"Bucket": ref.bucket, "Key": ref.key, "Range": byte_range, **_version(ref.version_id)}
-            response = ask(self._client.get_object, **name)
-            with response["Body"] as body:
-                current = _to_ref(ref.bucket, ref.key, response, ref.etag)
-                if "ETag" in response:
-                    _check_etag(ref, current)
-                if response.get("ContentRange") is None and start:
-                    raise ConfigurationError(
-                        f"S3 returns no parts of s3://{ref.bucket}/{ref.key}",
-                        hint="this server ignores the header Range: download the file and submit it from here",
-                    )
-                data = _read(body, self._body_seconds, n_bytes - 1)[:n_bytes]
-            _check_body(data, current, response, n_bytes, is_part=True)
+            name = {**_name(ref.bucket, ref.key, ref.version_id), "Range": f"bytes={start}-{start + n_bytes - 1}"}
+            facts, data = self._download(name, accept)
+            data = data[:n_bytes]
+            _check_body(data, _to_ref(ref.bucket, ref.key, facts, ref.etag), facts, n_bytes, is_part=True)
         return data
+
+    def _download(self, name: Mapping[str, str], accept: Accept) -> tuple[Mapping[str, Any], bytes]:
+        """Read an object or a part of it: by libcurl, or by boto3 where only that knows how."""
+        if self._reader.can_read(name["Bucket"]):
+            try:
+                return self._reader.get(name, accept)
+            except ClientError as error:
+                if fault_of(error) is not Fault.REGION:
+                    raise
+                self._reader.forget(name["Bucket"])  # boto3 finds out where the bucket is
+        response = ask(self._client.get_object, **name)
+        with response["Body"] as body:
+            most = accept(response)
+            return response, _read(body, self._body_seconds, most)
 
 
 def _read(body: "HTTPResponse", seconds: float, max_bytes: int | None) -> bytes:
@@ -289,5 +311,6 @@ def _to_ref(bucket: str, key: str, response: Any, known_etag: str = "") -> Image
     )
 
 
-def _version(version_id: str | None) -> dict[str, Any]:
-    return {"VersionId": version_id} if version_id else {}
+def _name(bucket: str, key: str, version_id: str | None) -> dict[str, Any]:
+    """Return the arguments that name an object to boto3."""
+    return {"Bucket": bucket, "Key": key, **({"VersionId": version_id} if version_id else {})}
