@@ -1,19 +1,20 @@
-"""Decode process: `python -m dpiqa.imaging.child FD LIMITS PARENT`. Started by `dpiqa.imaging.pool` only.
+"""Decode process: `python -m dpiqa.imaging.child FD LIMITS PARENT MEMORY`. Started by `dpiqa.imaging.pool` only.
 
-It reads requests from the socket `FD`, decodes, replies, and ends when its owner does. It has neither credentials nor
+It reads requests from the socket `FD`, decodes into the memory `MEMORY`, replies, and ends when its owner does. It has neither credentials nor
 stderr nor torch.
 """
 
 import contextlib
 import ctypes
 import io
+import mmap
 import os
 import resource
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,24 +37,27 @@ _SAMPLES = (("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGBA"), ("PNG", "I;16"),
 
 def main() -> None:
     """Entry point."""
-    fd, limits, parent = int(sys.argv[1]), Limits.model_validate_json(sys.argv[2]), int(sys.argv[3])
-    run(fd, limits, parent, decode_and_prepare)
+    run(sys.argv, decode_and_prepare)
 
 
-def run(fd: int, limits: Limits, parent: int, work: Work) -> None:
+def run(arguments: Sequence[str], work: Work) -> None:
     """Bind this process's lifetime to the owner's, limit and confine it, then serve until the owner ends."""
+    fd, limits, parent = int(arguments[1]), Limits.model_validate_json(arguments[2]), int(arguments[3])
     _bind_lifetime(parent)
+    shared = frames.map_memory(int(arguments[4]))
     load_installed()
     _limit(limits)
     with socket.socket(fileno=fd) as owner:
         confinement = sandbox.NOTHING if limits.sandbox == "off" else sandbox.enter(lambda: _load_decoders(limits))
         try:
-            serve(owner, limits, work, confinement)
+            serve(owner, shared, limits, work, confinement)
         except frames.PeerGoneError:
             return
 
 
-def serve(owner: socket.socket, limits: Limits, work: Work, confinement: sandbox.Confinement) -> None:
+def serve(
+    owner: socket.socket, shared: mmap.mmap, limits: Limits, work: Work, confinement: sandbox.Confinement
+) -> None:
     """Reply to requests without end. Raises `PeerGoneError` when the owner has ended."""
     frames.send_ready(owner, confinement)
     while True:
@@ -63,7 +67,7 @@ def serve(owner: socket.socket, limits: Limits, work: Work, confinement: sandbox
         _, most = resource.getrlimit(resource.RLIMIT_CPU)
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + limits.seconds) + 1, most))
         try:
-            frames.send_pixels(owner, work(data, preprocessing, limits))
+            frames.send_pixels(owner, shared, work(data, preprocessing, limits))
         except ImageRejected as rejection:
             frames.send_rejection(owner, rejection)
         except MemoryError:

@@ -1,19 +1,25 @@
-"""Frames between a decode process and its owner over a socket: bytes, never pickles.
+"""Frames between a decode process and its owner over a socket: bytes, never pickles. Pixels go through shared memory.
 
 A decoder that an attacker took over can reply with wrong pixels of the right size, and with nothing else.
 """
 
+import fcntl
 import json
+import mmap
+import os
 import socket
 import struct
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
 
-from dpiqa.errors import ImageRejected
+from dpiqa.errors import ConfigurationError, ImageRejected
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.imaging.sandbox import Confinement
 from dpiqa.types import Reason
@@ -26,6 +32,8 @@ _REQUEST = struct.Struct("!II")  #: bytes of preprocessing as JSON, bytes of the
 _REPLY = struct.Struct("!cII")  #: kind, then (height, width) or (bytes of JSON, 0)
 _PIXELS, _REJECTED = b"P", b"X"
 _MAX_REASON_BYTES = 4096
+#: Bytes of the memory that a decode process shares with its owner: 4,600 x 4,600 pixels. Only what is used is there.
+SHARED_BYTES = 64 * 1024 * 1024
 
 
 class PeerGoneError(Exception):
@@ -71,6 +79,42 @@ def forever() -> Patience:
     return Patience(None)
 
 
+def share_memory() -> int:
+    """Return the file descriptor of new memory for one decode process; it cannot be made smaller, on Linux."""
+    if sys.platform != "linux":
+        with tempfile.TemporaryFile() as file:
+            os.truncate(file.fileno(), SHARED_BYTES)
+            return os.dup(file.fileno())
+    fd = os.memfd_create("dpiqa-pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.truncate(fd, SHARED_BYTES)
+    # A process that shrank it would end its owner by SIGBUS.
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return fd
+
+
+def map_memory(fd: int) -> mmap.mmap:
+    """Map the memory of `share_memory`, and close its file descriptor."""
+    try:
+        return mmap.mmap(fd, SHARED_BYTES)
+    finally:
+        os.close(fd)
+
+
+def require_shareable(preprocessing: Preprocessing) -> None:
+    """Raise `ConfigurationError` for pixels that are too many for the shared memory."""
+    if preprocessing.width * preprocessing.height * 3 > SHARED_BYTES:
+        size = f"{preprocessing.width}x{preprocessing.height}"
+        raise ConfigurationError(
+            f"a model's input of {size} pixels is larger than decode processes return",
+            hint=f"at most {SHARED_BYTES // 3} pixels",
+        )
+
+
+@lru_cache(maxsize=64)
+def _preprocessing(head: bytes) -> Preprocessing:
+    return Preprocessing.model_validate_json(head)
+
+
 def send_request(peer: socket.socket, data: bytes, preprocessing: Preprocessing, patience: Patience) -> None:
     """Send an image, owner to decoder."""
     head = preprocessing.model_dump_json().encode()
@@ -81,15 +125,15 @@ def send_request(peer: socket.socket, data: bytes, preprocessing: Preprocessing,
 def receive_request(peer: socket.socket) -> tuple[bytes, Preprocessing]:
     """Wait for an image from the owner. Raises `PeerGoneError` when the owner has ended."""
     head_bytes, data_bytes = _REQUEST.unpack(_receive(peer, _REQUEST.size, forever()))
-    preprocessing = Preprocessing.model_validate_json(_receive(peer, head_bytes, forever()))
+    preprocessing = _preprocessing(bytes(_receive(peer, head_bytes, forever())))
     return bytes(_receive(peer, data_bytes, forever())), preprocessing
 
 
-def send_pixels(peer: socket.socket, pixels: np.ndarray) -> None:
-    """Send (H, W, 3) uint8, decoder to owner."""
+def send_pixels(peer: socket.socket, shared: mmap.mmap, pixels: np.ndarray) -> None:
+    """Hand over (H, W, 3) uint8, decoder to owner."""
     height, width, _ = pixels.shape
+    np.frombuffer(shared, np.uint8, pixels.size).reshape(pixels.shape)[...] = pixels
     _send(peer, _REPLY.pack(_PIXELS, height, width), forever())
-    _send(peer, np.ascontiguousarray(pixels).data.cast("B"), forever())
 
 
 def send_rejection(peer: socket.socket, rejection: ImageRejected) -> None:
@@ -98,15 +142,16 @@ def send_rejection(peer: socket.socket, rejection: ImageRejected) -> None:
     _send(peer, _REPLY.pack(_REJECTED, len(body), 0) + body, forever())
 
 
-def receive_reply(peer: socket.socket, preprocessing: Preprocessing, patience: Patience) -> np.ndarray:
-    """Wait for (H, W, 3) uint8 of the requested size.
+def receive_reply(
+    peer: socket.socket, shared: mmap.mmap, preprocessing: Preprocessing, patience: Patience
+) -> np.ndarray:
+    """Wait for (H, W, 3) uint8 of the requested size: a copy, which the process cannot change any more.
 
     Raises `ImageRejected`, `TimeoutError`, `PeerGoneError` for a dead decoder, and `InvalidReplyError`.
     """
     kind, first, second = _REPLY.unpack(_receive(peer, _REPLY.size, patience))
     if kind == _PIXELS and preprocessing.admits(first, second):
-        pixels = np.frombuffer(_receive(peer, first * second * 3, patience), dtype=np.uint8)
-        return pixels.reshape(first, second, 3)
+        return np.frombuffer(shared, np.uint8, first * second * 3).reshape(first, second, 3).copy()
     if kind == _REJECTED and first <= _MAX_REASON_BYTES:
         raise _rejection(_receive(peer, first, patience))
     raise InvalidReplyError("invalid reply")

@@ -7,6 +7,7 @@ started by `exec`, with an environment that holds no secret, and never re-import
 """
 
 import contextlib
+import mmap
 import os
 import signal
 import socket
@@ -76,8 +77,10 @@ class DecodePool:
 
         It raises `ImageRejected`, among others with `DECODE_TIMEOUT` and `DECODE_CRASH`; `Unavailable` when no process
         can be started, when the pool is closed, and, as `DecoderKilled`, when the process was ended from outside; and
-        `DpiqaError` when the kernel ended it for lack of memory. Raises `RuntimeError` itself after `close`.
+        `DpiqaError` when the kernel ended it for lack of memory. Raises `RuntimeError` itself after `close`, and
+        `ConfigurationError` for more pixels than decode processes return.
         """
+        frames.require_shareable(preprocessing)
         return self._threads.submit(self._decode, data, preprocessing)
 
     def close(self) -> None:
@@ -207,9 +210,10 @@ class DecodePool:
 class _Decoder:
     """One decode process and the socket to it. Used by one thread; `kill` by any."""
 
-    def __init__(self, process: subprocess.Popen[bytes], peer: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], peer: socket.socket, shared: mmap.mmap) -> None:
         self._process = process
         self._peer = peer
+        self._shared = shared
         self._is_ready = False
         self.confinement = NOTHING  #: once it is ready
 
@@ -217,14 +221,16 @@ class _Decoder:
     def start(cls, command: Sequence[str], limits: Limits) -> "_Decoder":
         """Start a process without waiting for it. Raises `Unavailable` when the system has no resources for one."""
         ours, theirs = socket.socketpair()
-        arguments = (str(theirs.fileno()), limits.model_dump_json(), str(os.getpid()))
+        memory = frames.share_memory()
+        arguments = (str(theirs.fileno()), limits.model_dump_json(), str(os.getpid()), str(memory))
         try:
+            shared = frames.map_memory(os.dup(memory))
             process = subprocess.Popen(
                 (*command, *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # libtiff writes there, and hostile files make it write a lot
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), memory),
                 env=child_environment(os.environ),
                 start_new_session=True,  # Ctrl-C is for the owner
             )
@@ -233,7 +239,8 @@ class _Decoder:
             raise Unavailable(f"cannot start a decode process: {error.strerror}", hint="free memory") from None
         finally:
             theirs.close()
-        return cls(process, ours)
+            os.close(memory)
+        return cls(process, ours, shared)
 
     def wait_ready(self) -> None:
         """Wait until it has started, the first time. Raises `PeerGoneError` or `TimeoutError`."""
@@ -244,7 +251,7 @@ class _Decoder:
     def decode(self, data: bytes, preprocessing: Preprocessing, patience: frames.Patience) -> np.ndarray:
         """Decode one image in the process. Raises `ImageRejected`, `TimeoutError`, `PeerGoneError`."""
         frames.send_request(self._peer, data, preprocessing, patience)
-        return frames.receive_reply(self._peer, preprocessing, patience)
+        return frames.receive_reply(self._peer, self._shared, preprocessing, patience)
 
     def sleeps(self) -> bool:
         """Return whether it waits for something by itself: it neither computes nor was stopped."""

@@ -13,7 +13,7 @@ import time
 
 from dpiqa.errors import ImageRejected
 from dpiqa.imaging import child
-from dpiqa.imaging.decode import Limits, decode_and_prepare
+from dpiqa.imaging.decode import decode_and_prepare
 from dpiqa.types import Reason
 
 
@@ -161,4 +161,4 @@ def work(data, preprocessing, limits):
 
 
 if __name__ == "__main__":
-    child.run(int(sys.argv[1]), Limits.model_validate_json(sys.argv[2]), int(sys.argv[3]), work)
+    child.run(sys.argv, work)
