@@ -45,6 +45,9 @@ _OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 _ALLOWED_VARIABLES = frozenset(
     {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"}
 )
+#: Settings of glibc: memory for one image of up to 16 MP stays with its process for the next. To get pages from the
+#: kernel for every image, and to give them back, costs as much as to decode it.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 
 
 class DecodePool:
@@ -288,7 +291,7 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     allowed = {name: value for name, value in environment.items() if name in _ALLOWED_VARIABLES}
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (root, allowed.get("PYTHONPATH"))))
-    return {**allowed, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {**allowed, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **_KEEP_MEMORY}
 
 
 def count_oom_kills() -> tuple[int, ...]:
