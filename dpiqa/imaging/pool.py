@@ -45,9 +45,9 @@ _OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 _ALLOWED_VARIABLES = frozenset(
     {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"}
 )
-#: Settings of glibc: memory for one image of up to 16 MP stays with its process for the next. To get pages from the
+#: Settings of glibc: memory for one image of up to 8 MP stays with its process for the next. To get pages from the
 #: kernel for every image, and to give them back, costs as much as to decode it.
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
 
 
 class DecodePool:
