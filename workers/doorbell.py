@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from kombu.exceptions import ChannelError, ConnectionError, OperationalError  # noqa: A004 - kombu's
 
 from dpiqa.broker import broker_error, broker_unavailable, require_files, require_no_eviction, tls_error
-from dpiqa.broker_url import BrokerUrl
+from dpiqa.broker_url import BrokerKind, BrokerUrl
 from dpiqa.doorbell import Queue, Task
 from dpiqa.errors import ConfigurationError, DpiqaError
 from dpiqa.objects.faults import FAULT_OF_CLASS, VENDOR_ERRORS, Fault, fault_of

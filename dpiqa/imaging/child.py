@@ -1,7 +1,7 @@
 """Decode process: `python -m dpiqa.imaging.child FD LIMITS PARENT MEMORY`. Started by `dpiqa.imaging.pool` only.
 
-It reads requests from the socket `FD`, decodes into the memory `MEMORY`, replies, and ends when its owner does. It has neither credentials nor
-stderr nor torch.
+It reads requests from the socket `FD`, decodes into the memory `MEMORY`, replies, and ends when its owner does. It has
+neither credentials nor stderr nor torch.
 """
 
 import contextlib

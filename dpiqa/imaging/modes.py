@@ -13,6 +13,7 @@ from dpiqa.imaging.colour import lab_to_srgb, to_srgb
 from dpiqa.imaging.headers import Header
 
 GREY = (128, 128, 128)  #: below transparent pixels
+_STRIP_PIXELS = 1 << 20  #: converted at a time
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 _INTEGER_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 
@@ -43,14 +44,22 @@ def _colour(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _over_grey(image: Image.Image, header: Header, profile: bytes | None) -> Image.Image:
-    """Convert an image with an alpha channel. A BMP whose alpha is 0 throughout never had one."""
-    if image.mode == "La":
-        image = image.convert("LA")
-    has_grey = image.mode == "LA"
-    whole = image if has_grey or image.mode == "RGBA" else image.convert("RGBA")
-    alpha = whole.getchannel("A")
-    colour = to_srgb(whole.convert("L" if has_grey else "RGB"), profile)
-    return colour if header.kind.format == "BMP" and alpha.getextrema() == (0, 0) else _flatten(colour, alpha)
+    """Convert an image with an alpha channel. A BMP whose alpha is 0 throughout never had one.
+
+    Strip by strip: of 50 megapixels each copy takes 200 MB.
+    """
+    is_opaque = header.kind.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
+    result = Image.new("RGB", image.size)
+    n_rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, n_rows):
+        box = (0, top, image.width, min(top + n_rows, image.height))
+        strip = image.crop(box)
+        if strip.mode == "La":
+            strip = strip.convert("LA")
+        whole = strip if strip.mode in ("LA", "RGBA") else strip.convert("RGBA")
+        colour = to_srgb(whole.convert("L" if whole.mode == "LA" else "RGB"), profile)
+        result.paste(colour if is_opaque else _flatten(colour, whole.getchannel("A")), box)
+    return result
 
 
 def _flatten(colour: Image.Image, alpha: Image.Image) -> Image.Image:

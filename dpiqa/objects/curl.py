@@ -159,7 +159,7 @@ class CurlReader:
         return self._endpoints[bucket] is not None
 
     def forget(self, bucket: str) -> None:
-        """Build the bucket's next request anew: its answer was that it is elsewhere."""
+        """Have boto3 build the bucket's next request: the answer was that it is elsewhere."""
         self._endpoints.pop(bucket, None)
 
     def get(self, arguments: Mapping[str, str], accept: Accept) -> tuple[Mapping[str, Any], bytes]:
