@@ -2,7 +2,7 @@
 
 boto3 builds the first request of a bucket, with all that it knows of endpoints, regions, addressing styles, access
 points and settings, and is stopped before it sends it. Later requests repeat that one for other keys, signed by
-botocore. Errors are botocore's, so whoever calls this cannot tell which of the two asked.
+botocore. Errors are botocore's: a caller cannot tell which of the two asked.
 """
 
 import os
