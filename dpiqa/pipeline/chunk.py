@@ -110,6 +110,7 @@ class ChunkRun:
         self._cards: dict[str, ModelCard] = {}  # by profile id
         self._scorer_ids: dict[tuple[str, Rendition], str] = {}  # by profile id
         self._done: SimpleQueue[Future[Any]] = SimpleQueue()  # of the three below, and some that are out of them
+        self._patience = RECORD_SECONDS / 2  # of a wait
         self._fetching: dict[Future[FetchedImage], list[Claim]] = {}
         self._fetched: list[tuple[FetchedImage, list[Claim]]] = []  # to be looked up
         self._look_up_by = 0.0
@@ -196,6 +197,8 @@ class ChunkRun:
                 by_image[claim.image_id].append(claim)
         for siblings in by_image.values():
             is_urgent = any(claim.is_urgent for claim in siblings)
+            if is_urgent:
+                self._patience = URGENT_RECORD_SECONDS
             fetching = self._preparer.fetch(siblings[0].ref, str(siblings[0].job_id), urgent=is_urgent)
             self._fetching[fetching] = siblings
             fetching.add_done_callback(self._done.put)
@@ -204,7 +207,7 @@ class ChunkRun:
         """Wait for the next step to end; take each result to the next step, or to outcomes."""
         beat()
         try:
-            ended = [self._done.get(timeout=LOOKUP_SECONDS if self._fetched else 0.5)]
+            ended = [self._done.get(timeout=LOOKUP_SECONDS if self._fetched else self._patience)]
         except Empty:
             return
         while not self._done.empty():

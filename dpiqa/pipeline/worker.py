@@ -43,7 +43,7 @@ from dpiqa.settings import Settings
 from dpiqa.storage import workers
 from dpiqa.storage.claims import claim, renew, with_known_scores
 from dpiqa.storage.engine import open_engine, reading, transaction
-from dpiqa.storage.feed import ring_now, take_back_rings
+from dpiqa.storage.feed import SMALL_CHUNK, ring_now, take_back_rings
 from dpiqa.storage.items import Claim, Outcome, Postponed, Rejected
 from dpiqa.storage.postponed_buckets import delay_items, items_of_buckets
 from dpiqa.storage.recorded_scores import KnownScore, find_copies
@@ -97,7 +97,9 @@ class Worker:
             backlog=self._device.backlog,
         )
         self._device.on_batch = self._preparer.fetch_more
-        self._lanes = Lanes(lambda item_ids: self._score(item_ids, in_lane=True), settings.chunk_items)
+        self._lanes = Lanes(
+            lambda item_ids: self._score(item_ids, in_lane=True), min(settings.chunk_items, SMALL_CHUNK)
+        )
         self._stuck: set[threading.Thread] = set()
         self._logged_times = STAGES.snapshot()
         self._leases = LeaseKeeper(self._renew, settings.lease_seconds, loop_seconds=settings.loop_seconds)
