@@ -23,6 +23,7 @@ from ..dependencies import (
     PageReplyDep,
     ReaderDep,
     SettingsDep,
+    StoreDep,
     SubmitterDep,
     profile_named,
 )
@@ -47,13 +48,19 @@ def request(
     settings: SettingsDep,
     engine: EngineDep,
     doorbell: DoorbellDep,
+    store: StoreDep,
     backlog: BacklogDep,
 ) -> ReconciliationAccepted:
-    """Request a comparison: it queues what is missing or changed, and marks what was deleted. See the `Location`."""
+    """Request a comparison: it queues what is missing or changed, and marks what was deleted. See the `Location`.
+
+    A bucket that does not exist is refused, if S3 can be asked.
+    """
     backlog.check()
     caller.grants.require(submission.address.bucket, submission.address.key)
     if submission.inventory is not None:
         caller.grants.require_address(submission.inventory)
+    with as_invalid_request(ConfigurationError):
+        store.require_bucket(submission.address.bucket)
     with transaction(engine) as connection:
         if len(submission.profile_names) > 1:
             raise InvalidRequest("a reconciliation compares the results of one profile", hint="request one for each")

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, Uuid, bindparam, func, literal, not_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Uuid, bindparam, func, literal, not_, select, tuple_, union_all
 
 from dpiqa.access import EVERYTHING, Grants
 from dpiqa.addresses import object_address
 from dpiqa.storage.callbacks import CallbackStatus, read_callback_status
-from dpiqa.storage.columns import constants
+from dpiqa.storage.columns import constant
 from dpiqa.storage.counts import Count, read_counts, read_rate
 from dpiqa.storage.examples import IS_UNSCORED, read_examples
 from dpiqa.storage.granted import visible_jobs
@@ -22,7 +22,7 @@ from dpiqa.storage.jobs import Job, read_job
 from dpiqa.storage.pages import MAX_READ, Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.postponed_buckets import PostponedBucket, read_postponed
 from dpiqa.storage.reports import Report, read_report
-from dpiqa.storage.tables import OPEN_ITEM_STATES, OPEN_JOB_STATES, images, items, jobs
+from dpiqa.storage.tables import OPEN_JOB_STATES, images, items, jobs
 from dpiqa.storage.workers import LiveWorker, live_workers
 from dpiqa.text import iso_minute
 from dpiqa.types import ENDED_JOB_STATES, REASONS_OF, TERMINAL_STATES, ItemState, JobKind, JobState, Reason, Stage
@@ -202,13 +202,31 @@ class JobReport:
     callback: CallbackStatus | None = None  #: the callback that was asked for with the job
 
 
-#: The open items of a job whose latest try failed, the oldest first, each with their number.
+#: Each part is read by a partial index: those of a job that wait, and all that workers hold at the moment.
+_open_items = union_all(
+    *(
+        select(items.c.id, items.c.image_id, items.c.attempt, items.c.created_at, items.c.detail).where(
+            items.c.job_id == bindparam("of_job", type_=Uuid), items.c.detail.is_not(None), *are_open
+        )
+        for are_open in (
+            (items.c.state == constant(ItemState.QUEUED), items.c.rung_at.is_(None)),
+            (items.c.state == constant(ItemState.QUEUED), items.c.rung_at.is_not(None)),
+            (items.c.state == constant(ItemState.LEASED),),
+        )
+    )
+).subquery("open")
+#: The open items of a job whose latest try failed, the oldest first, with their number.
 FAILING_ITEMS = (
-    select(images.c.bucket, images.c.key, items.c.attempt, items.c.created_at, items.c.detail, func.count().over())
-    .join_from(items, images, images.c.id == items.c.image_id)
-    .where(items.c.job_id == bindparam("of_job", type_=Uuid), items.c.state.in_(constants(OPEN_ITEM_STATES)))
-    .where(items.c.detail.is_not(None))
-    .order_by(items.c.created_at, items.c.id)
+    select(
+        images.c.bucket,
+        images.c.key,
+        _open_items.c.attempt,
+        _open_items.c.created_at,
+        _open_items.c.detail,
+        func.count().over(),
+    )
+    .join_from(_open_items, images, images.c.id == _open_items.c.image_id)
+    .order_by(_open_items.c.created_at, _open_items.c.id)
     .limit(1)
 )
 MOST_FAILING = 1000  #: open items of a job among which the failing ones are looked for

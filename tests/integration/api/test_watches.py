@@ -93,8 +93,8 @@ def test_a_job_that_is_not_a_watch_is_not_found(client, s3, method):
     assert client.get(f"/v1/jobs/{job['id']}").json()["state"] == "listing"
 
 
-def test_a_reconciliation_is_requested_once_at_a_time(client):
-    body = {"source": "s3://photos/in/", "max_deleted": 10}
+def test_a_reconciliation_is_requested_once_at_a_time(client, s3):
+    body = {"source": f"s3://{s3.name}/in/", "max_deleted": 10}
     answer = client.post("/v1/reconciliations", json=body)
     first = answer.json()
     assert (answer.status_code, answer.headers["Location"]) == (202, f"/v1/reconciliations/{first['id']}")
@@ -102,11 +102,13 @@ def test_a_reconciliation_is_requested_once_at_a_time(client):
     assert client.post("/v1/reconciliations", json=body).json() == first
     other = client.post("/v1/reconciliations", json=body | {"dry_run": True}).json()
     assert other["id"] != first["id"]  # no process worked on the first
-    states = [(row["id"], row["state"]) for row in client.get("/v1/reconciliations?bucket=photos").json()["items"]]
+    states = [(row["id"], row["state"]) for row in client.get(f"/v1/reconciliations?bucket={s3.name}").json()["items"]]
     assert states == [(other["id"], "comparing"), (first["id"], "failed")]
-    assert client.get("/v1/reconciliations?bucket=photos&prefix=x").json()["items"] == []
+    assert client.get(f"/v1/reconciliations?bucket={s3.name}&prefix=x").json()["items"] == []
     assert client.get(f"/v1/reconciliations/{first['id'][:8]}").json()["error"].startswith("a request with other")
     assert client.get(f"/v1/reconciliations/{NOBODY}").status_code == 404
+    missing = client.post("/v1/reconciliations", json={"bucket": "no-such-bucket-7"})
+    assert (missing.status_code, missing.json()["detail"]) == (422, "there is no bucket no-such-bucket-7")
 
 
 @pytest.mark.parametrize(
