@@ -116,7 +116,7 @@ def measure(url: str, schema: Schema, kind: Format, rows: int, repeats: int) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000], help="rows of the exports")
+    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 100_000], help="rows of the exports")
     parser.add_argument("--formats", type=Format, nargs="+", default=list(Format), help="formats of the exports")
     parser.add_argument("--repeats", type=int, default=3, help="exports of each kind")
     parser.add_argument("--json", type=Path, help="also write the figures here")

@@ -262,8 +262,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=1000, help="images of each job of the good bucket")
-    parser.add_argument("--repeats", type=int, default=3, help="jobs per kind")
+    parser.add_argument("--items", type=int, default=600, help="images of each job of the good bucket")
+    parser.add_argument("--repeats", type=int, default=1, help="jobs per kind")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="kinds of the other bucket")
     parser.add_argument("--port", type=int, default=18_999, help="TCP port of the S3 server")
     parser.add_argument("--json", type=Path, help="also write the figures here")

@@ -226,7 +226,7 @@ def _end(one: dict[str, Any]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="images and items; half as many results")
+    parser.add_argument("--rows", type=int, default=100_000, help="images and items; half as many results")
     parser.add_argument("--release", default="af4b4c1", help="commit of the release whose code works meanwhile")
     parser.add_argument("--from", dest="start", default="0005", help="last migration of that release")
     parser.add_argument("--database", help="URL of an empty database; by default the embedded Postgres")

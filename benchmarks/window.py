@@ -1,6 +1,6 @@
 """The broker's memory, the latency of live events beside a large job, and the shares of jobs by priority.
 
-python benchmarks/window.py --large 1000000 --rate 200 --json figures.json
+python benchmarks/window.py --large 1000000 --seconds 30 --json figures.json      # the long form
 
 Embedded Postgres and Valkey, and one real worker process of Celery. Its model is simulated: it takes
 1 / rate seconds an image, one image after the other, and nothing is fetched. Jobs are written to the ledger by SQL.
@@ -306,9 +306,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", type=int, default=10_000, help="items of the small job")
-    parser.add_argument("--large", type=int, default=1_000_000, help="items of the large job")
+    parser.add_argument("--large", type=int, default=100_000, help="items of the large job")
     parser.add_argument("--rate", type=float, default=200.0, help="images per second of the simulated model; 0: any")
-    parser.add_argument("--seconds", type=float, default=30.0, help="seconds of each part")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds of each part")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
