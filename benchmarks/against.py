@@ -96,7 +96,10 @@ def run(system: str, load: Load, n: int, url: str, folder: Path, threads: int | 
     began = time.perf_counter()
     argv = [sys.executable, str(Path(__file__).with_name("against_systems.py")), *words]
     process = subprocess.Popen(
-        argv, stdout=log, stderr=log, env=os.environ | {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+        argv,
+        stdout=log,
+        stderr=log,
+        env=os.environ | {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_raylet_start_wait_time_s": "180"},
     )
     tree = ProcessTree(process.pid)
     try:

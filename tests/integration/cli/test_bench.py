@@ -57,3 +57,13 @@ def test_what_cannot_be_measured_is_one_line(run, folder):
     ):
         result = run("bench", *words)
         assert (result.exit_code, "Traceback" in result.stderr) == (code, False), result.stderr
+
+
+def test_objects_of_a_bucket_are_measured_too(run, system):
+    for number in range(6):
+        system.put(f"2024/{number}.jpg", jpeg(0.5, seed=number))
+    result = run("bench", f"s3://{system.name}/2024/", "-m", "brightness", "--limit", "5", "--json")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    steps = {step["step"]: step["images"] for step in report["steps"]}
+    assert (report["images"], report["failed"], steps["fetch"], steps["list"]) == (5, 0, 5, 5)
