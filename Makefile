@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults unit check format docs site migration wheel-check constraints supply-chain clean
+.PHONY: help demo test faults unit check format docs site migration wheel-check api-clients constraints supply-chain clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ migration: $(VENV)/.dev  ## write a migration from what changed in the tables (M
 
 wheel-check: $(VENV)/.dev  ## build the wheel, install it into an empty environment, look at what it owns
 	@$(BIN)/python .ci/check_wheel.py
+
+api-clients: $(VENV)/.dev  ## generate clients in Python and TypeScript from the OpenAPI document, and check that they work
+	@$(BIN)/python .ci/api_clients.py
 
 constraints: $(VENV)/.dev  ## write deploy/constraints.txt: the versions that this environment's tests passed with
 	@$(BIN)/python .ci/supply_chain.py constraints

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from dpiqa.types import AuditAction
 
-from .schemas import ResponseBody
+from .schemas import Page, ResponseBody
 
 
 class AuditEntryOut(ResponseBody):
@@ -25,3 +25,7 @@ class AuditEntryOut(ResponseBody):
     action: AuditAction
     subject: str = Field(description="Id or address of what it was done to.")
     detail: dict[str, Any] | None
+
+
+class AuditEntryPage(Page[AuditEntryOut]):
+    """Some entries."""

@@ -5,6 +5,7 @@ without internet access cannot reach and a careful operator does not want. The p
 content security policy can forbid every other origin.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from typing import Any
@@ -18,6 +19,7 @@ from dpiqa.types import KeyScope
 
 from .dependencies import get_administrator, get_event_source, get_reader, get_scraper, get_submitter
 from .errors import MEDIA_TYPE
+from .examples import EXAMPLES
 from .schemas import Problem
 
 PACKAGE = "dpiqa.api"
@@ -95,7 +97,8 @@ def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
             servers=[{"url": prefix}] if prefix else None,
         )
         models = schema.setdefault("components", {}).setdefault("schemas", {})
-        models["Problem"] = Problem.model_json_schema(ref_template=_REF)
+        problem = Problem.model_json_schema(ref_template=_REF)
+        models |= {**problem.pop("$defs"), "Problem": problem}
         for unused in ("HTTPValidationError", "ValidationError"):
             models.pop(unused, None)
         scopes = dict(_scopes(routers))
@@ -104,10 +107,15 @@ def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
                 _add_problems(operation["responses"])
                 needed = scopes.get((method.upper(), path), [])
                 # A key is checked before any route; without DPIQA_API_KEY, on loopback, none is demanded.
-                operation["security"] = [{}, *({name: [scope]} for scope in needed for name in ("bearer", "apiKey"))]
+                keys = [{name: [scope]} for scope in needed for name in ("bearer", "apiKey")]
+                operation["security"] = [{}, *keys] if keys else []
                 if needed:
                     text = " or ".join(f"`{scope}`" for scope in needed)
                     operation["description"] = f"{operation.get('description', '')}\n\nScope of the key: {text}."
+        for name in _models_of_requests(schema):
+            _say_defaults(models[name])
+        for name, examples in EXAMPLES.items():
+            models[name]["examples"] = examples
         schema["components"]["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer"},
             "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -133,3 +141,37 @@ def _add_problems(responses: dict[str, Any]) -> None:
     for status, response in responses.items():
         if status.startswith("4"):
             response["content"] = content
+
+
+def _models_of_requests(schema: dict[str, Any]) -> set[str]:
+    """Return the names of the models in bodies of requests."""
+    bodies = [
+        op["requestBody"]
+        for operations in schema["paths"].values()
+        for op in operations.values()
+        if "requestBody" in op
+    ]
+    found: set[str] = set()
+    new = set(_names_in(bodies))
+    while new:
+        found |= new
+        new = set(_names_in([schema["components"]["schemas"][name] for name in new])) - found
+    return found
+
+
+def _names_in(document: Any) -> Iterator[str]:
+    """Yield the names of the models that a part of the document refers to."""
+    if isinstance(document, dict):
+        if "$ref" in document:
+            yield document["$ref"].rpartition("/")[2]
+        document = list(document.values())
+    for part in document if isinstance(document, list) else ():
+        yield from _names_in(part)
+
+
+def _say_defaults(model: dict[str, Any]) -> None:
+    """Say defaults in words: generators of types take a field with a `default` for one that is always there."""
+    for field in model.get("properties", {}).values():
+        default = field.pop("default", None)
+        if default is not None:
+            field["description"] = f"{field.get('description', '')} Default: `{json.dumps(default)}`.".lstrip()

@@ -16,9 +16,13 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from dpiqa import errors as e
+from dpiqa.addresses import BUCKET_PATTERN
+from dpiqa.requirement import NAME_OR_ID_PATTERN, NAME_PATTERN
 from dpiqa.text import shorten
 from dpiqa.types import DatabaseFault
+from dpiqa.validation import problem_in_words
 
+from .job_requests import KIND
 from .paths import methods_of, without_slash
 
 log = structlog.get_logger()
@@ -30,6 +34,25 @@ _RETRY_SECONDS = "5"
 _FIELDS = "see /docs for the fields and their limits"
 _LATER = "try again; GET /readyz says which part is down"
 _OPERATOR = "ask the operator of this service; its log has the cause"
+
+
+#: The forms that fields must have, in words.
+FORMS = {
+    f"^{BUCKET_PATTERN}$": "must be the name of a bucket, e.g. photos",
+    f"^s3://{BUCKET_PATTERN}(/.*)?$": "must be an address in S3, e.g. s3://photos/2024/",
+    f"^s3://{BUCKET_PATTERN}/.*[^/]$": "must be the address of an object in S3, e.g. s3://lists/2024.csv.gz",
+    f"^s3://{BUCKET_PATTERN}/.+$": "must be the address of an object in S3, e.g. s3://photos/2024/001.jpg",
+    rf"^s3://{BUCKET_PATTERN}/.*[^/]\.(csv|jsonl|parquet)$": "must be an address in S3 that ends in .csv, .jsonl or "
+    ".parquet, e.g. s3://reports/2024.parquet",
+    r"^https?://[\x21-\x7e]+$": "must be an http or https URL without spaces, in ASCII",
+    "^/": "must be an absolute path, e.g. /srv/photos",
+    NAME_PATTERN: "must be 1 to 63 lower-case letters, digits, `.`, `_` or `-`, and begin with a letter or digit",
+    NAME_OR_ID_PATTERN: "must be the name of a requirement, also with its version, e.g. portraits@1",
+    r"^(latest|[0-9a-fA-F-]{6,36})$": "must be the id of a job, the first 6 or more digits of it, or `latest`",
+    r"^[0-9a-fA-F-]{6,36}$": "must be an id, or the first 6 or more digits of it",
+    r"^[0-9]{1,3}(\.[0-9]{1,6})?%?$": "must be a share, e.g. 5%",
+    r"^[\x21-\x7e]+$": "must be ASCII without spaces",
+}
 
 
 class ProblemType(NamedTuple):
@@ -172,14 +195,20 @@ def on_invalid(request: Request, error: Exception) -> JSONResponse:
         )
     problems = [
         {
-            "field": shorten(".".join(str(part) for part in item["loc"]), 100),
-            "problem": shorten(str(item["msg"]).removeprefix("Value error, "), MAX_TEXT),
+            "field": shorten(_field(item), 100),
+            "problem": shorten(problem_in_words(item, FORMS).replace(KIND, ""), MAX_TEXT),
         }
         for item in errors[:_MAX_PROBLEMS]
     ]
     detail = "; ".join(f"{item['field']}: {item['problem']}" for item in problems[:3]) or "the request is not valid"
     problem = ProblemType(422, "invalid_request")
     return problem_response(problem, detail=detail, hint=_FIELDS, instance=request.url.path, errors=problems)
+
+
+def _field(problem: Any) -> str:
+    """Return the place of a field with dots, without the position in text that is not JSON and without kinds of jobs."""
+    place = problem["loc"][:1] if problem["type"] == "json_invalid" else problem["loc"]
+    return ".".join(str(part) for part in place if not str(part).startswith(KIND))
 
 
 def install(app: FastAPI) -> None:

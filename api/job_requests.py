@@ -46,6 +46,10 @@ ObjectSource = Annotated[
 ]
 
 
+#: Before a kind in places of problems, by which `api.errors` tells it from a field.
+KIND = "kind="
+
+
 def _not_both(schema: dict[str, Any]) -> None:
     """Declare in OpenAPI that a profile, several profiles and a requirement cannot be combined."""
     pairs = (("profile", "profiles"), ("profile", "requirement"), ("profiles", "requirement"))
@@ -53,11 +57,13 @@ def _not_both(schema: dict[str, Any]) -> None:
 
 
 def _either(schema: dict[str, Any]) -> None:
-    """Declare in OpenAPI what the validator below requires: a bucket, or a source instead of bucket and prefix."""
-    schema["oneOf"] = [
-        {"required": ["bucket"], "properties": {"source": False}},
-        {"required": ["source"], "properties": {"bucket": False, "prefix": False}},
-    ]
+    """Declare in OpenAPI what the validator below requires: a bucket, or a source instead of bucket and prefix.
+
+    By `if`, which generators of clients pass over: `oneOf` makes them write one type for each branch.
+    """
+    schema["if"] = {"required": ["source"]}
+    schema["then"] = {"not": {"anyOf": [{"required": ["bucket"]}, {"required": ["prefix"]}]}}
+    schema["else"] = {"required": ["bucket"]}
     _not_both(schema)
     for name in ("bucket", "source"):
         field = schema["properties"][name]
@@ -77,7 +83,7 @@ class ScoringRequest(RequestBody):
     @model_validator(mode="after")
     def _profile_or_requirement(self) -> "ScoringRequest":
         if len({"profile", "profiles", "requirement"} & self.model_fields_set) > 1:
-            raise ValueError("give one of `profile`, `profiles` and `requirement`")
+            raise ValueError("must have only one of `profile`, `profiles` and `requirement`")
         return self
 
     @property
@@ -100,7 +106,7 @@ class PrefixRequest(ScoringRequest):
         names = self.model_fields_set
         exactly_one = (self.source is None) != (self.bucket is None)
         if not exactly_one or {"source", "bucket"} <= names or {"source", "prefix"} <= names:
-            raise ValueError("give either `bucket` (and `prefix`) or `source`: s3://bucket/prefix")
+            raise ValueError("must have either `bucket` (and `prefix`) or `source`: s3://bucket/prefix")
         return self
 
     @property
@@ -285,16 +291,16 @@ class FolderJob(ScoringRequest, _Filters, PlannedRequest):
 
 def _kind(value: Any) -> str:
     kind = value.get("kind", "prefix") if isinstance(value, dict) else getattr(value, "kind", "prefix")
-    return kind if isinstance(kind, str) else "?"
+    return f"{KIND}{kind}"
 
 
 JobRequest = Annotated[
-    Annotated[PrefixJob, Tag("prefix")]
-    | Annotated[WatchJob, Tag("watch")]
-    | Annotated[ListJob, Tag("list")]
-    | Annotated[ManifestJob, Tag("manifest")]
-    | Annotated[InventoryJob, Tag("inventory")]
-    | Annotated[FolderJob, Tag("folder")],
+    Annotated[PrefixJob, Tag(f"{KIND}prefix")]
+    | Annotated[WatchJob, Tag(f"{KIND}watch")]
+    | Annotated[ListJob, Tag(f"{KIND}list")]
+    | Annotated[ManifestJob, Tag(f"{KIND}manifest")]
+    | Annotated[InventoryJob, Tag(f"{KIND}inventory")]
+    | Annotated[FolderJob, Tag(f"{KIND}folder")],
     Discriminator(_kind),
 ]
 

@@ -11,7 +11,7 @@ from dpiqa.storage.steering import RETRYABLE
 from dpiqa.storage.tables import MAX_PRIORITY
 from dpiqa.types import CallbackState, ItemState, JobKind, JobState, Reason, ReportState, Stage
 
-from .schemas import RequestBody, ResponseBody, or_of
+from .schemas import Page, RequestBody, ResponseBody, or_of
 
 RetryState = Literal["rejected", "dead", "cancelled"]  # those of `RETRYABLE`
 
@@ -37,6 +37,10 @@ class JobOut(ResponseBody):
     pause_reason: str | None = Field(description="Why it was paused by itself: too many of its first images failed.")
     source: SourceSpec = Field(description="Its address where that is a manifest or an inventory, and its filters.")
     tally: Tally = Field(description="Objects taken and passed over, and malformed rows, as far as it is listed.")
+
+
+class JobPage(Page[JobOut]):
+    """Some jobs."""
 
 
 class JobAccepted(JobOut):

@@ -9,7 +9,7 @@ from dpiqa.addresses import BUCKET_PATTERN
 from dpiqa.requirement import MAX_PAIRS, MIN_PAIRS, NAME_PATTERN, Pair, RequirementRequest
 from dpiqa.types import Direction, RequirementState
 
-from .schemas import ModelName, RequestBody, ResponseBody, Storable
+from .schemas import ModelName, Page, RequestBody, ResponseBody, Storable
 
 _DIRECTION = "Which end of the pairs' scores, and so of all scores by this requirement, is better."
 
@@ -80,6 +80,10 @@ class RequirementOut(ResponseBody):
     finished_at: datetime | None
     n_pairs: int
     checks: list[CheckOut] = Field(description="By checkpoint, the newest first; empty until it is ready.")
+
+
+class RequirementPage(Page[RequirementOut]):
+    """Some requirements."""
 
 
 class RequirementAccepted(RequirementOut):

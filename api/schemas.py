@@ -149,6 +149,10 @@ class Page(ResponseBody, Generic[T]):
     )
 
 
+class ItemPage(Page[ItemOut]):
+    """Some images of a job."""
+
+
 class EventsAccepted(BaseModel):
     """The effect of a body of events."""
 
@@ -162,6 +166,13 @@ class EventsAccepted(BaseModel):
     warning: str | None = Field(None, description="Set where the work is recorded but will start later.")
 
 
+class FieldProblem(BaseModel):
+    """A field that does not fit."""
+
+    field: str = Field(description="Where it is, e.g. `body.bucket` or `query.limit`.", examples=["query.limit"])
+    problem: str = Field(examples=["must be at most 1000"])
+
+
 class Problem(BaseModel):
     """Any error (RFC 9457)."""
 
@@ -172,6 +183,7 @@ class Problem(BaseModel):
     instance: str
     code: str = Field(description="Stable name of the error.")
     hint: str = Field(description="The next step.")
+    errors: list[FieldProblem] | None = Field(None, description="With 422 `invalid_request`: the fields, up to 20.")
 
 
 class Alive(BaseModel):

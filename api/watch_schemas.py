@@ -11,7 +11,7 @@ from dpiqa.types import Delivery, Difference, ReconciliationState
 
 from .job_requests import PrefixRequest
 from .job_schemas import JobOut
-from .schemas import ResponseBody, Source, or_of
+from .schemas import Page, ResponseBody, Source, or_of
 
 IntervalSeconds = Annotated[int, Field(ge=60, le=365 * 86400, description="Seconds between reconciliations.")]
 ReconciliationId = Annotated[
@@ -90,6 +90,10 @@ class ReconciliationOut(ResponseBody):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class ReconciliationPage(Page[ReconciliationOut]):
+    """Some reconciliations."""
 
 
 class ReconciliationAccepted(ReconciliationOut):

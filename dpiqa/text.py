@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dpiqa.validation import problem_in_words
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -65,7 +67,7 @@ def iso_minute(value: datetime) -> str:
 
 
 class FieldError(NamedTuple):
-    """The first error of a validation; as a string one line, `plan.epochs: input should be greater than 0`."""
+    """The first error of a validation; as a string one line, `plan.epochs: must be greater than 0`."""
 
     location: tuple[int | str, ...]  #: of the field, from the outermost table inwards; empty: the whole value
     field: str  #: the location with dots, or the name of the whole value
@@ -82,7 +84,7 @@ def first_field_error(error: "ValidationError", whole: str = "value") -> FieldEr
     `whole`: name of the value that was checked, for an error that is not of one of its fields.
     """
     first = error.errors(include_url=False, include_input=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
+    message = problem_in_words(first)
     field = ".".join(map(str, first["loc"])) or whole
     return FieldError(first["loc"], field, message[:1].lower() + message[1:], first["type"])
 

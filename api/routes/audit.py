@@ -9,9 +9,9 @@ from dpiqa.storage.audit import AuditFilter, list_audit
 from dpiqa.storage.engine import reading
 from dpiqa.types import AuditAction
 
-from ..audit_schemas import AuditEntryOut
+from ..audit_schemas import AuditEntryPage
 from ..dependencies import EngineDep, PageReplyDep, get_administrator
-from ..schemas import Cursor, Limit, Page, Storable, Time
+from ..schemas import Cursor, Limit, Storable, Time
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], dependencies=[Depends(get_administrator)])
 
@@ -32,7 +32,7 @@ class AuditParameters(BaseModel):
     cursor: Cursor | None = None
 
 
-@router.get("", summary="Who did what, newest first", response_model=Page[AuditEntryOut])
+@router.get("", operation_id="list_audit", summary="Who did what, newest first", response_model=AuditEntryPage)
 def list_all(parameters: Annotated[AuditParameters, Query()], engine: EngineDep, reply: PageReplyDep) -> Response:
     """List submissions, cancellations, deletions, exports, and changes of keys and watches. Scope `admin`."""
     chosen = AuditFilter(
@@ -44,4 +44,4 @@ def list_all(parameters: Annotated[AuditParameters, Query()], engine: EngineDep,
     )
     with reading(engine) as connection:
         page = list_audit(connection, chosen, limit=parameters.limit, cursor=parameters.cursor)
-    return reply(Page[AuditEntryOut], page)
+    return reply(AuditEntryPage, page)

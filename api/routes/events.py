@@ -39,6 +39,7 @@ async def _read(request: Request) -> bytes:
 
 @router.post(
     "",
+    operation_id="send_events",
     status_code=202,
     summary="Record storage events",
     openapi_extra=_BODY,

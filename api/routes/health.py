@@ -12,13 +12,13 @@ router = APIRouter(tags=["health"])
 _NOT_READY = ProblemType(503, "not_ready", hint="fix the parts named in `checks`; `dpiqa doctor` says more")
 
 
-@router.get("/healthz", summary="Liveness of the process")
+@router.get("/healthz", operation_id="get_health", summary="Liveness of the process")
 def healthz() -> Alive:
     """Liveness check; contacts no dependency."""
     return Alive()
 
 
-@router.get("/readyz", summary="Readiness of the service", response_model=Ready)
+@router.get("/readyz", operation_id="get_readiness", summary="Readiness of the service", response_model=Ready)
 def readyz(request: Request, probes: ProbesDep) -> Ready | Response:
     """Check database, migrations and broker; each has three seconds. 503 names the parts that are down."""
     checks = probes.checks()
@@ -32,6 +32,7 @@ def readyz(request: Request, probes: ProbesDep) -> Ready | Response:
 
 @router.get(
     "/metrics",
+    operation_id="get_metrics",
     summary="Metrics for Prometheus",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}}},

@@ -53,9 +53,9 @@ from ..job_requests import (
     PlannedRequest,
     ScoringRequest,
 )
-from ..job_schemas import JobAccepted, JobOut, JobStatus
+from ..job_schemas import JobAccepted, JobPage, JobStatus
 from ..manners import REVALIDATED, matches
-from ..schemas import Bucket, Cursor, ItemOut, JobName, Limit, Page, Time
+from ..schemas import Bucket, Cursor, ItemPage, JobName, Limit, Time
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -83,6 +83,7 @@ IdempotencyKey = Annotated[
 
 @router.post(
     "",
+    operation_id="submit_job",
     status_code=202,
     summary="Submit a job",
     responses={409: {"description": "The key came with another request before."}},
@@ -159,6 +160,7 @@ def _accepted(job: Job, response: Response, doorbell: Doorbell) -> JobAccepted:
 
 @router.post(
     "/manifest",
+    operation_id="submit_manifest",
     status_code=202,
     summary="Upload a manifest and submit it",
     responses={
@@ -243,7 +245,7 @@ class JobParameters(BaseModel):
     cursor: Cursor | None = None
 
 
-@router.get("", summary="List jobs, newest first", response_model=Page[JobOut])
+@router.get("", operation_id="list_jobs", summary="List jobs, newest first", response_model=JobPage)
 def list_jobs(
     caller: ReaderDep, parameters: Annotated[JobParameters, Query()], engine: EngineDep, reply: PageReplyDep
 ) -> Response:
@@ -258,10 +260,12 @@ def list_jobs(
     )
     with transaction(engine) as connection:
         page = job_queries.list_jobs(connection, chosen, limit=parameters.limit, cursor=parameters.cursor)
-    return reply(Page[JobOut], page)
+    return reply(JobPage, page)
 
 
-@router.get("/{job_id}", summary="Progress of a job", responses={404: {"description": "No such job."}})
+@router.get(
+    "/{job_id}", operation_id="get_job", summary="Progress of a job", responses={404: {"description": "No such job."}}
+)
 def get_job(caller: ReaderDep, job_id: JobName, engine: EngineDep, response: Response) -> JobStatus:
     """Report the progress of a job: counts by state, rate, time left, failures by reason, missing workers."""
     with transaction(engine) as connection:
@@ -273,8 +277,9 @@ def get_job(caller: ReaderDep, job_id: JobName, engine: EngineDep, response: Res
 
 @router.get(
     "/{job_id}/items",
+    operation_id="list_job_items",
     summary="Images of a job",
-    response_model=Page[ItemOut],
+    response_model=ItemPage,
     responses={404: {"description": "No such job."}},
 )
 def job_items(
@@ -292,11 +297,12 @@ def job_items(
         page = job_queries.job_items(
             connection, job_id, state, reason=reason, grants=caller.grants, limit=limit, cursor=cursor
         )
-    return reply(Page[ItemOut], page)
+    return reply(ItemPage, page)
 
 
 @router.get(
     "/{job_id}/report",
+    operation_id="get_job_report",
     summary="Report of a job, as a file",
     response_class=StreamingResponse,
     responses=RESPONSES | {404: {"description": "No such job."}},

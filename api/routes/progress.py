@@ -34,6 +34,7 @@ LastEventId = Annotated[
 
 @router.get(
     "/{job_id}/events",
+    operation_id="follow_job",
     summary="Progress of a job, live",
     response_class=StreamingResponse,  # FastAPI takes a route of `EventSourceResponse` for a generator
     responses={

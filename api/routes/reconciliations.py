@@ -29,14 +29,21 @@ from ..dependencies import (
 )
 from ..errors import as_invalid_request
 from ..manners import REVALIDATED
-from ..schemas import Bucket, Cursor, Limit, Page, Prefix
-from ..watch_schemas import NewReconciliation, ReconciliationAccepted, ReconciliationId, ReconciliationOut
+from ..schemas import Bucket, Cursor, Limit, Prefix
+from ..watch_schemas import (
+    NewReconciliation,
+    ReconciliationAccepted,
+    ReconciliationId,
+    ReconciliationOut,
+    ReconciliationPage,
+)
 
 router = APIRouter(prefix="/v1/reconciliations", tags=["reconciliations"])
 
 
 @router.post(
     "",
+    operation_id="request_reconciliation",
     status_code=202,
     summary="Compare a bucket with the ledger",
     responses={409: {"description": "A process works on one of the same prefix with other options."}},
@@ -86,7 +93,12 @@ def request(
     return ReconciliationAccepted.model_validate(requested).model_copy(update={"warning": warning})
 
 
-@router.get("", summary="List reconciliations, newest first", response_model=Page[ReconciliationOut])
+@router.get(
+    "",
+    operation_id="list_reconciliations",
+    summary="List reconciliations, newest first",
+    response_model=ReconciliationPage,
+)
 def list_all(
     caller: ReaderDep,
     engine: EngineDep,
@@ -101,10 +113,15 @@ def list_all(
         page = list_reconciliations(
             connection, bucket=bucket, prefix=prefix, grants=caller.grants, limit=limit, cursor=cursor
         )
-    return reply(Page[ReconciliationOut], page)
+    return reply(ReconciliationPage, page)
 
 
-@router.get("/{reconciliation}", summary="One reconciliation", responses={404: {"description": "No such one."}})
+@router.get(
+    "/{reconciliation}",
+    operation_id="get_reconciliation",
+    summary="One reconciliation",
+    responses={404: {"description": "No such one."}},
+)
 def show(
     caller: ReaderDep, reconciliation: ReconciliationId, engine: EngineDep, response: Response
 ) -> ReconciliationOut:

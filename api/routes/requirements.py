@@ -12,13 +12,13 @@ from dpiqa.types import RequirementState
 
 from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, ReaderDep, SubmitterDep
 from ..manners import REVALIDATED
-from ..requirement_schemas import NewRequirement, RequirementAccepted, RequirementDetail, RequirementOut
-from ..schemas import Cursor, Limit, Page, RequirementId
+from ..requirement_schemas import NewRequirement, RequirementAccepted, RequirementDetail, RequirementPage
+from ..schemas import Cursor, Limit, RequirementId
 
 router = APIRouter(prefix="/v1/requirements", tags=["requirements"])
 
 
-@router.post("", status_code=202, summary="Submit a requirement")
+@router.post("", operation_id="submit_requirement", status_code=202, summary="Submit a requirement")
 def submit(
     caller: SubmitterDep, submission: NewRequirement, response: Response, engine: EngineDep, doorbell: DoorbellDep
 ) -> RequirementAccepted:
@@ -36,18 +36,21 @@ def submit(
     return RequirementAccepted.model_validate(detail).model_copy(update={"warning": warning})
 
 
-@router.get("", summary="List requirements by name", response_model=Page[RequirementOut])
+@router.get("", operation_id="list_requirements", summary="List requirements by name", response_model=RequirementPage)
 def list_all(
     caller: ReaderDep, engine: EngineDep, reply: PageReplyDep, limit: Limit = 100, cursor: Cursor | None = None
 ) -> Response:
     """List all versions of all requirements, with the direction of their scores."""
     with transaction(engine) as connection:
         page = list_requirements(connection, grants=caller.grants, limit=limit, cursor=cursor)
-    return reply(Page[RequirementOut], page)
+    return reply(RequirementPage, page)
 
 
 @router.get(
-    "/{requirement}", summary="One requirement and its pairs", responses={404: {"description": "No such requirement."}}
+    "/{requirement}",
+    operation_id="get_requirement",
+    summary="One requirement and its pairs",
+    responses={404: {"description": "No such requirement."}},
 )
 def show(
     caller: ReaderDep, requirement: Annotated[RequirementId, Path()], engine: EngineDep, response: Response

@@ -122,7 +122,7 @@ class ScoreParameters(ScoreSelection):
     cursor: Cursor | None = None
 
 
-@router.get("", summary="Scores, worst first", response_model=ScorePage)
+@router.get("", operation_id="list_scores", summary="Scores, worst first", response_model=ScorePage)
 def scores(
     caller: ReaderDep,
     parameters: Annotated[ScoreParameters, Query()],
@@ -148,7 +148,13 @@ class ExportParameters(ScoreSelection):
     format: Format = Field(Format.CSV, description="Format of the rows.")
 
 
-@router.get("/export", summary="All scores, as a file", response_class=StreamingResponse, responses=RESPONSES)
+@router.get(
+    "/export",
+    operation_id="export_scores",
+    summary="All scores, as a file",
+    response_class=StreamingResponse,
+    responses=RESPONSES,
+)
 def export(
     caller: ReaderDep, parameters: Annotated[ExportParameters, Query()], settings: SettingsDep, engine: EngineDep
 ) -> StreamingResponse:
@@ -162,7 +168,12 @@ def export(
     return export_response(SCORES, parameters.format, score_batches(engine, resolved))
 
 
-@router.get("/lookup", summary="Every score of one image", responses={404: {"description": "No such image is known."}})
+@router.get(
+    "/lookup",
+    operation_id="lookup_image",
+    summary="Every score of one image",
+    responses={404: {"description": "No such image is known."}},
+)
 def lookup(
     caller: ReaderDep, bucket: Annotated[Bucket, Query()], key: Annotated[Key, Query()], engine: EngineDep
 ) -> ImageScores:

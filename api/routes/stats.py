@@ -70,7 +70,7 @@ class StatsParameters(BaseModel):
         return conditions
 
 
-@router.get("/stats", summary="Counts, quantiles and histogram of scores")
+@router.get("/stats", operation_id="get_stats", summary="Counts, quantiles and histogram of scores")
 def stats(
     caller: ReaderDep, parameters: Annotated[StatsParameters, Query()], settings: SettingsDep, engine: EngineDep
 ) -> StatsOut:
@@ -96,7 +96,7 @@ def stats(
     return StatsOut.model_validate({"profile": profile, **asdict(found)})
 
 
-@router.get("/models", summary="Scorers that have scored")
+@router.get("/models", operation_id="list_scorers", summary="Scorers that have scored")
 def models(caller: ReaderDep, engine: EngineDep) -> Scorers:
     """List the scorers that have scored, the newest first; for a limited key, in its buckets and prefixes."""
     with reading(engine) as connection:
@@ -104,7 +104,10 @@ def models(caller: ReaderDep, engine: EngineDep) -> Scorers:
 
 
 @router.get(
-    "/models/{scorer_id}", summary="A scorer's model card", responses={404: {"description": "It has not scored."}}
+    "/models/{scorer_id}",
+    operation_id="get_scorer",
+    summary="A scorer's model card",
+    responses={404: {"description": "It has not scored."}},
 )
 def model(
     caller: ReaderDep, scorer_id: Annotated[ModelName, Path()], engine: EngineDep, response: Response
@@ -120,14 +123,14 @@ def model(
     return ScorerCard(id=found, card=card)
 
 
-@router.get("/profiles", summary="Profiles that jobs used")
+@router.get("/profiles", operation_id="list_profiles", summary="Profiles that jobs used")
 def profiles(caller: ReaderDep, engine: EngineDep) -> Profiles:
     """List the profiles that jobs used, the newest first; for a limited key, those with results of its own."""
     with reading(engine) as connection:
         return Profiles.model_validate({"items": list_used_profiles(connection, caller.grants)})
 
 
-@router.get("/workers", summary="Live workers")
+@router.get("/workers", operation_id="list_workers", summary="Live workers")
 def workers(caller: ReaderDep, engine: EngineDep) -> Workers:
     """List the workers whose last heartbeat is at most a minute old. Not for limited keys."""
     caller.grants.require_all("workers")

@@ -24,13 +24,13 @@ router = APIRouter(
 Force = Annotated[bool, Query(description="Cancel the job first if it has not ended.")]
 
 
-@router.post("/{job_id}/pause", summary="Pause a job")
+@router.post("/{job_id}/pause", operation_id="pause_job", summary="Pause a job")
 def pause(caller: SubmitterDep, job_id: JobName, engine: EngineDep) -> JobStatus:
     """Pause a job: nothing more of it is listed or started. A paused watch still records events."""
     return JobStatus.model_validate(pipeline.steer(engine, job_id, steering.pause_job, grants=caller.grants).report)
 
 
-@router.post("/{job_id}/resume", summary="Resume a paused job")
+@router.post("/{job_id}/resume", operation_id="resume_job", summary="Resume a paused job")
 def resume(caller: SubmitterDep, job_id: JobName, engine: EngineDep, doorbell: DoorbellDep) -> JobStatus:
     """Resume a paused job where it was."""
     return JobStatus.model_validate(
@@ -38,13 +38,13 @@ def resume(caller: SubmitterDep, job_id: JobName, engine: EngineDep, doorbell: D
     )
 
 
-@router.post("/{job_id}/cancel", summary="Cancel a job, or end a watch")
+@router.post("/{job_id}/cancel", operation_id="cancel_job", summary="Cancel a job, or end a watch")
 def cancel(caller: SubmitterDep, job_id: JobName, engine: EngineDep) -> JobStatus:
     """End a job now. What has been scored stays; its other items end as `cancelled`, by and by if they are many."""
     return JobStatus.model_validate(pipeline.steer(engine, job_id, steering.cancel_job, grants=caller.grants).report)
 
 
-@router.post("/{job_id}/retry", summary="Open rejected, dead and cancelled items again")
+@router.post("/{job_id}/retry", operation_id="retry_job", summary="Open rejected, dead and cancelled items again")
 def retry(
     caller: SubmitterDep,
     job_id: JobName,
@@ -59,14 +59,14 @@ def retry(
     return JobRetried.model_validate(steered.report).model_copy(update={"retried": steered.n_retried})
 
 
-@router.patch("/{job_id}", summary="Change a job's priority")
+@router.patch("/{job_id}", operation_id="change_job", summary="Change a job's priority")
 def change(caller: SubmitterDep, job_id: JobName, new: JobChange, engine: EngineDep) -> JobStatus:
     """Change a job's priority: jobs that wait for the same workers share them by it."""
     set_priority = partial(steering.set_priority, priority=new.priority)
     return JobStatus.model_validate(pipeline.steer(engine, job_id, set_priority, grants=caller.grants).report)
 
 
-@router.delete("/{job_id}", status_code=204, summary="Delete a job")
+@router.delete("/{job_id}", operation_id="delete_job", status_code=204, summary="Delete a job")
 def delete(caller: SubmitterDep, job_id: JobName, engine: EngineDep, force: Force = False) -> None:
     """Delete a job that has ended, and its items. Its results and scores stay."""
     with transaction(engine) as connection:

@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/watches", tags=["watches"])
 _NO_SUCH: dict[int | str, dict[str, Any]] = {404: {"description": "No such watch."}}
 
 
-@router.post("", status_code=202, summary="Watch a prefix")
+@router.post("", operation_id="add_watch", status_code=202, summary="Watch a prefix")
 def add(
     caller: SubmitterDep,
     request: NewWatch,
@@ -64,7 +64,7 @@ def add(
     return WatchAccepted.model_validate(watch).model_copy(update={"warning": warning})
 
 
-@router.get("", summary="List the watches")
+@router.get("", operation_id="list_watches", summary="List the watches")
 def list_all(
     caller: ReaderDep,
     engine: EngineDep,
@@ -77,7 +77,7 @@ def list_all(
     return [WatchOut.model_validate(watch) for watch in found]
 
 
-@router.get("/{job_id}", summary="One watch", responses=_NO_SUCH)
+@router.get("/{job_id}", operation_id="get_watch", summary="One watch", responses=_NO_SUCH)
 def show(caller: ReaderDep, job_id: JobName, engine: EngineDep) -> WatchOut:
     """Show a watch: its events, its back-fill and its schedule."""
     with transaction(engine) as connection:
@@ -85,7 +85,7 @@ def show(caller: ReaderDep, job_id: JobName, engine: EngineDep) -> WatchOut:
     return WatchOut.model_validate(watch)
 
 
-@router.delete("/{job_id}", summary="End a watch", responses=_NO_SUCH)
+@router.delete("/{job_id}", operation_id="end_watch", summary="End a watch", responses=_NO_SUCH)
 def end(caller: SubmitterDep, job_id: JobName, engine: EngineDep) -> WatchOut:
     """End a watch: its waiting images are not scored any more; scores and results stay. Idempotent."""
     with transaction(engine) as connection:

@@ -13,6 +13,7 @@ from dpiqa.cli.documents.document import Document
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.exports.schemas import BY_MODEL, SCHEMAS, Schema, by_model, models_of
 from dpiqa.exports.validation import MAX_PROBLEMS, Problem, problem_of
+from dpiqa.validation import problem_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def problems(schema: Document | Schema, value: Any, number: int) -> Iterator[Pro
         schema.adapter.validate_json(json.dumps(value))
     except ValidationError as error:
         for one in error.errors(include_url=False, include_input=False):
-            yield Problem(number, ".".join(map(str, one["loc"])) or None, one["msg"][:1].lower() + one["msg"][1:])
+            yield Problem(number, ".".join(map(str, one["loc"])) or None, problem_in_words(one))
 
 
 def _read(path: Path) -> list[Any]:

@@ -156,7 +156,7 @@ def test_an_inventory_gives_the_latest_versions(archive, submit, s3, kind):
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("{}", "is not a manifest of S3 Inventory: sourceBucket: field required"),
+        ("{}", "is not a manifest of S3 Inventory: sourceBucket: is required"),
         ("key\na.jpg\n", "is not a manifest of S3 Inventory"),
         (manifest("CSV", "dest", ("gone", b"x")).replace("CSV", "AVRO"), "unknown format 'AVRO'"),
         (manifest("CSV", "{bucket}", ("gone.csv.gz", b"x")), "gone.csv.gz does not exist"),

@@ -46,7 +46,7 @@ def test_missing_weights_are_named(models_dir):
 
 def test_a_card_that_cannot_be_read_is_named(models_dir):
     (models_dir / "odd.json").write_text('{"name": "odd"}')
-    with pytest.raises(CheckpointError, match=r"odd\.json: kind: field required"):
+    with pytest.raises(CheckpointError, match=r"odd\.json: kind: is required"):
         list_cards(models_dir)
 
 
