@@ -206,7 +206,7 @@ def on_invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 def _field(problem: Any) -> str:
-    """Return the place of a field with dots, without the position in text that is not JSON and without kinds of jobs."""
+    """Return the place of a field with dots: without positions in text that is not JSON, and without kinds of jobs."""
     place = problem["loc"][:1] if problem["type"] == "json_invalid" else problem["loc"]
     return ".".join(str(part) for part in place if not str(part).startswith(KIND))
 
