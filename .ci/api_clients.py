@@ -4,8 +4,8 @@
 
 `openapi-python-client` is installed into an environment of its own in `build/`, and its client makes a request of each
 kind. `openapi-typescript` and `tsc --strict` come from npm, in the versions of `.ci/typescript/package.json`. Where npm
-cannot be had the second half is not done, which is said at once and at the end of `.ci/run`; with `CI_REQUIRE_NPM=1`, as
-in the workflow, it is a failure.
+cannot be had the second half is not done, which is said at once and at the end of `.ci/run`; with `CI_REQUIRE_NPM=1`,
+as in the workflow, it is a failure.
 """
 
 import json

@@ -15,12 +15,12 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
+from dpiqa.http_api.common import Problem
 from dpiqa.types import KeyScope
 
 from .dependencies import get_administrator, get_event_source, get_reader, get_scraper, get_submitter
 from .errors import MEDIA_TYPE
 from .examples import EXAMPLES
-from .schemas import Problem
 
 PACKAGE = "dpiqa.api"
 CONTENT_SECURITY_POLICY = (

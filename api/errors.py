@@ -17,12 +17,12 @@ from starlette.exceptions import HTTPException
 
 from dpiqa import errors as e
 from dpiqa.addresses import BUCKET_PATTERN
+from dpiqa.http_api.job_requests import KIND
 from dpiqa.requirement import NAME_OR_ID_PATTERN, NAME_PATTERN
 from dpiqa.text import shorten
 from dpiqa.types import DatabaseFault
 from dpiqa.validation import problem_in_words
 
-from .job_requests import KIND
 from .paths import methods_of, without_slash
 
 log = structlog.get_logger()

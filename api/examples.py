@@ -5,9 +5,9 @@ from typing import Any
 _JOB_ID = "0b9b6f3e-8a51-4b7e-9a57-0d1c3a0a5d5f"
 _WATCH_ID = "7d4d1c52-3f0e-4c55-9d0b-5f6c2a9e1b77"
 _RECONCILIATION_ID = "5f0c2a1b-8a51-4b7e-9a57-0d1c3a0a5d5f"
-_SCORER = "bundled-student@3f2a9c81d4e6+square512-bicubic.fp32"
+_SCORER = "bundled-student:3f2a9c81d4e6:squash-bilinear-512x512-v2:float32"
 _NINE, _TEN = "2026-05-17T09:00:00Z", "2026-05-17T10:00:00Z"
-_SCALE = "MOS/100, 0 to 1, higher is better"
+_SCALE = "MOS/100, nominally 0-1, higher is better, not clamped"
 
 _JOB: dict[str, Any] = {
     "id": _JOB_ID,

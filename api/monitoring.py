@@ -20,6 +20,7 @@ from dpiqa.broker import require_storage
 from dpiqa.broker_url import BrokerUrl
 from dpiqa.doorbell import Doorbell, Queue
 from dpiqa.errors import DpiqaError, Unavailable
+from dpiqa.http_api.common import Check
 from dpiqa.storage import schema
 from dpiqa.storage.backlog import Backlog, read_backlog
 from dpiqa.storage.counts import jobs_by_state, totals
@@ -28,7 +29,6 @@ from dpiqa.text import shorten
 from dpiqa.watchdog import WATCHDOG
 
 from .errors import MAX_TEXT, problem_type_of
-from .schemas import Check
 
 log = structlog.get_logger()
 

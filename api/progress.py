@@ -16,10 +16,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from dpiqa.errors import DpiqaError, NotFound
+from dpiqa.http_api.jobs import JobStatus
 from dpiqa.storage.job_queries import JobReport
 from dpiqa.types import ENDED_JOB_STATES
-
-from .job_schemas import JobStatus
 
 log = structlog.get_logger()
 

@@ -2,28 +2,45 @@
 
     import dpiqa
 
-    for row in dpiqa.score(["a.jpg", "b.jpg"]):
+    for row in dpiqa.score(["a.jpg", "b.jpg"]):  # files, once
         print(row.ref.key, row.score, row.band)
 
-This is the library below the workers, the API and the command line. It imports neither Celery nor FastAPI, and
-importing it (or `dpiqa.storage`, `dpiqa.events`, `dpiqa.routing`, ...) never imports torch: see the import
-contracts in `pyproject.toml`.
+    scorer = dpiqa.load("bundled-student")       # files, bytes, Pillow images, arrays; the model stays in memory
+    client = dpiqa.Client("http://dpiqa:8000")   # the service: jobs, scores of the archive
+
+`docs/python.md` is the guide. Below the names of `__all__` lies the library of the workers, the API and the command
+line. It imports neither Celery nor FastAPI, and importing it (or `dpiqa.storage`, `dpiqa.events`, `dpiqa.routing`, ...)
+never imports torch: see the import contracts in `pyproject.toml`.
 """
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dpiqa.http_api.client import Client
+    from dpiqa.library import ImageScorer, list_models, load
     from dpiqa.pipeline.local_run import ScoredObject
 
-__all__ = ["__version__", "score"]
+__all__ = ["Client", "ImageScorer", "ScoredObject", "__version__", "list_models", "load", "score"]
 
 __version__: str
+#: Names -> modules that are imported when a name is first used: `import dpiqa` stays fast.
+_MODULES = {
+    "Client": "dpiqa.http_api.client",
+    "ImageScorer": "dpiqa.library",
+    "ScoredObject": "dpiqa.pipeline.local_run",
+    "list_models": "dpiqa.library",
+    "load": "dpiqa.library",
+}
 
 
-def __getattr__(name: str) -> str:
-    """Read the version when it is asked for: the command line starts without the time that this takes."""
+def __getattr__(name: str) -> Any:
+    """Return a name of `__all__`, or the version, when it is first asked for."""
+    if name in _MODULES:
+        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return value
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
@@ -32,6 +49,10 @@ def __getattr__(name: str) -> str:
         return version("dpiqa")
     except PackageNotFoundError:  # a checkout that was never installed
         return "0+unknown"
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def score(

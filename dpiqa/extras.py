@@ -33,6 +33,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "pi_heif": "formats",
     "pillow_jxl": "formats",
     "pyarrow": "parquet",
+    "pyiqa": "pyiqa",
     "rawpy": "raw",
     "safetensors": "models",
     "scipy": "models",

@@ -28,6 +28,8 @@ ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 _IN_MEMORY = "memory:"  #: bucket of images that are not files
 _BMP_BYTES = 32 * 1024 * 1024  #: larger pictures are compressed, so that they pass the limit on the bytes of a file
 
+_ONLY_TIFF = frozenset({"CMYK", "LAB", "YCbCr", "F"})  #: modes that PNG does not have
+
 
 def list_models() -> list[ModelCard]:
     """Return the cards of the models that are installed: built in, bundled, of plug-ins, and in the models folder.
@@ -217,7 +219,11 @@ def _encoded(image: bytes | Image.Image | np.ndarray) -> bytes:
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)) or not image.size:
+        if (
+            image.dtype != np.uint8
+            or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
+            or not image.size
+        ):
             raise InvalidRequest(
                 f"an array of {image.shape} {image.dtype} is not an image",
                 hint="pass (H, W, 3) or (H, W) uint8, RGB or grey",
@@ -229,11 +235,10 @@ def _encoded(image: bytes | Image.Image | np.ndarray) -> bytes:
         )
     file = io.BytesIO()
     is_plain = image.mode in ("RGB", "L") and "icc_profile" not in image.info and not image.getexif()
+    is_small = 3 * image.width * image.height <= _BMP_BYTES
+    kind = "TIFF" if image.mode in _ONLY_TIFF else "BMP" if is_plain and is_small else "PNG"
     try:
-        if is_plain and 3 * image.width * image.height <= _BMP_BYTES:
-            image.save(file, "BMP")
-        else:
-            image.save(file, "PNG" if image.mode not in ("CMYK", "LAB", "F", "YCbCr", "HSV") else "TIFF", compress_level=1)
+        image.save(file, kind, **({"compress_level": 1} if kind == "PNG" else {}))
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"a picture of mode {image.mode} cannot be read: {error}", hint="convert it to RGB") from None
+        raise InvalidRequest(f"a picture of mode {image.mode} cannot be read: {error}", hint="make it RGB") from None
     return file.getvalue()

@@ -19,7 +19,7 @@ class ScorerId:
     """
 
     model: str  #: name of the model, e.g. `bundled-student`
-    weights: str  #: first 12 hex digits of the weights file's sha256
+    weights: str  #: first 12 hex digits of the weights' sha256; of a plug-in's model with `@` and its version
     preprocessing: str  #: version of the preprocessing, e.g. `squash-bilinear-512x512-v2`
     precision: Precision
     channels_last: bool = True  #: memory format of a torch network's maps; False: `nchw`

@@ -323,6 +323,7 @@ class ModelKind(StrEnum):
     ONNX = "onnx"  #: the older published student
     PROMPTIQA = "promptiqa"  #: scores by a requirement's image-score pairs
     PIXELS = "pixels"  #: a known function of the pixels, for tests and smoke runs
+    PLUGIN = "plugin"  #: of another package, see docs/plugins.md
 
 
 class KeyScope(StrEnum):

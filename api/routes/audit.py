@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from dpiqa.http_api.audit import AuditEntryPage
+from dpiqa.http_api.common import Cursor, Limit, Storable, Time
 from dpiqa.storage.audit import AuditFilter, list_audit
 from dpiqa.storage.engine import reading
 from dpiqa.types import AuditAction
 
-from ..audit_schemas import AuditEntryPage
 from ..dependencies import EngineDep, PageReplyDep, get_administrator
-from ..schemas import Cursor, Limit, Storable, Time
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], dependencies=[Depends(get_administrator)])
 

@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from dpiqa.events import parse
+from dpiqa.http_api.common import EventsAccepted
 from dpiqa.pipeline.ingest import ingest
 from dpiqa.pipeline.verification import verified
 from dpiqa.types import Delivery
 
 from ..dependencies import DoorbellDep, EngineDep, EventSourceDep, SettingsDep, StoreDep, profile_named
-from ..schemas import EventsAccepted
 
 _MAX_REASONS = 20  #: in the answer, of records that were not used
 

@@ -3,9 +3,10 @@
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from dpiqa.http_api.common import Alive, Ready
+
 from ..dependencies import MetricsDep, ProbesDep, get_scraper
 from ..errors import ProblemType, problem_response
-from ..schemas import Alive, Ready
 
 router = APIRouter(tags=["health"])
 

@@ -16,6 +16,16 @@ from dpiqa.errors import ConfigurationError, Conflict, LeaseLost, NotFound
 from dpiqa.exports.formats import Format
 from dpiqa.exports.rows import item_batches
 from dpiqa.exports.schemas import FAILURES, ITEMS, Schema
+from dpiqa.http_api.common import Bucket, Cursor, ItemPage, JobName, Limit, Time
+from dpiqa.http_api.job_requests import (
+    FolderJob,
+    JobRequest,
+    ListJob,
+    ManifestParameters,
+    PlannedRequest,
+    ScoringRequest,
+)
+from dpiqa.http_api.jobs import JobAccepted, JobPage, JobStatus
 from dpiqa.objects.folder import FolderStore
 from dpiqa.pipeline.callbacks import check_callback
 from dpiqa.pipeline.submission import Request as Submission
@@ -45,17 +55,7 @@ from ..dependencies import (
 )
 from ..errors import as_invalid_request
 from ..exports import RESPONSES, export_response
-from ..job_requests import (
-    FolderJob,
-    JobRequest,
-    ListJob,
-    ManifestParameters,
-    PlannedRequest,
-    ScoringRequest,
-)
-from ..job_schemas import JobAccepted, JobPage, JobStatus
 from ..manners import REVALIDATED, matches
-from ..schemas import Bucket, Cursor, ItemPage, JobName, Limit, Time
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
+from dpiqa.http_api.common import JobName
 from dpiqa.storage import job_queries
 from dpiqa.storage.engine import transaction
 
 from ..dependencies import EngineDep, ProgressFeedsDep, ReaderDep
 from ..progress import Snapshot
-from ..schemas import JobName
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

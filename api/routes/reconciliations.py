@@ -6,6 +6,14 @@ from fastapi import APIRouter, Query, Response
 
 from dpiqa.doorbell import ring_reconcile
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
+from dpiqa.http_api.common import Bucket, Cursor, Limit, Prefix
+from dpiqa.http_api.watches import (
+    NewReconciliation,
+    ReconciliationAccepted,
+    ReconciliationId,
+    ReconciliationOut,
+    ReconciliationPage,
+)
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.profiles import profile_for, remember_profile
 from dpiqa.storage.reconciliations import (
@@ -29,14 +37,6 @@ from ..dependencies import (
 )
 from ..errors import as_invalid_request
 from ..manners import REVALIDATED
-from ..schemas import Bucket, Cursor, Limit, Prefix
-from ..watch_schemas import (
-    NewReconciliation,
-    ReconciliationAccepted,
-    ReconciliationId,
-    ReconciliationOut,
-    ReconciliationPage,
-)
 
 router = APIRouter(prefix="/v1/reconciliations", tags=["reconciliations"])
 

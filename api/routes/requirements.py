@@ -5,6 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from dpiqa.doorbell import ring_prepare
+from dpiqa.http_api.common import Cursor, Limit, RequirementId
+from dpiqa.http_api.requirements import NewRequirement, RequirementAccepted, RequirementDetail, RequirementPage
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.requirement_queries import list_requirements, show_requirement
 from dpiqa.storage.requirements import submit_requirement
@@ -12,8 +14,6 @@ from dpiqa.types import RequirementState
 
 from ..dependencies import DoorbellDep, EngineDep, PageReplyDep, ReaderDep, SubmitterDep
 from ..manners import REVALIDATED
-from ..requirement_schemas import NewRequirement, RequirementAccepted, RequirementDetail, RequirementPage
-from ..schemas import Cursor, Limit, RequirementId
 
 router = APIRouter(prefix="/v1/requirements", tags=["requirements"])
 

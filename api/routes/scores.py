@@ -12,18 +12,7 @@ from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
 from dpiqa.exports.formats import Format
 from dpiqa.exports.rows import note_export, score_batches
 from dpiqa.exports.schemas import SCORES
-from dpiqa.percentiles import parse_share
-from dpiqa.settings import Settings
-from dpiqa.storage.engine import reading
-from dpiqa.storage.lookups import lookup as look_up
-from dpiqa.storage.score_filter import ScoreFilter
-from dpiqa.storage.score_query import ScoreQuery, find_profile
-from dpiqa.types import Band, ResultStatus, Route, ScoreOrder
-
-from ..dependencies import EngineDep, PageReplyDep, ReaderDep, SettingsDep
-from ..errors import as_invalid_request
-from ..exports import RESPONSES, export_response
-from ..schemas import (
+from dpiqa.http_api.common import (
     JOB_NAME,
     PROFILE,
     Bucket,
@@ -38,7 +27,18 @@ from ..schemas import (
     Suffix,
     Time,
 )
-from ..score_schemas import ImageScores, ScorePage
+from dpiqa.http_api.scores import ImageScores, ScorePage
+from dpiqa.percentiles import parse_share
+from dpiqa.settings import Settings
+from dpiqa.storage.engine import reading
+from dpiqa.storage.lookups import lookup as look_up
+from dpiqa.storage.score_filter import ScoreFilter
+from dpiqa.storage.score_query import ScoreQuery, find_profile
+from dpiqa.types import Band, ResultStatus, Route, ScoreOrder
+
+from ..dependencies import EngineDep, PageReplyDep, ReaderDep, SettingsDep
+from ..errors import as_invalid_request
+from ..exports import RESPONSES, export_response
 
 router = APIRouter(prefix="/v1/scores", tags=["scores"])
 

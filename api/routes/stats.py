@@ -7,6 +7,18 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
+from dpiqa.http_api.common import (
+    JOB_NAME,
+    PROFILE,
+    Bucket,
+    JobName,
+    ModelName,
+    Prefix,
+    ProfileName,
+    RequirementId,
+    Time,
+)
+from dpiqa.http_api.stats import Profiles, ScorerCard, Scorers, StatsOut, Workers
 from dpiqa.storage.engine import reading
 from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.score_query import ScoreQuery, find_profile
@@ -18,8 +30,6 @@ from dpiqa.types import GroupBy, ResultStatus, Route
 from ..dependencies import EngineDep, ReaderDep, SettingsDep
 from ..errors import as_invalid_request
 from ..manners import REVALIDATED
-from ..schemas import JOB_NAME, PROFILE, Bucket, JobName, ModelName, Prefix, ProfileName, RequirementId, Time
-from ..stats_schemas import Profiles, ScorerCard, Scorers, StatsOut, Workers
 from .scores import Bound
 
 router = APIRouter(prefix="/v1", tags=["statistics"])

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query
 
+from dpiqa.http_api.common import JobName
+from dpiqa.http_api.jobs import JobChange, JobRetried, JobStatus, RetryRequest
 from dpiqa.pipeline import steering as pipeline
 from dpiqa.storage import steering
 from dpiqa.storage.engine import transaction
@@ -12,8 +14,6 @@ from dpiqa.storage.jobs import read_job
 from dpiqa.types import ItemState
 
 from ..dependencies import DoorbellDep, EngineDep, SubmitterDep
-from ..job_schemas import JobChange, JobRetried, JobStatus, RetryRequest
-from ..schemas import JobName
 
 router = APIRouter(
     prefix="/v1/jobs",

@@ -6,6 +6,8 @@ from fastapi import APIRouter, Query, Response
 
 from dpiqa.doorbell import ring_expand
 from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.http_api.common import JobName
+from dpiqa.http_api.watches import NewWatch, WatchAccepted, WatchOut
 from dpiqa.storage import watches
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import read_job
@@ -23,8 +25,6 @@ from ..dependencies import (
     profile_named,
 )
 from ..errors import as_invalid_request
-from ..schemas import JobName
-from ..watch_schemas import NewWatch, WatchAccepted, WatchOut
 
 router = APIRouter(prefix="/v1/watches", tags=["watches"])
 _NO_SUCH: dict[int | str, dict[str, Any]] = {404: {"description": "No such watch."}}

@@ -12,7 +12,7 @@ import httpx
 from dpiqa.http_api import jobs, requirements, scores, stats, watches
 from dpiqa.http_api.audit import AuditEntryOut, AuditEntryPage
 from dpiqa.http_api.common import Alive, EventsAccepted, ItemOut, ItemPage, Ready, RequestBody
-from dpiqa.http_api.connection import Connection, new_key, read_body
+from dpiqa.http_api.connection import Connection, new_key, quoted, read_body
 
 Format = Literal["csv", "jsonl", "parquet"]
 JsonBody = RequestBody | Mapping[str, Any]
@@ -153,54 +153,59 @@ class Client:
 
     def get_job(self, job_id: object) -> jobs.JobStatus:
         """Return a job and its progress. `job_id`: the id, the first 6 or more digits of it, or `latest`."""
-        return self._http.read(jobs.JobStatus, "GET", f"/v1/jobs/{job_id}")
+        return self._http.read(jobs.JobStatus, "GET", f"/v1/jobs/{quoted(job_id)}")
 
     def follow_job(self, job_id: object) -> Iterator[jobs.JobStatus]:
         """Yield the progress of a job whenever it changes, until the job ends; the last one says how."""
-        for _, data in self._http.events(f"/v1/jobs/{job_id}/events"):
+        for _, data in self._http.events(f"/v1/jobs/{quoted(job_id)}/events"):
             yield read_body(jobs.JobStatus, data)
 
     def list_job_items(
         self, job_id: object, *, state: str | None = None, reason: str | None = None, limit: int | None = None
     ) -> Iterator[ItemOut]:
         """Yield the images of a job; all of them, or `limit`."""
-        path, query = f"/v1/jobs/{job_id}/items", {"state": state, "reason": reason}
+        path, query = f"/v1/jobs/{quoted(job_id)}/items", {"state": state, "reason": reason}
         for page in self._http.pages(ItemPage, path, query, limit):
             yield from page.items
 
     def get_job_report(
-        self, job_id: object, output: str | PathLike[str], *, format: Format = "csv", failures: bool = False  # noqa: A002
+        self,
+        job_id: object,
+        output: str | PathLike[str],
+        *,
+        format: Format = "csv",  # noqa: A002 - its name
+        failures: bool = False,
     ) -> Path:
         """Write the images of a job, or only those that ended unscored, into a file. Returns its path."""
         query = {"format": format, "failures": failures}
-        return self._http.download(f"/v1/jobs/{job_id}/report", query, Path(output))
+        return self._http.download(f"/v1/jobs/{quoted(job_id)}/report", query, Path(output))
 
     def pause_job(self, job_id: object) -> jobs.JobStatus:
         """Pause a job: nothing more of it is listed or started."""
-        return self._http.read(jobs.JobStatus, "POST", f"/v1/jobs/{job_id}/pause")
+        return self._http.read(jobs.JobStatus, "POST", f"/v1/jobs/{quoted(job_id)}/pause")
 
     def resume_job(self, job_id: object) -> jobs.JobStatus:
         """Resume a paused job where it was."""
-        return self._http.read(jobs.JobStatus, "POST", f"/v1/jobs/{job_id}/resume")
+        return self._http.read(jobs.JobStatus, "POST", f"/v1/jobs/{quoted(job_id)}/resume")
 
     def cancel_job(self, job_id: object) -> jobs.JobStatus:
         """End a job now, or a watch. What has been scored stays."""
-        return self._http.read(jobs.JobStatus, "POST", f"/v1/jobs/{job_id}/cancel")
+        return self._http.read(jobs.JobStatus, "POST", f"/v1/jobs/{quoted(job_id)}/cancel")
 
     def retry_job(
         self, job_id: object, *, states: list[jobs.RetryState] | None = None, reasons: list[str] | None = None
     ) -> jobs.JobRetried:
         """Open items again that ended unscored: all, or those of these states and reasons."""
         body = {"states": states or [], "reasons": reasons or []}
-        return self._http.read(jobs.JobRetried, "POST", f"/v1/jobs/{job_id}/retry", body=body)
+        return self._http.read(jobs.JobRetried, "POST", f"/v1/jobs/{quoted(job_id)}/retry", body=body)
 
     def change_job(self, job_id: object, *, priority: int) -> jobs.JobStatus:
         """Change a job's priority, -10 to 10: each step up doubles its share of the workers."""
-        return self._http.read(jobs.JobStatus, "PATCH", f"/v1/jobs/{job_id}", body={"priority": priority})
+        return self._http.read(jobs.JobStatus, "PATCH", f"/v1/jobs/{quoted(job_id)}", body={"priority": priority})
 
     def delete_job(self, job_id: object, *, force: bool = False) -> None:
         """Delete a job that has ended, and its items. Its results and scores stay."""
-        self._http.send("DELETE", f"/v1/jobs/{job_id}", query={"force": force})
+        self._http.send("DELETE", f"/v1/jobs/{quoted(job_id)}", query={"force": force})
 
     # scores
 
@@ -210,7 +215,11 @@ class Client:
             yield from page.items
 
     def export_scores(
-        self, output: str | PathLike[str], *, format: Format = "csv", **filters: Unpack[ScoreFilters]  # noqa: A002
+        self,
+        output: str | PathLike[str],
+        *,
+        format: Format = "csv",  # noqa: A002 - its name
+        **filters: Unpack[ScoreFilters],
     ) -> Path:
         """Write the scores that the filters choose into a file. Returns its path."""
         return self._http.download("/v1/scores/export", {**filters, "format": format}, Path(output))
@@ -229,7 +238,7 @@ class Client:
 
     def get_scorer(self, scorer_id: str) -> stats.ScorerCard:
         """Return a scorer's model card."""
-        return self._http.read(stats.ScorerCard, "GET", f"/v1/models/{scorer_id}")
+        return self._http.read(stats.ScorerCard, "GET", f"/v1/models/{quoted(scorer_id)}")
 
     def list_profiles(self) -> list[stats.ProfileOut]:
         """Return the profiles that jobs used, the newest first."""
@@ -252,7 +261,7 @@ class Client:
 
     def get_requirement(self, requirement: str) -> requirements.RequirementDetail:
         """Return a requirement and its pairs: `name@version`, or `name` for the newest."""
-        return self._http.read(requirements.RequirementDetail, "GET", f"/v1/requirements/{requirement}")
+        return self._http.read(requirements.RequirementDetail, "GET", f"/v1/requirements/{quoted(requirement)}")
 
     def add_watch(self, watch: str | JsonBody) -> watches.WatchAccepted:
         """Score what arrives under a prefix from now on: `s3://bucket/prefix`, or a body of `POST /v1/watches`."""
@@ -265,11 +274,11 @@ class Client:
 
     def get_watch(self, job_id: object) -> watches.WatchOut:
         """Return a watch: its events, its back-fill and its schedule."""
-        return self._http.read(watches.WatchOut, "GET", f"/v1/watches/{job_id}")
+        return self._http.read(watches.WatchOut, "GET", f"/v1/watches/{quoted(job_id)}")
 
     def end_watch(self, job_id: object) -> watches.WatchOut:
         """End a watch; scores and results stay."""
-        return self._http.read(watches.WatchOut, "DELETE", f"/v1/watches/{job_id}")
+        return self._http.read(watches.WatchOut, "DELETE", f"/v1/watches/{quoted(job_id)}")
 
     def request_reconciliation(self, request: str | JsonBody) -> watches.ReconciliationAccepted:
         """Compare a bucket with the ledger: `s3://bucket/prefix`, or a body of `POST /v1/reconciliations`."""
@@ -286,7 +295,7 @@ class Client:
 
     def get_reconciliation(self, reconciliation: object) -> watches.ReconciliationOut:
         """Return a report."""
-        return self._http.read(watches.ReconciliationOut, "GET", f"/v1/reconciliations/{reconciliation}")
+        return self._http.read(watches.ReconciliationOut, "GET", f"/v1/reconciliations/{quoted(reconciliation)}")
 
     # events, audit, health
 
@@ -315,7 +324,7 @@ class Client:
 
     def get_readiness(self) -> Ready:
         """Return that every part that the service needs answers. Raises `Unavailable` where one does not."""
-        return self._http.read(Ready, "GET", "/readyz")
+        return self._http.read(Ready, "GET", "/readyz", retries=0)
 
     def get_metrics(self) -> str:
         """Return the metrics as Prometheus reads them."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, TypeAdapter
@@ -52,6 +53,7 @@ class Connection:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         key: str | None = None,
+        retries: int = RETRIES,
         **options: Any,
     ) -> httpx.Response:
         """Send a request and return its answer. Raises as `Client`.
@@ -65,7 +67,7 @@ class Connection:
             options["json"] = body.model_dump(mode="json", exclude_unset=True) if isinstance(body, BaseModel) else body
         request = self._http.build_request(method, path, params=_parameters(query or {}), headers=headers, **options)
         may_repeat = method in ("GET", "DELETE") or key is not None
-        for wait in (*(2.0**n / 2 for n in range(RETRIES)), None):
+        for wait in (*(2.0**n / 2 for n in range(retries)), None):
             try:
                 response = self._http.send(request)
             except httpx.HTTPError as error:
@@ -140,6 +142,11 @@ class Connection:
 def read_body(kind: type[Body], content: bytes | str) -> Body:
     """Read a body. Fields that this version does not know are passed over."""
     return TypeAdapter(kind).validate_json(content)
+
+
+def quoted(name: object) -> str:
+    """Return a name as one part of a path."""
+    return quote(str(name), safe="@:+")
 
 
 def new_key() -> str:

@@ -35,7 +35,8 @@ class ModelCard(BaseModel):
     channels_last: bool = True  #: memory format of a torch network's maps
     requirement: str | None = None  #: `name@version` of the requirement a PromptIQA scorer scores by
     score_scale: str = "MOS/100, nominally 0-1, higher is better, not clamped"
-    lower_is_better: bool = False  #: only where a requirement says so
+    lower_is_better: bool = False  #: where a requirement says so, or a plug-in's model scores that way
+    plugin_version: str | None = None  #: version of the package that a plug-in's model comes from
     licence: str
     paper: str = ""
     trained_on: str = ""  #: data and its terms
@@ -53,7 +54,7 @@ class ModelCard(BaseModel):
         """Identity of the scorer, as scores are stored under it: see `ScorerId`."""
         scorer_id = ScorerId(
             model=self.name,
-            weights=self.sha256[:12],
+            weights=self.sha256[:12] + (f"@{self.plugin_version}" if self.plugin_version else ""),
             preprocessing=self.preprocessing.version,
             precision=self.precision,
             channels_last=self.channels_last,

@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from dpiqa.errors import CheckpointError, ConfigurationError, NotFound
 from dpiqa.models.base import ModelCard
 from dpiqa.models.brightness import BUILT_IN
+from dpiqa.models.choice import plain_name
+from dpiqa.models.plugins import find_plugin_card, plugin_cards
 from dpiqa.models.weights_file import find_damage
 from dpiqa.provenance import WEIGHTS
 from dpiqa.settings import default_models_dir
@@ -26,17 +28,25 @@ _CHOSEN = "chosen_on"
 
 
 def list_cards(models_dir: Path | None = None) -> list[ModelCard]:
-    """Return the cards of all models, by name.
+    """Return the cards of all models, by name; those of plug-ins that are broken are left out.
 
     Raises `CheckpointError` on a card that cannot be read, `ConfigurationError` if two models share a name or
     `models_dir` is not a folder.
     """
-    return [card for _, card in sorted(_cards(models_dir).items())]
+    cards = _cards(models_dir)
+    cards = {card.name: card for card in plugin_cards()} | cards
+    return [card for _, card in sorted(cards.items())]
 
 
 def find_card(name: str, models_dir: Path | None = None) -> ModelCard:
-    """Return the card called `name`. Raises `NotFound` naming all models."""
+    """Return the card called `name`; `PLUGIN:MODEL` is a plug-in's `PLUGIN.MODEL`.
+
+    Raises `NotFound` naming all models, and `ConfigurationError` for a model of a plug-in that is broken.
+    """
     cards = _cards(models_dir)
+    name = plain_name(name)
+    if name not in cards and (card := find_plugin_card(name)) is not None:
+        return card
     if name not in cards:
         where = "" if models_dir else "; to find your own models, name their folder"
         raise NotFound(f"there is no model called {name!r}", hint=f"known models: {', '.join(sorted(cards))}{where}")

@@ -9,6 +9,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -26,7 +27,7 @@ RequirementName = Annotated[str, StringConstraints(pattern=NAME_OR_ID_PATTERN)]
 #: Kinds whose networks run in torch, in any precision and memory format.
 _TORCH = frozenset({ModelKind.STUDENT, ModelKind.TEACHER, ModelKind.PROMPTIQA})
 #: Kinds that may act as teacher.
-_TEACHERS = frozenset({ModelKind.TEACHER, ModelKind.PROMPTIQA, ModelKind.PIXELS})
+_TEACHERS = frozenset({ModelKind.TEACHER, ModelKind.PROMPTIQA, ModelKind.PIXELS, ModelKind.PLUGIN})
 
 
 class ModelChoice(BaseModel):
@@ -49,6 +50,11 @@ class ModelChoice(BaseModel):
     def _from_name(cls, value: Any) -> Any:
         return {"model": value} if isinstance(value, str) else value
 
+    @field_validator("model")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        return plain_name(name)
+
     @model_serializer(mode="wrap")
     def _shortest(self, write: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
         fields = {name: value for name, value in write(self).items() if value is not None}
@@ -59,6 +65,11 @@ class ModelChoice(BaseModel):
         memory = {None: None, True: "channels last", False: "channels first"}[self.channels_last]
         options = ", ".join(filter(None, (self.requirement, self.precision, memory)))
         return f"{self.model} ({options})" if options else self.model
+
+
+def plain_name(name: str) -> str:
+    """Return a model's name as its card has it: `pyiqa:niqe` is `pyiqa.niqe`. Scorer ids have colons of their own."""
+    return name.replace(":", ".", 1)
 
 
 def parse_choice(**options: Any) -> "ModelChoice":

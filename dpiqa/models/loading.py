@@ -10,6 +10,7 @@ from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.brightness import BrightnessScorer
 from dpiqa.models.cards import find_card, verify, weights_path
 from dpiqa.models.choice import ModelChoice, chosen_card
+from dpiqa.models.plugins import load_plugin_scorer
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import ModelKind
 
@@ -47,9 +48,11 @@ def load_scorer(
     card = chosen_card(find_card(choice.model, models_dir), choice)
     if card.kind is ModelKind.PIXELS:
         return BrightnessScorer(card)
+    if card.kind is ModelKind.PLUGIN:
+        return load_plugin_scorer(card, device=device, threads=threads)
     verify(card, models_dir)
     weights = weights_path(card, models_dir)
-    assert weights is not None  # noqa: S101 - only PIXELS cards have none, and they returned above
+    assert weights is not None  # noqa: S101 - cards of other kinds have none, and they returned above
     if card.kind is not ModelKind.PROMPTIQA:
         scorer: Scorer = _loader(card)(card, weights, device=device, threads=threads)
         return scorer
@@ -81,7 +84,7 @@ def _loader(card: ModelCard) -> Callable[..., Any]:
             with required_for(card.name, "models"):
                 from dpiqa.models.torch_scorer import load_torch_scorer  # noqa: PLC0415 - an extra
             return load_torch_scorer
-        case ModelKind.PIXELS:
+        case ModelKind.PIXELS | ModelKind.PLUGIN:
             raise ValueError(f"{card.name} has no weights to load")
         case _:
             assert_never(card.kind)

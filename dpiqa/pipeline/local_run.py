@@ -121,21 +121,21 @@ def score_by_each(
     Yields a list per ref, in their order: a row for each of `scored_by`; a model's as soon as it is known, those of a
     profile 64 at a time. Raises as `score_objects`.
     """
-    observer = observer or Observer()
-    with _LocalRun(store, settings, scorers, observer) as run:
-        columns = [_Column(run, by) for by in scored_by]
-        observer.loaded()
-        for batch in run.batches(refs, [column.scorer for column in columns]):
-            yield from map(list, zip(*(column.rows(batch) for column in columns), strict=True))
+    with LocalRun(store, settings, scorers, observer) as run:
+        yield from run.score(refs, scored_by)
 
 
-class _LocalRun:
+class LocalRun:
     """The threads, decode processes and loaded scorers of one run; a context manager."""
 
     def __init__(
-        self, store: Reader, settings: Settings, scorers: Mapping[ModelChoice, Scorer], observer: Observer
+        self,
+        store: Reader,
+        settings: Settings,
+        scorers: Mapping[ModelChoice, Scorer] = MappingProxyType({}),
+        observer: Observer | None = None,
     ) -> None:
-        self._settings, self.observer = settings, observer
+        self._settings, self.observer = settings, observer or Observer()
         self._scorers = {
             choice: LoadedScorer(scorer, batch_size(scorer.card, settings)) for choice, scorer in scorers.items()
         }
@@ -151,7 +151,20 @@ class _LocalRun:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads and decode processes. Idempotent."""
         self._resources.close()
+
+    def score(
+        self, refs: Iterable[ImageRef], scored_by: Sequence[Profile | ModelChoice]
+    ) -> Iterator[list[ScoredObject]]:
+        """Score objects as `score_by_each`. May be called again; what was loaded stays."""
+        columns = [_Column(self, by) for by in scored_by]
+        self.observer.loaded()
+        for batch in self.batches(refs, [column.scorer for column in columns]):
+            yield from map(list, zip(*(column.rows(batch) for column in columns), strict=True))
 
     def load(self, choice: ModelChoice) -> LoadedScorer:
         """Return the scorer, loaded once. Raises as `load_for_settings`."""
@@ -177,7 +190,7 @@ class _LocalRun:
 class _Batch:
     """Some objects, being fetched and decoded for some scorers; their scores."""
 
-    def __init__(self, run: _LocalRun, refs: Sequence[ImageRef], scorers: Sequence[LoadedScorer]) -> None:
+    def __init__(self, run: LocalRun, refs: Sequence[ImageRef], scorers: Sequence[LoadedScorer]) -> None:
         self._run, self._refs, self._scorers = run, refs, scorers
         preprocessings = list(dict.fromkeys(loaded.card.preprocessing for loaded in scorers))
         self._preparing = [run.preparer.submit(ref, preprocessings) for ref in refs]
@@ -233,7 +246,7 @@ class _Batch:
 class _Column:
     """The scores of one model, or of one profile with its routing."""
 
-    def __init__(self, run: _LocalRun, scored_by: Profile | ModelChoice) -> None:
+    def __init__(self, run: LocalRun, scored_by: Profile | ModelChoice) -> None:
         self._run = run
         self._profile = scored_by if isinstance(scored_by, Profile) else None
         self.scorer = run.load(scored_by.student if isinstance(scored_by, Profile) else scored_by)

@@ -43,7 +43,7 @@ def _progress_fields() -> Fields:
 def _watch_fields() -> Fields:
     watch = {name: kind for name, kind in _hints("storage.watches:Watch").items() if name != "job"}
     probe, last = (
-        resolve_name(f"dpiqa.storage.{path}") for path in ("watches:Probe", "reconciliations:Reconciliation")
+        resolve_name(f"dpiqa.{path}") for path in ("storage.watches:Probe", "http_api.watches:ReconciliationOut")
     )
     shown = {
         "images": NotRequired[int],
@@ -123,15 +123,15 @@ _DOCUMENTS = (
         "A gallery that was written.",
         made("Gallery", lambda: {"output": str, "images": int, "failures": int, "bytes": int}),
     ),
-    Document("lookup", 1, "Everything stored about one object.", named("storage.lookups:Lookup")),
+    Document("lookup", 2, "Everything stored about one object.", named("http_api.scores:ImageScores")),
     Document(
         "stats",
         1,
         "Counts and distribution of scores.",
         made("Stats", lambda: {"profile": str | None, **_hints("storage.stats:ScoreStats")}),
     ),
-    Document("scorer", 1, "A scorer that has scored.", named("storage.scorers:StoredScorer")),
-    Document("worker", 1, "A live worker.", named("storage.workers:LiveWorker")),
+    Document("scorer", 2, "A scorer that has scored.", named("http_api.stats:ScorerOut")),
+    Document("worker", 2, "A live worker.", named("http_api.stats:WorkerOut")),
     Document(
         "validation",
         1,
@@ -164,13 +164,13 @@ _DOCUMENTS = (
             },
         ),
     ),
-    Document("watch", 1, "A watch.", made("Watch", _watch_fields)),
+    Document("watch", 2, "A watch.", made("Watch", _watch_fields)),
     Document("watch-check", 1, "The checks of the way of a watch's events.", made("WatchCheck", _check_fields)),
     Document(
         "reconciliation",
-        1,
+        2,
         "A comparison of a bucket with the ledger.",
-        named("storage.reconciliations:Reconciliation"),
+        named("http_api.watches:ReconciliationOut"),
     ),
     Document(
         "callback-secret",

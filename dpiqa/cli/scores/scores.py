@@ -28,6 +28,7 @@ from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.exports.datasets import DAY, PARTITION_COLUMNS
 from dpiqa.exports.rows import note_export, score_batches
 from dpiqa.exports.schemas import SCORES
+from dpiqa.http_api.scores import ImageScores
 from dpiqa.percentiles import parse_share
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import transaction
@@ -173,7 +174,7 @@ def lookup(s3_address: AddressArgument, as_json: options.JsonOption = False) -> 
     with context.connection() as connection:
         stored = look_up(connection, address.bucket, address.key)
     if as_json:
-        console.print_json("lookup@1", stored)
+        console.print_json("lookup@2", ImageScores.model_validate(stored))
         return
     if stored.deleted:
         console.note(f"{address} has been deleted")

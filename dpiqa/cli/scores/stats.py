@@ -20,6 +20,7 @@ from dpiqa.cli.scores.filters import (
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.errors import InvalidRequest
+from dpiqa.http_api.stats import ScorerOut, WorkerOut
 from dpiqa.storage.engine import reading
 from dpiqa.storage.score_query import ScoreQuery, find_profile
 from dpiqa.storage.scorers import list_scorers, read_card
@@ -124,7 +125,7 @@ def scorers(scorer: ScorerArgument = None, as_json: options.JsonOption = False) 
             return
         listed = list_scorers(connection)
     if as_json:
-        console.print_json("scorer@1", listed)
+        console.print_json("scorer@2", [ScorerOut.model_validate(row) for row in listed])
         return
     columns = ("scorer", "scores", "requirement", "reference", "first score")
     rows = [(s.scorer_id, s.n_results, s.requirement, s.has_reference, s.first_seen_at) for s in listed]
@@ -137,7 +138,7 @@ def workers(as_json: options.JsonOption = False) -> None:
     with context.database() as engine, reading(engine) as connection:
         alive = live_workers(connection)
     if as_json:
-        console.print_json("worker@1", alive)
+        console.print_json("worker@2", [WorkerOut.model_validate(row) for row in alive])
         return
     rows = [(w.stage, w.host, w.pid, w.scorer_id, w.started_at, w.seen_at) for w in alive]
     console.table(("stage", "host", "pid", "scorer", "started", "seen"), rows)

@@ -22,6 +22,7 @@ from dpiqa.exit_codes import ExitCode
 from dpiqa.exports.destinations import STDOUT
 from dpiqa.exports.rows import difference_batches
 from dpiqa.exports.schemas import DIFFERENCES
+from dpiqa.http_api.watches import ReconciliationOut
 from dpiqa.objects.s3 import S3Store
 from dpiqa.pipeline.reconciler import Reconciler
 from dpiqa.settings import Settings
@@ -166,7 +167,7 @@ def _print_report(settings: Settings, engine: Engine, r: Reconciliation, shown: 
     if shown.to is not None:
         replace(shown, as_json=False).export(DIFFERENCES, difference_batches(engine, r.id), settings)
     if shown.as_json:
-        console.print_json("reconciliation@1", r)
+        console.print_json("reconciliation@2", ReconciliationOut.model_validate(r))
     elif shown.to != STDOUT:
         console.fields((name, value) for name, value in _report(r) if value not in ("", None))
     if r.state is ReconciliationState.FAILED:
@@ -236,7 +237,7 @@ def reconciliations(
 
         rows = list(read_pages(engine, read_page, limit or TABLE_ROWS))
     if as_json:
-        console.print_json("reconciliation@1", rows)
+        console.print_json("reconciliation@2", [ReconciliationOut.model_validate(row) for row in rows])
     elif rows:
         names = ("id", "of", "state", "missing", "changed", "deleted", "failed", "started")
         console.table(names, ((r.short_id, r.address, r.state, *_numbers(r), r.started_at) for r in rows))

@@ -14,6 +14,7 @@ from dpiqa.cli.watches.documents import show_documents, show_plan
 from dpiqa.doorbell import load_doorbell, ring_expand
 from dpiqa.errors import InvalidRequest
 from dpiqa.exit_codes import ExitCode
+from dpiqa.http_api.watches import ReconciliationOut
 from dpiqa.objects.s3 import S3Store
 from dpiqa.pipeline.event_path import Check, EventPath, Examination, Verdict
 from dpiqa.storage.counts import read_counts
@@ -117,7 +118,7 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command
             checks = [*checks, _probe(path, engine, added.watch, probe_seconds)]
         watch = _read(engine, added.watch)
     if as_json:
-        console.print_json("watch@1", _as_json(watch) | {"checks": checks, "documents": _documents(examination)})
+        console.print_json("watch@2", _as_json(watch) | {"checks": checks, "documents": _documents(examination)})
     else:
         _show_checks(checks)
         if examination.changes and any(check.verdict is Verdict.FAILED for check in checks):
@@ -213,7 +214,7 @@ def list_all(
         totals = [sum(count.n for count in read_counts(c, watch.job.id)) for watch in found]
         backfills = [get_job(c, watch.backfill_job_id) if watch.backfill_job_id else None for watch in found]
     if as_json:
-        console.print_json("watch@1", [_as_json(watch) for watch in found])
+        console.print_json("watch@2", [_as_json(watch) for watch in found])
     elif found:
         names = ("watch", "of", "state", "events", "last event", "images", "back-fill")
         rows = zip(found, totals, backfills, strict=True)
@@ -250,8 +251,9 @@ def show(watch: WatchArgument, as_json: options.JsonOption = False) -> None:
         probe = last_probe(c, job.id)
         last = next(iter(list_reconciliations(c, bucket=job.bucket, prefix=job.prefix, limit=1).items), None)
     if as_json:
+        last_out = None if last is None else ReconciliationOut.model_validate(last)
         console.print_json(
-            "watch@1", _as_json(found) | {"images": images, "last_probe": probe, "last_reconciliation": last}
+            "watch@2", _as_json(found) | {"images": images, "last_probe": probe, "last_reconciliation": last_out}
         )
         return
     every, due = found.reconcile_seconds, found.reconcile_due_at

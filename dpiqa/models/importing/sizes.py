@@ -78,5 +78,5 @@ def _config(kind: ModelKind) -> type[BaseModel]:
             return PromptIQAConfig
         case ModelKind.ONNX:
             return OnnxConfig
-        case ModelKind.PIXELS:
-            raise InvalidRequest("models of kind pixels have no weights to import", hint="name another kind")
+        case ModelKind.PIXELS | ModelKind.PLUGIN:
+            raise InvalidRequest(f"models of kind {kind} have no weights to import", hint="name another kind")

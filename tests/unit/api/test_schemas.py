@@ -1,8 +1,8 @@
 import pytest
-from dpiqa.api.job_requests import JobRequest, ListJob, PrefixJob, WatchJob
 from pydantic import TypeAdapter, ValidationError
 
 from dpiqa.addresses import S3Address
+from dpiqa.http_api.job_requests import JobRequest, ListJob, PrefixJob, WatchJob
 
 REQUEST = TypeAdapter(JobRequest)
 

@@ -4,11 +4,11 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
-from dpiqa.api.job_schemas import JobOut, JobStatus
 from support.ledger import ref
 
 from dpiqa.cli.support.options import complete_job
 from dpiqa.doorbell import Queue, load_doorbell
+from dpiqa.http_api.jobs import JobOut, JobStatus
 from dpiqa.settings import load_settings
 from dpiqa.storage.items import Rejected
 from dpiqa.storage.job_queries import JOB_FIELDS

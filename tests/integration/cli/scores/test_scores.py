@@ -50,7 +50,7 @@ def test_a_table_says_that_there_are_more(run, scored):
 def test_lookup_tells_where_a_score_comes_from(run, scored, system):
     document = rows(run("lookup", f"s3://{system.name}/k/0500.png", "--json"))
     assert document["results"][0]["score"] == 0.55
-    assert {(score["scorer_id"].partition(":")[0], score["score"]) for score in document["scores"]} == {
+    assert {(score["model"].partition(":")[0], score["score"]) for score in document["scores"]} == {
         ("brightness", 0.5),
         ("judge", 0.55),
     }

@@ -29,7 +29,7 @@ def test_stats(run, scored, system):
 def test_scorers_and_workers(run, scored):
     listed = parsed(run("scorers", "--json"))
     assert {(row["model"], row["n_results"]) for row in listed} == {("brightness", 899), ("judge", 201)}
-    assert json.loads(run("scorers", listed[0]["scorer_id"]).stdout)["name"] == listed[0]["model"]
+    assert json.loads(run("scorers", listed[0]["id"]).stdout)["name"] == listed[0]["model"]
     assert "brightness" in run("scorers").stdout
     assert run("scorers", "nobody").exit_code == 4
     assert parsed(run("workers", "--json")) == []

@@ -6,12 +6,11 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
+from dpiqa.http_api.common import Page, RequestBody, ResponseBody, or_of
 from dpiqa.sources.spec import SourceSpec, Tally
 from dpiqa.storage.steering import RETRYABLE
 from dpiqa.storage.tables import MAX_PRIORITY
 from dpiqa.types import CallbackState, ItemState, JobKind, JobState, Reason, ReportState, Stage
-
-from .schemas import Page, RequestBody, ResponseBody, or_of
 
 RetryState = Literal["rejected", "dead", "cancelled"]  # those of `RETRYABLE`
 

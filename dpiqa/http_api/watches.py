@@ -6,12 +6,11 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
+from dpiqa.http_api.common import Page, ResponseBody, Source, or_of
+from dpiqa.http_api.job_requests import PrefixRequest
+from dpiqa.http_api.jobs import JobOut
 from dpiqa.storage.reconciliations import MAX_DELETED
 from dpiqa.types import Delivery, Difference, ReconciliationState
-
-from .job_requests import PrefixRequest
-from .job_schemas import JobOut
-from .schemas import Page, ResponseBody, Source, or_of
 
 IntervalSeconds = Annotated[int, Field(ge=60, le=365 * 86400, description="Seconds between reconciliations.")]
 ReconciliationId = Annotated[

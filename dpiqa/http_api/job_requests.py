@@ -7,9 +7,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from dpiqa.access import Grants
 from dpiqa.addresses import BUCKET_PATTERN, S3Address, folder_bucket, split_s3
-from dpiqa.sources.spec import ManifestFormat, SourceSpec
-
-from .schemas import (
+from dpiqa.http_api.common import (
     MAX_KEYS,
     MAX_PROFILES,
     FitsKey,
@@ -23,6 +21,7 @@ from .schemas import (
     Storable,
     Time,
 )
+from dpiqa.sources.spec import ManifestFormat, SourceSpec
 
 Pattern = Annotated[str, Field(min_length=1, max_length=1024), Storable, FitsKey]
 ColumnName = Annotated[str, Field(min_length=1, max_length=255), Storable]

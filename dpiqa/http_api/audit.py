@@ -5,9 +5,8 @@ from typing import Any
 
 from pydantic import Field
 
+from dpiqa.http_api.common import Page, ResponseBody
 from dpiqa.types import AuditAction
-
-from .schemas import Page, ResponseBody
 
 
 class AuditEntryOut(ResponseBody):

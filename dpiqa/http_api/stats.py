@@ -5,11 +5,10 @@ from typing import Any
 
 from pydantic import Field
 
+from dpiqa.http_api.common import ResponseBody
 from dpiqa.storage.distributions import HistogramBin, Quantiles
 from dpiqa.storage.stats import GroupStats
 from dpiqa.types import Band, Stage
-
-from .schemas import ResponseBody
 
 
 class StatsOut(ResponseBody):

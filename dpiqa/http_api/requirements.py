@@ -6,10 +6,9 @@ from typing import Annotated
 from pydantic import Field
 
 from dpiqa.addresses import BUCKET_PATTERN
+from dpiqa.http_api.common import ModelName, Page, RequestBody, ResponseBody, Storable
 from dpiqa.requirement import MAX_PAIRS, MIN_PAIRS, NAME_PATTERN, Pair, RequirementRequest
 from dpiqa.types import Direction, RequirementState
-
-from .schemas import ModelName, Page, RequestBody, ResponseBody, Storable
 
 _DIRECTION = "Which end of the pairs' scores, and so of all scores by this requirement, is better."
 

@@ -105,9 +105,9 @@ class RequestBody(BaseModel):
 
 
 class ResponseBody(BaseModel):
-    """A body that is read from the attributes of an object of the library."""
+    """A body that the service makes of the attributes of a library object, and that a client reads by its names."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, validate_by_name=True, validate_by_alias=True)
 
 
 def or_of(part: str) -> AliasGenerator:

@@ -5,9 +5,8 @@ from uuid import UUID
 
 from pydantic import Field
 
+from dpiqa.http_api.common import Page, ResponseBody
 from dpiqa.types import Band, ItemState, Reason, ResultStatus, Route, Stage
-
-from .schemas import Page, ResponseBody
 
 PERCENTILE = (
     "Share (0-100) of the scorer's reference population that is no better; 100 is best on every scale. Null where the "
