@@ -20,6 +20,8 @@ from dpiqa.types import ModelKind, Precision
 log = structlog.get_logger()
 
 GROUP = "dpiqa.scorers"
+#: Adapters that come with dpiqa.
+_OWN = [EntryPoint("pyiqa", "dpiqa.models.pyiqa_plugin:PyiqaScorers", GROUP)]
 _HINT = "update or uninstall that package; other models do not need it"
 
 
@@ -114,7 +116,8 @@ def load_plugin_scorer(card: ModelCard, *, device: str, threads: int | None) -> 
 
 
 def _entries() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.value)}
+    installed = sorted(entry_points(group=GROUP), key=lambda entry: entry.value)
+    return {entry.name: entry for entry in (*_OWN, *installed)}
 
 
 def _entry_of(name: str) -> tuple[str, EntryPoint | None]:
@@ -136,14 +139,16 @@ def _cards_of(plugin: str, entry: EntryPoint) -> tuple[ScorerPlugin, dict[str, M
 
 
 def _checked(card: ModelCard, plugin: str, entry: EntryPoint) -> ModelCard:
-    """Return the card with the version of the package, which becomes part of the scorer's id."""
+    """Return the card with the version of the package, unless it names one: it becomes part of the scorer's id."""
     if not card.name.startswith(f"{plugin}.") or ":" in card.name:
         raise ValueError(f"the model {card.name!r} must be called {plugin}.MODEL")
     if card.kind is not ModelKind.PLUGIN or card.weights is not None or card.precision is not Precision.FLOAT32:
         raise ValueError(f"{card.name} must be of kind plugin, in float32, and name no weights")
     if len(card.sha256) != 64 or set(card.sha256) - set("0123456789abcdef"):
         raise ValueError(f"the sha256 of {card.name} is not 64 hex digits")
-    return card.model_copy(update={"plugin_version": entry.dist.version if entry.dist else "0"})
+    return card.model_copy(
+        update={"plugin_version": card.plugin_version or (entry.dist.version if entry.dist else "0")}
+    )
 
 
 def _broken(plugin: str, entry: EntryPoint, error: BaseException) -> ConfigurationError:

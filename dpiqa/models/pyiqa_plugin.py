@@ -85,10 +85,16 @@ def _card(name: str, config: Mapping[str, Any]) -> ModelCard:
     lower = bool(config.get("lower_better", False))
     direction = "lower is better" if lower else "higher is better"
     scale = f"{name} of pyiqa, {config.get('score_range', 'no stated range')}, {direction}"
+    options = sorted(map(str, config.get("metric_opts", {}).items()))
+    try:
+        release = version("pyiqa")  # which fixes the weights of each metric, by URL
+    except PackageNotFoundError:
+        release = "0"
     return ModelCard(
         name=f"pyiqa.{name}",
         kind=ModelKind.PLUGIN,
-        sha256=_digest(name, config),
+        sha256=hashlib.sha256(f"{name} {options}".encode()).hexdigest(),
+        plugin_version=release,
         preprocessing=Preprocessing(width=512, height=512),
         score_scale=scale,
         lower_is_better=lower,
@@ -96,13 +102,3 @@ def _card(name: str, config: Mapping[str, Any]) -> ModelCard:
         paper="https://github.com/chaofengc/IQA-PyTorch",
         notes="On the picture squashed to 512x512: scores differ from those of pyiqa at full resolution.",
     )
-
-
-def _digest(name: str, config: Mapping[str, Any]) -> str:
-    """Return the digest of a metric's configuration and of the release of `pyiqa`, which fixes its weights by URL."""
-    try:
-        release = version("pyiqa")
-    except PackageNotFoundError:
-        release = "0"
-    options = sorted(map(str, config.get("metric_opts", {}).items()))
-    return hashlib.sha256(f"{name} {release} {options}".encode()).hexdigest()

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,8 @@ def install(packages, name, entry, source=None, version="1.2.3"):
 def test_the_example_is_installed_and_scores(tmp_path):
     """By pip, in a process of its own, with the command line that a user would give."""
     shutil.copytree(ROOT / "examples" / "plugin", tmp_path / "source")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    isolation = [] if find_spec("setuptools") is None else ["--no-build-isolation", "--no-index"]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *isolation]
     subprocess.run([*pip, "--target", tmp_path / "packages", tmp_path / "source"], check=True, timeout=120)
     code = (
         "import dpiqa, numpy\n"
