@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from dpiqa.access import Grants
 from dpiqa.errors import InvalidRequest, NotFound, Unavailable
+from dpiqa.http_api.common import Bucket, Key
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import reading
 from dpiqa.storage.lookups import lookup
@@ -23,7 +24,6 @@ from dpiqa.types import Band, GroupBy, ResultStatus, Route, ScoreOrder
 
 from ..dependencies import EngineDep, ReaderDep, SettingsDep
 from ..routes.scores import ScoreParameters
-from ..schemas import Bucket, Key
 from .rendering import PageRoute, render
 
 _PAGE = 60  #: pictures of one page

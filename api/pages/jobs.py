@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from dpiqa.errors import DpiqaError, NotFound
+from dpiqa.http_api.common import Cursor, JobName
 from dpiqa.pipeline import steering as pipeline
 from dpiqa.storage import steering
 from dpiqa.storage.engine import reading, transaction
@@ -15,7 +16,6 @@ from dpiqa.types import ENDED_JOB_STATES, ItemState, JobState, Reason
 
 from ..dependencies import DoorbellDep, EngineDep, ReaderDep, SubmitterDep
 from ..errors import problem_type_of
-from ..schemas import Cursor, JobName
 from .rendering import PageRoute, render
 
 router = APIRouter(prefix="/jobs", route_class=PageRoute, include_in_schema=False)

@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from dpiqa.addresses import object_address
 from dpiqa.errors import DpiqaError, ImageRejected, ObjectChanged, ObjectGone
 from dpiqa.files import replace_file
+from dpiqa.http_api.common import Bucket, Key
 from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.imaging.renditions import rendition_of
@@ -27,7 +28,6 @@ from dpiqa.text import first_line
 from dpiqa.types import ImageRef
 
 from ..dependencies import EngineDep, ReaderDep
-from ..schemas import Bucket, Key
 
 _PROCESSES = 2  #: decoders of one API process
 _WAITING = 64  #: requests for thumbnails that may wait for them; more are told to come again

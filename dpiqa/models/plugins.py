@@ -146,9 +146,8 @@ def _checked(card: ModelCard, plugin: str, entry: EntryPoint) -> ModelCard:
         raise ValueError(f"{card.name} must be of kind plugin, in float32, and name no weights")
     if len(card.sha256) != 64 or set(card.sha256) - set("0123456789abcdef"):
         raise ValueError(f"the sha256 of {card.name} is not 64 hex digits")
-    return card.model_copy(
-        update={"plugin_version": card.plugin_version or (entry.dist.version if entry.dist else "0")}
-    )
+    release = card.plugin_version or (entry.dist.version if entry.dist else "0")
+    return card.model_copy(update={"plugin_version": release})
 
 
 def _broken(plugin: str, entry: EntryPoint, error: BaseException) -> ConfigurationError:

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +39,11 @@ def install(packages, name, entry, source=None, version="1.2.3"):
 def test_the_example_is_installed_and_scores(tmp_path):
     """By pip, in a process of its own, with the command line that a user would give."""
     shutil.copytree(ROOT / "examples" / "plugin", tmp_path / "source")
-    isolation = [] if find_spec("setuptools") is None else ["--no-build-isolation", "--no-index"]
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *isolation]
-    subprocess.run([*pip, "--target", tmp_path / "packages", tmp_path / "source"], check=True, timeout=120)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path / "packages"]
+    done = subprocess.run([*pip, tmp_path / "source"], capture_output=True, text=True, check=False, timeout=120)
+    if "No matching distribution found for setuptools" in done.stderr:
+        pytest.skip("setuptools, which builds the example, cannot be had here")
+    assert done.returncode == 0, done.stderr
     code = (
         "import dpiqa, numpy\n"
         "noise = numpy.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=numpy.uint8)\n"
@@ -117,7 +118,7 @@ def test_answers_are_checked(packages):
         scorer.score(np.ones((2, 8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match="expected"):
         scorer.score(np.zeros((3, 9, 8, 3), np.uint8))
-    with pytest.raises(ConfigurationError, match="is broken: no such device"):
+    with pytest.raises(ConfigurationError, match="is broken: ValueError: no such device"):
         load_scorer("odd:one", device="cpu")
     with pytest.raises(NotFound, match=r"has no model 'odd\.two'") as raised:
         find_card("odd:two")
