@@ -93,7 +93,7 @@ class ImageScorer:
         self._run: LocalRun | None = None
 
     @overload
-    def score(self, images: ImageLike) -> ScoredObject: ...
+    def score(self, images: ImageLike) -> ScoredObject: ...  # type: ignore[overload-overlap] # a str is one path
     @overload
     def score(self, images: Sequence[ImageLike]) -> list[ScoredObject]: ...
     def score(self, images: ImageLike | Sequence[ImageLike]) -> ScoredObject | list[ScoredObject]:

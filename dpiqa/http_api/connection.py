@@ -172,7 +172,7 @@ def error_of(response: httpx.Response) -> e.DpiqaError:
     return cls(message, hint=hint)
 
 
-def _parameters(query: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _parameters(query: Mapping[str, Any]) -> httpx.QueryParams:
     """Return the parameters that have a value; lists are repeated."""
     pairs = []
     for name, value in query.items():
@@ -180,4 +180,4 @@ def _parameters(query: Mapping[str, Any]) -> list[tuple[str, str]]:
             if one is not None:
                 text = str(one).lower() if isinstance(one, bool) else one
                 pairs.append((name, text.isoformat() if isinstance(text, datetime) else str(text)))
-    return pairs
+    return httpx.QueryParams(pairs)

@@ -149,6 +149,6 @@ def split_measures(pixels: np.ndarray, preprocessing: Preprocessing) -> tuple[np
     """Return what `with_measures` put together. The values are the decode process's word: any numbers."""
     height = preprocessing.height
     values = np.ascontiguousarray(pixels[height:]).reshape(-1)[: len(NAMES) * _PACKED.itemsize].view(_PACKED)
-    by_name = dict(zip(NAMES, map(float, values), strict=True))
-    sides = {name: int(by_name.pop(name)) for name in ("width", "height")}
-    return pixels[:height], Measures(**sides, **by_name)
+    width, height_, *others = map(float, values)
+    measured = dict(zip(NAMES[2:], others, strict=True))
+    return pixels[:height], Measures(width=int(width), height=int(height_), **measured)

@@ -73,7 +73,7 @@ class PluginScorer:
 
 def plugin_cards() -> list[ModelCard]:
     """Return the cards of all plug-ins. One that is broken is left out, with a warning in the log."""
-    found = []
+    found: list[ModelCard] = []
     for name, entry in _entries().items():
         try:
             found += _cards_of(name, entry)[1].values()

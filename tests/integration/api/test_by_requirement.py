@@ -65,7 +65,7 @@ def test_a_watch_may_too(client, blur):
         ({"requirement": "nonesuch"}, "no requirement 'nonesuch'"),
         ({"requirement": "waiting"}, "not checked yet"),
         ({"requirement": "No Name"}, "requirement"),
-        ({"requirement": "blur", "profile": "smoke"}, "give one of"),
+        ({"requirement": "blur", "profile": "smoke"}, "must have only one of"),
     ],
 )
 def test_what_is_not_ready_is_the_callers_error(client, ledger, blur, fields, words):
