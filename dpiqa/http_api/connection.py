@@ -174,7 +174,7 @@ def error_of(response: httpx.Response) -> e.DpiqaError:
 
 def _parameters(query: Mapping[str, Any]) -> httpx.QueryParams:
     """Return the parameters that have a value; lists are repeated."""
-    pairs = []
+    pairs: list[tuple[str, str | int | float | bool | None]] = []
     for name, value in query.items():
         for one in value if isinstance(value, list | tuple) else [value]:
             if one is not None:
