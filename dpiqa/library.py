@@ -42,8 +42,8 @@ def list_models() -> list[ModelCard]:
 
     Example:
         >>> import dpiqa
-        >>> [card.name for card in dpiqa.list_models() if card.name.startswith("b")]
-        ['brightness', 'bundled-student']
+        >>> [card.name for card in dpiqa.list_models() if card.name.startswith("br")]
+        ['brightness']
     """
     return cards_of(load_settings().models_dir)
 
