@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dpiqa.errors import ImageRejected, InvalidRequest, ObjectGone
+from dpiqa.errors import ImageRejected, InvalidRequest, NotFound, ObjectGone
 from dpiqa.evaluation.scored_images import Advance, Failure, failure_of
 from dpiqa.imaging.decode import Limits, decode
 from dpiqa.imaging.distortions import KINDS, STRENGTHS, distort
@@ -106,10 +106,10 @@ class Sweep:
 
 
 def check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
-    """Return the kinds without duplicates; all kinds if none is given. Raises `InvalidRequest` for an unknown one."""
+    """Return the kinds without duplicates; all kinds if none is given. Raises `NotFound` for an unknown one."""
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise InvalidRequest(f"no distortion is called {unknown[0]!r}", hint=f"known: {', '.join(KINDS)}")
+        raise NotFound(f"no distortion is called {unknown[0]!r}", hint=f"known: {', '.join(KINDS)}")
     return tuple(dict.fromkeys(kinds)) or tuple(KINDS)
 
 

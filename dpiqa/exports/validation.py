@@ -97,12 +97,12 @@ def _validate_dataset(folder: Path, schema_id: str | None) -> Validation:
 
 
 def _known_id(schema_id: str) -> str:
-    """Return the id of a schema by its id or name. Raises `InvalidRequest`."""
+    """Return the id of a schema by its id or name. Raises `NotFound`."""
     known = (*SCHEMAS, *BY_MODEL)
     for name in (schema_id, f"{schema_id}@1"):
         if name in known:
             return name
-    raise InvalidRequest(f"no schema is called {schema_id!r}", hint=f"one of {', '.join(known)}")
+    raise NotFound(f"no schema is called {schema_id!r}", hint=f"one of {', '.join(known)}")
 
 
 def _schema_of(names: Sequence[str], schema_id: str | None) -> Schema:

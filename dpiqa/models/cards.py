@@ -48,6 +48,10 @@ def find_card(name: str, models_dir: Path | None = None) -> ModelCard:
     if name not in cards and (card := find_plugin_card(name)) is not None:
         return card
     if name not in cards:
+        from dpiqa.models.catalogue.entries import catalogue  # noqa: PLC0415 - a file that is read for this error only
+
+        if name in catalogue():
+            raise NotFound(f"{name} is not installed", hint=f"`dpiqa models pull {name}` fetches it")
         where = "" if models_dir else "; to find your own models, name their folder"
         raise NotFound(f"there is no model called {name!r}", hint=f"known models: {', '.join(sorted(cards))}{where}")
     return cards[name]

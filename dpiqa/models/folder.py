@@ -153,16 +153,21 @@ def _read_card_of(name: str, sha256: str, folder: Path) -> ModelCard:
     return card
 
 
+def check_removable(name: str) -> None:
+    """Raise `InvalidRequest` for a model that comes with dpiqa."""
+    if name in BUILT_IN or (BUNDLED / f"{name}.json").is_file():
+        raise InvalidRequest(
+            f"{name} comes with dpiqa and cannot be removed", hint="remove it from your profiles instead"
+        )
+
+
 def remove_model(name: str, models_dir: Path) -> ModelCard:
     """Delete a model of the user's: card first, then weights. Returns its card.
 
     Raises `NotFound`, `InvalidRequest` for a model that comes with dpiqa, `ConfigurationError` if it cannot be deleted.
     """
     card = find_card(name, models_dir if models_dir.is_dir() else None)
-    if name in BUILT_IN or (BUNDLED / f"{name}.json").is_file():
-        raise InvalidRequest(
-            f"{name} comes with dpiqa and cannot be removed", hint="remove it from your profiles instead"
-        )
+    check_removable(name)
     with changing(models_dir):
         try:
             (models_dir / f"{name}.json").unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dpiqa.errors import CheckpointError, InvalidRequest
+from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.text import first_field_error
 
 Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
@@ -116,9 +116,9 @@ PROMPT_TABLES = {"small-90": SMALL, "published-1485": PUBLISHED, "paper-1925": P
 
 
 def prompt_table(name: str) -> PromptTable:
-    """Return the table called `name`. Raises `CheckpointError` naming all tables."""
+    """Return the table called `name`. Raises `NotFound` naming all tables."""
     if name not in PROMPT_TABLES:
-        raise CheckpointError(f"there is no prompt table called {name!r}", hint=f"known: {', '.join(PROMPT_TABLES)}")
+        raise NotFound(f"there is no prompt table called {name!r}", hint=f"known: {', '.join(PROMPT_TABLES)}")
     return PROMPT_TABLES[name]
 
 

@@ -55,7 +55,8 @@ class LocalFiles:
                 data = file.read(max_bytes + 1)
         except FileNotFoundError as error:
             is_link = Path(ref.key).is_symlink()
-            raise ObjectGone(f"{ref.key} is {'a link that leads nowhere' if is_link else 'gone'}") from error
+            what = "is a link that leads nowhere" if is_link else "does not exist"
+            raise ObjectGone(f"{ref.key} {what}", hint="check the path") from error
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise ObjectGone(f"{ref.key} is a link that leads in a circle") from error

@@ -80,7 +80,7 @@ def _known(schema_id: str, first: Any) -> Document | Schema:
             return by_model(BY_MODEL[name], models_of(list(first) if isinstance(first, dict) else []))
         if name in known:
             return known[name]
-    raise InvalidRequest(f"no schema is called {schema_id!r}", hint=f"one of {', '.join(known)}")
+    raise NotFound(f"no schema is called {schema_id!r}", hint=f"one of {', '.join(known)}")
 
 
 def _find(first: Any) -> Document | Schema:

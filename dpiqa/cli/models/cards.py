@@ -16,7 +16,7 @@ from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import find_card, list_cards, stale_sections
 from dpiqa.models.cards import verify as verify_weights
 from dpiqa.models.catalogue.pulled import pulled_parts, verify_part
-from dpiqa.models.folder import remove_model
+from dpiqa.models.folder import check_removable, remove_model
 
 
 @command("list", "dpiqa models list", "dpiqa models list --available")
@@ -96,6 +96,7 @@ def remove(
     """Delete a model's card and weights. Scores that it made stay; a profile that names it stops working."""
     folder = context.read_settings().models_dir
     card = find_card(name, folder)
+    check_removable(name)
     if not yes and not console.confirm(f"delete {card.name} ({card.kind}, {card.licence})?"):
         raise InvalidRequest(f"{name} was not removed: not confirmed", hint="confirm, or pass --yes")
     removed = remove_model(name, folder)

@@ -2,12 +2,14 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dpiqa.cli.scores.choosing import Choice
 from dpiqa.cli.scores.destination import Destination
+from dpiqa.cli.scores.pairs import scorer_by_pairs
 from dpiqa.cli.scores.rows import schema_of
 from dpiqa.cli.scores.run import Run
 from dpiqa.cli.support import console, context, options
@@ -16,13 +18,14 @@ from dpiqa.cli.support.output import Output
 from dpiqa.cli.support.targets import Filters, Targets, list_is_s3, parse_targets
 from dpiqa.errors import InvalidRequest
 from dpiqa.exit_codes import ExitCode, SignalExitCode
+from dpiqa.models.base import Scorer
 from dpiqa.models.choice import ModelChoice, parse_choice
 from dpiqa.objects.s3 import S3Store
 from dpiqa.pipeline.scorers import check_choice, check_profile, database_of
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
 from dpiqa.storage.profiles import choice_for
-from dpiqa.types import Precision
+from dpiqa.types import Direction, Precision
 
 TargetsArgument = Annotated[
     list[str] | None,
@@ -53,6 +56,17 @@ ChannelsLastOption = Annotated[
     bool | None,
     typer.Option("--channels-last/--no-channels-last", help="Memory format of --model; its card's by default."),
 ]
+PairsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Score by the image-score pairs of this CSV (path,score), by a PromptIQA --model, without a database.",
+        metavar="FILE",
+    ),
+]
+DirectionOption = Annotated[
+    Direction, typer.Option("--direction", help="Which end of the scores of --pairs is better.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Accept --pairs that contradict each other.")]
 WorstOption = Annotated[
     str | None, typer.Option(help="Only the worst share of these images, e.g. 5%.", metavar="SHARE")
 ]
@@ -121,6 +135,7 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the 
     "dpiqa score --list files.txt --output scores.parquet",
     "dpiqa score ~/Pictures --model bundled-student --model dpiqa-student-koniq --output scores.csv",
     "dpiqa score ~/Pictures --requirement portraits",
+    "dpiqa score ~/Pictures --pairs pairs.csv --model promptiqa",
     "dpiqa score s3://photos/2024/ --profile default --output scores.csv",
 )
 def score(  # noqa: PLR0913 - one parameter per option
@@ -129,6 +144,9 @@ def score(  # noqa: PLR0913 - one parameter per option
     *,
     model: ModelsOption = None,
     requirement: RequirementOption = None,
+    pairs: PairsOption = None,
+    direction: DirectionOption = Direction.HIGHER,
+    force: ForceOption = False,
     precision: PrecisionOption = None,
     channels_last: ChannelsLastOption = None,
     profile: options.ProfilesOption = None,
@@ -162,7 +180,11 @@ def score(  # noqa: PLR0913 - one parameter per option
     without a score are shown in any case.
     """
     arithmetic = {"precision": precision, "channels_last": channels_last}
-    _check_options(model, requirement, profile, arithmetic)
+    _check_options(model, requirement or (pairs and str(pairs)), profile, arithmetic)
+    if pairs and (requirement or not model or any(value is not None for value in arithmetic.values())):
+        raise InvalidRequest(
+            "--pairs goes with one --model alone", hint="dpiqa score --pairs pairs.csv -m promptiqa PATH"
+        )
     if bool(targets) == (list_file is not None):
         raise InvalidRequest("name images, or a list of them by --list", hint="dpiqa score ~/Pictures")
     destination = Destination(
@@ -175,13 +197,20 @@ def score(  # noqa: PLR0913 - one parameter per option
     destination.check()
     started = time.monotonic()
     settings = context.read_settings(device=device)
-    scored_by = checked_choices(settings, model or [], requirement, profile, **arithmetic)
+    scored_by: list[Profile] | list[ModelChoice]
+    scorers: dict[ModelChoice, Scorer] = {}
+    if pairs and model:
+        choice, scorers[choice] = scorer_by_pairs(settings, pairs, model[0], direction, force=force)
+        scored_by = [choice]
+    else:
+        scored_by = checked_choices(settings, model or [], requirement, profile, **arithmetic)
     destination.choice.check(settings, scored_by)
     filters = Filters(include or (), exclude or (), recursive=recursive)
     run = Run(
         settings,
         with_store(settings, parse_targets(targets or [], list_file=list_file, filters=filters)),
         scored_by,
+        scorers,
         limit=limit,
         retry_failed=retry_failed,
         only_failed=retry_failed and not resume,

@@ -21,6 +21,17 @@ from dpiqa.text import sanitise
 _PIPE_WIDTH = 2000
 
 
+#: Columns whose cells are never broken: they are copied, and typed again.
+_WHOLE = frozenset({"job", "id", "image", "key", "path", "scorer", "reconciliation", "requirement", "model"})
+#: Columns of little use, which a narrow terminal does without; the first ones first.
+_LITTLE_USE = (
+    "updated", "finished", "created", "started", "seen", "etag", "route", "by", "stage", "student", "scale", "current",
+    "status", "licence",
+)  # fmt: skip
+_GAP = 3  #: characters between two columns
+_NARROW = 12  #: characters that a column which may be broken keeps beside one that may not
+
+
 def stdout() -> Console:
     """Console of the results. Colours only on a terminal and without `NO_COLOR`."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
@@ -85,21 +96,28 @@ def table(
     *,
     title: str = "",
     whole: Sequence[str] = (),
-    droppable: Sequence[str] = (),
+    droppable: Sequence[str] | None = None,
 ) -> None:
     """Print rows on stdout. Numbers are right-aligned; a cell may be a `Text` with its own style.
 
-    Where the terminal is too narrow, the `droppable` columns are left out, the first ones first; then cells are broken
-    over lines, except those of `whole` columns.
+    Where the terminal is too narrow, the `droppable` columns are left out, the first ones first: by default those of
+    `_LITTLE_USE`. Then cells are broken over lines, except those of `whole` columns and of `_WHOLE`, for which the
+    table becomes wider than the terminal.
     """
     values = [list(row) for row in rows]
     cells = [[cell if isinstance(cell, Text) else plain(cell) for cell in row] for row in values]
     widths = [max([len(name), *(row[index].cell_len for row in cells)]) for index, name in enumerate(columns)]
     output, shown = stdout(), list(range(len(columns)))
+    whole = [name for name in columns if name in whole or name in _WHOLE]
+    if droppable is None:
+        droppable = [name for name in _LITTLE_USE if name in columns]
     for name in droppable:
-        if sum(widths[index] + 2 for index in shown) <= output.width:
+        if sum(widths[index] + _GAP for index in shown) <= output.width:
             break
         shown.remove(columns.index(name))
+    if whole:  # a line that is too long is broken by the terminal, from which it can still be copied as one word
+        least = sum((widths[i] if columns[i] in whole else min(widths[i], _NARROW)) + _GAP for i in shown)
+        output.width = max(output.width, least)
     grid = Table(box=SIMPLE_HEAD, title=plain(title) if title else None, title_justify="left", pad_edge=False)
     for index in shown:
         has_numbers = any(isinstance(row[index], int | float) for row in values)

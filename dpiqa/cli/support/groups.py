@@ -1,6 +1,7 @@
 """Groups of commands: imported when they run, with examples in every `--help` and errors as one line."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from dpiqa.cli.support.console import show_error
 from dpiqa.cli.support.terminal import show_os_error
-from dpiqa.errors import DpiqaError
+from dpiqa.errors import DpiqaError, NotFound
 from dpiqa.exit_codes import ExitCode, SignalExitCode, exit_code
 from dpiqa.extras import missing_library, required_for
 from dpiqa.files import expanded
@@ -24,6 +25,8 @@ from dpiqa.text import sanitise
 #: Name of a command -> its path below `dpiqa.cli` (`folder.module:function`) and the first paragraph of its help.
 Commands = Mapping[str, tuple[str, str]]
 _UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException; of Click, or of typer itself in new versions
+#: What typer says of an option or argument whose file must exist.
+_MISSING_FILE = re.compile(r"'.*' does not exist\.$", re.DOTALL)
 _CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
@@ -165,6 +168,8 @@ class PlainCommand(TyperCommand):
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
             error.message = error.message.replace("Value error, ", "")
+            if _MISSING_FILE.search(error.message):  # one exit code, also where a command looks itself
+                raise NotFound(sanitise(error.message), hint="check the path") from None
             raise
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from dpiqa.errors import InvalidRequest
+from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.text import first_field_error
 from dpiqa.training.config.precision import Arithmetic, fastest_precision
 from dpiqa.training.config.run import RunConfig
@@ -109,7 +109,7 @@ def _preset(schema: type[RunConfig], name: str) -> dict[str, Any]:
     kind = schema.model_fields["kind"].default
     names = preset_names(kind)
     if name not in names:
-        raise InvalidRequest(f"no preset of kind {kind} is called {name!r}", hint=f"known: {', '.join(names)}")
+        raise NotFound(f"no preset of kind {kind} is called {name!r}", hint=f"known: {', '.join(names)}")
     return preset_document(name)
 
 

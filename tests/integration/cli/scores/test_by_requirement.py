@@ -135,3 +135,26 @@ def test_without_a_database_a_requirement_names_the_setting(run, card, tmp_path)
     (tmp_path / "a.jpg").write_bytes(jpeg(0.5))
     result = run("score", "a.jpg", "--requirement", "blur")
     assert (result.exit_code, "DPIQA_DATABASE_URL" in result.stderr) == (78, True)
+
+
+def test_pairs_of_a_file_need_no_database(run, card, tmp_path, monkeypatch):
+    monkeypatch.delenv("DPIQA_DATABASE_URL", raising=False)
+    lines = ["path,score"]
+    for number, level in enumerate(LEVELS):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(level, seed=number))
+        lines.append(f"{number}.jpg,{level}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    words = ["score", "0.jpg", "4.jpg", "--pairs", "pairs.csv", "--model", "tiny", "--force", "-o", "f.csv", "--resume"]
+    first = run(*words)
+    assert first.exit_code == 0, first.stderr
+    with (tmp_path / "f.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["scorer_id"] for row in rows}) == 1
+    assert rows[0]["scorer_id"].startswith(f"{card.scorer_id}:pairs-")
+    again = run(*words, "--json")
+    assert json.loads(again.stdout)["rows"] == 0, again.stderr
+    (tmp_path / "pairs.csv").write_text("\n".join([*lines[:-1], "4.jpg,0.8"]))
+    other = run(*words)
+    assert (other.exit_code, "holds scores by" in other.stderr) == (2, True)
+    assert run("score", "0.jpg", "--pairs", "pairs.csv").exit_code == 2
+    assert run("score", "0.jpg", "--pairs", "none.csv", "--model", "tiny").exit_code == 4

@@ -33,7 +33,7 @@ def test_explain_reads_objects(run, system):
     [
         (["a.png", "-o", "map.jpg"], 2, "end its name in .png"),
         (["a.png", "-o", "nowhere/map.png"], 2, "does not exist"),
-        (["gone.png", "-o", "map.png"], 4, "gone.png is gone"),
+        (["gone.png", "-o", "map.png"], 4, "gone.png does not exist"),
         (
             ["broken.png", "-o", "map.png"],
             1,
