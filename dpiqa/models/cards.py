@@ -6,6 +6,7 @@ ones do not name weights, and nothing is concluded about them.
 """
 
 import hashlib
+import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from dpiqa.text import first_field_error
 BUNDLED = Path(__file__).parent / "bundled"
 #: Entry that a section keeps when it is measured again: how the weights came about, which no measurement can tell.
 _CHOSEN = "chosen_on"
+#: Names of weights that others published; `catalogue.entries`, which imports this module, reads it whole.
+_PUBLISHED = Path(__file__).parent / "catalogue" / "published.toml"
 
 
 def list_cards(models_dir: Path | None = None) -> list[ModelCard]:
@@ -48,9 +51,8 @@ def find_card(name: str, models_dir: Path | None = None) -> ModelCard:
     if name not in cards and (card := find_plugin_card(name)) is not None:
         return card
     if name not in cards:
-        from dpiqa.models.catalogue.entries import catalogue  # noqa: PLC0415 - a file that is read for this error only
-
-        if name in catalogue():
+        published = tomllib.loads(_PUBLISHED.read_text("utf-8"))["model"]
+        if name in published:
             raise NotFound(f"{name} is not installed", hint=f"`dpiqa models pull {name}` fetches it")
         where = "" if models_dir else "; to find your own models, name their folder"
         raise NotFound(f"there is no model called {name!r}", hint=f"known models: {', '.join(sorted(cards))}{where}")

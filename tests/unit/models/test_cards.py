@@ -92,3 +92,9 @@ def test_a_section_is_stale_when_any_of_its_models_has_other_weights():
         odd=["no section"],
     )
     assert stale_sections(card, [teacher]) == ["own", "others"]
+
+
+def test_a_published_model_that_was_not_pulled_has_its_command_as_hint():
+    with pytest.raises(NotFound) as caught:
+        find_card("dpiqa-student-koniq")
+    assert "dpiqa models pull dpiqa-student-koniq" in caught.value.hint
