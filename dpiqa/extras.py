@@ -24,6 +24,8 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "flask": "local",
     "flower": "worker",
     "huggingface_hub": "models",
+    "itsdangerous": "api",
+    "jinja2": "api",
     "kombu": "worker",
     "matplotlib": "train",
     "moto": "local",

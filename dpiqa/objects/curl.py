@@ -70,7 +70,7 @@ class _BuiltError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Endpoint:
+class Endpoint:
     """The part of a request that all objects of a bucket share."""
 
     base: str  #: URL before the key
@@ -90,6 +90,7 @@ class _Answer:
     facts: dict[str, Any] = field(default_factory=dict)
     parts: list[bytes] = field(default_factory=list)
     left: int | None = None  #: bytes of the body that are still taken; None: all
+    has_surplus: bool = False  #: whether there are more than are taken
     ends_at: float = 0.0  #: on the monotonic clock, when the body counts as too slow
     error: BaseException | None = None  #: why it was not read to its end
     has_body: bool = False
@@ -101,7 +102,8 @@ class _Answer:
             self.status, self.headers = int(text.split(None, 2)[1]), {}
         elif text:
             name, _, value = text.partition(":")
-            self.headers.setdefault(name.strip().lower(), value.strip())
+            name, value = name.strip().lower(), value.strip()
+            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
         elif self.status >= 200 and not self.has_body:
             self.has_body, self.ends_at = True, time.monotonic() + self.body_seconds
             self.left = _MAX_ERROR_BYTES
@@ -118,12 +120,13 @@ class _Answer:
     def read_body(self, part: bytes) -> int | None:
         """Take a part of the body. Returns 0, which makes libcurl stop, once there is enough, or too late."""
         if self.left is not None:
+            self.has_surplus = len(part) > self.left
             part = part[: self.left]
             self.left -= len(part)
         self.parts.append(part)
         if time.monotonic() > self.ends_at:
             self.error = ReadTimeoutError(endpoint_url="of the body")
-        return 0 if self.error is not None or self.left == 0 else None
+        return 0 if self.error is not None or self.has_surplus else None
 
 
 class CurlReader:
@@ -145,31 +148,30 @@ class CurlReader:
 
         self._client, self._session = client, session
         self._seconds = connect_seconds, read_seconds, body_seconds
-        self._endpoints: dict[str, _Endpoint | None] = {}
+        self._endpoints: dict[str, Endpoint | None] = {}
         self._idle: dict[int, deque[pycurl.Curl]] = {}  # by process: a fork must not use its parent's connections
         self._parse = create_parser("rest-xml").parse
         client.meta.events.register_first("before-send.s3.GetObject", _stop_placeholder)
 
-    def can_read(self, bucket: str) -> bool:
-        """Return whether the bucket's requests can be repeated; raises what boto3 raises while it builds one."""
-        if bucket not in self._endpoints:
+    def endpoint(self, bucket: str) -> Endpoint | None:
+        """Return where the bucket is; None: boto3 alone can ask for it. Raises what boto3 raises for a request."""
+        try:
+            return self._endpoints[bucket]
+        except KeyError:
             if len(self._endpoints) >= _MAX_ENDPOINTS:
                 self._endpoints.clear()
-            self._endpoints[bucket] = self._built(bucket)
-        return self._endpoints[bucket] is not None
+            endpoint = self._endpoints[bucket] = self._built(bucket)
+            return endpoint
 
     def forget(self, bucket: str) -> None:
         """Have boto3 build the bucket's next request: the answer was that it is elsewhere."""
         self._endpoints.pop(bucket, None)
 
-    def get(self, arguments: Mapping[str, str], accept: Accept) -> tuple[Mapping[str, Any], bytes]:
-        """Request an object; `arguments` are boto3's: Bucket, Key, VersionId, Range. Returns its facts and its bytes.
+    def get(self, endpoint: Endpoint, arguments: Mapping[str, str], accept: Accept) -> tuple[Mapping[str, Any], bytes]:
+        """Request an object; `arguments` are boto3's: Key, VersionId, Range. Returns its facts and its bytes.
 
         `accept` is called before the body is read, and may raise. Raises the errors that boto3 raises.
         """
-        endpoint = self._endpoints[arguments["Bucket"]]
-        if endpoint is None:
-            raise LookupError(arguments["Bucket"])
         version = f"?versionId={quote(arguments['VersionId'], safe='')}" if "VersionId" in arguments else ""
         url = f"{endpoint.base}{quote(arguments['Key'], safe='/~')}{version}"
         headers = {**endpoint.headers, **({"Range": arguments["Range"]} if "Range" in arguments else {})}
@@ -180,7 +182,7 @@ class CurlReader:
             self._refuse(answer, data)
         return answer.facts, data
 
-    def _built(self, bucket: str) -> _Endpoint | None:
+    def _built(self, bucket: str) -> Endpoint | None:
         """Let boto3 build a request; return what can be repeated of it, or None."""
         _building.is_on = True
         try:
@@ -196,14 +198,14 @@ class CurlReader:
         is_repeated = url.endswith(f"/{_PLACEHOLDER}") and _SESSION not in map(str.lower, headers)
         if not is_repeated or (signature and not scope):
             return None
-        return _Endpoint(
+        return Endpoint(
             base=url.removesuffix(_PLACEHOLDER),
             headers={name: value for name, value in headers.items() if name.lower() not in _OWN_HEADERS},
             scope=(scope[1], scope[2]) if scope else None,
             proxy=_proxy(url),
         )
 
-    def _signed(self, url: str, headers: Mapping[str, str], endpoint: _Endpoint) -> list[str]:
+    def _signed(self, url: str, headers: Mapping[str, str], endpoint: Endpoint) -> list[str]:
         """Return the lines of the head."""
         from botocore.auth import S3SigV4Auth  # noqa: PLC0415 - as above
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415 - as above
@@ -217,7 +219,7 @@ class CurlReader:
             S3SigV4Auth(credentials.get_frozen_credentials(), service, region).add_auth(request)
         return [f"{name}: {_text(value)}" for name, value in request.headers.items()]
 
-    def _perform(self, url: str, headers: list[str], endpoint: _Endpoint, answer: _Answer) -> None:
+    def _perform(self, url: str, headers: list[str], endpoint: Endpoint, answer: _Answer) -> None:
         idle = self._idle.setdefault(os.getpid(), deque())
         try:
             handle = idle.pop()
@@ -233,7 +235,7 @@ class CurlReader:
         except pycurl.error as error:
             if answer.error is not None:
                 raise answer.error from None
-            if answer.left != 0:
+            if not answer.has_surplus:
                 _raise(handle, error, url, answer)
         finally:
             handle.setopt(pycurl.HEADERFUNCTION, _ignore)  # or the handle would keep the bytes

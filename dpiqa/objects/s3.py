@@ -227,9 +227,10 @@ class S3Store:
 
     def _download(self, name: Mapping[str, str], accept: Accept) -> tuple[Mapping[str, Any], bytes]:
         """Read an object or a part of it: by libcurl, or by boto3 where only that knows how."""
-        if self._reader.can_read(name["Bucket"]):
+        endpoint = self._reader.endpoint(name["Bucket"])
+        if endpoint is not None:
             try:
-                return self._reader.get(name, accept)
+                return self._reader.get(endpoint, name, accept)
             except ClientError as error:
                 if fault_of(error) is not Fault.REGION:
                     raise
