@@ -4,6 +4,8 @@ The published teacher uses the T2I-Adapter, trained together with a pre-trained 
 picture's quality has to come from elsewhere: `TrunkAdapter` takes it from the trunk of a trained student.
 """
 
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from diffusers.models.adapter import FullAdapter
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from dpiqa.models.backbone import build_backbone
+from dpiqa.models.backbone import build_backbone, stage_stride, stage_width
 
 STRIDES = (8, 16, 32)  #: of the trunk's features; the fourth map is the third at half its size
 
@@ -37,9 +39,10 @@ class TrunkAdapter(nn.Module):
         super().__init__()
         trunk: Any = build_backbone(config.backbone, config.backbone_args, config.batchnorm_eps)
         self.trunk = trunk.requires_grad_(requires_grad=False)
-        stages = {info["reduction"]: (index, info["num_chs"]) for index, info in enumerate(trunk.feature_info)}
-        self._stages = [stages[stride][0] for stride in STRIDES]
-        widths = [stages[stride][1] for stride in STRIDES]
+        strides = list(accumulate(map(stage_stride, trunk.blocks), mul, initial=2))[1:]  # 2: of the stem
+        last_of = {stride: stage for stage, stride in enumerate(strides)}
+        self._stages = [last_of[stride] for stride in STRIDES]
+        widths = [stage_width(trunk.blocks[stage]) for stage in self._stages]
         self.project = nn.ModuleList(
             nn.Conv2d(width, out, 1) for width, out in zip([*widths, widths[-1]], channels, strict=True)
         )
@@ -52,8 +55,10 @@ class TrunkAdapter(nn.Module):
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """See the class."""
-        maps = self.trunk.forward_intermediates(images, indices=self._stages, intermediates_only=True)
-        maps = [*maps, F.avg_pool2d(maps[-1], 2)]
+        features = self.trunk.bn1(self.trunk.conv_stem(images))
+        outputs = [features := stage(features) for stage in self.trunk.blocks]
+        maps = [outputs[stage] for stage in self._stages]
+        maps.append(F.avg_pool2d(maps[-1], 2))
         return [project(features) for project, features in zip(self.project, maps, strict=True)]
 
 
