@@ -163,12 +163,11 @@ class EfficientNet(nn.Module):
         self.bn1 = Normalisation(inside, design.activation)
         stages = []
         for stage in design.stages:
-            sizes = replace(stage, channels=scaled(stage.channels))
-            strides = [stage.stride] + [1] * (stage.repeats - 1)
-            inputs = [inside] + [sizes.channels] * (stage.repeats - 1)
-            blocks = [stage.block(*shape, design) for shape in zip(inputs, [sizes] * stage.repeats, strides, strict=True)]
+            sizes, stride, blocks = replace(stage, channels=scaled(stage.channels)), stage.stride, []
+            for _ in range(stage.repeats):
+                blocks.append(stage.block(inside, sizes, stride, design))
+                inside, stride = sizes.channels, 1
             stages.append(nn.Sequential(*blocks))
-            inside = sizes.channels
         self.blocks = nn.Sequential(*stages)
         self.conv_head = Convolution(inside, self.num_features, 1, design)
         self.bn2 = Normalisation(self.num_features, design.activation)

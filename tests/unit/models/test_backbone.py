@@ -1,6 +1,6 @@
+import pytest
 import timm
 import torch
-from pytest import mark
 from torch import nn
 
 from dpiqa.models.backbone import build_backbone
@@ -15,8 +15,8 @@ NETWORKS = [
 ]
 
 
-@mark.parametrize(("name", "arguments", "side"), NETWORKS)
-@mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(("name", "arguments", "side"), NETWORKS)
+@pytest.mark.parametrize("training", [False, True])
 def test_our_own_networks_compute_what_those_of_timm_do(name, arguments, side, training):
     torch.manual_seed(1)
     theirs = timm.create_model(name, num_classes=0, global_pool="", **arguments)
@@ -33,7 +33,7 @@ def test_our_own_networks_compute_what_those_of_timm_do(name, arguments, side, t
     assert torch.equal(ours.bn2.running_var, theirs.bn2.running_var)
 
 
-@mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("name", DESIGNS)
 def test_random_weights_are_spread_as_those_of_timm(name):
     torch.manual_seed(2)
     theirs = timm.create_model(name, num_classes=0, global_pool="").state_dict()

@@ -117,3 +117,15 @@ def test_a_full_device_is_our_error(models_dir, pixels):
     full = torch_scorer.TorchScorer(scorer.card, Full(), torch.device("cpu"))
     with pytest.raises(DeviceMemoryError, match="5 images do not fit on cpu"):
         full.score(pixels)
+
+
+def test_our_own_student_is_loaded_and_scores_without_what_costs_more_than_torch():
+    code = """
+import sys, numpy
+from dpiqa.models.loading import load_scorer
+load_scorer("bundled-student", device="cpu").score(numpy.zeros((1, 512, 512, 3), numpy.uint8))
+slow = {"torch._dynamo", "torchvision", "timm", "diffusers", "transformers", "scipy", "sympy", "onnxruntime", "cv2"}
+assert "torch" in sys.modules and not slow & sys.modules.keys(), slow & sys.modules.keys()
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
