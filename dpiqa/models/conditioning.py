@@ -1,6 +1,7 @@
-"""The teacher's text side: embeddings of the prompts, and their adapter. None of it depends on the image."""
+"""Inputs of the teacher's U-Net that no image changes: embeddings of the prompts, and the timestep."""
 
 import torch
+from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
 from dpiqa.models.prompts import PromptTable, prompt_table
@@ -76,3 +77,27 @@ def freeze_text(unet: nn.Module, text: torch.Tensor) -> None:
         for attention in cross_attentions:
             attention.to_k = ConstantProjection(attention.to_k(text))  # type: ignore[operator]
             attention.to_v = ConstantProjection(attention.to_v(text))  # type: ignore[operator]
+
+
+def freeze_timestep(unet: nn.Module, timestep: int) -> None:
+    """Add what every block of `unet` learns from the timestep to the bias before it, permanently.
+
+    Besides the layers of the embedding this saves an addition over the whole map in every block.
+    """
+    parameter = next(unet.parameters())
+    with torch.no_grad():
+        steps = torch.tensor([timestep], device=parameter.device)
+        embedding = unet.time_embedding(unet.time_proj(steps).to(parameter.dtype))  # type: ignore[operator]
+        for block in unet.modules():
+            if isinstance(block, ResnetBlock2D) and block.time_emb_proj is not None:
+                shift = block.time_emb_proj(block.nonlinearity(embedding))[0]
+                block.conv1.bias = nn.Parameter(block.conv1.bias + shift, requires_grad=False)
+                block.time_emb_proj = None
+    unet.time_embedding = _NoEmbedding()
+
+
+class _NoEmbedding(nn.Module):
+    """Replaces the embedding of a timestep that the biases of the blocks know already."""
+
+    def forward(self, _sinusoids: torch.Tensor, _condition: torch.Tensor | None = None) -> None:
+        """Return None, which blocks leave out."""

@@ -81,7 +81,8 @@ class SqueezeExcite(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         weights = self._activation(self.conv_reduce(maps.mean((2, 3), keepdim=True)), inplace=True)
-        return maps * self.conv_expand(weights).sigmoid()
+        weighed: torch.Tensor = maps * self.conv_expand(weights).sigmoid()
+        return weighed
 
 
 class Block(nn.Module):
@@ -161,6 +162,7 @@ class EfficientNet(nn.Module):
         self.num_features = scaled(design.features) if design.is_scaled else design.features
         self.conv_stem = Convolution(3, inside, 3, design, stride=2)
         self.bn1 = Normalisation(inside, design.activation)
+        SqueezeExcite(8, 8, design.activation)  # timm tries its layer here: a seed gives the same random weights
         stages = []
         for stage in design.stages:
             sizes, stride, blocks = replace(stage, channels=scaled(stage.channels)), stage.stride, []

@@ -16,7 +16,7 @@ from torch import nn
 
 from dpiqa.models.adapter import TrunkConfig, build_adapter
 from dpiqa.models.base import Posterior
-from dpiqa.models.conditioning import TextAdapter, build_prompts, freeze_text
+from dpiqa.models.conditioning import TextAdapter, build_prompts, freeze_text, freeze_timestep
 from dpiqa.models.quality_decoder import QfdConfig, QualityFeatureDecoder, build_decoder
 from dpiqa.models.scene_statistics import check_size, scene_statistics
 from dpiqa.models.scoring_network import ScoringNetwork, shrunk
@@ -173,10 +173,14 @@ class Teacher(ScoringNetwork):
         return conditioned[None]
 
     def prepare(self) -> None:
-        """Compute the text's keys and values, and drop the U-Net's last layers. For inference only."""
+        """Compute the text's keys and values and the timestep's part, and drop the U-Net's last layers.
+
+        For inference only.
+        """
         with torch.no_grad():
             self._text = self.conditioning()
         freeze_text(self.unet, self._text)
+        freeze_timestep(self.unet, TIMESTEP)
         self.unet.conv_norm_out = None
         self.unet.conv_out = nn.Identity()
 

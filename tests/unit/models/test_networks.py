@@ -19,11 +19,12 @@ def test_the_feature_map_shrinks_with_the_input_and_the_score_does_not_mind(tiny
             assert feature_map.shape == (2, 4, cells, cells)
 
 
-def test_keys_and_values_of_the_text_are_computed_once_and_change_no_score(tiny_teacher, images):
+def test_text_and_timestep_are_computed_once_and_change_no_score(tiny_teacher, images):
     with torch.inference_mode():
         before, quality_before = tiny_teacher(images)
         tiny_teacher.prepare()
         tiny_teacher.prompts.quality.fill_(float("nan"))  # no longer read
+        tiny_teacher.unet.time_proj.forward = lambda steps: torch.full((len(steps), 16), float("nan"))
         after, quality_after = tiny_teacher(images)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
     torch.testing.assert_close(quality_after, quality_before, atol=1e-5, rtol=0)
