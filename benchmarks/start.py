@@ -8,7 +8,6 @@ several times the memory of one without.
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -60,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     dpiqa = str(Path(sys.executable).with_name("dpiqa"))
     with tempfile.TemporaryDirectory() as folder:
-        picture = os.path.join(folder, "one.jpg")
+        picture = str(Path(folder) / "one.jpg")
         Image.effect_noise((512, 512), 64).convert("RGB").save(picture)
         commands = {
             "import torch": [sys.executable, "-c", "import torch"],

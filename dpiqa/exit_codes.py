@@ -12,7 +12,7 @@ from dpiqa.errors import (
     RowRefused,
     Unavailable,
 )
-from dpiqa.watchdog import LOOP_STUCK
+from dpiqa.types import LOOP_STUCK
 
 
 class ExitCode(IntEnum):

@@ -5,9 +5,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import AfterValidator
 
 from dpiqa.errors import DpiqaError, InvalidRequest
 
@@ -15,10 +12,6 @@ from dpiqa.errors import DpiqaError, InvalidRequest
 def expanded(path: str | Path) -> Path:
     """Return a path as a user wrote it, with `~` and `~name` replaced by the home folder, where there is one."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for an unknown user
-
-
-#: A path of a settings or configuration file.
-UserPath = Annotated[Path, AfterValidator(expanded)]
 
 
 def replace_file(path: Path, write: Callable[[Path], object], *, private: bool = False) -> Path:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+LOOP_STUCK = 72  #: exit code of a process one of whose loops hung; here, as `--help` shows it and needs no watchdog
+
 
 class ItemState(StrEnum):
     """State of an item (one image in one job). The last six are terminal: an item ends in exactly one."""

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from dpiqa.types import LOOP_STUCK
+
 log = structlog.get_logger()
 
-LOOP_STUCK = 72  #: exit code
 _TICK_SECONDS = 1.0
 _current = threading.local()
 

@@ -13,7 +13,6 @@ from pydantic import (
     model_validator,
 )
 
-from dpiqa.files import UserPath
 from dpiqa.imaging.distortions import KINDS
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.promptiqa.config import PromptIQAConfig
@@ -21,7 +20,7 @@ from dpiqa.models.regressor import MapPooling
 from dpiqa.models.student_config import StudentConfig
 from dpiqa.models.teacher import TeacherConfig, UnetConfig
 from dpiqa.models.vae import VaeConfig
-from dpiqa.training.config.run import ConfigTable, RunConfig
+from dpiqa.training.config.run import ConfigTable, RunConfig, UserPath
 
 
 class VaeModelConfig(ConfigTable):
