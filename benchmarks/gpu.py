@@ -100,15 +100,19 @@ def parts(network: ScoringNetwork) -> list[nn.Module]:
     return [network.vae.encoder, network.img_adapter, network.QFD, *unet.down_blocks, unet.mid_block, *unet.up_blocks]
 
 
+def wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def seconds(run: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
     """Time `repeats` calls after three to warm up, each until the device is done."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     times = []
     for repetition in range(repeats + 3):
-        wait()
+        wait_for(device)
         started = time.perf_counter()
         run()
-        wait()
+        wait_for(device)
         if repetition >= 3:
             times.append(time.perf_counter() - started)
     return times
@@ -119,8 +123,7 @@ def kernels(run: Callable[[], object], device: torch.device, count: int = 8) -> 
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=kinds) as profiler:
         run()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        wait_for(device)
     column = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     events = sorted(profiler.key_averages(), key=lambda event: -getattr(event, column))
     total = sum(getattr(event, column) for event in events) or 1
@@ -173,13 +176,11 @@ def rows(kind: str, options: argparse.Namespace, device: torch.device, deadline:
 
 
 def show(row: dict[str, object]) -> None:
-    if "left_out" in row:
-        print("{network:8} {way:42} batch {batch:4}  left out: {left_out}".format(**row))
-        return
-    print(
-        "{network:8} {way:42} batch {batch:4}  {images_per_s:9.1f} images/s {range}"
-        "  {of_floor_percent:5.1f} % of the floor  {memory} GiB".format(**row, memory=row.get("peak_gib", "-"))
-    )
+    figures = f"left out: {row['left_out']}"
+    if "left_out" not in row:
+        rate, share, memory = row["images_per_s"], row["of_floor_percent"], row.get("peak_gib", "-")
+        figures = f"{rate} images/s {row['range']}, {share} % of the floor, {memory} GiB"
+    print(f"{row['network']!s:8} {row['way']!s:42} batch {row['batch']!s:>4}  {figures}", flush=True)
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from dpiqa import __version__, provenance
 from dpiqa.cli.model_groups import GROUPS
 from dpiqa.cli.support.groups import ErrorLineGroup, add_commands, add_group, new_group
 from dpiqa.exit_codes import as_help
@@ -36,6 +35,8 @@ app = new_group(
 
 def _print_version(requested: bool) -> None:
     if requested:
+        from dpiqa import __version__, provenance  # noqa: PLC0415 - slow to import; `--help` does without them
+
         commit = provenance.commit()
         typer.echo(f"dpiqa {__version__}" + (f" (commit {commit})" if commit else ""))
         raise typer.Exit
