@@ -161,7 +161,8 @@ def rows(kind: str, options: argparse.Namespace, device: torch.device, deadline:
             yield row | {"left_out": first_line(error)}
             continue
         finally:
-            torch.compiler.reset()
+            if way.compiled:
+                torch.compiler.reset()
         rate = batch / statistics.median(times)
         row |= {
             "images_per_s": round(rate, 1),
