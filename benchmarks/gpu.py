@@ -177,7 +177,7 @@ def rows(kind: str, options: argparse.Namespace, device: torch.device, deadline:
 
 
 def show(row: dict[str, object]) -> None:
-    figures = f"left out: {row['left_out']}"
+    figures = f"left out: {row.get('left_out')}"
     if "left_out" not in row:
         rate, share, memory = row["images_per_s"], row["of_floor_percent"], row.get("peak_gib", "-")
         figures = f"{rate} images/s {row['range']}, {share} % of the floor, {memory} GiB"
