@@ -78,7 +78,9 @@ def build(folder: Path) -> Path:
 def check_metadata(wheel: Path) -> None:
     """Exit unless the files are fit for a package index, and every link of the README is absolute there."""
     files = [str(wheel), *map(str, wheel.parent.glob("*.tar.gz"))]
-    for command in (["twine", "check", "--strict", *files], ["check_wheel_contents", str(wheel)]):
+    # W004: names that no module may have. Those of the migrations begin with a digit; Alembic finds them by path.
+    contents = ["check_wheel_contents", "--ignore", "W004", str(wheel)]
+    for command in (["twine", "check", "--strict", *files], contents):
         done = subprocess.run([sys.executable, "-m", *command], check=False, capture_output=True, text=True)
         if done.returncode != 0:
             sys.exit(f"{command[0]}:\n{done.stdout}{done.stderr}")
