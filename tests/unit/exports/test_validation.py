@@ -105,7 +105,7 @@ def test_unknown_files_get_a_hint(tmp_path):
         validate(tmp_path / "f.parquet")
     with pytest.raises(NotFound):
         validate(tmp_path / "none.csv")
-    with pytest.raises(InvalidRequest, match="no schema is called"):
+    with pytest.raises(NotFound, match="no schema is called"):
         validate(tmp_path / "f.csv", "prices")
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from dpiqa.errors import CheckpointError, InvalidRequest
+from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.models.prompts import PAPER, PROMPT_TABLES, PUBLISHED, SMALL, TextPooling, prompt_table, read_prompt_table
 
 TABLE = """
@@ -46,7 +46,7 @@ def test_only_a_table_with_unconfirmed_words_is_called_reconstructed():
 
 
 def test_an_unknown_table_names_those_there_are():
-    with pytest.raises(CheckpointError, match="published-1485"):
+    with pytest.raises(NotFound, match="published-1485"):
         prompt_table("large")
 
 

@@ -92,7 +92,7 @@ def test_distortions(run, tmp_path):
         (["scores", "brightness", *CSV, *CSV, "--called", "mine"], 2, "--called is for one data set"),
         (["scores", "brightness", "--dataset", "koniq10k", "--data", "."], 2, "KonIQ"),
         (["scores", "brightness", "--dataset", "kniq", "--data", "."], 4, "kniq"),
-        (["distortions", "brightness", "--data", ".", "--kind", "rust"], 2, "rust"),
+        (["distortions", "brightness", "--data", ".", "--kind", "rust"], 4, "rust"),
         (["distortions", "brightness", "--data", "nowhere"], 4, "does not exist"),
         (["scores", "brightness", *CSV, "--split", "val", "--protocol", "five-splits"], 2, "makes its own splits"),
     ],

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dpiqa.errors import InvalidRequest
+from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.training.config import precision
 from dpiqa.training.config.file import as_toml, merged, parse_override, preset_names, resolve
 from dpiqa.training.config.kinds import DiffusionRun, StudentRun, TeacherMode, TeacherRun, VaeRun
@@ -98,7 +98,7 @@ def test_a_file_that_is_wrong_is_named(tmp_path):
     with pytest.raises(InvalidRequest, match=r"run\.toml: unknown key plan\.epoch"):
         resolve(StudentRun, file=file)
     file.write_text('preset = "bundled-teacher"\n')
-    with pytest.raises(InvalidRequest, match="no preset of kind student is called 'bundled-teacher'"):
+    with pytest.raises(NotFound, match="no preset of kind student is called 'bundled-teacher'"):
         resolve(StudentRun, file=file)
 
 
