@@ -417,7 +417,7 @@ def test_scopes(client, ledger, scopes, allowed):
     _, text = ledger.do(create_key, KeyRequest(name="scoped", scopes=scopes))
     asked = {
         "read": ("GET", "/v1/jobs", {}),
-        "submit": ("POST", "/v1/watches", {"json": {"bucket": "b"}}),
+        "submit": ("POST", "/v1/jobs", {"json": {"kind": "list", "bucket": "photos", "keys": ["a.png"]}}),
         "events": ("POST", "/v1/events", {"json": {"Event": "s3:TestEvent"}}),
         "admin": ("GET", "/v1/audit", {}),
     }
