@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dpiqa.http_api.client import Client
+    from dpiqa.imaging.measures import measure
     from dpiqa.library import ImageScorer, list_models, load
     from dpiqa.pipeline.local_run import ScoredObject
 
-__all__ = ["Client", "ImageScorer", "ScoredObject", "__version__", "list_models", "load", "score"]
+__all__ = ["Client", "ImageScorer", "ScoredObject", "__version__", "list_models", "load", "measure", "score"]
 
 __version__: str
 #: Names -> modules that are imported when a name is first used: `import dpiqa` stays fast.
@@ -33,6 +34,7 @@ _MODULES = {
     "ScoredObject": "dpiqa.pipeline.local_run",
     "list_models": "dpiqa.library",
     "load": "dpiqa.library",
+    "measure": "dpiqa.imaging.measures",
 }
 
 

@@ -1,17 +1,15 @@
 """Simple measures of a picture, which say why its score may be low: docs/measures.md defines them.
 
-They are measured on the decoded picture at its own resolution, before it is resized for a model. Of a large picture
-16 tiles of 128x128 pixels are measured, spread evenly and aligned with JPEG's grid, so that the cost does not grow with
+They are measured on a decoded picture at its own resolution, before it is resized for a model. Of a large picture 16
+tiles of 128x128 pixels are measured, spread evenly and aligned with JPEG's grid, so that the cost does not grow with
 it. They are independent of any model, and no model uses them.
 """
 
 import math
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-
-from dpiqa.imaging.preprocessing import Preprocessing
 
 WHOLE = 512  #: pixels: up to this width and height a picture is measured whole
 TILE = 128  #: pixels, a multiple of 8
@@ -39,12 +37,22 @@ class Measures:
     colour_cast: float  #: 0 to about 0.6: distance of the mean colour from grey, in Cb and Cr
 
 
-NAMES = tuple(field.name for field in fields(Measures))
-_PACKED = np.dtype("<f4")
-
-
 def measure(image: Image.Image) -> Measures:
-    """Measure an upright RGB picture of any size. 5 ms of processor time or less, whatever its size."""
+    """Measure a picture: `dpiqa.measure`. About 5 ms of processor time, whatever its size.
+
+    Args:
+        image: An upright Pillow picture at its own resolution; a mode other than RGB is converted.
+
+    Returns:
+        Its measures. Each depends on one kind of fault, and little on the others (docs/measures.md).
+
+    Example:
+        >>> import dpiqa, PIL.Image
+        >>> dpiqa.measure(PIL.Image.new("RGB", (64, 64), (0, 0, 0))).clipped_dark
+        1.0
+    """
+    if image.mode != "RGB":
+        image = image.convert("RGB")
     tiles = _tiles(image)
     grey = [tile.convert("L") for tile in tiles]
     counts = np.sum([tile.histogram() for tile in grey], axis=0)
@@ -130,25 +138,3 @@ def _blockiness(across: np.ndarray, down: np.ndarray) -> float:
         on_grid = np.arange(1, means.size + 1) % _BLOCK == 0  # between the last pixel of a block and the next
         shares.append((means[on_grid].mean() - means[~on_grid].mean()) / (means[~on_grid].mean() + 1))
     return max(0.0, float(np.mean(shares)))
-
-
-def rows_for(preprocessing: Preprocessing) -> int:
-    """Return how many rows of the pixels the measures of a picture take."""
-    return -(-len(NAMES) * _PACKED.itemsize // (3 * preprocessing.width))
-
-
-def with_measures(pixels: np.ndarray, image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """Return (H, W, 3) uint8 pixels with the picture's measures in further rows, as a decode process sends them."""
-    packed = np.zeros(rows_for(preprocessing) * preprocessing.width * 3, dtype=np.uint8)
-    values = np.array(astuple(measure(image)), dtype=_PACKED).view(np.uint8)
-    packed[: values.size] = values
-    return np.concatenate([pixels, packed.reshape(-1, preprocessing.width, 3)])
-
-
-def split_measures(pixels: np.ndarray, preprocessing: Preprocessing) -> tuple[np.ndarray, Measures]:
-    """Return what `with_measures` put together. The values are the decode process's word: any numbers."""
-    height = preprocessing.height
-    values = np.ascontiguousarray(pixels[height:]).reshape(-1)[: len(NAMES) * _PACKED.itemsize].view(_PACKED)
-    width, height_, *others = map(float, values)
-    measured = dict(zip(NAMES[2:], others, strict=True))
-    return pixels[:height], Measures(width=int(width), height=int(height_), **measured)
