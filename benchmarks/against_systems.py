@@ -99,7 +99,7 @@ def run_daft(model: str, n: int, url: str, folder: Path, threads: int) -> None:
         def __init__(self) -> None:
             self.scorer = load(model, threads)
 
-        @daft.method.batch(return_dtype=DataType.float64(), batch_size=BATCH)
+        @daft.method.batch(return_dtype=DataType.float64(), batch_size=BATCH)  # type: ignore[untyped-decorator]
         def score(self, images: Series) -> Any:
             return self.scorer.score(np.stack(images.to_pylist()))
 

@@ -24,6 +24,7 @@ from dpiqa.doorbell import Queue, load_doorbell
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.local.commands import worker_command
 from dpiqa.local.postgres import Postgres
+from dpiqa.local.process import Process
 from dpiqa.local.valkey import Valkey
 from dpiqa.models.brightness import BRIGHTNESS, BUILT_IN, BrightnessScorer
 from dpiqa.profiles import Profile, load_profile
@@ -150,8 +151,8 @@ class Bench:
         parts = {
             "worker": [self.worker],
             "decoders": self.worker.children(recursive=True),
-            "postgres": _with_children(self.postgres.process.pid),
-            "valkey": _with_children(self.valkey.process.pid),
+            "postgres": _with_children(self.postgres.process),
+            "valkey": _with_children(self.valkey.process),
             "s3": [s3] if s3 else [],
         }
         return {name: sum(map(_cpu, processes)) for name, processes in parts.items()}
@@ -161,8 +162,10 @@ class Bench:
         return sum(process.memory_info().rss for process in [self.worker, *self.worker.children(recursive=True)])
 
 
-def _with_children(pid: int) -> list[psutil.Process]:
-    process = psutil.Process(pid)
+def _with_children(server: Process | None) -> list[psutil.Process]:
+    if server is None:
+        return []
+    process = psutil.Process(server.pid)
     return [process, *process.children(recursive=True)]
 
 
@@ -172,7 +175,7 @@ def _cpu(process: psutil.Process) -> float:
     except psutil.NoSuchProcess:
         return 0.0
     # of children that have ended too: Postgres starts one for each connection
-    return times.user + times.system + times.children_user + times.children_system
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 @contextmanager
@@ -185,7 +188,7 @@ def simulated(batch_seconds: float) -> Iterator[None]:
         return pixels[:, 0, 0, 0] / 255
 
     before = BrightnessScorer.score
-    BUILT_IN[card.name], BrightnessScorer.score = card, score  # type: ignore[method-assign]
+    BUILT_IN[card.name], BrightnessScorer.score = card, score  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ def main() -> None:
     }
     for number in options.requirements:
         rows[f"score by {number}, per picture"] = timed(
-            lambda number=number: score_by(model, features, number, options.images), options.images, options.repeats
+            partial(score_by, model, features, number, options.images), options.images, options.repeats
         )
     json.dump(
         {"machine": describe(), "device": str(device), "threads": options.threads, "rows": rows}, sys.stdout, indent=2

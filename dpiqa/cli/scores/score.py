@@ -1,6 +1,7 @@
 """`dpiqa score`: images scored in this process, and a summary: the worst, the best, the spread, what was not scored."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -180,7 +181,7 @@ def score(  # noqa: PLR0913 - one parameter per option
     without a score are shown in any case.
     """
     arithmetic = {"precision": precision, "channels_last": channels_last}
-    _check_options(model, requirement or (pairs and str(pairs)), profile, arithmetic)
+    _check_options(model, requirement or (str(pairs) if pairs else None), profile, arithmetic)
     if pairs and (requirement or not model or any(value is not None for value in arithmetic.values())):
         raise InvalidRequest(
             "--pairs goes with one --model alone", hint="dpiqa score --pairs pairs.csv -m promptiqa PATH"
@@ -286,7 +287,8 @@ def checked_choices(
         for profile in chosen:
             check_profile(profile, settings)
         return chosen
-    choices = [_model_choice(settings, model, requirement, arithmetic) for model in models or [None]]
+    names: Sequence[str | None] = models or [None]
+    choices = [_model_choice(settings, model, requirement, arithmetic) for model in names]
     for choice in choices:
         check_choice(choice, settings)
     return choices

@@ -155,7 +155,7 @@ class PromptedNetwork(ScoringNetwork):
 
 def pixel_digests(pixels: np.ndarray) -> list[bytes]:
     """`pixels` (B, H, W, 3) uint8 -> a digest of each image; `BLANK` for a black one."""
-    return [hashlib.sha256(np.ascontiguousarray(image)).digest() if image.any() else BLANK for image in pixels]
+    return [hashlib.sha256(np.ascontiguousarray(image).data).digest() if image.any() else BLANK for image in pixels]
 
 
 def to_network_range(images: torch.Tensor) -> torch.Tensor:
