@@ -2,7 +2,7 @@
 
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, bindparam, select
+from sqlalchemy import Connection, Engine, bindparam, false, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dpiqa.access import EVERYTHING, Grants
@@ -11,13 +11,20 @@ from dpiqa.models.choice import ModelChoice
 from dpiqa.profiles import Profile
 from dpiqa.scorer_id import ScorerId
 from dpiqa.storage.requirements import find_prepared, read_requirement
-from dpiqa.storage.tables import profiles
+from dpiqa.storage.tables import profiles, scorers
 from dpiqa.types import Direction, RequirementState
 
 INSERT_PROFILE = insert(profiles).on_conflict_do_nothing()
 PROFILE_BY_ID = select(profiles.c.definition).where(profiles.c.id == bindparam("profile_id"))
 IS_PROFILE_UNCHANGED = select(profiles.c.definition == bindparam("expected", type_=profiles.c.definition.type)).where(
     profiles.c.id == bindparam("profile_id")
+)
+#: Of a model's newest scorer; false where the card does not say.
+LOWER_IS_BETTER = (
+    select(func.coalesce(scorers.c.card["lower_is_better"].as_boolean(), false()))
+    .where(func.split_part(scorers.c.id, ":", 1) == bindparam("model"))
+    .order_by(scorers.c.first_seen_at.desc())
+    .limit(1)
 )
 
 
@@ -94,16 +101,25 @@ def profile_for(c: Connection, name_or_id: str, grants: Grants = EVERYTHING) -> 
 
 
 def direction_of(c: Connection, profile_id: str) -> Direction:
-    """Return which end of the scores under a stored profile is better. One that no job used counts as MOS."""
+    """Return which end of the scores under a stored profile is better. One that no job used counts as MOS.
+
+    The requirement says so, or else the card of its student's scorers: a plug-in's scores may be better the lower.
+    """
     known = _DIRECTIONS.setdefault(c.engine, {})
     if profile_id not in known:
         try:
-            requirement = read_profile(c, profile_id).student.requirement
+            student = read_profile(c, profile_id).student
         except NotFound:
             return Direction.HIGHER
-        known[profile_id] = Direction.HIGHER if requirement is None else read_requirement(c, requirement).direction
+        if student.requirement is not None:
+            known[profile_id] = read_requirement(c, student.requirement).direction
+        else:
+            is_lower = c.execute(LOWER_IS_BETTER, {"model": student.model.replace(":", ".")}).scalar_one_or_none()
+            if is_lower is None:  # nothing was scored yet
+                return Direction.HIGHER
+            known[profile_id] = Direction.LOWER if is_lower else Direction.HIGHER
     return known[profile_id]
 
 
-#: By profile id: neither a stored profile nor the direction of a requirement ever changes.
+#: By profile id: neither a stored profile nor the direction of its scores ever changes.
 _DIRECTIONS: WeakKeyDictionary[Engine, dict[str, Direction]] = WeakKeyDictionary()

@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from support.ledger import ALONE, refs
+from support.ledger import ALONE, STUDENT, refs
 
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.percentiles import Share
+from dpiqa.profiles import Profile
 from dpiqa.settings import load_settings
+from dpiqa.storage.items import Scored
+from dpiqa.storage.recorded_scores import store_scores
 from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.score_query import ScoreQuery, find_profile
 from dpiqa.types import Band, ScoreOrder
@@ -36,6 +39,20 @@ def test_a_share_becomes_a_bound_and_its_end_comes_first(scored):
     assert resolve(scored, best) == (0.9, None, ScoreOrder.HIGHEST_FIRST)
     newest = replace(best, order=ScoreOrder.NEWEST_FIRST)
     assert resolve(scored, newest) == (0.9, None, ScoreOrder.NEWEST_FIRST)
+
+
+def test_scores_of_a_plug_in_may_be_better_the_lower(scored):
+    # What was asked before anything was scored is not remembered.
+    odd = replace(ALL, conditions=ScoreFilter(profile="odd@1"))
+    scored.job(profile=Profile(name="odd", version=1, student="odd.metric"))
+    assert resolve(scored, odd)[2] is ScoreOrder.LOWEST_FIRST
+    card = STUDENT.model_copy(update={"name": "odd.metric", "lower_is_better": True})
+    images = refs(1, start=50)
+    _, ids = scored.submit(images, profile=Profile(name="odd", version=1, student="odd.metric"))
+    held = scored.claim(ids)
+    scored.do(store_scores, card, [Scored(held[0], 0.5, images[0].etag)])
+    assert resolve(scored, odd)[2] is ScoreOrder.HIGHEST_FIRST
+    assert resolve(scored, ALL)[2] is ScoreOrder.LOWEST_FIRST
 
 
 def test_a_share_is_of_what_the_conditions_leave(scored):

@@ -93,9 +93,9 @@ def test_senders_of_events_may_send_it_as_a_password():
 
 def test_what_answers_without_a_key():
     near, far = Rules.of("127.0.0.1", "k"), Rules.of("0.0.0.0", "k")
-    for path in ("/", "/healthz", "/readyz", "/docs", "/docs/start.js", "/openapi.json"):
+    for path in ("/healthz", "/readyz", "/docs", "/docs/start.js", "/openapi.json", "/login", "/assets/app.js"):
         assert far.is_open(path)
-    for path in ("/metrics", "/v1/scores", "/healthz/", "/healthzz", "/docsx", "//healthz"):
+    for path in ("/", "/jobs", "/metrics", "/v1/scores", "/healthz/", "/healthzz", "/docsx", "//healthz", "/loginx"):
         assert not far.is_open(path)
     assert near.is_open("/metrics")
     assert not near.is_open("/v1/scores")
