@@ -81,6 +81,10 @@ add_commands(
             "jobs.submit:submit",
             "Queue images for the workers: all under a prefix or in a folder, or those that a manifest names.",
         ),
+        "put": (
+            "jobs.put:put",
+            "Upload files to S3, with the credentials and the endpoint that the other commands use.",
+        ),
         "follow": (
             "jobs.follow:follow",
             "Show the progress of a job, its rate, the time left and what it waits for, until it is complete.",

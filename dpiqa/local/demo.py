@@ -6,6 +6,7 @@ The main thread starts and supervises the processes; a second thread distorts an
 import argparse
 import contextlib
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -191,9 +192,10 @@ class Demo:
             f"        {values['api_url']}/v1/scores?bucket={values['bucket']}&worst=5%25\n"
             f"Flower  {values['flower_url']}  (login {values['flower_basic_auth'].replace(':', ' / ')})\n"
             f"S3      {values['s3_endpoint_url']}  bucket {values['bucket']}: images put there are scored\n"
-            f"        AWS_ACCESS_KEY_ID={ACCESS_KEY_ID} AWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY} aws --endpoint-url "
-            f"{values['s3_endpoint_url']} s3 cp photo.jpg s3://{values['bucket']}/\n"
-            f"CLI     export DPIQA_HOME={self.running.stack.home}; dpiqa scores --worst 5%\n",
+            f"        access key {ACCESS_KEY_ID}, secret key {SECRET_ACCESS_KEY}\n"
+            f"CLI     export DPIQA_HOME={shlex.quote(str(self.running.stack.home))}\n"
+            f"        dpiqa put photo.jpg s3://{values['bucket']}/\n"
+            f"        dpiqa scores --worst 5%\n",
             highlight=False,
             soft_wrap=True,
         )

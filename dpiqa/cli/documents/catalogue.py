@@ -221,7 +221,7 @@ _DOCUMENTS = (
                 "phase": str,
                 "pid": int | None,
                 "processes": list[dict[str, Any]],
-                **dict.fromkeys(("api_url", "flower_url", "bucket"), NotRequired[str]),
+                **dict.fromkeys(("api_url", "flower_url", "s3_endpoint_url", "bucket"), NotRequired[str]),
             },
         ),
     ),
@@ -236,6 +236,12 @@ _DOCUMENTS = (
         made("SchemaVersion", lambda: {"current": str | None, "needed": str}),
     ),
     Document("rollups", 1, "Batches of results that were counted.", made("Rollups", lambda: {"batches": int})),
+    Document(
+        "uploaded-file",
+        1,
+        "A file that was uploaded to S3.",
+        made("UploadedFile", lambda: {"file": str, "address": str, "bytes": int}),
+    ),
     Document("file", 1, "A file that was made.", made("File", lambda: {"file": str})),
     Document(
         "dataset",

@@ -10,6 +10,7 @@ OF_COMMAND: dict[str, tuple[str, ...]] = {
     "follow": _OF_JOB,
     "submit": ("submitted-job@1", "dry-run@1", "job@1"),
     "items": ("items@1", "export@1"),
+    "put": ("uploaded-file@1",),
     "score": ("files@1", "objects@1", "files-by-model@1", "objects-by-model@1", "export@1"),
     "gallery": ("gallery@1",),
     "scores": ("scores@1", "export@1"),

@@ -7,6 +7,7 @@ import typer
 
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
+from dpiqa.connection_file import connection_path
 from dpiqa.exit_codes import ExitCode
 from dpiqa.extras import required_for
 from dpiqa.local import control
@@ -45,14 +46,22 @@ def up(
     console.note("it runs already" if is_running else "starting; the first time takes a minute")
     status = control.up(settings.home, everything=not servers_only, foreground=foreground)
     if not foreground:
-        _print_status(status, as_json)
+        _print_status(settings.home, status, as_json)
+        if not as_json and not servers_only:
+            bucket = status.connection.get("bucket")
+            console.note("next:")
+            if bucket:
+                console.note(f"  dpiqa put photo.jpg s3://{bucket}/     # upload an image: it is scored")
+            console.note("  dpiqa scores --worst 5%                # the scores; `dpiqa jobs` shows the work")
+            console.note("  dpiqa local down                       # stop everything; the data stay")
 
 
 @command("status", "dpiqa local status", "dpiqa local status --json")
 def status(as_json: options.JsonOption = False) -> None:
     """Show what runs, and where. Exits with status 1 when nothing does or a part is not ready."""
-    status = control.status(context.read_settings().home)
-    _print_status(status, as_json)
+    home = context.read_settings().home
+    status = control.status(home)
+    _print_status(home, status, as_json)
     if status.phase != "ready" or any(process["state"] != "ready" for process in status.processes):
         raise typer.Exit(ExitCode.INCOMPLETE)
 
@@ -74,16 +83,26 @@ def demo(once: OnceOption = False, photos: PhotosOption = None, home: HomeOption
         raise typer.Exit(run_demo(once=once, photos=photos, home=home))
 
 
-def _print_status(status: Status, as_json: bool) -> None:
-    addresses = {key: status.connection[key] for key in ("api_url", "flower_url", "bucket") if key in status.connection}
+def _print_status(home: Path, status: Status, as_json: bool) -> None:
+    connection = status.connection
     if as_json:
         document = {"running": status.running, "phase": status.phase, "pid": status.pid, "processes": status.processes}
-        console.print_json("local-status@1", document | addresses)
+        names = ("api_url", "flower_url", "s3_endpoint_url", "bucket")
+        console.print_json(
+            "local-status@1", document | {name: connection[name] for name in names if connection.get(name)}
+        )
         return
     if not status.running:
         console.note("nothing is running; start it with `dpiqa local up`")
         return
     columns = ("name", "state", "pid", "restarts", "url")
     console.table(columns, [[process.get(column) for column in columns] for process in status.processes])
-    for name, value in addresses.items():
-        console.note(f"{name.replace('_', ' ')}: {value}")
+    if "api_url" in connection:
+        console.note(f"API and pages: {connection['api_url']}/ (its description: {connection['api_url']}/docs)")
+    if "flower_url" in connection:
+        console.note(f"Flower: {connection['flower_url']}, login: flower_basic_auth in the connection file")
+    if connection.get("s3_endpoint_url"):
+        bucket = f", bucket {connection['bucket']}" if "bucket" in connection else ""
+        console.note(f"S3: {connection['s3_endpoint_url']}{bucket}")
+    if connection:
+        console.note(f"connection file, with all credentials and passwords: {connection_path(home)}")
