@@ -23,7 +23,7 @@ from dpiqa.cli.main import app
 from dpiqa.cli.support.groups import LazyCommand
 from dpiqa.datasets import DATASETS
 from dpiqa.datasets.spec import DatasetSpec
-from dpiqa.exit_codes import MEANINGS
+from dpiqa.exit_codes import MEANINGS, SIGNAL_MEANINGS
 from dpiqa.exports.schemas import SCHEMAS
 from dpiqa.imaging.kinds import markdown_rows
 from dpiqa.settings import AWS_NAMES, PREFIX, Settings
@@ -189,9 +189,9 @@ def main() -> None:
 
 def cli_page() -> str:
     """Return the page of all commands."""
-    codes = "\n".join(f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items())
-    signals = "| 130 | Ctrl-C |\n| 141 | the reader of its stdout went away |\n"
-    head = f"{CLI_HEAD}\n| exit code | meaning |\n|---|---|\n{codes}\n{signals}"
+    meanings = {**MEANINGS, **SIGNAL_MEANINGS}
+    codes = "".join(f"| {code.value} | {meaning} |\n" for code, meaning in meanings.items())
+    head = f"{CLI_HEAD}\n| exit code | meaning |\n|---|---|\n{codes}"
     return head + "".join(_command_section(words, command) for words, command in commands())
 
 

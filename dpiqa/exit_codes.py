@@ -54,6 +54,11 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.CONFIGURATION: "a setting, checkpoint or bucket is missing or wrong",
 }
 
+SIGNAL_MEANINGS: dict[SignalExitCode, str] = {
+    SignalExitCode.INTERRUPTED: "Ctrl-C",
+    SignalExitCode.PIPE_CLOSED: "the reader of its stdout went away",
+}
+
 _CODE_OF_ERROR: tuple[tuple[type[DpiqaError], ExitCode], ...] = (
     (DatabaseMisconfigured, ExitCode.CONFIGURATION),
     (Unavailable, ExitCode.UNREACHABLE),
@@ -72,4 +77,5 @@ def exit_code(error: DpiqaError) -> ExitCode:
 
 def as_help() -> str:
     """Return all codes as one line for `--help`."""
-    return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
+    meanings = {**MEANINGS, **SIGNAL_MEANINGS}
+    return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in meanings.items()) + "."

@@ -31,7 +31,7 @@ from dpiqa.errors import AlreadyRunningError, ConfigurationError
 from dpiqa.files import locked, replace_text
 from dpiqa.local.process import python, tail
 from dpiqa.local.stack import Stack
-from dpiqa.signals import interrupted_by
+from dpiqa.signals import ignored, interrupted_by
 
 log = structlog.get_logger()
 
@@ -55,12 +55,18 @@ class Status:
 def up(home: Path, *, everything: bool = True, foreground: bool = False) -> Status:
     """Start the stack and return when it is ready; in the foreground, when it has stopped.
 
-    `everything=False`: Postgres, Valkey and S3 only. Raises `ConfigurationError` when one of them does not start.
+    `everything=False`: Postgres, Valkey and S3 only. Ctrl-C stops what was started. Raises `ConfigurationError` when
+    one of them does not start.
     """
     if status(home).running:
         return _wait_ready(home, None)
     if not foreground:
-        return _wait_ready(home, _detach(home, everything=everything))
+        starter = _detach(home, everything=everything)
+        try:
+            return _wait_ready(home, starter)
+        except KeyboardInterrupt:
+            _end(psutil.Process(starter.pid))
+            raise
     try:
         supervise(home, everything=everything)
     except AlreadyRunningError:  # another `up` was faster
@@ -95,13 +101,18 @@ def down(home: Path) -> bool:
 
 
 def _end(supervisor: psutil.Process) -> None:
+    """End the supervisor and all that it started: cleanly, or, at Ctrl-C and after a minute, by killing it."""
     supervisor.terminate()
     deadline = time.monotonic() + _STOP_SECONDS
-    while supervisor.is_running() and supervisor.status() != psutil.STATUS_ZOMBIE:
-        if time.monotonic() > deadline:
-            supervisor.kill()  # its processes die with it
-            return
-        time.sleep(0.05)
+    try:
+        while supervisor.is_running() and supervisor.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                supervisor.kill()  # its processes die with it
+                return
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        supervisor.kill()
+        raise
 
 
 def _detach(home: Path, *, everything: bool) -> subprocess.Popen[bytes]:
@@ -154,18 +165,17 @@ class RunningStack:
         self._write()
 
     def stop(self) -> None:
-        """Stop cleanly; a further signal kills the processes."""
-
-        def kill(*_: Any) -> None:
-            self.stack.supervisor.kill()
-            os._exit(130)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, kill)
-        connection_path(self.stack.home).unlink(missing_ok=True)
-        self.phase = "stopping"
-        self.stack.stop()
-        state_path(self.stack.home).unlink(missing_ok=True)
+        """Stop cleanly; at a further signal, kill the processes and raise `KeyboardInterrupt`."""
+        try:
+            connection_path(self.stack.home).unlink(missing_ok=True)
+            self.phase = "stopping"
+            self.stack.stop()
+        except KeyboardInterrupt:
+            with ignored(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                self.stack.supervisor.kill()
+            raise
+        finally:
+            state_path(self.stack.home).unlink(missing_ok=True)
 
     def _write(self) -> None:
         content = {

@@ -8,6 +8,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -32,6 +33,7 @@ from dpiqa.local.supervisor import UnitState
 from dpiqa.logs import configure_logging
 from dpiqa.profiles import load_profile
 from dpiqa.settings import load_settings
+from dpiqa.signals import ignored
 from dpiqa.types import TERMINAL_STATES, ItemState
 
 _POLL_SECONDS = 0.25
@@ -285,7 +287,8 @@ def _home(path: Path | None) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with ignored(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # however often Ctrl-C is pressed
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

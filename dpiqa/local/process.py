@@ -90,10 +90,8 @@ class Process:
             self.popen.send_signal(number)
 
     def kill(self) -> None:
-        """Kill it and every process of its session that still belongs to its group; reap it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self.popen.wait()
+        """Kill it and the processes that it started; reap it."""
+        self._kill(self._descendants())
 
     def stop(self) -> None:
         """End it cleanly within `stop_seconds`, else kill it, with the processes it started."""
@@ -101,10 +99,18 @@ class Process:
         self.signal(self.command.stop_signal)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(self.command.stop_seconds)
-        self.kill()
-        for process in psutil.wait_procs(descendants, timeout=1)[1]:
+        self._kill(descendants)
+
+    def _kill(self, descendants: list[psutil.Process]) -> None:
+        """Kill its group and reap it; kill `descendants` too, some of which have sessions of their own (Postgres)."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.popen.wait()
+        left = psutil.wait_procs(descendants, timeout=1)[1]
+        for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
+        psutil.wait_procs(left, timeout=1)
 
     def _descendants(self) -> list[psutil.Process]:
         try:
@@ -208,6 +214,9 @@ class Server(ABC):
                 if earlier_port or attempt == 2:
                     raise
                 self.port = 0  # another process took the port between our check and the server's start
+            except BaseException:  # Ctrl-C: nobody else knows of the process yet
+                self.process.kill()
+                raise
             else:
                 return
 

@@ -135,18 +135,22 @@ def _accept_terms(entry: Entry, models_dir: Path, *, accept: bool) -> None:
     "dpiqa models import student.onnx --kind onnx --name older-student",
 )
 def import_file(  # noqa: PLR0913, PLR0917 - options of a command
-    file: Annotated[Path, typer.Argument(help="The checkpoint: .pth, .pth.tar, .safetensors or .onnx.")],
+    file: Annotated[Path, typer.Argument(help="The checkpoint: .pth, .pth.tar, .safetensors or .onnx.", exists=True)],
     kind: Annotated[ModelKind, typer.Option("--kind", help="Kind of model: student, teacher, promptiqa or onnx.")],
     name: Annotated[str, typer.Option("--name", help="Name of the model.")],
     text_embeddings: Annotated[
         Path | None,
         typer.Option(
-            "--text-embeddings", help="Embeddings of a published teacher's prompts: .safetensors, .pt or .npy."
+            "--text-embeddings",
+            help="Embeddings of a published teacher's prompts: .safetensors, .pt or .npy.",
+            exists=True,
         ),
     ] = None,
     architecture: Annotated[
         Path | None,
-        typer.Option("--architecture", help="JSON with the sizes of a network that is not the published one."),
+        typer.Option(
+            "--architecture", help="JSON with the sizes of a network that is not the published one.", exists=True
+        ),
     ] = None,
     licence: Annotated[
         str, typer.Option("--licence", "--license", help="Terms of the weights, for the card.")

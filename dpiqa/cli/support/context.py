@@ -1,20 +1,29 @@
 """Settings, profile and database of a command."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import cache
 from getpass import getuser
 from socket import gethostname
 from typing import Any
 
+from pydantic_settings import DotEnvSettingsSource
 from sqlalchemy import Connection, Engine
 
 from dpiqa.access import Actor, acting_as
+from dpiqa.cli.support import console
 from dpiqa.errors import InvalidRequest
 from dpiqa.logs import configure_logging
 from dpiqa.profiles import Profile, load_profile
-from dpiqa.settings import Settings, load_settings
+from dpiqa.settings import PREFIX, Settings, load_settings
 from dpiqa.storage.engine import open_engine, transaction
+
+_OF_OURS = ("DPIQA_TEST_", "DPIQA_BENCHMARK_", "DPIQA_LABELS_DIR")  #: read by tests and benchmarks
+#: What Kubernetes sets in every container for a service named `dpiqa-...`.
+_SERVICE_LINK = re.compile(r"DPIQA_.*(_SERVICE_HOST|_SERVICE_PORT(_.*)?|_PORT_\d+_(TCP|UDP)(_.*)?)")
 
 
 def read_settings(**overrides: Any) -> Settings:
@@ -22,10 +31,28 @@ def read_settings(**overrides: Any) -> Settings:
 
     Log lines go to stderr from here on, errors only unless a level was set: people see the command's own messages.
     """
+    warn_of_unknown_variables()
     settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
     has_level = "log_level" in settings.model_fields_set
     configure_logging(settings if has_level else settings.model_copy(update={"log_level": "error"}))
     return settings
+
+
+def warn_of_unknown_variables() -> None:
+    """Warn, once each, of `DPIQA_...` variables in the environment and in `.env` that are no settings."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    given = {name.upper(): value for name, value in DotEnvSettingsSource(Settings).env_vars.items()}
+    given |= {name.upper(): value for name, value in os.environ.items()}
+    for name in sorted(given.keys() - known):
+        is_link = _SERVICE_LINK.fullmatch(name) or (given[name] or "").startswith(("tcp://", "udp://"))
+        if name.startswith(PREFIX) and not name.startswith(_OF_OURS) and not is_link:
+            _warn_of(name, *get_close_matches(name, known, 1))
+
+
+@cache
+def _warn_of(name: str, *nearest: str) -> None:
+    did_you_mean = f"did you mean {nearest[0]}?" if nearest else "`dpiqa config show` lists the settings"
+    console.warn(f"{name} is not a setting and has no effect: {did_you_mean}")
 
 
 def profile(settings: Settings) -> Profile:

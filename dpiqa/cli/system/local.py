@@ -44,7 +44,12 @@ def up(
         configure_logging(settings)
     is_running = control.status(settings.home).running
     console.note("it runs already" if is_running else "starting; the first time takes a minute")
-    status = control.up(settings.home, everything=not servers_only, foreground=foreground)
+    try:
+        status = control.up(settings.home, everything=not servers_only, foreground=foreground)
+    except KeyboardInterrupt:
+        if not is_running:
+            console.note("interrupted: what was started is stopped")
+        raise
     if not foreground:
         _print_status(settings.home, status, as_json)
         if not as_json and not servers_only:
@@ -79,6 +84,7 @@ def down(as_json: options.JsonOption = False) -> None:
 @command("demo", "dpiqa demo", "dpiqa demo --once", "dpiqa demo --photos ~/Pictures")
 def demo(once: OnceOption = False, photos: PhotosOption = None, home: HomeOption = None) -> None:
     """Start everything, upload photographs and distorted copies, and show how they are scored. Ctrl-C ends it."""
+    context.warn_of_unknown_variables()
     with required_for("dpiqa demo", extra="demo"):
         raise typer.Exit(run_demo(once=once, photos=photos, home=home))
 

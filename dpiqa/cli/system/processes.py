@@ -52,7 +52,9 @@ def api(
     port: Annotated[int | None, typer.Option(help="TCP port; DPIQA_API_PORT by default.", min=0, max=65535)] = None,
 ) -> None:
     """Serve the HTTP API. Off loopback it needs DPIQA_API_KEY, or DPIQA_REQUIRE_KEY and `dpiqa keys create`."""
-    _become(*api_command(context.read_settings(api_host=host, api_port=port)))
+    settings = context.read_settings(api_host=host, api_port=port)
+    require_port("the API", settings.api_host, settings.api_port, "DPIQA_API_PORT")
+    _become(*api_command(settings))
 
 
 @command("flower", "dpiqa flower")

@@ -8,7 +8,7 @@ import time
 
 import psycopg
 import pytest
-from support.processes import family, still_running
+from support.processes import family, still_running, wait_for
 
 from dpiqa.connection_file import connection_path, is_alive, local_dir, process_identity
 from dpiqa.errors import AlreadyRunningError, ConfigurationError
@@ -122,6 +122,36 @@ def test_ctrl_c_stops_the_foreground(home):
     assert process.communicate(timeout=60)[0].splitlines()[-1] == "stopped"
     assert process.returncode == 0
     assert still_running(processes, 5) == []
+
+
+def test_ctrl_c_while_the_stack_starts_stops_what_was_started(home):
+    code = "import sys; from pathlib import Path; from dpiqa.local.control import up\n"
+    code += "up(Path(sys.argv[1]), everything=False)"
+    process = subprocess.Popen([sys.executable, "-c", code, str(home)], stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(control.status(home).processes) > 1)  # the first server runs, the stack is not ready
+    processes = family(process.pid)
+    assert len(processes) > 2
+    process.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
+    assert still_running(processes, 5) == []
+    assert control.status(home).running is False
+
+
+@pytest.mark.parametrize("pause", [0, 0.3])
+def test_a_second_ctrl_c_while_the_demo_stops_leaves_nothing(home, tmp_path, monkeypatch, pause):
+    monkeypatch.setenv("TMPDIR", str(home))  # of its temporary folder; open to the user of Postgres
+    argv = [sys.executable, "-m", "dpiqa.local.demo", "--once"]
+    process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    (folder,) = wait_for(lambda: list(home.glob("dpiqa-demo-*")))
+    wait_for(lambda: len(control.read_state(folder).get("processes", [])) > 1)
+    processes = family(process.pid)
+    process.send_signal(signal.SIGINT)
+    time.sleep(pause)
+    process.send_signal(signal.SIGINT)
+    assert "Traceback" not in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert still_running(processes, 5) == []
+    assert not folder.exists()
 
 
 def test_a_part_that_does_not_start_is_named(home, monkeypatch):

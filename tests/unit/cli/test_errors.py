@@ -1,5 +1,7 @@
 """A user's mistake ends in one line with a hint, and in a stable exit code."""
 
+import socket
+
 import pytest
 from typer.testing import CliRunner
 
@@ -161,3 +163,31 @@ def test_a_wrong_choice_is_said_without_names_of_the_library(run, words):
     assert result.exit_code == 2
     assert "'x' is not one of" in result.stderr
     assert "Value error" not in result.stderr
+
+
+def test_a_variable_that_is_no_setting_is_named_once_with_the_nearest_one(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DPIQA_BATCHSIZE", "3")
+    monkeypatch.setenv("DPIQA_WEB_SERVICE_HOST", "10.0.0.1")  # Kubernetes, for a service named dpiqa-web
+    monkeypatch.setenv("DPIQA_WEB_PORT", "tcp://10.0.0.1:80")
+    (tmp_path / ".env").write_text("DPIQA_DEVISE=cpu\nOTHER=1\n")
+    result = run("config", "show")
+    assert result.exit_code == 0
+    assert [line for line in result.stderr.splitlines() if "warning" in line] == [
+        "warning: DPIQA_BATCHSIZE is not a setting and has no effect: did you mean DPIQA_BATCH_SIZE?",
+        "warning: DPIQA_DEVISE is not a setting and has no effect: did you mean DPIQA_DEVICE?",
+    ]
+
+
+def test_an_import_of_a_missing_file_is_not_found(run, tmp_path):
+    result = run("models", "import", tmp_path / "gone.pth", "--kind", "student", "--name", "mine")
+    assert result.exit_code == 4
+    assert "gone.pth" in result.stderr
+
+
+def test_the_api_refuses_a_taken_port_in_one_line(run):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("api", "--port", taken.getsockname()[1])
+    assert result.exit_code == 78
+    assert result.stderr.startswith("error: the API cannot be served on 127.0.0.1")
+    assert result.stderr.count("\n") == 1

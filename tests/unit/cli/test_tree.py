@@ -76,7 +76,7 @@ def test_examples_are_accepted_by_the_parser():
 
 def test_exit_codes_are_in_the_help(run):
     text = " ".join(run("--help").stdout.split())
-    for code in ("0 done", "1 some images", "2 wrong usage", "3 Postgres", "4 not found", "78 a setting"):
+    for code in ("0 done", "1 some images", "2 wrong usage", "3 Postgres", "4 not found", "78 a setting", "130 Ctrl-C"):
         assert code in text
 
 
