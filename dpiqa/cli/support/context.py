@@ -39,7 +39,7 @@ def read_settings(**overrides: Any) -> Settings:
 
 
 def warn_of_unknown_variables() -> None:
-    """Warn, once each, of `DPIQA_...` variables in the environment and in `.env` that are no settings."""
+    """Warn, once each, of `DPIQA_...` variables in the environment and in `.env` that name no setting."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     given = {name.upper(): value for name, value in DotEnvSettingsSource(Settings).env_vars.items()}
     given |= {name.upper(): value for name, value in os.environ.items()}
