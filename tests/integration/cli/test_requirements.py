@@ -116,7 +116,7 @@ def test_contradictions_need_force(run, system, models, pairs):
     [
         ("path,score\n0.jpg,1\n", "5 to 200 image-score pairs, not 1", 2),
         ("path,score\n0.jpg,high\n", "line 2: 'high' is not a valid score", 2),
-        ("path,score\n" + "0.jpg,0.5\n" * 5, "too close to tell good from bad", 2),
+        ("path,score\n" + "".join(f"{n}.jpg,0.5\n" for n in range(5)), "too close to tell good from bad", 2),
         ("path,score\n" + "".join(f"{n}.jpg,{n / 9}\n" for n in range(6)), "5.jpg: there is no such file", 2),
     ],
 )
