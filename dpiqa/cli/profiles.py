@@ -26,7 +26,12 @@ def list_profiles(as_json: options.JsonOption = False) -> None:
 
 @command("show", "dpiqa profiles show default", "dpiqa profiles show default@1 --json")
 def show(
-    name: Annotated[str, typer.Argument(help="Name (the newest version) or id, such as default@1.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name (the newest version) or id, such as default@1.", autocompletion=options.complete_profile
+        ),
+    ],
     as_json: options.JsonOption = False,
 ) -> None:
     """Show one profile: models, cut-offs and margins, the escalated share."""

@@ -22,12 +22,23 @@ from dpiqa.extras import required_for
 from dpiqa.signals import interrupted_by
 from dpiqa.training.progress import listening
 
+
+def _complete_preset(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the presets of this kind of run that begin so, for the shell."""
+    from dpiqa.training.config.file import preset_names  # noqa: PLC0415 - only where the shell asks
+
+    return [name for name in preset_names(ctx.info_name) if name.startswith(incomplete)]
+
+
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file with the run's settings.", exists=True, dir_okay=False)
 ]
 PresetOption = Annotated[
     str | None,
-    typer.Option(help="Settings to begin from, shipped with dpiqa; a wrong name lists them. The file changes them."),
+    typer.Option(
+        help="Settings to begin from, shipped with dpiqa; a wrong name lists them. The file changes them.",
+        autocompletion=_complete_preset,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -31,7 +31,7 @@ ModelsArgument = Annotated[
     list[str],
     typer.Argument(
         help="Models, as `dpiqa models list` names them; each is compared with the first.",
-        metavar="MODEL MODEL...",
+        metavar="MODEL",
         show_default=False,
     ),
 ]

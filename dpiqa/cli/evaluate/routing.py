@@ -29,7 +29,12 @@ from dpiqa.pipeline.scorers import check_profile
 from dpiqa.profiles import Profile, load_profile
 
 ProfileArgument = Annotated[
-    str, typer.Argument(help="Profile by name or id (`dpiqa profiles list`).", show_default=False)
+    str,
+    typer.Argument(
+        help="Profile by name or id (`dpiqa profiles list`).",
+        show_default=False,
+        autocompletion=options.complete_profile,
+    ),
 ]
 
 

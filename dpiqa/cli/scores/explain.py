@@ -29,7 +29,10 @@ from dpiqa.types import ImageRef
 TargetArgument = Annotated[
     str, typer.Argument(help="A file or s3://bucket/key.", metavar="PATH|S3_ADDRESS", show_default=False)
 ]
-ModelOption = Annotated[str, typer.Option("--model", "-m", help="Model by name (`dpiqa models list`).")]
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", "-m", help="Model by name (`dpiqa models list`).", autocompletion=options.complete_model),
+]
 MapOption = Annotated[Path, typer.Option("--output", "-o", help="PNG to write.", dir_okay=False)]
 
 

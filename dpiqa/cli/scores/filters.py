@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dpiqa.cli.support.options import parse_time
+from dpiqa.cli.support.options import complete_model, parse_time
 from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.types import ResultStatus, Route
 
@@ -12,7 +12,10 @@ BucketOption = Annotated[str | None, typer.Option(help="Only this bucket.")]
 PrefixOption = Annotated[str | None, typer.Option(help="Only keys that begin with this; needs a bucket or a job.")]
 MinOption = Annotated[float | None, typer.Option("--min", help="Minimum score (inclusive).")]
 MaxOption = Annotated[float | None, typer.Option("--max", help="Maximum score (inclusive).")]
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Only scores of this model, or scorer id.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Only scores of this model, or scorer id.", autocompletion=complete_model),
+]
 StatusOption = Annotated[ResultStatus | None, typer.Option(help="Only provisional or final scores.")]
 RequirementOption = Annotated[
     str | None,

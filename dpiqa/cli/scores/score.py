@@ -42,6 +42,7 @@ ModelsOption = Annotated[
     typer.Option(
         "--model",
         "-m",
+        autocompletion=options.complete_model,
         help="Model by name (`dpiqa models list`). May be repeated: each image is read once and scored by each.",
     ),
 ]

@@ -37,9 +37,9 @@ from dpiqa.storage.score_query import ResolvedQuery, ScoreQuery, find_profile
 from dpiqa.types import Band, ScoreOrder
 
 WorstOption = Annotated[
-    str | None, typer.Option(help="Only the worst share of what the other options select, e.g. 5%.")
+    str | None, typer.Option(help="Only the worst share of what the other options select, e.g. 5%.", metavar="SHARE")
 ]
-BestOption = Annotated[str | None, typer.Option(help="Only the best share, e.g. 5%.")]
+BestOption = Annotated[str | None, typer.Option(help="Only the best share, e.g. 5%.", metavar="SHARE")]
 BandsOption = Annotated[
     list[Band] | None,
     typer.Option("--band", help="Only this band of the scorer's reference population. May be repeated."),

@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from pkgutil import resolve_name
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any, NoReturn, get_args
 
 import typer
@@ -200,11 +201,33 @@ def command(
         assert isinstance(made, TyperCommand)  # noqa: S101 - typer makes a group only of several commands
         kinds = inspect.signature(function).parameters
         for parameter in made.params:
+            if parameter.name in kinds:
+                _name_value(parameter, kinds[parameter.name].annotation)
             if parameter.name in kinds and _holds_path(kinds[parameter.name].annotation):
                 _expand(parameter)
         return made
 
     return make
+
+
+def _name_value(parameter: Any, annotation: Any) -> None:
+    """Let the help name a value in one style: `PREFIX`, `N` or the choices, instead of `<str>` and `{prefix}`."""
+    kind = _value_type(annotation)
+    if kind is bool or parameter.param_type_name == "argument":
+        parameter.display_type_rich = lambda **_: ""
+    if parameter.param_type_name == "argument":  # typer adds brackets and dots
+        parameter.metavar = (parameter.metavar or parameter.name.upper()).removesuffix("...").strip("[]")
+    elif parameter.metavar is None and isinstance(kind, type) and issubclass(kind, Enum):
+        parameter.metavar = "|".join(str(choice.value) for choice in kind)
+    elif parameter.metavar is None and kind is not bool:
+        name = max(parameter.opts, key=len).rpartition("-")[2].upper()
+        parameter.metavar = {int: "N", float: "NUMBER"}.get(kind, name)
+
+
+def _value_type(annotation: Any) -> Any:
+    """Return the type of one value: `int` of `Annotated[list[int] | None, ...]`."""
+    parts = [part for part in get_args(annotation) if part is not NoneType]
+    return _value_type(parts[0]) if parts else annotation
 
 
 def _holds_path(annotation: Any) -> bool:

@@ -55,9 +55,55 @@ ReportOption = Annotated[
 ReportFailuresOption = Annotated[
     bool, typer.Option("--report-failures", help="The report holds only the images that ended unscored.")
 ]
+
+
+def complete_model(incomplete: str) -> list[tuple[str, str]]:
+    """Return the names of models that begin so, each with its kind, for the shell."""
+    from dpiqa.cli.support import context  # noqa: PLC0415 - only where the shell asks
+    from dpiqa.models.cards import list_cards  # noqa: PLC0415 - only where the shell asks
+
+    try:
+        cards = list_cards(context.read_settings().models_dir)
+    except DpiqaError:
+        return []
+    return [(card.name, card.kind.value) for card in cards if card.name.startswith(incomplete)]
+
+
+def complete_profile(incomplete: str) -> list[tuple[str, str]]:
+    """Return the names and ids of profiles that begin so, for the shell."""
+    from dpiqa.cli.support import context  # noqa: PLC0415 - only where the shell asks
+    from dpiqa.profiles import list_profiles  # noqa: PLC0415 - only where the shell asks
+
+    try:
+        profiles = list_profiles(context.read_settings().profiles_dir)
+    except DpiqaError:
+        return []
+    names = {name: profile.description for profile in profiles for name in (profile.name, profile.id)}
+    return [pair for pair in names.items() if pair[0].startswith(incomplete)]
+
+
+def complete_job(incomplete: str) -> list[tuple[str, str]]:
+    """Return the names of jobs that begin so, each with its address, for the shell; none where the database fails."""
+    from dpiqa.cli.support import context  # noqa: PLC0415 - only where the shell asks
+    from dpiqa.storage.job_queries import list_jobs  # noqa: PLC0415 - only where the shell asks
+    from dpiqa.storage.jobs import LATEST  # noqa: PLC0415 - only where the shell asks
+
+    try:
+        with context.connection() as connection:
+            names = [(str(job.id), f"{job.state} {job.address}") for job in list_jobs(connection, limit=100).items]
+    except DpiqaError:
+        return []
+    return [pair for pair in [*names, (LATEST, "the job that was submitted last")] if pair[0].startswith(incomplete)]
+
+
 ProfileOption = Annotated[
     str | None,
-    typer.Option("--profile", "-p", help="Profile by name or id (`dpiqa profiles list`); DPIQA_PROFILE by default."),
+    typer.Option(
+        "--profile",
+        "-p",
+        help="Profile by name or id (`dpiqa profiles list`); DPIQA_PROFILE by default.",
+        autocompletion=complete_profile,
+    ),
 ]
 
 
@@ -68,6 +114,7 @@ ProfilesOption = Annotated[
         "-p",
         help="Profile by name or id (`dpiqa profiles list`); DPIQA_PROFILE by default. May be repeated: each image is "
         "read once and scored under each.",
+        autocompletion=complete_profile,
     ),
 ]
 
@@ -106,20 +153,6 @@ def parse_time(option: str, text: str | None, *, zone: tzinfo | None = UTC) -> d
     return at if at.tzinfo is not None else at.astimezone() if zone is None else at.replace(tzinfo=zone)
 
 
-def complete_job(incomplete: str) -> list[tuple[str, str]]:
-    """Return the names of jobs that begin so, each with its address, for the shell; none where the database fails."""
-    from dpiqa.cli.support import context  # noqa: PLC0415 - only where the shell asks
-    from dpiqa.storage.job_queries import list_jobs  # noqa: PLC0415 - only where the shell asks
-    from dpiqa.storage.jobs import LATEST  # noqa: PLC0415 - only where the shell asks
-
-    try:
-        with context.connection() as connection:
-            names = [(str(job.id), f"{job.state} {job.address}") for job in list_jobs(connection, limit=100).items]
-    except DpiqaError:
-        return []
-    return [pair for pair in [*names, (LATEST, "the job that was submitted last")] if pair[0].startswith(incomplete)]
-
-
 def check_job(name: str | None) -> str | None:
     """Return the name of a job, before anything is connected. Raises `InvalidRequest` for text that cannot be one."""
     from dpiqa.storage.jobs import check_job_name  # noqa: PLC0415 - only where a job is named
@@ -143,7 +176,13 @@ JobOption = Annotated[
     ),
 ]
 ModelArgument = Annotated[
-    str, typer.Argument(help="Model, as `dpiqa models list` names it.", metavar="MODEL", show_default=False)
+    str,
+    typer.Argument(
+        help="Model, as `dpiqa models list` names it.",
+        metavar="MODEL",
+        show_default=False,
+        autocompletion=complete_model,
+    ),
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; DPIQA_DEVICE by default.")]
 #: Requirement by which one PromptIQA model scores.

@@ -45,7 +45,13 @@ def run_bench(
     *,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Score only the first N images.")] = 1000,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Model by name; by default the student of DPIQA_PROFILE.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model by name; by default the student of DPIQA_PROFILE.",
+            autocompletion=options.complete_model,
+        ),
     ] = None,
     simulate_device: Annotated[
         float | None,

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -57,6 +58,15 @@ def test_help_explains_with_an_example(run, words, command):
     assert result.exit_code == 0
     assert "dpiqa " + " ".join(words[1:]) in result.stdout.partition("Example")[2]
     assert all(parameter.help for parameter in command.params if parameter.name != "help")
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS, ids=NAMES)
+def test_values_are_named_in_one_style(run, words, command):
+    shown = run(*words[1:], "--help").stdout.replace("<bool>", "", 1)  # of --help itself, which typer adds
+    assert not re.findall(r"<(?:str|int|bool|float|path|list)|\{[a-z_]+\}", shown)
+    for parameter in command.params:
+        if parameter.name != "help" and parameter.metavar and "|" not in parameter.metavar:
+            assert parameter.metavar == parameter.metavar.upper(), parameter.name
 
 
 @pytest.mark.parametrize(("words", "command"), COMMANDS, ids=NAMES)
@@ -197,3 +207,20 @@ def test_commands_in_the_documents_exist(words):
     parameters = tree[" ".join(words[:depth])].params
     options = {option for parameter in parameters for option in [*parameter.opts, *parameter.secondary_opts]}
     assert {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"} <= options
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("dpiqa score -m bundled-s", ["bundled-student"]),
+        ("dpiqa models show bundled-s", ["bundled-student"]),
+        ("dpiqa profiles show smok", ["smoke", "smoke@1"]),
+        ("dpiqa scores --profile smok", ["smoke", "smoke@1"]),
+        ("dpiqa train student --preset bundled-", ["bundled-student", "bundled-student-distilled"]),
+    ],
+)
+def test_the_shell_completes_names(words, offered):
+    given = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_DPIQA_COMPLETE": "complete_bash"}
+    argv = [sys.executable, "-c", "from dpiqa.cli.main import app; app(prog_name='dpiqa')"]
+    done = subprocess.run(argv, env=os.environ | given, capture_output=True, text=True, timeout=60, check=False)
+    assert (sorted(done.stdout.split()), done.stderr) == (offered, "")
