@@ -95,7 +95,7 @@ def test_names_that_cannot_be_shown_are_scored_and_escaped(odd_names, env):
     assert b"a\\nb.png" in out
     assert not set(out) & {0x1B, 0x9B}
     assert b"5 of 5 images scored" in err
-    assert b"not images 3" in err
+    assert b"passed over: not images 1 (.db 1), hidden 1, side-cars ._* 1" in err
 
 
 def test_links_that_lead_nowhere_are_reported_and_the_exit_code_says_so(odd_names):
