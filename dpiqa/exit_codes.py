@@ -77,5 +77,5 @@ def exit_code(error: DpiqaError) -> ExitCode:
 
 def as_help() -> str:
     """Return all codes as one line for `--help`."""
-    meanings = {**MEANINGS, **SIGNAL_MEANINGS}
-    return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in meanings.items()) + "."
+    meanings = [*((code.value, meaning) for code, meaning in MEANINGS.items()), *SIGNAL_MEANINGS.items()]
+    return "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in meanings) + "."
