@@ -65,7 +65,7 @@ def test_a_refused_file_is_one_line_and_an_exit_code(run, tmp_path):
     result = run("models", "import", tmp_path / "page.pth", "--kind", "student", "--name", "page")
     assert result.exit_code == 78
     assert "web page" in result.stderr
-    assert run("models", "import", tmp_path / "gone", "--kind", "student", "--name", "page").exit_code == 78
+    assert run("models", "import", tmp_path / "gone", "--kind", "student", "--name", "page").exit_code == 4
     assert run("models", "import", tmp_path / "page.pth", "--kind", "pixels", "--name", "page").exit_code == 2
 
 
