@@ -66,7 +66,9 @@ def list_(
     elif reports:
         names = ("job", "state", "done", "total", "of", "created", "profile", "kind", "waits for")
         whole = ("job", "state", "done", "total", "created")
-        console.table(names, map(_job_cells, reports), whole=whole, droppable=("waits for", "kind", "profile"))
+        console.table(
+            names, map(_job_cells, reports), whole=whole, droppable=("waits for", "kind", "profile", "created")
+        )
     elif chosen == EVERY_JOB:
         console.note("no jobs yet: `dpiqa submit s3://bucket/prefix` makes one")
     else:
