@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-HEAVY = ("torch", "timm", "diffusers", "transformers", "PIL", "boto3")
+HEAVY = ("torch", "timm", "diffusers", "transformers", "boto3")
 
 
 def environment(database_url, broker_url, **more):

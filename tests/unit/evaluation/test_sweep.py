@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dpiqa.errors import InvalidRequest
+from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.evaluation.report_files import write_sweep
 from dpiqa.evaluation.sweep import TOLERANCE, sweep, trend
 from dpiqa.imaging.distortions import KINDS
@@ -62,7 +62,7 @@ def test_what_cannot_be_scored_is_counted(brightness, pictures, tmp_path):
 
 
 def test_an_unknown_kind_is_named(brightness, pictures):
-    with pytest.raises(InvalidRequest, match="rust") as raised:
+    with pytest.raises(NotFound, match="rust") as raised:
         sweep(brightness, pictures, kinds=["rust"])
     assert "gaussian_blur" in raised.value.hint
 
