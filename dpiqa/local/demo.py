@@ -190,7 +190,8 @@ class Demo:
         """Print the addresses of what stays up, and how to use it."""
         values = self.running.stack.values
         self.console.print(
-            f"\nAPI     {values['api_url']}/docs\n"
+            f"\nPages   {values['api_url']}/\n"
+            f"API     {values['api_url']}/docs\n"
             f"        {values['api_url']}/v1/scores?bucket={values['bucket']}&worst=5%25\n"
             f"Flower  {values['flower_url']}  (login {values['flower_basic_auth'].replace(':', ' / ')})\n"
             f"S3      {values['s3_endpoint_url']}  bucket {values['bucket']}: images put there are scored\n"

@@ -21,7 +21,7 @@ from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import PREFIX, Settings, load_settings
 from dpiqa.storage.engine import open_engine, transaction
 
-_OF_OURS = ("DPIQA_TEST_", "DPIQA_BENCHMARK_", "DPIQA_LABELS_DIR")  #: read by tests and benchmarks
+_OF_OURS = tuple(f"DPIQA_{name}" for name in ("TEST_", "BENCHMARK_", "LABELS_DIR"))  #: read by tests and benchmarks
 #: What Kubernetes sets in every container for a service named `dpiqa-...`.
 _SERVICE_LINK = re.compile(r"DPIQA_.*(_SERVICE_HOST|_SERVICE_PORT(_.*)?|_PORT_\d+_(TCP|UDP)(_.*)?)")
 

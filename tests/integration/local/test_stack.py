@@ -168,6 +168,6 @@ def test_ctrl_c_ends_the_demo_that_stays_up(home, tmp_path):
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does
     output = run.communicate(timeout=60)[0]
     assert run.returncode == 0, output
-    assert "API" in output
-    assert f"AWS_ACCESS_KEY_ID={ACCESS_KEY_ID} AWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}" in output
+    assert "Pages   http://" in output
+    assert f"access key {ACCESS_KEY_ID}, secret key {SECRET_ACCESS_KEY}" in output
     assert still_running(everything, 5) == []
