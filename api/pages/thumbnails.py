@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from dpiqa.addresses import object_address
-from dpiqa.errors import DpiqaError, ImageRejected, ObjectChanged, ObjectGone
+from dpiqa.errors import DpiqaError, ImageRejected, ObjectChanged, ObjectGone, Unavailable
 from dpiqa.files import replace_file
 from dpiqa.http_api.common import Bucket, Key
 from dpiqa.imaging.decode import Limits
@@ -30,7 +30,9 @@ from dpiqa.types import ImageRef
 from ..dependencies import EngineDep, ReaderDep
 
 _PROCESSES = 2  #: decoders of one API process
-_WAITING = 64  #: requests for thumbnails that may wait for them; more are told to come again
+#: Thumbnails that are made or wait at once, of the 40 threads that all requests share: more are refused, so that a slow
+#: store takes no thread from the other routes. A browser asks for six at a time.
+_AT_ONCE = 16
 _KEPT_SECONDS = 7 * 86_400  #: after which a kept thumbnail is made again
 
 log = structlog.get_logger()
@@ -81,21 +83,25 @@ class Thumbnails:
         self._lock = threading.Lock()
         self._pool: DecodePool | None = None
         self._stores: Stores | None = None
-        self._turns = threading.BoundedSemaphore(_WAITING)
+        self._turns = threading.BoundedSemaphore(_AT_ONCE)
         self._files: ThumbnailFiles | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="dpiqa-thumbnails-", ignore_cleanup_errors=True)
         if settings.thumbnail_cache_bytes:
             self._files = ThumbnailFiles(Path(self._folder.name), settings.thumbnail_cache_bytes)
 
     def read(self, ref: ImageRef, side: int) -> bytes:
-        """Return a JPEG of an object. Raises `ImageRejected` with its reason, and as `ObjectStore.get`."""
+        """Return a JPEG of an object. Raises `ImageRejected`, `Unavailable`, and as `ObjectStore.get`."""
         identity = "\0".join((ref.bucket, ref.key, ref.etag, str(side)))
         name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
         kept = self._files.read(name) if self._files is not None and ref.etag else None
         if kept is not None:
             return kept
-        with self._turns:
+        if not self._turns.acquire(blocking=False):
+            raise Unavailable("too many thumbnails are being made", hint="reload the page")
+        try:
             data = self._make(ref, side)
+        finally:
+            self._turns.release()
         if self._files is not None and ref.etag:
             self._files.write(name, data)
         return data

@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 
 import pytest
 from dpiqa.api.app import create_app
@@ -210,7 +211,7 @@ def test_an_image_shows_why_it_has_no_score(client, ledger):
     assert list(dict.fromkeys(beside)) == ["002", "003"]
 
 
-def test_thumbnails_are_made_on_demand_and_kept(opened, tmp_path, ledger):
+def test_thumbnails_are_made_on_demand_and_kept(opened, tmp_path, ledger, monkeypatch):
     folder = tmp_path / "photos"
     (folder / "2026").mkdir(parents=True)
     Image.new("RGB", (900, 300), (200, 30, 30)).save(folder / "2026/000.jpg")
@@ -231,6 +232,10 @@ def test_thumbnails_are_made_on_demand_and_kept(opened, tmp_path, ledger):
     assert client.get(f"{address}&key=2026/002.jpg").status_code == 404  # not a way to read what is not scored
     assert client.get(f"{address}&key=../secret").status_code == 404
     assert client.get(f"{address}&key=2026/000.jpg&side=256").content == made.content
+    monkeypatch.setattr(client.app.state.thumbnails, "_turns", threading.Semaphore(0))  # all are taken by a slow store
+    assert "cannot be shown now" in client.get(f"{address}&key=2026/000.jpg&side=64").text
+    assert client.get(f"{address}&key=2026/000.jpg&side=256").content == made.content  # kept, so nothing is made
+    monkeypatch.undo()
     Image.new("RGB", (30, 30)).save(folder / "2026/000.jpg")
     assert "newer version" in client.get(f"{address}&key=2026/000.jpg&side=300").text
 
