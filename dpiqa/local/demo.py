@@ -320,7 +320,9 @@ def main() -> int:
     parser.add_argument("--home", type=Path, metavar="DIR", help="keep database and logs there")
     arguments = parser.parse_args()
     try:
-        return run(once=arguments.once, photos=arguments.photos, home=arguments.home)
+        code = run(once=arguments.once, photos=arguments.photos, home=arguments.home)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is stopped; while Python ends, Ctrl-C would change the code
+        return code
     except DpiqaError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - for people
         return 1

@@ -51,25 +51,34 @@ FEW = 5_000
 FEW_OF_PREFIX = 500
 
 
+#: A condition on the rows of `results`, whichever query they come from.
+Bound = Callable[[Columns], Condition]
+
+
 @dataclass(frozen=True)
 class Walk:
     """A way through the results."""
 
-    rows: Callable[[Sequence[Condition]], Select[Any]]  #: the rows within further bounds, in order
+    rows: Callable[[Sequence[Bound]], Select[Any]]  #: the rows within further bounds, in order
     residual: Callable[[Columns], list[Condition]]  #: conditions left to check on each row
     checks_rows: bool  #: whether any are left, and the rows are many
     names: tuple[str, ...]  #: the columns it is ordered by
     descending: bool
 
-    def beyond(self, position: Sequence[Any]) -> Condition:
-        """Build "after this position", for a row of `results`."""
-        return _beyond([results.c[name] for name in self.names], position, descending=self.descending)
+    def beyond(self, position: Sequence[Any]) -> Bound:
+        """Build "after this position"."""
+        return lambda r: _beyond([getattr(r, name) for name in self.names], position, descending=self.descending)
 
-    def upto(self, position: Sequence[Any]) -> Condition:
-        """Build "not after this position", for a row of `results`."""
-        return _beyond([results.c[name] for name in self.names], position, descending=not self.descending, or_at=True)
+    def upto(self, position: Sequence[Any]) -> Bound:
+        """Build "not after this position"."""
 
-    def positions(self, bounds: Sequence[Condition]) -> Select[Any]:
+        def bound(r: Columns) -> Condition:
+            columns = [getattr(r, name) for name in self.names]
+            return _beyond(columns, position, descending=not self.descending, or_at=True)
+
+        return bound
+
+    def positions(self, bounds: Sequence[Bound]) -> Select[Any]:
         """Return the query for the positions of the rows."""
         rows = self.rows(bounds).subquery("read")
         return select(*(rows.c[name] for name in self.names))
@@ -152,28 +161,37 @@ def choose_walk(
             conditions.append(in_job(r, fields.job))
         return conditions
 
-    conditions = [*equalities(results.c, fields), *(time_bounds if order.by_time else score_bounds)(results.c, fields)]
-    if fields.status is ResultStatus.PROVISIONAL and not order.by_time:
-        conditions.append(results.c.status == constant(ResultStatus.PROVISIONAL))  # has an index
+    def within(r: Columns, bounds: Sequence[Bound]) -> list[Condition]:
+        return [*_served(r, fields, order), *(bound(r) for bound in bounds)]
 
-    def along_index(bounds: Sequence[Condition]) -> Select[Any]:
-        return select(results).where(*conditions, *bounds).order_by(*sort)
+    def along_index(bounds: Sequence[Bound]) -> Select[Any]:
+        return select(results).where(*within(results.c, bounds)).order_by(*sort)
 
-    def sorted_few(bounds: Sequence[Condition]) -> Select[Any]:
-        # Materialized: else Postgres may walk an index in the order of the page, in the hope of finding the few early.
-        rows = select(results).where(*conditions, *(few or ()), *bounds).cte("few").prefix_with("MATERIALIZED")
-        return select(rows).order_by(*(rows.c[name].desc() if order.descending else rows.c[name] for name in names))
+    def sorted_few(bounds: Sequence[Bound]) -> Select[Any]:
+        # Materialized, and with no other condition inside: else Postgres may walk an index in the order of the page, in
+        # the hope of finding the few early, or read half of another index to leave out some of the few.
+        rows = select(results).where(*(few or ())).cte("few").prefix_with("MATERIALIZED")
+        ordered = (rows.c[name].desc() if order.descending else rows.c[name] for name in names)
+        return select(rows).where(*within(rows.c, bounds)).order_by(*ordered)
 
-    def along_keys(bounds: Sequence[Condition]) -> Select[Any]:
-        chosen, prefix = [*conditions, *bounds], fields.prefix or ""
+    def along_keys(bounds: Sequence[Bound]) -> Select[Any]:
+        chosen, prefix = within(results.c, bounds), fields.prefix or ""
         return along_prefix([results], chosen, prefix, sort, descending=order.descending, spans=spans)
 
-    def in_spans(bounds: Sequence[Condition]) -> Select[Any]:
-        return along_spans([*conditions, *bounds], sort, spans or [], descending=order.descending)
+    def in_spans(bounds: Sequence[Bound]) -> Select[Any]:
+        return along_spans(within(results.c, bounds), sort, spans or [], descending=order.descending)
 
     rows = sorted_few if few is not None else along_keys if by_keys else along_index if spans is None else in_spans
     checks = few is None and not fields.include_old and bool(residual(results.c))
     return Walk(rows, residual, checks, names, order.descending)
+
+
+def _served(r: Columns, fields: ScoreFilter, order: ScoreOrder) -> list[Condition]:
+    """Build the conditions that the indexes of pages in this order serve."""
+    conditions = [*equalities(r, fields), *(time_bounds if order.by_time else score_bounds)(r, fields)]
+    if fields.status is ResultStatus.PROVISIONAL and not order.by_time:
+        conditions.append(r.status == constant(ResultStatus.PROVISIONAL))
+    return conditions
 
 
 def _few(c: Connection, fields: ScoreFilter, order: ScoreOrder) -> list[Condition] | None:

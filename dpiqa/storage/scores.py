@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, select
 
 from dpiqa.storage.pages import MAX_READ, Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.references import CARD_VERSION, Meaning, read_meanings, scorers_of_model
-from dpiqa.storage.score_filter import Condition, ScoreFilter
-from dpiqa.storage.score_walks import READ, READ_COLUMNS, Walk, choose_walk
+from dpiqa.storage.score_filter import ScoreFilter
+from dpiqa.storage.score_walks import READ, READ_COLUMNS, Bound, Walk, choose_walk
 from dpiqa.storage.tables import results, scorers
 from dpiqa.types import Band, ResultStatus, Route, ScoreOrder, Stage
 
@@ -92,7 +92,7 @@ def list_scores(
     walk = None if scorer_ids == [] else choose_walk(c, conditions, order, scorer_ids, position)
     if walk is None:
         return Page([], None)
-    bounds = [] if position is None else [walk.beyond(position)]
+    bounds: list[Bound] = [] if position is None else [walk.beyond(position)]
 
     def cursor_at(values: Sequence[Any]) -> str:
         first = values[0].isoformat() if order.by_time else values[0]
@@ -116,7 +116,7 @@ def list_scores(
     return Page(page.items, cursor_at(end), partial=True)
 
 
-def _read(c: Connection, walk: Walk, bounds: Sequence[Condition], n: int, max_read: int | None) -> list[ScoreRow]:
+def _read(c: Connection, walk: Walk, bounds: Sequence[Bound], n: int, max_read: int | None) -> list[ScoreRow]:
     """Return the first `n` rows that fit, of the first `max_read` within the bounds; None: of all."""
     fits = walk.residual(READ_COLUMNS)
     read = walk.rows(bounds).limit(max_read if fits else n).subquery("read")
