@@ -77,7 +77,7 @@ def run_ray(model: str, n: int, url: str, folder: Path, threads: int) -> None:
     (
         ray.data.read_binary_files(f"{BUCKET}/run-{n}/", filesystem=files, include_paths=True)
         .map(prepare)
-        .map_batches(Student, batch_size=BATCH, concurrency=1)
+        .map_batches(Student, batch_size=BATCH, compute=ray.data.ActorPoolStrategy(size=1))
         .write_parquet(str(folder / "scores"))
     )
     ray.shutdown()

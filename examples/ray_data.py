@@ -12,16 +12,16 @@ import dpiqa
 
 
 def main(folder: str, model: str = "bundled-student") -> None:
-    """Print the path and the score of each file of a folder, worst first; those without a score, last."""
+    """Print the score and the path of each file of a folder, worst first; those without a score, last."""
     paths = [str(path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
     scored = ray.data.from_items([{"path": path} for path in paths]).map_batches(
         dpiqa.ImageScorer,
         fn_constructor_kwargs={"model": model, "decode_processes": 2},
         batch_size=64,
-        concurrency=1,  # actors, each with the model in memory; with a GPU also num_gpus=1
+        compute=ray.data.ActorPoolStrategy(size=1),  # each actor has the model in memory; with a GPU also num_gpus=1
     )
     for row in sorted(scored.take_all(), key=lambda row: (row["score"] != row["score"], row["score"])):
-        print(f"{row['score']:.3f}  {row['path']}  {row['reason']}")
+        print(f"{row['score']:.3f}  {row['path']}  {row['reason']}".rstrip())
 
 
 if __name__ == "__main__":

@@ -4,15 +4,12 @@ import io
 import re
 import shutil
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
 from support.ledger import Ledger
 
 from dpiqa.access import Grants
-from dpiqa.local.commands import api_command
-from dpiqa.local.process import free_port
 from dpiqa.storage.api_keys import KeyRequest, create_key
 from dpiqa.types import KeyScope
 
@@ -29,7 +26,7 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
 @pytest.fixture
 def site(make_system, s3):
     """Give a system with an API that demands a key, workers, 30 pictures of rising brightness and a broken one."""
-    system = make_system(api_port=free_port(0), api_key=KEY)
+    system = make_system(api_key=KEY)
     rng = np.random.default_rng(1)
     for n in range(30):
         pixels = rng.integers(n * 8, n * 8 + 10, (48, 64, 3)).astype(np.uint8)
@@ -37,21 +34,11 @@ def site(make_system, s3):
         Image.fromarray(pixels).save(buffer, "PNG")
         s3.put(f"{'dark' if n < 15 else 'light'}/{n:02}.png", buffer.getvalue())
     s3.put("dark/broken.jpg", b"\xff\xd8\xff\xe0 not a picture")
-    argv, env = api_command(system.settings)
-    system.start("api", argv, env)
     system.worker("student")
     system.worker("teacher")
-    system.url = f"http://127.0.0.1:{system.settings.api_port}"
-    system.wait(lambda: answers(f"{system.url}/healthz"), "API")
+    _, system.url = system.api()
     system.ready(2)
     return system
-
-
-def answers(url):
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ import signal
 import time
 from pathlib import Path
 
+import httpx
 from sqlalchemy import text
 
 from dpiqa.doorbell import Queue, load_doorbell
-from dpiqa.local.commands import listen_command, worker_command
-from dpiqa.local.process import Command, Process, spawn
+from dpiqa.local.commands import api_command, listen_command, worker_command
+from dpiqa.local.process import Command, Process, free_port, spawn
 from dpiqa.profiles import load_profile
 from dpiqa.settings import load_settings
 from dpiqa.storage.engine import make_engine, transaction
@@ -48,6 +49,15 @@ class System:
         """Start a listener."""
         argv, extra = listen_command(self.settings)
         return self.start("listener", argv, extra)
+
+    def api(self, **env):
+        """Start the HTTP API on a free port; return the process and its URL, once it answers."""
+        port = free_port()
+        argv, extra = api_command(self.settings)
+        process = self.start("api", argv, extra | {"DPIQA_API_PORT": str(port)} | env)
+        url = f"http://127.0.0.1:{port}"
+        self.wait(lambda: _answers(f"{url}/healthz"), "API")
+        return process, url
 
     def start(self, name, argv, env):
         """Start a command."""
@@ -119,3 +129,10 @@ class System:
         for process in self.processes:
             process.stop()
         self.engine.dispose()
+
+
+def _answers(url):
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
