@@ -56,6 +56,7 @@ SHORT_MODULES: dict[str, str] = {
     "dpiqa/models/brightness.py": "a scorer: each kind of model has its own module, and this one needs no torch",
     "dpiqa/storage/bucket_tables.py": "tables, apart from the code that uses them, as the other tables",
     "dpiqa/storage/callback_tables.py": "tables of one subject, as in the modules beside it",
+    "dpiqa/storage/label_tables.py": "tables of one subject, as in the modules beside it",
     "dpiqa/storage/report_tables.py": "tables of one subject, as in the modules beside it",
     "dpiqa/http_api/audit.py": "bodies of one resource, as in the modules beside it",
     "dpiqa/__main__.py": "entry point of `python -m dpiqa`",

@@ -352,8 +352,17 @@ class AuditAction(StrEnum):
     RECONCILE = "reconcile"
     REQUIREMENT = "requirement"  #: a version of a requirement was submitted
     EXPORT = "export"  #: scores or items were read as a file
+    LABEL = "label"  #: images were labelled, or their labels removed
+    PROFILE = "profile"  #: a profile was saved
     KEY_CREATE = "key_create"
     KEY_REVOKE = "key_revoke"
+
+
+class Verdict(StrEnum):
+    """The decision of a person about an image."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
 
 
 class CallbackState(StrEnum):

@@ -42,7 +42,7 @@ def remember_profile(c: Connection, profile: Profile) -> None:
     Raises `ConfigurationError` if the id had another one, it needs a requirement that is not ready, or the scales of
     its models run against each other.
     """
-    _check_requirements(c, profile)
+    check_profile(c, profile)
     definition = profile.model_dump(mode="json")
     c.execute(INSERT_PROFILE, {"id": profile.id, "definition": definition})
     if not c.execute(IS_PROFILE_UNCHANGED, {"profile_id": profile.id, "expected": definition}).scalar_one():
@@ -52,7 +52,8 @@ def remember_profile(c: Connection, profile: Profile) -> None:
         )
 
 
-def _check_requirements(c: Connection, profile: Profile) -> None:
+def check_profile(c: Connection, profile: Profile) -> None:
+    """Raise `ConfigurationError` if a requirement is not ready, or the scales of the models run against each other."""
     directions = {
         stage: _direction(c, profile, choice.requirement) if choice.requirement else Direction.HIGHER
         for stage, choice in profile.choices.items()

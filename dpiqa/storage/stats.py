@@ -53,14 +53,14 @@ def threshold(c: Connection, conditions: ScoreFilter, share: float, *, descendin
     scorer_ids = None if conditions.model is None else tuple(scorers_of_model(c, conditions.model))
     if scorer_ids == ():
         return None
-    scope = _scope(c, conditions, scorer_ids) if counted_share(c) == 1 else "the roll-ups are being built"
+    scope = scope_of(c, conditions, scorer_ids) if counted_share(c) == 1 else "the roll-ups are being built"
     if isinstance(scope, str):
         return _threshold_of_rows(c, _few_rows(c, conditions, scorer_ids, scope), share, descending=descending)
     bounds = (conditions.min, conditions.max, conditions.within)
     distribution = Distribution(count for counts in read_bins(c, scope) for count in clip(counts, *bounds))
     if not distribution.counts:
         return None
-    rows = _rows(c, conditions, scorer_ids) if distribution.total <= MAX_ROWS else None
+    rows = rows_of(c, conditions, scorer_ids) if distribution.total <= MAX_ROWS else None
     if rows is not None:
         return _threshold_of_rows(c, rows, share, descending=descending)
     rank = rank_of(share, distribution.total, descending=descending)
@@ -80,23 +80,23 @@ def threshold(c: Connection, conditions: ScoreFilter, share: float, *, descendin
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class Rows:
     """Results to read row by row: at most `MAX_ROWS`."""
 
     read: Any  #: subquery of columns of `results`
     fits: ColumnElement[bool]  #: the condition that they must fit
 
 
-def _threshold_of_rows(c: Connection, rows: _Rows, share: float, *, descending: bool) -> float | None:
+def _threshold_of_rows(c: Connection, rows: Rows, share: float, *, descending: bool) -> float | None:
     score = rows.read.c.score.desc() if descending else rows.read.c.score
     at_share = func.percentile_disc(share).within_group(score).filter(rows.fits)
     value = c.execute(select(at_share).select_from(rows.read)).scalar_one()
     return None if value is None else float(value)
 
 
-def _few_rows(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | None, reason: str) -> _Rows:
+def _few_rows(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | None, reason: str) -> Rows:
     """Return the rows to read. Raises `InvalidRequest` with the reason why they are read where they are too many."""
-    rows = _rows(c, fields, scorer_ids)
+    rows = rows_of(c, fields, scorer_ids)
     if rows is None:
         raise InvalidRequest(
             f"more than {MAX_ROWS:,} results would have to be read one by one: {reason}",
@@ -105,7 +105,7 @@ def _few_rows(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | 
     return rows
 
 
-def _rows(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | None) -> _Rows | None:
+def rows_of(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | None) -> Rows | None:
     """Return rows that hold all those that are asked for, by the first index that has few enough; None: none has."""
     r = results.c
     same = equalities(r, fields)
@@ -130,11 +130,11 @@ def _rows(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | None
             read = select(results).where(*conditions).order_by(order).limit(MAX_ROWS).subquery("read")
             fits = [*equalities(read.c, fields), *score_bounds(read.c, fields), *time_bounds(read.c, fields)]
             keys = [begins_with(read.c, fields.prefix)] if fields.prefix else []
-            return _Rows(read, and_(true(), *fits, *keys, *others(read.c, fields, scorer_ids)))
+            return Rows(read, and_(true(), *fits, *keys, *others(read.c, fields, scorer_ids)))
     return None
 
 
-def _scope(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | None) -> Scope | str:
+def scope_of(c: Connection, fields: ScoreFilter, scorer_ids: tuple[str, ...] | None) -> Scope | str:
     """Return the roll-ups that count what the conditions choose, or the reason why none do."""
     days, prefix = _days(fields), fields.prefix or ""
     narrow = [name for name, given in (("prefix", fields.prefix), ("job", fields.job), ("days", days)) if given]
@@ -231,7 +231,7 @@ def read_stats(
     scorer_ids = None if conditions.model is None else tuple(scorers_of_model(c, conditions.model))
     if group_by is GroupBy.PREFIX:  # what lies directly under the prefix is in no group, and counts all the same
         of_folder: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for part in _folders(c, conditions, _scope(c, conditions, scorer_ids)):
+        for part in _folders(c, conditions, scope_of(c, conditions, scorer_ids)):
             of_folder[part.group] += part.counts
         return replace(read_stats(c, conditions, step=step), groups=_groups(of_folder, group_by))
     if group_by is GroupBy.PROFILE:
@@ -267,7 +267,7 @@ def _counts(
     column = {GroupBy.DAY: "name", GroupBy.MODEL: None, GroupBy.BAND: None}.get(
         group_by or GroupBy.MODEL, None if group_by is None else group_by.value
     )
-    scope = _scope(c, conditions, scorer_ids)
+    scope = scope_of(c, conditions, scorer_ids)
     if not isinstance(scope, str) and group_by is GroupBy.DAY:
         scope = replace(scope, days=scope.days or (None, None))
     if not isinstance(scope, str):

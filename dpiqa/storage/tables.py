@@ -86,8 +86,9 @@ profiles = Table(
     metadata,
     Column("id", Text, primary_key=True, comment="name@version, e.g. default@1"),
     Column("definition", JSONB, nullable=False, comment="the profile as it was when a job first used it"),
-    time_column("first_seen_at", "when a job first used it", now=True),
-    comment="profiles that jobs used; never changed",
+    time_column("first_seen_at", "when a job first used it, or it was saved", now=True),
+    Column("client", Text, comment="name of the API key that saved it; NULL: no stored key did"),
+    comment="profiles that jobs used, or that were saved; never changed",
 )
 
 scorers = Table(

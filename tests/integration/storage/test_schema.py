@@ -11,6 +11,7 @@ from dpiqa.errors import ConfigurationError, DatabaseMisconfigured
 from dpiqa.storage import (
     access_tables,  # noqa: F401 - adds its tables to `metadata`
     callback_tables,  # noqa: F401 - adds its tables to `metadata`
+    label_tables,  # noqa: F401 - adds its tables to `metadata`
     report_tables,  # noqa: F401 - adds its tables to `metadata`
     requirement_tables,  # noqa: F401 - adds its tables to `metadata`
     result_tables,  # noqa: F401 - adds its tables to `metadata`
