@@ -20,7 +20,7 @@ WANTED_PRECISION = 0.9  #: where none is given
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelFigures:
-    """What labels say about a cut-off, and the cut-offs that they suggest."""
+    """Figures of a cut-off by labels, and the cut-offs that they suggest."""
 
     n: int  #: labels on images of the view
     n_rejected: int  #: of those, the images that people reject
