@@ -340,7 +340,10 @@ def schemas_page() -> str:
             )
             for column in schema.columns
         ]
-        parts.append(f"## {schema.id}\n\n{schema.meaning}\n\n{markdown_table(('column', 'type', 'meaning'), rows)}\n")
+        more = ", ".join(f"`{column.name}`" for column in schema.details)
+        more = f"\n{_wrapped(f'With details: {more}; [measures](measures.md).')}\n" if more else ""
+        table = markdown_table(("column", "type", "meaning"), rows)
+        parts.append(f"## {schema.id}\n\n{schema.meaning}\n\n{table}\n{more}")
     printed = {
         document_id: [f"`{command}`" for command, ids in OF_COMMAND.items() if document_id in ids]
         for document_id in DOCUMENTS

@@ -28,6 +28,7 @@ from dpiqa.text import iso_utc
 
 Row = dict[str, Any]  #: values by column; times are `datetime`
 _BATCH = 10_000
+_OTHER_COLUMNS_HINT = "name the same models, and --details or not, as before; another --output; or --overwrite"
 
 
 class GrowingFile:
@@ -264,7 +265,7 @@ class _WholeRows:
     def _refuse(self, text: bytes) -> None:
         raise InvalidRequest(
             f"{self._path} has other columns than this command writes: it begins {text[:40]!r}...",
-            hint="name the same models as before, another --output, or --overwrite",
+            hint=_OTHER_COLUMNS_HINT,
         )
 
 
@@ -276,15 +277,14 @@ def read_rows(path: Path, format: Format, schema: Schema) -> Iterator[Row]:  # n
     with required_for("a Parquet file"):
         import pyarrow as pa  # noqa: PLC0415 - an extra
         import pyarrow.parquet as pq  # noqa: PLC0415 - an extra
-    hint = "name the same models as before, another --output, or --overwrite"
     try:
         with pq.ParquetFile(path) as file:
             if file.schema_arrow.names != list(schema.names):
-                raise InvalidRequest(f"{path} has other columns than this command writes", hint=hint)
+                raise InvalidRequest(f"{path} has other columns than this command writes", hint=_OTHER_COLUMNS_HINT)
             for batch in file.iter_batches(_BATCH):
                 yield from batch.to_pylist()
     except pa.ArrowException as error:
-        raise InvalidRequest(f"{path} is not a whole Parquet file: {error}", hint=hint) from None
+        raise InvalidRequest(f"{path} is not a whole Parquet file: {error}", hint=_OTHER_COLUMNS_HINT) from None
 
 
 def _csv_records(file: BinaryIO) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from dpiqa.imaging.measures import MEASURE_NAMES
 from dpiqa.types import Band, Difference, ItemState, Reason, ResultStatus, Route, Stage
 
 #: Types of values: text, 64-bit integers, 64-bit floats, booleans, points in time in UTC.
@@ -50,6 +51,7 @@ class Schema:
     version: int
     meaning: str
     columns: tuple[Column, ...]
+    details: tuple[Column, ...] = ()  #: columns that rows have as well where details were asked for
 
     @property
     def id(self) -> str:
@@ -60,6 +62,15 @@ class Schema:
     def names(self) -> tuple[str, ...]:
         """The names of the columns, in order."""
         return tuple(column.name for column in self.columns)
+
+    def with_details(self) -> "Schema":
+        """Return the schema of rows with details: the same version, with more columns at the end."""
+        return replace(self, columns=(*self.columns, *self.details), details=())
+
+    def of_columns(self, names: Sequence[str]) -> "Schema":
+        """Return the schema of rows with these columns: with details, if all of them are there."""
+        has_details = {column.name for column in self.details} <= set(names)
+        return self.with_details() if has_details and self.details else self
 
     @property
     def json_file(self) -> Path:
@@ -82,7 +93,7 @@ class Schema:
             "title": self.id,
             "description": self.meaning,
             "type": "object",
-            "properties": {column.name: _property(column) for column in self.columns},
+            "properties": {column.name: _property(column) for column in (*self.columns, *self.details)},
             "required": list(self.names),
         }
 
@@ -111,6 +122,19 @@ _PERCENTILE = "share (0 to 100) of the scorer's reference population that is no 
 _BAND = "the word for the score by that population; null without a reference"
 _MODEL = "scorer of the score: name, weights, preprocessing, precision, and requirement if any"
 
+#: What makes a picture hard to look at, measured on its decoded pixels: docs/measures.md.
+_MEASURES = (
+    Column("width", int, "width of the decoded picture, pixels", nullable=True),
+    Column("height", int, "height of the decoded picture, pixels", nullable=True),
+    Column("sharpness", float, "0 (blurred or flat) to 1", nullable=True),
+    Column("contrast", float, "0 to 1: between the darkest and the brightest parts", nullable=True),
+    Column("clipped_dark", float, "share (0 to 1) of the pixels that are black", nullable=True),
+    Column("clipped_bright", float, "share (0 to 1) of the pixels that are white", nullable=True),
+    Column("noise", float, "0 or more: grain in luma steps of 255", nullable=True),
+    Column("blockiness", float, "0 or more: steps on JPEG's grid of 8 pixels", nullable=True),
+    Column("colour_cast", float, "0 to about 0.6: distance of the mean colour from grey", nullable=True),
+)
+
 SCORES = Schema(
     "scores",
     1,
@@ -132,6 +156,7 @@ SCORES = Schema(
         Column("job_id", str, "job that made the result"),
         Column("updated_at", datetime, "when the score or its status last changed"),
     ),
+    _MEASURES,
 )
 _ITEM = (
     Column("job_id", str, "the job"),
@@ -165,6 +190,7 @@ ITEMS = Schema(
         Column("student_score", float, "score of the student, if it scored", nullable=True),
         Column("teacher_score", float, "score of the teacher, if it scored", nullable=True),
     ),
+    _MEASURES,
 )
 FAILURES = Schema("failures", 1, "The images of a job that ended unscored, each with the reason.", _ITEM)
 
@@ -191,8 +217,9 @@ FILES = Schema(
     1,
     "Files scored by `dpiqa score`.",
     (Column("path", str, "path as it was given or found"), *_LOCAL_SCORE, *_BYTES),
+    _MEASURES,
 )
-OBJECTS = Schema("objects", 1, "Objects in S3 scored by `dpiqa score`.", (*_OBJECT, *_LOCAL_SCORE, *_BYTES))
+OBJECTS = Schema("objects", 1, "Objects in S3 scored by `dpiqa score`.", (*_OBJECT, *_LOCAL_SCORE, *_BYTES), _MEASURES)
 DIFFERENCES = Schema(
     "differences",
     1,
@@ -209,7 +236,7 @@ SCHEMAS: dict[str, Schema] = {schema.id: schema for schema in (SCORES, ITEMS, FA
 
 #: Schemas whose rows `dpiqa score` widens for several models, by the id of the wide rows.
 BY_MODEL: dict[str, Schema] = {f"{schema.name}-by-model@{schema.version}": schema for schema in (FILES, OBJECTS)}
-_OF_OBJECT = {"path", "bucket", "key", "etag", "size", "modified"}
+_OF_OBJECT = {"path", "bucket", "key", "etag", "size", "modified", *MEASURE_NAMES}
 
 
 def by_model(schema: Schema, models: Sequence[str]) -> Schema:

@@ -110,8 +110,8 @@ def _schema_of(names: Sequence[str], schema_id: str | None) -> Schema:
     if schema_id is None:
         return find_schema(names)
     if schema_id in SCHEMAS:
-        return SCHEMAS[schema_id]
-    return by_model(BY_MODEL[schema_id], models_of(names))
+        return SCHEMAS[schema_id].of_columns(names)
+    return by_model(BY_MODEL[schema_id].of_columns(names), models_of(names))
 
 
 def find_schema(names: Sequence[str]) -> Schema:
@@ -121,10 +121,11 @@ def find_schema(names: Sequence[str]) -> Schema:
     """
     models = models_of(names)
     if models and ("path" in names or {"bucket", "key"} <= set(names)):
-        return by_model(BY_MODEL["files-by-model@1" if "path" in names else "objects-by-model@1"], models)
+        schema = BY_MODEL["files-by-model@1" if "path" in names else "objects-by-model@1"]
+        return by_model(schema.of_columns(names), models)
     fitting = [schema for schema in SCHEMAS.values() if set(schema.names) <= set(names)]
     if fitting:
-        return max(fitting, key=lambda schema: len(schema.names))
+        return max(fitting, key=lambda schema: len(schema.names)).of_columns(names)
     nearest = max(SCHEMAS.values(), key=lambda schema: len(set(schema.names) & set(names)) / len(schema.names))
     missing = [name for name in nearest.names if name not in names]
     raise InvalidRequest(

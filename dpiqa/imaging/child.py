@@ -22,7 +22,7 @@ from PIL import AvifImagePlugin, Image
 
 from dpiqa.errors import ImageRejected
 from dpiqa.imaging import frames, sandbox
-from dpiqa.imaging.decode import Limits, decode_and_prepare, out_of_memory
+from dpiqa.imaging.decode import Limits, decode_and_measure, decode_and_prepare, out_of_memory
 from dpiqa.imaging.optional import load_installed
 from dpiqa.imaging.preprocessing import Preprocessing
 
@@ -61,13 +61,16 @@ def serve(
     """Reply to requests without end. Raises `PeerGoneError` when the owner has ended."""
     frames.send_ready(owner, confinement)
     while True:
-        data, preprocessing = frames.receive_request(owner)
+        data, preprocessing, is_measured = frames.receive_request(owner)
         signal.alarm(int(limits.wall_seconds) + _GRACE_SECONDS)
         # Whole seconds, so up to one more. Beyond it the kernel ends this process by SIGXCPU.
         _, most = resource.getrlimit(resource.RLIMIT_CPU)
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + limits.seconds) + 1, most))
         try:
-            frames.send_pixels(owner, shared, work(data, preprocessing, limits))
+            if is_measured:
+                frames.send_pixels(owner, shared, *decode_and_measure(data, preprocessing, limits))
+            else:
+                frames.send_pixels(owner, shared, work(data, preprocessing, limits))
         except ImageRejected as rejection:
             frames.send_rejection(owner, rejection)
         except MemoryError:
@@ -102,13 +105,13 @@ def _limit(limits: Limits) -> None:
 
 
 def _load_decoders(limits: Limits) -> None:
-    """Decode a small image of each format, so that nothing has to be read from disk later."""
+    """Decode and measure a small image of each format, so that nothing has to be read from disk later."""
     Image.init()
     for image_format, mode in _SAMPLES:
         file = io.BytesIO()
         with contextlib.suppress(Exception):  # a format that this Pillow lacks
-            Image.new(mode, (8, 8)).save(file, image_format)
-            decode_and_prepare(file.getvalue(), Preprocessing(width=8, height=8), limits)
+            Image.new(mode, (24, 24)).save(file, image_format)
+            decode_and_measure(file.getvalue(), Preprocessing(width=8, height=8), limits)
 
 
 if __name__ == "__main__":

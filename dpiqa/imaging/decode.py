@@ -18,6 +18,7 @@ from dpiqa.imaging import tiff
 from dpiqa.imaging.formats import ALLOWED, ends_early, sniff
 from dpiqa.imaging.headers import Header, exif_orientation, read_header
 from dpiqa.imaging.kinds import Kind, require_decoded
+from dpiqa.imaging.measures import Measures, measure
 from dpiqa.imaging.modes import to_rgb
 from dpiqa.imaging.optional import OPTIONAL, RAW, decode_optional
 from dpiqa.imaging.preprocessing import Preprocessing, prepare
@@ -89,6 +90,15 @@ def decode_and_prepare(data: bytes, preprocessing: Preprocessing, limits: Limits
     Raises `ImageRejected`.
     """
     return prepare(decode(data, limits, preprocessing), preprocessing)
+
+
+def decode_and_measure(data: bytes, preprocessing: Preprocessing, limits: Limits) -> tuple[np.ndarray, Measures]:
+    """Return the model's input as `decode_and_prepare`, and measures of the picture before it is resized.
+
+    Raises `ImageRejected`.
+    """
+    picture = decode(data, limits, preprocessing)
+    return prepare(picture, preprocessing), measure(picture)
 
 
 def decode(data: bytes, limits: Limits, preprocessing: Preprocessing | None = None) -> Image.Image:

@@ -1,10 +1,12 @@
 """Frames between a decode process and its owner over a socket: bytes, never pickles. Pixels go through shared memory.
 
-A decoder that an attacker took over can reply with wrong pixels of the right size, and with nothing else.
+A decoder that an attacker took over can reply with wrong pixels of the right size and wrong measures, and with nothing
+else.
 """
 
 import fcntl
 import json
+import math
 import mmap
 import os
 import socket
@@ -13,13 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
 
 from dpiqa.errors import ConfigurationError, ImageRejected
+from dpiqa.imaging.measures import MEASURE_DIGITS, MEASURE_NAMES, Measures
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.imaging.sandbox import Confinement
 from dpiqa.types import Reason
@@ -28,9 +31,10 @@ T = TypeVar("T")
 
 _READY = struct.Struct("!cI")  #: kind, then the confinement in force
 _IS_READY = b"R"
-_REQUEST = struct.Struct("!II")  #: bytes of preprocessing as JSON, bytes of the object
-_REPLY = struct.Struct("!cII")  #: kind, then (height, width) or (bytes of JSON, 0)
+_REQUEST = struct.Struct("!II?")  #: bytes of preprocessing as JSON, bytes of the object, whether it is measured
+_REPLY = struct.Struct("!cII")  #: kind, then (height, width) or (bytes of JSON, 0); pixels may be followed by measures
 _PIXELS, _REJECTED = b"P", b"X"
+_MEASURES = struct.Struct("!II7f")  #: `MEASURE_NAMES`
 _MAX_REASON_BYTES = 4096
 #: Bytes of the memory that a decode process shares with its owner: 4,600 x 4,600 pixels. Only what is used is there.
 SHARED_BYTES = 64 * 1024 * 1024
@@ -115,25 +119,28 @@ def _preprocessing(head: bytes) -> Preprocessing:
     return Preprocessing.model_validate_json(head)
 
 
-def send_request(peer: socket.socket, data: bytes, preprocessing: Preprocessing, patience: Patience) -> None:
+def send_request(
+    peer: socket.socket, data: bytes, preprocessing: Preprocessing, patience: Patience, *, is_measured: bool = False
+) -> None:
     """Send an image, owner to decoder."""
     head = preprocessing.model_dump_json().encode()
-    _send(peer, _REQUEST.pack(len(head), len(data)) + head, patience)
+    _send(peer, _REQUEST.pack(len(head), len(data), is_measured) + head, patience)
     _send(peer, data, patience)
 
 
-def receive_request(peer: socket.socket) -> tuple[bytes, Preprocessing]:
-    """Wait for an image from the owner. Raises `PeerGoneError` when the owner has ended."""
-    head_bytes, data_bytes = _REQUEST.unpack(_receive(peer, _REQUEST.size, forever()))
+def receive_request(peer: socket.socket) -> tuple[bytes, Preprocessing, bool]:
+    """Wait for an image from the owner, and whether it is measured. Raises `PeerGoneError` when the owner has ended."""
+    head_bytes, data_bytes, is_measured = _REQUEST.unpack(_receive(peer, _REQUEST.size, forever()))
     preprocessing = _preprocessing(bytes(_receive(peer, head_bytes, forever())))
-    return bytes(_receive(peer, data_bytes, forever())), preprocessing
+    return bytes(_receive(peer, data_bytes, forever())), preprocessing, is_measured
 
 
-def send_pixels(peer: socket.socket, shared: mmap.mmap, pixels: np.ndarray) -> None:
-    """Hand over (H, W, 3) uint8, decoder to owner."""
+def send_pixels(peer: socket.socket, shared: mmap.mmap, pixels: np.ndarray, measures: Measures | None = None) -> None:
+    """Hand over (H, W, 3) uint8, and the measures of the picture where they were asked for, decoder to owner."""
     height, width, _ = pixels.shape
     np.frombuffer(shared, np.uint8, pixels.size).reshape(pixels.shape)[...] = pixels
-    _send(peer, _REPLY.pack(_PIXELS, height, width), forever())
+    tail = b"" if measures is None else _MEASURES.pack(*astuple(measures))
+    _send(peer, _REPLY.pack(_PIXELS, height, width) + tail, forever())
 
 
 def send_rejection(peer: socket.socket, rejection: ImageRejected) -> None:
@@ -143,18 +150,33 @@ def send_rejection(peer: socket.socket, rejection: ImageRejected) -> None:
 
 
 def receive_reply(
-    peer: socket.socket, shared: mmap.mmap, preprocessing: Preprocessing, patience: Patience
-) -> np.ndarray:
-    """Wait for (H, W, 3) uint8 of the requested size: a copy, which the process cannot change any more.
+    peer: socket.socket,
+    shared: mmap.mmap,
+    preprocessing: Preprocessing,
+    patience: Patience,
+    *,
+    is_measured: bool = False,
+) -> tuple[np.ndarray, Measures | None]:
+    """Wait for (H, W, 3) uint8 of the requested size, a copy, which the process cannot change any more, and measures.
 
     Raises `ImageRejected`, `TimeoutError`, `PeerGoneError` for a dead decoder, and `InvalidReplyError`.
     """
     kind, first, second = _REPLY.unpack(_receive(peer, _REPLY.size, patience))
     if kind == _PIXELS and preprocessing.admits(first, second):
-        return np.frombuffer(shared, np.uint8, first * second * 3).reshape(first, second, 3).copy()
+        measures = _measures(_receive(peer, _MEASURES.size, patience)) if is_measured else None
+        return np.frombuffer(shared, np.uint8, first * second * 3).reshape(first, second, 3).copy(), measures
     if kind == _REJECTED and first <= _MAX_REASON_BYTES:
         raise _rejection(_receive(peer, first, patience))
     raise InvalidReplyError("invalid reply")
+
+
+def _measures(body: bytearray) -> Measures:
+    """Return measures that can be stored: a size that images have, and numbers that are finite or NaN."""
+    width, height, *numbers = _MEASURES.unpack(body)
+    if not (0 < width < 1 << 31 and 0 < height < 1 << 31) or any(map(math.isinf, numbers)):
+        raise InvalidReplyError("invalid measures")
+    rounded = (round(number, MEASURE_DIGITS) for number in numbers)
+    return Measures(**dict(zip(MEASURE_NAMES, (width, height, *rounded), strict=True)))
 
 
 def _rejection(body: bytearray) -> Exception:

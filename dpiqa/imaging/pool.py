@@ -26,6 +26,7 @@ import structlog
 from dpiqa.errors import ConfigurationError, DecoderKilled, DpiqaError, ImageRejected, Unavailable
 from dpiqa.imaging import frames
 from dpiqa.imaging.decode import Limits
+from dpiqa.imaging.measures import Measures
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.imaging.sandbox import NOTHING, Confinement
 from dpiqa.types import Reason
@@ -84,7 +85,12 @@ class DecodePool:
         `ConfigurationError` for more pixels than decode processes return.
         """
         frames.require_shareable(preprocessing)
-        return self._threads.submit(self._decode, data, preprocessing)
+        return self._threads.submit(lambda: self._decode(data, preprocessing)[0])
+
+    def submit_measured(self, data: bytes, preprocessing: Preprocessing) -> Future[tuple[np.ndarray, Measures | None]]:
+        """Do the same, and measure the decoded picture before it is resized. Raises as `submit`."""
+        frames.require_shareable(preprocessing)
+        return self._threads.submit(self._decode, data, preprocessing, is_measured=True)
 
     def close(self) -> None:
         """End all processes at once. Running work fails with `Unavailable`, waiting work is cancelled. Idempotent."""
@@ -104,14 +110,17 @@ class DecodePool:
     ) -> None:
         self.close()
 
-    def _decode(self, data: bytes, preprocessing: Preprocessing) -> np.ndarray:
+    def _decode(
+        self, data: bytes, preprocessing: Preprocessing, *, is_measured: bool = False
+    ) -> tuple[np.ndarray, Measures | None]:
         if len(data) > self._limits.max_bytes:
             raise ImageRejected(Reason.TOO_MANY_BYTES, f"{len(data)} bytes, at most {self._limits.max_bytes}")
         errors: list[DpiqaError] = []
         while len(errors) < _TRIES:
             decoder = self._decoder()
             try:
-                return decoder.decode(data, preprocessing, frames.Patience(self._limits.wall_seconds))
+                patience = frames.Patience(self._limits.wall_seconds)
+                return decoder.decode(data, preprocessing, patience, is_measured=is_measured)
             except ImageRejected as rejection:
                 if rejection.reason is Reason.DECODE_CRASH:
                     self._replace(decoder)  # its memory is in an unknown state
@@ -251,10 +260,12 @@ class _Decoder:
             self.confinement = frames.receive_ready(self._peer, frames.Patience(_START_SECONDS))
             self._is_ready = True
 
-    def decode(self, data: bytes, preprocessing: Preprocessing, patience: frames.Patience) -> np.ndarray:
+    def decode(
+        self, data: bytes, preprocessing: Preprocessing, patience: frames.Patience, *, is_measured: bool
+    ) -> tuple[np.ndarray, Measures | None]:
         """Decode one image in the process. Raises `ImageRejected`, `TimeoutError`, `PeerGoneError`."""
-        frames.send_request(self._peer, data, preprocessing, patience)
-        return frames.receive_reply(self._peer, self._shared, preprocessing, patience)
+        frames.send_request(self._peer, data, preprocessing, patience, is_measured=is_measured)
+        return frames.receive_reply(self._peer, self._shared, preprocessing, patience, is_measured=is_measured)
 
     def sleeps(self) -> bool:
         """Return whether it waits for something by itself: it neither computes nor was stopped."""

@@ -21,6 +21,7 @@ from dpiqa.errors import (
     Unavailable,
 )
 from dpiqa.imaging.decode import Limits
+from dpiqa.imaging.measures import Measures
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.choice import ModelChoice
@@ -32,7 +33,7 @@ from dpiqa.profiles import Profile
 from dpiqa.routing import ITEMS_PER_DECISION, decide
 from dpiqa.settings import Settings
 from dpiqa.text import first_line
-from dpiqa.types import Band, ImageRef, ItemState, Reason, Rendition, Route, Stage
+from dpiqa.types import Band, ImageRef, ItemState, Reason, Route, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class ScoredObject:
     reference: Reference | None = None  #: scores that this one is compared with, where its scorer has them
     stage: Stage | None = None  #: stage of the model whose score it is, under a profile
     route: Route | None = None  #: why the teacher was, or was not, asked, under a profile
+    measures: Measures | None = None  #: of the decoded picture, where details were asked for
 
     @property
     def percentile(self) -> float | None:
@@ -70,6 +72,7 @@ def score_objects(
     profile: Profile | None = None,
     choice: ModelChoice | None = None,
     settings: Settings,
+    details: bool = False,
 ) -> Iterator[ScoredObject]:
     """Score the objects by one model, or by a profile's student and, where it is unsure, its teacher.
 
@@ -79,6 +82,7 @@ def score_objects(
         profile: student, teacher and routing policy; or
         choice: the one model that scores everything.
         settings: device, threads and limits, and the database for a model that scores by a requirement.
+        details: whether rows have the measures of the pictures.
 
     Yields:
         One row per ref, in their order, up to 64 at a time.
@@ -91,7 +95,7 @@ def score_objects(
     scored_by = [by for by in (profile, choice) if by is not None]
     if len(scored_by) != 1:
         raise InvalidRequest("give either a model or a profile")
-    for (row,) in score_by_each(store, refs, scored_by, settings=settings):
+    for (row,) in score_by_each(store, refs, scored_by, settings=settings, details=details):
         yield row
 
 
@@ -112,17 +116,18 @@ def score_by_each(
     settings: Settings,
     scorers: Mapping[ModelChoice, Scorer] = MappingProxyType({}),
     observer: Observer | None = None,
+    details: bool = False,
 ) -> Iterator[list[ScoredObject]]:
     """Score the objects by each of several models or profiles; read each once, and decode it once per preprocessing.
 
     Those that share a scorer share its scores. An object that a teacher is asked about is read once more if the
-    teacher's preprocessing is another one. `scorers`: those that are in memory already.
+    teacher's preprocessing is another one. `scorers`: those that are in memory already. `details`: see `score_objects`.
 
     Yields a list per ref, in their order: a row for each of `scored_by`; a model's as soon as it is known, those of a
     profile 64 at a time. Raises as `score_objects`.
     """
     with LocalRun(store, settings, scorers, observer) as run:
-        yield from run.score(refs, scored_by)
+        yield from run.score(refs, scored_by, details=details)
 
 
 class LocalRun:
@@ -158,12 +163,12 @@ class LocalRun:
         self._resources.close()
 
     def score(
-        self, refs: Iterable[ImageRef], scored_by: Sequence[Profile | ModelChoice]
+        self, refs: Iterable[ImageRef], scored_by: Sequence[Profile | ModelChoice], *, details: bool = False
     ) -> Iterator[list[ScoredObject]]:
         """Score objects as `score_by_each`. May be called again; what was loaded stays."""
         columns = [_Column(self, by) for by in scored_by]
         self.observer.loaded()
-        for batch in self.batches(refs, [column.scorer for column in columns]):
+        for batch in self.batches(refs, [column.scorer for column in columns], details=details):
             yield from map(list, zip(*(column.rows(batch) for column in columns), strict=True))
 
     def load(self, choice: ModelChoice) -> LoadedScorer:
@@ -176,11 +181,13 @@ class LocalRun:
             self._scorers[choice] = same[0] if same else new
         return self._scorers[choice]
 
-    def batches(self, refs: Iterable[ImageRef], scorers: Sequence[LoadedScorer]) -> Iterator["_Batch"]:
+    def batches(
+        self, refs: Iterable[ImageRef], scorers: Sequence[LoadedScorer], *, details: bool = False
+    ) -> Iterator["_Batch"]:
         """Yield batch after batch, while the next one is fetched and decoded."""
         following: _Batch | None = None
         for some in batched(refs, ITEMS_PER_DECISION):
-            current, following = following, _Batch(self, some, scorers)
+            current, following = following, _Batch(self, some, scorers, details=details)
             if current is not None:
                 yield current
         if following is not None:
@@ -190,10 +197,12 @@ class LocalRun:
 class _Batch:
     """Some objects, being fetched and decoded for some scorers; their scores."""
 
-    def __init__(self, run: LocalRun, refs: Sequence[ImageRef], scorers: Sequence[LoadedScorer]) -> None:
+    def __init__(
+        self, run: LocalRun, refs: Sequence[ImageRef], scorers: Sequence[LoadedScorer], *, details: bool
+    ) -> None:
         self._run, self._refs, self._scorers = run, refs, scorers
         preprocessings = list(dict.fromkeys(loaded.card.preprocessing for loaded in scorers))
-        self._preparing = [run.preparer.submit(ref, preprocessings) for ref in refs]
+        self._preparing = [run.preparer.submit(ref, preprocessings, is_measured=details) for ref in refs]
         self._scoring: dict[LoadedScorer, list[Future[float] | BaseException]] = {}
 
     def rows(self, loaded: LoadedScorer) -> Iterator[ScoredObject]:
@@ -231,15 +240,18 @@ class _Batch:
 
     def _row(self, index: int, result: "Future[float] | BaseException", loaded: LoadedScorer) -> ScoredObject:
         preparing = self._preparing[index]
-        rendition = Rendition.FULL if preparing.exception() is not None else preparing.result().rendition
-        return _to_row(self._read_ref(index), result, loaded.card.rendered(rendition))
+        if preparing.exception() is not None:
+            return _to_row(self._refs[index], result, loaded.card)
+        image = preparing.result().image
+        row = _to_row(self._read_ref(index), result, loaded.card.rendered(image.rendition))
+        return replace(row, measures=image.measures)
 
     def _read_ref(self, index: int) -> ImageRef:
         """Return the object with the identity of the bytes that were read, if they were."""
         ref, preparing = self._refs[index], self._preparing[index]
         if preparing.exception() is not None:
             return ref
-        image = preparing.result()
+        image = preparing.result().image
         return replace(ref, etag=image.etag, version_id=image.version_id)
 
 
@@ -268,7 +280,8 @@ class _Column:
         if borderline and profile.teacher is not None:
             teacher_rows = batch.teacher_rows(borderline, self._run.load(profile.teacher))
             for index, row in zip(borderline, teacher_rows, strict=True):
-                rows[index] = replace(row, stage=Stage.TEACHER, route=Route.BORDERLINE)
+                measures = rows[index].measures  # the teacher's own input is decoded without them
+                rows[index] = replace(row, stage=Stage.TEACHER, route=Route.BORDERLINE, measures=measures)
         return rows
 
 

@@ -11,11 +11,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from dpiqa.imaging.decode import Limits
+from dpiqa.imaging.measures import Measures
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.imaging.renditions import rendition_of
 from dpiqa.objects.store import Fetched
@@ -45,6 +46,7 @@ class FetchedImage:
         self.etag, self.version_id = fetched.etag, fetched.version_id
         self.rendition = rendition  #: what of the bytes is decoded
         self.content_hash = content_hash  #: SHA-256 of the bytes; None where bytes are not compared
+        self.measures: Measures | None = None  #: of the decoded picture, once it is decoded, if they were asked for
         self._on_release: Callable[[], None] | None = on_release
 
     def release(self) -> None:
@@ -60,9 +62,7 @@ class PreparedImage:
     """One image that was read, while it is decoded."""
 
     pixels: Pixels
-    rendition: Rendition  #: what of the bytes they are
-    etag: str  #: of the bytes that were read
-    version_id: str | None
+    image: FetchedImage  #: whose bytes are free once it is decoded
 
 
 class Reader(Protocol):
@@ -77,6 +77,11 @@ class Decoder(Protocol):
 
     def submit(self, data: bytes, preprocessing: Preprocessing) -> "Future[np.ndarray]":
         """Decode and preprocess in another process."""
+
+    def submit_measured(
+        self, data: bytes, preprocessing: Preprocessing
+    ) -> "Future[tuple[np.ndarray, Measures | None]]":
+        """Do the same, and measure the decoded picture."""
 
 
 class Preparer:
@@ -144,8 +149,13 @@ class Preparer:
                 return False
         return True
 
-    def decode(self, image: FetchedImage, preprocessings: Iterable[Preprocessing]) -> Pixels:
-        """Decode an image in its rendition, once for each preprocessing, then release its bytes."""
+    def decode(
+        self, image: FetchedImage, preprocessings: Iterable[Preprocessing], *, is_measured: bool = False
+    ) -> Pixels:
+        """Decode an image in its rendition, once for each preprocessing, then release its bytes.
+
+        `is_measured`: the image has its measures when any of the pixels are there.
+        """
         pixels: Pixels = {preprocessing: Future() for preprocessing in preprocessings}
         left = len(pixels)
         lock = threading.Lock()
@@ -160,16 +170,20 @@ class Preparer:
 
         for preprocessing, result in pixels.items():
             result.add_done_callback(count_down)
+            rendered = preprocessing.rendered(image.rendition)
             try:
-                decoding = self._decoder.submit(image.data, preprocessing.rendered(image.rendition))
+                if is_measured:
+                    self._decoder.submit_measured(image.data, rendered).add_done_callback(_passing_on(result, image))
+                else:
+                    self._decoder.submit(image.data, rendered).add_done_callback(_passing_on(result))
             except BaseException as error:  # the future carries it to the chunk
                 result.set_exception(error)
-            else:
-                decoding.add_done_callback(_passing_on(result))
         return pixels
 
-    def submit(self, ref: ImageRef, preprocessings: Iterable[Preprocessing]) -> "Future[PreparedImage]":
-        """Fetch one object and begin to decode it, once for each preprocessing.
+    def submit(
+        self, ref: ImageRef, preprocessings: Iterable[Preprocessing], *, is_measured: bool = False
+    ) -> "Future[PreparedImage]":
+        """Fetch one object and begin to decode it, as `decode` does.
 
         The future ends in `PreparedImage`, or with an error of `ObjectStore.get`. It can be cancelled until its fetch
         starts.
@@ -179,9 +193,7 @@ class Preparer:
         def begin(fetching: "Future[FetchedImage]") -> None:
             try:
                 image = fetching.result()
-                result.set_result(
-                    PreparedImage(self.decode(image, preprocessings), image.rendition, image.etag, image.version_id)
-                )
+                result.set_result(PreparedImage(self.decode(image, preprocessings, is_measured=is_measured), image))
             except CancelledError:
                 result.cancel()
             except BaseException as error:
@@ -256,14 +268,21 @@ class Preparer:
         self._fetchers.start()
 
 
-def _passing_on(result: "Future[np.ndarray]") -> "Callable[[Future[np.ndarray]], None]":
-    """Return a callback that gives `result` what a decoding ends in, and times it."""
+def _passing_on(result: "Future[np.ndarray]", measured: FetchedImage | None = None) -> "Callable[[Future[Any]], None]":
+    """Return a callback that gives `result` the pixels that a decoding ends in, `measured` the measures, and times it.
+
+    The decoding ends in pixels, or with `measured` in pixels and measures.
+    """
     started = time.perf_counter()
 
-    def finish(decoding: "Future[np.ndarray]") -> None:
+    def finish(decoding: "Future[Any]") -> None:
         STAGES.add(Step.DECODE, time.perf_counter() - started)
         try:
-            result.set_result(decoding.result())
+            if measured is None:
+                pixels = decoding.result()
+            else:
+                pixels, measured.measures = decoding.result()
+            result.set_result(pixels)
         except CancelledError:
             result.set_exception(RuntimeError("the decoder was closed"))
         except BaseException as error:

@@ -56,6 +56,13 @@ def test_orientation_and_profile_of_a_picture_count(scorer, tmp_path):
         assert scorer.score(opened).score == pytest.approx(scorer.score(tmp_path / "a.jpg").score, abs=0.002)
 
 
+def test_details_are_measures_of_the_picture(scorer, picture):
+    row, broken = scorer.score([picture, b"text"], details=True)
+    assert row.measures.as_row() == pytest.approx(dpiqa.measure(picture).as_row(), abs=0.0001)
+    assert broken.measures is None
+    assert scorer.score(picture).measures is None
+
+
 def test_one_bad_image_harms_only_itself(scorer, picture):
     rows = scorer.score([b"", b"text", picture, "/no/such/file.jpg"])
     assert [row.reason for row in rows] == [Reason.EMPTY, Reason.NOT_AN_IMAGE, None, Reason.OBJECT_DELETED]

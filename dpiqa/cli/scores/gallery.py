@@ -11,9 +11,10 @@ import typer
 
 from dpiqa.addresses import is_s3, parse_s3
 from dpiqa.cli.scores.ends import Ends
-from dpiqa.cli.scores.rows import address_of
+from dpiqa.cli.scores.model_options import ModelOptions
+from dpiqa.cli.scores.rows import address_of, measure_words
 from dpiqa.cli.scores.run import Run
-from dpiqa.cli.scores.score import ModelsOption, checked_choices, with_store
+from dpiqa.cli.scores.score import DetailsOption, ModelsOption, with_store
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.output import rows_of
@@ -91,6 +92,7 @@ def gallery(  # noqa: PLR0913 - one parameter per option
     prefix: PrefixOption = None,
     model: ModelsOption = None,
     profile: options.ProfileOption = None,
+    details: DetailsOption = False,
     pixels: PixelsOption = 320,
     device: options.DeviceOption = None,
     as_json: options.JsonOption = False,
@@ -105,6 +107,10 @@ def gallery(  # noqa: PLR0913 - one parameter per option
         raise InvalidRequest("--worst and --best cannot be combined", hint="write a file for each")
     if sum(map(bool, (places, job, prefix))) != 1:
         raise InvalidRequest("name images, a file of scores, --job or --prefix: one of them", hint="dpiqa gallery PATH")
+    if details and (job or prefix or (places and _file_of_scores(places))):
+        raise InvalidRequest(
+            "--details is for images that are scored now", hint="scores that were stored with details show them"
+        )
     if (job or prefix) and model:
         raise InvalidRequest("--model needs images to score", hint="--profile chooses among the scores of workers")
     if not output.parent.is_dir():
@@ -112,7 +118,7 @@ def gallery(  # noqa: PLR0913 - one parameter per option
     settings = context.read_settings(device=device)
     n, is_worst = best or worst or 200, not best
     if places:
-        found = _of_images(settings, places, model, profile, n, is_worst=is_worst)
+        found = _of_images(settings, places, model, profile, n, is_worst=is_worst, details=details)
     else:
         found = _of_ledger(settings, job, prefix, profile, n, is_worst=is_worst)
     if not found.rows and not found.failures:
@@ -129,7 +135,14 @@ def gallery(  # noqa: PLR0913 - one parameter per option
 
 
 def _of_images(
-    settings: Settings, places: list[str], models: list[str] | None, profile: str | None, n: int, *, is_worst: bool
+    settings: Settings,
+    places: list[str],
+    models: list[str] | None,
+    profile: str | None,
+    n: int,
+    *,
+    is_worst: bool,
+    details: bool,
 ) -> _Found:
     """Score images, or read a file of scores. Keeps only the rows that are shown."""
     store: Reader = LocalFiles()
@@ -139,8 +152,9 @@ def _of_images(
     else:
         if models and len(models) > 1:
             raise InvalidRequest("a gallery is of one model", hint="name one --model, or write a file for each")
-        choices = checked_choices(settings, models or [], None, [profile] if profile else None)
-        run = Run(settings, with_store(settings, parse_targets(places)), choices)
+        named = ModelOptions(models=models or (), profiles=[profile] if profile else ())
+        choices, scorers = named.chosen(settings)
+        run = Run(settings, with_store(settings, parse_targets(places)), choices, scorers, details=details)
         rows = (row for block in run.rows() for row in block)
     ends, n_scored, failures = Ends(n=n), 0, list[Row]()
     for row in rows:
@@ -167,7 +181,7 @@ def _file_of_scores(places: list[str]) -> Path | None:
 
 def _schema_of(file: Path) -> Schema:
     """Return the schema of a file of scores. Raises `InvalidRequest` for another file."""
-    for schema in (FILES, OBJECTS):
+    for schema in (FILES, OBJECTS, FILES.with_details(), OBJECTS.with_details()):
         try:
             next(read_rows(file, Format.of_name(file.name), schema), None)
         except InvalidRequest:
@@ -267,7 +281,7 @@ def _picture(row: Row, jpeg: bytes | None, size: tuple[int, int], why: list[str]
         score=row["score"],
         percentile=console.ordinal(row["percentile"]),
         band=row["band"],
-        why=[*filter(None, [route]), *why],
+        why=[*filter(None, [route, measure_words(row)]), *why],
     )
 
 

@@ -17,9 +17,10 @@ def name_of(scored_by: Profile | ModelChoice) -> str:
     return scored_by.id if isinstance(scored_by, Profile) else str(scored_by)
 
 
-def schema_of(scored_by: Sequence[Profile | ModelChoice], *, in_s3: bool) -> Schema:
+def schema_of(scored_by: Sequence[Profile | ModelChoice], *, in_s3: bool, details: bool) -> Schema:
     """Return the schema of the rows of a run."""
     schema = OBJECTS if in_s3 else FILES
+    schema = schema.with_details() if details else schema
     return schema if len(scored_by) == 1 else by_model(schema, [name_of(by) for by in scored_by])
 
 
@@ -28,6 +29,8 @@ def as_row(names: Sequence[str], images: Sequence[ScoredObject]) -> Row:
     ref = images[0].ref
     row: Row = {"bucket": ref.bucket, "key": ref.key, "etag": ref.etag} if ref.bucket else {"path": ref.key}
     row |= {"size": ref.size, "modified": ref.last_modified}
+    if (measures := images[0].measures) is not None:
+        row |= measures.as_row()
     for name, image in zip(names, images, strict=True):
         values = _outcome(image)
         row |= values if len(names) == 1 else {f"{name}.{column}": value for column, value in values.items()}
@@ -48,6 +51,29 @@ def _outcome(image: ScoredObject) -> dict[str, Any]:
         "reason": image.reason,
         "detail": image.detail or None,
     }
+
+
+#: Heading of a table -> measure; their order is that of what is left out last.
+MEASURE_HEADINGS = {
+    "sharpness": "sharpness",
+    "contrast": "contrast",
+    "dark": "clipped_dark",
+    "bright": "clipped_bright",
+    "noise": "noise",
+    "blocks": "blockiness",
+    "cast": "colour_cast",
+}
+
+
+def measure_words(row: Row) -> str:
+    """Return the measures of a row in one line; empty where it has none."""
+    if row.get("width") is None:
+        return ""
+    words = [f"{row['width']}x{row['height']} pixels"]
+    for heading, name in MEASURE_HEADINGS.items():
+        if (value := row[name]) is not None:
+            words.append(f"{heading} {value:.0%}" if name.startswith("clipped") else f"{heading} {value:.2f}")
+    return ", ".join(words)
 
 
 def address_of(row: Row) -> str:

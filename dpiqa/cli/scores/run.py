@@ -38,6 +38,7 @@ class Run:
     scored_by: Sequence[Profile | ModelChoice]
     scorers: Mapping[ModelChoice, Scorer] = field(default_factory=dict)  #: in memory already
     limit: int | None = None
+    details: bool = False  #: whether pictures are measured
     known: GrowingFile | None = None  #: rows of earlier runs
     retry_failed: bool = False  #: also images that an earlier run could not score
     only_failed: bool = False  #: and no others
@@ -107,6 +108,7 @@ class Run:
             settings=self.settings,
             scorers=self.scorers,
             observer=observer,
+            details=self.details,
         )
 
     def _refs(self, progress: RunProgress) -> Iterator[ImageRef]:

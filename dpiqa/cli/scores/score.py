@@ -1,16 +1,15 @@
 """`dpiqa score`: images scored in this process, and a summary: the worst, the best, the spread, what was not scored."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dpiqa.cli.scores.choosing import Choice
 from dpiqa.cli.scores.destination import Destination
-from dpiqa.cli.scores.pairs import scorer_by_pairs
+from dpiqa.cli.scores.model_options import ModelOptions
 from dpiqa.cli.scores.rows import schema_of
 from dpiqa.cli.scores.run import Run
 from dpiqa.cli.support import console, context, options
@@ -19,13 +18,8 @@ from dpiqa.cli.support.output import Output
 from dpiqa.cli.support.targets import Filters, Targets, list_is_s3, parse_targets
 from dpiqa.errors import InvalidRequest
 from dpiqa.exit_codes import ExitCode, SignalExitCode
-from dpiqa.models.base import Scorer
-from dpiqa.models.choice import ModelChoice, parse_choice
 from dpiqa.objects.s3 import S3Store
-from dpiqa.pipeline.scorers import check_choice, check_profile, database_of
-from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
-from dpiqa.storage.profiles import choice_for
 from dpiqa.types import Direction, Precision
 
 TargetsArgument = Annotated[
@@ -47,9 +41,14 @@ ModelsOption = Annotated[
     ),
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Score only the first N images.")]
-RequirementOption = Annotated[
-    str | None,
-    typer.Option("--requirement", "-r", help="Score by this requirement: NAME (its newest version) or NAME@VERSION."),
+RequirementsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--requirement",
+        "-r",
+        help="Score by this requirement: NAME (its newest version) or NAME@VERSION. May be repeated.",
+        autocompletion=options.complete_requirement,
+    ),
 ]
 PrecisionOption = Annotated[
     Precision | None, typer.Option("--precision", help="Arithmetic of --model; its card's by default.")
@@ -113,7 +112,7 @@ ResumeOption = Annotated[
     typer.Option(
         "--resume",
         help="Go on with the file of --output, if there is one: what it has is not scored again unless its bytes have "
-        "changed, by size and time or by ETag.",
+        "changed, by size and time or by ETag. Needs a file of this machine, not s3:// or -.",
     ),
 ]
 RetryOption = Annotated[
@@ -124,6 +123,14 @@ RetryOption = Annotated[
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the file of --output.")]
+DetailsOption = Annotated[
+    bool,
+    typer.Option(
+        "--details",
+        help="Also measure each picture: size, sharpness, contrast, clipping, noise, blockiness, colour cast "
+        "(docs/measures.md). Takes about 3 ms each.",
+    ),
+]
 
 
 @command(
@@ -132,7 +139,7 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the 
     "dpiqa score photo.jpg --model bundled-student --json",
     "dpiqa score ~/Pictures --output scores.csv --resume",
     "dpiqa score ~/Pictures --output scores.csv --retry-failed",
-    "dpiqa score ~/Pictures --worst 5% --output worst.csv",
+    "dpiqa score ~/Pictures --worst 5% --details --output worst.csv",
     "dpiqa score ~/Pictures --below-percentile 5 --exclude '*/rejected/*'",
     "dpiqa score --list files.txt --output scores.parquet",
     "dpiqa score ~/Pictures --model bundled-student --model dpiqa-student-koniq --output scores.csv",
@@ -145,7 +152,7 @@ def score(  # noqa: PLR0913 - one parameter per option
     targets: TargetsArgument = None,
     *,
     model: ModelsOption = None,
-    requirement: RequirementOption = None,
+    requirement: RequirementsOption = None,
     pairs: PairsOption = None,
     direction: DirectionOption = Direction.HIGHER,
     force: ForceOption = False,
@@ -156,6 +163,7 @@ def score(  # noqa: PLR0913 - one parameter per option
     best: BestOption = None,
     below_percentile: BelowOption = None,
     above_percentile: AboveOption = None,
+    details: DetailsOption = False,
     limit: LimitOption = None,
     list_file: ListOption = None,
     include: IncludeOption = None,
@@ -172,21 +180,28 @@ def score(  # noqa: PLR0913 - one parameter per option
     """Score images in this process: no queue, no database. For a folder or a quick look.
 
     With a profile (the default), its student scores every image and its teacher the borderline ones; with --model or
-    --requirement (which is read from the database), that one scores all. Several models or profiles have a column
-    each; those that share a preprocessing share the decoded image. Exits with status 1 when an image was not scored.
+    --requirement (which is read from the database), that one scores all. Several models, requirements or profiles have
+    a column each; those that share a preprocessing share the decoded image. Exits with status 1 when an image was
+    not scored.
 
     Rows are written to --output as they come: after Ctrl-C, or if the process is killed, the same command with --resume
-    goes on. A Parquet file, and a file of chosen images, is made at the end, of a file beside it.
+    goes on. A Parquet file, and a file of chosen images, is made at the end, of a file beside it. What is
+    written to S3 or to stdout cannot be gone on with.
 
     Percentiles and bands compare with the reference population of the model's card (`dpiqa models show`). Images
     without a score are shown in any case.
     """
-    arithmetic = {"precision": precision, "channels_last": channels_last}
-    _check_options(model, requirement or (str(pairs) if pairs else None), profile, arithmetic)
-    if pairs and (requirement or not model or any(value is not None for value in arithmetic.values())):
-        raise InvalidRequest(
-            "--pairs goes with one --model alone", hint="dpiqa score --pairs pairs.csv -m promptiqa PATH"
-        )
+    model_options = ModelOptions(
+        models=model or (),
+        requirements=requirement or (),
+        profiles=profile or (),
+        pairs=pairs,
+        direction=direction,
+        force=force,
+        precision=precision,
+        channels_last=channels_last,
+    )
+    model_options.check()
     if bool(targets) == (list_file is not None):
         raise InvalidRequest("name images, or a list of them by --list", hint="dpiqa score ~/Pictures")
     destination = Destination(
@@ -199,13 +214,7 @@ def score(  # noqa: PLR0913 - one parameter per option
     destination.check()
     started = time.monotonic()
     settings = context.read_settings(device=device)
-    scored_by: list[Profile] | list[ModelChoice]
-    scorers: dict[ModelChoice, Scorer] = {}
-    if pairs and model:
-        choice, scorers[choice] = scorer_by_pairs(settings, pairs, model[0], direction, force=force)
-        scored_by = [choice]
-    else:
-        scored_by = checked_choices(settings, model or [], requirement, profile, **arithmetic)
+    scored_by, scorers = model_options.chosen(settings)
     destination.choice.check(settings, scored_by)
     filters = Filters(include or (), exclude or (), recursive=recursive)
     run = Run(
@@ -214,14 +223,11 @@ def score(  # noqa: PLR0913 - one parameter per option
         scored_by,
         scorers,
         limit=limit,
+        details=details,
         retry_failed=retry_failed,
         only_failed=retry_failed and not resume,
     )
-    schema = schema_of(scored_by, in_s3=run.targets.store is not None)
-    with destination.opened(schema) as file:
-        run.known = file if destination.goes_on else None
-        run.check_known()
-        destination.write(run, schema, file)
+    _write(run, destination)
     _note(run, time.monotonic() - started)
     if run.interrupted:
         _say_how_to_go_on(ctx, destination)
@@ -234,6 +240,15 @@ def with_store(settings: Settings, targets: Targets) -> Targets:
     """Return the targets with the store that holds them, if they are objects. Raises as `list_is_s3`."""
     in_s3 = bool(targets.addresses) if targets.list_file is None else list_is_s3(targets.list_file)
     return replace(targets, store=S3Store.from_settings(settings)) if in_s3 else targets
+
+
+def _write(run: Run, destination: Destination) -> None:
+    """Score, and write the rows. Raises as `Destination.write`."""
+    schema = schema_of(run.scored_by, in_s3=run.targets.store is not None, details=run.details)
+    with destination.opened(schema) as file:
+        run.known = file if destination.goes_on else None
+        run.check_known()
+        destination.write(run, schema, file)
 
 
 def _note(run: Run, seconds: float) -> None:
@@ -253,54 +268,3 @@ def _say_how_to_go_on(ctx: typer.Context, destination: Destination) -> None:
     words = options.command_line(ctx, without=frozenset({"overwrite", "resume"}))
     where = "kept for that" if destination.spool else f"in {destination.file}"
     console.note(f"stopped by Ctrl-C; what was scored is {where}. Go on with: {words} --resume")
-
-
-def _check_options(
-    model: list[str] | None, requirement: str | None, profile: list[str] | None, arithmetic: dict[str, Any]
-) -> None:
-    """Raise `InvalidRequest` for options that contradict each other."""
-    if model and len(model) > 1 and (requirement or any(value is not None for value in arithmetic.values())):
-        raise InvalidRequest(
-            "--requirement, --precision and --channels-last go with one --model",
-            hint="write a profile for each choice (docs/profiles.md), and repeat --profile",
-        )
-    if profile and (model or requirement):
-        option = "--model" if model else "--requirement"
-        raise InvalidRequest(f"{option} and --profile cannot be combined", hint="pass only one")
-    if not (model or requirement) and any(value is not None for value in arithmetic.values()):
-        raise InvalidRequest(
-            "--precision and --channels-last need --model", hint="name the model; profiles name theirs"
-        )
-
-
-def checked_choices(
-    settings: Settings, models: list[str], requirement: str | None, profiles: list[str] | None, **arithmetic: Any
-) -> list[Profile] | list[ModelChoice]:
-    """Return the models or the profiles that the options name, each once.
-
-    Raises `InvalidRequest`, and `NotFound` or `ConfigurationError` for a model that cannot run: before any image is
-    fetched.
-    """
-    if len(set(models)) < len(models):
-        raise InvalidRequest("a model is named twice", hint="name each model once")
-    if not models and not requirement:
-        chosen = context.profiles(settings, profiles)
-        for profile in chosen:
-            check_profile(profile, settings)
-        return chosen
-    names: Sequence[str | None] = models or [None]
-    choices = [_model_choice(settings, model, requirement, arithmetic) for model in names]
-    for choice in choices:
-        check_choice(choice, settings)
-    return choices
-
-
-def _model_choice(
-    settings: Settings, model: str | None, requirement: str | None, arithmetic: dict[str, Any]
-) -> ModelChoice:
-    """Return the choice that the options make; a requirement without --model brings its own model."""
-    if requirement and not model:
-        with database_of(settings) as connection:
-            own = choice_for(connection, requirement)
-        model, requirement = own.model, own.requirement
-    return parse_choice(model=model, requirement=requirement, **arithmetic)

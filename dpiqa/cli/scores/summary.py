@@ -2,14 +2,14 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from dpiqa.cli.scores.ends import Ends
-from dpiqa.cli.scores.rows import address_of
+from dpiqa.cli.scores.rows import MEASURE_HEADINGS, address_of
 from dpiqa.cli.support import console
 from dpiqa.cli.support.progress import duration
 from dpiqa.exports.growing import Row
@@ -91,7 +91,8 @@ def percentiles(scores: Sequence[float]) -> list[float]:
 def _show_scores(ends: Ends, n: int) -> None:
     columns = ("score", "percentile", "band", "image", "model", "route")
 
-    def show(rows: Iterator[Row] | Sequence[Row], title: str) -> None:
+    def show(rows: Sequence[Row], title: str) -> None:
+        measures = _measure_columns(rows)
         cells = [
             (
                 row["score"],
@@ -100,17 +101,23 @@ def _show_scores(ends: Ends, n: int) -> None:
                 address_of(row),
                 row["model"] or "",
                 row["route"] or "",
+                *(row.get(name) for name in measures.values()),
             )
             for row in rows
         ]
-        droppable = ("route", "model", "percentile")
-        console.table(columns, cells, title=title, whole=("image",), droppable=droppable)
+        droppable = ("route", "model", "percentile", *reversed(measures))
+        console.table((*columns, *measures), cells, title=title, whole=("image",), droppable=droppable)
 
     if n > _FULL_TABLE_ROWS:
         show(ends.worst()[:_END_ROWS], f"the worst {_END_ROWS}")
         show(ends.best()[-_END_ROWS:], f"the best {_END_ROWS}")
     elif n:
         show(ends.worst(), "worst first")
+
+
+def _measure_columns(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the headings and names of the measures, where any of the rows has some."""
+    return MEASURE_HEADINGS if any(row.get("width") is not None for row in rows) else {}
 
 
 def show_several(names: Sequence[str], rows: Iterable[Row]) -> None:
@@ -123,9 +130,16 @@ def show_several(names: Sequence[str], rows: Iterable[Row]) -> None:
         elif len(failures) < _FULL_TABLE_ROWS:
             failures.append(row)
     shown = [*ends.worst(), *failures][:_FULL_TABLE_ROWS]
-    cells = [(address_of(row), *(_cell(row, name) for name in names)) for row in shown]
+    measures = _measure_columns(shown)
+    cells = [
+        (address_of(row), *(_cell(row, name) for name in names), *(row.get(name) for name in measures.values()))
+        for row in shown
+    ]
     more = f", the first {_FULL_TABLE_ROWS} of {n}" if n > _FULL_TABLE_ROWS else ""
-    console.table(("image", *names), cells, title=f"worst first by {names[0]}{more}", whole=("image",))
+    title = f"worst first by {names[0]}{more}"
+    console.table(
+        ("image", *names, *measures), cells, title=title, whole=("image",), droppable=tuple(reversed(measures))
+    )
 
 
 def _cell(row: Row, name: str) -> str:

@@ -82,6 +82,19 @@ def complete_profile(incomplete: str) -> list[tuple[str, str]]:
     return [pair for pair in names.items() if pair[0].startswith(incomplete)]
 
 
+def complete_requirement(incomplete: str) -> list[tuple[str, str]]:
+    """Return the names of requirements that begin so, for the shell; none where the database fails."""
+    from dpiqa.cli.support import context  # noqa: PLC0415 - only where the shell asks
+    from dpiqa.storage.requirement_queries import list_requirements  # noqa: PLC0415 - only where the shell asks
+
+    try:
+        with context.connection() as connection:
+            found = list_requirements(connection, limit=100).items
+    except DpiqaError:
+        return []
+    return [(row.id, f"{row.n_pairs} pairs, {row.state}") for row in found if row.id.startswith(incomplete)]
+
+
 def complete_job(incomplete: str) -> list[tuple[str, str]]:
     """Return the names of jobs that begin so, each with its address, for the shell; none where the database fails."""
     from dpiqa.cli.support import context  # noqa: PLC0415 - only where the shell asks

@@ -121,6 +121,19 @@ def test_rows_of_several_models_are_checked_model_by_model(tmp_path, schema_id, 
         )
 
 
+@pytest.mark.parametrize("kind", Format)
+def test_details_are_checked_where_they_are(tmp_path, kind):
+    schema = SCORES.with_details()
+    nothing = dict.fromkeys(column.name for column in SCORES.details)
+    file = write(tmp_path / f"f.{kind}", schema, [row_of(schema), row_of(schema, **nothing)])
+    for asked in (None, "scores@1"):
+        result = validate(file, asked)
+        assert (result.schema.names, result.n_problems) == (schema.names, 0)
+    if kind is Format.CSV:
+        file.write_text(file.read_text().replace(",0.5\n", ",grey\n", 1))
+        assert "colour_cast: 'grey' is not a number" in str(validate(file).problems[0])
+
+
 def test_rows_of_several_models_say_where_they_are_wrong(tmp_path):
     schema = by_model(SCHEMAS["files@1"], ["one", "two"])
     file = write(tmp_path / "f.csv", schema, [row_of(schema)])

@@ -2,6 +2,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,7 +17,8 @@ from support.images import encoded, photograph
 
 from dpiqa.errors import DecoderKilled, DpiqaError, ImageRejected, Unavailable
 from dpiqa.imaging import frames
-from dpiqa.imaging.decode import Limits, decode_and_prepare
+from dpiqa.imaging.decode import Limits, decode, decode_and_prepare
+from dpiqa.imaging.measures import MEASURE_NAMES, measure
 from dpiqa.imaging.pool import DecodePool, child_environment
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.pipeline.chunk import outcome_of_error
@@ -59,6 +61,28 @@ def test_gives_the_pixels_that_decoding_here_gives():
     assert pixels.dtype == np.uint8
     assert pixels.shape == (24, 32, 3)
     np.testing.assert_array_equal(pixels, decode_and_prepare(GOOD, SIZE, Limits()))
+
+
+def test_measures_the_picture_before_it_is_resized_in_the_same_request():
+    expected = measure(decode(GOOD, Limits())).as_row()
+    with DecodePool(1, Limits()) as pool:
+        pixels, measures = pool.submit_measured(GOOD, SIZE).result(timeout=60)
+        tiny = pool.submit_measured(encoded(photograph().crop((0, 0, 5, 5)), "PNG"), SIZE).result(timeout=60)[1]
+        assert reason(pool.submit_measured(b"no image", SIZE)) is Reason.NOT_AN_IMAGE
+    np.testing.assert_array_equal(pixels, decode_and_prepare(GOOD, SIZE, Limits()))
+    assert measures.as_row() == pytest.approx(expected, abs=0.0001)
+    assert (measures.width, measures.height) == photograph().size
+    assert tiny.as_row()["sharpness"] is None
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"height": 1 << 31}, {"noise": float("inf")}])
+def test_measures_that_cannot_be_stored_are_an_invalid_reply(wrong):
+    values = dict(zip(MEASURE_NAMES, (32, 24, *[0.5] * 7), strict=True)) | wrong
+    ours, theirs = socket.socketpair()
+    with ours, theirs, frames.map_memory(frames.share_memory()) as shared:
+        theirs.sendall(b"P" + (24).to_bytes(4) + (32).to_bytes(4) + struct.pack("!II7f", *values.values()))
+        with pytest.raises(frames.InvalidReplyError):
+            frames.receive_reply(ours, shared, SIZE, frames.Patience(5), is_measured=True)
 
 
 def test_rejections_keep_their_reason_and_detail():

@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 from support.photos import jpeg, png
 
+from dpiqa.imaging.measures import MEASURE_NAMES
 from dpiqa.objects.store import LocalFiles
 
 
@@ -57,6 +58,32 @@ def test_an_explicit_file_may_be_called_anything(run, folder):
 def test_the_profile_routes(run, folder):
     rows = json.loads(run("score", folder / "more", "--profile", "smoke", "--json").stdout)
     assert [(row["stage"], row["route"]) for row in rows] == [("teacher", "borderline"), ("student", "clear")]
+
+
+MEASURED = {"width": 64, "height": 64, "contrast": 0.0, "clipped_dark": 1.0, "clipped_bright": 0.0, "noise": 0.0}
+
+
+def test_details_are_columns_of_every_output(run, folder):
+    result = run("score", folder, "--model", "brightness", "--details", "--json")
+    rows = {Path(row["path"]).name: row for row in json.loads(result.stdout)}
+    assert {name: rows["dark.png"][name] for name in MEASURED} == MEASURED
+    assert (rows["white.png"]["clipped_bright"], rows["broken.jpg"]["width"]) == (1.0, None)
+    table = run("score", folder, "--model", "brightness", "--details").stdout
+    assert {"sharpness", "dark", "bright", "cast"} <= set(table.split())
+    for name in ("f.csv", "f.jsonl", "f.parquet"):
+        assert run("score", folder, "--model", "brightness", "--details", "-o", name).exit_code == 1
+        assert run("validate", name).exit_code == 0
+    columns = pyarrow.parquet.read_table("f.parquet")
+    assert columns.column_names[-9:] == list(MEASURE_NAMES)
+    with Path("f.csv").open(newline="") as file:
+        assert [float(row["clipped_dark"]) for row in csv.DictReader(file) if "dark" in row["path"]] == [1.0]
+
+
+def test_a_file_without_details_is_not_gone_on_with_details(run, folder):
+    assert run("score", folder, "--model", "brightness", "-o", "f.csv").exit_code == 1
+    result = run("score", folder, "--model", "brightness", "--details", "-o", "f.csv", "--resume")
+    assert result.exit_code == 2
+    assert "--details or not" in result.stderr
 
 
 def test_files_of_every_format(run, folder):
@@ -125,3 +152,5 @@ def test_several_profiles_have_columns_each_and_read_a_file_once(run, folder, tm
     table = run("score", folder, "-p", "one", "-p", "two").stdout
     assert table.index("dark.png") < table.index("white.png")
     assert run("score", folder, "-p", "one", "-p", "one").exit_code == 2
+    detailed = json.loads(run("score", folder, "-p", "one", "-p", "two", "--details", "--json").stdout)
+    assert [name for name in detailed[0] if "sharpness" in name] == ["sharpness"]
