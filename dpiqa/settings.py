@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     """the Hugging Face hub or a mirror of it; None: `HF_ENDPOINT`, then `https://huggingface.co`"""
     drive_url: str = "https://drive.usercontent.google.com"
     """server that files on Google Drive are downloaded from"""
+    accepted_licences: str = ""
+    """licences of plug-ins' models that you accept, space-separated, where `dpiqa models pull` did not ask: workers"""
     profiles_dir: Path | None = None
     """folder with profiles beside the built-in ones"""
 

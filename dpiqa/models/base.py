@@ -37,6 +37,7 @@ class ModelCard(BaseModel):
     score_scale: str = "MOS/100, nominally 0-1, higher is better, not clamped"
     lower_is_better: bool = False  #: where a requirement says so, or a plug-in's model scores that way
     plugin_version: str | None = None  #: version of the package that a plug-in's model comes from
+    weights_files: dict[str, str] = Field(default_factory=dict)  #: sha256 of the files that a plug-in loaded, by name
     licence: str
     paper: str = ""
     trained_on: str = ""  #: data and its terms

@@ -26,7 +26,11 @@ _HINT = "update or uninstall that package; other models do not need it"
 
 
 class ScorerPlugin(Protocol):
-    """The scorers of a package: what its entry point names, an object or a class without arguments."""
+    """The scorers of a package: what its entry point names, an object or a class without arguments.
+
+    It may have an attribute `licence_to_accept`: the name, without spaces, of a licence that a user has to accept
+    before any of its models is loaded.
+    """
 
     def cards(self) -> Iterable[ModelCard]:
         """Return the card of each of its models, without loading any.
@@ -48,6 +52,8 @@ class ScorerPlugin(Protocol):
         Returns:
             A scorer: `card`, and `score`, which turns (B, H, W, 3) uint8 into (B,) scores. One thread uses it at a
             time. It raises `DeviceMemoryError` for a batch that does not fit on the device: a smaller one is tried.
+            Its card may state the files it was loaded from, `weights_files`; all else is taken from the card of
+            `cards`.
 
         Raises:
             ConfigurationError: The device or the weights are missing.
@@ -58,7 +64,8 @@ class PluginScorer:
     """A plug-in's scorer, whose answers are checked: see `Scorer`."""
 
     def __init__(self, card: ModelCard, scorer: Scorer) -> None:
-        self.card, self._scorer = card, scorer
+        files = getattr(getattr(scorer, "card", None), "weights_files", {})
+        self.card, self._scorer = card.model_copy(update={"weights_files": files}), scorer
 
     def score(self, pixels: np.ndarray) -> np.ndarray:
         """See `Scorer.score`. Raises `ConfigurationError` for an answer that is not one number for each image."""
@@ -95,6 +102,17 @@ def find_plugin_card(name: str) -> ModelCard | None:
         some = ", ".join(sorted(cards)[:12]) + (", ..." if len(cards) > 12 else "")
         raise NotFound(f"the plug-in {plugin} has no model {name!r}", hint=f"its models: {some or 'none here'}")
     return cards[name]
+
+
+def licence_to_accept(card: ModelCard) -> str | None:
+    """Return the licence that a user has to accept before the model is loaded; None where there is none.
+
+    Raises `ConfigurationError` for a plug-in that is broken.
+    """
+    plugin, entry = _entry_of(card.name)
+    if card.kind is not ModelKind.PLUGIN or entry is None:
+        return None
+    return getattr(_cards_of(plugin, entry)[0], "licence_to_accept", None)
 
 
 def load_plugin_scorer(card: ModelCard, *, device: str, threads: int | None) -> Scorer:

@@ -1,14 +1,17 @@
 """The no-reference metrics of `pyiqa` (IQA-PyTorch) as scorers: `pyiqa:topiq_nr`, `pyiqa:niqe`, ...
 
 Each sees the picture as this project's models do, squashed to 512x512, so scores differ from those of `pyiqa` at full
-resolution. The package and most of its weights are for non-commercial use. It downloads weights itself, when a metric
-is first loaded, into its cache (`$TORCH_HOME/hub/pyiqa`); a folder with them can be put there beforehand.
+resolution. The package and most of its weights are for non-commercial use, so its licence must be accepted first. It
+downloads weights itself, when a metric is first loaded, into its cache (`$TORCH_HOME/hub/pyiqa`); a folder with them
+can be put there beforehand.
 """
 
 import hashlib
 import importlib.util
 import runpy
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,14 +22,17 @@ from dpiqa.errors import ConfigurationError
 from dpiqa.extras import required_for
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard, Scorer
+from dpiqa.models.cards import sha256_of
 from dpiqa.types import ModelKind
 
-LICENCE = "PolyForm-Noncommercial-1.0.0 (pyiqa); each metric's weights have their own terms"
+LICENCE = "PolyForm-Noncommercial-1.0.0"
 _CONFIGS = "default_model_configs.py"
 
 
 class PyiqaScorers:
     """The plug-in: see `dpiqa.models.plugins.ScorerPlugin`."""
+
+    licence_to_accept = LICENCE
 
     def cards(self) -> Iterator[ModelCard]:
         """Yield a card for each no-reference metric; none where `pyiqa` is not installed. Does not import it."""
@@ -43,13 +49,17 @@ class PyiqaScorers:
             torch.set_num_threads(threads)
         place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
-            metric = pyiqa.create_metric(card.name.partition(".")[2], device=place)
+            with _opened_files() as files:
+                scorer = _PyiqaScorer(card, pyiqa.create_metric(card.name.partition(".")[2], device=place))
+                size = (1, card.preprocessing.height, card.preprocessing.width, 3)
+                scorer.score(np.random.default_rng(0).integers(0, 256, size, np.uint8))  # some read files only here
         except OSError as error:  # its weights cannot be downloaded
             raise ConfigurationError(
                 f"{card.name} cannot be loaded: {error}",
                 hint="put its weights into pyiqa's cache, $TORCH_HOME/hub/pyiqa, or allow it to download them",
             ) from error
-        return _PyiqaScorer(card, metric)
+        scorer.card = card.model_copy(update={"weights_files": {path.name: sha256_of(path) for path in sorted(files)}})
+        return scorer
 
 
 class _PyiqaScorer:
@@ -68,6 +78,31 @@ class _PyiqaScorer:
                 tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
                 scores.append(float(self._metric(tensor)))
         return np.array(scores, dtype=np.float64)
+
+
+@contextmanager
+def _opened_files() -> Iterator[set[Path]]:
+    """Collect the files below the folders of weights that Python opens meanwhile: pyiqa does not say what it loads.
+
+    Files that a library reads past Python, as safetensors does, are not among them.
+    """
+    from torch import hub  # noqa: PLC0415 - loaded already
+
+    folders = (hub.get_dir(), str(Path.home() / ".cache" / "clip"))
+    opened: set[str] = set()
+    existing: set[Path] = set()
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and listening and isinstance(arguments[0], str) and arguments[0].startswith(folders):
+            opened.add(arguments[0])
+
+    listening = True
+    sys.addaudithook(note)  # it stays for the life of the process, and ends here to listen
+    try:
+        yield existing
+    finally:
+        listening = False
+        existing |= {path for path in map(Path, opened) if path.is_file()}
 
 
 def _metrics() -> Mapping[str, Mapping[str, Any]]:
@@ -98,7 +133,7 @@ def _card(name: str, config: Mapping[str, Any]) -> ModelCard:
         preprocessing=Preprocessing(width=512, height=512),
         score_scale=scale,
         lower_is_better=lower,
-        licence=LICENCE,
+        licence=f"{LICENCE} (pyiqa); each metric's weights have their own terms",
         paper="https://github.com/chaofengc/IQA-PyTorch",
         notes="On the picture squashed to 512x512: scores differ from those of pyiqa at full resolution.",
     )

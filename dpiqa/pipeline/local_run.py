@@ -28,7 +28,7 @@ from dpiqa.models.choice import ModelChoice
 from dpiqa.percentiles import Reference
 from dpiqa.pipeline.device import Device, batched
 from dpiqa.pipeline.preparer import PreparedImage, Preparer, Reader
-from dpiqa.pipeline.scorers import LoadedScorer, batch_size, load_for_settings
+from dpiqa.pipeline.scorers import LoadedScorer, batch_size, check_directions, load_for_settings
 from dpiqa.profiles import Profile
 from dpiqa.routing import ITEMS_PER_DECISION, decide
 from dpiqa.settings import Settings
@@ -140,7 +140,7 @@ class LocalRun:
         scorers: Mapping[ModelChoice, Scorer] = MappingProxyType({}),
         observer: Observer | None = None,
     ) -> None:
-        self._settings, self.observer = settings, observer or Observer()
+        self.settings, self.observer = settings, observer or Observer()
         self._scorers = {
             choice: LoadedScorer(scorer, batch_size(scorer.card, settings)) for choice, scorer in scorers.items()
         }
@@ -175,9 +175,9 @@ class LocalRun:
         """Return the scorer, loaded once. Raises as `load_for_settings`."""
         if choice not in self._scorers:
             self.observer.loading(choice)
-            scorer = load_for_settings(choice, self._settings)
+            scorer = load_for_settings(choice, self.settings)
             same = [loaded for loaded in self._scorers.values() if loaded.card.scorer_id == scorer.card.scorer_id]
-            new = LoadedScorer(scorer, batch_size(scorer.card, self._settings))
+            new = LoadedScorer(scorer, batch_size(scorer.card, self.settings))
             self._scorers[choice] = same[0] if same else new
         return self._scorers[choice]
 
@@ -278,11 +278,18 @@ class _Column:
         borderline = [index for index, route in zip(indexes, routes, strict=True) if route is Route.BORDERLINE]
         self._scored, self._escalated = self._scored + len(scores), self._escalated + len(borderline)
         if borderline and profile.teacher is not None:
-            teacher_rows = batch.teacher_rows(borderline, self._run.load(profile.teacher))
+            teacher_rows = batch.teacher_rows(borderline, self._teacher(profile, profile.teacher))
             for index, row in zip(borderline, teacher_rows, strict=True):
                 measures = rows[index].measures  # the teacher's own input is decoded without them
                 rows[index] = replace(row, stage=Stage.TEACHER, route=Route.BORDERLINE, measures=measures)
         return rows
+
+    def _teacher(self, profile: Profile, choice: ModelChoice) -> LoadedScorer:
+        """Return the profile's teacher. Raises `ConfigurationError` for one whose scores run against the student's."""
+        teacher = self._run.load(choice)
+        cards = {Stage.STUDENT: self.scorer.card, Stage.TEACHER: teacher.card}
+        check_directions(profile, self._run.settings, cards)
+        return teacher
 
 
 def _to_row(ref: ImageRef, result: "Future[float] | BaseException", card: ModelCard) -> ScoredObject:

@@ -2,26 +2,28 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import structlog
 from sqlalchemy import Connection, Engine
 
-from dpiqa.errors import ConfigurationError, DpiqaError
+from dpiqa.errors import ConfigurationError, DpiqaError, NotFound
 from dpiqa.models.base import AllocatesBuffers, ModelCard, Scorer
 from dpiqa.models.cards import find_card
+from dpiqa.models.catalogue.pulled import require_accepted
 from dpiqa.models.choice import ModelChoice, chosen_card, require_role
 from dpiqa.models.loading import load_scorer
-from dpiqa.profiles import Profile
+from dpiqa.profiles import Profile, require_one_direction
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import open_engine, transaction
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.requirements import find_prepared
-from dpiqa.types import ModelKind, Stage
+from dpiqa.types import Direction, ModelKind, Stage
 from dpiqa.watchdog import WATCHDOG
 
 log = structlog.get_logger()
@@ -100,7 +102,8 @@ class LoadedScorers:
     def scorer_of(self, profile: Profile) -> LoadedScorer:
         """Return the profile's scorer of this stage; loads it if needed.
 
-        Raises as `load_for_settings`, and `ConfigurationError` for a profile without a model of this stage.
+        Raises as `load_for_settings`, and `ConfigurationError` for a profile without a model of this stage, or with one
+        of the other stage whose scores run against this one's.
         """
         choice = profile.choices.get(self._stage)
         if choice is None:
@@ -109,6 +112,7 @@ class LoadedScorers:
             if choice not in self._scorers:
                 scorer = self._load(choice)
                 self._scorers[choice] = _warm_up(scorer, batch_size(scorer.card, self._settings))
+            check_directions(profile, self._settings, {self._stage: self._scorers[choice].card})
             return self._scorers[choice]
 
     def card(self, profile_id: str) -> ModelCard | None:
@@ -204,14 +208,34 @@ def batch_size(card: ModelCard, settings: Settings) -> int:
 def check_choice(choice: ModelChoice, settings: Settings, stage: Stage | None = None) -> None:
     """Raise `NotFound` or `ConfigurationError` for a model that is not installed or cannot run as chosen.
 
-    `stage`: also for one that cannot serve there. Weights are not read, and a requirement is not looked up.
+    `stage`: also for one that cannot serve there. The same for one whose licence must be accepted, and was not. Weights
+    are not read, and a requirement is not looked up.
     """
     card = chosen_card(find_card(choice.model, settings.models_dir), choice)
+    require_accepted(card, settings.models_dir, settings.accepted_licences.split())
     if stage is not None:
         require_role(card, stage)
 
 
 def check_profile(profile: Profile, settings: Settings) -> None:
-    """Call `check_choice` for every model of the profile."""
+    """Call `check_choice` for every model of the profile, and `check_directions`."""
     for stage, choice in profile.choices.items():
         check_choice(choice, settings, stage)
+    check_directions(profile, settings)
+
+
+def check_directions(
+    profile: Profile, settings: Settings, loaded: Mapping[Stage, ModelCard] = MappingProxyType({})
+) -> None:
+    """Raise `ConfigurationError` where the scores of student and teacher run against each other.
+
+    `loaded`: cards of models in memory. Others are looked up; one that is not installed, or scores by a requirement,
+    which only the database knows, is not compared.
+    """
+    cards = dict(loaded)
+    for stage, choice in profile.choices.items():
+        if stage not in cards and choice.requirement is None:
+            with suppress(NotFound):
+                cards[stage] = find_card(choice.model, settings.models_dir)
+    directions = {s: Direction.LOWER if card.lower_is_better else Direction.HIGHER for s, card in cards.items()}
+    require_one_direction(profile, directions)

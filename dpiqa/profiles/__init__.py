@@ -5,6 +5,7 @@ refuses a known id with another definition.
 """
 
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.models.choice import ModelChoice
 from dpiqa.text import first_field_error
-from dpiqa.types import Stage
+from dpiqa.types import Direction, Stage
 
 
 class Cutoff(BaseModel):
@@ -60,6 +61,19 @@ class Profile(BaseModel):
         """The model of each stage; without the teacher where there is none."""
         choices = {Stage.STUDENT: self.student, Stage.TEACHER: self.teacher}
         return {stage: choice for stage, choice in choices.items() if choice is not None}
+
+
+def require_one_direction(profile: Profile, directions: Mapping[Stage, Direction]) -> None:
+    """Raise `ConfigurationError` where the scores of student and teacher run against each other.
+
+    `directions`: of the stages whose scale is known.
+    """
+    if len(set(directions.values())) > 1:
+        scales = ", ".join(f"{stage}: {direction}" for stage, direction in directions.items())
+        raise ConfigurationError(
+            f"the scores of profile {profile.id} cannot be compared ({scales})",
+            hint="choose models whose scales run the same way",
+        )
 
 
 def list_profiles(profiles_dir: Path | None = None) -> list[Profile]:

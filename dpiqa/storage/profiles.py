@@ -8,11 +8,11 @@ from sqlalchemy.dialects.postgresql import insert
 from dpiqa.access import EVERYTHING, Grants
 from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.models.choice import ModelChoice
-from dpiqa.profiles import Profile
+from dpiqa.profiles import Profile, require_one_direction
 from dpiqa.scorer_id import ScorerId
 from dpiqa.storage.requirements import find_prepared, read_requirement
 from dpiqa.storage.tables import profiles, scorers
-from dpiqa.types import Direction, RequirementState
+from dpiqa.types import Direction, RequirementState, Stage
 
 INSERT_PROFILE = insert(profiles).on_conflict_do_nothing()
 PROFILE_BY_ID = select(profiles.c.definition).where(profiles.c.id == bindparam("profile_id"))
@@ -54,16 +54,26 @@ def remember_profile(c: Connection, profile: Profile) -> None:
 
 def check_profile(c: Connection, profile: Profile) -> None:
     """Raise `ConfigurationError` if a requirement is not ready, or the scales of the models run against each other."""
-    directions = {
-        stage: _direction(c, profile, choice.requirement) if choice.requirement else Direction.HIGHER
-        for stage, choice in profile.choices.items()
-    }
-    if len(set(directions.values())) > 1:
-        scales = ", ".join(f"{stage}: {direction}" for stage, direction in directions.items())
-        raise ConfigurationError(
-            f"the scores of profile {profile.id} cannot be compared ({scales})",
-            hint="choose models whose scales run the same way",
-        )
+    require_one_direction(profile, _directions(c, profile))
+
+
+def _directions(c: Connection, profile: Profile) -> dict[Stage, Direction]:
+    """Return which end of each model's scores is better; without a plug-in's model that never scored."""
+    directions = {}
+    for stage, choice in profile.choices.items():
+        if choice.requirement:
+            directions[stage] = _direction(c, profile, choice.requirement)
+        elif (known := _direction_of_model(c, choice.model)) is not None:
+            directions[stage] = known
+        elif "." not in choice.model:  # not `PLUGIN.MODEL`, so its scores are MOS
+            directions[stage] = Direction.HIGHER
+    return directions
+
+
+def _direction_of_model(c: Connection, model: str) -> Direction | None:
+    """Return which end of a model's scores is better, by its newest scorer's card; None where it never scored."""
+    is_lower = c.execute(LOWER_IS_BETTER, {"model": model}).scalar_one_or_none()
+    return None if is_lower is None else Direction.LOWER if is_lower else Direction.HIGHER
 
 
 def _direction(c: Connection, profile: Profile, name: str) -> Direction:
@@ -115,10 +125,10 @@ def direction_of(c: Connection, profile_id: str) -> Direction:
         if student.requirement is not None:
             known[profile_id] = read_requirement(c, student.requirement).direction
         else:
-            is_lower = c.execute(LOWER_IS_BETTER, {"model": student.model.replace(":", ".")}).scalar_one_or_none()
-            if is_lower is None:  # nothing was scored yet
+            direction = _direction_of_model(c, student.model)
+            if direction is None:  # nothing was scored yet
                 return Direction.HIGHER
-            known[profile_id] = Direction.LOWER if is_lower else Direction.HIGHER
+            known[profile_id] = direction
     return known[profile_id]
 
 

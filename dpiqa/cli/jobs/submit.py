@@ -18,7 +18,7 @@ from dpiqa.doorbell import load_doorbell, ring_expand
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.exports.reports import check_report_output
 from dpiqa.pipeline.callbacks import check_callback
-from dpiqa.pipeline.scorers import check_choice
+from dpiqa.pipeline.scorers import check_choice, check_directions
 from dpiqa.pipeline.submission import Request, upload
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
@@ -318,7 +318,7 @@ def _create(
 
 
 def _check_profiles(settings: Settings, profiles: Iterable[Profile]) -> None:
-    """Raise `ConfigurationError` where a model does not fit its stage.
+    """Raise `ConfigurationError` where a model does not fit its stage, or the scales of two do not fit each other.
 
     A model that is not on this machine may well be where the workers are, and is not checked.
     """
@@ -326,3 +326,4 @@ def _check_profiles(settings: Settings, profiles: Iterable[Profile]) -> None:
         for stage, choice in profile.choices.items():
             with suppress(NotFound):
                 check_choice(choice, settings, stage)
+        check_directions(profile, settings)

@@ -8,15 +8,17 @@ import typer
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import downloading
-from dpiqa.errors import ConfigurationError
+from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import list_cards
 from dpiqa.models.catalogue.entries import Entry, Hosts, catalogue, find_entry, find_sources
 from dpiqa.models.catalogue.pull import PullRequest
 from dpiqa.models.catalogue.pull import pull as download
 from dpiqa.models.catalogue.pulled import accept_terms, pulled_parts, read_record
+from dpiqa.models.choice import plain_name
 from dpiqa.models.importing.importer import import_checkpoint
 from dpiqa.models.importing.sizes import read_architecture
+from dpiqa.models.plugins import find_plugin_card, licence_to_accept, load_plugin_scorer
 from dpiqa.types import ModelKind
 
 _NOT_STATED = "not stated"
@@ -28,6 +30,7 @@ _NOT_STATED = "not stated"
     "dpiqa models pull dpiqa-teacher-koniq --text-embeddings published-1485.safetensors",
     "dpiqa models pull clip-vit-l14 --source https://hub.mirror.example",
     "dpiqa models pull sd15 --source /mnt/share/stable-diffusion-v1-5",
+    "dpiqa models pull pyiqa:topiq_nr --accept-license",
 )
 def pull(
     name: Annotated[str, typer.Argument(help="Name of the weights, as `dpiqa models list --available` lists it.")],
@@ -54,11 +57,23 @@ def pull(
     An interrupted download resumes where it stopped, at once or with the next call. The sha256 of every file is
     recorded in the models folder at its first use and checked from then on. The publisher's terms are shown and
     have to be accepted once.
+
+    PLUGIN:MODEL, a model of a plug-in, is loaded once: its package may download weights then.
     """
     settings = context.read_settings()
+    if (card := find_plugin_card(plain_name(name))) is not None:
+        if any(value is not None for value in (source, revision, text_embeddings, called)) or not importing:
+            raise InvalidRequest(
+                f"{card.name} comes from its plug-in as it is", hint="give no other option than --accept-license"
+            )
+        if (licence := licence_to_accept(card)) is not None:
+            _accept(card.name, licence, card.paper, settings.models_dir, accept=accept)
+        print_new_card(load_plugin_scorer(card, device=settings.device, threads=settings.threads).card, as_json=as_json)
+        return
     entry = find_entry(name)
     sources = find_sources(entry, Hosts(settings.drive_url, settings.hub_url), source=source, revision=revision)
-    _accept_terms(entry, settings.models_dir, accept=accept)
+    terms = entry.terms
+    _accept(entry.name, terms.licence, terms.licence_url, settings.models_dir, accept=accept)
     request = PullRequest(
         entry=entry,
         sources=sources,
@@ -113,18 +128,16 @@ def _as_dict(entry: Entry, *, is_local: bool) -> dict[str, Any]:
     }
 
 
-def _accept_terms(entry: Entry, models_dir: Path, *, accept: bool) -> None:
+def _accept(name: str, licence: str, url: str, models_dir: Path, *, accept: bool) -> None:
     """Show the publisher's terms and have them accepted, once per models folder."""
-    terms = entry.terms
-    if terms.licence in read_record(models_dir).accepted:
+    if licence in read_record(models_dir).accepted:
         return
-    console.note(f"{entry.name}: {terms.licence} ({terms.licence_url})")
+    console.note(f"{name}: {licence} ({url})")
     if not accept and not console.confirm("Do you accept these terms?"):
         raise ConfigurationError(
-            f"the terms of {entry.name} were not accepted: {terms.licence}",
-            hint=f"read {terms.licence_url}, then give --accept-license",
+            f"the terms of {name} were not accepted: {licence}", hint=f"read {url}, then give --accept-license"
         )
-    accept_terms(terms.licence, models_dir)
+    accept_terms(licence, models_dir)
 
 
 @command(
@@ -193,5 +206,6 @@ def print_new_card(card: ModelCard, *, as_json: bool) -> None:
         "scorer": card.scorer_id,
         "licence": card.licence,
         "sha256": card.sha256,
+        **{f"sha256 of {name}": digest for name, digest in card.weights_files.items()},
     }
     console.fields(fields.items())

@@ -5,6 +5,7 @@ on, on this machine and on every other that the folder is copied to, the same na
 name does not end in `.json`: files that do are cards.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dpiqa.errors import CheckpointError, ConfigurationError, NotFound
 from dpiqa.files import replace_text
+from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import sha256_of
 from dpiqa.models.catalogue.entries import catalogue, find_entry
 from dpiqa.models.folder import changing, unwritable
+from dpiqa.models.plugins import licence_to_accept
 from dpiqa.models.weights_file import find_damage
 from dpiqa.text import reason_of
 
@@ -59,6 +62,20 @@ def accept_terms(licence: str, models_dir: Path) -> None:
         record = read_record(models_dir)
         accepted = record.accepted | {licence: datetime.now(UTC)}
         _write(record.model_copy(update={"accepted": accepted}), models_dir)
+
+
+def require_accepted(card: ModelCard, models_dir: Path, accepted: Collection[str]) -> None:
+    """Raise `ConfigurationError` for a plug-in's model whose licence has to be accepted, and was not.
+
+    `accepted`: licences that count as accepted beside those of the record.
+    """
+    licence = licence_to_accept(card)
+    if licence is None or licence in accepted or licence in read_record(models_dir).accepted:
+        return
+    raise ConfigurationError(
+        f"{card.name} is under the licence {licence}, which was not accepted",
+        hint=f"`dpiqa models pull {card.name}` shows it and asks; for workers set DPIQA_ACCEPTED_LICENCES={licence}",
+    )
 
 
 def record_file(name: str, sha256: str, size: int, source: str, models_dir: Path) -> None:

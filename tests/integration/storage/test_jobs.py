@@ -1,7 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.ledger import ALONE, BOTH, refs
+from support.ledger import ALONE, BOTH, STUDENT, refs
 
 from dpiqa.doorbell import Queue
 from dpiqa.errors import ConfigurationError, Conflict, InvalidRequest, LeaseLost, NotFound
@@ -9,9 +9,11 @@ from dpiqa.models.choice import ModelChoice
 from dpiqa.profiles import Profile
 from dpiqa.requirement import Pair, RequirementRequest
 from dpiqa.sources.spec import Tally
+from dpiqa.storage.items import Scored
 from dpiqa.storage.jobs import ensure_watch, find_watches, read_job
 from dpiqa.storage.listings import fail_listing, finish_listing, save_cursor, start_listing, unlisted_jobs
 from dpiqa.storage.profiles import read_profile
+from dpiqa.storage.recorded_scores import store_scores
 from dpiqa.storage.requirements import add_requirement
 from dpiqa.storage.watches import find_watch
 from dpiqa.types import Direction, JobKind, JobState
@@ -158,6 +160,20 @@ def test_a_profile_whose_scales_run_against_each_other_is_refused(ledger):
         with pytest.raises(ConfigurationError, match=r"cannot be compared .*lower is better"):
             ledger.job(profile=wrong)
     assert ledger.job(profile=by_requirement("student", sharp)).profile == "x@1"
+
+
+def test_a_plug_ins_model_that_scores_the_other_way_is_refused_once_it_scored(ledger):
+    card = STUDENT.model_copy(update={"name": "odd.metric", "lower_is_better": True})
+    mixed = Profile(name="mixed", version=1, student="odd.metric", teacher="teacher")
+    images = refs(1)
+    _, ids = ledger.submit(images, profile=Profile(name="odd", version=1, student="odd.metric"))
+    (held,) = ledger.claim(ids)
+    assert ledger.job(profile=mixed.model_copy(update={"name": "unknown"})).profile == "unknown@1"
+    ledger.do(store_scores, card, [Scored(held, 0.5, images[0].etag)])
+    with pytest.raises(ConfigurationError, match=r"student: lower is better, teacher: higher is better"):
+        ledger.job(profile=mixed)
+    both = Profile(name="both", version=1, student="odd.metric", teacher="odd.another")
+    assert ledger.job(profile=both).profile == "both@1"
 
 
 @pytest.mark.parametrize(

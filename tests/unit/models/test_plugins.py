@@ -1,5 +1,7 @@
 """Scorers of other packages: the example is installed and scores; broken ones cost one line; pyiqa's metrics."""
 
+import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -7,12 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.photos import png
+from typer.testing import CliRunner
 
 import dpiqa
+from dpiqa.cli.main import app
 from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.models.cards import find_card, list_cards
+from dpiqa.models.catalogue.pulled import accept_terms
+from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
+from dpiqa.pipeline.scorers import check_profile, load_for_settings
+from dpiqa.profiles import Profile
 from dpiqa.scorer_id import ScorerId
+from dpiqa.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -132,6 +142,7 @@ def create_metric(name, device=None):
     if name == "topiq_nr":
         raise OSError("no route to host")
     def metric(image):
+        open(torch.hub.get_dir() + "/pyiqa/niqe.mat", "rb").close()
         assert image.shape[:2] == (1, 3) and image.dtype == torch.float32 and 0 <= image.min() and image.max() <= 1
         return image.mean() * 100
     return metric
@@ -145,10 +156,19 @@ DEFAULT_CONFIGS = {
 """
 
 
-def test_no_reference_metrics_of_pyiqa_are_models(packages, capsys):
+@pytest.fixture
+def pyiqa(packages, tmp_path, monkeypatch):
+    """A stand-in for the package and for its folder of weights."""
     (packages / "pyiqa").mkdir()
     (packages / "pyiqa" / "__init__.py").write_text(PYIQA)
     (packages / "pyiqa" / "default_model_configs.py").write_text(CONFIGS)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    weights = tmp_path / "torch" / "hub" / "pyiqa" / "niqe.mat"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"means and covariances")
+
+
+def test_no_reference_metrics_of_pyiqa_are_models(pyiqa, capsys):
     cards = {card.name: card for card in dpiqa.list_models() if card.name.startswith("pyiqa.")}
     assert sorted(cards) == ["pyiqa.niqe", "pyiqa.topiq_nr"]
     assert (cards["pyiqa.niqe"].lower_is_better, cards["pyiqa.topiq_nr"].lower_is_better) == (True, False)
@@ -157,9 +177,61 @@ def test_no_reference_metrics_of_pyiqa_are_models(packages, capsys):
     scorer = load_scorer("pyiqa:niqe", device="cpu")
     pixels = np.stack([np.full((512, 512, 3), grey, np.uint8) for grey in (0, 51, 255)])
     assert scorer.score(pixels) == pytest.approx([0, 20, 100])
+    assert scorer.card.weights_files == {"niqe.mat": hashlib.sha256(b"means and covariances").hexdigest()}
+    assert scorer.card.scorer_id == cards["pyiqa.niqe"].scorer_id
     with pytest.raises(ConfigurationError, match=r"pyiqa\.topiq_nr cannot be loaded: no route to host") as raised:
         load_scorer("pyiqa:topiq_nr", device="cpu")
     assert "TORCH_HOME" in raised.value.hint
+
+
+@pytest.fixture
+def models_dir(tmp_path, monkeypatch):
+    """An empty folder of models, as the settings name it."""
+    (tmp_path / "models").mkdir()
+    monkeypatch.setenv("DPIQA_MODELS_DIR", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def test_the_licence_of_pyiqa_is_accepted_before_a_metric_is_loaded(pyiqa, models_dir):
+    settings = load_settings(device="cpu")
+    choice = ModelChoice(model="pyiqa:niqe")
+    with pytest.raises(ConfigurationError, match=r"under the licence PolyForm-Noncommercial-1\.0\.0") as raised:
+        load_for_settings(choice, settings)
+    assert "dpiqa models pull pyiqa.niqe" in raised.value.hint
+    assert "pyiqa" not in sys.modules
+    of_worker = settings.model_copy(update={"accepted_licences": "Other-1 PolyForm-Noncommercial-1.0.0"})
+    assert load_for_settings(choice, of_worker).card.name == "pyiqa.niqe"
+    accept_terms("PolyForm-Noncommercial-1.0.0", models_dir)
+    assert load_for_settings(choice, settings).card.name == "pyiqa.niqe"
+
+
+def test_pull_shows_the_licence_of_a_plug_in_and_has_it_accepted_once(pyiqa, models_dir, tmp_path):
+    def run(*words):
+        return CliRunner().invoke(app, [*words])
+
+    picture = tmp_path / "grey.png"
+    picture.write_bytes(png(0.2))
+    scored = run("score", str(picture), "-m", "pyiqa:niqe", "--json")
+    assert (scored.exit_code, "was not accepted" in scored.stderr) == (78, True)
+    refused = run("models", "pull", "pyiqa:niqe")
+    assert (refused.exit_code, "PolyForm-Noncommercial-1.0.0" in refused.stderr) == (78, True)
+    assert run("models", "pull", "pyiqa:niqe", "--as", "mine").exit_code == 2
+    pulled = run("models", "pull", "pyiqa:niqe", "--accept-license", "--json")
+    assert pulled.exit_code == 0, pulled.output
+    assert list(json.loads(pulled.stdout)["weights_files"]) == ["niqe.mat"]
+    assert run("models", "pull", "pyiqa:niqe").exit_code == 0
+    scored = run("score", str(picture), "-m", "pyiqa:niqe", "--json")
+    assert json.loads(scored.stdout)[0]["score"] == pytest.approx(20)
+
+
+def test_the_scores_of_a_profiles_models_run_the_same_way(packages):
+    install(packages, "odd-scorers", "odd = odd:Scorers", ONE_MODEL)
+    settings = load_settings()
+    check_profile(Profile(name="lower", version=1, student="odd:one", teacher="odd:one"), settings)
+    for student, teacher in (("odd:one", "brightness"), ("brightness", "odd.one")):
+        mixed = Profile(name="mixed", version=1, student=student, teacher=teacher)
+        with pytest.raises(ConfigurationError, match=r"the scores of profile mixed@1 cannot be compared .*lower is"):
+            check_profile(mixed, settings)
 
 
 def test_without_pyiqa_its_metrics_are_not_there():
