@@ -28,6 +28,8 @@ from .manners import CORS_METHODS, CORS_REQUEST_HEADERS, CORS_RESPONSE_HEADERS, 
 from .monitoring import STUCK_SECONDS, Metrics, Probes, RequestLog
 from .pages import assets, explore, login, overview, thumbnails
 from .pages import jobs as job_pages
+from .pages import requirements as requirement_pages
+from .pages.examples import MAX_UPLOAD_BYTES
 from .pages.rendering import check_template
 from .pages.thumbnails import Thumbnails
 from .progress import ProgressFeeds
@@ -72,6 +74,7 @@ MODULES = (
     overview,
     job_pages,
     explore,
+    requirement_pages,
     thumbnails,
     assets,
 )
@@ -140,6 +143,7 @@ def _add_middleware(app: FastAPI, settings: Settings, rules: Rules) -> None:
     app.state.sessions = Sessions(settings, rules.key_digest)
     authenticator = app.state.authenticator = Authenticator(app.state.engine, settings, rules, app.state.sessions)
     max_bodies = {"/v1/jobs/manifest": settings.max_manifest_bytes}
+    max_bodies |= dict.fromkeys(("/requirements", "/requirements/try"), MAX_UPLOAD_BYTES)
     app.add_middleware(
         Guard, rules=rules, authenticator=authenticator, metrics=app.state.metrics, max_bodies=max_bodies
     )

@@ -15,8 +15,7 @@ from dpiqa.storage.job_queries import JobFilter, JobReport, get_job, job_items, 
 from dpiqa.types import ENDED_JOB_STATES, ItemState, JobState, Reason
 
 from ..dependencies import DoorbellDep, EngineDep, ReaderDep, SubmitterDep
-from ..errors import problem_type_of
-from .rendering import PageRoute, render
+from .rendering import PageRoute, error_text, render
 
 router = APIRouter(prefix="/jobs", route_class=PageRoute, include_in_schema=False)
 
@@ -105,11 +104,9 @@ def steer(
     except DpiqaError as error:
         if "hx-request" not in request.headers:
             raise
-        problem = problem_type_of(error)
         with reading(engine) as c:
             report = get_job(c, job_id, caller.grants)
-        message = ". ".join(text for text in (problem.detail or error.message, problem.hint or error.hint) if text)
-        return _page(request, report, "job_progress.html", message=message)
+        return _page(request, report, "job_progress.html", message=error_text(error))
     if "hx-request" not in request.headers:
         return RedirectResponse(f"{request.scope.get('root_path', '')}/jobs/{report.job.id}", 303)
     return _page(request, report, "job_progress.html")

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from dpiqa.access import Caller
+from dpiqa.addresses import object_address
 from dpiqa.errors import ConfigurationError, DpiqaError
 from dpiqa.types import KeyScope
 
@@ -66,7 +67,9 @@ _ENVIRONMENT.filters |= {
     "duration": duration,
     "ordinal": ordinal,
     "words": words,
+    "address": lambda row: object_address(row.bucket, row.key),
     "count": lambda n: f"{n:,}".replace(",", "\u2009"),
+    "figure": lambda value: "undefined" if value is None else f"{value:.2f}",
     "score": lambda value: "-" if value is None else f"{value:.3f}",
     "query": lambda values: urlencode([(k, v) for k, v in values.items() if v not in (None, "")], doseq=True),
 }
@@ -100,8 +103,8 @@ def content_security_policy(thumbnail_url: str | None) -> str:
         address = urlsplit(thumbnail_url)
         pictures = f" {address.scheme}://{address.netloc}"
     return (
-        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:{pictures}; connect-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:{pictures}; "
+        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
 
 
@@ -128,6 +131,22 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     return HTMLResponse(text, status, headers)
 
 
+def error_text(error: DpiqaError) -> str:
+    """Return what is wrong and what to do, in one line for a part of a page."""
+    _, message, hint = _shown(error)
+    return ". ".join(text for text in (message, hint) if text)
+
+
+def _shown(error: DpiqaError) -> tuple[int, str, str]:
+    """Return status, sentence and hint of an error: its own, unless they could name hosts, SQL or files."""
+    problem = problem_type_of(error)
+    return (
+        (problem.status, problem.detail, problem.hint)
+        if problem.detail
+        else (problem.status, error.message, error.hint)
+    )
+
+
 def error_page(request: Request, status: int, message: str, hint: str = "") -> HTMLResponse:
     """Return the page that says what is wrong and what to do."""
     title = HTTPStatus(status).phrase
@@ -152,9 +171,6 @@ class PageRoute(APIRoute):
                 return error_page(request, error.status_code, str(error.detail))
             except DpiqaError as error:
                 on_error(request, error)  # for the log
-                problem = problem_type_of(error)
-                return error_page(
-                    request, problem.status, problem.detail or error.message, problem.hint or error.hint or ""
-                )
+                return error_page(request, *_shown(error))
 
         return serve_page

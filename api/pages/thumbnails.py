@@ -5,6 +5,8 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from dpiqa.addresses import object_address
-from dpiqa.errors import DpiqaError, ImageRejected, ObjectChanged, ObjectGone, Unavailable
+from dpiqa.errors import DpiqaError, ImageRejected, NotFound, ObjectChanged, ObjectGone, Unavailable
 from dpiqa.files import replace_file
 from dpiqa.http_api.common import Bucket, Key
 from dpiqa.imaging.decode import Limits
@@ -24,6 +26,7 @@ from dpiqa.objects.stores import Stores, open_stores
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import reading
 from dpiqa.storage.lookups import current_version
+from dpiqa.storage.requirement_queries import is_example
 from dpiqa.text import first_line
 from dpiqa.types import ImageRef
 
@@ -33,6 +36,7 @@ _PROCESSES = 2  #: decoders of one API process
 #: Thumbnails that are made or wait at once, of the 40 threads that all requests share: more are refused, so that a slow
 #: store takes no thread from the other routes. A browser asks for six at a time.
 _AT_ONCE = 16
+_CHECK_SIDE = 64  #: pixels of what an upload is decoded to
 _KEPT_SECONDS = 7 * 86_400  #: after which a kept thumbnail is made again
 
 log = structlog.get_logger()
@@ -80,6 +84,7 @@ class Thumbnails:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limits = Limits.from_settings(settings)
+        self.max_bytes = self._limits.max_bytes  #: of a picture
         self._lock = threading.Lock()
         self._pool: DecodePool | None = None
         self._stores: Stores | None = None
@@ -96,15 +101,27 @@ class Thumbnails:
         kept = self._files.read(name) if self._files is not None and ref.etag else None
         if kept is not None:
             return kept
-        if not self._turns.acquire(blocking=False):
-            raise Unavailable("too many thumbnails are being made", hint="reload the page")
-        try:
+        with self._turn():
             data = self._make(ref, side)
-        finally:
-            self._turns.release()
         if self._files is not None and ref.etag:
             self._files.write(name, data)
         return data
+
+    def check(self, data: bytes) -> None:
+        """Decode a picture that was uploaded. Raises `ImageRejected` with the reason, `Unavailable`."""
+        with self._turn():
+            pool, _ = self._parts()
+            preprocessing = thumbnail_preprocessing(_CHECK_SIDE).rendered(rendition_of(data, self._limits))
+            pool.submit(data, preprocessing).result()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._turns.acquire(blocking=False):
+            raise Unavailable("too many pictures are being decoded", hint="try again in a moment")
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def _make(self, ref: ImageRef, side: int) -> bytes:
         pool, stores = self._parts()
@@ -140,8 +157,13 @@ def thumbnail(
 ) -> Response:
     """Show a small picture of an object; for one that cannot be decoded, its reason as a picture of text."""
     thumbnails: Thumbnails = request.app.state.thumbnails
-    with reading(engine) as connection:  # only what was scored, or was to be: the pages are not a way into the store
-        ref = current_version(connection, bucket, key, caller.grants)
+    with reading(engine) as connection:  # only what the ledger names: the pages are not a way into the store
+        try:
+            ref = current_version(connection, bucket, key, caller.grants)
+        except NotFound:
+            if not is_example(connection, object_address(bucket, key), caller.grants):
+                raise
+            ref = ImageRef(bucket=bucket, key=key, etag="")
     # A version that is named cannot change; without, the newest is asked for each time.
     headers = {"Cache-Control": "private, max-age=3600" if etag == ref.etag else "no-store"}
     headers["Content-Security-Policy"] = "default-src 'none'"

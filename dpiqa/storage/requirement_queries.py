@@ -134,6 +134,18 @@ def show_requirement(c: Connection, name_or_id: str, grants: Grants = EVERYTHING
     )
 
 
+def is_example(c: Connection, path: str, grants: Grants = EVERYTHING) -> bool:
+    """Return whether a requirement that the caller may see has an image of this address."""
+    pairs = requirement_pairs.alias()  # the conditions of `visible_requirements` have the table itself
+    query = (
+        select(pairs.c.position)
+        .join(requirements, requirements.c.id == pairs.c.requirement_id)
+        .where(pairs.c.path == path, *visible_requirements(grants))
+        .limit(1)
+    )
+    return c.execute(query).first() is not None
+
+
 def _fields(requirement: Requirement) -> dict[str, Any]:
     names = ("id", "name", "version", "state", "direction", "model", "force", "error", "created_at", "finished_at")
     return {name: getattr(requirement, name) for name in names}

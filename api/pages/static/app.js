@@ -98,10 +98,43 @@ function grid() {
   });
 }
 
+function examples() {
+  const place = document.getElementById("uploads");
+  if (!place) return;
+  const inputs = () => [...place.querySelectorAll('input[type="file"]')];
+  place.addEventListener("change", (event) => {
+    if (event.target.type !== "file") return;
+    const picture = event.target.closest(".pair").querySelector("img");
+    const file = event.target.files[0];
+    picture.hidden = !file;
+    picture.src = file ? URL.createObjectURL(file) : "";
+  });
+  const several = document.getElementById("several");
+  several.closest(".scripted").hidden = false;
+  several.addEventListener("change", () => {
+    const empty = inputs().filter((input) => !input.files.length);
+    for (const file of several.files) {
+      if (!empty.length) {
+        const row = place.lastElementChild.cloneNode(true);
+        for (const input of row.querySelectorAll("input")) input.value = "";
+        place.append(row);
+        empty.push(row.querySelector('input[type="file"]'));
+      }
+      const chosen = new DataTransfer();
+      chosen.items.add(file);
+      const input = empty.shift();
+      input.files = chosen.files;
+      input.dispatchEvent(new Event("change", { bubbles: true }));
+    }
+    several.value = "";
+  });
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   localTimes(document);
   followJob();
   histogram();
   grid();
+  examples();
 });
 document.addEventListener("htmx:afterSwap", (event) => localTimes(event.target));

@@ -171,6 +171,13 @@ def pairs(world):
     return [{"path": f"s3://{world.bucket}/{world.prefix}{n}.jpg", "score": n / 4} for n in range(5)]
 
 
+def examples(world):
+    """The form of a requirement."""
+    rows = pairs(world)
+    images, scores = [row["path"] for row in rows], [str(row["score"]) for row in rows]
+    return {"name": uuid4().hex, "model": "student", "image": images, "image_score": scores}
+
+
 #: Requests about a party that must not be found: (method, path) of the route -> (path, more arguments) of each.
 NOT_FOUND = {
     ("GET", "/v1/jobs/{job_id}"): lambda w: [(f"/v1/jobs/{job}", {}) for job in jobs_of(w)],
@@ -232,6 +239,16 @@ PAGES_NOT_FOUND = {
         (f"/scores?bucket={w.bucket}&prefix={w.prefix}&profile={w.profile}", {}),
         *[(f"/scores?job={job}", {}) for job in jobs_of(w)],
     ],
+    ("GET", "/requirements/{requirement}"): lambda w: [(f"/requirements/{w.requirement}", {})],
+    ("GET", "/requirements/new"): lambda w: [(f"/requirements/new?correct={w.requirement}", {})],
+    ("POST", "/requirements/new"): lambda w: [
+        ("/requirements/new", {"data": {"image": [f"s3://{w.bucket}/{w.key}"]}, "headers": SAME_ORIGIN})
+    ],
+    ("POST", "/requirements"): lambda w: [("/requirements", {"data": examples(w), "headers": SAME_ORIGIN})],
+    ("POST", "/requirements/try"): lambda w: [
+        ("/requirements/try", {"data": {"requirement": name, "addresses": address}, "headers": SAME_ORIGIN})
+        for name, address in ((w.requirement, f"s3://{OURS}/0.png"), (w.requirement, f"s3://{w.bucket}/{w.key}"))
+    ],
     ("GET", "/image"): lambda w: [(f"/image?bucket={w.bucket}&key={w.key}", {})],
     ("GET", "/thumbnail"): lambda w: [(f"/thumbnail?bucket={w.bucket}&key={w.key}", {})],
 }
@@ -240,6 +257,7 @@ SHOWN_IN_PART = {
     ("GET", "/"): ["/"],
     ("GET", "/jobs"): ["/jobs", "/jobs?state=running"],
     ("GET", "/v1/jobs"): ["/v1/jobs", f"/v1/jobs?bucket={THEIRS}", "/v1/jobs?kind=manifest"],
+    ("GET", "/requirements"): ["/requirements"],
     ("GET", "/v1/requirements"): ["/v1/requirements"],
     ("GET", "/v1/watches"): ["/v1/watches", "/v1/watches?ended=true"],
     ("GET", "/v1/reconciliations"): ["/v1/reconciliations", f"/v1/reconciliations?bucket={THEIRS}"],
