@@ -53,7 +53,7 @@ def check_uploads(files: Sequence[UploadFile], folder: str, grants: Grants, thum
     """Check that uploads can be decoded, and decide where they go: under `folder`, by the digest of their bytes.
 
     Nothing is stored yet. Raises `InvalidRequest` naming every picture that cannot be used, with its reason, and for a
-    folder that is no address in S3; `NotFound` for one beyond the grants; `Unavailable`.
+    folder that is not an address in S3; `NotFound` for one beyond the grants; `Unavailable`.
     """
     if len(files) > MAX_PAIRS:
         raise InvalidRequest(f"{len(files)} pictures are too many", hint=f"send at most {MAX_PAIRS}")
