@@ -47,7 +47,7 @@ def measure(command: list[str], repeats: int) -> dict[str, object]:
         for name, column in zip(("processor_s", "clock_s"), columns, strict=True)
     }
     if command[1:2] == ["-c"] and output:
-        memory, *imported = output.split()
+        memory, *imported = output.splitlines()[-1].split()  # above it is the log of loading
         row |= {"memory_mib": int(memory), "large_imports": imported}
     return row
 

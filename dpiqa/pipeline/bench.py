@@ -26,7 +26,7 @@ from dpiqa.objects.store import Fetched, ObjectStore
 from dpiqa.pipeline.bottleneck import Bottleneck, Shares, StepFigures, judge
 from dpiqa.pipeline.device import Device, batched
 from dpiqa.pipeline.preparer import PreparedImage, Preparer, Reader
-from dpiqa.pipeline.scorers import LoadedScorer, LoadedScorers, batch_size
+from dpiqa.pipeline.scorers import LoadedScorer, LoadedScorers, batch_size, warm_up
 from dpiqa.pipeline.slots import CHUNKS_AT_ONCE
 from dpiqa.pipeline.stage_times import STAGES, Snapshot, Step, StepTotals
 from dpiqa.pipeline.worker import Worker
@@ -106,8 +106,7 @@ def bench(
 
     Raises `StoreUnavailable`, `DatabaseUnavailable`.
     """
-    shape = (1, scorer.card.preprocessing.height, scorer.card.preprocessing.width, 3)
-    scorer.score(np.random.default_rng().integers(0, 256, shape, dtype=np.uint8))  # the first call is slow
+    warm_up(scorer, batch_size(scorer.card, settings))
     running = (
         _scoring(store, scorer, settings) if ledger is None else _recording(store, choice, scorer, settings, ledger)
     )
