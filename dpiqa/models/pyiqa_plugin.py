@@ -11,7 +11,7 @@ import importlib.util
 import runpy
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class PyiqaScorers:
             torch.set_num_threads(threads)
         place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
-            with _opened_files() as files:
+            with _opened_files() as files, redirect_stdout(sys.stderr):  # it prints what it downloads
                 scorer = _PyiqaScorer(card, pyiqa.create_metric(card.name.partition(".")[2], device=place))
                 size = (1, card.preprocessing.height, card.preprocessing.width, 3)
                 scorer.score(np.random.default_rng(0).integers(0, 256, size, np.uint8))  # some read files only here

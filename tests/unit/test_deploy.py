@@ -177,3 +177,5 @@ def test_each_unit_runs_without_rights_and_is_bounded(unit):
     assert settings["ProtectSystem"] == "strict"
     assert settings["MemoryMax"]
     assert settings["RestartPreventExitStatus"] == "78"
+    assert "DPIQA_MODELS_DIR=/var/lib/dpiqa/models" in unit.read_text()  # which must exist
+    assert "dpiqa/models" in settings["StateDirectory"].split()

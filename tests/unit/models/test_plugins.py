@@ -141,6 +141,7 @@ import torch
 def create_metric(name, device=None):
     if name == "topiq_nr":
         raise OSError("no route to host")
+    print("Downloading")
     def metric(image):
         open(torch.hub.get_dir() + "/pyiqa/niqe.mat", "rb").close()
         assert image.shape[:2] == (1, 3) and image.dtype == torch.float32 and 0 <= image.min() and image.max() <= 1
