@@ -29,6 +29,8 @@ from dpiqa.imaging.preprocessing import Preprocessing
 Work = Callable[[bytes, Preprocessing, Limits], np.ndarray]
 _PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 2  #: the owner ends a slow decode; the alarm does where the owner cannot
+#: Lower than of the owner: a model on the CPU waits for its slowest thread at every layer, so its threads come first.
+_NICENESS = 10
 _FIRST_TO_BE_KILLED = 1000  #: by the kernel where memory runs out: rather a decoder than its owner
 #: Formats and modes of the images that load what decoders load lazily.
 _SAMPLES = (("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGBA"), ("PNG", "I;16"), ("WEBP", "RGB"), ("GIF", "P"),
@@ -44,6 +46,7 @@ def run(arguments: Sequence[str], work: Work) -> None:
     """Bind this process's lifetime to the owner's, limit and confine it, then serve until the owner ends."""
     fd, limits, parent = int(arguments[1]), Limits.model_validate_json(arguments[2]), int(arguments[3])
     _bind_lifetime(parent)
+    os.nice(_NICENESS)
     shared = frames.map_memory(int(arguments[4]))
     load_installed()
     _limit(limits)
