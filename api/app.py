@@ -26,7 +26,7 @@ from .guard import Guard
 from .limits import Backlog
 from .manners import CORS_METHODS, CORS_REQUEST_HEADERS, CORS_RESPONSE_HEADERS, Answers, Gzip, PathPrefix
 from .monitoring import STUCK_SECONDS, Metrics, Probes, RequestLog
-from .pages import assets, explore, login, overview, thumbnails
+from .pages import assets, explanations, explore, login, overview, thumbnails
 from .pages import jobs as job_pages
 from .pages import requirements as requirement_pages
 from .pages.examples import MAX_UPLOAD_BYTES
@@ -74,6 +74,7 @@ MODULES = (
     overview,
     job_pages,
     explore,
+    explanations,
     requirement_pages,
     thumbnails,
     assets,

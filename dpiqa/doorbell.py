@@ -24,7 +24,7 @@ GROUP = "dpiqa.doorbell"  #: entry point group of the implementation
 class Queue(StrEnum):
     """Celery queues. Names use letters only, portable to every broker."""
 
-    LIVE = "live"  #: student work of events; served before `bulk`
+    LIVE = "live"  #: student work of events, and explanations; served before `bulk`
     BULK = "bulk"  #: student work of submitted jobs
     TEACHER = "teacher"  #: escalated images
     MAINTENANCE = "maintenance"  #: listing of submitted jobs, preparing of requirements, reconciliations
@@ -37,6 +37,7 @@ class Task(StrEnum):
     EXPAND = "dpiqa.expand"  #: argument `job_id: str`
     PREPARE = "dpiqa.prepare"  #: argument `requirement: int`, the id of its row
     RECONCILE = "dpiqa.reconcile"  #: argument `reconciliation: str`, the id of its row
+    EXPLAIN = "dpiqa.explain"  #: argument `explanation: int`, the id of its row
     REPORT = "dpiqa.report"  #: argument `report: int`, the id of its row
 
 
@@ -58,6 +59,9 @@ class Doorbell(Protocol):
 
     def reconcile(self, reconciliation: str) -> None:
         """Announce that a reconciliation waits. Raises `BrokerUnavailable`; no work is lost by that."""
+
+    def explain(self, explanation: int) -> None:
+        """Announce that an explanation waits to be made. Raises `BrokerUnavailable`; no work is lost by that."""
 
     def report(self, report: int) -> None:
         """Announce that a report is due. Raises `BrokerUnavailable`; no work is lost by that."""
@@ -119,6 +123,11 @@ def ring_prepare(doorbell: Doorbell, requirement: int) -> str | None:
 def ring_reconcile(doorbell: Doorbell, reconciliation: str) -> str | None:
     """Announce a reconciliation that waits. Returns a warning where the broker is unavailable."""
     return _try_ring(lambda: doorbell.reconcile(reconciliation), "the reconciliation", reconciliation=reconciliation)
+
+
+def ring_explain(doorbell: Doorbell, explanation: int) -> str | None:
+    """Announce an explanation that waits. Returns a warning where the broker is unavailable."""
+    return _try_ring(lambda: doorbell.explain(explanation), "the explanation", explanation=explanation)
 
 
 def ring_report(doorbell: Doorbell, report: int) -> str | None:

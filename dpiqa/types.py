@@ -285,6 +285,14 @@ class RequirementState(StrEnum):
     REFUSED = "refused"  #: `error` says why; the next try is another version
 
 
+class ExplanationState(StrEnum):
+    """State of the explanation of a score."""
+
+    PENDING = "pending"  #: waits for a worker
+    READY = "ready"
+    FAILED = "failed"  #: `error` says why
+
+
 class ReportState(StrEnum):
     """State of the report of a job."""
 

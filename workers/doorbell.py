@@ -60,6 +60,10 @@ class CeleryDoorbell:
         """Announce a reconciliation that waits."""
         self._send(Task.RECONCILE, [reconciliation], Queue.MAINTENANCE)
 
+    def explain(self, explanation: int) -> None:
+        """Announce an explanation that waits: to the students, and before submitted work, as a person waits for it."""
+        self._send(Task.EXPLAIN, [explanation], Queue.LIVE)
+
     def report(self, report: int) -> None:
         """Announce a report that is due."""
         self._send(Task.REPORT, [report], Queue.MAINTENANCE)

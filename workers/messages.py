@@ -119,5 +119,6 @@ _IS: dict[Task, Callable[[Any], bool]] = {
     Task.EXPAND: _is_uuid,
     Task.PREPARE: _is_id,
     Task.RECONCILE: _is_uuid,
+    Task.EXPLAIN: _is_id,
     Task.REPORT: _is_id,
 }

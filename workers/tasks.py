@@ -8,6 +8,7 @@ from celery.app.task import Task as CeleryTask
 from celery.worker.request import Request
 
 from dpiqa.doorbell import Queue, Task
+from dpiqa.evaluation.explaining import Student, make_explanation
 from dpiqa.exports.reports import write_report
 from dpiqa.pipeline.worker import Worker
 from dpiqa.requirements.builder import RequirementBuilder
@@ -38,8 +39,8 @@ class DoorbellTask(CeleryTask):  # type: ignore[misc]
     """The class of all tasks.
 
     Binds `task_id`, `task` and `worker` to the log context of the thread, so that the log lines of one message can be
-    joined. The tasks add `items`, `job`, `requirement` or `reconciliation`, and `Worker.score` the jobs of its claims:
-    of a scoring task, lines from before the claim (`claim_postponed`) and `task_failed` have no `job`.
+    joined. The tasks add `items`, `job`, `requirement`, `explanation` or `reconciliation`, and `Worker.score` the jobs
+    of its claims: of a scoring task, lines from before the claim (`claim_postponed`) and `task_failed` have no `job`.
 
     Logs every error of the task: a `MemoryError` that crosses into Celery stops its worker for good, and nothing is
     lost, because leases end and the feeder announces the work again. `SystemExit` and `KeyboardInterrupt` pass.
@@ -94,6 +95,18 @@ def reconcile(task: DoorbellTask, reconciliation: str) -> None:
         worker.maintenance.start(Task.RECONCILE, reconciliation, lambda: worker.reconciler.work_on(reconciliation))
 
 
+def explain(task: DoorbellTask, explanation: int) -> None:
+    """Make this explanation, unless another worker does."""
+    worker = task.worker
+
+    def work() -> None:
+        student = Student(worker.store, worker.decoder, worker.settings, worker.scorers, worker.device)
+        make_explanation(worker.engine, int(explanation), student)
+
+    with structlog.contextvars.bound_contextvars(explanation=explanation):
+        worker.maintenance.start(Task.EXPLAIN, explanation, work)
+
+
 def report(task: DoorbellTask, report: int) -> None:
     """Write this report of a job that has ended, unless another worker does."""
     worker = task.worker
@@ -106,5 +119,6 @@ TASKS: dict[Task, Callable[..., None]] = {
     Task.EXPAND: expand,
     Task.PREPARE: prepare,
     Task.RECONCILE: reconcile,
+    Task.EXPLAIN: explain,
     Task.REPORT: report,
 }

@@ -14,6 +14,7 @@ from dpiqa.errors import InvalidRequest, NotFound, Unavailable
 from dpiqa.http_api.common import Bucket, Key
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import reading
+from dpiqa.storage.explanations import read_explanation
 from dpiqa.storage.lookups import lookup
 from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.scorers import list_scorers, list_used_profiles
@@ -140,6 +141,7 @@ def show_image(
     with reading(engine) as c:
         found = lookup(c, bucket, key, caller.grants)
         result = found.results[0] if found.results else None
+        explanation = result and read_explanation(c, bucket, key, result.profile, caller.grants)
         near = [] if result is None else _around(c, settings, caller.grants, result, None)
         folder = key[: key.rfind("/") + 1]
         beside = [] if result is None else _around(c, settings, caller.grants, result, folder)
@@ -152,6 +154,7 @@ def show_image(
         near=near,
         beside=beside,
         folder=folder,
+        explanation=explanation,
     )
 
 

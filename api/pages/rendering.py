@@ -1,6 +1,6 @@
 """Rendering of pages: templates, what they may use, the headers of every page, and errors as pages."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -55,6 +55,11 @@ def words(value: str) -> str:
     return str(value).replace("_", " ")
 
 
+def query_of(values: Mapping[str, object]) -> str:
+    """Return values as the query of an address, without those that are None or empty."""
+    return urlencode([(name, value) for name, value in values.items() if value is not None and value != ""], doseq=True)
+
+
 _ENVIRONMENT = Environment(
     loader=PackageLoader("dpiqa.api.pages"),
     autoescape=True,
@@ -71,7 +76,7 @@ _ENVIRONMENT.filters |= {
     "count": lambda n: f"{n:,}".replace(",", "\u2009"),
     "figure": lambda value: "undefined" if value is None else f"{value:.2f}",
     "score": lambda value: "-" if value is None else f"{value:.3f}",
-    "query": lambda values: urlencode([(k, v) for k, v in values.items() if v not in (None, "")], doseq=True),
+    "query": query_of,
 }
 
 

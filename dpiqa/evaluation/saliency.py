@@ -5,7 +5,7 @@ scale, edges and statistics stay those of the picture. Its score minus the score
 region pulls the score down or holds it up. Only `Scorer.score` is needed: no gradients and no access to the network.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -43,14 +43,23 @@ def saliency(scorer: Scorer, pixels: np.ndarray, *, batch: int = 8) -> Saliency:
 
     Raises `ImageRejected` where a score is not a number.
     """
-    views = [pixels, *(_region(pixels, top, left) for top, left in _corners())]
     answers: list[float] = []
-    for images in batched(views, batch):
+    for images in batched(views_of(pixels), batch):
         for answer in score_images(scorer, images).scores:
             if isinstance(answer, Exception):
                 raise answer
             answers.append(answer)
-    return Saliency(answers[0], _spread(np.array(answers[1:])))
+    return of_scores(answers)
+
+
+def views_of(pixels: np.ndarray) -> list[np.ndarray]:
+    """Return what is scored: the whole (H, W, 3) uint8, then its 25 regions, all of that shape."""
+    return [pixels, *(_region(pixels, top, left) for top, left in _corners())]
+
+
+def of_scores(scores: Sequence[float]) -> Saliency:
+    """Return the saliency by the scores of `views_of`, MOS/100, in their order."""
+    return Saliency(scores[0], _spread(np.array(scores[1:])))
 
 
 def _corners() -> Iterator[tuple[int, int]]:

@@ -79,6 +79,7 @@ class WorkerOut(ResponseBody):
     host: str
     pid: int
     model: str = Field(validation_alias="scorer_id", description="The scorer that it serves.")
+    device: str | None = Field(description="What it runs on, such as `cuda:0`; null: it does not say.")
     started_at: datetime
     seen_at: datetime
 

@@ -106,6 +106,15 @@ class AllocatesBuffers(Protocol):
         """Return uninitialised uint8 of this shape in that memory."""
 
 
+@runtime_checkable
+class NamesDevice(Protocol):
+    """A scorer that says where it runs."""
+
+    @property
+    def device(self) -> str:
+        """`cpu`, `cuda:0` and the like."""
+
+
 def require_shape(pixels: np.ndarray, card: ModelCard) -> None:
     """Raise `ValueError` unless `pixels` is a batch as the card's preprocessing makes it."""
     height, width = card.preprocessing.height, card.preprocessing.width

@@ -35,6 +35,11 @@ class OnnxScorer:
         self._input = inputs[0].name
         self._one_by_one = inputs[0].shape[0] == 1
 
+    @property
+    def device(self) -> str:
+        """See `NamesDevice`."""
+        return "cuda" if self._session.get_providers()[0].startswith("CUDA") else "cpu"
+
     def score(self, pixels: np.ndarray) -> np.ndarray:
         """See `Scorer.score`."""
         require_shape(pixels, self.card)

@@ -32,6 +32,11 @@ class TorchScorer:
     def __init__(self, card: ModelCard, network: ScoringNetwork, device: torch.device) -> None:
         self.card, self.network, self._device = card, network, device
 
+    @property
+    def device(self) -> str:
+        """See `NamesDevice`."""
+        return str(self._device)
+
     @torch.inference_mode()
     def score(self, pixels: np.ndarray) -> np.ndarray:
         """See `Scorer.score`."""

@@ -4,17 +4,28 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from dpiqa.doorbell import Doorbell, empty_queues, ring_expand, ring_prepare, ring_reconcile, ring_report, ring_score
+from dpiqa.doorbell import (
+    Doorbell,
+    empty_queues,
+    ring_expand,
+    ring_explain,
+    ring_prepare,
+    ring_reconcile,
+    ring_report,
+    ring_score,
+)
 from dpiqa.errors import DatabaseUnavailable
 from dpiqa.pipeline.buckets import Buckets
 from dpiqa.pipeline.leases import note_expired
 from dpiqa.settings import Settings
 from dpiqa.storage.audit import prune_audit
 from dpiqa.storage.engine import transaction
+from dpiqa.storage.explanations import due_explanations, prune_explanations
 from dpiqa.storage.failure_checks import check_failures
 from dpiqa.storage.feed import feed, ring_again
 from dpiqa.storage.listings import unlisted_jobs
@@ -99,21 +110,10 @@ class Feeder:
                 max_crashes=settings.max_crashes,
                 on_expired=note_expired,
             )
-            jobs = unlisted_jobs(c) if sweep else []
-            requirements = unprepared(c) if sweep else []
-            if sweep:
-                request_due(c)
-            reconciliations = unfinished_reconciliations(c) if sweep else []
-            reports = due_reports(c) if sweep else []
+            others = _due(c) if sweep else []
         ring_score(self._doorbell, rings)
-        for job_id in jobs:
-            ring_expand(self._doorbell, str(job_id))
-        for requirement in requirements:
-            ring_prepare(self._doorbell, requirement)
-        for reconciliation in reconciliations:
-            ring_reconcile(self._doorbell, str(reconciliation))
-        for report in reports:
-            ring_report(self._doorbell, report)
+        for ring in others:
+            ring(self._doorbell)
         with transaction(self._engine) as c:
             paused = check_failures(c)
         for job in paused:
@@ -125,6 +125,7 @@ class Feeder:
                     before = datetime.now(UTC) - timedelta(days=settings.prune_items_after_days)
                     request_pruning(c, before, watch_pause=WATCH_PAUSE)
                 prune_uploads(c)
+                prune_explanations(c)
                 remove_old(c)
                 prune_audit(c, settings.audit_days)
         if self._counts_results:
@@ -168,3 +169,15 @@ class Feeder:
             if not more:
                 self._woken.wait(max(0.0, min(MAX_PAUSE, next_sweep - time.monotonic())))
             self._woken.clear()
+
+
+def _due(c: Connection) -> list[Callable[[Doorbell], str | None]]:
+    """Return the rings for what waits and is not an item: jobs to be listed, requirements, explanations and so on."""
+    request_due(c)
+    return [
+        *(partial(ring_expand, job_id=str(job_id)) for job_id in unlisted_jobs(c)),
+        *(partial(ring_prepare, requirement=requirement) for requirement in unprepared(c)),
+        *(partial(ring_reconcile, reconciliation=str(row_id)) for row_id in unfinished_reconciliations(c)),
+        *(partial(ring_report, report=report) for report in due_reports(c)),
+        *(partial(ring_explain, explanation=explanation) for explanation in due_explanations(c)),
+    ]

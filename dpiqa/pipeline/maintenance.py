@@ -1,4 +1,4 @@
-"""Maintenance of a worker: listing, reconciling, requirements and reports, in threads apart from scoring.
+"""Maintenance of a worker: listing, reconciling, requirements, explanations and reports, in threads apart from scoring.
 
 A message of the queue `maintenance` only starts it. What does not get a thread here is announced again by the feeder.
 """
@@ -21,7 +21,7 @@ from dpiqa.text import first_line
 log = structlog.get_logger()
 
 #: Threads of each kind; a requirement loads a model of its own.
-MOST = {Task.EXPAND: 16, Task.RECONCILE: 4, Task.REPORT: 4, Task.PREPARE: 1}
+MOST = {Task.EXPAND: 16, Task.RECONCILE: 4, Task.REPORT: 4, Task.PREPARE: 1, Task.EXPLAIN: 1}
 #: Statements that find the bucket that the work of a row reads or writes.
 BUCKET_OF = {
     Task.EXPAND: select(jobs.c.bucket).where(jobs.c.id == bindparam("row")),

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from dpiqa.errors import ConfigurationError, DpiqaError, NotFound
-from dpiqa.models.base import AllocatesBuffers, ModelCard, Scorer
+from dpiqa.models.base import AllocatesBuffers, ModelCard, NamesDevice, Scorer
 from dpiqa.models.cards import find_card
 from dpiqa.models.catalogue.pulled import require_accepted
 from dpiqa.models.choice import ModelChoice, chosen_card, require_role
@@ -82,11 +82,14 @@ class LoadedScorers:
         self._cards: dict[ModelChoice, ModelCard] = {}  # of scorers that are not loaded
         self._lock = threading.Lock()
         self.default_scorer_id = ""  #: of the default profile, once loaded
+        self.default_device: str | None = None  #: that it runs on; None: it does not say
 
     def load_default(self, profile: Profile) -> None:
         """Load the scorer that most work will need, before the worker reports ready. Raises as `scorer_of`."""
         if self._stage in profile.choices:
-            self.default_scorer_id = self.scorer_of(profile).card.scorer_id
+            scorer = self.scorer_of(profile).scorer
+            self.default_scorer_id = scorer.card.scorer_id
+            self.default_device = scorer.device if isinstance(scorer, NamesDevice) else None
         else:
             log.info("no_default_model", profile=profile.id, stage=self._stage)
 

@@ -87,16 +87,16 @@ class Worker:
         self.lister = Lister(engine, store, doorbell, settings, self.stopping)
         self.reconciler = Reconciler(engine, store, doorbell, settings, self.stopping)
         self.callbacks = CallbackSender(engine, settings)
-        self._device = Device()
+        self.device = Device()
         self._preparer = Preparer(
             store,
             decoder,
             settings,
             hashes=settings.reuse_bytes,
             buckets=self._buckets,
-            backlog=self._device.backlog,
+            backlog=self.device.backlog,
         )
-        self._device.on_batch = self._preparer.fetch_more
+        self.device.on_batch = self._preparer.fetch_more
         self._lanes = Lanes(
             lambda item_ids: self._score(item_ids, in_lane=True), min(settings.chunk_items, SMALL_CHUNK)
         )
@@ -126,7 +126,7 @@ class Worker:
             self._leases.hold(leases, claimed_at)
             run = ChunkRun(
                 self._preparer,
-                self._device,
+                self.device,
                 self.scorers,
                 stopping=self.stopping,
                 holds=self._holds,
@@ -194,7 +194,7 @@ class Worker:
             log.warning("not_signed_off", error=str(error))  # its row expires
         self.maintenance.close()
         self._preparer.close()
-        self._device.close()
+        self.device.close()
         self.decoder.close()
         self._leases.close()
         self.engine.dispose()
@@ -324,7 +324,8 @@ class Worker:
     def _heartbeat(self) -> None:
         self._log_times()
         with transaction(self.engine) as c:
-            workers.heartbeat(c, self.id, self.stage, self.scorers.default_scorer_id)
+            scorers = self.scorers
+            workers.heartbeat(c, self.id, self.stage, scorers.default_scorer_id, scorers.default_device)
 
     def _log_times(self) -> None:
         """Log where the time of the last minute went, as /metrics says it; nothing where no image was scored."""

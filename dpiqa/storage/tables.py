@@ -394,6 +394,7 @@ workers = Table(
     Column("host", Text, nullable=False, comment="name of its machine"),
     Column("pid", Integer, nullable=False, comment="its process id on that machine"),
     Column("scorer_id", Text, nullable=False, comment="the scorer that it serves"),
+    Column("device", Text, comment="what its scorer runs on; NULL: it does not say"),
     time_column("started_at", "when the process started, by its first heartbeat", now=True),
     time_column("seen_at", "when its last heartbeat arrived", now=True),
     comment="worker processes, written by their heartbeats",

@@ -24,6 +24,7 @@ UPSERT_WORKER = _NEW.on_conflict_do_update(
         "stage": _NEW.excluded.stage,
         "host": _NEW.excluded.host,
         "scorer_id": _NEW.excluded.scorer_id,
+        "device": _NEW.excluded.device,
         "pid": _NEW.excluded.pid,
         "started_at": case((_IS_SAME_PROCESS, workers.c.started_at), else_=NOW),
     },
@@ -48,6 +49,7 @@ class LiveWorker:
     scorer_id: str
     started_at: datetime
     seen_at: datetime
+    device: str | None = None  #: what its scorer runs on, such as `cuda:0`; None: it does not say
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:
@@ -55,10 +57,10 @@ class LiveWorker:
         return cls(**row._mapping)
 
 
-def heartbeat(c: Connection, worker_id: str, stage: Stage, scorer_id: str) -> None:
-    """Record that this process is alive and which scorer it serves, every `sweep_seconds`."""
-    host, pid = socket.gethostname(), os.getpid()
-    c.execute(UPSERT_WORKER, {"id": worker_id, "stage": stage, "host": host, "pid": pid, "scorer_id": scorer_id})
+def heartbeat(c: Connection, worker_id: str, stage: Stage, scorer_id: str, device: str | None = None) -> None:
+    """Record that this process is alive, which scorer it serves and on which device, every `sweep_seconds`."""
+    values = {"id": worker_id, "stage": stage, "host": socket.gethostname(), "pid": os.getpid()}
+    c.execute(UPSERT_WORKER, values | {"scorer_id": scorer_id, "device": device})
 
 
 def remove_worker(c: Connection, worker_id: str) -> None:

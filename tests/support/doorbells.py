@@ -12,6 +12,7 @@ class RecordingDoorbell:
         self.requirements = []
         self.reconciliations = []
         self.reports = []
+        self.explanations = []
         self.broken = False
 
     def score(self, queue, item_ids):
@@ -33,6 +34,11 @@ class RecordingDoorbell:
         """Record a reconciliation."""
         self._check()
         self.reconciliations.append(reconciliation)
+
+    def explain(self, explanation):
+        """Record an explanation."""
+        self._check()
+        self.explanations.append(explanation)
 
     def report(self, report):
         """Record a report."""

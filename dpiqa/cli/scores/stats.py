@@ -140,5 +140,5 @@ def workers(as_json: options.JsonOption = False) -> None:
     if as_json:
         console.print_json("worker@2", [WorkerOut.model_validate(row) for row in alive])
         return
-    rows = [(w.stage, w.host, w.pid, w.scorer_id, w.started_at, w.seen_at) for w in alive]
-    console.table(("stage", "host", "pid", "scorer", "started", "seen"), rows)
+    rows = [(w.stage, w.host, w.pid, w.scorer_id, w.device, w.started_at, w.seen_at) for w in alive]
+    console.table(("stage", "host", "pid", "scorer", "device", "started", "seen"), rows)

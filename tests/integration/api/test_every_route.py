@@ -250,6 +250,13 @@ PAGES_NOT_FOUND = {
         for name, address in ((w.requirement, f"s3://{OURS}/0.png"), (w.requirement, f"s3://{w.bucket}/{w.key}"))
     ],
     ("GET", "/image"): lambda w: [(f"/image?bucket={w.bucket}&key={w.key}", {})],
+    ("GET", "/image/regions"): lambda w: [(f"/image/regions?bucket={w.bucket}&key={w.key}&profile={w.profile}", {})],
+    ("POST", "/image/regions"): lambda w: [
+        (
+            "/image/regions",
+            {"data": {"bucket": w.bucket, "key": w.key, "profile": w.profile}, "headers": SAME_ORIGIN},
+        )
+    ],
     ("GET", "/thumbnail"): lambda w: [(f"/thumbnail?bucket={w.bucket}&key={w.key}", {})],
 }
 #: Requests whose answers may hold what is ours alone.
