@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from dpiqa.access import Grants
 from dpiqa.errors import InvalidRequest, NotFound, Unavailable
-from dpiqa.http_api.common import Bucket, Key
+from dpiqa.exports.formats import Format
+from dpiqa.exports.rows import named_score_batches
+from dpiqa.exports.schemas import SCORES
+from dpiqa.http_api.common import Bucket, Key, ProfileName
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import reading
 from dpiqa.storage.explanations import read_explanation
@@ -24,7 +27,9 @@ from dpiqa.text import first_field_error
 from dpiqa.types import Band, GroupBy, ResultStatus, Route, ScoreOrder
 
 from ..dependencies import EngineDep, ReaderDep, SettingsDep
+from ..exports import export_response
 from ..routes.scores import ScoreParameters
+from .marked import MAX_MARKED, marked_objects
 from .rendering import PageRoute, render
 
 _PAGE = 60  #: pictures of one page
@@ -67,6 +72,18 @@ def explore(request: Request, caller: ReaderDep, engine: EngineDep, settings: Se
         statuses=list(ResultStatus),
         orders=list(ScoreOrder),
     )
+
+
+@router.post("/scores/marked")
+def export_marked(
+    caller: ReaderDep,
+    engine: EngineDep,
+    profile: Annotated[ProfileName, Form()],
+    marked: Annotated[list[str], Form(max_length=MAX_MARKED)],
+) -> StreamingResponse:
+    """Send the scores of the pictures that were marked, as Parquet of the schema `scores@1`."""
+    named = marked_objects(marked, caller.grants)
+    return export_response(SCORES, Format.PARQUET, named_score_batches(engine, profile, named))
 
 
 def _parameters(request: Request) -> ScoreParameters:

@@ -16,7 +16,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from dpiqa.access import Caller
-from dpiqa.addresses import object_address
 from dpiqa.errors import ConfigurationError, DpiqaError
 from dpiqa.types import KeyScope
 
@@ -72,7 +71,6 @@ _ENVIRONMENT.filters |= {
     "duration": duration,
     "ordinal": ordinal,
     "words": words,
-    "address": lambda row: object_address(row.bucket, row.key),
     "count": lambda n: f"{n:,}".replace(",", "\u2009"),
     "figure": lambda value: "undefined" if value is None else f"{value:.2f}",
     "score": lambda value: "-" if value is None else f"{value:.3f}",

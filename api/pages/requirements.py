@@ -28,6 +28,7 @@ from ..errors import FORMS
 from ..routes import jobs, requirements
 from ..routes.scores import ScoreParameters
 from .examples import check_uploads, scored, store_uploads
+from .marked import marked_objects
 from .rendering import PageRoute, error_text, render
 
 _PAGE = 100  #: requirements of one page
@@ -72,15 +73,14 @@ def show_form_of_marked(
     caller: ReaderDep,
     engine: EngineDep,
     settings: SettingsDep,
-    image: Texts = [],  # noqa: B006
+    marked: Texts = [],  # noqa: B006
 ) -> HTMLResponse:
     """Show the form for pictures that were marked in the grid of scores."""
-    if len(image) > MAX_PAIRS:
-        raise InvalidRequest(f"{len(image)} pictures are too many", hint=f"mark at most {MAX_PAIRS}")
-    for address in image:
-        caller.grants.require_address(address)
+    if len(marked) > MAX_PAIRS:
+        raise InvalidRequest(f"{len(marked)} pictures are too many", hint=f"mark at most {MAX_PAIRS}")
+    addresses = [object_address(bucket, key) for bucket, key in marked_objects(marked, caller.grants)]
     with reading(engine) as c:
-        return _form(request, c, caller.grants, settings, [(address, "") for address in dict.fromkeys(image)], None)
+        return _form(request, c, caller.grants, settings, [(address, "") for address in addresses], None)
 
 
 def _form(

@@ -64,6 +64,19 @@ def score_batches(engine: Engine, query: ResolvedQuery, limit: int | None = None
     return _batches(engine, read, SCORES.names, len(positions), limit)
 
 
+def named_score_batches(engine: Engine, profile: str, addresses: Sequence[tuple[str, str]]) -> Iterator[Columns]:
+    """Yield the scores that count of some objects, each (bucket, key), under a profile: batches of the schema `scores`.
+
+    By bucket and key; an object without one has no row. Raises as `score_batches`.
+    """
+    query = select(
+        *_selected(SCORES.names, {column.name: column for column in results.c} | {"model": results.c.scorer_id})
+    )
+    query = query.where(results.c.profile == profile, results.c.current)
+    query = query.where(tuple_(results.c.bucket, results.c.key).in_(addresses))
+    return _batches(engine, _reader(query, [results.c.bucket, results.c.key]), SCORES.names, 2, None)
+
+
 def item_batches(
     engine: Engine,
     job_id: UUID,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, Self
 from uuid import UUID
 
@@ -10,26 +10,31 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Date,
     Interval,
     Row,
     Select,
     bindparam,
+    case,
     cast,
     delete,
     func,
     literal,
+    null,
     select,
     true,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from dpiqa.storage.columns import NOW, constants
+from dpiqa.storage.columns import NOW, constant, constants
 from dpiqa.storage.tables import OPEN_ITEM_STATES, OPEN_JOB_STATES, count_changes, job_counts, jobs
-from dpiqa.types import ItemState, Reason, Stage
+from dpiqa.types import ItemState, JobKind, Reason, Stage
 
 #: Changes younger than this stay apart: the rate is read from them. Seconds.
 RATE_WINDOW = 60.0
+#: Jobs that figures of all jobs look at, the newest first, so that their queries stay short.
+RECENT_JOBS = 2000
 
 _GROUP = ("profile", "stage", "state", "reason")
 _OLD = NOW - bindparam("age", type_=Interval)
@@ -86,6 +91,38 @@ def _fold_statement() -> Any:
     return added.on_conflict_do_update(index_elements=columns, set_=new)
 
 
+def _failures_statement() -> Select[Any]:
+    recent = select(jobs.c.id, jobs.c.kind, jobs.c.created_at).where(jobs.c.deleted_at.is_(None))
+    recent = recent.where((jobs.c.created_at > _OLD) | (jobs.c.kind == constant(JobKind.WATCH)))
+    of_jobs = recent.order_by(jobs.c.created_at.desc()).limit(bindparam("recent")).subquery("recent")
+    day = case(
+        (of_jobs.c.kind == constant(JobKind.WATCH), null()),
+        else_=cast(func.timezone("UTC", of_jobs.c.created_at), Date),
+    ).label("day")
+    parts = union_all(
+        *(
+            select(day, table.c.reason, table.c.n)
+            .join(of_jobs, of_jobs.c.id == table.c.job_id)
+            .where(table.c.reason != "")
+            for table in (job_counts, count_changes)
+        )
+    ).subquery("parts")
+    total = cast(func.sum(parts.c.n), BigInteger).label("n")
+    return select(parts.c.day, parts.c.reason, total).group_by(parts.c.day, parts.c.reason)
+
+
+FAILURES_BY_DAY = _failures_statement()
+_NEWEST = (
+    select(jobs.c.escalated, jobs.c.scored_by_student)
+    .where(jobs.c.deleted_at.is_(None))
+    .order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
+    .limit(bindparam("recent"))
+    .subquery("newest")
+)
+ESCALATED = select(
+    cast(func.coalesce(func.sum(_NEWEST.c.escalated), 0), BigInteger).label("escalated"),
+    cast(func.coalesce(func.sum(_NEWEST.c.scored_by_student), 0), BigInteger).label("scored"),
+)
 FOLD_OLD_CHANGES = _fold_statement()
 
 
@@ -129,6 +166,26 @@ def totals(c: Connection) -> dict[tuple[str, str, str], int]:
     for row in c.execute(COUNTS_OF_ALL_JOBS):
         items[row.stage, row.state, row.reason] += row.n
     return dict(items)
+
+
+def failures_by_day(c: Connection, days: int) -> dict[tuple[date | None, str], int]:
+    """Return the items that ended unscored in the newest jobs: (day of the job's submission in UTC, reason) -> number.
+
+    The day of watches, which go on for long, is None. Of the last `days` days, and of at most `RECENT_JOBS` jobs.
+    """
+    failures: Counter[tuple[date | None, str]] = Counter()
+    for row in c.execute(FAILURES_BY_DAY, {"age": timedelta(days=days), "recent": RECENT_JOBS}):
+        failures[row.day, row.reason] += row.n
+    return {key: n for key, n in failures.items() if n > 0}
+
+
+def escalated_share(c: Connection) -> float | None:
+    """Return the share, 0 to 1, of what students scored that was sent to the teacher, in the newest `RECENT_JOBS` jobs.
+
+    None: they have scored nothing.
+    """
+    row = c.execute(ESCALATED, {"recent": RECENT_JOBS}).one()
+    return row.escalated / row.scored if row.scored else None
 
 
 def waiting_items(c: Connection) -> int:

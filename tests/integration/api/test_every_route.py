@@ -242,7 +242,7 @@ PAGES_NOT_FOUND = {
     ("GET", "/requirements/{requirement}"): lambda w: [(f"/requirements/{w.requirement}", {})],
     ("GET", "/requirements/new"): lambda w: [(f"/requirements/new?correct={w.requirement}", {})],
     ("POST", "/requirements/new"): lambda w: [
-        ("/requirements/new", {"data": {"image": [f"s3://{w.bucket}/{w.key}"]}, "headers": SAME_ORIGIN})
+        ("/requirements/new", {"data": {"marked": [f"bucket={w.bucket}&key={w.key}"]}, "headers": SAME_ORIGIN})
     ],
     ("POST", "/requirements"): lambda w: [("/requirements", {"data": examples(w), "headers": SAME_ORIGIN})],
     ("POST", "/requirements/try"): lambda w: [
@@ -250,6 +250,12 @@ PAGES_NOT_FOUND = {
         for name, address in ((w.requirement, f"s3://{OURS}/0.png"), (w.requirement, f"s3://{w.bucket}/{w.key}"))
     ],
     ("GET", "/image"): lambda w: [(f"/image?bucket={w.bucket}&key={w.key}", {})],
+    ("POST", "/scores/marked"): lambda w: [
+        (
+            "/scores/marked",
+            {"data": {"profile": w.profile, "marked": [f"bucket={w.bucket}&key={w.key}"]}, "headers": SAME_ORIGIN},
+        )
+    ],
     ("GET", "/image/regions"): lambda w: [(f"/image/regions?bucket={w.bucket}&key={w.key}&profile={w.profile}", {})],
     ("POST", "/image/regions"): lambda w: [
         (

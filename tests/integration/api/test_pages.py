@@ -1,5 +1,6 @@
 """Pages: sessions in place of keys, what they show and do, and what they refuse. Without a browser."""
 
+import html
 import io
 import re
 import threading
@@ -10,6 +11,7 @@ from dpiqa.api.pages.thumbnails import ThumbnailFiles
 from dpiqa.api.sessions import COOKIE
 from fastapi.testclient import TestClient
 from PIL import Image
+from pyarrow import parquet
 from support.ledger import ALONE, STUDENT, Ledger, ref
 
 from dpiqa.access import Grants
@@ -160,6 +162,20 @@ def test_scores_are_shown_worst_first_and_paged_without_gaps(client, ledger):
     assert "150 images" in narrow.text  # the histogram is of the whole range
     wrong = client.get("/scores?min=abc")
     assert (wrong.status_code, "min" in wrong.text, "pydantic" in wrong.text.lower()) == (422, True, False)
+
+
+def test_marked_pictures_are_exported_as_parquet(client, ledger):
+    scored_job(ledger, [n / 10 for n in range(5)])
+    cards = client.get("/scores?profile=alone@1").text
+    boxes = [html.unescape(box) for box in re.findall(r'name="marked" value="([^"]+)"', cards)]
+    profile = re.search(r'name="profile" value="([^"]+)"', cards.partition('id="marked"')[2]).group(1)
+    form = {"profile": profile, "marked": [boxes[3], boxes[1], boxes[3], "bucket=photos&key=unknown"]}
+    sent = client.post("/scores/marked", data=form, headers=SAME_ORIGIN)
+    table = parquet.read_table(io.BytesIO(sent.content))
+    assert table["key"].to_pylist() == ["2026/001.jpg", "2026/003.jpg"]
+    assert table["score"].to_pylist() == pytest.approx([0.1, 0.3])
+    wrong = client.post("/scores/marked", data={"profile": profile, "marked": ["words"]}, headers=SAME_ORIGIN)
+    assert (wrong.status_code, "grid" in wrong.text) == (422, True)
 
 
 def test_a_job_is_steered_from_its_page(client, ledger):

@@ -88,7 +88,8 @@ def test_uploads_and_pictures_of_the_archive_become_a_requirement(client, work, 
     (images,) = S3Store.from_settings(client.app.state.settings).list(s3.name, "")
     Ledger(client.app.state.engine).submit(images, bucket=s3.name, profile=ALONE)
     marked = [f"s3://{s3.name}/{n}.png" for n in range(3)]
-    asked = client.post("/requirements/new", data={"image": marked}, headers=SAME_ORIGIN).text
+    chosen = [f"bucket={s3.name}&key={n}.png" for n in range(3)]
+    asked = client.post("/requirements/new", data={"marked": chosen}, headers=SAME_ORIGIN).text
     assert re.findall(r'name="image" value="([^"]+)"', asked) == marked
     assert f's3://{s3.name}/requirements/"' in asked
     assert '<option value="line">' in asked
