@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.ledger import Ledger
+from support.photos import png
+from support.promptiqa import write_tiny_promptiqa
 
 from dpiqa.access import Grants
 from dpiqa.storage.api_keys import KeyRequest, create_key
@@ -24,9 +26,9 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
 
 
 @pytest.fixture
-def site(make_system, s3):
+def site(make_system, s3, tmp_path):
     """Give a system with an API that demands a key, workers, 30 pictures of rising brightness and a broken one."""
-    system = make_system(api_key=KEY)
+    system = make_system(api_key=KEY, models_dir=tmp_path / "models")
     rng = np.random.default_rng(1)
     for n in range(30):
         pixels = rng.integers(n * 8, n * 8 + 10, (48, 64, 3)).astype(np.uint8)
@@ -126,6 +128,44 @@ def test_a_job_is_watched_to_its_end_and_its_scores_are_explored(site, browse):
     page.wait_for_url(re.compile("/image"))
     assert page.get_by_text("Nearest scores in the folder").is_visible()
     page.wait_for_function("document.querySelector('img.large').naturalWidth === 64")
+    page.get_by_role("button", name="Which regions move the score?").click()
+    page.get_by_text("hold it up").wait_for()  # a worker made them, and nobody reloads the page
+    assert page.locator("#regions rect").count() == 64
+
+
+def test_a_requirement_is_defined_by_uploads_corrected_and_tried(site, browse):
+    write_tiny_promptiqa(site.settings.models_dir, "tiny")
+    page = browse()
+    page.goto("/requirements/new")
+    log_in(page)
+    uploads = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": png(n / 4)} for n in range(5)]
+    uploads.append({"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"})
+    page.get_by_label("Choose several at once").set_input_files(uploads)
+    rows = page.locator("#uploads .pair")
+    for n in range(6):
+        rows.nth(n).get_by_label("Score").fill(str(min(n, 4) / 4))
+    previews = "[...document.querySelectorAll('#uploads img')].filter(image => image.naturalWidth === 64)"
+    page.wait_for_function(f"{previews}.length === 5")
+    page.get_by_label("Name").fill("bright")
+    page.get_by_label("Model").fill("tiny")
+    page.get_by_label("Store uploads in").fill(f"s3://{site.bucket.name}/isp/")
+    page.get_by_label("Accept pairs that contradict").check()  # of random weights nobody knows
+    page.get_by_role("button", name="Check and save").click()
+    page.get_by_text("1 of 6 uploads cannot be used: words.png").wait_for()
+    rows.nth(5).locator('input[type="file"]').set_input_files([])
+    page.get_by_role("button", name="Check and save").click()
+    page.wait_for_url(re.compile("/requirements/bright@1$"))
+    page.get_by_text("Do the pairs agree?").wait_for()
+    assert page.locator("#state circle").count() == 5
+    page.get_by_label("Images of the archive").fill(
+        "".join(f"s3://{site.bucket.name}/{key}\n" for key in ("light/29.png", "dark/broken.jpg"))
+    )
+    page.get_by_role("button", name="Score by bright@1").click()
+    page.wait_for_url(re.compile("job="))
+    page.get_by_text("2 of 2 scored").wait_for()
+    assert page.locator("#tried .card").count() == 2
+    assert page.get_by_text("truncated").is_visible()
+    assert problems_of(page) == []
 
 
 def test_pages_can_be_used_by_everybody(site, browse):
@@ -137,6 +177,7 @@ def test_pages_can_be_used_by_everybody(site, browse):
         assert problems_of(page) == []
         log_in(page)
         paths = ["/", "/jobs", f"/jobs/{job.id}", f"/jobs/{job.id}/items?state=rejected"]
+        paths += ["/requirements", "/requirements/new"]
         for path in [*paths, "/scores", f"/image?bucket={site.bucket.name}&key=dark/00.png", "/jobs/00000000"]:
             answer = page.goto(path)
             page.wait_for_load_state("networkidle")
