@@ -1,8 +1,9 @@
 """Explore scores: a grid of pictures, worst first, with filters, a histogram and the folders; and one image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
@@ -29,12 +30,12 @@ from dpiqa.types import Band, GroupBy, ResultStatus, Route, ScoreOrder
 from ..dependencies import EngineDep, ReaderDep, SettingsDep
 from ..exports import export_response
 from ..routes.scores import ScoreParameters
-from .marked import MAX_MARKED, marked_objects
 from .rendering import PageRoute, render
 
 _PAGE = 60  #: pictures of one page
 _NEIGHBOURS = 6  #: images shown on each side of one
 _FOLDERS = 200  #: shown at most
+_MARKED = 600  #: pictures: ten pages
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -79,11 +80,24 @@ def export_marked(
     caller: ReaderDep,
     engine: EngineDep,
     profile: Annotated[ProfileName, Form()],
-    marked: Annotated[list[str], Form(max_length=MAX_MARKED)],
+    marked: Annotated[list[str], Form(max_length=_MARKED)],
 ) -> StreamingResponse:
     """Send the scores of the pictures that were marked, as Parquet of the schema `scores@1`."""
     named = marked_objects(marked, caller.grants)
     return export_response(SCORES, Format.PARQUET, named_score_batches(engine, profile, named))
+
+
+def marked_objects(marked: Sequence[str], grants: Grants) -> list[tuple[str, str]]:
+    """Return bucket and key of each picture, once. Raises `InvalidRequest`, and `NotFound` for one beyond grants."""
+    objects = []
+    for text in marked:
+        fields = parse_qs(text)
+        if set(fields) != {"bucket", "key"}:
+            raise InvalidRequest("a marked picture is not a bucket and a key", hint="mark pictures in the grid")
+        bucket, key = fields["bucket"][0], fields["key"][0]
+        grants.require(bucket, key)
+        objects.append((bucket, key))
+    return list(dict.fromkeys(objects))
 
 
 def _parameters(request: Request) -> ScoreParameters:

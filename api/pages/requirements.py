@@ -28,7 +28,7 @@ from ..errors import FORMS
 from ..routes import jobs, requirements
 from ..routes.scores import ScoreParameters
 from .examples import check_uploads, scored, store_uploads
-from .marked import marked_objects
+from .explore import marked_objects
 from .rendering import PageRoute, error_text, render
 
 _PAGE = 100  #: requirements of one page
