@@ -355,7 +355,7 @@ Index(
 Index("results_by_time", results.c.profile, results.c.updated_at, results.c.image_id, postgresql_where=_CURRENT)
 Index("results_by_key", results.c.bucket, results.c.key, postgresql_ops={"key": "text_pattern_ops"})
 
-#: Items by profile, stage, state, ...: `job_counts` plus the sum of `count_changes`, which triggers on `items` write and
+#: Items by profile, stage, state, ...: `job_counts` plus the sum of `count_changes`, which triggers write and
 #: the sweeper folds in. Changes are appended: a counter row that all transactions update makes them deadlock.
 job_counts = Table(
     "job_counts",
