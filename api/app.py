@@ -26,7 +26,7 @@ from .guard import Guard
 from .limits import Backlog
 from .manners import CORS_METHODS, CORS_REQUEST_HEADERS, CORS_RESPONSE_HEADERS, Answers, Gzip, PathPrefix
 from .monitoring import STUCK_SECONDS, Metrics, Probes, RequestLog
-from .pages import assets, explanations, explore, login, overview, thumbnails
+from .pages import assets, compare, explanations, explore, login, overview, threshold, thumbnails
 from .pages import jobs as job_pages
 from .pages import requirements as requirement_pages
 from .pages.examples import MAX_UPLOAD_BYTES
@@ -35,9 +35,11 @@ from .pages.thumbnails import Thumbnails
 from .progress import ProgressFeeds
 from .routes import (
     audit,
+    cutoffs,
     events,
     health,
     jobs,
+    labels,
     progress,
     reconciliations,
     requirements,
@@ -63,6 +65,8 @@ MODULES = (
     progress,
     scores,
     stats,
+    cutoffs,
+    labels,
     requirements,
     watches,
     reconciliations,
@@ -76,6 +80,8 @@ MODULES = (
     explore,
     explanations,
     requirement_pages,
+    threshold,
+    compare,
     thumbnails,
     assets,
 )

@@ -4,7 +4,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from dpiqa.access import Caller
 from dpiqa.doorbell import Doorbell
@@ -13,6 +13,7 @@ from dpiqa.objects.s3 import S3Store
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import Settings
 from dpiqa.storage import pages
+from dpiqa.storage.saved_profiles import find_named_profile
 from dpiqa.types import KeyScope
 
 from .errors import as_invalid_request
@@ -150,7 +151,9 @@ async def get_page_reply(request: Request) -> PageReply:
 PageReplyDep = Annotated[PageReply, Depends(get_page_reply)]
 
 
-def profile_named(settings: Settings, name: str | None) -> Profile:
+def profile_named(connection: Connection, settings: Settings, name: str | None, caller: Caller) -> Profile:
     """Return the profile that a request names, or the one of the settings. Raises `InvalidRequest`."""
     with as_invalid_request(NotFound):
-        return load_profile(name or settings.profile, settings.profiles_dir)
+        if name is None:
+            return load_profile(settings.profile, settings.profiles_dir)
+        return find_named_profile(connection, name, settings.profiles_dir, grants=caller.grants, client=caller.client)

@@ -200,6 +200,22 @@ _QUANTILES = {
 }
 _CHECKS = [{"part": part, "ok": True, "detail": "", "hint": ""} for part in ("database", "broker")]
 _PAGE_END = {"next_cursor": None, "partial": False}
+_DRAW = {"profile": "default@1", "bucket": "photos", "prefix": "2024/", "job": None, "min": None, "max": None}
+_CUTOFF = {
+    "cutoff": 0.35,
+    "precision": {"value": 0.75, "low": 0.47, "high": 0.91, "n": 12},
+    "recall": {"value": 0.9, "low": 0.6, "high": 0.98, "n": 10},
+}
+_COMPARED = {
+    "bucket": "photos",
+    "key": "2024/017.jpg",
+    "etag": "9b2cf535f27731c974343645a3985328",
+    "first_score": 0.31,
+    "second_score": 0.66,
+    "first_rank": 0.08,
+    "second_rank": 0.61,
+}
+
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "PrefixJob": [
@@ -230,6 +246,93 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
                 {name: _ITEM[name] for name in ("profile", "stage", "created_at", "finished_at")}
                 | {"job_id": _JOB_ID, "etag": _SCORE["etag"], "state": "scored", "reason": None, "detail": None}
             ],
+        }
+    ],
+    "NewLabels": [
+        {
+            "label_set": "portfolio",
+            "labels": [{"bucket": "photos", "key": "2024/001.jpg", "etag": _SCORE["etag"], "verdict": "reject"}],
+            "draw": {"profile": "default@1", "bucket": "photos", "prefix": "2024/"},
+        }
+    ],
+    "LabelsSaved": [{"label_set": "portfolio", "saved": 1, "removed": 0}],
+    "LabelPage": [
+        {
+            "items": [
+                {
+                    "bucket": "photos",
+                    "key": "2024/001.jpg",
+                    "etag": _SCORE["etag"],
+                    "current": True,
+                    "verdict": "reject",
+                    "draw": _DRAW,
+                    "labelled_by": "editors",
+                    "labelled_at": _TEN,
+                }
+            ],
+            **_PAGE_END,
+        }
+    ],
+    "SampleOut": [{"items": [_SCORE], "population": 821, "draw": _DRAW}],
+    "ThresholdOut": [
+        {
+            "profile": "default@1",
+            "direction": "higher is better",
+            "n": 821,
+            "cutoff": 0.35,
+            "n_rejected": 96,
+            "share_rejected": 0.1169,
+            "histogram": [{"low": 0.34, "high": 0.35, "n": 12}],
+            "labels": {
+                "n": 120,
+                "n_rejected": 20,
+                "n_random": 80,
+                "is_random": True,
+                "n_used": 80,
+                "at": _CUTOFF,
+                "curve": [_CUTOFF],
+                "wanted_precision": 0.75,
+                "for_precision": _CUTOFF,
+                "for_precision_surely": None,
+            },
+        }
+    ],
+    "ComparisonOut": [
+        {
+            "first": "default@1",
+            "second": "careful@1",
+            "first_direction": "higher is better",
+            "second_direction": "higher is better",
+            "population": 821,
+            "n_sampled": 821,
+            "n": 820,
+            "correlation": {"value": 0.91, "low": 0.9, "high": 0.92, "n": 820},
+            "first_cutoff": 0.35,
+            "second_cutoff": 0.41,
+            "n_both": 70,
+            "n_first_alone": 12,
+            "n_second_alone": 12,
+            "n_neither": 726,
+            "points": [[0.62, 0.58]],
+            "rose": [_COMPARED],
+            "fell": [],
+            "first_alone": [_COMPARED],
+            "second_alone": [],
+        }
+    ],
+    "NewProfile": [{"name": "portfolio", "base": "default@1", "cutoff": 0.35}],
+    "SavedProfile": [
+        {
+            "id": "portfolio@1",
+            "definition": {
+                "name": "portfolio",
+                "version": 1,
+                "description": "",
+                "student": "bundled-student",
+                "teacher": "bundled-teacher",
+                "cutoffs": [{"at": 0.35, "margin": 0.05}],
+                "max_escalated_share": 0.2,
+            },
         }
     ],
     "StatsOut": [

@@ -138,7 +138,7 @@ and the failure is counted. `check` names the first ones and ends with exit code
 the label file are missing, the error names the expected file and the files found. Names may differ
 from the list in upper and lower case.
 
-**Your own images**: a CSV with a header, UTF-8. `image` (or `path`, `file`, `filename`, `name`),
+**Your own images**: a CSV with a header, UTF-8. `image` (or `path`, `file`, `filename`, `name`, `key`),
 relative to the CSV, and `mos` (or `score`) are required; `split` (`train`, `val`, `test`), `subset`
 and `group` (or `near_duplicate_group`: images that must stay on one side of a split) are optional.
 For another scale than 0 to 1, name the set `csv:1..5` (worst first), or `csv:100..0` if lower is

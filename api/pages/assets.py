@@ -12,6 +12,8 @@ router = APIRouter(include_in_schema=False)
 ASSETS = {
     "style.css": "text/css",
     "app.js": "text/javascript",
+    "threshold.js": "text/javascript",
+    "compare.js": "text/javascript",
     "htmx.min.js": "text/javascript",
     "uplot.min.js": "text/javascript",
     "uplot.min.css": "text/css",

@@ -7,7 +7,6 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
-from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from dpiqa.access import Grants
@@ -24,13 +23,12 @@ from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.scorers import list_scorers, list_used_profiles
 from dpiqa.storage.scores import ScoreRow
 from dpiqa.storage.stats import ScoreStats, read_stats
-from dpiqa.text import first_field_error
 from dpiqa.types import Band, GroupBy, ResultStatus, Route, ScoreOrder
 
 from ..dependencies import EngineDep, ReaderDep, SettingsDep
 from ..exports import export_response
 from ..routes.scores import ScoreParameters
-from .rendering import PageRoute, render
+from .rendering import PageRoute, read_query, render
 
 _PAGE = 60  #: pictures of one page
 _NEIGHBOURS = 6  #: images shown on each side of one
@@ -43,7 +41,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 @router.get("/scores")
 def explore(request: Request, caller: ReaderDep, engine: EngineDep, settings: SettingsDep) -> HTMLResponse:
     """Show the pictures that the address chooses; with a cursor only the next ones, for htmx."""
-    parameters = _parameters(request)
+    parameters = read_query(request, ScoreParameters, lists={"band"})
     with reading(engine) as c:
         query = parameters.query(c, settings, caller.grants)
         page = query.page(c, limit=_PAGE, cursor=parameters.cursor)
@@ -98,22 +96,6 @@ def marked_objects(marked: Sequence[str], grants: Grants) -> list[tuple[str, str
         grants.require(bucket, key)
         objects.append((bucket, key))
     return list(dict.fromkeys(objects))
-
-
-def _parameters(request: Request) -> ScoreParameters:
-    """Read the query of the address; a form sends its empty fields too. Raises `InvalidRequest`."""
-    values: dict[str, Any] = {}
-    for name, value in request.query_params.multi_items():
-        if value == "":
-            continue
-        if name == "band":
-            values.setdefault(name, []).append(value)
-        else:
-            values[name] = value
-    try:
-        return ScoreParameters.model_validate(values)
-    except ValidationError as error:
-        raise InvalidRequest(str(first_field_error(error)), hint="correct the filter") from None
 
 
 def _chosen(parameters: ScoreParameters) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Rendering of pages: templates, what they may use, the headers of every page, and errors as pages."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from fastapi import Request
@@ -13,14 +13,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from dpiqa.access import Caller
-from dpiqa.errors import ConfigurationError, DpiqaError
+from dpiqa.errors import ConfigurationError, DpiqaError, InvalidRequest
+from dpiqa.text import first_field_error
 from dpiqa.types import KeyScope
 
 from ..errors import on_error, problem_type_of
 from ..monitoring import CALLER
+
+Parameters = TypeVar("Parameters", bound=BaseModel)
 
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
 
@@ -148,6 +152,25 @@ def _shown(error: DpiqaError) -> tuple[int, str, str]:
         if problem.detail
         else (problem.status, error.message, error.hint)
     )
+
+
+def read_query(request: Request, model: type[Parameters], lists: Collection[str] = ()) -> Parameters:
+    """Read the query of the address; a form sends its empty fields too. `lists`: names that may be repeated.
+
+    Raises `InvalidRequest`.
+    """
+    values: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if value == "":
+            continue
+        if name in lists:
+            values.setdefault(name, []).append(value)
+        else:
+            values[name] = value
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InvalidRequest(str(first_field_error(error)), hint="correct the filter") from None
 
 
 def error_page(request: Request, status: int, message: str, hint: str = "") -> HTMLResponse:

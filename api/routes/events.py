@@ -4,13 +4,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
+from dpiqa.errors import NotFound
 from dpiqa.events import parse
 from dpiqa.http_api.common import EventsAccepted
 from dpiqa.pipeline.ingest import ingest
 from dpiqa.pipeline.verification import verified
+from dpiqa.profiles import load_profile
 from dpiqa.types import Delivery
 
-from ..dependencies import DoorbellDep, EngineDep, EventSourceDep, SettingsDep, StoreDep, profile_named
+from ..dependencies import DoorbellDep, EngineDep, EventSourceDep, SettingsDep, StoreDep
+from ..errors import as_invalid_request
 
 _MAX_REASONS = 20  #: in the answer, of records that were not used
 
@@ -62,7 +65,8 @@ def receive(
     events = parse(body).within(caller.grants)
     if settings.verify_events:
         events = verified(store, events)
-    profile = profile_named(settings, None)
+    with as_invalid_request(NotFound):
+        profile = load_profile(settings.profile, settings.profiles_dir)
     ingested = ingest(engine, doorbell, [events], settings, profile, Delivery.HTTP)
     return EventsAccepted(
         images=len(events.images),

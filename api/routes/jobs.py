@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from dpiqa.access import Grants
+from dpiqa.access import Caller
 from dpiqa.doorbell import Doorbell, ring_expand
 from dpiqa.errors import ConfigurationError, Conflict, LeaseLost, NotFound
 from dpiqa.exports.formats import Format
@@ -119,7 +119,7 @@ def submit(  # noqa: PLR0913, PLR0917 - what FastAPI passes to it
             kind=JobKind(submission.kind),
             bucket=submission.address.bucket,
             prefix=submission.address.key,
-            profile=_profiles(connection, settings, submission, caller.grants),
+            profile=_profiles(connection, settings, submission, caller),
             source=submission.spec,
             keys=submission.keys if isinstance(submission, ListJob) else (),
             idempotency_key=idempotency_key,
@@ -130,12 +130,12 @@ def submit(  # noqa: PLR0913, PLR0917 - what FastAPI passes to it
     return _accepted(job, response, doorbell)
 
 
-def _profiles(connection: Connection, settings: Settings, submission: ScoringRequest, grants: Grants) -> list[Profile]:
+def _profiles(connection: Connection, settings: Settings, submission: ScoringRequest, caller: Caller) -> list[Profile]:
     """Return the profiles that a request names, or makes of its requirement. Raises `InvalidRequest`."""
     if submission.requirement is None:
-        return [profile_named(settings, name) for name in submission.profile_names]
+        return [profile_named(connection, settings, name, caller) for name in submission.profile_names]
     with as_invalid_request(NotFound, ConfigurationError):
-        return [profile_for(connection, submission.requirement, grants)]
+        return [profile_for(connection, submission.requirement, caller.grants)]
 
 
 def _plan(connection: Connection, settings: Settings, request: PlannedRequest, job: Job) -> None:
@@ -206,7 +206,7 @@ async def submit_manifest(  # noqa: PLR0913, PLR0917 - what FastAPI passes to it
             with as_invalid_request(ConfigurationError):
                 objects.require_bucket(parameters.bucket)
         with transaction(engine) as connection:
-            profiles = _profiles(connection, settings, parameters, caller.grants)
+            profiles = _profiles(connection, settings, parameters, caller)
         source = FileSource(body, parameters.name, spec, parameters.bucket or "")
         job = Submission(
             kind=JobKind.MANIFEST,

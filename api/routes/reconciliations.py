@@ -72,7 +72,7 @@ def request(
         if len(submission.profile_names) > 1:
             raise InvalidRequest("a reconciliation compares the results of one profile", hint="request one for each")
         if submission.requirement is None:
-            profile = profile_named(settings, submission.profile_names[0])
+            profile = profile_named(connection, settings, submission.profile_names[0], caller)
         else:
             with as_invalid_request(NotFound, ConfigurationError):
                 profile = profile_for(connection, submission.requirement, caller.grants)

@@ -51,7 +51,7 @@ def add(
         next(iter(store.list(request.address.bucket, request.address.key)), None)
     with transaction(engine) as connection:
         if request.requirement is None:
-            profiles = [profile_named(settings, name) for name in request.profile_names]
+            profiles = [profile_named(connection, settings, name, caller) for name in request.profile_names]
         else:
             with as_invalid_request(NotFound, ConfigurationError):
                 profiles = [profile_for(connection, request.requirement, caller.grants)]

@@ -12,7 +12,7 @@ from dpiqa.errors import InvalidRequest, NotFound
 
 #: Names of the columns of a CSV, whatever their case.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "image": ("image", "path", "file", "filename", "file_name", "image_name", "name"),
+    "image": ("image", "path", "file", "filename", "file_name", "image_name", "name", "key"),
     "mos": ("mos", "score"),
     "split": ("split", "set"),
     "subset": ("subset",),

@@ -10,21 +10,37 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Select, Text, and_, cast, func, literal, select, tuple_, type_coerce
+from sqlalchemy import (
+    Connection,
+    Double,
+    Engine,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    tuple_,
+    type_coerce,
+)
 
 from dpiqa.addresses import object_address
 from dpiqa.exports.ranks import Ranks
-from dpiqa.exports.schemas import DIFFERENCES, FAILURES, ITEMS, SCORES, Columns, Schema
+from dpiqa.exports.schemas import DIFFERENCES, FAILURES, ITEMS, LABELS, SCORES, Columns, Schema
 from dpiqa.retries import retry_transaction
 from dpiqa.storage.audit import audited
 from dpiqa.storage.engine import allow_seconds, transaction
 from dpiqa.storage.examples import IS_UNSCORED
+from dpiqa.storage.label_tables import labels
+from dpiqa.storage.labels import labels_of
 from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.score_query import ResolvedQuery
 from dpiqa.storage.score_walks import page_of_results, sort_columns
 from dpiqa.storage.tables import images, items, jobs, results
 from dpiqa.storage.watch_tables import differences, reconciliations
-from dpiqa.types import REASONS_OF, AuditAction, ItemState, Reason
+from dpiqa.types import REASONS_OF, AuditAction, ItemState, Reason, Verdict
 
 PAGE_ROWS = 20_000
 PAGE_SECONDS = 60  #: Postgres cancels the query of a page that takes longer
@@ -120,6 +136,19 @@ def difference_batches(engine: Engine, reconciliation_id: UUID, *, limit: int | 
         .where(differences.c.reconciliation_id == reconciliation_id)
     )
     return _batches(engine, _reader(query, [differences.c.kind, differences.c.key]), DIFFERENCES.names, 2, limit)
+
+
+def label_batches(
+    engine: Engine, label_set: str, bucket: str | None = None, prefix: str | None = None
+) -> Iterator[Columns]:
+    """Yield the labels of a set, in the order of their images: batches of `LABELS`. Raises as `score_batches`."""
+    computed = {
+        "mos": case((labels.c.verdict == Verdict.ACCEPT, 1.0), else_=0.0).cast(Double),
+        "random": labels.c.draw.is_not(None),
+    }
+    columns = {column.name: column for column in (*labels.c, images.c.bucket, images.c.key, images.c.etag)} | computed
+    query = labels_of(label_set, bucket, prefix).with_only_columns(*_selected(LABELS.names, columns))
+    return _batches(engine, _reader(query, [labels.c.image_id]), LABELS.names, 1, None)
 
 
 def _item_columns() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dpiqa.imaging.measures import MEASURE_NAMES
-from dpiqa.types import Band, Difference, ItemState, Reason, ResultStatus, Route, Stage
+from dpiqa.types import Band, Difference, ItemState, Reason, ResultStatus, Route, Stage, Verdict
 
 #: Types of values: text, 64-bit integers, 64-bit floats, booleans, points in time in UTC.
 ColumnType = type[str] | type[int] | type[float] | type[bool] | type[datetime]
@@ -230,9 +230,25 @@ DIFFERENCES = Schema(
         Column("key", str, "object key, decoded"),
     ),
 )
+LABELS = Schema(
+    "labels",
+    1,
+    "The labels of a set: a data set of kind `csv`, relative to the folder that holds the images by their keys.",
+    (
+        *_OBJECT,
+        Column.of_enum("verdict", Verdict, "what the person decided"),
+        Column("mos", float, "the verdict as a label of a data set: 1 for accept, 0 for reject"),
+        Column("random", bool, "whether the image was drawn at random; otherwise it was chosen"),
+        Column("label_set", str, "name of the set"),
+        Column("labelled_by", str, "name of the key, bootstrap, local, or cli"),
+        Column("labelled_at", datetime, "when it was labelled last"),
+    ),
+)
 
 #: Every schema, by its id.
-SCHEMAS: dict[str, Schema] = {schema.id: schema for schema in (SCORES, ITEMS, FAILURES, FILES, OBJECTS, DIFFERENCES)}
+SCHEMAS: dict[str, Schema] = {
+    schema.id: schema for schema in (SCORES, ITEMS, FAILURES, FILES, OBJECTS, DIFFERENCES, LABELS)
+}
 
 #: Schemas whose rows `dpiqa score` widens for several models, by the id of the wide rows.
 BY_MODEL: dict[str, Schema] = {f"{schema.name}-by-model@{schema.version}": schema for schema in (FILES, OBJECTS)}

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 
 import httpx
 
-from dpiqa.http_api import jobs, requirements, scores, stats, watches
+from dpiqa.http_api import cutoffs, jobs, requirements, scores, stats, watches
 from dpiqa.http_api.audit import AuditEntryOut, AuditEntryPage
 from dpiqa.http_api.common import Alive, EventsAccepted, ItemOut, ItemPage, Ready, RequestBody
 from dpiqa.http_api.connection import Connection, new_key, quoted, read_body
@@ -231,6 +231,40 @@ class Client:
     def get_stats(self, **parameters: Any) -> stats.StatsOut:
         """Return counts, quantiles and the histogram of scores. `parameters`: those of `GET /v1/stats`."""
         return self._http.read(stats.StatsOut, "GET", "/v1/stats", query=parameters)
+
+    # cut-offs
+
+    def get_threshold(self, **parameters: Any) -> cutoffs.ThresholdOut:
+        """Return what a cut-off rejects, and how well by labels. `parameters`: those of `GET /v1/threshold`."""
+        return self._http.read(cutoffs.ThresholdOut, "GET", "/v1/threshold", query=parameters)
+
+    def sample_scores(self, **parameters: Any) -> cutoffs.SampleOut:
+        """Return scores drawn at random. `parameters`: those of `GET /v1/scores/sample`."""
+        return self._http.read(cutoffs.SampleOut, "GET", "/v1/scores/sample", query=parameters)
+
+    def compare_profiles(self, profile: str, second: str, **parameters: Any) -> cutoffs.ComparisonOut:
+        """Return two profiles on the same images. `parameters`: the others of `GET /v1/comparison`."""
+        query = {"profile": profile, "second": second, **parameters}
+        return self._http.read(cutoffs.ComparisonOut, "GET", "/v1/comparison", query=query)
+
+    def save_labels(self, labels: JsonBody) -> cutoffs.LabelsSaved:
+        """Store verdicts about images: all or none. `labels`: the body of `PUT /v1/labels`."""
+        return self._http.read(cutoffs.LabelsSaved, "PUT", "/v1/labels", body=labels)
+
+    def list_labels(self, *, limit: int | None = None, **filters: str) -> Iterator[cutoffs.LabelOut]:
+        """Yield the labels of a set; all of them, or `limit`. `filters`: `label_set`, `bucket`, `prefix`."""
+        for page in self._http.pages(cutoffs.LabelPage, "/v1/labels", filters, limit):
+            yield from page.items
+
+    def export_labels(self, output: str | PathLike[str], *, format: Format = "csv", **filters: str) -> Path:  # noqa: A002
+        """Write the labels of a set into a file. `filters`: as in `list_labels`. Returns its path."""
+        return self._http.download("/v1/labels/export", {**filters, "format": format}, Path(output))
+
+    def save_profile(self, profile: JsonBody) -> cutoffs.SavedProfile:
+        """Store the models of a profile with a cut-off of its own. `profile`: the body of `POST /v1/profiles`."""
+        return self._http.read(cutoffs.SavedProfile, "POST", "/v1/profiles", body=profile)
+
+    # what scored
 
     def list_scorers(self) -> list[stats.ScorerOut]:
         """Return the scorers that have scored, the newest first."""

@@ -1,5 +1,6 @@
 """Figures about a cut-off: the share that it rejects, and its precision and recall by people's labels."""
 
+import math
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -8,9 +9,10 @@ from dpiqa.storage.distributions import HistogramBin
 from dpiqa.storage.labels import LabelsOfView, read_labels
 from dpiqa.storage.profiles import direction_of
 from dpiqa.storage.score_filter import ScoreFilter
+from dpiqa.storage.scores import ScoreRow, list_scores
 from dpiqa.storage.stats import read_stats, threshold
 from dpiqa.thresholds import MIN_LABELS, CutoffFigures, curve, cutoff_for_precision, figures_at
-from dpiqa.types import Direction
+from dpiqa.types import Direction, ScoreOrder
 
 _BARS = 80  #: of a histogram, about
 _STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  #: widths of a bar
@@ -79,6 +81,20 @@ def report_cutoff(
     )
 
 
+def images_at(
+    c: Connection, conditions: ScoreFilter, cutoff: float, direction: Direction, n: int
+) -> tuple[list[ScoreRow], list[ScoreRow]]:
+    """Return the up to `n` rejected and `n` accepted images whose scores are nearest to a cut-off, nearest first."""
+    is_higher = direction is Direction.HIGHER
+    below = _within(conditions, high=math.nextafter(cutoff, -math.inf) if is_higher else cutoff)
+    above = _within(conditions, low=cutoff if is_higher else math.nextafter(cutoff, math.inf))
+    sides = [
+        [] if side is None else list_scores(c, side, order=order, limit=n).items
+        for side, order in ((below, ScoreOrder.HIGHEST_FIRST), (above, ScoreOrder.LOWEST_FIRST))
+    ]
+    return (sides[0], sides[1]) if is_higher else (sides[1], sides[0])
+
+
 def figures_of_labels(found: LabelsOfView, cutoff: float, direction: Direction, precision: float) -> LabelFigures:
     """Return the figures of labels: of the random ones if there are `MIN_LABELS` of them, otherwise of all."""
     is_random = len(found.random) >= MIN_LABELS
@@ -101,14 +117,18 @@ def figures_of_labels(found: LabelsOfView, cutoff: float, direction: Direction, 
 
 def _count_rejected(c: Connection, conditions: ScoreFilter, cutoff: float, direction: Direction) -> int:
     """Return how many results lie on the worse side of the cut-off."""
-    low, high = conditions.min, conditions.max
-    if direction is Direction.HIGHER:
-        high = cutoff if high is None else min(high, cutoff)
-    else:
-        low = cutoff if low is None else max(low, cutoff)
-    if low is not None and high is not None and low > high:
-        return 0
-    return read_stats(c, replace(conditions, min=low, max=high)).n
+    side = _within(conditions, high=cutoff) if direction is Direction.HIGHER else _within(conditions, low=cutoff)
+    return 0 if side is None else read_stats(c, side).n
+
+
+def _within(conditions: ScoreFilter, *, low: float = -math.inf, high: float = math.inf) -> ScoreFilter | None:
+    """Return the conditions within further bounds of the score; None where nothing lies within them."""
+    low = low if conditions.min is None else max(low, conditions.min)
+    high = high if conditions.max is None else min(high, conditions.max)
+    if low > high:
+        return None
+    bounds = [bound if math.isfinite(bound) else None for bound in (low, high)]
+    return replace(conditions, min=bounds[0], max=bounds[1])
 
 
 def _bars(fine: list[HistogramBin]) -> list[HistogramBin]:

@@ -14,6 +14,7 @@ from dpiqa.storage.jobs import read_job
 from dpiqa.storage.pages import Page, foreign_cursor, malformed_cursor, pack, unpack
 from dpiqa.storage.profiles import direction_of, profile_for
 from dpiqa.storage.references import ranges_of
+from dpiqa.storage.saved_profiles import find_named_profile
 from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.scores import ScoreRow, list_scores
 from dpiqa.storage.stats import threshold as threshold_of
@@ -39,7 +40,9 @@ def find_profile(
         return profile_for(c, requirement, grants).id
     if name is None and job is not None:
         return read_job(c, job, grants).profile
-    return load_profile(name or settings.profile, settings.profiles_dir).id
+    if name is None:
+        return load_profile(settings.profile, settings.profiles_dir).id
+    return find_named_profile(c, name, settings.profiles_dir, grants=grants).id
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,14 +227,15 @@ def submit(  # noqa: PLR0913 - one parameter per option
     settings = context.read_settings()
     settings.require_database_url()
     plan = _plan(settings, auto_pause, report, callback, failures=report_failures)
-    profiles = [] if requirement else context.profiles(settings, profile)
-    _check_profiles(settings, profiles)
     doorbell = load_doorbell(settings)
     check_folder(origin, settings)
     with context.database(settings) as engine:
-        if requirement:
-            with transaction(engine) as connection:
+        with transaction(engine) as connection:
+            if requirement:
                 profiles = [profile_for(connection, requirement)]
+            else:
+                profiles = context.submitted_profiles(connection, settings, profile)
+        _check_profiles(settings, profiles)
         if dry_run:
             confirmation.show_dry_run(engine, settings, origin, profiles, as_json=as_json)
             return

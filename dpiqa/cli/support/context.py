@@ -65,7 +65,19 @@ def profiles(settings: Settings, names: Sequence[str] | None) -> list[Profile]:
 
     Raises `InvalidRequest` for a profile that is named twice.
     """
-    named = [load_profile(name, settings.profiles_dir) for name in names or [settings.profile]]
+    return _each_once([load_profile(name, settings.profiles_dir) for name in names or [settings.profile]])
+
+
+def submitted_profiles(c: Connection, settings: Settings, names: Sequence[str] | None) -> list[Profile]:
+    """Return the same of files or, where no file has a name, of the ledger. Raises as `profiles`."""
+    if not names:
+        return profiles(settings, names)
+    from dpiqa.storage.saved_profiles import find_named_profile  # noqa: PLC0415 - only where a job is submitted
+
+    return _each_once([find_named_profile(c, name, settings.profiles_dir) for name in names])
+
+
+def _each_once(named: list[Profile]) -> list[Profile]:
     if len({profile.id for profile in named}) < len(named):
         raise InvalidRequest("a profile is named twice", hint="name each profile once")
     return named

@@ -37,6 +37,7 @@ from dpiqa.storage.reconciliations import (
     read_reconciliation,
     request_reconciliation,
 )
+from dpiqa.storage.saved_profiles import find_named_profile
 from dpiqa.text import sanitise
 from dpiqa.types import Difference, ReconciliationState
 
@@ -101,7 +102,11 @@ def reconcile(  # noqa: PLR0913, PLR0917 - the options of a command
         store = S3Store.from_settings(settings)
         next(iter(store.list(address.bucket, address.key)), None)  # a bucket that is missing or denied gets no report
         with transaction(engine) as connection:
-            chosen = profile_for(connection, requirement) if requirement else context.profile(settings)
+            chosen = (
+                profile_for(connection, requirement)
+                if requirement
+                else find_named_profile(connection, settings.profile, settings.profiles_dir)
+            )
             remember_profile(connection, chosen)
             request = ReconciliationRequest(
                 address=address, profile=chosen.id, inventory=inventory, dry_run=dry_run, max_deleted=max_deleted

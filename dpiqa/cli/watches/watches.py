@@ -101,7 +101,7 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command
         path = EventPath(settings, address, target=target_arn, account=account)
         examination = path.examine()
         with transaction(engine) as c:
-            chosen = [profile_for(c, requirement)] if requirement else context.profiles(settings, profile)
+            chosen = [profile_for(c, requirement)] if requirement else context.submitted_profiles(c, settings, profile)
             added = add_watch(c, address, chosen, backfill=backfill)
             if reconcile_every:
                 set_schedule(c, added.watch.job.id, seconds)

@@ -178,6 +178,12 @@ def examples(world):
     return {"name": uuid4().hex, "model": "student", "image": images, "image_score": scores}
 
 
+def views(world):
+    """Parameters of views of a party's scores."""
+    within = f"bucket={world.bucket}&prefix={world.prefix}&profile={world.profile}"
+    return [within, *(f"job={job}" for job in jobs_of(world))]
+
+
 #: Requests about a party that must not be found: (method, path) of the route -> (path, more arguments) of each.
 NOT_FOUND = {
     ("GET", "/v1/jobs/{job_id}"): lambda w: [(f"/v1/jobs/{job}", {}) for job in jobs_of(w)],
@@ -198,6 +204,17 @@ NOT_FOUND = {
         (f"/v1/stats?bucket={w.bucket}&prefix={w.prefix}&profile={w.profile}", {}),
         (f"/v1/stats?bucket={w.bucket}&prefix={w.prefix}&profile={w.profile}&group_by=day", {}),
         (f"/v1/stats?job={w.job}&group_by=reason", {}),
+    ],
+    ("GET", "/v1/threshold"): lambda w: [(f"/v1/threshold?{path}", {}) for path in views(w)],
+    ("GET", "/v1/scores/sample"): lambda w: [(f"/v1/scores/sample?{path}", {}) for path in views(w)],
+    ("GET", "/v1/comparison"): lambda w: [(f"/v1/comparison?{path}&second=other@1", {}) for path in views(w)],
+    ("GET", "/v1/labels"): lambda w: [(f"/v1/labels?bucket={w.bucket}&prefix={w.prefix}", {})],
+    ("GET", "/v1/labels/export"): lambda w: [(f"/v1/labels/export?bucket={w.bucket}&prefix={w.prefix}", {})],
+    ("PUT", "/v1/labels"): lambda w: [
+        ("/v1/labels", {"json": {"labels": [{"bucket": w.bucket, "key": w.key, "verdict": "reject"}]}})
+    ],
+    ("POST", "/v1/profiles"): lambda w: [
+        ("/v1/profiles", {"json": {"name": uuid4().hex, "base": w.profile, "cutoff": 0.4}})
     ],
     ("GET", "/v1/models/{scorer_id}"): lambda w: [(f"/v1/models/{w.scorer}", {})],
     ("GET", "/v1/requirements/{requirement}"): lambda w: [
@@ -249,6 +266,8 @@ PAGES_NOT_FOUND = {
         ("/requirements/try", {"data": {"requirement": name, "addresses": address}, "headers": SAME_ORIGIN})
         for name, address in ((w.requirement, f"s3://{OURS}/0.png"), (w.requirement, f"s3://{w.bucket}/{w.key}"))
     ],
+    ("GET", "/threshold"): lambda w: [(f"/threshold?{path}", {}) for path in views(w)],
+    ("GET", "/compare"): lambda w: [(f"/compare?{path}&second=other@1", {}) for path in views(w)],
     ("GET", "/image"): lambda w: [(f"/image?bucket={w.bucket}&key={w.key}", {})],
     ("POST", "/scores/marked"): lambda w: [
         (

@@ -138,6 +138,12 @@ def test_pages_of_other_sites_cannot_use_a_session(guarded, ledger):
 def test_every_page_forbids_what_is_not_its_own(client, ledger):
     job = scored_job(ledger, [0.2, None])
     paths = ["/", "/login", "/jobs", f"/jobs/{job.id}", "/scores?profile=alone@1", "/jobs/nothing"]
+    paths += [
+        "/threshold?profile=alone@1",
+        f"/threshold?job={job.id}",
+        "/compare",
+        "/compare?profile=alone@1&second=b@1",
+    ]
     for path in [*paths, "/image?bucket=photos&key=2026/000.jpg"]:
         page = client.get(path)
         policy = page.headers["content-security-policy"]

@@ -124,7 +124,7 @@ def test_outputs_are_checked_before_any_work(tmp_path):
 
 
 def test_schemas_are_named_once_and_their_columns_too():
-    assert set(SCHEMAS) == {"scores@1", "items@1", "failures@1", "files@1", "objects@1", "differences@1"}
+    assert set(SCHEMAS) == {"scores@1", "items@1", "failures@1", "files@1", "objects@1", "differences@1", "labels@1"}
     for schema in SCHEMAS.values():
         assert len(set(schema.names)) == len(schema.names)
         assert all(column.meaning for column in schema.columns)

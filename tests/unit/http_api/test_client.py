@@ -80,6 +80,9 @@ ARGUMENTS = {
     "submit_requirement": (EXAMPLES["NewRequirement"][0],),
     "send_events": ({"Records": []},),
     "lookup_image": ("photos", "2024/001.jpg"),
+    "compare_profiles": ("default@1", "student-only@1"),
+    "save_labels": (EXAMPLES["NewLabels"][0],),
+    "save_profile": (EXAMPLES["NewProfile"][0],),
     "get_scorer": ("brightness:ce486fa1acdc:v2:float32",),
     "get_requirement": ("portraits@1",),
     "get_reconciliation": ("5f0c2a1b",),
@@ -94,7 +97,7 @@ def call(client, name, tmp_path):
     """Call an operation with the least arguments; exhaust an iterator."""
     arguments = ARGUMENTS.get(name, ("latest",) if name in BY_JOB else ())
     options = {"priority": 2} if name == "change_job" else {}
-    if name in ("get_job_report", "export_scores"):
+    if name in ("get_job_report", "export_scores", "export_labels"):
         arguments = (*arguments, tmp_path / "rows.csv")
     answer = getattr(client, name)(*arguments, **options)
     return list(answer) if isinstance(answer, Iterator) else answer
@@ -116,7 +119,7 @@ def test_every_operation_is_sent_as_described_and_its_example_read(client, servi
         assert request.headers["Authorization"] == "Bearer secret"
         described = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"}
         assert set(request.url.params) <= described, name
-        if name not in ("delete_job", "get_job_report", "export_scores", "get_metrics"):
+        if name not in ("delete_job", "get_job_report", "export_scores", "export_labels", "get_metrics"):
             assert answer, name
 
 
