@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -177,7 +178,7 @@ def test_pages_can_be_used_by_everybody(site, browse):
         assert problems_of(page) == []
         log_in(page)
         paths = ["/", "/jobs", f"/jobs/{job.id}", f"/jobs/{job.id}/items?state=rejected"]
-        paths += ["/requirements", "/requirements/new"]
+        paths += ["/requirements", "/requirements/new", "/threshold", "/compare"]
         for path in [*paths, "/scores", f"/image?bucket={site.bucket.name}&key=dark/00.png", "/jobs/00000000"]:
             answer = page.goto(path)
             page.wait_for_load_state("networkidle")
@@ -186,6 +187,58 @@ def test_pages_can_be_used_by_everybody(site, browse):
             assert too_wide <= 0, path
             assert answer.status in (200, 404)
     browse.faults[:] = [fault for fault in browse.faults if "404" not in fault]  # Chromium reports the unknown job
+
+
+def label_all(page, is_bad):
+    """Label all pictures of the deck by keys."""
+    page.locator("#deck").focus()
+    for _ in range(page.locator("#deck figure").count()):
+        key = page.locator("#deck figure:not([hidden])").get_attribute("data-key")
+        with page.expect_response(lambda answer: answer.url.endswith("/v1/labels")) as saved:
+            page.keyboard.press("r" if is_bad(key) else "a")
+        assert saved.value.status == 200
+
+
+def test_a_threshold_is_chosen_by_labels_and_kept_as_a_profile(site, browse):
+    site.submit()
+    site.wait(lambda: site.ended() == 31, "end of the job")
+    page = browse()
+    page.goto(f"/threshold?bucket={site.bucket.name}&cutoff=0.3")
+    log_in(page)
+    page.get_by_text("0 labels here").wait_for()
+    assert page.locator("#curve").count() == 0
+    label_all(page, lambda key: int(key[-6:-4]) < 12)  # the scores rise with the number
+    page.get_by_text("30 labels here, 12 of them reject; 30 are of a random sample.").wait_for()
+    page.locator("#curve canvas").wait_for()
+    page.get_by_label("Wanted precision").fill("1")
+    page.locator("[data-use]").first.click()
+    page.wait_for_url(re.compile(r"cutoff=0\.\d+.*precision=1"))
+    page.wait_for_function("document.getElementById('share').textContent === '40.0 %'")  # 12 of 30
+    assert "1.00 0.76 to 1.00, 12 labels" in page.locator("#figures dl").inner_text().replace("\n", " ")
+    share, before = page.locator("#share"), page.url
+    page.locator("#slider").focus()
+    for _ in range(200):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.getElementById('share').textContent !== '40.0 %'")
+    moved = share.inner_text()
+    page.reload()
+    assert (share.inner_text(), page.url != before) == (moved, True)  # the address holds it
+    page.goto(before)
+    page.get_by_label("Name of the profile").fill("portfolio")
+    page.get_by_role("button", name="Save as a profile").click()
+    page.get_by_text(f"dpiqa submit s3://{site.bucket.name}/ --profile portfolio@1").wait_for()
+    body = {"source": f"s3://{site.bucket.name}/", "profile": "portfolio"}
+    job = httpx.post(f"{site.url}/v1/jobs", json=body, headers={"X-API-Key": KEY}).raise_for_status().json()
+    page.goto(f"/jobs/{job['id']}")
+    page.get_by_text("complete", exact=True).wait_for()
+    assert (
+        page.get_by_role("row", name="score known before").get_by_text("30").is_visible()
+    )  # nothing is computed again
+
+    page.goto(f"/compare?bucket={site.bucket.name}&second=portfolio@1")
+    page.locator("#scatter canvas").wait_for()
+    assert "1.000" in page.locator("dl.figures").inner_text()
+    assert page.get_by_text("Decisions that differ").locator("..").inner_text().endswith("0.0 %")
 
 
 def test_a_limited_key_sees_no_page_of_others(site, browse):
