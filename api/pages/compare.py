@@ -12,7 +12,7 @@ from dpiqa.storage.scorers import list_used_profiles
 
 from ..dependencies import EngineDep, ReaderDep, SettingsDep
 from ..routes.cutoffs import ComparisonParameters
-from .rendering import PageRoute, read_query, render
+from .rendering import PageRoute, error_text, read_query, render
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -28,7 +28,7 @@ def compare(request: Request, caller: ReaderDep, engine: EngineDep, settings: Se
     """Show two profiles side by side; unless two are named, the usual one and the newest other one."""
     parameters = read_query(request, PageParameters)
     with reading(engine) as c:
-        profiles = [row.id for row in list_used_profiles(c, caller.grants)]
+        profiles = [row.id for row in list_used_profiles(c, caller.grants) if row.n_results != 0]
         first = parameters.conditions(c, settings, caller.grants).profile
         second = parameters.second or next((name for name in profiles if name != first), None)
         found, note = None, ""
@@ -41,7 +41,7 @@ def compare(request: Request, caller: ReaderDep, engine: EngineDep, settings: Se
             try:
                 found = parameters.compare(c, settings, caller.grants)
             except InvalidRequest as error:
-                note = error.message
+                note = error_text(error)
     chosen: dict[str, Any] = parameters.model_dump(mode="json")
     return render(
         request, "compare.html", found=found, note=note, chosen=chosen, profiles=profiles, first=first, second=second

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -23,7 +24,7 @@ from dpiqa.types import Direction
 
 from ..dependencies import EngineDep, ReaderDep, SettingsDep
 from ..routes.cutoffs import Seed, ThresholdParameters
-from .rendering import PageRoute, read_query, render
+from .rendering import PageRoute, error_text, read_query, render
 
 _STRIP = 8  #: pictures shown on each side of the cut-off
 _DECK = 60  #: pictures to label at once
@@ -68,7 +69,7 @@ def choose_threshold(request: Request, caller: ReaderDep, engine: EngineDep, set
             return render(request, "threshold_figures.html", **values)
         deck, draw, note = _deck(c, parameters, conditions, report)
         verdicts = read_verdicts(c, parameters.label_set, [row.image_id for row in deck])
-        profiles = [row.id for row in list_used_profiles(c, caller.grants)]
+        profiles = [row.id for row in list_used_profiles(c, caller.grants) if row.n_results != 0]
     return render(
         request,
         "threshold.html",
@@ -94,11 +95,11 @@ def _deck(
     """Return the pictures to label, what they were drawn from (None: not at random), or why there are none."""
     if parameters.deck is Deck.NEAR:
         sides = images_at(c, conditions, report.cutoff, report.direction, _DECK // 2)
-        return [row for pair in zip(*sides, strict=False) for row in pair], None, ""
+        return [row for pair in zip_longest(*sides) for row in pair if row is not None], None, ""
     try:
         drawn = sample_scores(c, conditions, _DECK, seed=parameters.seed)
     except (InvalidRequest, Unavailable) as error:
-        return [], None, error.message
+        return [], None, error_text(error)
     return drawn.rows, asdict(Draw.of(conditions)), ""
 
 

@@ -61,7 +61,9 @@ function cutoff() {
   keepWidth(plot, place, 160);
   document.getElementById("figures").addEventListener("click", (event) => {
     const button = event.target.closest("[data-use]");
-    if (button) use(Number(button.dataset.use));
+    if (!button) return;
+    use(Number(button.dataset.use));
+    number.focus();  // the button goes with the figures
   });
   return form;
 }
@@ -170,4 +172,7 @@ document.addEventListener("DOMContentLoaded", () => {
   if (form) deck(form);
   saveProfile();
 });
-document.addEventListener("htmx:afterSwap", curve);
+document.addEventListener("htmx:afterSwap", () => {
+  curve();
+  document.getElementById("said").textContent = `${document.getElementById("share").textContent} rejected`;
+});
