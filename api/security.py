@@ -23,7 +23,7 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/login"})
 _OPEN_PREFIXES = ("/docs/", "/assets/")  #: assets of the documentation page, and of the pages
 #: First parts of the paths of pages, which answer with HTML.
-_PAGES = frozenset({"login", "logout", "jobs", "scores", "image", "thumbnail", "requirements"})
+_PAGES = frozenset({"login", "logout", "jobs", "scores", "image", "thumbnail", "requirements", "threshold", "compare"})
 _METRICS = "/metrics"
 
 

@@ -213,13 +213,15 @@ def test_a_threshold_is_chosen_by_labels_and_kept_as_a_profile(site, browse):
     page.get_by_label("Wanted precision").fill("1")
     page.locator("[data-use]").first.click()
     page.wait_for_url(re.compile(r"cutoff=0\.\d+.*precision=1"))
-    page.wait_for_function("document.getElementById('share').textContent === '40.0 %'")  # 12 of 30
+    share = page.locator("#share")
+    playwright.expect(share).to_have_text("40.0 %")  # 12 of 30
     assert "1.00 0.76 to 1.00, 12 labels" in page.locator("#figures dl").inner_text().replace("\n", " ")
-    share, before = page.locator("#share"), page.url
+    before = page.url
     page.locator("#slider").focus()
     for _ in range(200):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.getElementById('share').textContent !== '40.0 %'")
+    playwright.expect(share).not_to_have_text("40.0 %")
+    page.wait_for_load_state("networkidle")
     moved = share.inner_text()
     page.reload()
     assert (share.inner_text(), page.url != before) == (moved, True)  # the address holds it

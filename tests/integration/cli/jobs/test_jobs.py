@@ -8,8 +8,10 @@ from support.ledger import ref
 from support.photos import png
 
 from dpiqa.doorbell import Queue, load_doorbell
+from dpiqa.profiles import Cutoff, load_profile
 from dpiqa.settings import load_settings
 from dpiqa.storage.items import Scored
+from dpiqa.storage.saved_profiles import save_profile
 from dpiqa.types import Stage
 
 
@@ -46,6 +48,13 @@ def test_submit_to_nowhere(run, system, monkeypatch):
     assert result.exit_code == 4
     assert rows(run("jobs", "--json")) == []
     assert "case-sensitive" in run("submit", f"s3://{system.name}/nothing").stderr
+
+
+def test_a_job_names_a_profile_that_only_the_database_has(run, system, ledger):
+    ledger.do(save_profile, "portfolio", load_profile("smoke"), Cutoff(at=0.42, margin=0.05))
+    result = run("submit", f"s3://{system.name}/", "--profile", "portfolio")
+    assert (result.exit_code, "under portfolio@1" in result.stderr) == (0, True)
+    assert rows(run("jobs", "--json"))[0]["profiles"] == ["portfolio@1"]
 
 
 def test_a_manifest_for_a_bucket_that_does_not_exist_is_refused(run, system, tmp_path):
