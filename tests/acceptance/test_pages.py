@@ -29,6 +29,7 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
 @pytest.fixture
 def site(make_system, s3, tmp_path):
     """Give a system with an API that demands a key, workers, 30 pictures of rising brightness and a broken one."""
+    (tmp_path / "models").mkdir()
     system = make_system(api_key=KEY, models_dir=tmp_path / "models")
     rng = np.random.default_rng(1)
     for n in range(30):
