@@ -44,7 +44,7 @@ function cutoff() {
     number.dispatchEvent(new Event("input", { bubbles: true }));
   };
   plot = new uPlot({
-    width: place.clientWidth, height: 160, legend: { show: false },
+    width: place.clientWidth, height: 160, padding: [8, 8, 0, 0], legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false } },
     scales: { x: { time: false, range: [Number(slider.min), Number(slider.max)] } },
     axes: axes(colour),
