@@ -98,7 +98,8 @@ def test_a_job_is_watched_to_its_end_and_its_scores_are_explored(site, browse):
     page.goto(f"/scores?bucket={site.bucket.name}")
     assert cards(page) == [f"{'dark' if n < 15 else 'light'}/{n:02}.png" for n in range(30)]
     page.locator(".card img").first.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('.card img').naturalWidth > 0")
+    of_picture = playwright.expect(page.locator(".card img").first)  # waits without `eval`, which the pages forbid
+    of_picture.not_to_have_js_property("naturalWidth", 0, timeout=60_000)
     with page.expect_navigation():
         page.get_by_role("link", name="light/", exact=True).click()
     assert len(cards(page)) == 15
@@ -129,7 +130,7 @@ def test_a_job_is_watched_to_its_end_and_its_scores_are_explored(site, browse):
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/image"))
     assert page.get_by_text("Nearest scores in the folder").is_visible()
-    page.wait_for_function("document.querySelector('img.large').naturalWidth === 64")
+    playwright.expect(page.locator("img.large")).to_have_js_property("naturalWidth", 64, timeout=60_000)
     page.get_by_role("button", name="Which regions move the score?").click()
     page.get_by_text("hold it up").wait_for()  # a worker made them, and nobody reloads the page
     assert page.locator("#regions rect").count() == 64
@@ -146,8 +147,9 @@ def test_a_requirement_is_defined_by_uploads_corrected_and_tried(site, browse):
     rows = page.locator("#uploads .pair")
     for n in range(6):
         rows.nth(n).get_by_label("Score").fill(str(min(n, 4) / 4))
-    previews = "[...document.querySelectorAll('#uploads img')].filter(image => image.naturalWidth === 64)"
-    page.wait_for_function(f"{previews}.length === 5")
+    for n in range(5):
+        preview = playwright.expect(page.locator("#uploads img").nth(n))
+        preview.to_have_js_property("naturalWidth", 64, timeout=60_000)
     page.get_by_label("Name").fill("bright")
     page.get_by_label("Model").fill("tiny")
     page.get_by_label("Store uploads in").fill(f"s3://{site.bucket.name}/isp/")
