@@ -39,14 +39,14 @@ def show(
     if as_json:
         console.print_json("profile@1", _as_dict(profile))
         return
-    cutoffs = ", ".join(f"{cutoff.at:g} ± {cutoff.margin:g}" for cutoff in profile.cutoffs)
+    cutoffs = ", ".join(f"{cutoff.at:g} +- {cutoff.margin:g}" for cutoff in profile.cutoffs)
     console.fields(
         [
             ("profile", profile.id),
             ("description", profile.description),
             ("student", str(profile.student)),
             ("teacher", str(profile.teacher or "none")),
-            ("cut-offs ± margins", cutoffs or "none"),
+            ("cut-offs +- margins", cutoffs or "none"),
             ("escalates at most", _share(profile)),
         ]
     )

@@ -15,7 +15,7 @@ METRICS = {"srcc": srcc, "plcc": plcc, "rmse": rmse}  #: what models are compare
 POOLED = "all"  #: name of all images together, beside those of the subsets
 
 COLUMNS = ("part", "n", "model", "SRCC [95 %]", "PLCC [95 %]", "RMSE [95 %]", "SRCC minus first", "RMSE minus first")
-SPREAD_COLUMNS = ("part", "n", *(f"{metric.upper()}: mean ± deviation (range)" for metric in METRICS))
+SPREAD_COLUMNS = ("part", "n", *(f"{metric.upper()}: mean +- deviation (range)" for metric in METRICS))
 PAIR_COLUMNS = ("model", "SRCC with first", "mean absolute difference", "95 % within", "largest in subset", "in range")
 
 
@@ -34,7 +34,7 @@ class Spread:
         return {name: round(value, 4) if math.isfinite(value) else None for name, value in values.items()}
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ± {self.deviation:.3f} ({self.lowest:.3f} to {self.highest:.3f})"
+        return f"{self.mean:.3f} +- {self.deviation:.3f} ({self.lowest:.3f} to {self.highest:.3f})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

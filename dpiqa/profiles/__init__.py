@@ -79,8 +79,14 @@ def require_one_direction(profile: Profile, directions: Mapping[Stage, Direction
 def list_profiles(profiles_dir: Path | None = None) -> list[Profile]:
     """Return all profiles, sorted by name and version: the built-in ones and those in `profiles_dir`.
 
-    Raises `ConfigurationError` for a file that is not a valid profile, or two files of one id.
+    Raises `ConfigurationError` for a file that is not a valid profile, two files of one id, or a folder that does not
+    exist.
     """
+    if profiles_dir is not None and not profiles_dir.is_dir():
+        raise ConfigurationError(
+            f"the folder of profiles {profiles_dir} does not exist",
+            hint="create the folder, or unset DPIQA_PROFILES_DIR",
+        )
     profiles: dict[str, Profile] = {profile.id: profile for profile in _built_in()}
     for path in sorted(profiles_dir.glob("*.toml")) if profiles_dir else []:
         profile = _parse(path.name, path.read_text("utf-8"))

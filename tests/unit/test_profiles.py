@@ -23,6 +23,12 @@ def test_a_name_means_its_newest_version(tmp_path):
     assert "default@1" in [profile.id for profile in list_profiles(tmp_path)]
 
 
+def test_a_folder_that_does_not_exist_is_said(tmp_path):
+    with pytest.raises(ConfigurationError, match="nowhere does not exist") as raised:
+        list_profiles(tmp_path / "nowhere")
+    assert "DPIQA_PROFILES_DIR" in raised.value.hint
+
+
 def test_an_unknown_profile_names_the_known():
     with pytest.raises(NotFound, match="default@1") as caught:
         load_profile("defalt")

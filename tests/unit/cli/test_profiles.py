@@ -6,4 +6,4 @@ import json
 def test_profiles(run):
     listed = json.loads(run("profiles", "list", "--json").stdout)
     assert {"default@1", "smoke@1", "student-only@1"} <= {profile["id"] for profile in listed}
-    assert "0.5 ± 0.1" in run("profiles", "show", "smoke").stdout
+    assert "0.5 +- 0.1" in run("profiles", "show", "smoke").stdout
