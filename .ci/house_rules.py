@@ -55,6 +55,8 @@ SHORT_MODULES: dict[str, str] = {
     "dpiqa/models/backbone.py": "shared by students and the teacher's image adapter, apart otherwise",
     "dpiqa/models/brightness.py": "a scorer: each kind of model has its own module, and this one needs no torch",
     "dpiqa/storage/bucket_tables.py": "tables, apart from the code that uses them, as the other tables",
+    "dpiqa/storage/measure_tables.py": "tables of one subject, as in the modules beside it",
+    "dpiqa/imaging/measured.py": "values without numpy and Pillow, which the ledger and exports import",
     "dpiqa/storage/callback_tables.py": "tables of one subject, as in the modules beside it",
     "dpiqa/storage/label_tables.py": "tables of one subject, as in the modules beside it",
     "dpiqa/storage/report_tables.py": "tables of one subject, as in the modules beside it",

@@ -27,6 +27,7 @@ _JOB: dict[str, Any] = {
     "error": None,
     "pause_reason": None,
     "source": {"include": ["*.jpg"], "exclude": [], "all_names": False},
+    "details": True,
     "tally": {"taken": 1000, "taken_bytes": 3_200_000_000, "passed_over": {"name": 12}, "malformed": 0},
 }
 _STATUS = _JOB | {
@@ -75,6 +76,10 @@ _ITEM = {
     "created_at": _NINE,
     "finished_at": _TEN,
 }
+_MEASURES = {
+    "width": 4000, "height": 3000, "sharpness": 0.2143, "contrast": 0.5569, "clipped_dark": 0.0312,
+    "clipped_bright": 0.0004, "noise": 1.2071, "blockiness": 0.0217, "colour_cast": 0.0391,
+}  # fmt: skip
 _SCORE = {
     "bucket": "photos",
     "key": "2024/001.jpg",
@@ -93,6 +98,7 @@ _SCORE = {
     "teacher_score": None,
     "job_id": _JOB_ID,
     "updated_at": _TEN,
+    "measures": _MEASURES,
 }
 _STORED_SCORE = {
     "score": 0.271,

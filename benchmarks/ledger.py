@@ -4,6 +4,7 @@ python benchmarks/ledger.py --repeats 7 --json figures.json
 
 Processor time of this process and of its Postgres backend, and wall-clock time, in ms per item: pages of 1,000 for
 adding, chunks of 256 for claiming and recording, each in a transaction of its own. One more round before warms up.
+With `--details`, each image is recorded with its measures, and the size of their table is stated.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from sqlalchemy import Connection, Engine, text
 
 # --- adapter: everything that the measured version of dpiqa decides; another version needs another one ---
 from dpiqa.doorbell import Queue
+from dpiqa.imaging.measured import Measures
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.local.postgres import Postgres
 from dpiqa.models.base import ModelCard
@@ -35,13 +37,14 @@ from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.images import add_images
 from dpiqa.storage.items import Claim, Scored
 from dpiqa.storage.jobs import Job, create_job
+from dpiqa.storage.measures import request_details
 from dpiqa.storage.results import record
 from dpiqa.types import ImageRef, JobKind, ModelKind, Stage
 
 
 def record_scores(c: Connection, profile: Profile, card: ModelCard, claims: Sequence[Claim]) -> int:
     """Record a score for each claim."""
-    outcomes = [Scored(held, 0.5, held.ref.etag) for held in claims]
+    outcomes = [Scored(held, 0.5, held.ref.etag, measures=MEASURES if held.wants_measures else None) for held in claims]
     return record(c, Stage.STUDENT, profile, card, outcomes, decide=decide).n_recorded
 
 
@@ -56,6 +59,17 @@ CARD = ModelCard(
     preprocessing=Preprocessing(width=8, height=8),
     licence="none",
     notes="x" * 19_000,  # as long as the card of the bundled student
+)
+MEASURES = Measures(
+    width=4000,
+    height=3000,
+    sharpness=0.7312,
+    contrast=0.5412,
+    clipped_dark=0.0123,
+    clipped_bright=0.0107,
+    noise=2.2511,
+    blockiness=0.0113,
+    colour_cast=0.0333,
 )
 #: Durability costs time that is not ours, and vacuuming would come in between.
 SERVER = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
@@ -109,7 +123,9 @@ def refs(start: int, count: int) -> list[ImageRef]:
     ]
 
 
-def measure(engine: Engine, stopwatch: Stopwatch, turn: int, items: int) -> dict[str, dict[str, float]]:
+def measure(
+    engine: Engine, stopwatch: Stopwatch, turn: int, items: int, *, details: bool
+) -> dict[str, dict[str, float]]:
     """Add, claim and record the images of one job; return ms per item, by phase and clock."""
     ids: list[int] = []
     claims: list[Claim] = []
@@ -130,6 +146,8 @@ def measure(engine: Engine, stopwatch: Stopwatch, turn: int, items: int) -> dict
 
     with transaction(engine) as c:
         job = create_job(c, kind=JobKind.PREFIX, bucket="photos", prefix="", profile=PROFILE, queue=Queue.BULK)
+        if details:
+            request_details(c, job.id)
     pages = [refs(turn * items + start, PAGE) for start in range(0, items, PAGE)]
     phases = {"ingest": stopwatch.time([partial(add, job, page) for page in pages])}
     phases["claim"] = stopwatch.time([partial(take, ids[i : i + CHUNK]) for i in range(0, len(ids), CHUNK)])
@@ -160,22 +178,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=4000, help="images per round, a multiple of 1,000")
     parser.add_argument("--repeats", type=int, default=7, help="rounds, at least 5 for a figure that is stated")
+    parser.add_argument("--details", action="store_true", help="record measures of the pictures, too")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     if options.items < PAGE or options.items % PAGE:
         parser.error("--items must be a multiple of 1,000")
     with database() as engine:
         stopwatch = Stopwatch(engine)
-        measure(engine, stopwatch, 0, options.items)
+        measure(engine, stopwatch, 0, options.items, details=options.details)
         with transaction(engine) as c:
             c.execute(text("ANALYZE"))  # autovacuum is off, and plans must not depend on when it would have come
-        rounds = [measure(engine, stopwatch, turn, options.items) for turn in range(1, options.repeats + 1)]
+        rounds = [
+            measure(engine, stopwatch, turn, options.items, details=options.details)
+            for turn in range(1, options.repeats + 1)
+        ]
+        with transaction(engine) as c:
+            table_bytes = c.execute(text("SELECT pg_total_relation_size('measures')")).scalar_one()
     figures: dict[str, Any] = {
         "machine": describe(),
         "items": options.items,
         "repeats": options.repeats,
         "milliseconds_per_item": summary(rounds),
         "rounds": rounds,
+        "bytes_of_measures": table_bytes / (options.items * (options.repeats + 1)) if options.details else None,
     }
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
@@ -185,6 +210,8 @@ def main() -> None:
     for phase, clocks in figures["milliseconds_per_item"].items():
         cells = (f"{c['median']:.4f} ({c['min']:.4f} to {c['max']:.4f})" for c in clocks.values())
         print(f"{phase:8}" + "".join(f"{cell:>28}" for cell in cells))
+    if options.details:
+        print(f"{figures['bytes_of_measures']:.0f} bytes of measures per image, with their index")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from machine import describe
@@ -57,9 +58,9 @@ def main() -> None:
         picture.save(file, "JPEG", quality=90)
         data = file.getvalue()
         calls: dict[str, Callable[[], object]] = {
-            "measure": lambda picture=picture: measure(picture),
-            "decode": lambda data=data: decode_and_prepare(data, INPUT, LIMITS),
-            "decode and measure": lambda data=data: decode_and_measure(data, INPUT, LIMITS),
+            "measure": partial(measure, picture),
+            "decode": partial(decode_and_prepare, data, INPUT, LIMITS),
+            "decode and measure": partial(decode_and_measure, data, INPUT, LIMITS),
         }
         for name, call in calls.items():
             times = cpu_milliseconds(call, options.repeats)

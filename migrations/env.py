@@ -11,6 +11,7 @@ from dpiqa.storage import (
     access_tables,  # noqa: F401 - adds its tables to `metadata`
     callback_tables,  # noqa: F401 - likewise
     label_tables,  # noqa: F401 - likewise
+    measure_tables,  # noqa: F401 - likewise
     report_tables,  # noqa: F401 - adds its tables to `metadata`
     requirement_tables,  # noqa: F401 - likewise
     result_tables,  # noqa: F401 - likewise

@@ -163,12 +163,38 @@ def show_image(
         "image.html",
         found=found,
         items=found.items,
+        measures=_measures(result),
         result=result,
         near=near,
         beside=beside,
         folder=folder,
         explanation=explanation,
     )
+
+
+#: Heading, measure, and its meaning on the page of one image.
+_MEASURES = (
+    ("Sharpness", "sharpness", "0 (blurred or flat) to 1"),
+    ("Contrast", "contrast", "0 to 1: between the darkest and the brightest parts"),
+    ("Black", "clipped_dark", "share of the pixels that are black"),
+    ("White", "clipped_bright", "share of the pixels that are white"),
+    ("Noise", "noise", "grain, in steps of brightness, of which there are 255"),
+    ("Blocks", "blockiness", "0 or more: steps on the grid of JPEG"),
+    ("Colour cast", "colour_cast", "0 to about 0.6: distance of the mean colour from grey"),
+)
+
+
+def _measures(result: ScoreRow | None) -> list[tuple[str, str, str]]:
+    """Return heading, value and meaning of each measure of a picture; a dash where it is too small for one."""
+    if result is None or result.measures is None:
+        return []
+    values = result.measures.as_row()
+    shown = []
+    for heading, name, meaning in _MEASURES:
+        value = values[name]
+        text = "-" if value is None else f"{value:.1%}" if name.startswith("clipped") else f"{value:.3f}"
+        shown.append((heading, text, meaning))
+    return shown
 
 
 def _around(c: Connection, settings: Settings, grants: Grants, result: ScoreRow, folder: str | None) -> list[ScoreRow]:

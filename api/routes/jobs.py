@@ -126,7 +126,9 @@ def submit(  # noqa: PLR0913, PLR0917 - what FastAPI passes to it
             caller=caller,
         )
         if isinstance(submission, PlannedRequest):
-            _plan(connection, settings, submission, job)
+            job = _plan(connection, settings, submission, job)
+        elif submission.details:
+            job = plan_job(connection, job, auto_pause=settings.auto_pause_share, details=True)
     return _accepted(job, response, doorbell)
 
 
@@ -138,16 +140,17 @@ def _profiles(connection: Connection, settings: Settings, submission: ScoringReq
         return [profile_for(connection, submission.requirement, caller.grants)]
 
 
-def _plan(connection: Connection, settings: Settings, request: PlannedRequest, job: Job) -> None:
-    """Store when the job pauses by itself and where its report goes."""
+def _plan(connection: Connection, settings: Settings, request: PlannedRequest, job: Job) -> Job:
+    """Store when the job pauses by itself and where its report goes; return the job as it is now."""
     auto_pause = settings.auto_pause_share if request.auto_pause is None else request.auto_pause
-    plan_job(
+    return plan_job(
         connection,
         job,
         auto_pause=auto_pause,
         report=request.report,
         failures=request.report_failures,
         callback=request.callback,
+        details=request.details,
     )
 
 
@@ -320,9 +323,9 @@ def report(
 
     The report of a job that is complete has an `ETag`, until the job is retried or its items are removed.
     """
-    schema = FAILURES if failures else ITEMS
     with transaction(engine) as connection:
         job = read_job(connection, job_id, caller.grants)
+        schema = FAILURES if failures else ITEMS.with_details() if job.details else ITEMS
         etag = _etag_of(job, schema, format)
         if matches(if_none_match, etag):
             return Response(status_code=304, headers={"ETag": etag or "", "Cache-Control": REVALIDATED})
@@ -335,4 +338,5 @@ def _etag_of(job: Job, schema: Schema, kind: Format) -> str | None:
     if job.state is not JobState.COMPLETE or job.finished_at is None:
         return None
     pruned = job.pruned_at.timestamp() if job.pruned_at else 0
-    return f'W/"{job.id}-{job.finished_at.timestamp()}-{pruned}-{schema.id}-{kind}"'
+    columns = "-details" if job.details else ""
+    return f'W/"{job.id}-{job.finished_at.timestamp()}-{pruned}-{schema.id}{columns}-{kind}"'

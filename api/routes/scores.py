@@ -146,6 +146,7 @@ class ExportParameters(ScoreSelection):
     """The query of `GET /v1/scores/export`."""
 
     format: Format = Field(Format.CSV, description="Format of the rows.")
+    details: bool = Field(default=False, description="Also the measures of the pictures, where a job asked for them.")
 
 
 @router.get(
@@ -164,8 +165,9 @@ def export(
     """
     with reading(engine) as connection:
         resolved = parameters.query(connection, settings, caller.grants).resolve(connection)
-    note_export(engine, SCORES, resolved.conditions, format=parameters.format)
-    return export_response(SCORES, parameters.format, score_batches(engine, resolved))
+    schema = SCORES.with_details() if parameters.details else SCORES
+    note_export(engine, schema, resolved.conditions, format=parameters.format)
+    return export_response(schema, parameters.format, score_batches(engine, resolved, schema=schema))
 
 
 @router.get(

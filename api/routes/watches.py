@@ -55,7 +55,14 @@ def add(
         else:
             with as_invalid_request(NotFound, ConfigurationError):
                 profiles = [profile_for(connection, request.requirement, caller.grants)]
-        added = watches.add_watch(connection, request.address, profiles, backfill=request.backfill, caller=caller)
+        added = watches.add_watch(
+            connection,
+            request.address,
+            profiles,
+            backfill=request.backfill,
+            details=request.details,
+            caller=caller,
+        )
         if request.reconcile_seconds is not None:
             watches.set_schedule(connection, added.watch.job.id, request.reconcile_seconds)
         watch = watches.read_watch(connection, added.watch.job.id)

@@ -25,13 +25,25 @@ from dpiqa.types import Direction
 
 NameArgument = Annotated[str, typer.Argument(help="Name; versions are numbered from 1.")]
 NameOrIdArgument = Annotated[
-    str, typer.Argument(help="Name (the newest version that is ready) or id, such as portraits@1.")
+    str,
+    typer.Argument(
+        help="Name (the newest version that is ready) or id, such as portraits@1.",
+        autocompletion=options.complete_requirement,
+    ),
 ]
 PairsOption = Annotated[
     Path,
     typer.Option(help="CSV with the columns path (relative to it, absolute, or s3://bucket/key) and score (0-1)."),
 ]
-ModelOption = Annotated[str, typer.Option("--model", "-m", help="PromptIQA model that makes the prompt features.")]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="PromptIQA model that makes the prompt features.",
+        autocompletion=options.complete_model,
+    ),
+]
 DirectionOption = Annotated[Direction, typer.Option("--direction", help="Which end of the pairs' scores is better.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Accept pairs that contradict each other.")]
 _CREATE_EXAMPLE = "dpiqa requirements create portraits --pairs pairs.csv --model promptiqa"

@@ -61,11 +61,13 @@ def write_report(engine: Engine, settings: Settings, report_id: int) -> None:
         report = commit(lambda c: start_report(c, report_id, settings.lease_seconds))
         if report is None:
             return
-        schema, address = FAILURES if report.failures else ITEMS, parse_s3(report.output)
+        job = commit(lambda c: read_job(c, report.job_id))
+        schema = FAILURES if report.failures else ITEMS.with_details() if job.details else ITEMS
+        address = parse_s3(report.output)
         kind = Format.of_name(address.key)
         chunks = encode(kind, schema, renewed(report, item_batches(engine, report.job_id, schema)))
         try:
-            grants = Grants.of(commit(lambda c: read_job(c, report.job_id)).grants)
+            grants = Grants.of(job.grants)
             grants.require_address(report.output)  # checked when it was asked for, and where it is written
             S3Store.from_settings(settings).put(address.bucket, address.key, chunks, media_type=kind.media_type)
         except (ConfigurationError, NotFound) as error:

@@ -29,12 +29,14 @@ from sqlalchemy import (
 from dpiqa.addresses import object_address
 from dpiqa.exports.ranks import Ranks
 from dpiqa.exports.schemas import DIFFERENCES, FAILURES, ITEMS, LABELS, SCORES, Columns, Schema
+from dpiqa.imaging.measured import MEASURE_NAMES
 from dpiqa.retries import retry_transaction
 from dpiqa.storage.audit import audited
 from dpiqa.storage.engine import allow_seconds, transaction
 from dpiqa.storage.examples import IS_UNSCORED
 from dpiqa.storage.label_tables import labels
 from dpiqa.storage.labels import labels_of
+from dpiqa.storage.measures import MEASURES_OF_IMAGES
 from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.score_query import ResolvedQuery
 from dpiqa.storage.score_walks import page_of_results, sort_columns
@@ -46,6 +48,7 @@ PAGE_ROWS = 20_000
 PAGE_SECONDS = 60  #: Postgres cancels the query of a page that takes longer
 #: Columns that are computed from others, not selected.
 _RANKED = {"scale", "percentile", "band"}
+_NOT_SELECTED = _RANKED | set(MEASURE_NAMES)
 
 #: The profile of an item, named by the item or by its job.
 _PROFILE = func.coalesce(func.nullif(items.c.profile, ""), jobs.c.profile)
@@ -64,20 +67,24 @@ def note_export(engine: Engine, schema: Schema, conditions: ScoreFilter, **detai
         audited(c, AuditAction.EXPORT, subject, schema=schema.id, **chosen, **detail)
 
 
-def score_batches(engine: Engine, query: ResolvedQuery, limit: int | None = None) -> Iterator[Columns]:
-    """Yield the scores that a query selects, in its order: all, or the first `limit`. Batches of the schema `scores`.
+def score_batches(
+    engine: Engine, query: ResolvedQuery, limit: int | None = None, *, schema: Schema = SCORES
+) -> Iterator[Columns]:
+    """Yield the scores that a query selects, in its order: all, or the first `limit`. Batches of `SCORES`.
+
+    `schema`: that, or the same with details.
 
     Raises `DatabaseUnavailable`: at once for the first page, after some tries for a later one.
     """
     sorted_by = sort_columns(query.conditions, query.order)
-    selected = _selected(SCORES.names, {column.name: column for column in results.c} | {"model": results.c.scorer_id})
+    selected = _selected(schema.names, {column.name: column for column in results.c} | {"model": results.c.scorer_id})
     positions = [column.label(f"position_{i}") for i, column in enumerate(sorted_by)]
 
     def read(c: Connection, rows: int, after: Sequence[Any] | None) -> Sequence[tuple[Any, ...]]:
         page = page_of_results(query.conditions, query.order, [*selected, *positions], after=after, limit=rows)
         return _tuples(c, page)
 
-    return _batches(engine, read, SCORES.names, len(positions), limit)
+    return _batches(engine, read, schema.names, [column.name for column in sorted_by], limit)
 
 
 def named_score_batches(engine: Engine, profile: str, addresses: Sequence[tuple[str, str]]) -> Iterator[Columns]:
@@ -90,7 +97,8 @@ def named_score_batches(engine: Engine, profile: str, addresses: Sequence[tuple[
     )
     query = query.where(results.c.profile == profile, results.c.current)
     query = query.where(tuple_(results.c.bucket, results.c.key).in_(addresses))
-    return _batches(engine, _reader(query, [results.c.bucket, results.c.key]), SCORES.names, 2, None)
+    sorted_by = [results.c.bucket, results.c.key]
+    return _batches(engine, _reader(query, sorted_by), SCORES.names, [column.name for column in sorted_by], None)
 
 
 def item_batches(
@@ -102,14 +110,14 @@ def item_batches(
     reason: Reason | None = None,
     limit: int | None = None,
 ) -> Iterator[Columns]:
-    """Yield items of a job in batches of the schema: `ITEMS`, or `FAILURES`, which are those that ended unscored.
+    """Yield items of a job in batches of the schema: `ITEMS`, with details or without, or `FAILURES`.
 
-    Items come in the order of their images, failures by state and image. `state`, `reason`: only items that have
-    this. Raises as `score_batches`. A job that does not exist has no items.
+    Failures are those that ended unscored. Items come in the order of their images, failures by state and image.
+    `state`, `reason`: only items that have this. Raises as `score_batches`. A job that does not exist has no items.
     """
     columns = {column.name: column for column in results.c} | _item_columns() | {"model": results.c.scorer_id}
     query = _of_job(job_id, _selected(schema.names, columns))
-    if schema is ITEMS:
+    if schema is not FAILURES:
         own = and_(results.c.image_id == items.c.image_id, results.c.profile == _PROFILE)
         query = query.outerjoin_from(items, results, own)
     if state is not None:
@@ -121,7 +129,7 @@ def item_batches(
     sorted_by = [items.c.image_id, items.c.profile]
     if schema is FAILURES:
         sorted_by.insert(0, items.c.state)
-    return _batches(engine, _reader(query, sorted_by), schema.names, len(sorted_by), limit)
+    return _batches(engine, _reader(query, sorted_by), schema.names, [column.name for column in sorted_by], limit)
 
 
 def difference_batches(engine: Engine, reconciliation_id: UUID, *, limit: int | None = None) -> Iterator[Columns]:
@@ -135,7 +143,8 @@ def difference_batches(engine: Engine, reconciliation_id: UUID, *, limit: int | 
         .join_from(differences, reconciliations, reconciliations.c.id == differences.c.reconciliation_id)
         .where(differences.c.reconciliation_id == reconciliation_id)
     )
-    return _batches(engine, _reader(query, [differences.c.kind, differences.c.key]), DIFFERENCES.names, 2, limit)
+    sorted_by = [differences.c.kind, differences.c.key]
+    return _batches(engine, _reader(query, sorted_by), DIFFERENCES.names, [column.name for column in sorted_by], limit)
 
 
 def label_batches(
@@ -148,7 +157,7 @@ def label_batches(
     }
     columns = {column.name: column for column in (*labels.c, images.c.bucket, images.c.key, images.c.etag)} | computed
     query = labels_of(label_set, bucket, prefix).with_only_columns(*_selected(LABELS.names, columns))
-    return _batches(engine, _reader(query, [labels.c.image_id]), LABELS.names, 1, None)
+    return _batches(engine, _reader(query, [labels.c.image_id]), LABELS.names, ["image_id"], None)
 
 
 def _item_columns() -> dict[str, Any]:
@@ -171,7 +180,7 @@ def _selected(names: Sequence[str], columns: dict[str, Any]) -> list[Any]:
     """Return these columns as plain values: enums and ids as text, which is faster than objects that are written."""
     selected = []
     for name in names:
-        if name not in _RANKED:
+        if name not in _NOT_SELECTED:
             column = columns[name]
             plain = cast(column, Text) if name == "job_id" else column
             kind: Any = Text if hasattr(column.type, "enums") or name == "job_id" else column.type
@@ -199,15 +208,23 @@ def _tuples(c: Connection, query: Select[Any]) -> Sequence[tuple[Any, ...]]:
     return cursor.fetchall() if cursor is not None else []
 
 
+def _measures(c: Connection, image_ids: Sequence[int]) -> dict[str, Sequence[Any]]:
+    """Return the measures of images as columns, None for images without."""
+    found = {row[0]: row[1:] for row in _tuples(c, MEASURES_OF_IMAGES.params(ids=image_ids))}
+    rows = (found.get(image_id, (None,) * len(MEASURE_NAMES)) for image_id in image_ids)
+    return dict(zip(MEASURE_NAMES, zip(*rows, strict=True), strict=True))
+
+
 def _batches(
-    engine: Engine, read: ReadPage, names: Sequence[str], n_positions: int, limit: int | None
+    engine: Engine, read: ReadPage, names: Sequence[str], sorted_by: Sequence[str], limit: int | None
 ) -> Iterator[Columns]:
     """Yield pages as columns, with the scales, percentiles and bands of their scores where the schema has them.
 
-    The next page is read while the reader of this one works: Postgres and the encoder use a core each.
+    So with the measures of their images. `sorted_by`: names of the sort columns, which rows end in. The next page is
+    read while the reader of this one works: Postgres and the encoder use a core each.
     """
-    ranks, ranked = Ranks(), "scale" in names
-    selected = [name for name in names if name not in _RANKED]
+    ranks, ranked, measured = Ranks(), "scale" in names, set(MEASURE_NAMES) <= set(names)
+    selected = [name for name in names if name not in _NOT_SELECTED]
 
     def page(n: int, after: Sequence[Any] | None) -> tuple[Columns, Sequence[Any]]:
         with transaction(engine) as c:
@@ -219,7 +236,10 @@ def _batches(
             if ranked:
                 of_page = ranks.rank(c, columns["model"], columns["score"])
                 columns |= {"scale": of_page.scales, "percentile": of_page.percentiles, "band": of_page.bands}
-        return [columns[name] for name in names], rows[-1][-n_positions:]
+            if measured:
+                position = len(selected) + sorted_by.index("image_id")
+                columns |= _measures(c, [row[position] for row in rows])
+        return [columns[name] for name in names], rows[-1][-len(sorted_by) :]
 
     def read_page(after: Sequence[Any] | None, remaining: int | None) -> tuple[Columns, Sequence[Any]]:
         n = PAGE_ROWS if remaining is None else min(remaining, PAGE_ROWS)

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from dpiqa.imaging.measures import MEASURE_NAMES
+from dpiqa.imaging.measured import MEASURE_NAMES
 from dpiqa.types import Band, Difference, ItemState, Reason, ResultStatus, Route, Stage, Verdict
 
 #: Types of values: text, 64-bit integers, 64-bit floats, booleans, points in time in UTC.

@@ -219,10 +219,15 @@ class Client:
         output: str | PathLike[str],
         *,
         format: Format = "csv",  # noqa: A002 - its name
+        details: bool = False,
         **filters: Unpack[ScoreFilters],
     ) -> Path:
-        """Write the scores that the filters choose into a file. Returns its path."""
-        return self._http.download("/v1/scores/export", {**filters, "format": format}, Path(output))
+        """Write the scores that the filters choose into a file. Returns its path.
+
+        `details`: also the measures of the pictures, where a job asked for them.
+        """
+        query = {**filters, "format": format, "details": details}
+        return self._http.download("/v1/scores/export", query, Path(output))
 
     def lookup_image(self, bucket: str, key: str) -> scores.ImageScores:
         """Return every score of one image, those that count, and how it ended in each job."""

@@ -35,6 +35,7 @@ class JobOut(ResponseBody):
     error: str | None = Field(description="The reason why its objects could not be listed.")
     pause_reason: str | None = Field(description="Why it was paused by itself: too many of its first images failed.")
     source: SourceSpec = Field(description="Its address where that is a manifest or an inventory, and its filters.")
+    details: bool = Field(default=False, description="Its pictures are measured (`docs/measures.md`).")
     tally: Tally = Field(description="Objects taken and passed over, and malformed rows, as far as it is listed.")
 
 

@@ -1,9 +1,11 @@
 """Bodies of scores."""
 
+import math
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from dpiqa.http_api.common import Page, ResponseBody
 from dpiqa.types import Band, ItemState, Reason, ResultStatus, Route, Stage
@@ -16,7 +18,28 @@ BAND = (
     "A word for the score, by shares of that population: worst 10 % bad, next 20 % poor, middle 40 % fair, next 20 % "
     "good, best 10 % excellent."
 )
+#: NaN, a measure that a picture is too small for, is null.
+Measure = Annotated[
+    float | None, BeforeValidator(lambda value: None if isinstance(value, float) and math.isnan(value) else value)
+]
 SCALE = "The meaning of the score: its range, and which end is better."
+
+
+class MeasuresOut(ResponseBody):
+    """Simple measures of a picture that say why its score may be low (`docs/measures.md`). No model uses them.
+
+    A measure that the picture is too small for is null.
+    """
+
+    width: int = Field(description="Of the decoded picture, in pixels.")
+    height: int = Field(description="Of the decoded picture, in pixels.")
+    sharpness: Measure = Field(description="0 (blurred or flat) to 1.")
+    contrast: Measure = Field(description="0 to 1: between the darkest and the brightest parts.")
+    clipped_dark: Measure = Field(description="Share of the pixels that are black, 0 to 1.")
+    clipped_bright: Measure = Field(description="Share of the pixels that are white, 0 to 1.")
+    noise: Measure = Field(description="Grain, in luma steps of 255.")
+    blockiness: Measure = Field(description="0 or more: steps on JPEG's grid of 8 pixels.")
+    colour_cast: Measure = Field(description="0 to about 0.6: distance of the mean colour from grey.")
 
 
 class ScoreOut(ResponseBody):
@@ -39,6 +62,9 @@ class ScoreOut(ResponseBody):
     teacher_score: float | None
     job_id: UUID | None
     updated_at: datetime
+    measures: MeasuresOut | None = Field(
+        None, description="Measures of the picture; null unless a job of the image asked for `details`."
+    )
 
 
 class ScorePage(Page[ScoreOut]):

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from dpiqa.http_api.common import Page, ResponseBody, Source, or_of
-from dpiqa.http_api.job_requests import PrefixRequest
+from dpiqa.http_api.job_requests import DETAILS, PrefixRequest
 from dpiqa.http_api.jobs import JobOut
 from dpiqa.storage.reconciliations import MAX_DELETED
 from dpiqa.types import Delivery, Difference, ReconciliationState
@@ -30,6 +30,7 @@ class NewWatch(PrefixRequest):
     reconcile_seconds: IntervalSeconds | None = Field(
         None, description="Compare the prefix with the ledger this often; unchanged unless given."
     )
+    details: bool = Field(default=False, description=f"{DETAILS} Unchanged unless given.")
 
 
 class WatchOut(JobOut):

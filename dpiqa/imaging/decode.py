@@ -18,7 +18,8 @@ from dpiqa.imaging import tiff
 from dpiqa.imaging.formats import ALLOWED, ends_early, sniff
 from dpiqa.imaging.headers import Header, exif_orientation, read_header
 from dpiqa.imaging.kinds import Kind, require_decoded
-from dpiqa.imaging.measures import Measures, measure
+from dpiqa.imaging.measured import Measures
+from dpiqa.imaging.measures import measure
 from dpiqa.imaging.modes import to_rgb
 from dpiqa.imaging.optional import OPTIONAL, RAW, decode_optional
 from dpiqa.imaging.preprocessing import Preprocessing, prepare

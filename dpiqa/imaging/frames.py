@@ -22,7 +22,7 @@ from typing import TypeVar
 import numpy as np
 
 from dpiqa.errors import ConfigurationError, ImageRejected
-from dpiqa.imaging.measures import MEASURE_DIGITS, MEASURE_NAMES, Measures
+from dpiqa.imaging.measured import MEASURE_DIGITS, MEASURE_NAMES, Measures
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.imaging.sandbox import Confinement
 from dpiqa.types import Reason

@@ -6,10 +6,11 @@ it. They are independent of any model, and no model uses them.
 """
 
 import math
-from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from PIL import Image
+
+from dpiqa.imaging.measured import Measures
 
 WHOLE = 512  #: pixels: up to this width and height a picture is measured whole
 TILE = 128  #: pixels, a multiple of 8
@@ -20,30 +21,6 @@ _DARK, _BRIGHT = 5, 250  #: luma beyond which a pixel counts as clipped
 _QUIET = 0.2  #: share of the blocks, the most uniform ones, that noise is measured in
 #: Mean absolute response of the noise mask to noise of standard deviation 1: sqrt(2 / pi) * 6, Immerkaer (1996).
 _NOISE_GAIN = math.sqrt(2 / math.pi) * 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measures:
-    """Measures of one picture. NaN where a picture is too small for one."""
-
-    width: int  #: pixels, upright
-    height: int  #: pixels, upright
-    sharpness: float  #: 0 (blurred or flat) to 1: share of the gradients that a blur by 9 pixels removes
-    contrast: float  #: 0 to 1: luma of the 95th less that of the 5th percentile
-    clipped_dark: float  #: share of the pixels that are black, luma at most 5 of 255
-    clipped_bright: float  #: share of the pixels that are white, luma at least 250 of 255
-    noise: float  #: standard deviation of fine grain in the most uniform places, in luma steps of 255
-    blockiness: float  #: 0 or more: how much larger steps are on JPEG's grid of 8 pixels than elsewhere
-    colour_cast: float  #: 0 to about 0.6: distance of the mean colour from grey, in Cb and Cr
-
-    def as_row(self) -> dict[str, int | float | None]:
-        """Return the measures by name; None where a picture is too small for one."""
-        return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
-
-
-MEASURE_NAMES = tuple(field.name for field in fields(Measures))
-#: Decimals that are kept of measures that go with scores: more say nothing, and single precision holds these.
-MEASURE_DIGITS = 4
 
 
 def measure(image: Image.Image) -> Measures:

@@ -26,7 +26,7 @@ import structlog
 from dpiqa.errors import ConfigurationError, DecoderKilled, DpiqaError, ImageRejected, Unavailable
 from dpiqa.imaging import frames
 from dpiqa.imaging.decode import Limits
-from dpiqa.imaging.measures import Measures
+from dpiqa.imaging.measured import Measures
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.imaging.sandbox import NOTHING, Confinement
 from dpiqa.types import Reason

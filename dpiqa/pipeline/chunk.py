@@ -1,7 +1,8 @@
 """One chunk of claimed items: fetch, decoding and scoring, to one outcome each.
 
 What claims have in common is done once: an image is fetched once for all its claims, decoded once for each
-preprocessing, and the same bytes are scored once by each scorer.
+preprocessing, and the same bytes are scored once by each scorer. An image whose score is known is read all the same
+where its job asks for measures that it does not have.
 """
 
 import math
@@ -10,34 +11,31 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import structlog
 
-from dpiqa.errors import ImageRejected, ObjectChanged, ObjectGone, StoreUnavailable, Unavailable
+from dpiqa.errors import ImageRejected
+from dpiqa.imaging.measured import Measures
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.pipeline import metrics
 from dpiqa.pipeline.device import Device
+from dpiqa.pipeline.outcomes import known_outcome, outcome_of_error, outcomes_of_error, outcomes_without_bytes
 from dpiqa.pipeline.preparer import FetchedImage, Preparer
 from dpiqa.pipeline.scorers import LoadedScorer, LoadedScorers
-from dpiqa.retries import retry_delay
-from dpiqa.storage.items import Changed, Claim, Failed, Gone, Outcome, Postponed, Rejected, Released, Scored
+from dpiqa.storage.items import Claim, Outcome, Released, Scored
 from dpiqa.storage.recorded_scores import KnownScore
-from dpiqa.text import first_line
-from dpiqa.types import Reason, Rendition
+from dpiqa.types import Rendition
 from dpiqa.watchdog import beat
 
 log = structlog.get_logger()
 
 #: Images whose bytes are looked up in one statement, and the longest that one waits for others.
 LOOKUP_IMAGES, LOOKUP_SECONDS = 8, 0.02
-
-#: Before the first retry of an object at which the store fails, in seconds: minutes pass until it is given up.
-OBJECT_SECONDS = 60.0
 
 #: Seconds after which outcomes are recorded though others of their chunk are still in work; for those of events.
 RECORD_SECONDS, URGENT_RECORD_SECONDS = 1.0, 0.05
@@ -62,7 +60,9 @@ class _Read:
     claim: Claim
     image: FetchedImage
 
-    def scored(self, score: float, *, reused: bool, copied_from: int | None = None) -> Scored:
+    def scored(
+        self, score: float, measures: Measures | None, *, reused: bool, copied_from: int | None = None
+    ) -> Scored:
         return Scored(
             self.claim,
             score,
@@ -72,16 +72,18 @@ class _Read:
             copied_from=copied_from,
             reused=reused,
             rendition=self.image.rendition,
+            measures=measures if self.claim.wants_measures else None,
         )
 
 
 @dataclass(eq=False, slots=True)
 class _Work:
-    """One score to compute, and the claims that wait for it."""
+    """One score to compute, or one picture to measure whose score is known, and the claims that wait for it."""
 
     key: ScoreKey
-    scorer: LoadedScorer
+    scorer: LoadedScorer | None  #: None: the score is known
     reads: list[_Read] = field(default_factory=list)
+    known: KnownScore | None = None
     is_on_device: bool = False
 
 
@@ -117,7 +119,9 @@ class ChunkRun:
         self._decoding: dict[Future[np.ndarray], list[_Work]] = {}
         self._scoring: dict[Future[float], _Work] = {}
         self._works: dict[ScoreKey, _Work] = {}
-        self._ended: dict[ScoreKey, float | ImageRejected] = {}
+        self._ended: dict[ScoreKey, KnownScore | ImageRejected] = {}
+        self._wants_measures = False  # whether any of the claims does: then each picture is measured
+        self._measures: dict[bytes | int, Measures] = {}  # by the first part of `ScoreKey`
 
     def outcomes(self, claims: Sequence[Claim]) -> Iterator[Outcome]:
         """Yield one outcome per claim, in the order they end; none for a claim whose lease was lost on the way.
@@ -182,11 +186,12 @@ class ChunkRun:
             yield from map(Released, self._held(self._fetching.pop(future)))
 
     def _start(self, claims: Sequence[Claim]) -> Iterator[Outcome]:
-        """Begin to fetch the images whose scores are not known."""
+        """Begin to fetch the images whose scores are not known, or whose pictures are to be measured."""
         by_image: dict[int, list[Claim]] = defaultdict(list)
+        self._wants_measures = any(claim.wants_measures for claim in claims)
         for claim in claims:
-            if claim.known_score is not None:
-                yield Scored(claim, claim.known_score, claim.ref.etag, claim.ref.version_id, reused=True)
+            if claim.known_score is not None and not claim.wants_measures:
+                yield known_outcome(claim, claim.known_score)
                 continue
             try:
                 card = self._scorers.card(claim.profile_id) or self._scorers.scorer(claim.profile_id).card
@@ -226,7 +231,7 @@ class ChunkRun:
         if future.cancelled():
             yield from map(Released, held)
         elif (error := future.exception()) is not None:
-            yield from outcomes_of_error(held, error)
+            yield from outcomes_without_bytes(held, error)
         elif self._stopping.is_set() or not held:
             future.result().release()
             yield from map(Released, held)
@@ -252,7 +257,8 @@ class ChunkRun:
             if not to_decode:
                 image.release()
             self._preparer.hold(len(to_decode))
-            for preprocessing, future in self._preparer.decode(image, to_decode).items():
+            decoding = self._preparer.decode(image, to_decode, is_measured=self._wants_measures)
+            for preprocessing, future in decoding.items():
                 self._decoding[future] = to_decode[preprocessing]
                 future.add_done_callback(self._done.put)
 
@@ -262,28 +268,40 @@ class ChunkRun:
         known: Mapping[tuple[bytes, str], KnownScore],
         to_decode: dict[Preprocessing, list[_Work]],
     ) -> Iterator[Outcome]:
-        """Yield the outcome of a claim whose bytes were scored, here or elsewhere; else let it wait for a score."""
-        card, content_hash = self._cards[read.claim.profile_id], read.image.content_hash
-        scorer_id = self._scorer_id(read.claim, read.image)
-        original = known.get((content_hash or b"", scorer_id))
-        key: ScoreKey = (content_hash or read.claim.image_id, scorer_id)
-        ended = self._ended.get(key)
-        if original is not None:
-            yield read.scored(original.score, reused=True, copied_from=original.image_id)
-        elif isinstance(ended, ImageRejected):
-            yield outcome_of_error(read.claim, ended)
-        elif ended is not None:
-            yield read.scored(ended, reused=True)
+        """Yield the outcome of a claim whose bytes were scored, here or elsewhere; else let it wait for a score.
+
+        It also waits where its picture is still to be measured.
+        """
+        claim, content_hash = read.claim, read.image.content_hash
+        scorer_id = self._scorer_id(claim, read.image)
+        key: ScoreKey = (content_hash or claim.image_id, scorer_id)
+        score = known.get((content_hash or b"", scorer_id)) or self._ended.get(key)
+        if isinstance(score, ImageRejected):
+            yield outcome_of_error(claim, score)
+            return
+        if score is None and claim.known_score is not None:
+            score = KnownScore(claim.known_score, claim.image_id)
+        if score is not None and score.measures is not None:
+            self._measures.setdefault(key[0], score.measures)
+        if score is not None and (key[0] in self._measures or not claim.wants_measures):
+            yield self._reused(read, score)
         elif key in self._works:
             self._works[key].reads.append(read)
         else:
             try:
-                scorer = self._scorers.scorer(read.claim.profile_id)
+                scorer = self._scorers.scorer(claim.profile_id) if score is None else None
             except Exception as error:  # as in `_start`
-                yield outcome_of_error(read.claim, error)
+                yield outcome_of_error(claim, error)
             else:
-                self._works[key] = _Work(key, scorer, [read])
-                to_decode[card.preprocessing].append(self._works[key])
+                self._works[key] = _Work(key, scorer, [read], score)
+                to_decode[self._cards[claim.profile_id].preprocessing].append(self._works[key])
+
+    def _reused(self, read: _Read, score: KnownScore) -> Scored:
+        copied_from = None if score.image_id in (None, read.claim.image_id) else score.image_id
+        return read.scored(score.score, self._measures_of(read), reused=True, copied_from=copied_from)
+
+    def _measures_of(self, read: _Read) -> Measures | None:
+        return self._measures.get(read.image.content_hash or read.claim.image_id)
 
     def _scorer_id(self, claim: Claim, image: FetchedImage) -> str:
         key = claim.profile_id, image.rendition
@@ -294,11 +312,15 @@ class ChunkRun:
     def _decoding_ended(self, future: "Future[np.ndarray]", works: list[_Work]) -> Iterator[Outcome]:
         error = future.exception()
         for work in works:
-            if error is not None:
+            if (measures := work.reads[0].image.measures) is not None:
+                self._measures[work.key[0]] = measures
+            if work.known is not None and (error is None or isinstance(error, ImageRejected)):
+                yield from self._end_known(work, work.known)
+            elif error is not None:
                 yield from self._fail(work, error)
             elif self._stopping.is_set():
                 yield from self._end(work, Released)
-            elif any(self._holds(read.claim) for read in work.reads):
+            elif work.scorer is not None and any(self._holds(read.claim) for read in work.reads):
                 work.is_on_device = True
                 is_urgent = any(read.claim.is_urgent for read in work.reads)
                 scoring = self._device.submit(work.scorer, future.result(), urgent=is_urgent)
@@ -313,11 +335,20 @@ class ChunkRun:
         elif (error := future.exception()) is not None:
             yield from self._fail(work, error)
         else:
-            score = self._ended[work.key] = future.result()
+            score = future.result()
+            self._ended[work.key] = KnownScore(score)
             del self._works[work.key]
             for index, read in enumerate(work.reads):
                 if self._held([read.claim]):
-                    yield read.scored(score, reused=index > 0)
+                    yield read.scored(score, self._measures_of(read), reused=index > 0)
+
+    def _end_known(self, work: _Work, score: KnownScore) -> Iterator[Outcome]:
+        """Yield the outcomes of a picture that was decoded to be measured, or cannot be."""
+        self._ended[work.key] = score
+        del self._works[work.key]
+        for read in work.reads:
+            if self._held([read.claim]):
+                yield self._reused(read, score)
 
     def _fail(self, work: _Work, error: BaseException) -> Iterator[Outcome]:
         del self._works[work.key]
@@ -362,37 +393,3 @@ class ChunkRun:
 def _free(fetching: "Future[FetchedImage]") -> None:
     if not fetching.cancelled() and fetching.exception() is None:
         fetching.result().release()
-
-
-def outcomes_of_error(claims: Sequence[Claim], error: BaseException) -> list[Outcome]:
-    """Return `outcome_of_error` of each. They are tried again at the same time: an image is fetched for all of them."""
-    outcomes = [outcome_of_error(claim, error) for claim in claims]
-    delays = [outcome.delay_seconds for outcome in outcomes if isinstance(outcome, Postponed | Failed)]
-    return [
-        replace(outcome, delay_seconds=max(delays)) if isinstance(outcome, Postponed | Failed) else outcome
-        for outcome in outcomes
-    ]
-
-
-def outcome_of_error(claim: Claim, error: BaseException) -> Outcome:
-    """Return the outcome of a claimed item whose fetch, decoding or scoring ended in `error`.
-
-    An error about the image ends the item. Something outside that is unavailable postpones it, without limit, and at
-    least as long as it asks. After anything else it is tried again a few times, then given up with the error's text: as
-    `unavailable` where the store failed at this object, and returned others of its bucket meanwhile.
-    """
-    match error:
-        case ImageRejected():
-            return Rejected(claim, error.reason, error.message)
-        case ObjectGone():
-            return Gone(claim)
-        case ObjectChanged():
-            return Changed(claim, error.current)
-        case StoreUnavailable(is_object=True):
-            delay = retry_delay(claim.fence, base=OBJECT_SECONDS)
-            return Failed(claim, first_line(error), delay, Reason.UNAVAILABLE)
-        case Unavailable():
-            asked = getattr(error, "retry_after", None) or 0.0
-            return Postponed(claim, max(retry_delay(claim.fence), asked), str(error))
-        case _:
-            return Failed(claim, first_line(error), retry_delay(claim.fence))

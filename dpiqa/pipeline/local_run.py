@@ -21,7 +21,7 @@ from dpiqa.errors import (
     Unavailable,
 )
 from dpiqa.imaging.decode import Limits
-from dpiqa.imaging.measures import Measures
+from dpiqa.imaging.measured import Measures
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.choice import ModelChoice

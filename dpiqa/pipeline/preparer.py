@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dpiqa.imaging.decode import Limits
-from dpiqa.imaging.measures import Measures
+from dpiqa.imaging.measured import Measures
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.imaging.renditions import rendition_of
 from dpiqa.objects.store import Fetched

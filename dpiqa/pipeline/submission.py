@@ -42,7 +42,7 @@ class Request:
     bucket: str  #: of all objects; empty for several
     spec: SourceSpec
     profiles: Sequence[Profile]
-    plan: Callable[[Connection, Job], None]  #: stores with the job what is to become of it
+    plan: Callable[[Connection, Job], Job]  #: stores with the job what is to become of it; returns it as it is then
     idempotency_key: str | None = None
     caller: Caller | None = None  #: see `create_job`
 
@@ -139,8 +139,7 @@ def _submit(c: Connection, request: Request, stored: Upload, last: int, tally: T
         assign_upload(c, stored, job.id)
     else:
         delete_upload(c, stored.id)
-    request.plan(c, job)
-    return job
+    return request.plan(c, job)
 
 
 def _describe(request: Request) -> str:

@@ -53,7 +53,7 @@ EXPIRE_LEASES = text(
 CLAIM_ITEMS = text(
     """
     WITH free AS (
-        SELECT i.id, coalesce(nullif(i.profile, ''), j.profile) AS profile
+        SELECT i.id, coalesce(nullif(i.profile, ''), j.profile) AS profile, j.details
         FROM items i JOIN jobs j ON j.id = i.job_id
         WHERE i.id = ANY (:ids) AND i.state = 'queued' AND i.stage = :stage AND i.not_before <= clock_timestamp()
         AND j.state IN ('listing', 'running', 'watching')
@@ -63,14 +63,15 @@ CLAIM_ITEMS = text(
         UPDATE items i SET state = 'leased', attempt = i.attempt + 1, owner = :owner,
             lease_until = clock_timestamp() + make_interval(secs => :seconds)
         FROM free WHERE i.id = free.id
-        RETURNING i.id, i.job_id, i.image_id, i.attempt, i.crashes, i.queue, free.profile)
+        RETURNING i.id, i.job_id, i.image_id, i.attempt, i.crashes, i.queue, free.profile, free.details)
     SELECT t.id AS item_id, t.job_id, t.image_id, t.attempt, t.crashes, t.queue, t.profile,
         m.bucket, m.key, m.etag, m.version_id, m.size, m.last_modified, m.sequencer, m.access_news,
-        s.score AS known_score, r.student_score
+        s.score AS known_score, r.student_score, t.details AND d.image_id IS NULL AS wants_measures
     FROM taken t JOIN images m ON m.id = t.image_id
     LEFT JOIN unnest(:profiles, :scorers) AS w (profile, scorer_id) ON w.profile = t.profile
     LEFT JOIN scores s ON s.image_id = t.image_id AND s.scorer_id = w.scorer_id
     LEFT JOIN results r ON r.image_id = t.image_id AND r.profile = t.profile
+    LEFT JOIN measures d ON t.details AND d.image_id = t.image_id
     ORDER BY t.id
     """
 ).bindparams(

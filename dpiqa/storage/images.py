@@ -132,10 +132,12 @@ def mark_gone(c: Connection, image_ids: Sequence[int]) -> None:
 # statement for thousands of images, whose look-ups are probes of an index as in LOCK_KNOWN. An item is reopened where
 # its bytes could not be had before, and where a store that names no ETag wrote the object again. A reopened item gets a
 # new fence, so that no old lease can record it. Items that exist and stay as they are leave before the upsert, which
-# would lock their rows all the same: a claim skips what is locked, and a repeated event must not delay an image.
+# would lock their rows all the same: a claim skips what is locked, and a repeated event must not delay an image. An
+# image that has a result waits for the student once more where the job asks for measures that it does not have.
 INSERT_ITEMS = text(
     """
-    WITH of_job AS (
+    WITH asked AS (SELECT details FROM jobs WHERE id = :job_id),
+    of_job AS (
         SELECT id, position, CASE WHEN position > 1 THEN id ELSE '' END AS profile
         FROM unnest(:profiles) WITH ORDINALITY AS p (id, position)),
     named AS MATERIALIZED (
@@ -157,15 +159,18 @@ INSERT_ITEMS = text(
         FROM created CROSS JOIN of_job
         UNION ALL
         SELECT image_id, position, profile,
-            CASE WHEN status = 'provisional' THEN 'teacher' ELSE coalesce(stage, 'student') END,
-            CASE WHEN version_state <> 'current' THEN version_state WHEN status = 'final' THEN 'scored'
-                ELSE 'queued' END,
+            CASE WHEN status = 'provisional' THEN 'teacher' WHEN is_unmeasured THEN 'student'
+                ELSE coalesce(stage, 'student') END,
+            CASE WHEN version_state <> 'current' THEN version_state WHEN is_unmeasured THEN 'queued'
+                WHEN status = 'final' THEN 'scored' ELSE 'queued' END,
             CASE WHEN status = 'provisional' THEN 'teacher' ELSE :queue END,
             CASE version_state WHEN 'superseded' THEN 'newer_version' WHEN 'deleted' THEN 'object_deleted' END,
             CASE WHEN version_state = 'current' THEN route END,
             version_state = 'current' AND status IS NOT NULL
         FROM known CROSS JOIN of_job LEFT JOIN LATERAL (
-            SELECT status, stage, route FROM results WHERE image_id = known.image_id AND profile = of_job.id OFFSET 0
+            SELECT status, stage, route, status = 'final' AND (SELECT details FROM asked)
+                AND NOT EXISTS (SELECT FROM measures d WHERE d.image_id = known.image_id) AS is_unmeasured
+            FROM results WHERE image_id = known.image_id AND profile = of_job.id OFFSET 0
         ) AS r ON true LEFT JOIN LATERAL (
             SELECT state FROM items WHERE job_id = :job_id AND image_id = known.image_id AND profile = of_job.profile
             OFFSET 0

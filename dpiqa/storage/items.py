@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, Row, Text, text
 
 from dpiqa.doorbell import Queue
+from dpiqa.imaging.measured import Measures
 from dpiqa.storage.columns import arrays
 from dpiqa.storage.images import LockedImage
 from dpiqa.text import storable
@@ -83,6 +84,7 @@ class Claim:
     student_score: float | None  #: under the profile, where the student has scored
     is_urgent: bool = False  #: of an event: goes before submitted work
     access_news: int = 0  #: of its image when it was claimed: what comes later is news to the worker
+    wants_measures: bool = False  #: its job asks for details, and its image has none
 
     @classmethod
     def from_row(cls, row: Row[Any], stage: Stage, ref: ImageRef) -> Self:
@@ -100,6 +102,7 @@ class Claim:
             student_score=row.student_score,
             is_urgent=row.queue == Queue.LIVE,
             access_news=row.access_news,
+            wants_measures=row.wants_measures,
         )
 
 
@@ -115,6 +118,7 @@ class Scored:
     copied_from: int | None = None  #: id of another image of the same bytes, whose score it is
     reused: bool = False  #: the score was known before: nothing was computed for this claim
     rendition: Rendition = Rendition.FULL  #: what of those bytes was decoded
+    measures: Measures | None = None  #: of the decoded picture, where the claim wants them
 
 
 @dataclass(frozen=True, slots=True)

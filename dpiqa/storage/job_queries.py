@@ -46,6 +46,7 @@ JOB_FIELDS = (
     "error",
     "pause_reason",
     "source",
+    "details",
     "tally",
 )
 

@@ -66,6 +66,7 @@ class Job:
     pruned_at: datetime | None  #: when the removal of its ended items was last requested
     client: str | None  #: name of the API key that submitted it
     grants: list[str] | None  #: what that key is limited to; None: no limit
+    details: bool  #: whether its pictures are measured
     source: SourceSpec = field(default_factory=SourceSpec)
     tally: Tally = field(default_factory=Tally)  #: of its source, up to `cursor`
 

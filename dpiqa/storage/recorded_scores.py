@@ -23,8 +23,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
+from dpiqa.imaging.measured import Measures
 from dpiqa.storage.columns import array, arrays
 from dpiqa.storage.items import Scored
+from dpiqa.storage.measures import read_measures
 from dpiqa.storage.tables import scorers, scores
 
 if TYPE_CHECKING:
@@ -74,7 +76,8 @@ class KnownScore:
     """A computed score of some bytes."""
 
     score: float
-    image_id: int  #: the image that it was computed for
+    image_id: int | None = None  #: the image that it was computed for; None: one of those that are in work here
+    measures: Measures | None = None  #: of that image
 
 
 def store_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored]) -> dict[int, float]:
@@ -140,6 +143,10 @@ def _insert_scores(c: Connection, scorer: "ModelCard", scored: Sequence[Scored])
 def find_copies(
     c: Connection, content_hashes: Sequence[bytes], scorer_ids: Sequence[str]
 ) -> dict[tuple[bytes, str], KnownScore]:
-    """Return the computed scores of these bytes, by SHA-256 and scorer id."""
-    rows = c.execute(SCORES_OF_CONTENTS, {"hashes": list(content_hashes), "of_scorers": list(scorer_ids)})
-    return {(bytes(row.content_hash), row.scorer_id): KnownScore(row.score, row.image_id) for row in rows}
+    """Return the computed scores of these bytes, by SHA-256 and scorer id, with their images' measures."""
+    rows = c.execute(SCORES_OF_CONTENTS, {"hashes": list(content_hashes), "of_scorers": list(scorer_ids)}).all()
+    measured = read_measures(c, [row.image_id for row in rows])
+    return {
+        (bytes(row.content_hash), row.scorer_id): KnownScore(row.score, row.image_id, measured.get(row.image_id))
+        for row in rows
+    }

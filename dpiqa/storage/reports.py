@@ -1,6 +1,6 @@
 """Reports of jobs: requested with a job, written once by one worker when the job has ended, whatever dies meanwhile."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -13,6 +13,7 @@ from dpiqa.storage.columns import NOW, after, constant, constants
 from dpiqa.storage.failure_checks import add_failure_check
 from dpiqa.storage.jobs import Job
 from dpiqa.storage.leases import RowLease
+from dpiqa.storage.measures import request_details
 from dpiqa.storage.report_tables import reports
 from dpiqa.storage.tables import jobs, sweeps
 from dpiqa.types import ENDED_JOB_STATES, JobKind, ReportState
@@ -69,11 +70,12 @@ def plan_job(
     report: str | None = None,
     failures: bool = False,
     callback: str | None = None,
-) -> None:
+    details: bool = False,
+) -> Job:
     """Store with a job that was just submitted when it is paused, where its report goes, and who is told of its end.
 
     May be repeated: nothing is stored twice, and a job that a worker has begun is not checked again. A watch is not
-    checked: it has no first items.
+    checked: it has no first items. Returns the job as it is now.
 
     Args:
         c: The connection.
@@ -82,6 +84,7 @@ def plan_job(
         report: s3:// address of the report; None: none is written.
         failures: The report holds only the items that ended unscored.
         callback: URL that is told when it ends; None: none is.
+        details: Whether its pictures are measured; False leaves a job that was asked for them before as it is.
     """
     if callback is not None:
         request_callback(c, job.id, callback)
@@ -89,6 +92,9 @@ def plan_job(
         add_failure_check(c, job.id, auto_pause)
     if report is not None:
         request_report(c, job.id, report, failures=failures)
+    if details:
+        request_details(c, job.id)
+    return replace(job, details=job.details or details)
 
 
 def request_report(c: Connection, job_id: UUID, output: str, *, failures: bool = False) -> None:

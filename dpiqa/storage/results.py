@@ -33,6 +33,7 @@ from dpiqa.storage.images import LockedImage, lock_buckets, lock_images, mark_go
 from dpiqa.storage.items import Changed, Failed, Gone, ItemUpdate, Outcome, Rejected, Scored, update_of, write_updates
 from dpiqa.storage.job_profiles import Routed, count_routed, profile_of_item, read_routed
 from dpiqa.storage.jobs import Job, finish_jobs, lock_jobs
+from dpiqa.storage.measures import store_measures
 from dpiqa.storage.recorded_scores import store_scores
 from dpiqa.storage.tables import items, jobs, results
 from dpiqa.types import ItemState, Reason, Rendition, ResultStatus, Route, Stage
@@ -180,6 +181,7 @@ def record(
         updates = store_student(c, profile, scorer, scored, jobs=jobs, images=images, decide=decide)
     else:
         updates = store_teacher(c, profile, scorer, scored, images=images)
+    store_measures(c, scored)
     unscored = [outcome for outcome in recordable if not isinstance(outcome, Scored)]
     unseen = [outcome.claim for outcome in recordable if isinstance(outcome, Gone)]
     never = never_seen(c, [claim.image_id for claim in unseen if not claim.ref.etag])

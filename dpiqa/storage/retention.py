@@ -62,9 +62,9 @@ MARK_PRUNED = update(jobs).where(jobs.c.id == any_(array("ids", Uuid))).values(p
 INSERT_SWEEPS = insert(sweeps)
 
 
-# Looks at some images in the order of their ids and deletes the results and scores of those that were replaced, or
-# deleted, before a time, or counts the images. The rows of the images stay: the order of later events depends on them.
-# Raw: a chain of CTEs that locks images before results and scores, as recording does.
+# Looks at some images in the order of their ids and deletes the results, scores and measures of those that were
+# replaced, or deleted, before a time, or counts the images. The rows of the images stay: the order of later events
+# depends on them. Raw: a chain of CTEs that locks images before results and scores, as recording does.
 PRUNE_VERSIONS = text(
     """
     WITH next AS MATERIALIZED (SELECT id FROM images WHERE id > :after ORDER BY id LIMIT :n),
@@ -78,7 +78,8 @@ PRUNE_VERSIONS = text(
             SELECT FROM scores s WHERE s.image_id = o.id))
         ORDER BY o.id FOR NO KEY UPDATE OF o),
     without_results AS (DELETE FROM results r USING old WHERE r.image_id = old.id AND :is_meant RETURNING 1),
-    without_scores AS (DELETE FROM scores s USING old WHERE s.image_id = old.id AND :is_meant RETURNING 1)
+    without_scores AS (DELETE FROM scores s USING old WHERE s.image_id = old.id AND :is_meant RETURNING 1),
+    without_measures AS (DELETE FROM measures d USING old WHERE d.image_id = old.id AND :is_meant RETURNING 1)
     SELECT (SELECT max(id) FROM next) AS last, (SELECT count(*) FROM old) AS n
     """
 ).bindparams(bindparam("before", type_=DateTime(timezone=True)), bindparam("is_meant", type_=Boolean))

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, select
 
+from dpiqa.imaging.measured import Measures
+from dpiqa.storage.measures import read_measures
 from dpiqa.storage.pages import MAX_READ, Page, check_limit, decode, encode, malformed_cursor
 from dpiqa.storage.references import CARD_VERSION, Meaning, read_meanings, scorers_of_model
 from dpiqa.storage.score_filter import ScoreFilter
@@ -42,9 +44,10 @@ class ScoreRow:
     updated_at: datetime
     percentile: float | None = None  #: share (0-100) of the scorer's reference population that is no better
     band: Band | None = None  #: the word for the score by that population
+    measures: Measures | None = None  #: of the picture, where a job asked for details
 
     @classmethod
-    def from_row(cls, row: Row[Any], meaning: Meaning) -> "ScoreRow":
+    def from_row(cls, row: Row[Any], meaning: Meaning, measures: Measures | None) -> "ScoreRow":
         """Read a row of `results`. `meaning`: of its scorer."""
         reference = meaning.reference
         return cls(
@@ -66,6 +69,7 @@ class ScoreRow:
             updated_at=row.updated_at,
             percentile=None if reference is None else reference.percentile(row.score),
             band=None if reference is None else reference.band(row.score),
+            measures=measures,
         )
 
     @property
@@ -127,14 +131,15 @@ _LABELLED = [read.label(column.name) for column, read in zip(results.c, READ, st
 
 
 def read_score_rows(c: Connection, query: Select[Any], scorer_id: ColumnElement[str]) -> list[ScoreRow]:
-    """Read the rows of a query of the columns of `results`, with what the scores of their scorers mean.
+    """Read the rows of a query of the columns of `results`, with what their scores mean, and their measures.
 
     `scorer_id`: the column of the query.
     """
     version = select(CARD_VERSION).where(scorers.c.id == scorer_id).scalar_subquery().label("card_version")
     rows = c.execute(query.add_columns(version)).all()
     meanings = read_meanings(c, {(row.scorer_id, row.card_version) for row in rows})
-    return [ScoreRow.from_row(row, meanings[row.scorer_id]) for row in rows]
+    measures = read_measures(c, [row.image_id for row in rows])
+    return [ScoreRow.from_row(row, meanings[row.scorer_id], measures.get(row.image_id)) for row in rows]
 
 
 def _read_cursor(conditions: ScoreFilter, order: ScoreOrder, cursor: str) -> list[Any]:

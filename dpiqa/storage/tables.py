@@ -1,9 +1,9 @@
 r"""Tables of the ledger, as Alembic compares them with the database. Triggers live in the migrations.
 
 `jobs`, `images` and `items` say what is to be done and how it ended, `scores` what each model returned, `results`
-which score counts. Lock order of every transaction: bucket (advisory), jobs, images, items, scores, results; rows by
-id, computed scores by content hash. No code locks two of these in another order. The meaning of each column is its
-comment, which the database has, too (`\d+`).
+which score counts. Lock order of every transaction: bucket (advisory), jobs, images, items, scores, results, measures;
+rows by id, computed scores by content hash. No code locks two of these in another order. The meaning of each column is
+its comment, which the database has, too (`\d+`).
 """
 
 from sqlalchemy import (
@@ -148,6 +148,7 @@ jobs = Table(
     time_column("pruned_at", "when the removal of its ended items was last requested; NULL: never"),
     Column("client", Text, comment="name of the API key that submitted it; NULL: no stored key did"),
     Column("grants", ARRAY(Text), comment="buckets and prefixes that the key is limited to; NULL: no limit"),
+    flag_column("details", "whether its pictures are measured"),
     CheckConstraint(f"priority >= -{MAX_PRIORITY} AND priority <= {MAX_PRIORITY}", name="priority"),
     CheckConstraint(f"queue IN ('{Queue.LIVE}', '{Queue.BULK}')", name="queue"),
     CheckConstraint(
@@ -270,13 +271,7 @@ items = Table(
     postgresql_with={"autovacuum_vacuum_scale_factor": 0.05},  # every update leaves a dead row: see migration 0015
 )
 _QUEUED = items.c.state == ItemState.QUEUED
-Index(
-    "items_unrung",
-    items.c.job_id,
-    items.c.queue,
-    items.c.id,
-    postgresql_where=_QUEUED & items.c.rung_at.is_(None),
-)
+Index("items_unrung", items.c.job_id, items.c.queue, items.c.id, postgresql_where=_QUEUED & items.c.rung_at.is_(None))
 Index(
     "items_rung",
     items.c.job_id,

@@ -21,6 +21,7 @@ from dpiqa.storage.columns import NOW, array, constant, constants
 from dpiqa.storage.engine import is_pooled
 from dpiqa.storage.granted import visible_jobs
 from dpiqa.storage.jobs import Job, ensure_watch, read_job, submit_job
+from dpiqa.storage.measures import request_details
 from dpiqa.storage.tables import jobs
 from dpiqa.storage.watch_tables import probes, watches
 from dpiqa.types import AuditAction, Delivery, JobKind, JobState
@@ -154,11 +155,13 @@ def add_watch(
     profile: Profile | Sequence[Profile],
     *,
     backfill: bool = True,
+    details: bool = False,
     caller: Caller | None = None,
 ) -> AddedWatch:
     """Watch a bucket's prefix under one profile or several, and list what is there. May be repeated: both exist once.
 
-    A back-fill that failed or was cancelled is made again. Raises as `create_job`.
+    `details`: measure the pictures of both; a watch that exists measures those that come from now on. A back-fill that
+    failed or was cancelled is made again. Raises as `create_job`.
     """
     before = {watch.job.id for watch in watches_of(c, address)}
     job = ensure_watch(c, address.bucket, address.key, profile, caller)
@@ -170,6 +173,9 @@ def add_watch(
         bucket, prefix = address.bucket, address.key
         listing = submit_job(c, kind=JobKind.PREFIX, bucket=bucket, prefix=prefix, profile=profile, caller=caller)
         c.execute(SET_BACKFILL, {"watch": job.id, "listing": listing.id})
+    if details:
+        for one in (job, *([] if listing is None else [listing])):
+            request_details(c, one.id)
     return AddedWatch(read_watch(c, job.id), job.id not in before, listing)
 
 

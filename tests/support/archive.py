@@ -67,7 +67,7 @@ class SharedDecoder:
     """A decode pool that outlives the workers of one test."""
 
     def __init__(self, pool):
-        self.submit = pool.submit
+        self.submit, self.submit_measured = pool.submit, pool.submit_measured
 
     def close(self):
         pass

@@ -33,6 +33,7 @@ ModelsArgument = Annotated[
         help="Models, as `dpiqa models list` names them; each is compared with the first.",
         metavar="MODEL",
         show_default=False,
+        autocompletion=options.complete_model,
     ),
 ]
 SeedsOption = Annotated[

@@ -108,6 +108,7 @@ def items(
     layout = (("image", *names), cells)
     with context.database(settings) as engine:
         with transaction(engine) as connection:
-            job_id = read_job(connection, job).id
-        batches = item_batches(engine, job_id, state=state, reason=reason, limit=shown.n_rows)
-        shown.write(ITEMS, batches, layout, settings)
+            found = read_job(connection, job)
+        schema = ITEMS.with_details() if found.details else ITEMS
+        batches = item_batches(engine, found.id, schema, state=state, reason=reason, limit=shown.n_rows)
+        shown.write(schema, batches, layout, settings)

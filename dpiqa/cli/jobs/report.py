@@ -39,13 +39,13 @@ def report(
     """
     shown = Output.parse(as_json=as_json, output=output, format=format, limit=limit)
     settings = context.read_settings()
-    schema = FAILURES if failures else ITEMS
     with context.database(settings) as engine:
         with transaction(engine) as connection:
-            job_id = read_job(connection, job).id
+            found = read_job(connection, job)
+            schema = FAILURES if failures else ITEMS.with_details() if found.details else ITEMS
             if output is not None:
-                audited(connection, AuditAction.EXPORT, job_id, schema=schema.id, output=output)
-        batches = item_batches(engine, job_id, schema, limit=shown.n_rows)
+                audited(connection, AuditAction.EXPORT, found.id, schema=schema.id, output=output)
+        batches = item_batches(engine, found.id, schema, limit=shown.n_rows)
         shown.write(schema, batches, _FAILURES if failures else _ITEMS, settings)
 
 

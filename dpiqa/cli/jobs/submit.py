@@ -27,6 +27,7 @@ from dpiqa.storage.engine import transaction
 from dpiqa.storage.failure_checks import parse_auto_pause
 from dpiqa.storage.job_queries import describe_job
 from dpiqa.storage.jobs import Job, ensure_watch, submit_job
+from dpiqa.storage.measures import request_details
 from dpiqa.storage.profiles import profile_for
 from dpiqa.storage.reports import plan_job
 from dpiqa.text import first_field_error
@@ -170,6 +171,7 @@ FollowOption = Annotated[
     "dpiqa submit s3://photos/portraits/ --requirement portraits",
     "dpiqa submit s3://photos/2024/ --report s3://reports/2024.parquet",
     "dpiqa submit s3://photos/2024/ --callback https://example.org/ended",
+    "dpiqa submit s3://photos/2024/ --details",
     "dpiqa submit s3://photos/inbox/ --watch",
 )
 def submit(  # noqa: PLR0913 - one parameter per option
@@ -198,6 +200,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
     report: options.ReportOption = None,
     report_failures: options.ReportFailuresOption = False,
     callback: CallbackOption = None,
+    details: options.DetailsOption = False,
     follow: FollowOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -226,7 +229,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
         raise InvalidRequest("--watch takes a prefix without filters", hint="submit the rest without --watch")
     settings = context.read_settings()
     settings.require_database_url()
-    plan = _plan(settings, auto_pause, report, callback, failures=report_failures)
+    plan = _plan(settings, auto_pause, report, callback, failures=report_failures, details=details)
     doorbell = load_doorbell(settings)
     check_folder(origin, settings)
     with context.database(settings) as engine:
@@ -240,9 +243,16 @@ def submit(  # noqa: PLR0913 - one parameter per option
             confirmation.show_dry_run(engine, settings, origin, profiles, as_json=as_json)
             return
         job, standing_watch = _create(engine, settings, origin, profiles, plan, idempotency_key, yes=yes, watch=watch)
-    under = ", ".join(job.profiles)
     if warning := ring_expand(doorbell, str(job.id)):
         console.warn(warning)
+    _show(settings, origin, job, standing_watch, follow=follow, as_json=as_json)
+
+
+def _show(
+    settings: Settings, origin: Origin, job: Job, standing_watch: Job | None, *, follow: bool, as_json: bool
+) -> None:
+    """Say what was submitted; follow it if asked."""
+    under = ", ".join(job.profiles)
     if standing_watch:
         console.note(f"job {standing_watch.id} watches {origin} under {under}")
         console.note(f"`dpiqa watches check {standing_watch.address}` tests whether its events arrive")
@@ -267,15 +277,21 @@ def _spec(**filters: Any) -> SourceSpec:
 
 
 def _plan(
-    settings: Settings, auto_pause: str | None, report: str | None, callback: str | None, *, failures: bool
-) -> Callable[[Connection, Job], None]:
-    """Return the function that stores when the job pauses by itself, where its report goes, and who is told."""
+    settings: Settings,
+    auto_pause: str | None,
+    report: str | None,
+    callback: str | None,
+    *,
+    failures: bool,
+    details: bool,
+) -> Callable[[Connection, Job], Job]:
+    """Return the function that stores what is to become of a job, beside its scores."""
     if failures and report is None:
         raise InvalidRequest("--report-failures needs --report", hint="name the report: --report s3://bucket/key.csv")
     address = None if report is None else check_report_output(report)
     share = settings.auto_pause_share if auto_pause is None else parse_auto_pause(auto_pause)
     url = None if callback is None else check_callback(settings, callback)
-    return partial(plan_job, auto_pause=share, report=address, failures=failures, callback=url)
+    return partial(plan_job, auto_pause=share, report=address, failures=failures, callback=url, details=details)
 
 
 def _create(
@@ -283,7 +299,7 @@ def _create(
     settings: Settings,
     origin: Origin,
     profiles: list[Profile],
-    plan: Callable[[Connection, Job], None],
+    plan: Callable[[Connection, Job], Job],
     idempotency_key: str | None,
     *,
     yes: bool,
@@ -314,7 +330,9 @@ def _create(
             source=origin.spec,
             idempotency_key=idempotency_key,
         )
-        plan(connection, job)
+        job = plan(connection, job)
+        if standing_watch is not None and job.details:
+            request_details(connection, standing_watch.id)
     return job, standing_watch
 
 

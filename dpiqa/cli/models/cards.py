@@ -58,7 +58,10 @@ def show(name: options.ModelArgument, as_json: options.JsonOption = False) -> No
 
 @command("verify", "dpiqa models verify", "dpiqa models verify bundled-teacher")
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Models; all when none is named.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models; all when none is named.", autocompletion=options.complete_model),
+    ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Check that weights and pulled parts exist and are unchanged, byte for byte. Exits with status 1 if not.

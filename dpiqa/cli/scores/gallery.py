@@ -14,7 +14,7 @@ from dpiqa.cli.scores.ends import Ends
 from dpiqa.cli.scores.model_options import ModelOptions
 from dpiqa.cli.scores.rows import address_of, measure_words
 from dpiqa.cli.scores.run import Run
-from dpiqa.cli.scores.score import DetailsOption, ModelsOption, with_store
+from dpiqa.cli.scores.score import ModelsOption, with_store
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.output import rows_of
@@ -92,7 +92,7 @@ def gallery(  # noqa: PLR0913 - one parameter per option
     prefix: PrefixOption = None,
     model: ModelsOption = None,
     profile: options.ProfileOption = None,
-    details: DetailsOption = False,
+    details: options.DetailsOption = False,
     pixels: PixelsOption = 320,
     device: options.DeviceOption = None,
     as_json: options.JsonOption = False,
@@ -204,7 +204,8 @@ def _of_ledger(
         if not is_worst:
             best_first = ScoreOrder.HIGHEST_FIRST if resolved.direction is Direction.HIGHER else ScoreOrder.LOWEST_FIRST
             resolved = replace(resolved, order=best_first)
-        rows = list(rows_of(SCORES, score_batches(engine, resolved, n), iso=False))
+        schema = SCORES.with_details()
+        rows = list(rows_of(schema, score_batches(engine, resolved, n, schema=schema), iso=False))
         failures: list[Row] = []
         if query.conditions.job is not None:
             failed = item_batches(engine, query.conditions.job, FAILURES, limit=_MAX_FAILURES)

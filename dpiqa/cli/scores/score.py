@@ -123,14 +123,6 @@ RetryOption = Annotated[
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the file of --output.")]
-DetailsOption = Annotated[
-    bool,
-    typer.Option(
-        "--details",
-        help="Also measure each picture: size, sharpness, contrast, clipping, noise, blockiness, colour cast "
-        "(docs/measures.md). Takes about 3 ms each.",
-    ),
-]
 
 
 @command(
@@ -163,7 +155,7 @@ def score(  # noqa: PLR0913 - one parameter per option
     best: BestOption = None,
     below_percentile: BelowOption = None,
     above_percentile: AboveOption = None,
-    details: DetailsOption = False,
+    details: options.DetailsOption = False,
     limit: LimitOption = None,
     list_file: ListOption = None,
     include: IncludeOption = None,

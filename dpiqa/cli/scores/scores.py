@@ -20,6 +20,7 @@ from dpiqa.cli.scores.filters import (
     UntilOption,
     score_filter,
 )
+from dpiqa.cli.scores.rows import MEASURE_HEADINGS, measure_words
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.console import ordinal
 from dpiqa.cli.support.groups import command
@@ -55,6 +56,10 @@ PartitionByOption = Annotated[
         metavar="COLUMNS",
     ),
 ]
+DetailsOption = Annotated[
+    bool,
+    typer.Option("--details", help="Also show the measures of the pictures, where a job asked for details."),
+]
 AddressArgument = Annotated[str, typer.Argument(help="s3://bucket/key", metavar="S3_ADDRESS", show_default=False)]
 
 
@@ -86,6 +91,7 @@ def scores(  # noqa: PLR0913 - one parameter per option
     since: SinceOption = None,
     until: UntilOption = None,
     sort: SortOption = None,
+    details: DetailsOption = False,
     limit: options.LimitOption = None,
     as_json: options.JsonOption = False,
     output: options.OutputOption = None,
@@ -123,12 +129,14 @@ def scores(  # noqa: PLR0913 - one parameter per option
         share=share,
         order=ScoreOrder.OLDEST_FIRST if shown.partition_by else sort,
     )
+    schema = SCORES.with_details() if details else SCORES
     settings = context.read_settings()
     with context.database(settings) as engine:
         resolved = _resolve(engine, settings, query, job, profile, requirement)
         if output is not None:
-            note_export(engine, SCORES, resolved.conditions, output=output)
-        shown.write(SCORES, score_batches(engine, resolved, shown.n_rows), _LAYOUT, settings)
+            note_export(engine, schema, resolved.conditions, output=output)
+        batches = score_batches(engine, resolved, shown.n_rows, schema=schema)
+        shown.write(schema, batches, _DETAILED if details else _LAYOUT, settings)
 
 
 def _resolve(
@@ -164,6 +172,12 @@ def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["score"], *rank, address, row["status"], row["stage"], row["route"], student, row["updated_at"]
 
 
+def _measures(row: dict[str, Any]) -> tuple[Any, ...]:
+    rank = ordinal(row["percentile"]), row["band"]
+    return row["score"], *rank, object_address(row["bucket"], row["key"]), *map(row.get, MEASURE_HEADINGS.values())
+
+
+_DETAILED = (("score", "percentile", "band", "image", *MEASURE_HEADINGS), _measures)
 _LAYOUT = (("score", "percentile", "band", "image", "status", "by", "route", "student", "updated"), _cells)
 
 
@@ -184,6 +198,9 @@ def lookup(s3_address: AddressArgument, as_json: options.JsonOption = False) -> 
     ]
     names = ("profile", "score", "percentile", "band", "status", "by", "route", "current")
     console.table(names, results, title="what counts")
+    measured = {r.etag: measure_words(r.measures.as_row()) for r in stored.results if r.measures is not None}
+    if measured:
+        console.table(("etag", "measures"), measured.items(), title="measures of the picture")
     columns = ("score", "scale", "scorer", "etag", "current", "scored", "job")
     rows = [(s.score, s.scale, s.scorer_id, s.etag, s.current, s.scored_at, s.job_id) for s in stored.scores]
     console.table(columns, rows, title="every score")

@@ -52,6 +52,14 @@ ReportOption = Annotated[
         metavar="S3_ADDRESS",
     ),
 ]
+DetailsOption = Annotated[
+    bool,
+    typer.Option(
+        "--details",
+        help="Also measure each picture: size, sharpness, contrast, clipping, noise, blockiness, colour cast "
+        "(docs/measures.md). Takes about 3 ms each.",
+    ),
+]
 ReportFailuresOption = Annotated[
     bool, typer.Option("--report-failures", help="The report holds only the images that ended unscored.")
 ]
@@ -202,7 +210,8 @@ DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:
 RequirementOption = Annotated[
     str | None,
     typer.Option(
-        help="Requirement by which a PromptIQA model scores: NAME or NAME@VERSION (`dpiqa requirements list`)."
+        help="Requirement by which a PromptIQA model scores: NAME or NAME@VERSION (`dpiqa requirements list`).",
+        autocompletion=complete_requirement,
     ),
 ]
 DatasetsOption = Annotated[

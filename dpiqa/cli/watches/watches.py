@@ -83,6 +83,7 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command
     probe_seconds: SecondsOption = 30,
     backfill: BackfillOption = True,
     reconcile_every: ReconcileOption = None,
+    details: options.DetailsOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Score what arrives under a prefix from now on, and what is there; check that the bucket's events arrive.
@@ -102,7 +103,7 @@ def add(  # noqa: PLR0913, PLR0917 - the options of a command
         examination = path.examine()
         with transaction(engine) as c:
             chosen = [profile_for(c, requirement)] if requirement else context.submitted_profiles(c, settings, profile)
-            added = add_watch(c, address, chosen, backfill=backfill)
+            added = add_watch(c, address, chosen, backfill=backfill, details=details)
             if reconcile_every:
                 set_schedule(c, added.watch.job.id, seconds)
         if added.backfill and (warning := ring_expand(doorbell, str(added.backfill.id))):

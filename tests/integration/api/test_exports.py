@@ -78,7 +78,7 @@ def test_errors_before_the_first_byte_are_problems(client, job):
 
 
 def test_only_so_many_exports_run_at_once_and_failed_ones_do_not_count(client, job, monkeypatch):
-    def fails(*_):
+    def fails(*_, **__):
         raise OSError("the disk is gone")
         yield
 
@@ -109,7 +109,7 @@ def served(settings):
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_an_error_in_the_middle_breaks_the_response_off(served, job, monkeypatch, kind):
-    def two_pages(engine, query):
+    def two_pages(engine, query, **_):
         yield from rows_of_query(engine, query, 5)
         raise OSError("the disk is gone")
 

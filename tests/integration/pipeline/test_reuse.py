@@ -2,6 +2,9 @@
 
 import hashlib
 import threading
+from concurrent.futures import Future
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ from support.images import encoded, photograph
 from support.photos import png
 
 from dpiqa.doorbell import Queue
+from dpiqa.errors import ImageRejected
+from dpiqa.imaging.measures import measure
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.brightness import BRIGHTNESS, BrightnessScorer
 from dpiqa.profiles import Cutoff, Profile
@@ -18,7 +23,8 @@ from dpiqa.storage.images import add_images
 from dpiqa.storage.job_queries import get_job
 from dpiqa.storage.jobs import create_job
 from dpiqa.storage.lookups import lookup
-from dpiqa.types import JobKind, Stage
+from dpiqa.storage.measures import as_measures, request_details
+from dpiqa.types import JobKind, Reason, Stage
 
 LEVELS = [0.1, 0.2, 0.3, 0.4]
 
@@ -52,7 +58,7 @@ def profile(name, student, **more):
 def counted(archive):
     """The archive, with counters of the objects read, the images decoded and the images scored by each model."""
     archive.read, archive.decoded, archive.scored = [], [], {}
-    get, decode = archive.store.get, archive.decoder.submit
+    get, decode, measure = archive.store.get, archive.decoder.submit, archive.decoder.submit_measured
 
     def counting_get(ref, max_bytes):
         archive.read.append(ref.key)
@@ -62,8 +68,12 @@ def counted(archive):
         archive.decoded.append(preprocessing.width)
         return decode(data, preprocessing)
 
+    def counting_measure(data, preprocessing):
+        archive.decoded.append(f"{preprocessing.width} measured")
+        return measure(data, preprocessing)
+
     archive.store.get = counting_get
-    archive.decoder = type("Decoder", (), {"submit": staticmethod(counting_decode), "close": lambda self: None})()
+    archive.decoder = SimpleNamespace(submit=counting_decode, submit_measured=counting_measure, close=lambda: None)
     return archive
 
 
@@ -72,13 +82,15 @@ def write(archive, images):
         (archive.folder / key).write_bytes(data)
 
 
-def submit(archive, *profiles, keys=None):
+def submit(archive, *profiles, keys=None, details=False):
     """A job of these profiles on all objects, or those named; returns it and its waiting items."""
     refs = [ref for page in archive.store.list("bucket", "") for ref in page if keys is None or ref.key in keys]
     with transaction(archive.engine) as c:
         job = create_job(
             c, kind=JobKind.LIST, bucket="bucket", prefix="", profile=profiles, queue=Queue.BULK, keys=["k"]
         )
+        if details:
+            request_details(c, job.id)
         return job, add_images(c, job, refs)
 
 
@@ -340,3 +352,73 @@ def test_the_preview_of_a_raw_file_is_the_score_of_a_scorer_of_its_own(counted):
     work(counted, ids)
     assert counted.scored == {"first": 2}
     assert (report(counted, again).by_state, report(counted, again).reused) == ({"scored": 3}, 3)
+
+
+submit_with_details = partial(submit, details=True)
+
+
+def measured(archive):
+    """The stored measures of each key."""
+    rows = archive.rows("SELECT m.key, d.* FROM measures d JOIN images m ON m.id = d.image_id ORDER BY m.key")
+    return {row.key: as_measures(row) for row in rows}
+
+
+def test_a_job_with_details_measures_the_picture_that_it_decodes(counted):
+    photo = photograph()
+    write(counted, {"0.png": encoded(photo, "PNG"), "1.png": png(0.2, (6, 6)), "2.png": b"no image"})
+    job, ids = submit_with_details(counted, profile("a", "first"), profile("b", "first"))
+    work(counted, ids)
+    assert (sorted(counted.read), counted.decoded) == (["0.png", "1.png", "2.png"], ["64 measured"] * 3)
+    assert report(counted, job).by_state == {"scored": 4, "rejected": 2}
+    stored = measured(counted)
+    assert list(stored) == ["0.png", "1.png"]
+    assert stored["0.png"].as_row() == pytest.approx(measure(photo).as_row(), abs=0.0001)
+    assert (stored["1.png"].clipped_dark, stored["1.png"].as_row()["noise"]) == (0.0, None)
+    with transaction(counted.engine) as c:
+        assert [row.measures for row in lookup(c, "bucket", "0.png").results] == [stored["0.png"]] * 2
+
+
+def test_the_same_bytes_keep_their_measures_under_another_key(counted):
+    write(counted, {"0.png": png(0.2), "1.png": png(0.2)})
+    work(counted, submit_with_details(counted, profile("a", "first"))[1])
+    write(counted, {"2.png": png(0.2)})
+    work(counted, submit_with_details(counted, profile("a", "first"), keys=["2.png"])[1])
+    assert (counted.decoded, counted.scored) == (["64 measured"], {"first": 1})
+    assert len(set(measured(counted).values())) == 1
+    assert sorted(measured(counted)) == ["0.png", "1.png", "2.png"]
+
+
+def test_images_whose_score_is_known_are_read_once_more_to_be_measured(counted):
+    write(counted, files())
+    work(counted, submit(counted, profile("a", "first"))[1])
+    assert measured(counted) == {}
+    job, ids = submit_with_details(counted, profile("a", "first"))
+    work(counted, ids)
+    assert (len(counted.read), counted.decoded) == (8, [64] * 4 + ["64 measured"] * 4)
+    assert counted.scored == {"first": 4}
+    assert (report(counted, job).reused, sorted(measured(counted))) == (4, sorted(files()))
+    work(counted, submit_with_details(counted, profile("a", "first"))[1])
+    assert len(counted.read) == 8
+
+
+def test_a_known_score_stays_where_the_picture_cannot_be_measured(counted):
+    write(counted, {"0.png": png(0.2)})
+    work(counted, submit(counted, profile("a", "first"))[1])
+
+    def refuse(*_):
+        refused = Future()
+        refused.set_exception(ImageRejected(Reason.DECODE_TIMEOUT, "too slow today"))
+        return refused
+
+    counted.decoder.submit_measured = refuse
+    job, ids = submit_with_details(counted, profile("a", "first"))
+    work(counted, ids)
+    assert (report(counted, job).by_state, measured(counted)) == ({"scored": 1}, {})
+
+
+def test_a_chunk_of_two_jobs_stores_measures_for_the_one_that_asks(counted):
+    write(counted, files())
+    _, without = submit(counted, profile("a", "first"), keys=["0.png", "1.png"])
+    _, wanted = submit_with_details(counted, profile("a", "first"), keys=["2.png", "3.png"])
+    work(counted, [*without, *wanted])
+    assert sorted(measured(counted)) == ["2.png", "3.png"]

@@ -12,6 +12,7 @@ from dpiqa.storage import (
     access_tables,  # noqa: F401 - adds its tables to `metadata`
     callback_tables,  # noqa: F401 - adds its tables to `metadata`
     label_tables,  # noqa: F401 - adds its tables to `metadata`
+    measure_tables,  # noqa: F401 - likewise
     report_tables,  # noqa: F401 - adds its tables to `metadata`
     requirement_tables,  # noqa: F401 - adds its tables to `metadata`
     result_tables,  # noqa: F401 - adds its tables to `metadata`

@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,21 @@ def test_exit_codes_are_in_the_help(run):
 def test_pages_are_those_of_the_program(page):
     made = getattr(reference(), f"{page}_page")()
     assert (DOCS / f"{page}.md").read_text("utf-8") == made, "run `make docs`"
+
+
+def test_the_man_page_is_that_of_the_program_and_is_formatted_without_warnings():
+    file = DOCS / "man" / "dpiqa.1"
+    assert file.read_text("utf-8") == reference().man_page(), "run `make docs`"
+    if shutil.which("man") is None:
+        pytest.skip("man is not installed")
+    environment = {**os.environ, "MANWIDTH": "100", "LC_ALL": "C.UTF-8", "MAN_KEEP_FORMATTING": ""}
+    shown = subprocess.run(
+        ["man", "--warnings", "--local-file", file], capture_output=True, text=True, check=True, env=environment
+    )
+    assert shown.stderr == ""
+    text = re.sub(".\\x08", "", shown.stdout)
+    assert all(f"   {name}\n" in text for name in NAMES)
+    assert "dpiqa score ~/Pictures --output scores.csv --resume" in text
 
 
 def test_every_setting_and_command_has_its_words():
@@ -213,7 +229,9 @@ def test_commands_in_the_documents_exist(words):
     ("words", "offered"),
     [
         ("dpiqa score -m bundled-s", ["bundled-student"]),
-        ("dpiqa models show bundled-s", ["bundled-student"]),
+        ("dpiqa models verify bundled-teacher bundled-s", ["bundled-student"]),
+        ("dpiqa evaluate compare bundled-teacher bundled-s", ["bundled-student"]),
+        ("dpiqa requirements create portraits --model bundled-s", ["bundled-student"]),
         ("dpiqa profiles show smok", ["smoke", "smoke@1"]),
         ("dpiqa scores --profile smok", ["smoke", "smoke@1"]),
         ("dpiqa train student --preset bundled-", ["bundled-student", "bundled-student-distilled"]),

@@ -18,10 +18,11 @@ from support.images import encoded, photograph
 from dpiqa.errors import DecoderKilled, DpiqaError, ImageRejected, Unavailable
 from dpiqa.imaging import frames
 from dpiqa.imaging.decode import Limits, decode, decode_and_prepare
-from dpiqa.imaging.measures import MEASURE_NAMES, measure
+from dpiqa.imaging.measured import MEASURE_NAMES
+from dpiqa.imaging.measures import measure
 from dpiqa.imaging.pool import DecodePool, child_environment
 from dpiqa.imaging.preprocessing import Preprocessing
-from dpiqa.pipeline.chunk import outcome_of_error
+from dpiqa.pipeline.outcomes import outcome_of_error
 from dpiqa.storage.items import Claim, Failed, Postponed
 from dpiqa.types import ImageRef, Reason, Stage
 

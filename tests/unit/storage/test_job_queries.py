@@ -44,6 +44,7 @@ JOB = Job(
     client=None,
     grants=None,
     pause_reason=None,
+    details=False,
 )
 COUNTS = [
     Count(Stage.STUDENT, ItemState.SCORED, None, 6),

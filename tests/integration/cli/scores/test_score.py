@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 from support.photos import jpeg, png
 
-from dpiqa.imaging.measures import MEASURE_NAMES
+from dpiqa.imaging.measured import MEASURE_NAMES
 from dpiqa.objects.store import LocalFiles
 
 

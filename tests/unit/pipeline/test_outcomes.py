@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from dpiqa.errors import CheckpointError, ImageRejected, ObjectChanged, ObjectGone, StoreUnavailable, Unavailable
-from dpiqa.pipeline.chunk import outcome_of_error
+from dpiqa.pipeline.outcomes import outcome_of_error
 from dpiqa.storage.items import Changed, Claim, Failed, Gone, Postponed, Rejected
 from dpiqa.types import ImageRef, Reason, Stage
 
