@@ -42,16 +42,18 @@ def main() -> None:
                 )
                 page = context.new_page()
                 page.set_default_timeout(120_000)
-                for name in _pages(page):
+                for name in _pages(page, for_docs=folder is None):
                     suffix = "" if folder is None else f"-{width}-{scheme}"
                     _write(page, (folder or IMAGES) / f"{name}{suffix}.webp", whole=folder is not None)
         browser.close()
 
 
-def _pages(page: Page) -> Iterator[str]:
-    """Open one page after another; yield the name of its picture."""
+def _pages(page: Page, *, for_docs: bool) -> Iterator[str]:
+    """Open one page after another; yield the name of its picture. The documentation does not show all."""
     yield from _opened(page, "/", "overview")
-    yield from _opened(page, "/jobs", "jobs")
+    page.goto("/jobs")
+    if not for_docs:
+        yield "jobs"
     page.get_by_role("link", name=re.compile("^[0-9a-f]{8}")).first.click()
     page.wait_for_url(re.compile("/jobs/.+"))
     yield "job"
@@ -65,7 +67,8 @@ def _pages(page: Page) -> Iterator[str]:
         score.fill(f"{level / (_MARKED - 1):.1f}")
     page.get_by_label("Name").fill("portraits")
     yield "requirement"
-    yield from _opened(page, "/requirements", "requirements")
+    if not for_docs:
+        yield from _opened(page, "/requirements", "requirements")
     page.goto(portrait or "/")
     button = page.get_by_role("button", name="Which regions move the score?")
     if button.count():
