@@ -18,6 +18,7 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.percentiles import ScoreRange
 from dpiqa.storage import rollups
 from dpiqa.storage.engine import make_engine
+from dpiqa.storage.samples import sample_scores
 from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.scores import list_scores
 from dpiqa.storage.stats import read_stats, threshold
@@ -158,6 +159,17 @@ def test_shares(ledger):
 def test_statistics(ledger, group_by):
     for names in CHOICES if group_by in (None, GroupBy.BUCKET, GroupBy.DAY) else CHOICES[: len(PARTS) + 1]:
         check_plans(ledger, read_stats, combined(ledger, names), group_by=group_by)
+
+
+@pytest.mark.parametrize("names", [(), ("range",), ("bucket",), ("small bucket",), ("prefix",), ("job",)], ids=str)
+def test_samples(ledger, names):
+    conditions = combined(ledger, names)
+    drawn = check_plans(ledger, sample_scores, conditions, 1000)
+    whole = ledger.do(read_stats, conditions)
+    assert drawn.population == whole.n
+    assert len(drawn.rows) >= min(whole.n, 900)
+    tolerance = 4 * (whole.quantiles.p90 - whole.quantiles.p10) / len(drawn.rows) ** 0.5
+    assert sum(row.score for row in drawn.rows) / len(drawn.rows) == pytest.approx(whole.mean, abs=tolerance)
 
 
 def test_shares_and_quantiles_are_right_to_one_percent_and_exact_where_an_index_has_them(ledger):
