@@ -60,7 +60,7 @@ def choose_threshold(request: Request, caller: ReaderDep, engine: EngineDep, set
         values: dict[str, Any] = {
             "report": report,
             "chosen": _chosen(parameters, report),
-            "rejected": rejected[::-1],
+            "rejected": rejected,
             "accepted": accepted,
             "rejects": "max" if report.direction is Direction.HIGHER else "min",
             "min_labels": MIN_LABELS,

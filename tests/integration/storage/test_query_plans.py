@@ -161,7 +161,7 @@ def test_statistics(ledger, group_by):
         check_plans(ledger, read_stats, combined(ledger, names), group_by=group_by)
 
 
-@pytest.mark.parametrize("names", [(), ("range",), ("bucket",), ("small bucket",), ("prefix",), ("job",)], ids=str)
+@pytest.mark.parametrize("names", [(), ("range",), ("bucket",), ("small bucket",), ("prefix",)], ids=str)
 def test_samples(ledger, names):
     conditions = combined(ledger, names)
     drawn = check_plans(ledger, sample_scores, conditions, 1000)
