@@ -22,6 +22,7 @@ from dpiqa.storage.api_keys import KeyRequest, create_key, revoke_keys
 from dpiqa.storage.claims import claim
 from dpiqa.storage.items import Rejected, Scored
 from dpiqa.storage.results import record
+from dpiqa.storage.workers import heartbeat
 from dpiqa.types import KeyScope, Reason, Stage
 
 KEY = "bootstrap-key-of-these-tests-0123456789"
@@ -168,6 +169,22 @@ def test_scores_are_shown_worst_first_and_paged_without_gaps(client, ledger):
     assert "150 images" in narrow.text  # the histogram is of the whole range
     wrong = client.get("/scores?min=abc")
     assert (wrong.status_code, "min" in wrong.text, "pydantic" in wrong.text.lower()) == (422, True, False)
+
+
+def test_the_overview_counts_failures_by_reason_and_day(client, ledger):
+    scored_job(ledger, [0.2, None, None])
+    old = scored_job(ledger, [None], prefix="2020/")
+    ledger.sql("UPDATE jobs SET created_at = now() - interval '30 days' WHERE id = :id", id=old.id)
+    watch = ledger.watch()
+    (item,) = ledger.add(watch, [ref("late.jpg", "e")])
+    (held,) = ledger.claim([item])
+    ledger.record([Rejected(held, Reason.CORRUPT, "")])
+    ledger.do(heartbeat, "w1", Stage.STUDENT, STUDENT.scorer_id, "cuda:1")
+    page = client.get("/").text
+    of_reason = re.search(r'corrupt</th><td class="number">4</td>(.*?)</tr>', page).group(1)
+    assert re.findall(r">([0-9]+)<", of_reason) == ["2", "1"]  # today's job, and the watch
+    assert ("cuda:1" in page, ">student<" in page) == (True, True)
+    assert "0.0 %" in page
 
 
 def test_marked_pictures_are_exported_as_parquet(client, ledger):
