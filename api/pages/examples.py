@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from fastapi import UploadFile
 
@@ -16,8 +15,7 @@ from dpiqa.errors import ImageRejected, InvalidRequest
 from dpiqa.objects.s3 import S3Store
 from dpiqa.requirement import MAX_PAIRS
 
-if TYPE_CHECKING:
-    from .thumbnails import Thumbnails
+from .thumbnails import Thumbnails
 
 MAX_UPLOAD_BYTES = 256 * 1024 * 1024  #: of all files of one form
 _MAX_NAMED = 10  #: pictures that one message names
@@ -49,7 +47,7 @@ def scored(names: Sequence[str], scores: Sequence[str]) -> list[tuple[int, float
     return rows
 
 
-def check_uploads(files: Sequence[UploadFile], folder: str, grants: Grants, thumbnails: "Thumbnails") -> list[Upload]:
+def check_uploads(files: Sequence[UploadFile], folder: str, grants: Grants, thumbnails: Thumbnails) -> list[Upload]:
     """Check that uploads can be decoded, and decide where they go: under `folder`, by the digest of their bytes.
 
     Nothing is stored yet. Raises `InvalidRequest` naming every picture that cannot be used, with its reason, and for a
@@ -65,12 +63,13 @@ def check_uploads(files: Sequence[UploadFile], folder: str, grants: Grants, thum
     grants.require(place.bucket, place.key)
     uploads, unusable = [], []
     for file in files:
-        data = b"" if (file.size or 0) > thumbnails.max_bytes else file.file.read()
+        if (file.size or 0) > thumbnails.max_bytes:
+            unusable.append(f"{_shown(file)}: larger than {thumbnails.max_bytes} bytes")
+            continue
+        data = file.file.read()
         try:
-            if not data and file.size:
-                raise InvalidRequest(f"larger than {thumbnails.max_bytes} bytes")
             thumbnails.check(data)
-        except (ImageRejected, InvalidRequest) as error:
+        except ImageRejected as error:
             unusable.append(f"{_shown(file)}: {error.message}")
             continue
         name = f"{hashlib.sha256(data).hexdigest()[:16]}-{_shown(file)}"

@@ -154,7 +154,7 @@ def show_image(
     with reading(engine) as c:
         found = lookup(c, bucket, key, caller.grants)
         result = found.results[0] if found.results else None
-        explanation = result and read_explanation(c, bucket, key, result.profile, caller.grants)
+        explanation = None if result is None else read_explanation(c, bucket, key, result.profile, caller.grants)
         near = [] if result is None else _around(c, settings, caller.grants, result, None)
         folder = key[: key.rfind("/") + 1]
         beside = [] if result is None else _around(c, settings, caller.grants, result, folder)
