@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults unit check format docs site migration wheel-check api-clients constraints supply-chain clean
+.PHONY: help demo test faults unit check format docs screenshots site migration wheel-check api-clients constraints supply-chain clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ format: $(VENV)/.dev  ## correct what the linter and the formatter can
 
 docs: $(VENV)/.dev  ## write the reference pages and the table of layers in docs/ from the program
 	@$(BIN)/python docs/make_reference.py
+
+screenshots: $(VENV)/.test $(VENV)/.demo  ## write the pictures of docs/images from a demo; needs Chromium
+	@$(BIN)/python docs/make_screenshots.py
 
 site: $(VENV)/.dev  ## build the documentation site into build/site; a link that leads nowhere is an error
 	@NO_COLOR=1 $(BIN)/zensical build --strict --clean
