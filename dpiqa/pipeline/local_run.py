@@ -104,7 +104,7 @@ class Observer:
     """Functions that are told how far a run is; `scored` is called by other threads, too."""
 
     loading: Callable[[ModelChoice], object] = lambda _: None  #: a model is being loaded
-    loaded: Callable[[], object] = lambda: None  #: all models that score every image are in memory
+    loaded: Callable[[], object] = lambda: None  #: all models that score every image, or a teacher, are in memory
     scored: Callable[[], object] = lambda: None  #: the first model has scored one more image, or it cannot be scored
 
 
@@ -287,6 +287,7 @@ class _Column:
     def _teacher(self, profile: Profile, choice: ModelChoice) -> LoadedScorer:
         """Return the profile's teacher. Raises `ConfigurationError` for one whose scores run against the student's."""
         teacher = self._run.load(choice)
+        self._run.observer.loaded()
         cards = {Stage.STUDENT: self.scorer.card, Stage.TEACHER: teacher.card}
         check_directions(profile, self._run.settings, cards)
         return teacher

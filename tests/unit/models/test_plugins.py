@@ -19,10 +19,13 @@ from dpiqa.models.cards import find_card, list_cards
 from dpiqa.models.catalogue.pulled import accept_terms
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
+from dpiqa.objects.store import LocalFiles
+from dpiqa.pipeline.local_run import Observer, score_by_each
 from dpiqa.pipeline.scorers import check_profile, load_for_settings
 from dpiqa.profiles import Profile
 from dpiqa.scorer_id import ScorerId
 from dpiqa.settings import load_settings
+from dpiqa.types import ImageRef
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -233,6 +236,22 @@ def test_the_scores_of_a_profiles_models_run_the_same_way(packages):
         mixed = Profile(name="mixed", version=1, student=student, teacher=teacher)
         with pytest.raises(ConfigurationError, match=r"the scores of profile mixed@1 cannot be compared .*lower is"):
             check_profile(mixed, settings)
+
+
+def test_a_teacher_is_loaded_when_it_is_asked_and_the_run_goes_on(packages, tmp_path):
+    install(packages, "odd-scorers", "odd = odd:Scorers", ONE_MODEL.replace("lower_is_better=True", ""))
+    said = []
+    observer = Observer(loading=lambda choice: said.append(choice.model), loaded=lambda: said.append("loaded"))
+    cutoffs = [{"at": 0.5, "margin": 0.5}]
+    profile = Profile(
+        name="x", version=1, student="brightness", teacher="odd:one", cutoffs=cutoffs, max_escalated_share=1
+    )
+    (tmp_path / "black.png").write_bytes(png(0))
+    ref = ImageRef(bucket="", key=str(tmp_path / "black.png"), etag="")
+    settings = load_settings(decode_processes=1)
+    ((row,),) = score_by_each(LocalFiles(), [ref], [profile], settings=settings, observer=observer)
+    assert (row.model, row.score) == ("odd.one", 0)
+    assert said == ["brightness", "loaded", "odd.one", "loaded"]
 
 
 def test_without_pyiqa_its_metrics_are_not_there():
