@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def test_every_variable_named_is_a_setting():
     known = {f"DPIQA_{name.upper()}" for name in Settings.model_fields}
     assert named
     assert named <= known, f"not settings: {sorted(named - known)}"
+
+
+def test_the_build_in_a_container_has_the_files_that_the_wheel_needs():
+    copied = re.findall(r"^COPY (.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    there = {word for line in copied for word in line.split()}
+    tool = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
+    files = [file for names in tool["data-files"].values() for file in names]
+    assert {str(Path(file).parent) for file in files} <= there
+    assert {"dpiqa", "workers", "api", "migrations", "setup.py", "pyproject.toml", "README.md", "LICENSE"} <= there
+    manifest = (DEPLOY.parent / "MANIFEST.in").read_text()
+    assert all(f"include {file}\n" in manifest for file in files)  # setuptools leaves them out of the source
 
 
 def test_nothing_but_loopback_is_published_by_default():
