@@ -49,16 +49,19 @@ EXPIRE_LEASES = text(
     """
 ).bindparams(*arrays(ids=BigInteger))
 # Leases the free items among some ids and returns each with its image and earlier scores, in id order. Raw: locking,
-# leasing and reading in one statement saves a round trip per chunk, and rows are locked in id order.
+# leasing and reading in one statement saves a round trip per chunk, and rows are locked in id order. The state is read
+# after the items are found by id: with old statistics Postgres would read all queued items to find these.
 CLAIM_ITEMS = text(
     """
-    WITH free AS (
-        SELECT i.id, coalesce(nullif(i.profile, ''), j.profile) AS profile, j.details
-        FROM items i JOIN jobs j ON j.id = i.job_id
-        WHERE i.id = ANY (:ids) AND i.state = 'queued' AND i.stage = :stage AND i.not_before <= clock_timestamp()
-        AND j.state IN ('listing', 'running', 'watching')
+    WITH named AS (
+        SELECT i.id, i.job_id, i.profile, i.state FROM items i
+        WHERE i.id = ANY (:ids) AND i.stage = :stage AND i.not_before <= clock_timestamp()
         AND (i.crashes = 0 OR :alone) AND (i.crashes < :last_chance OR :only_suspect)
-        ORDER BY i.id FOR NO KEY UPDATE OF i SKIP LOCKED),
+        ORDER BY i.id FOR NO KEY UPDATE SKIP LOCKED),
+    free AS (
+        SELECT n.id, coalesce(nullif(n.profile, ''), j.profile) AS profile, j.details
+        FROM named n JOIN jobs j ON j.id = n.job_id
+        WHERE n.state = 'queued' AND j.state IN ('listing', 'running', 'watching')),
     taken AS (
         UPDATE items i SET state = 'leased', attempt = i.attempt + 1, owner = :owner,
             lease_until = clock_timestamp() + make_interval(secs => :seconds)
@@ -110,12 +113,12 @@ CLEAR_RINGS_OF_SUSPECTS = (
 # arrays, and rows are locked in id order.
 RENEW_LEASES = text(
     """
-    WITH held AS (
-        SELECT i.id FROM items i
+    WITH locked AS (
+        SELECT i.id, i.state FROM items i
         JOIN unnest(:ids, :fences) AS lease (id, fence) ON i.id = lease.id AND i.attempt = lease.fence
-        WHERE i.state = 'leased' ORDER BY i.id FOR NO KEY UPDATE OF i)
+        ORDER BY i.id FOR NO KEY UPDATE OF i)
     UPDATE items SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
-    FROM held WHERE items.id = held.id RETURNING items.id
+    FROM locked WHERE items.id = locked.id AND locked.state = 'leased' RETURNING items.id
     """
 ).bindparams(*arrays(ids=BigInteger, fences=Integer))
 

@@ -2,11 +2,12 @@ import pytest
 from sqlalchemy import text
 from support.ledger import STUDENT, ref, refs
 
-from dpiqa.storage.claims import claim, renew
+from dpiqa.storage.claims import CLAIM_ITEMS, RENEW_LEASES, claim, renew
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.feed import ring_again
 from dpiqa.storage.images import add_images
 from dpiqa.storage.items import Changed, Failed, Gone, Postponed, Rejected, Released, Scored
+from dpiqa.storage.results import LOCK_HELD_ITEMS
 from dpiqa.types import Stage
 
 
@@ -158,3 +159,19 @@ def test_postponed_work_waits_its_time(ledger, delay):
     assert len(ledger.claim([item])) == (delay == 0)
     ledger.sql("SELECT pg_sleep(0.25)")
     assert len(ledger.claim([item])) == (delay > 0)
+
+
+@pytest.mark.parametrize("statement", [CLAIM_ITEMS, LOCK_HELD_ITEMS, RENEW_LEASES])
+def test_items_are_found_by_id_whatever_statistics_say_of_the_queue(ledger, statement):
+    ledger.sql("ANALYZE items")  # nothing is queued or leased, say these statistics
+    _, ids = ledger.submit(refs(3000))
+    claims = ledger.claim(ids[:1500])
+    some = {"ids": [held.item_id for held in claims[:256]], "fences": [held.fence for held in claims[:256]]}
+    values = {"stage": Stage.STUDENT, "owner": "w", "alone": False, "only_suspect": False, "last_chance": 2}
+    values |= {"seconds": 60, "profiles": [], "scorers": [], **some}
+    names = statement.compile().params.keys()
+    explain = text(f"EXPLAIN {statement.text}").bindparams(*(statement._bindparams[name] for name in names))
+    with transaction(ledger.engine) as c:
+        plan = "\n".join(c.execute(explain, {name: values[name] for name in names}).scalars())
+    assert "items_leased" not in plan
+    assert "items_open_image" not in plan
