@@ -65,5 +65,13 @@ def ask(
 def _part(
     request: Request, bucket: str, key: str, profile: str, explanation: Explanation | None, message: str = ""
 ) -> HTMLResponse:
-    values = {"bucket": bucket, "key": key, "profile": profile, "explanation": explanation, "message": message}
-    return render(request, _TEMPLATE, etag="", **values)
+    return render(
+        request,
+        _TEMPLATE,
+        etag="",
+        bucket=bucket,
+        key=key,
+        profile=profile,
+        explanation=explanation,
+        message=message,
+    )
