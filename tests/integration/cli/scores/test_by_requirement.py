@@ -56,6 +56,17 @@ def test_scored_in_this_process_under_its_own_scorer(run, blur, card):
     assert places == sorted(places)
 
 
+def test_several_requirements_have_a_column_each(run, blur):
+    words = ["--pairs", "pairs.csv", "--model", "tiny", "--force"]
+    assert run("requirements", "create", "light", *words).exit_code == 0
+    result = run("score", "0.jpg", "--requirement", "blur", "--requirement", "light", "--json")
+    assert result.exit_code == 0, result.stderr
+    (row,) = json.loads(result.stdout)
+    scales = [value for name, value in row.items() if name.endswith(".scale")]
+    assert ["lower is better" in scale for scale in scales] == [True, False]
+    assert run("score", "0.jpg", "-r", "blur", "-r", "blur").exit_code == 2
+
+
 def test_another_precision_is_another_scorer_by_the_same_features(run, blur, card):
     result = run(
         "score", "0.jpg", "-r", "blur", "-m", "tiny", "--precision", "bfloat16", "--no-channels-last", "--json"
