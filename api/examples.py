@@ -189,6 +189,7 @@ _WORKER = {
     "stage": "student",
     "host": "gpu-1",
     "pid": 4242,
+    "device": "cuda:0",
     "model": _SCORER,
     "started_at": _NINE,
     "seen_at": _TEN,
@@ -212,10 +213,7 @@ _CUTOFF = {
     "precision": {"value": 0.75, "low": 0.47, "high": 0.91, "n": 12},
     "recall": {"value": 0.9, "low": 0.6, "high": 0.98, "n": 10},
 }
-_COMPARED = {
-    "bucket": "photos",
-    "key": "2024/017.jpg",
-    "etag": "9b2cf535f27731c974343645a3985328",
+_COMPARED = {name: _SCORE[name] for name in ("bucket", "key", "etag")} | {
     "first_score": 0.31,
     "second_score": 0.66,
     "first_rank": 0.08,
