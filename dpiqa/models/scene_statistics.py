@@ -40,8 +40,8 @@ def scene_statistics(images: torch.Tensor) -> torch.Tensor:
 
 
 def _all_octaves(images: torch.Tensor) -> torch.Tensor:
-    opponents = torch.tensor(_OPPONENTS, device=images.device)
-    values = torch.einsum("oc,bchw->bohw", opponents, images.float().contiguous()) * _LEVELS
+    opponents = torch.tensor(_OPPONENTS, device=images.device) * _LEVELS
+    values = torch.einsum("oc,bchw->bohw", opponents, images.float().contiguous())
     channels: list[torch.Tensor] = []
     for octave in range(SCALES):
         if octave:
@@ -52,24 +52,24 @@ def _all_octaves(images: torch.Tensor) -> torch.Tensor:
 
 def _octave(values: torch.Tensor, cell: int) -> list[torch.Tensor]:
     mean = _blurred(values)
-    deviation = (_blurred(values * values) - mean * mean).clamp_min_(0).sqrt_()
+    variance = (_blurred(values * values) - mean * mean).clamp_min_(0)
+    deviation = variance.sqrt()
     normalised = (values - mean).div_(deviation + 1)
     around = F.pad(normalised, (1, 1, 1, 1), mode="replicate")
     height, width = values.shape[-2:]
     neighbours = [around[:, :, 1 + down :, 1 + right :][:, :, :height, :width] for down, right in _NEIGHBOURS]
     products = [moment for neighbour in neighbours for moment in _moments(normalised * neighbour, cell)]
-    powers = (deviation, deviation * deviation)
-    deviations = [(_cells(power, cell) + _SMALLEST_DEVIATION).log() for power in powers]
-    return [*_moments(normalised, cell), *products, *deviations, _cells(values, cell) / _LEVELS]
+    moments = torch.cat([*_moments(normalised, cell), *products], dim=1)
+    deviations = torch.cat([_cells(deviation, cell), _cells(variance, cell)], dim=1)
+    return [(moments + _SMALLEST).log(), (deviations + _SMALLEST_DEVIATION).log(), _cells(values, cell) / _LEVELS]
 
 
 def _moments(values: torch.Tensor, cell: int) -> list[torch.Tensor]:
-    """Return logarithms of the mean size and square of the values above zero and below it. Overwrites `values`."""
+    """Return the mean size and square of the values above zero and below it. Overwrites `values`."""
     above = values.clamp_min(0)
     below = values.sub_(above)
     sizes = [_cells(above, cell), -_cells(below, cell)]
-    squares = [_cells(side.mul_(side), cell) for side in (above, below)]
-    return [(moment + _SMALLEST).log() for moment in (*sizes, *squares)]
+    return [*sizes, *(_cells(side.mul_(side), cell) for side in (above, below))]
 
 
 def _cells(values: torch.Tensor, cell: int) -> torch.Tensor:

@@ -12,8 +12,15 @@ from torch import nn
 
 
 def shrunk(images: torch.Tensor, factor: int) -> torch.Tensor:
-    """(B, 3, S, S) -> (B, 3, S / factor, S / factor): the mean of `factor` x `factor` pixels."""
-    return images if factor == 1 else F.avg_pool2d(images, factor)
+    """(B, 3, S, S) -> (B, 3, S / factor, S / factor): the mean of `factor` x `factor` pixels.
+
+    By sums of slices, in float32: on a CPU several times as fast as average pooling.
+    """
+    if factor == 1:
+        return images
+    rows = sum((images[..., row::factor, :] for row in range(1, factor)), start=images[..., ::factor, :].float())
+    total = sum((rows[..., column::factor] for column in range(1, factor)), start=rows[..., ::factor])
+    return (total / (factor * factor)).to(images.dtype)
 
 
 def score_in_views(
