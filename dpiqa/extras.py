@@ -31,6 +31,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "moto": "local",
     "onnxruntime": "onnx",
     "openpyxl": "train",
+    "openvino": "openvino",
     "peft": "train",
     "pi_heif": "formats",
     "pillow_jxl": "formats",

@@ -3,19 +3,20 @@
 import re
 from dataclasses import dataclass
 
-from dpiqa.types import Precision, Rendition
+from dpiqa.types import Backend, Precision, Rendition
 
 _NCHW, _SAMPLED = "nchw", "sampled"
 #: The second version of every preprocessing corrected pictures of unusual kinds; those of photographs stayed the same.
 _FIRST_VERSION = re.compile(r"-v1(?=\+|$)")
 _OPTIONS: tuple[list[str], ...] = ([], [_NCHW], [_SAMPLED], [_NCHW, _SAMPLED])  # in the order of the text
+_BACKENDS = (Backend.COMPILE, Backend.OPENVINO, Backend.ONNXRUNTIME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerId:
     """Identity of a scorer: a change of weights, preprocessing, arithmetic or requirement makes another scorer.
 
-    As text `model:weights:preprocessing:precision[+nchw][+sampled][:requirement]`.
+    As text `model:weights:preprocessing:precision[+nchw][+sampled][+backend][:requirement]`.
     """
 
     model: str  #: name of the model, e.g. `bundled-student`
@@ -24,6 +25,7 @@ class ScorerId:
     precision: Precision
     channels_last: bool = True  #: memory format of a torch network's maps; False: `nchw`
     sampled: bool = False  #: whether a teacher's latents are a sample of the VAE's posterior instead of its mean
+    backend: Backend = Backend.EAGER  #: library that computes the network; one other than `eager` is in the text
     requirement: str | None = None  #: `name@version` of the requirement that a PromptIQA scorer scores by
 
     @classmethod
@@ -31,6 +33,9 @@ class ScorerId:
         """Read the text that `str` writes. Raises `ValueError` if it is not a scorer id."""
         parts = text.split(":")
         precision, *options = parts[3].split("+") if len(parts) in (4, 5) else [""]
+        backend = next((backend for backend in _BACKENDS if options[-1:] == [backend]), Backend.EAGER)
+        if backend is not Backend.EAGER:
+            options.pop()
         if precision not in tuple(Precision) or options not in _OPTIONS:
             raise ValueError(f"{text!r} is not a scorer id: model:weights:preprocessing:precision[:requirement]")
         return cls(
@@ -40,11 +45,13 @@ class ScorerId:
             precision=Precision(precision),
             channels_last=_NCHW not in options,
             sampled=_SAMPLED in options,
+            backend=backend,
             requirement=parts[4] if len(parts) == 5 else None,
         )
 
     def __str__(self) -> str:
         options = ("" if self.channels_last else f"+{_NCHW}") + (f"+{_SAMPLED}" if self.sampled else "")
+        options += "" if self.backend is Backend.EAGER else f"+{self.backend}"
         requirement = "" if self.requirement is None else f":{self.requirement}"
         return f"{self.checkpoint}:{self.precision}{options}{requirement}"
 

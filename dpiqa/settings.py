@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from platformdirs import user_data_path, user_state_path
+from platformdirs import user_cache_path, user_data_path, user_state_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -27,7 +27,7 @@ from dpiqa.connection_file import read_live_connection
 from dpiqa.errors import ConfigurationError
 from dpiqa.files import expanded
 from dpiqa.text import first_field_error
-from dpiqa.types import Stage
+from dpiqa.types import Backend, Stage
 from dpiqa.urls import mask_url, normalise_database_url
 
 MIB = 1024 * 1024
@@ -168,6 +168,10 @@ class Settings(BaseSettings):
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`; for `dpiqa worker` also several, separated by commas: a process each"""
+    backend: Backend = Backend.EAGER
+    """library that computes students: `auto`, `eager`, `compile`, `openvino`, `onnxruntime`; [models.md](models.md)"""
+    cache_dir: Path = Field(default_factory=lambda: user_cache_path("dpiqa"))
+    """folder of what backends compiled, for the next start; only this user may be able to write there"""
     device_memory_share: float | None = Field(None, gt=0, le=1)
     """share (0-1) of a GPU's memory for a process, where a student and a teacher share one; empty: all of it"""
     threads: int | None = Field(None, ge=1)
@@ -282,7 +286,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is not an origin; it looks like https://app.example.org")
         return " ".join(origins)
 
-    @field_validator("home", "models_dir", "profiles_dir", mode="after")
+    @field_validator("home", "models_dir", "profiles_dir", "cache_dir", mode="after")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return value and expanded(value).absolute()

@@ -209,6 +209,16 @@ class Precision(StrEnum):
     FLOAT16 = "float16"
 
 
+class Backend(StrEnum):
+    """Library that computes a student's network. Part of a scorer's identity, unless it is `eager`."""
+
+    AUTO = "auto"  #: a choice, never of a scorer: the fastest that is installed, by `dpiqa.models.backends.choice`
+    EAGER = "eager"  #: PyTorch, operation by operation
+    COMPILE = "compile"  #: `torch.compile`
+    OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
+
+
 class Rendition(StrEnum):
     """Part of a file that its pixels come from. All but the first make a preprocessing, and so a scorer, of its own."""
 

@@ -19,6 +19,7 @@ from celery.worker.control import Panel
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.logs import configure_logging
+from dpiqa.pipeline import metrics
 from dpiqa.pipeline.startup import or_exit, serve_metrics, wait_for
 from dpiqa.pipeline.worker import Worker, start_worker
 from dpiqa.settings import Settings, load_settings
@@ -86,6 +87,7 @@ def checked_worker(pool_class: type) -> Worker:
             f"the pool {pool_class.__module__} does not suit this worker", hint="start it with -P threads"
         )
     wait_for(CeleryDoorbell(app.settings.require_broker_url()).check)
+    metrics.WORKER_READY.labels(app.settings.worker_stage.value).set(0)
     serve_metrics(app.settings)
     return start_worker(app.settings)
 
@@ -98,6 +100,7 @@ def begin(**_: Any) -> None:
         app.worker.callbacks.start()
         ServingOrder.reads = app.worker.slots.reads
         on_signals(stop, signal.SIGTERM)
+        metrics.WORKER_READY.labels(app.worker.stage.value).set(1)
         log.info("worker_ready", stage=app.worker.stage)
 
 

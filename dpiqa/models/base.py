@@ -10,7 +10,7 @@ from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.percentiles import Reference, find_reference
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.scorer_id import ScorerId
-from dpiqa.types import ModelKind, Precision, Rendition
+from dpiqa.types import Backend, ModelKind, Precision, Rendition
 
 
 class Posterior(StrEnum):
@@ -33,6 +33,8 @@ class ModelCard(BaseModel):
     preprocessing: Preprocessing
     precision: Precision = Precision.FLOAT32
     channels_last: bool = True  #: memory format of a torch network's maps
+    #: library that computes the network: of the process that loads it, and so not written into the file
+    backend: Backend = Field(Backend.EAGER, exclude=True)
     requirement: str | None = None  #: `name@version` of the requirement a PromptIQA scorer scores by
     score_scale: str = "MOS/100, nominally 0-1, higher is better, not clamped"
     lower_is_better: bool = False  #: where a requirement says so, or a plug-in's model scores that way
@@ -60,6 +62,7 @@ class ModelCard(BaseModel):
             precision=self.precision,
             channels_last=self.channels_last,
             sampled=self.draws_noise,
+            backend=self.backend,
             requirement=self.requirement,
         )
         return str(scorer_id)

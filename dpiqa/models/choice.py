@@ -15,9 +15,10 @@ from pydantic import (
 )
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
+from dpiqa.models.backends.choice import chosen_backend
 from dpiqa.requirement import NAME_OR_ID_PATTERN
 from dpiqa.text import first_field_error
-from dpiqa.types import ModelKind, Precision, Stage
+from dpiqa.types import Backend, ModelKind, Precision, Stage
 
 if TYPE_CHECKING:  # cards import Pillow, which the API does without
     from dpiqa.models.base import ModelCard
@@ -81,10 +82,13 @@ def parse_choice(**options: Any) -> "ModelChoice":
         raise InvalidRequest(f"{wrong.field} {options.get(wrong.field)!r}: {wrong.message}") from error
 
 
-def chosen_card(card: "ModelCard", choice: ModelChoice) -> "ModelCard":
+def chosen_card(
+    card: "ModelCard", choice: ModelChoice, *, backend: Backend = Backend.EAGER, on_gpu: bool = False
+) -> "ModelCard":
     """Return the card of the scorer that `choice` makes of the model `card`, but for its requirement.
 
-    Raises `ConfigurationError` for an option that this kind of model does not have.
+    `backend` and `on_gpu` are those of the process: see `chosen_backend`. Raises `ConfigurationError` for an option
+    that this kind of model does not have.
     """
     _check_requirement(card, choice)
     options = {
@@ -93,7 +97,7 @@ def chosen_card(card: "ModelCard", choice: ModelChoice) -> "ModelCard":
     }
     variant = card.model_copy(update=options)
     _check_arithmetic(variant)
-    return variant
+    return variant.model_copy(update={"backend": chosen_backend(variant, backend, on_gpu=on_gpu)})
 
 
 def require_role(card: "ModelCard", stage: Stage) -> None:

@@ -12,7 +12,7 @@ from dpiqa.models.cards import find_card, verify, weights_path
 from dpiqa.models.choice import ModelChoice, chosen_card
 from dpiqa.models.plugins import load_plugin_scorer
 from dpiqa.requirement import PreparedRequirement
-from dpiqa.types import ModelKind
+from dpiqa.types import Backend, ModelKind
 
 if TYPE_CHECKING:
     from dpiqa.models.promptiqa.scorer import PromptIQACheckpoint
@@ -25,6 +25,8 @@ def load_scorer(
     models_dir: Path | None = None,
     threads: int | None = None,
     requirement: PreparedRequirement | None = None,
+    backend: Backend = Backend.EAGER,
+    cache_dir: Path | None = None,
 ) -> Scorer:
     """Load a scorer, ready to score; its weights are verified against the card.
 
@@ -34,6 +36,9 @@ def load_scorer(
         models_dir: folder of the user's own models; None: only those that come with dpiqa.
         threads: CPU threads that torch or onnxruntime may use; None: as many as they choose.
         requirement: the one that the choice names, with its prompt features: for PromptIQA models only.
+        backend: library that computes a student; see `chosen_backend`. One that `auto` chose is left for eager where it
+            cannot be used.
+        cache_dir: folder that keeps what a backend compiled, for the next start; None: nothing is kept.
 
     Returns:
         The scorer. It belongs to this process and to one thread at a time.
@@ -41,11 +46,12 @@ def load_scorer(
     Raises:
         NotFound: no model has this name.
         CheckpointError: the weights are missing or damaged, or do not fit the card.
-        ConfigurationError: the model does not have such an option, the device does not exist, or a library is missing.
+        ConfigurationError: the model does not have such an option, the device does not exist, a library is missing, or
+            the backend does not give the model's scores.
         ValueError: a PromptIQA model without the features of its requirement.
     """
     choice = ModelChoice.model_validate(choice)
-    card = chosen_card(find_card(choice.model, models_dir), choice)
+    card = scorer_card(choice, models_dir, backend=backend, device=device)
     if card.kind is ModelKind.PIXELS:
         return BrightnessScorer(card)
     if card.kind is ModelKind.PLUGIN:
@@ -53,12 +59,34 @@ def load_scorer(
     verify(card, models_dir)
     weights = weights_path(card, models_dir)
     assert weights is not None  # noqa: S101 - cards of other kinds have none, and they returned above
+    if card.backend is not Backend.EAGER:
+        with required_for(card.name, "models"):
+            from dpiqa.models.backends.loading import load_by_backend  # noqa: PLC0415 - an extra
+        falls_back = backend is Backend.AUTO
+        return load_by_backend(
+            card, weights, device=device, threads=threads, cache_dir=cache_dir, falls_back=falls_back
+        )
     if card.kind is not ModelKind.PROMPTIQA:
         scorer: Scorer = _loader(card)(card, weights, device=device, threads=threads)
         return scorer
     if requirement is None:
         raise ValueError(f"{choice} needs the features of its requirement")
     return _checkpoint(card.model_dump_json(), weights, device, threads).scorer(requirement)
+
+
+def scorer_card(choice: ModelChoice, models_dir: Path | None, *, backend: Backend, device: str) -> ModelCard:
+    """Return the card of the scorer that `load_scorer` would load, but for its requirement. Weights are not read.
+
+    Raises `NotFound`, and `ConfigurationError` for an option that the model does not have.
+    """
+    on_gpu = backend is Backend.AUTO and _is_gpu(device)
+    return chosen_card(find_card(choice.model, models_dir), choice, backend=backend, on_gpu=on_gpu)
+
+
+def _is_gpu(device: str) -> bool:
+    with required_for("the device auto", "models"):
+        from dpiqa.models.torch_scorer import choose_device  # noqa: PLC0415 - an extra
+    return choose_device(device).type != "cpu"
 
 
 @lru_cache(maxsize=1)

@@ -71,17 +71,25 @@ def load_onnx_scorer(card: ModelCard, weights: Path, *, device: str, threads: in
         CheckpointError: the file is damaged, or has other inputs.
         ConfigurationError: onnxruntime does not offer the device.
     """
+    session = open_session(weights, device=device, threads=threads)
+    log.info("model_loaded", scorer=card.scorer_id, device=session.get_providers()[0])
+    return OnnxScorer(card, session)
+
+
+def open_session(path: Path, *, device: str, threads: int | None) -> onnxruntime.InferenceSession:
+    """Open an ONNX file in onnxruntime. Arguments as of `load_onnx_scorer`.
+
+    Raises `CheckpointError` for a file that cannot be read, `ConfigurationError` for a device that is not offered.
+    """
     providers = _providers(device)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; they are raised, too
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(weights, options, providers=providers)
+        return onnxruntime.InferenceSession(path, options, providers=providers)
     except UNREADABLE as error:
-        raise CheckpointError(f"{weights} is not an ONNX model: {reason_of(error)}", hint="restore the file") from error
-    log.info("model_loaded", scorer=card.scorer_id, device=providers[0])
-    return OnnxScorer(card, session)
+        raise CheckpointError(f"{path} is not an ONNX model: {reason_of(error)}", hint="restore the file") from error
 
 
 def _providers(device: str) -> list[str]:

@@ -77,7 +77,7 @@ def _cells(values: torch.Tensor, cell: int) -> torch.Tensor:
 
     Whole rows first: on a CPU twice as fast as both sides at once; average pooling is slower.
     """
-    batch, channels, height, width = values.shape
+    batch, channels, height, width = map(int, values.shape)  # constants in a network that is exported
     rows = values.view(batch, channels, height // cell, cell, width).sum(dim=3)
     return rows.view(batch, channels, height // cell, width // cell, cell).sum(dim=4) / (cell * cell)
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dpiqa.errors import ConfigurationError, DeviceMemoryError
-from dpiqa.models.base import ModelCard, Scorer, require_shape
+from dpiqa.models.base import ModelCard, require_shape
 from dpiqa.models.checkpoint import load_strictly
 from dpiqa.models.networks import build_network
 from dpiqa.models.scoring_network import ScoringNetwork, score_in_views
@@ -27,10 +27,10 @@ DTYPES = {
 
 
 class TorchScorer:
-    """A network in evaluation mode on one device. Not thread-safe."""
+    """A network in evaluation mode on one device, its attribute `device`. Not thread-safe."""
 
     def __init__(self, card: ModelCard, network: ScoringNetwork, device: torch.device) -> None:
-        self.card, self.network, self._device = card, network, device
+        self.card, self.network, self.device = card, network, device
 
     @property
     def device(self) -> str:
@@ -43,16 +43,16 @@ class TorchScorer:
         require_shape(pixels, self.card)
         out_of_memory = False
         try:
-            images = image_tensor(pixels, self.card, self._device, self.network.input_dtype)
+            images = image_tensor(pixels, self.card, self.device, self.network.input_dtype)
             scores = score_in_views(self.network.seeded(pixels), images, self.network.view_size)
             return scores.double().cpu().numpy()
         except torch.cuda.OutOfMemoryError:
             out_of_memory = True  # raised below: in here the traceback still holds the batch's tensors
-        raise DeviceMemoryError(f"{len(pixels)} images do not fit on {self._device}: {out_of_memory=}")
+        raise DeviceMemoryError(f"{len(pixels)} images do not fit on {self.device}: {out_of_memory=}")
 
     def buffer(self, shape: tuple[int, ...]) -> np.ndarray:
         """See `AllocatesBuffers.buffer`: a GPU reads pinned memory while the CPU goes on."""
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda").numpy()
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda").numpy()
 
 
 def image_tensor(pixels: np.ndarray, card: ModelCard, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
@@ -61,7 +61,7 @@ def image_tensor(pixels: np.ndarray, card: ModelCard, device: torch.device, dtyp
     return batch.permute(0, 3, 1, 2).to(dtype, memory_format=memory_format(card)).div_(255)
 
 
-def load_torch_scorer(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> Scorer:
+def load_torch_scorer(card: ModelCard, weights: Path, *, device: str, threads: int | None) -> TorchScorer:
     """Load the card's network and make it a scorer. Arguments and errors as of `load_network` and `ready_scorer`."""
     loaded, torch_device = load_network(card, weights, device=device, threads=threads)
     network = cast("ScoringNetwork", loaded)

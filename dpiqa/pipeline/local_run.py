@@ -28,7 +28,7 @@ from dpiqa.models.choice import ModelChoice
 from dpiqa.percentiles import Reference
 from dpiqa.pipeline.device import Device, batched
 from dpiqa.pipeline.preparer import PreparedImage, Preparer, Reader
-from dpiqa.pipeline.scorers import LoadedScorer, batch_size, check_directions, load_for_settings
+from dpiqa.pipeline.scorers import LoadedScorer, batch_size, check_directions, for_short_run, load_for_settings
 from dpiqa.profiles import Profile
 from dpiqa.routing import ITEMS_PER_DECISION, decide
 from dpiqa.settings import Settings
@@ -140,7 +140,7 @@ class LocalRun:
         scorers: Mapping[ModelChoice, Scorer] = MappingProxyType({}),
         observer: Observer | None = None,
     ) -> None:
-        self.settings, self.observer = settings, observer or Observer()
+        self.settings, self.observer = for_short_run(settings), observer or Observer()
         self._scorers = {
             choice: LoadedScorer(scorer, batch_size(scorer.card, settings)) for choice, scorer in scorers.items()
         }

@@ -31,6 +31,7 @@ POSTPONEMENTS = Counter(
 POSTPONED = Gauge("dpiqa_bucket_postponed", "1: no worker reads this bucket at the moment", ["bucket"])
 SLOW = Gauge("dpiqa_bucket_slow", "1: this worker works on this bucket apart from the others", ["bucket"])
 
+WORKER_READY = Gauge("dpiqa_worker_ready", "1: the worker takes work; 0: its model is loaded or warmed up", ["stage"])
 DISK_FREE = Gauge("dpiqa_models_disk_free_bytes", "Free bytes on the disk of this process's folder of models")
 
 

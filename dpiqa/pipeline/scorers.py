@@ -18,14 +18,14 @@ from dpiqa.errors import ConfigurationError, DpiqaError, NotFound
 from dpiqa.models.base import AllocatesBuffers, ModelCard, NamesDevice, Scorer
 from dpiqa.models.cards import find_card
 from dpiqa.models.catalogue.pulled import require_accepted
-from dpiqa.models.choice import ModelChoice, chosen_card, require_role
-from dpiqa.models.loading import load_scorer
+from dpiqa.models.choice import ModelChoice, require_role
+from dpiqa.models.loading import load_scorer, scorer_card
 from dpiqa.profiles import Profile, require_one_direction
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import open_engine, transaction
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.requirements import find_prepared
-from dpiqa.types import Direction, ModelKind, Stage
+from dpiqa.types import Backend, Direction, ModelKind, Stage
 from dpiqa.watchdog import WATCHDOG
 
 log = structlog.get_logger()
@@ -133,7 +133,7 @@ class LoadedScorers:
             return self._scorers[choice].card
         if choice not in self._cards:
             try:
-                card = chosen_card(find_card(choice.model, self._settings.models_dir), choice)
+                card = card_of(choice, self._settings)
             except DpiqaError:
                 return None
             self._cards[choice] = card.model_copy(update={"requirement": choice.requirement})
@@ -171,7 +171,7 @@ def load_for_settings(
     check_choice(choice, settings, stage)
     requirement = None
     if choice.requirement is not None:
-        card = chosen_card(find_card(choice.model, settings.models_dir), choice)
+        card = card_of(choice, settings)
         with transact() if transact is not None else database_of(settings) as connection:
             requirement = find_prepared(connection, choice.requirement, scorer_id=card.scorer_id)
     if settings.device_memory_share is not None:
@@ -185,6 +185,8 @@ def load_for_settings(
             models_dir=settings.models_dir,
             threads=settings.threads,
             requirement=requirement,
+            backend=settings.backend,
+            cache_dir=settings.cache_dir,
         )
     )
 
@@ -209,6 +211,20 @@ def _in_a_thread_that_ends(work: Callable[[], T]) -> T:
     value = result.result()
     thread.join()
     return value
+
+
+def card_of(choice: ModelChoice, settings: Settings) -> ModelCard:
+    """Return the card of the scorer that a choice makes on the settings' device, but for its requirement.
+
+    Weights are not read. Raises `NotFound` or `ConfigurationError` for a model that is not installed or cannot run so.
+    """
+    return scorer_card(choice, settings.models_dir, backend=settings.backend, device=settings.device)
+
+
+def for_short_run(settings: Settings) -> Settings:
+    """Return the settings of a run that may be of one picture: `auto` is eager there, which starts the fastest."""
+    is_auto = settings.backend is Backend.AUTO
+    return settings.model_copy(update={"backend": Backend.EAGER}) if is_auto else settings
 
 
 @contextmanager
@@ -242,7 +258,7 @@ def check_choice(choice: ModelChoice, settings: Settings, stage: Stage | None = 
     `stage`: also for one that cannot serve there. The same for one whose licence must be accepted, and was not. Weights
     are not read, and a requirement is not looked up.
     """
-    card = chosen_card(find_card(choice.model, settings.models_dir), choice)
+    card = card_of(choice, settings)
     require_accepted(card, settings.models_dir, settings.accepted_licences.split())
     if stage is not None:
         require_role(card, stage)

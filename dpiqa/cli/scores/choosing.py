@@ -10,9 +10,9 @@ from dpiqa.cli.support import console
 from dpiqa.errors import InvalidRequest
 from dpiqa.exports.growing import Row
 from dpiqa.models.base import ModelCard
-from dpiqa.models.cards import find_card
-from dpiqa.models.choice import ModelChoice, chosen_card
+from dpiqa.models.choice import ModelChoice
 from dpiqa.percentiles import Share, parse_share
+from dpiqa.pipeline.scorers import card_of
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
 
@@ -94,7 +94,7 @@ class Choice:
 def _require_references(settings: Settings, by: Profile | ModelChoice) -> None:
     """Raise `InvalidRequest` if a model that may score has no reference."""
     for choice in [by] if isinstance(by, ModelChoice) else by.choices.values():
-        card = chosen_card(find_card(choice.model, settings.models_dir), choice)
+        card = card_of(choice, settings)
         if not _has_reference(card, choice.requirement):
             raise InvalidRequest(
                 f"{choice} has no reference population, so its scores have no percentiles",

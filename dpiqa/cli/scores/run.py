@@ -16,10 +16,10 @@ from dpiqa.cli.support.targets import Targets
 from dpiqa.errors import DpiqaError, InvalidRequest
 from dpiqa.exports.growing import GrowingFile, Row, stamp
 from dpiqa.models.base import Scorer
-from dpiqa.models.cards import find_card
-from dpiqa.models.choice import ModelChoice, chosen_card
+from dpiqa.models.choice import ModelChoice
 from dpiqa.objects.store import LocalFiles
 from dpiqa.pipeline.local_run import Observer, ScoredObject, score_by_each
+from dpiqa.pipeline.scorers import card_of
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
 from dpiqa.sources.folders import PassedOver
@@ -156,7 +156,7 @@ def _scorer_ids(scored_by: Sequence[Profile | ModelChoice], settings: Settings) 
         for choice in [by] if isinstance(by, ModelChoice) else by.choices.values():
             if choice.requirement is not None and "@" not in choice.requirement:
                 return None
-            card = chosen_card(find_card(choice.model, settings.models_dir), choice)
+            card = card_of(choice, settings)
             card = card.model_copy(update={"requirement": choice.requirement})
             ids |= {card.rendered(rendition).scorer_id for rendition in Rendition}
     return frozenset(ids)

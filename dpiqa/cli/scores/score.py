@@ -19,6 +19,7 @@ from dpiqa.cli.support.targets import Filters, Targets, list_is_s3, parse_target
 from dpiqa.errors import InvalidRequest
 from dpiqa.exit_codes import ExitCode, SignalExitCode
 from dpiqa.objects.s3 import S3Store
+from dpiqa.pipeline.scorers import for_short_run
 from dpiqa.settings import Settings
 from dpiqa.types import Direction, Precision
 
@@ -162,6 +163,7 @@ def score(  # noqa: PLR0913 - one parameter per option
     exclude: ExcludeOption = None,
     recursive: RecursiveOption = True,
     device: options.DeviceOption = None,
+    backend: options.BackendOption = None,
     as_json: options.JsonOption = False,
     output: options.OutputOption = None,
     format: options.FormatOption = None,  # noqa: A002 - its name
@@ -205,7 +207,7 @@ def score(  # noqa: PLR0913 - one parameter per option
     )
     destination.check()
     started = time.monotonic()
-    settings = context.read_settings(device=device)
+    settings = for_short_run(context.read_settings(device=device, backend=backend))
     scored_by, scorers = model_options.chosen(settings)
     destination.choice.check(settings, scored_by)
     filters = Filters(include or (), exclude or (), recursive=recursive)

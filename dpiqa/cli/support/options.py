@@ -12,6 +12,7 @@ import typer
 from dpiqa.errors import DpiqaError, InvalidRequest
 from dpiqa.exports.formats import Format
 from dpiqa.provenance import shareable_path
+from dpiqa.types import Backend
 
 
 class Split(StrEnum):
@@ -206,6 +207,9 @@ ModelArgument = Annotated[
     ),
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; DPIQA_DEVICE by default.")]
+BackendOption = Annotated[
+    Backend | None, typer.Option("--backend", help="Library that computes students; DPIQA_BACKEND by default.")
+]
 #: Requirement by which one PromptIQA model scores.
 RequirementOption = Annotated[
     str | None,

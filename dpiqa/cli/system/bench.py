@@ -17,13 +17,12 @@ from dpiqa.cli.support.progress import counting, duration
 from dpiqa.cli.support.targets import parse_targets
 from dpiqa.extras import require
 from dpiqa.models.base import Scorer
-from dpiqa.models.cards import find_card
-from dpiqa.models.choice import ModelChoice, chosen_card, parse_choice
+from dpiqa.models.choice import ModelChoice, parse_choice
 from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.store import LocalFiles
 from dpiqa.pipeline.bench import BenchReport, SimulatedScorer, bench
 from dpiqa.pipeline.preparer import Reader
-from dpiqa.pipeline.scorers import check_choice, load_for_settings
+from dpiqa.pipeline.scorers import card_of, check_choice, load_for_settings
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import make_engine
 from dpiqa.types import ImageRef
@@ -65,6 +64,7 @@ def run_bench(
         bool, typer.Option("--ledger", help="Work as a worker, with a Postgres of its own that is removed afterwards.")
     ] = False,
     device: options.DeviceOption = None,
+    backend: options.BackendOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Measure how fast images are scored here, step by step, and say what bounds the speed and what to change.
@@ -74,9 +74,10 @@ def run_bench(
     has scored once, before the time counts. Without --ledger the pipeline is that of `dpiqa score`; with it, that of
     a worker, which also claims, decides and records.
 
-    DPIQA_FETCH_THREADS, DPIQA_DECODE_PROCESSES, DPIQA_BATCH_SIZE and DPIQA_THREADS apply as to a worker.
+    DPIQA_FETCH_THREADS, DPIQA_DECODE_PROCESSES, DPIQA_BATCH_SIZE, DPIQA_BACKEND and DPIQA_THREADS apply as to a
+    worker.
     """
-    settings = context.read_settings(device=device)
+    settings = context.read_settings(device=device, backend=backend)
     choice = parse_choice(model=model) if model else context.profile(settings).student
     check_choice(choice, settings)
     if ledger:
@@ -103,7 +104,7 @@ def _find(settings: Settings, words: list[str], limit: int) -> tuple[Reader, Ite
 def _scorer(choice: ModelChoice, settings: Settings, rate: float | None) -> Scorer:
     if rate is None:
         return load_for_settings(choice, settings)
-    return SimulatedScorer(chosen_card(find_card(choice.model, settings.models_dir), choice), rate)
+    return SimulatedScorer(card_of(choice, settings), rate)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dpiqa.broker_url import BrokerKind
-from dpiqa.cli.support import console, context
+from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.system.devices import run_each, worker_commands
 from dpiqa.doorbell import load_doorbell
@@ -28,10 +28,11 @@ def worker(
         str | None,
         typer.Option(help="auto, cpu, cuda or cuda:N; several, separated by commas, have a process each."),
     ] = None,
+    backend: options.BackendOption = None,
 ) -> None:
     """Score queued images with the students or the teachers of the profiles. Ctrl-C ends it after its batch."""
     require("celery", "a worker")
-    commands = worker_commands(context.read_settings(device=device), stage)
+    commands = worker_commands(context.read_settings(device=device, backend=backend), stage)
     if len(commands) == 1:
         _become(*commands[0])
     raise typer.Exit(run_each(commands))
