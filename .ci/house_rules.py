@@ -53,6 +53,7 @@ SHORT_MODULES: dict[str, str] = {
     "dpiqa/cli/system/config.py": "a command: its module is imported when it runs",
     "dpiqa/local/__main__.py": "entry point of `python -m dpiqa.local`",
     "dpiqa/models/backbone.py": "shared by students and the teacher's image adapter, apart otherwise",
+    "dpiqa/models/backends/onnxruntime_graph.py": "needs an extra",
     "dpiqa/models/brightness.py": "a scorer: each kind of model has its own module, and this one needs no torch",
     "dpiqa/storage/bucket_tables.py": "tables, apart from the code that uses them, as the other tables",
     "dpiqa/storage/measure_tables.py": "tables of one subject, as in the modules beside it",

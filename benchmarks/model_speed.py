@@ -14,6 +14,7 @@ from machine import describe
 
 from dpiqa.models.base import Scorer
 from dpiqa.models.loading import load_scorer
+from dpiqa.types import Backend
 
 
 def milliseconds(scorer: Scorer, batch: int, repeats: int) -> list[float]:
@@ -36,17 +37,19 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--threads", type=int, default=None, help="torch threads (default: torch decides)")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--backend", type=Backend, choices=list(Backend), default=Backend.EAGER)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = []
     for name in options.models:
-        scorer = load_scorer(name, device=options.device, threads=options.threads)
+        scorer = load_scorer(name, device=options.device, threads=options.threads, backend=options.backend)
         for batch in options.batches:
             times = milliseconds(scorer, batch, options.repeats)
             rows.append(
                 {
                     "model": name,
+                    "backend": scorer.card.backend.value,
                     "batch": batch,
                     "ms_per_image": round(statistics.median(times), 1),
                     "min": round(min(times), 1),
@@ -59,7 +62,7 @@ def main() -> None:
         return
     print(report["machine"], f"threads={options.threads} repeats={options.repeats}")
     for row in rows:
-        print("{model:20} batch {batch:3}  {ms_per_image:8.1f} ms/image  ({min} to {max})".format(**row))
+        print("{model:20} {backend:11} batch {batch:3}  {ms_per_image:8.1f} ms/image  ({min} to {max})".format(**row))
 
 
 if __name__ == "__main__":

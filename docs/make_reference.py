@@ -165,6 +165,7 @@ ERRORS_END = "\n<!-- End of the generated part. -->"
 #: Defaults that depend on the machine or on other settings.
 COMPUTED = {
     "api_url": "from host and port",
+    "cache_dir": "`~/.cache/dpiqa`",
     "decode_processes": "processors, at most 4",
     "home": "`~/.local/state/dpiqa`",
     "models_dir": "`~/.local/share/dpiqa/models`",

@@ -212,7 +212,7 @@ class Precision(StrEnum):
 class Backend(StrEnum):
     """Library that computes a student's network. Part of a scorer's identity, unless it is `eager`."""
 
-    AUTO = "auto"  #: a choice, never of a scorer: the fastest that is installed, by `dpiqa.models.backends.choice`
+    AUTO = "auto"  #: a choice, never of a scorer: the fastest that is installed, by a rule in `dpiqa.models.choice`
     EAGER = "eager"  #: PyTorch, operation by operation
     COMPILE = "compile"  #: `torch.compile`
     OPENVINO = "openvino"

@@ -1,5 +1,6 @@
 """Choice of a scorer: a model, and the options that make it another scorer. Free of torch."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -15,7 +16,6 @@ from pydantic import (
 )
 
 from dpiqa.errors import ConfigurationError, InvalidRequest
-from dpiqa.models.backends.choice import chosen_backend
 from dpiqa.requirement import NAME_OR_ID_PATTERN
 from dpiqa.text import first_field_error
 from dpiqa.types import Backend, ModelKind, Precision, Stage
@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # cards import Pillow, which the API does without
 RequirementName = Annotated[str, StringConstraints(pattern=NAME_OR_ID_PATTERN)]
 #: Kinds whose networks run in torch, in any precision and memory format.
 _TORCH = frozenset({ModelKind.STUDENT, ModelKind.TEACHER, ModelKind.PROMPTIQA})
+#: What `auto` takes on a CPU, the first that is installed: in the order of their measured speed (docs/models.md).
+_FASTEST_FIRST = (Backend.OPENVINO, Backend.ONNXRUNTIME)
 #: Kinds that may act as teacher.
 _TEACHERS = frozenset({ModelKind.TEACHER, ModelKind.PROMPTIQA, ModelKind.PIXELS, ModelKind.PLUGIN})
 
@@ -98,6 +100,28 @@ def chosen_card(
     variant = card.model_copy(update=options)
     _check_arithmetic(variant)
     return variant.model_copy(update={"backend": chosen_backend(variant, backend, on_gpu=on_gpu)})
+
+
+def chosen_backend(card: "ModelCard", backend: Backend, *, on_gpu: bool) -> Backend:
+    """Return the backend that computes a model, never `auto`.
+
+    Models other than students run in eager PyTorch, or in a library of their own, whatever the backend. `auto` follows
+    a rule and measures nothing, so that the same installation always makes the same scorer: on a CPU OpenVINO, else
+    ONNX Runtime, if it is installed; eager on a GPU, in less precision than float32, and for students that read scene
+    statistics, which no other backend computes faster.
+
+    Args:
+        card: the model, in the precision that it will run in.
+        backend: what the process was told to use.
+        on_gpu: whether the model will run on a GPU; of interest for `auto` only.
+    """
+    if card.kind is not ModelKind.STUDENT:
+        return Backend.EAGER
+    if backend is not Backend.AUTO:
+        return backend
+    if on_gpu or card.precision is not Precision.FLOAT32 or card.architecture.get("statistics_channels"):
+        return Backend.EAGER
+    return next((library for library in _FASTEST_FIRST if find_spec(library) is not None), Backend.EAGER)
 
 
 def require_role(card: "ModelCard", stage: Stage) -> None:

@@ -40,10 +40,11 @@ def load_by_backend(
         CheckpointError: the weights do not fit the card's architecture.
         ConfigurationError: the backend is not installed, cannot compute this model here, or gives other scores.
     """
+    in_graph = card.backend is not Backend.COMPILE
     try:
-        if card.backend is Backend.COMPILE:
-            return _compiled(card, weights, device=device, threads=threads, cache_dir=cache_dir)
-        return _from_graph(card, weights, device=device, threads=threads, cache_dir=cache_dir)
+        precision = Precision.FLOAT32 if in_graph else card.precision  # a graph is exported in full precision
+        eager = _eager(card, weights, precision, "cpu" if in_graph else device, threads)
+        return by_backend(card, eager, device=device, threads=threads, cache_dir=cache_dir)
     except ConfigurationError as error:
         if not falls_back:
             raise
@@ -51,23 +52,20 @@ def load_by_backend(
         return _eager(card, weights, card.precision, device, threads)
 
 
-def _compiled(
-    card: ModelCard, weights: Path, *, device: str, threads: int | None, cache_dir: Path | None
-) -> TorchScorer:
-    from dpiqa.models.backends.compiled import compiled  # noqa: PLC0415 - imports the compiler of torch: seconds
+def by_backend(
+    card: ModelCard, eager: TorchScorer, *, device: str, threads: int | None, cache_dir: Path | None
+) -> Scorer:
+    """Return the scorer of the card's backend for the network of `eager`, which gives the scores to compare with.
 
-    eager = _eager(card, weights, card.precision, device, threads)
+    Arguments and errors as of `load_by_backend`. For `compile`, `eager` runs compiled afterwards; for the others it
+    must be in float32 on the CPU.
+    """
     expected = eager.score(_pictures(card))
-    scorer = compiled(card, eager, cache_dir and _writable(cache_dir / "inductor"))
-    return _checked(scorer, expected)
+    if card.backend is Backend.COMPILE:
+        from dpiqa.models.backends.compiled import compiled  # noqa: PLC0415 - imports the compiler of torch: seconds
 
-
-def _from_graph(
-    card: ModelCard, weights: Path, *, device: str, threads: int | None, cache_dir: Path | None
-) -> GraphScorer:
+        return _checked(compiled(card, eager, cache_dir and _writable(cache_dir / "inductor")), expected)
     open_graph = _library(card.backend)
-    eager = _eager(card, weights, Precision.FLOAT32, "cpu", threads)
-    expected = eager.score(_pictures(card))
     folder = cache_dir and _writable(cache_dir / "graphs")
     if folder is not None:
         path, is_new = graph_file(card, eager.network, folder)

@@ -100,7 +100,7 @@ def test_a_graph_that_gives_other_scores_is_refused_in_one_line_and_auto_goes_on
     assert "\n" not in str(no.value)
     assert "DPIQA_BACKEND=eager" in no.value.hint
 
-    monkeypatch.setattr("dpiqa.models.backends.choice._FASTEST_FIRST", (backend,))
+    monkeypatch.setattr("dpiqa.models.choice._FASTEST_FIRST", (backend,))
     scorer = load(Backend.AUTO)
     assert scorer.card.scorer_id == load(Backend.EAGER).card.scorer_id
     assert np.isfinite(scorer.score(parity_pictures(64, 64))).all()
