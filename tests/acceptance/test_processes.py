@@ -94,5 +94,6 @@ def test_a_worker_serves_its_metrics(system, s3):
     assert 'dpiqa_images_total{outcome="scored",stage="student"} 1.0' in text
     assert 'dpiqa_images_total{outcome="not_an_image",stage="student"} 1.0' in text
     assert "dpiqa_batch_images_count 1.0" in text
+    assert 'dpiqa_worker_ready{stage="student"} 1.0' in text
     for step in ("claim", "fetch", "decode", "transfer", "model", "decide", "record"):
         assert f'dpiqa_stage_seconds_count{{step="{step}"}}' in text

@@ -26,17 +26,18 @@ def test_the_parts_of_an_id():
 
 
 @pytest.mark.parametrize(
-    ("precision", "nchw", "sampled", "requirement"),
-    list(product(Precision, ("", "+nchw"), ("", "+sampled"), ("", ":portraits@1"))),
+    ("precision", "nchw", "sampled", "backend", "requirement"),
+    list(product(Precision, ("", "+nchw"), ("", "+sampled"), ("", "+openvino", "+compile"), ("", ":portraits@1"))),
 )
-def test_an_id_is_written_as_it_was_read(precision, nchw, sampled, requirement):
-    text = f"m:abc:p-v1:{precision}{nchw}{sampled}{requirement}"
+def test_an_id_is_written_as_it_was_read(precision, nchw, sampled, backend, requirement):
+    text = f"m:abc:p-v1:{precision}{nchw}{sampled}{backend}{requirement}"
     assert str(scorer_id(text)) == text
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "m", "m:abc:p-v1", "m:abc:p-v1:float32:r@1:more", "m:abc:p-v1:float64", "m:abc:p-v1:float32+sampled+nchw"],
+    ["", "m", "m:abc:p-v1", "m:abc:p-v1:float32:r@1:more", "m:abc:p-v1:float64", "m:abc:p-v1:float32+sampled+nchw"]
+    + [f"m:abc:p-v1:float32+{backend}" for backend in ("eager", "auto", "openvino+nchw", "openvino+compile")],
 )
 def test_what_is_not_a_scorer_id(text):
     with pytest.raises(ValueError, match="is not a scorer id"):
@@ -56,6 +57,7 @@ def test_other_checkpoints(other):
 def test_a_reference_of_the_first_preprocessing_counts_for_the_second():
     first, second = scorer_id("m:abc:p-v1:float32"), scorer_id("n:abc:p-v2:bfloat16")
     assert first.same_population(second)
+    assert first.same_population(scorer_id("m:abc:p-v2:float32+openvino"))
     assert second.same_population(first)
     assert not first.same_checkpoint(second)
 

@@ -7,6 +7,7 @@ from scipy.ndimage import correlate1d
 
 from dpiqa.models.regressor import MapPooling, MomentReader
 from dpiqa.models.scene_statistics import CELL, CHANNELS, StatisticsBranch, _all_octaves, scene_statistics
+from dpiqa.models.scoring_network import shrunk
 from dpiqa.models.student import build_student
 from dpiqa.models.student_config import StudentConfig
 from dpiqa.models.teacher import build_teacher
@@ -80,6 +81,16 @@ def test_noise_and_blur_move_them_apart(images):
     rough, smooth = images[:1], torch.nn.functional.avg_pool2d(images[:1], 5, 1, 2)
     deviation = slice(20 * 3, 21 * 3)
     assert (scene_statistics(smooth)[:, deviation] < scene_statistics(rough)[:, deviation]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_smaller_copy_has_the_mean_of_each_square(images, dtype, memory_format):
+    small = shrunk(images.to(dtype, memory_format=memory_format), 4)
+    assert (small.shape, small.dtype) == ((2, 3, 16, 16), dtype)
+    expected = torch.nn.functional.avg_pool2d(images.to(dtype).float(), 4).to(dtype)
+    torch.testing.assert_close(small, expected)
+    assert shrunk(images, 1) is images
 
 
 def test_moments_are_read_from_a_map_of_any_size():

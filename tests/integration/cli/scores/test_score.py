@@ -42,6 +42,22 @@ def test_all_scored_is_zero(run, folder):
     assert run("score", folder / "more", "--model", "brightness").exit_code == 0
 
 
+@pytest.mark.heavy
+def test_another_backend_gives_the_score_of_eager_and_auto_is_eager_here(run, folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("DPIQA_CACHE_DIR", str(tmp_path / "cache"))
+
+    def score(*options):
+        result = run("score", folder / "more" / "grey.png", "--model", "bundled-student", *options, "--json")
+        assert result.exit_code == 0, result.stderr
+        (row,) = json.loads(result.stdout)
+        return row["scorer_id"], row["score"]
+
+    own_id, own = score("--backend", "auto")
+    assert own_id.endswith(":float32")
+    assert score("--backend", "onnxruntime") == (f"{own_id}+onnxruntime", pytest.approx(own, abs=1e-3))
+    assert len(list((tmp_path / "cache" / "graphs").iterdir())) == 1
+
+
 def test_people_see_worst_first_and_the_reasons(run, folder):
     result = run("score", folder, "--model", "brightness").stdout
     assert result.index("dark.png") < result.index("grey.png") < result.index("white.png")
