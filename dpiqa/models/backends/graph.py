@@ -15,9 +15,11 @@ import structlog
 import torch
 from torch import nn
 
-from dpiqa.files import replace_file
+from dpiqa.errors import ConfigurationError
+from dpiqa.files import locked_folder, replace_file
 from dpiqa.models.base import ModelCard, require_shape
 from dpiqa.models.scoring_network import ScoringNetwork, score_in_views
+from dpiqa.text import reason_of
 
 log = structlog.get_logger()
 
@@ -56,20 +58,31 @@ def graph_file(card: ModelCard, network: ScoringNetwork, folder: Path) -> tuple[
     """Return the ONNX file of a network in `folder`, and whether it was written now instead of by an earlier process.
 
     Args:
-        card: the model; a file serves one set of weights, sizes, memory format, and versions of torch and dpiqa.
+        card: the model; a file serves one set of weights and sizes, and one version of torch and of dpiqa.
         network: in evaluation mode, in float32, on the CPU.
         folder: where files are kept; created if missing.
 
     Raises:
-        OSError: the file cannot be written.
+        ConfigurationError: the file cannot be written, or the network has an operation that ONNX does not have.
     """
     made_of = [card.sha256, card.architecture, card.preprocessing.version, version("torch"), version("dpiqa")]
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
     path = folder / f"{card.name}-{digest[:16]}.onnx"
-    if path.exists():
-        return path, False
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    replace_file(path, lambda partial: _export(card, network, partial), private=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked_folder(folder):  # one of the workers that start together exports, the others wait
+            if path.exists():
+                return path, False
+            replace_file(path, lambda partial: _export(card, network, partial), private=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the graph of {card.name} cannot be written to {folder}: {reason_of(error)}",
+            hint="free space there, or set DPIQA_CACHE_DIR to another folder",
+        ) from error
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"{card.name} cannot be exported to ONNX: {reason_of(error)}", hint="set DPIQA_BACKEND=eager or compile"
+        ) from error
     log.info("graph_exported", model=card.name, file=str(path))
     return path, True
 
