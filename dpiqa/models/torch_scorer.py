@@ -27,10 +27,10 @@ DTYPES = {
 
 
 class TorchScorer:
-    """A network in evaluation mode on one device, its attribute `device`. Not thread-safe."""
+    """A network in evaluation mode on one device. Not thread-safe."""
 
     def __init__(self, card: ModelCard, network: ScoringNetwork, device: torch.device) -> None:
-        self.card, self.network, self.device = card, network, device
+        self.card, self.network, self._device = card, network, device
 
     @property
     def device(self) -> str:
@@ -43,16 +43,16 @@ class TorchScorer:
         require_shape(pixels, self.card)
         out_of_memory = False
         try:
-            images = image_tensor(pixels, self.card, self.device, self.network.input_dtype)
+            images = image_tensor(pixels, self.card, self._device, self.network.input_dtype)
             scores = score_in_views(self.network.seeded(pixels), images, self.network.view_size)
             return scores.double().cpu().numpy()
         except torch.cuda.OutOfMemoryError:
             out_of_memory = True  # raised below: in here the traceback still holds the batch's tensors
-        raise DeviceMemoryError(f"{len(pixels)} images do not fit on {self.device}: {out_of_memory=}")
+        raise DeviceMemoryError(f"{len(pixels)} images do not fit on {self._device}: {out_of_memory=}")
 
     def buffer(self, shape: tuple[int, ...]) -> np.ndarray:
         """See `AllocatesBuffers.buffer`: a GPU reads pinned memory while the CPU goes on."""
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda").numpy()
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda").numpy()
 
 
 def image_tensor(pixels: np.ndarray, card: ModelCard, device: torch.device, dtype: torch.dtype) -> torch.Tensor:

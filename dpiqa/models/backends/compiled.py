@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch._dynamo.exc import TorchDynamoException
 
 from dpiqa.errors import ConfigurationError
@@ -23,8 +24,9 @@ class CompiledScorer(TorchScorer):
     """A compiled network, which is called with a few sizes of batches only: each is compiled for itself."""
 
     def __init__(self, card: ModelCard, eager: TorchScorer) -> None:
-        super().__init__(card, eager.network, eager.device)
-        self._sizes = _ON_GPU if eager.device.type == "cuda" else _ON_CPU
+        device = torch.device(eager.device)
+        super().__init__(card, eager.network, device)
+        self._sizes = _ON_GPU if device.type == "cuda" else _ON_CPU
 
     def score(self, pixels: np.ndarray) -> np.ndarray:
         """See `Scorer.score`."""

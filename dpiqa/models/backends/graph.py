@@ -30,11 +30,11 @@ _OPSET = 17  #: of ONNX; both libraries have known it for years
 class GraphScorer:
     """A network that another library computes. Not thread-safe.
 
-    `infer` returns the scores (N,) of pixels (N, H, W, 3) uint8.
+    `infer` returns the scores (N,) of pixels (N, H, W, 3) uint8; `device` is where it computes, `cpu` or `cuda`.
     """
 
-    def __init__(self, card: ModelCard, infer: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.card, self._infer = card, infer
+    def __init__(self, card: ModelCard, infer: Callable[[np.ndarray], np.ndarray], device: str = "cpu") -> None:
+        self.card, self._infer, self.device = card, infer, device
 
     def score(self, pixels: np.ndarray) -> np.ndarray:
         """See `Scorer.score`."""

@@ -23,4 +23,4 @@ def open_graph(card: ModelCard, path: Path, *, device: str, threads: int | None)
     def infer(pixels: np.ndarray) -> np.ndarray:
         return np.concatenate([session.run([OUTPUT], {INPUT: pixels[n : n + 1]})[0] for n in range(len(pixels))])
 
-    return GraphScorer(card, infer)
+    return GraphScorer(card, infer, "cuda" if session.get_providers()[0].startswith("CUDA") else "cpu")
