@@ -81,7 +81,8 @@ def parity_pictures(height: int, width: int) -> np.ndarray:
         blocks,
         rectangles,
     ]
-    return np.clip(np.stack(pictures), 0, 255).astype(np.uint8)
+    clipped: np.ndarray = np.clip(np.stack(pictures), 0, 255)
+    return clipped.astype(np.uint8)
 
 
 def _soft(rng: np.random.Generator, down: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -90,12 +91,13 @@ def _soft(rng: np.random.Generator, down: np.ndarray, right: np.ndarray) -> np.n
         amplitude * np.sin(2 * np.pi * (rng.uniform(0, 3) * down + rng.uniform(0, 3) * right + rng.uniform()))
         for amplitude in (60, 40, 20)
     ]
-    return 127 + sum(waves)
+    total: np.ndarray = 127 + np.sum(waves, axis=0)
+    return total
 
 
 def _rank_correlation(scores: np.ndarray, expected: np.ndarray) -> float:
     """Return Spearman's rank correlation, without scipy, which takes half a second to import."""
     if np.ptp(expected) == 0:
         return 1.0
-    ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (scores, expected)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks = np.array([np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (scores, expected)])
+    return float(np.corrcoef(ranks.astype(np.float64))[0, 1])
