@@ -67,7 +67,8 @@ def build(folder: Path) -> Path:
     source = folder / "source"
     for name in FOLDERS:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    shutil.copytree(ROOT / "docs" / "man", source / "docs" / "man")
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "build", "--outdir", str(folder), str(source)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"SOURCE_COMMIT": COMMIT})
@@ -92,9 +93,12 @@ def check_metadata(wheel: Path) -> None:
 
 
 def check_names(wheel: Path) -> None:
-    """Exit unless the wheel owns `dpiqa` alone and holds every module and data file on disk."""
+    """Exit unless the wheel owns `dpiqa` and its man page alone, and holds every module and data file on disk."""
     names = zipfile.ZipFile(wheel).namelist()
-    top = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    pages = [name for name in names if name.endswith(".data/data/share/man/man1/dpiqa.1")]
+    if len(pages) != 1:
+        sys.exit("the wheel has no man page")
+    top = {name.split("/")[0] for name in names if ".dist-info" not in name and name not in pages}
     if top != {"dpiqa"}:
         sys.exit(f"the wheel owns {sorted(top)}, expected only dpiqa")
     for folder in FOLDERS:
