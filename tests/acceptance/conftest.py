@@ -15,7 +15,7 @@ def make_system(tmp_path, database_url, broker_url, s3, sqs_queue):
 
     yield make
     for system in systems:
-        system.stop()
+        system.kill()
 
 
 @pytest.fixture

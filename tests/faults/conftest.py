@@ -65,7 +65,7 @@ def make_story(request, tmp_path, database_url, broker_url, s3, sqs_queue, score
     for story in stories:
         record_property("images", len(story.keys))
         record_property("pause", story.longest_pause)
-        story.stop()
+        story.kill()
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def make_system(tmp_path, database_url, broker_url, s3, sqs_queue):
 
     yield make
     for system in systems:
-        system.stop()
+        system.kill()
 
 
 @pytest.fixture

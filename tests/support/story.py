@@ -141,12 +141,12 @@ class Story(System):
         thread.start()
         self._uploads.append(thread)
 
-    def stop(self):
-        """End the uploads and all processes."""
+    def kill(self):
+        """End the uploads, and kill all processes."""
         self._stopped.set()
         for thread in self._uploads:
             thread.join(10)
-        super().stop()
+        super().kill()
 
     def wait(self, true, what, seconds=150.0):
         """Wait as `System.wait` does, and start processes again that have ended."""

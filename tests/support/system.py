@@ -121,6 +121,12 @@ class System:
             f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in sorted(self.folder.glob("*.log"))
         )
 
+    def kill(self):
+        """Kill all processes, which takes less time than to end them. Tests of clean ends use `stop`."""
+        for process in self.processes:
+            process.kill()
+        self.engine.dispose()
+
     def stop(self):
         """End all processes."""
         for process in self.processes:
