@@ -121,6 +121,8 @@ def chosen_backend(card: "ModelCard", backend: Backend, *, on_gpu: bool) -> Back
         return backend
     if on_gpu or card.precision is not Precision.FLOAT32 or card.architecture.get("statistics_channels"):
         return Backend.EAGER
+    if find_spec("onnx") is None:  # without it PyTorch makes no graph
+        return Backend.EAGER
     return next((library for library in _FASTEST_FIRST if find_spec(library) is not None), Backend.EAGER)
 
 

@@ -98,5 +98,5 @@ def _export(card: ModelCard, network: ScoringNetwork, path: Path) -> None:
             input_names=[INPUT],
             output_names=[OUTPUT],
             opset_version=_OPSET,
-            dynamo=False,  # the other exporter needs the packages onnx and onnxscript
+            dynamo=False,  # the other exporter needs onnxscript, too
         )

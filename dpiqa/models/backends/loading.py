@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 
 from dpiqa.errors import CheckpointError, ConfigurationError
-from dpiqa.extras import required_for
+from dpiqa.extras import require, required_for
 from dpiqa.models.backends.graph import GraphScorer, graph_file
 from dpiqa.models.backends.parity import parity_pictures, require_parity
 from dpiqa.models.base import ModelCard, Scorer
@@ -82,7 +82,9 @@ def by_backend(
 
 
 def _library(backend: Backend) -> Callable[..., GraphScorer]:
-    with required_for(f"the backend {backend}", backend.value):
+    purpose = f"the backend {backend}"
+    require("onnx", purpose, backend.value)  # of which PyTorch makes the graph
+    with required_for(purpose, backend.value):
         if backend is Backend.OPENVINO:
             from dpiqa.models.backends.openvino_graph import open_graph  # noqa: PLC0415 - an extra
         else:
