@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
@@ -36,7 +37,8 @@ def main() -> None:
             args=["--no-sandbox", "--disable-gpu", "--force-color-profile=srgb"],
         )
         for width, height in [_WIDE] if folder is None else [_WIDE, _NARROW]:
-            for scheme in ("light",) if folder is None else ("light", "dark"):
+            schemes: list[Literal["light", "dark"]] = ["light"] if folder is None else ["light", "dark"]
+            for scheme in schemes:
                 context = browser.new_context(
                     base_url=url, viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-GB"
                 )
