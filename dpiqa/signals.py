@@ -64,3 +64,29 @@ def ignored(*numbers: signal.Signals) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def deferred(*numbers: signal.Signals) -> Iterator[None]:
+    """Let the handlers of these signals run when the block has ended, in the main thread; elsewhere they do at once.
+
+    For blocks that run hooks of other libraries, such as a fork: Python prints what a handler raises inside a hook, and
+    goes on as if the signal had not come.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+
+    handled = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, note) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(signal.Signals(number))

@@ -21,6 +21,7 @@ import psutil
 
 from dpiqa.errors import ConfigurationError
 from dpiqa.local.ports import free_port
+from dpiqa.signals import deferred
 
 _PR_SET_PDEATHSIG = 1
 #: Loaded before any fork: a child between fork and exec must not take the import lock.
@@ -123,7 +124,7 @@ def spawn(command: Command) -> Process:
     """Start a command. Raises `ConfigurationError` when it cannot be started at all."""
     command.log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with command.log.open("ab") as log:
+        with command.log.open("ab") as log, deferred(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             popen = subprocess.Popen(
                 command.argv,
                 stdin=subprocess.DEVNULL,

@@ -79,6 +79,7 @@ def small_disk(server_home):
     folder.chmod(0o711)
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
+    folder.rmdir()
 
 
 def test_the_disk_of_postgres_is_full(make_story, n, small_disk, server_home):
