@@ -88,5 +88,5 @@ def deferred(*numbers: signal.Signals) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    for number in came:
-        signal.raise_signal(signal.Signals(number))
+    for arrived in came:
+        signal.raise_signal(signal.Signals(arrived))

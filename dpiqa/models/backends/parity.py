@@ -100,4 +100,4 @@ def _rank_correlation(scores: np.ndarray, expected: np.ndarray) -> float:
     if np.ptp(expected) == 0:
         return 1.0
     ranks = np.array([np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (scores, expected)])
-    return float(np.corrcoef(ranks.astype(np.float64))[0, 1])
+    return float(np.asarray(np.corrcoef(ranks.astype(np.float64)))[0, 1])
