@@ -1,5 +1,6 @@
 import pytest
 from support.proxy import Proxy
+from support.site import make_site
 from support.system import System
 
 
@@ -22,6 +23,12 @@ def make_system(tmp_path, database_url, broker_url, s3, sqs_queue):
 def system(make_system):
     """Give a `System` with quick settings and no process running."""
     return make_system()
+
+
+@pytest.fixture
+def site(make_system, s3, tmp_path):
+    """Give the system of `support.site`."""
+    return make_site(make_system, s3, tmp_path / "models")
 
 
 @pytest.fixture

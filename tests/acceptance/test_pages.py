@@ -1,16 +1,14 @@
 """The pages in a real browser: Debian's Chromium, driven by Playwright, against an API process and a worker."""
 
-import io
 import re
 import shutil
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 from support.ledger import Ledger
 from support.photos import png
 from support.promptiqa import write_tiny_promptiqa
+from support.site import KEY
 
 from dpiqa.access import Grants
 from dpiqa.storage.api_keys import KeyRequest, create_key
@@ -21,28 +19,8 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no ax
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium"), pytest.mark.slow]
-KEY = "bootstrap-key-of-the-browser-tests-0123456789"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 WCAG = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
-
-
-@pytest.fixture
-def site(make_system, s3, tmp_path):
-    """Give a system with an API that demands a key, workers, 30 pictures of rising brightness and a broken one."""
-    (tmp_path / "models").mkdir()
-    system = make_system(api_key=KEY, models_dir=tmp_path / "models")
-    rng = np.random.default_rng(1)
-    for n in range(30):
-        pixels = rng.integers(n * 8, n * 8 + 10, (48, 64, 3)).astype(np.uint8)
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "PNG")
-        s3.put(f"{'dark' if n < 15 else 'light'}/{n:02}.png", buffer.getvalue())
-    s3.put("dark/broken.jpg", b"\xff\xd8\xff\xe0 not a picture")
-    system.worker("student")
-    system.worker("teacher")
-    _, system.url = system.api()
-    system.ready(2)
-    return system
 
 
 @pytest.fixture
