@@ -51,6 +51,7 @@ SHORT_MODULES: dict[str, str] = {
     "dpiqa/storage/upload_tables.py": "tables, apart from the code that uses them, as the other tables",
     "dpiqa/cli/__main__.py": "entry point of `python -m dpiqa.cli`",
     "dpiqa/cli/system/config.py": "a command: its module is imported when it runs",
+    "dpiqa/cli/support/pages.py": "imports the database, which the modules beside it do without",
     "dpiqa/local/__main__.py": "entry point of `python -m dpiqa.local`",
     "dpiqa/models/backbone.py": "shared by students and the teacher's image adapter, apart otherwise",
     "dpiqa/models/backends/onnxruntime_graph.py": "needs an extra",

@@ -34,7 +34,7 @@ from dpiqa.local.postgres import Postgres
 from dpiqa.models.brightness import BRIGHTNESS, BrightnessScorer
 from dpiqa.models.choice import ModelChoice
 from dpiqa.objects.store import Fetched, ObjectStore
-from dpiqa.pipeline.scorers import LoadedScorers
+from dpiqa.pipeline.scorer_cache import LoadedScorers
 from dpiqa.pipeline.worker import Worker
 from dpiqa.profiles import Profile
 from dpiqa.settings import load_settings

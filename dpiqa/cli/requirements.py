@@ -9,7 +9,7 @@ import typer
 
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.cli.support.output import read_pages
+from dpiqa.cli.support.pages import read_pages
 from dpiqa.cli.support.progress import counting
 from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool

@@ -14,7 +14,7 @@ from dpiqa.evaluation.saliency import Saliency, of_scores, views_of
 from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.leases import LeaseKeeper
 from dpiqa.pipeline.preparer import Decoder, Preparer, Reader
-from dpiqa.pipeline.scorers import LoadedScorers
+from dpiqa.pipeline.scorer_cache import LoadedScorers
 from dpiqa.retries import retry_transaction
 from dpiqa.settings import Settings
 from dpiqa.storage import explanations

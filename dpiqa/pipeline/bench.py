@@ -26,7 +26,8 @@ from dpiqa.objects.store import Fetched, ObjectStore
 from dpiqa.pipeline.bottleneck import Bottleneck, Shares, StepFigures, judge
 from dpiqa.pipeline.device import Device, batched
 from dpiqa.pipeline.preparer import PreparedImage, Preparer, Reader
-from dpiqa.pipeline.scorers import LoadedScorer, LoadedScorers, batch_size, warm_up
+from dpiqa.pipeline.scorer_cache import LoadedScorers
+from dpiqa.pipeline.scorers import LoadedScorer, batch_size, warm_up
 from dpiqa.pipeline.slots import CHUNKS_AT_ONCE
 from dpiqa.pipeline.stage_times import STAGES, Snapshot, Step, StepTotals
 from dpiqa.pipeline.worker import Worker

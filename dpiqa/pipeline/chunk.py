@@ -26,7 +26,8 @@ from dpiqa.pipeline import metrics
 from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.outcomes import known_outcome, outcome_of_error, outcomes_of_error, outcomes_without_bytes
 from dpiqa.pipeline.preparer import FetchedImage, Preparer
-from dpiqa.pipeline.scorers import LoadedScorer, LoadedScorers
+from dpiqa.pipeline.scorer_cache import LoadedScorers
+from dpiqa.pipeline.scorers import LoadedScorer
 from dpiqa.storage.items import Claim, Outcome, Released, Scored
 from dpiqa.storage.recorded_scores import KnownScore
 from dpiqa.types import Rendition

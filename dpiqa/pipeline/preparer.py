@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,11 +20,13 @@ from dpiqa.imaging.measured import Measures
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.imaging.renditions import rendition_of
 from dpiqa.objects.store import Fetched
-from dpiqa.pipeline.buckets import Buckets
 from dpiqa.pipeline.fair_pool import FairPool
 from dpiqa.pipeline.stage_times import STAGES, Step
 from dpiqa.settings import Settings
 from dpiqa.types import ImageRef, Rendition
+
+if TYPE_CHECKING:  # it imports the database, which `dpiqa score` does without
+    from dpiqa.pipeline.buckets import Buckets
 
 SLOW_SECONDS = 2.0  #: after which a fetch is late; a bucket that has many late fetches is slow
 LATEST = 8  #: fetches that were all quick make a slow bucket an ordinary one again
@@ -99,7 +101,7 @@ class Preparer:
         settings: Settings,
         *,
         hashes: bool = False,
-        buckets: Buckets | None = None,
+        buckets: "Buckets | None" = None,
         backlog: Callable[[], int] = lambda: 0,
     ) -> None:
         self._backlog, self._n_held = backlog, 0

@@ -1,4 +1,7 @@
-"""Scorers as a process uses them: loaded by its settings, warmed up, and kept by model choice."""
+"""Scorers as a process uses them: checked, loaded by its settings, and warmed up.
+
+The database is imported where it is used: `dpiqa score` needs it for requirements only, and it takes half a second.
+"""
 
 import threading
 import time
@@ -6,37 +9,32 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import structlog
-from sqlalchemy import Connection, Engine
 
-from dpiqa.errors import ConfigurationError, DpiqaError, NotFound
-from dpiqa.models.base import AllocatesBuffers, ModelCard, NamesDevice, Scorer
+from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.models.base import AllocatesBuffers, ModelCard, Scorer
 from dpiqa.models.cards import find_card
 from dpiqa.models.catalogue.pulled import require_accepted
 from dpiqa.models.choice import ModelChoice, require_role
 from dpiqa.models.loading import load_scorer, scorer_card
 from dpiqa.profiles import Profile, require_one_direction
 from dpiqa.settings import Settings
-from dpiqa.storage.engine import open_engine, transaction
-from dpiqa.storage.profiles import read_profile
-from dpiqa.storage.requirements import find_prepared
 from dpiqa.types import Backend, Direction, ModelKind, Stage
-from dpiqa.watchdog import WATCHDOG
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 #: A batch may take this many times longer than the warm-up suggests before the device counts as hung.
 HANG_FACTOR = 10
-#: For a model to be loaded, or for another thread to have loaded it.
-LOAD_SECONDS = 3600.0
 #: Opens a transaction; called only when a requirement must be read.
-Transact = Callable[[], AbstractContextManager[Connection]]
+Transact = Callable[[], "AbstractContextManager[Connection]"]
 
 
 @dataclass(eq=False, slots=True)
@@ -62,87 +60,6 @@ class LoadedScorer:
         """Return a buffer (max_batch, H, W, 3) uint8, in memory that a GPU reads by itself where it runs on one."""
         shape = (self.max_batch, *self.image_shape)
         return self.scorer.buffer(shape) if isinstance(self.scorer, AllocatesBuffers) else np.empty(shape, np.uint8)
-
-
-class LoadedScorers:
-    """Scorers of one stage, loaded when a profile first needs them; profiles share them. Thread-safe.
-
-    `load` replaces `load_for_settings`, for tests.
-    """
-
-    def __init__(
-        self, settings: Settings, stage: Stage, engine: Engine, *, load: Callable[[ModelChoice], Scorer] | None = None
-    ) -> None:
-        self._settings, self._stage, self._engine = settings, stage, engine
-        self._load = load or partial(
-            load_for_settings, settings=settings, transact=partial(transaction, engine), stage=stage
-        )
-        self._profiles: dict[str, Profile] = {}
-        self._scorers: dict[ModelChoice, LoadedScorer] = {}
-        self._cards: dict[ModelChoice, ModelCard] = {}  # of scorers that are not loaded
-        self._lock = threading.Lock()
-        self.default_scorer_id = ""  #: of the default profile, once loaded
-        self.default_device: str | None = None  #: that it runs on; None: it does not say
-
-    def load_default(self, profile: Profile) -> None:
-        """Load the scorer that most work will need, before the worker reports ready. Raises as `scorer_of`."""
-        if self._stage in profile.choices:
-            scorer = self.scorer_of(profile).scorer
-            self.default_scorer_id = scorer.card.scorer_id
-            self.default_device = scorer.device if isinstance(scorer, NamesDevice) else None
-        else:
-            log.info("no_default_model", profile=profile.id, stage=self._stage)
-
-    def profile(self, profile_id: str) -> Profile:
-        """Return a profile of the database. Raises `DatabaseUnavailable`, `NotFound`."""
-        profile = self._profiles.get(profile_id)
-        if profile is None:
-            with transaction(self._engine) as c:
-                profile = self._profiles[profile_id] = read_profile(c, profile_id)
-        return profile
-
-    def scorer(self, profile_id: str) -> LoadedScorer:
-        """Return the profile's scorer of this stage; loads it if needed. Raises as `profile` and `scorer_of`."""
-        return self.scorer_of(self.profile(profile_id))
-
-    def scorer_of(self, profile: Profile) -> LoadedScorer:
-        """Return the profile's scorer of this stage; loads it if needed.
-
-        Raises as `load_for_settings`, and `ConfigurationError` for a profile without a model of this stage, or with one
-        of the other stage whose scores run against this one's.
-        """
-        choice = profile.choices.get(self._stage)
-        if choice is None:
-            raise ConfigurationError(f"profile {profile.id} has no {self._stage}", hint="give the job another profile")
-        with WATCHDOG.watch("model", LOAD_SECONDS), self._lock:  # loading takes seconds: do it once
-            if choice not in self._scorers:
-                scorer = self._load(choice)
-                self._scorers[choice] = warm_up(scorer, batch_size(scorer.card, self._settings))
-            check_directions(profile, self._settings, {self._stage: self._scorers[choice].card})
-            return self._scorers[choice]
-
-    def card(self, profile_id: str) -> ModelCard | None:
-        """Return the card of the profile's scorer of this stage, which need not be loaded.
-
-        None for a model that is not installed, or cannot run as chosen. Raises as `profile`.
-        """
-        choice = self.profile(profile_id).choices.get(self._stage)
-        if choice is None:
-            return None
-        if choice in self._scorers:
-            return self._scorers[choice].card
-        if choice not in self._cards:
-            try:
-                card = card_of(choice, self._settings)
-            except DpiqaError:
-                return None
-            self._cards[choice] = card.model_copy(update={"requirement": choice.requirement})
-        return self._cards[choice]
-
-    def scorer_ids(self) -> dict[str, str]:
-        """Return the scorer ids of the profiles that this process has met, by profile id."""
-        cards = {profile_id: self.card(profile_id) for profile_id in list(self._profiles)}
-        return {profile_id: card.scorer_id for profile_id, card in cards.items() if card is not None}
 
 
 def warm_up(scorer: Scorer, max_batch: int) -> LoadedScorer:
@@ -172,6 +89,8 @@ def load_for_settings(
     requirement = None
     if choice.requirement is not None:
         card = card_of(choice, settings)
+        from dpiqa.storage.requirements import find_prepared  # noqa: PLC0415 - see above
+
         with transact() if transact is not None else database_of(settings) as connection:
             requirement = find_prepared(connection, choice.requirement, scorer_id=card.scorer_id)
     if settings.device_memory_share is not None:
@@ -228,7 +147,7 @@ def for_short_run(settings: Settings) -> Settings:
 
 
 @contextmanager
-def database_of(settings: Settings) -> Iterator[Connection]:
+def database_of(settings: Settings) -> "Iterator[Connection]":
     """Yield one transaction on the settings' database, for a process without a connection pool.
 
     Raises `ConfigurationError` where none is configured, `DatabaseUnavailable`.
@@ -238,6 +157,8 @@ def database_of(settings: Settings) -> Iterator[Connection]:
             "requirements are kept in the database, and none is configured",
             hint="set DPIQA_DATABASE_URL, or start one with `dpiqa local up`",
         )
+    from dpiqa.storage.engine import open_engine, transaction  # noqa: PLC0415 - see above
+
     engine = open_engine(settings, "dpiqa-score", pool_size=1)
     try:
         with transaction(engine) as connection:

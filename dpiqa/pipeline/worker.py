@@ -33,7 +33,7 @@ from dpiqa.pipeline.lister import Lister
 from dpiqa.pipeline.maintenance import Maintenance
 from dpiqa.pipeline.preparer import Preparer
 from dpiqa.pipeline.reconciler import Reconciler
-from dpiqa.pipeline.scorers import LoadedScorers
+from dpiqa.pipeline.scorer_cache import LoadedScorers
 from dpiqa.pipeline.slots import CHUNKS_AT_ONCE, Slots
 from dpiqa.pipeline.stage_times import STAGES, Step
 from dpiqa.pipeline.startup import require_schema, wait_for

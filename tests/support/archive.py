@@ -12,7 +12,7 @@ from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.loading import load_scorer
 from dpiqa.pipeline.lister import Lister
-from dpiqa.pipeline.scorers import LoadedScorers
+from dpiqa.pipeline.scorer_cache import LoadedScorers
 from dpiqa.pipeline.worker import Worker
 from dpiqa.profiles import load_profile
 from dpiqa.settings import load_settings

@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.cli.support.output import TABLE_ROWS, read_pages
+from dpiqa.cli.support.output import TABLE_ROWS
+from dpiqa.cli.support.pages import read_pages
 from dpiqa.storage.audit import AuditEntry, AuditFilter, list_audit
 from dpiqa.storage.pages import Page
 from dpiqa.types import AuditAction

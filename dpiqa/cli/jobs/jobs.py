@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 from dpiqa.addresses import object_address
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.cli.support.output import TABLE_ROWS, Output, read_pages
+from dpiqa.cli.support.output import TABLE_ROWS, Output
+from dpiqa.cli.support.pages import read_pages
 from dpiqa.exports.rows import item_batches
 from dpiqa.exports.schemas import ITEMS
 from dpiqa.storage.engine import transaction

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpiqa.cli.scores.pairs import scorer_by_pairs
 from dpiqa.cli.support import context
 from dpiqa.errors import InvalidRequest
 from dpiqa.models.base import Scorer
@@ -13,7 +12,6 @@ from dpiqa.models.choice import ModelChoice, parse_choice
 from dpiqa.pipeline.scorers import check_choice, check_profile, database_of
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings
-from dpiqa.storage.profiles import choice_for
 from dpiqa.types import Direction, Precision
 
 
@@ -67,6 +65,8 @@ class ModelOptions:
         """
         self.check()
         if self.pairs:
+            from dpiqa.cli.scores.pairs import scorer_by_pairs  # noqa: PLC0415 - it makes a requirement, of the database
+
             choice, scorer = scorer_by_pairs(settings, self.pairs, self.models[0], self.direction, force=self.force)
             return [choice], {choice: scorer}
         if not self.models and not self.requirements:
@@ -86,6 +86,8 @@ class ModelOptions:
         if self.models:
             named = [(self.models[0], requirement) for requirement in self.requirements]
         else:
+            from dpiqa.storage.profiles import choice_for  # noqa: PLC0415 - without a requirement no database is needed
+
             with database_of(settings) as connection:
                 own = [choice_for(connection, requirement) for requirement in self.requirements]
             named = [(choice.model, choice.requirement or "") for choice in own]

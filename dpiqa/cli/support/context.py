@@ -1,4 +1,4 @@
-"""Settings, profile and database of a command."""
+"""Settings, profile and database of a command. SQLAlchemy takes long to import: only commands with a database do it."""
 
 import os
 import re
@@ -8,10 +8,9 @@ from difflib import get_close_matches
 from functools import cache
 from getpass import getuser
 from socket import gethostname
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_settings import DotEnvSettingsSource
-from sqlalchemy import Connection, Engine
 
 from dpiqa.access import Actor, acting_as
 from dpiqa.cli.support import console
@@ -19,7 +18,9 @@ from dpiqa.errors import InvalidRequest
 from dpiqa.logs import configure_logging
 from dpiqa.profiles import Profile, load_profile
 from dpiqa.settings import PREFIX, Settings, load_settings
-from dpiqa.storage.engine import open_engine, transaction
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
 
 _OF_OURS = tuple(f"DPIQA_{name}" for name in ("TEST_", "BENCHMARK_", "LABELS_DIR"))  #: read by tests and benchmarks
 #: What Kubernetes sets in every container for a service named `dpiqa-...`.
@@ -68,7 +69,7 @@ def profiles(settings: Settings, names: Sequence[str] | None) -> list[Profile]:
     return _each_once([load_profile(name, settings.profiles_dir) for name in names or [settings.profile]])
 
 
-def submitted_profiles(c: Connection, settings: Settings, names: Sequence[str] | None) -> list[Profile]:
+def submitted_profiles(c: "Connection", settings: Settings, names: Sequence[str] | None) -> list[Profile]:
     """Return the same of files or, where no file has a name, of the ledger. Raises as `profiles`."""
     if not names:
         return profiles(settings, names)
@@ -84,8 +85,10 @@ def _each_once(named: list[Profile]) -> list[Profile]:
 
 
 @contextmanager
-def database(settings: Settings | None = None) -> Iterator[Engine]:
+def database(settings: Settings | None = None) -> "Iterator[Engine]":
     """Yield an engine on the configured database; its connections end with the block."""
+    from dpiqa.storage.engine import open_engine  # noqa: PLC0415 - see above
+
     engine = open_engine(settings or read_settings(), "dpiqa-cli", pool_size=1)
     try:
         with acting_as(Actor(name="cli", account=f"{_user()}@{gethostname()}")):
@@ -102,7 +105,9 @@ def _user() -> str:
 
 
 @contextmanager
-def connection(settings: Settings | None = None) -> Iterator[Connection]:
+def connection(settings: Settings | None = None) -> "Iterator[Connection]":
     """Yield a connection within one transaction."""
+    from dpiqa.storage.engine import transaction  # noqa: PLC0415 - see above
+
     with database(settings) as engine, transaction(engine) as connection:
         yield connection

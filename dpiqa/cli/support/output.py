@@ -6,18 +6,13 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
-
 from dpiqa.cli.support import console
 from dpiqa.errors import InvalidRequest
 from dpiqa.exports.datasets import check_dataset, parse_partition_by, save_dataset
 from dpiqa.exports.destinations import STDOUT, check_output, save
 from dpiqa.exports.formats import Format, encode
 from dpiqa.exports.schemas import Columns, Schema
-from dpiqa.retries import retry_transaction
 from dpiqa.settings import Settings
-from dpiqa.storage.engine import transaction
-from dpiqa.storage.pages import MAX_LIMIT, Page
 from dpiqa.text import iso_utc
 
 T = TypeVar("T")
@@ -111,26 +106,3 @@ def rows_of(schema: Schema, batches: Iterable[Columns], *, iso: bool = True) -> 
     for row in chain.from_iterable(zip(*columns, strict=True) for columns in batches):
         values = [iso_utc(value) if iso and isinstance(value, datetime) else value for value in row]
         yield dict(zip(schema.names, values, strict=True))
-
-
-def read_pages(
-    engine: Engine, read_page: Callable[[Connection, int, str | None], Page[T]], limit: int | None
-) -> Iterator[T]:
-    """Yield rows page by page: all, or the first `limit`. `read_page(connection, rows, cursor)` reads one page.
-
-    Each page is read in a transaction of its own, so that an export of hours holds none open.
-    """
-    remaining, cursor = limit, None
-
-    def read() -> Page[T]:
-        with transaction(engine) as connection:
-            return read_page(connection, MAX_LIMIT if remaining is None else min(remaining, MAX_LIMIT), cursor)
-
-    while remaining is None or remaining > 0:
-        # A failure of the first page is reported at once; an export that has begun waits for the database.
-        page = retry_transaction(read, attempts=1 if cursor is None else 5)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
-        remaining = None if remaining is None else remaining - len(page.items)

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine
 from dpiqa.addresses import parse_s3
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
-from dpiqa.cli.support.output import TABLE_ROWS, Output, read_pages
+from dpiqa.cli.support.output import TABLE_ROWS, Output
+from dpiqa.cli.support.pages import read_pages
 from dpiqa.cli.support.progress import duration
 from dpiqa.doorbell import load_doorbell
 from dpiqa.errors import InvalidRequest, LeaseLost, NotFound
