@@ -18,7 +18,7 @@ demo: $(VENV)/.demo  ## the whole system on this machine: photographs in, scores
 	@$(BIN)/dpiqa demo $(ARGS)
 
 test: $(VENV)/.test  ## every test, against real Postgres, Valkey, S3 and worker processes (ARGS="-k name")
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.test  ## the fault suite in its long form, five times each, with a table (FAULTS_REPEATS=5, ARGS="-k kills")
 	@FAULTS_REPEATS=$(or $(FAULTS_REPEATS),5) $(BIN)/python -m pytest -q -n 0 tests/faults $(ARGS)

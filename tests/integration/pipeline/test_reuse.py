@@ -185,7 +185,7 @@ def test_siblings_that_wait_for_the_store_come_back_together(counted):
 
 
 def test_another_profile_with_the_same_scorer_reads_nothing_in_a_worker_that_has_not_loaded_it(counted, monkeypatch):
-    monkeypatch.setattr("dpiqa.pipeline.scorers.find_card", lambda name, _: CARDS[name])
+    monkeypatch.setattr("dpiqa.models.loading.find_card", lambda name, _: CARDS[name])
     write(counted, files())
     work(counted, submit(counted, profile("a", "first"))[1])
     del counted.read[:], counted.decoded[:]
@@ -207,7 +207,7 @@ def test_a_second_job_of_the_profile_is_scored_when_it_is_listed(counted):
 
 
 def test_students_and_teachers_scores_are_reused_under_another_profile(counted, monkeypatch):
-    monkeypatch.setattr("dpiqa.pipeline.scorers.find_card", lambda name, _: CARDS[name])
+    monkeypatch.setattr("dpiqa.models.loading.find_card", lambda name, _: CARDS[name])
     policy = {"teacher": "judge", "cutoffs": (Cutoff(at=0.25, margin=0.1),), "max_escalated_share": 1.0}
     write(counted, files())
     teacher_of = "SELECT id FROM items WHERE job_id = :job AND stage = 'teacher' AND state = 'queued' ORDER BY id"
