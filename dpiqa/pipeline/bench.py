@@ -348,7 +348,7 @@ def report(
         images_per_second=n_images / seconds,
         cpu_ms=1000 * used.total / n_images,
         cpu_ms_beside_model=1000 * (used.total - cpu_of[Step.MODEL]) / n_images,
-        cpu_ms_postgres=1000 * used.postgres / n_images if used.postgres else None,
+        cpu_ms_postgres=1000 * used.postgres / n_images if run.steps[Step.RECORD].images else None,
         cores=cores,
         queue_delay_ms=None if run.queue_delay is None else 1000 * run.queue_delay,
         steps=steps,
