@@ -26,7 +26,7 @@ import dpiqa, dpiqa.cli.main, dpiqa.migrations, dpiqa.pipeline.listener, dpiqa.p
 from dpiqa.models.cards import list_cards, verify
 from dpiqa.profiles import list_profiles
 cards = {card.name: card for card in list_cards()}
-assert {"bundled-student", "bundled-teacher"} <= cards.keys(), cards.keys()
+assert {"bundled-student", "bundled-teacher", "bundled-tiny"} <= cards.keys(), cards.keys()
 for card in cards.values():
     verify(card)
 assert any(profile.name == "default" for profile in list_profiles())

@@ -165,7 +165,7 @@ def main() -> None:
     """Print a table of Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
-    parser.add_argument("--model", default="bundled-student")
+    parser.add_argument("--model", default="bundled-tiny")
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 500], help="objects for the model; none: skip it")
     parser.add_argument("--null-sizes", type=int, nargs="*", default=[1000, 3000], help="objects for `brightness`")
     parser.add_argument("--side", type=int, default=768, help="pixels of the JPEG files for the model")

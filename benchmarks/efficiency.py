@@ -8,7 +8,7 @@ The simulated device takes a set time per batch of 16 and holds no processor. Ca
 - `512`: 512 x 512 JPEGs; `tenfold`: ten times as many, by the same worker
 - `512-30ms`: each answer of the S3 server comes 30 ms later
 - `2mp`: 1414 x 1414 JPEGs
-- `student`: the bundled student on this CPU, 512 x 512 JPEGs
+- `student`: a bundled student on this CPU, that of `--profile`, 512 x 512 JPEGs
 - `live`: an event on an idle system, until its result can be read; the model takes no time
 
 Whole: all images by the time from the submission to the last result. Steady: those after the first transaction, by the
@@ -35,6 +35,7 @@ from sqlalchemy import text
 from dpiqa.events import Parsed
 from dpiqa.local.ports import free_port
 from dpiqa.pipeline.ingest import ingest
+from dpiqa.profiles import load_profile
 from dpiqa.storage.engine import transaction
 from dpiqa.storage.jobs import ensure_watch
 from dpiqa.types import ImageRef
@@ -43,7 +44,7 @@ BATCH = 16
 BARE = """
 import sys, time, numpy as np
 from dpiqa.models.loading import load_scorer
-scorer = load_scorer("bundled-student", device="auto")
+scorer = load_scorer(sys.argv[2], device="auto")
 pixels = np.random.default_rng(0).integers(0, 256, (16, 512, 512, 3), dtype=np.uint8)
 for _ in range(2):
     scorer.score(pixels)
@@ -108,14 +109,16 @@ def simulated(side: int, rate: float, sizes: list[int], latency_ms: float = 0) -
         return [run(bench, s3, n, bare) for n in sizes]
 
 
-def student(n: int) -> dict[str, Any]:
-    """Run the bundled student; its bare rate is measured before and after, alone on the machine."""
+def student(n: int, profile: str) -> dict[str, Any]:
+    """Run the student of a built-in profile; its bare rate is measured before and after, alone on the machine."""
+    model = load_profile(profile).student.model
 
     def bare(seconds: float = 8) -> float:
-        return float(subprocess.check_output([sys.executable, "-c", BARE, str(seconds)], text=True).split()[-1])
+        command = [sys.executable, "-c", BARE, str(seconds), model]
+        return float(subprocess.check_output(command, text=True).split()[-1])
 
     before = bare()
-    with system(side=512, batch_seconds=None, model="student-only") as (bench, s3):
+    with system(side=512, batch_seconds=None, model=profile) as (bench, s3):
         run(bench, s3, 64, before)
         figures = run(bench, s3, n, before)
     after = bare()
@@ -164,6 +167,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200, help="images per second of the simulated device")
     parser.add_argument("--rate-2mp", type=float, default=200, help="of the device for 1414 x 1414 pixels")
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--profile", default="student-only", help="built-in profile of the case `student`")
     parser.add_argument("--json", type=argparse.FileType("w"), help="also write the figures here")
     options = parser.parse_args()
     figures: dict[str, Any] = {"machine": describe()}
@@ -178,7 +182,7 @@ def main() -> None:
             case "2mp":
                 (figures[case],) = simulated(1414, options.rate_2mp, [n])
             case "student":
-                figures[case] = student(n // 2)
+                figures[case] = student(n // 2, options.profile)
             case "live":
                 figures[case] = live(100)
         for name in (case, "tenfold") if case == "512" else (case,):

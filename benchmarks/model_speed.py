@@ -1,6 +1,6 @@
 """Bare forward pass of models: milliseconds per image by batch size, median and range of the repetitions.
 
-python benchmarks/model_speed.py --models bundled-student bundled-teacher --threads 2
+python benchmarks/model_speed.py --models bundled-student bundled-tiny bundled-teacher --threads 2
 """
 
 import argparse
@@ -33,7 +33,7 @@ def milliseconds(scorer: Scorer, batch: int, repeats: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["bundled-student", "bundled-teacher"])
+    parser.add_argument("--models", nargs="+", default=["bundled-student", "bundled-tiny", "bundled-teacher"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--threads", type=int, default=None, help="torch threads (default: torch decides)")
     parser.add_argument("--device", default="auto")

@@ -1,6 +1,6 @@
 """Utilisation of the device by the pipeline: images/s from files to scores, against the model's bare forward pass.
 
-python benchmarks/pipeline.py --model bundled-student --images 200 --side 1024
+python benchmarks/pipeline.py --model bundled-tiny --images 200 --side 1024
 """
 
 import argparse
@@ -51,7 +51,7 @@ def rounds(folder: Path, model: str, repeats: int) -> Iterator[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="bundled-student")
+    parser.add_argument("--model", default="bundled-tiny")
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--side", type=int, default=1024, help="pixels a side of the JPEG files")
     parser.add_argument("--repeats", type=int, default=3)

@@ -93,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="labels.csv")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--models", nargs="+", default=["bundled-student", "bundled-teacher"])
+    parser.add_argument("--models", nargs="+", default=["bundled-student", "bundled-tiny", "bundled-teacher"])
     parser.add_argument("--models-dir", type=Path)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--sample", type=int, help="images for all but plain float32 (default: all)")

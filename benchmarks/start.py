@@ -24,7 +24,7 @@ LARGE = ("torch", "torch._dynamo", "torchvision", "timm", "diffusers", "transfor
 READY = f"""
 import sys, psutil
 from dpiqa.models.loading import load_scorer
-load_scorer("bundled-student", device="cpu")
+load_scorer(sys.argv[1], device="cpu")
 print(psutil.Process().memory_info().rss >> 20, *[name for name in {LARGE!r} if name in sys.modules])
 """
 
@@ -55,6 +55,7 @@ def measure(command: list[str], repeats: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--model", default="bundled-student", help="the student")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     dpiqa = str(Path(sys.executable).with_name("dpiqa"))
@@ -63,7 +64,7 @@ def main() -> None:
         Image.effect_noise((512, 512), 64).convert("RGB").save(picture)
         commands = {
             "import torch": [sys.executable, "-c", "import torch"],
-            "student ready": [sys.executable, "-c", READY],
+            f"{options.model} ready": [sys.executable, "-c", READY, options.model],
             "dpiqa --help": [dpiqa, "--help"],
             "dpiqa score one.jpg": [dpiqa, "score", picture],
         }

@@ -78,7 +78,7 @@ def task_of(kind: str, overrides: list[str], folder: Path) -> tuple[Task, RunCon
         denoiser = Denoiser(diffusion.model.architecture)
         return DiffusionTask(denoiser, data, random_latents(diffusion), diffusion), diffusion
     if kind == "student":
-        student = resolve(StudentRun, preset="bundled-student", overrides=overrides)
+        student = resolve(StudentRun, preset="bundled-tiny", overrides=overrides)
         assert student.model.architecture is not None  # the preset's
         return StudentTask(new_student(student.model.architecture, student.model.begin, 0.5), data, student), student
     teacher = resolve(TeacherRun, preset="bundled-teacher", overrides=overrides)
@@ -95,7 +95,8 @@ def measure(kind: str, updates: int, overrides: list[str]) -> dict[str, object]:
         "student": StudentRun,
         "teacher": TeacherRun,
     }
-    probe = resolve(kinds[kind], preset=f"bundled-{kind}", overrides=overrides).plan
+    preset = "bundled-tiny" if kind == "student" else f"bundled-{kind}"
+    probe = resolve(kinds[kind], preset=preset, overrides=overrides).plan
     epochs = -(-(updates + WARM_UP) // (PICTURES // (probe.batch * probe.accumulation)))
     never = [f"plan.epochs={epochs}", "plan.validate_every_steps=100000"]
     clock = Clock()

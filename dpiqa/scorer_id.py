@@ -1,7 +1,7 @@
 """Scorer ids: the text under which scores are stored, and its parts. Standard library only."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dpiqa.types import Backend, Precision, Rendition
 
@@ -66,6 +66,10 @@ class ScorerId:
         Neither the arithmetic nor the requirement counts.
         """
         return self.checkpoint == other.checkpoint
+
+    def same_but_for_name(self, other: "ScorerId") -> bool:
+        """Return whether both give the same scores: a model may get another name while its weights stay."""
+        return replace(self, model="") == replace(other, model="")
 
     def same_population(self, other: "ScorerId") -> bool:
         """Return whether a population of photographs scores the same under both: a reference counts for both.

@@ -20,6 +20,7 @@ from dpiqa.models.choice import plain_name
 from dpiqa.models.plugins import find_plugin_card, plugin_cards
 from dpiqa.models.weights_file import find_damage
 from dpiqa.provenance import WEIGHTS
+from dpiqa.scorer_id import ScorerId
 from dpiqa.settings import default_models_dir
 from dpiqa.text import first_field_error
 
@@ -57,6 +58,19 @@ def find_card(name: str, models_dir: Path | None = None) -> ModelCard:
         where = "" if models_dir else "; to find your own models, name their folder"
         raise NotFound(f"there is no model called {name!r}", hint=f"known models: {', '.join(sorted(cards))}{where}")
     return cards[name]
+
+
+def find_scorer_card(scorer_id: str, models_dir: Path | None = None) -> ModelCard | None:
+    """Return the card of the model that has the weights of a scorer, whatever its name was when it scored.
+
+    None where no model has them, or where `scorer_id` is not one. Raises as `list_cards`.
+    """
+    try:
+        scorer = ScorerId.parse(scorer_id)
+    except ValueError:
+        return None
+    cards = [card for card in list_cards(models_dir) if ScorerId.parse(card.scorer_id).weights == scorer.weights]
+    return next((card for card in cards if card.name == scorer.model), cards[0] if cards else None)
 
 
 def weights_path(card: ModelCard, models_dir: Path | None = None) -> Path | None:

@@ -42,14 +42,14 @@ def test_two_models_read_an_object_once_and_a_killed_worker_doubles_nothing(syst
         s3.put(f"{number:03}.png", png(number / N))
     port = free_port()
     system.worker("student", DPIQA_METRICS_PORT=str(port))
-    job = submit(system, BRIGHT, load_profile("student-only"))
+    job = submit(system, BRIGHT, load_profile("tiny"))
     system.wait(lambda: system.report(job).job.state is JobState.COMPLETE, "complete job")
     assert steps(port) == (N, 2 * N)  # two preprocessings
-    assert system.report(job).by_profile == {"bright@1": {"scored": N}, "student-only@1": {"scored": N}}
+    assert system.report(job).by_profile == {"bright@1": {"scored": N}, "tiny@1": {"scored": N}}
 
     for number in range(N):
         s3.put(f"{number:03}.png", png((number + 0.5) / N))  # other bytes: all is to be done again
-    again = submit(system, BRIGHT, load_profile("student-only"))
+    again = submit(system, BRIGHT, load_profile("tiny"))
     system.wait(lambda: system.report(again).done > N / 2, "half of the images")
     system.processes[-1].kill()
     port = free_port()

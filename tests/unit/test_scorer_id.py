@@ -54,6 +54,13 @@ def test_other_checkpoints(other):
     assert not scorer_id().same_checkpoint(scorer_id(other))
 
 
+def test_only_the_name_may_differ():
+    own = scorer_id("m:abc:p-v2:float32")
+    assert own.same_but_for_name(scorer_id("n:abc:p-v2:float32"))
+    for other in ("n:abd:p-v2:float32", "n:abc:p-v1:float32", "n:abc:p-v2:bfloat16", "n:abc:p-v2:float32:r@1"):
+        assert not own.same_but_for_name(scorer_id(other))
+
+
 def test_a_reference_of_the_first_preprocessing_counts_for_the_second():
     first, second = scorer_id("m:abc:p-v1:float32"), scorer_id("n:abc:p-v2:bfloat16")
     assert first.same_population(second)

@@ -13,7 +13,7 @@ from dpiqa.cli.support.groups import command
 from dpiqa.errors import CheckpointError, InvalidRequest
 from dpiqa.exit_codes import ExitCode
 from dpiqa.models.base import ModelCard
-from dpiqa.models.cards import find_card, list_cards, stale_sections
+from dpiqa.models.cards import find_card, find_scorer_card, list_cards, stale_sections
 from dpiqa.models.cards import verify as verify_weights
 from dpiqa.models.catalogue.pulled import pulled_parts, verify_part
 from dpiqa.models.folder import check_removable, remove_model
@@ -41,10 +41,11 @@ def list_models(
 def show(name: options.ModelArgument, as_json: options.JsonOption = False) -> None:
     """Show a model card: architecture, data and its terms, measured figures, known failures.
 
-    The main figures are shown; `--json` has all. Figures measured with other than the current weights are named.
+    The main figures are shown; `--json` has all. Figures measured with other than the current weights are named. In
+    place of a name the scorer id of a score will do: it finds the model with these weights, whatever its name was then.
     """
     folder = context.read_settings().models_dir
-    card = find_card(name, folder)
+    card = find_scorer_card(name, folder) or find_card(name, folder)
     stale = stale_sections(card, list_cards(folder))
     if as_json:
         console.print_json("model@1", _as_dict(card) | {"stale_figures": stale})

@@ -16,11 +16,13 @@ from dpiqa.cli.support.targets import Targets
 from dpiqa.errors import DpiqaError, InvalidRequest
 from dpiqa.exports.growing import GrowingFile, Row, stamp
 from dpiqa.models.base import Scorer
+from dpiqa.models.cards import find_scorer_card
 from dpiqa.models.choice import ModelChoice
 from dpiqa.objects.store import LocalFiles
 from dpiqa.pipeline.local_run import Observer, ScoredObject, score_by_each
 from dpiqa.pipeline.scorers import card_of
 from dpiqa.profiles import Profile
+from dpiqa.scorer_id import ScorerId
 from dpiqa.settings import Settings
 from dpiqa.sources.folders import PassedOver
 from dpiqa.types import ImageRef, Rendition
@@ -58,10 +60,14 @@ class Run:
         ids = _scorer_ids(self.scored_by, self.settings)
         if self.known is None or ids is None:
             return
-        if others := sorted(self.known.scorer_ids() - ids):
+        for other in sorted(self.known.scorer_ids() - ids):
+            if any(_gives_the_same(other, scorer_id) for scorer_id in ids):
+                continue
+            same = find_scorer_card(other, self.settings.models_dir)
+            before = "the same model as before" if same is None else f"--model {same.name}, which has its weights"
             raise InvalidRequest(
-                f"{self.known.path} holds scores by {others[0]}, which is not what this command scores by",
-                hint="name another --output, the same model as before, or --overwrite",
+                f"{self.known.path} holds scores by {other}, which is not what this command scores by",
+                hint=f"name another --output, {before}, or --overwrite",
             )
 
     def rows(self) -> Iterator[list[Row]]:
@@ -160,6 +166,14 @@ def _scorer_ids(scored_by: Sequence[Profile | ModelChoice], settings: Settings) 
             card = card.model_copy(update={"requirement": choice.requirement})
             ids |= {card.rendered(rendition).scorer_id for rendition in Rendition}
     return frozenset(ids)
+
+
+def _gives_the_same(stored: str, own: str) -> bool:
+    """Return whether rows by `stored` may stand beside those by `own`; False where a file has other text instead."""
+    try:
+        return ScorerId.parse(stored).same_but_for_name(ScorerId.parse(own))
+    except ValueError:
+        return False
 
 
 class _Interrupt:

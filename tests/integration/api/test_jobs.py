@@ -38,11 +38,11 @@ def test_submit(client, body, expected):
 
 
 def test_several_profiles(client):
-    answer = submit(client, PREFIX | {"profiles": ["smoke", "student-only"]})
+    answer = submit(client, PREFIX | {"profiles": ["smoke", "tiny"]})
     assert answer.status_code == 202, answer.text
-    assert (answer.json()["profile"], answer.json()["profiles"]) == ("smoke@1", ["smoke@1", "student-only@1"])
+    assert (answer.json()["profile"], answer.json()["profiles"]) == ("smoke@1", ["smoke@1", "tiny@1"])
     status = client.get(answer.headers["location"]).json()
-    assert (status["counts_by_profile"], status["reused"]) == ({"smoke@1": {}, "student-only@1": {}}, 0)
+    assert (status["counts_by_profile"], status["reused"]) == ({"smoke@1": {}, "tiny@1": {}}, 0)
     for wrong in ({"profiles": []}, {"profiles": ["smoke", "smoke"]}, {"profiles": ["smoke"], "profile": "smoke"}):
         assert submit(client, PREFIX | wrong).status_code == 422
 

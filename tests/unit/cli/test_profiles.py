@@ -5,5 +5,5 @@ import json
 
 def test_profiles(run):
     listed = json.loads(run("profiles", "list", "--json").stdout)
-    assert {"default@1", "smoke@1", "student-only@1"} <= {profile["id"] for profile in listed}
+    assert {"default", "smoke", "student-only", "tiny"} <= {profile["name"] for profile in listed}
     assert "0.5 +- 0.1" in run("profiles", "show", "smoke").stdout

@@ -34,7 +34,7 @@ def train(tmp_path):
         ("vae", "bundled-vae", False),
         ("diffusion", "bundled-diffusion", False),
         ("teacher", "bundled-teacher", True),
-        ("student", "bundled-student", True),
+        ("student", "bundled-tiny", True),
         ("promptiqa", "paper-promptiqa", True),
     ],
 )

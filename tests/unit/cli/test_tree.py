@@ -234,7 +234,7 @@ def test_commands_in_the_documents_exist(words):
         ("dpiqa requirements create portraits --model bundled-s", ["bundled-student"]),
         ("dpiqa profiles show smok", ["smoke", "smoke@1"]),
         ("dpiqa scores --profile smok", ["smoke", "smoke@1"]),
-        ("dpiqa train student --preset bundled-", ["bundled-student", "bundled-student-distilled"]),
+        ("dpiqa train student --preset bundled-t", ["bundled-tiny", "bundled-tiny-distilled"]),
     ],
 )
 def test_the_shell_completes_names(words, offered):

@@ -52,7 +52,7 @@ def test_what_training_chose_its_checkpoint_by_is_chosen_whatever_the_figures_ar
     assert contamination(trained, "spaq", "test", published=True) == texts.HELD_OUT
 
 
-@pytest.mark.parametrize("name", ["bundled-student", "bundled-teacher"])
+@pytest.mark.parametrize("name", ["bundled-student", "bundled-teacher", "bundled-tiny"])
 def test_the_bundled_models_have_seen_their_training_split(name):
     bundled = find_card(name)
     assert contamination(bundled, "biq2021", "train", published=True) == texts.SEEN

@@ -1,4 +1,4 @@
-"""Maps of models whose answer is known, and of the bundled student on photographs with one distorted quadrant."""
+"""Maps of models whose answer is known, and of a bundled student on photographs with one distorted quadrant."""
 
 import numpy as np
 import pytest
@@ -82,9 +82,9 @@ def test_a_model_that_answers_nan_is_an_error_not_a_map():
 @pytest.mark.parametrize(
     ("name", "kind", "quadrant"), [("astronaut", "gaussian_noise", 0), ("china", "low_resolution", 3)]
 )
-def test_the_bundled_students_map_points_at_the_distorted_quadrant(name, kind, quadrant):
+def test_a_bundled_students_map_points_at_the_distorted_quadrant(name, kind, quadrant):
     pytest.importorskip("torch")
-    scorer = load_scorer("bundled-student", device="cpu")
+    scorer = load_scorer("bundled-tiny", device="cpu")
     image = photograph(name)
     distorted = distort_quadrant(image, kind, *QUADRANTS[quadrant])
     before, after = (

@@ -4,7 +4,15 @@ import pytest
 
 from dpiqa.errors import CheckpointError, ConfigurationError, NotFound
 from dpiqa.models.brightness import BRIGHTNESS
-from dpiqa.models.cards import find_card, list_cards, stale_sections, verify, weights_path, with_sections
+from dpiqa.models.cards import (
+    find_card,
+    find_scorer_card,
+    list_cards,
+    stale_sections,
+    verify,
+    weights_path,
+    with_sections,
+)
 
 
 def test_the_built_in_model_is_listed_as_for_tests():
@@ -23,6 +31,22 @@ def test_an_unknown_name_says_which_there_are(models_dir):
     with pytest.raises(NotFound) as raised:
         find_card("smal-student", models_dir)
     assert "small-student" in raised.value.hint
+
+
+def test_the_model_of_a_score_is_found_by_its_weights_whatever_its_name_was(models_dir):
+    card = find_card("small-student", models_dir)
+    assert find_scorer_card(card.scorer_id, models_dir) == card
+    assert find_scorer_card(card.scorer_id.replace("small-student", "earlier"), models_dir) == card
+    assert find_scorer_card(card.scorer_id.replace(card.sha256[:12], "0" * 12), models_dir) is None
+    assert find_scorer_card("small-student", models_dir) is None
+
+
+def test_scores_of_the_first_bundled_student_are_those_of_the_smallest():
+    first = "bundled-student:3d1332457711:squash-bilinear-512x512-v2:float32"
+    found = find_scorer_card(first)
+    assert found.sha256 == find_card("bundled-tiny").sha256
+    assert found.reference.fits(first)
+    assert found.reference.quantiles == find_card("bundled-tiny").reference.quantiles
 
 
 def test_a_changed_file_is_refused_with_both_hashes(models_dir):

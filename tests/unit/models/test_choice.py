@@ -9,7 +9,7 @@ from dpiqa.models.choice import ModelChoice, chosen_card, parse_choice, require_
 from dpiqa.profiles import Profile
 from dpiqa.types import ModelKind, Precision, Stage
 
-STUDENT = find_card("bundled-student")
+STUDENT = find_card("bundled-tiny")
 
 
 def of_kind(kind):

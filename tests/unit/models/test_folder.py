@@ -121,7 +121,7 @@ def test_what_could_not_be_written_is_refused_beforehand(models_dir, tmp_path, m
     with pytest.raises(InvalidRequest, match="of other weights"):
         check_card(card.model_copy(update={"sha256": "b" * 64}), models_dir)
     with pytest.raises(InvalidRequest) as raised:
-        check_card(find_card("bundled-student"), models_dir)
+        check_card(find_card("bundled-tiny"), models_dir)
     assert "bundled" in raised.value.hint
 
     def full(*_args, **_kwargs):

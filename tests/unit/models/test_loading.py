@@ -123,7 +123,7 @@ def test_our_own_student_is_loaded_and_scores_without_what_costs_more_than_torch
     code = """
 import sys, numpy
 from dpiqa.models.loading import load_scorer
-load_scorer("bundled-student", device="cpu").score(numpy.zeros((1, 512, 512, 3), numpy.uint8))
+load_scorer("bundled-tiny", device="cpu").score(numpy.zeros((1, 512, 512, 3), numpy.uint8))
 slow = {"torch._dynamo", "torchvision", "timm", "diffusers", "transformers", "scipy", "sympy", "onnxruntime", "cv2"}
 assert "torch" in sys.modules and not slow & sys.modules.keys(), slow & sys.modules.keys()
 """

@@ -13,7 +13,7 @@ from dpiqa.types import Precision
 
 pytestmark = pytest.mark.heavy
 
-MODELS = ["bundled-student", "bundled-teacher"]
+MODELS = ["bundled-tiny", "bundled-teacher"]
 #: Largest difference of one image's score between batches, and between a precision and float32.
 IN_BATCHES = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.01, Precision.FLOAT16: 2e-3}
 FROM_FLOAT32 = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.03, Precision.FLOAT16: 5e-3}
@@ -50,6 +50,12 @@ def test_the_batch_does_not_move_scores_of_the_bundled_models(exact, pictures):
     np.testing.assert_allclose(scorer.score(pictures[1:2]), scores[1:2], atol=IN_BATCHES[Precision.FLOAT32], rtol=0)
 
 
+def test_nor_does_it_move_those_of_the_student_that_most_people_use(pictures):
+    scorer = load_scorer("bundled-student", device="cpu", threads=1)
+    together = scorer.score(pictures[:2])
+    np.testing.assert_allclose(scorer.score(pictures[1:2]), together[1:], atol=IN_BATCHES[Precision.FLOAT32], rtol=0)
+
+
 @pytest.mark.parametrize("precision", list(Precision))
 @pytest.mark.parametrize("name", ["small-student", "small-teacher"])
 def test_the_batch_moves_scores_within_the_precisions_tolerance(models_dir, name, precision):
@@ -68,10 +74,10 @@ def test_the_memory_format_changes_hardly_anything_but_the_scorer(exact, picture
 
 def test_every_option_is_another_scorer_and_the_cards_own_are_not():
     def scorer_id(**options):
-        choice = ModelChoice(model="bundled-student", **options)
+        choice = ModelChoice(model="bundled-tiny", **options)
         return load_scorer(choice, device="cpu", threads=1).card.scorer_id
 
-    own = find_card("bundled-student").scorer_id
+    own = find_card("bundled-tiny").scorer_id
     assert scorer_id(precision="float32", channels_last=True) == own
     others = [scorer_id(precision="bfloat16"), scorer_id(precision="float16"), scorer_id(channels_last=False)]
     assert len({own, *others}) == 4
@@ -83,7 +89,7 @@ def test_every_option_is_another_scorer_and_the_cards_own_are_not():
     [
         ({"model": "brightness", "precision": "bfloat16"}, "brightness cannot run in bfloat16"),
         ({"model": "brightness", "channels_last": False}, "brightness has no memory format to choose"),
-        ({"model": "bundled-student", "requirement": "portraits"}, "bundled-student cannot score by a requirement"),
+        ({"model": "bundled-tiny", "requirement": "portraits"}, "bundled-tiny cannot score by a requirement"),
     ],
 )
 def test_an_option_that_a_model_does_not_have_is_refused(choice, complaint):
@@ -95,11 +101,11 @@ def test_an_option_that_a_model_does_not_have_is_refused(choice, complaint):
 def test_a_gpu_that_only_emulates_bfloat16_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an old GPU")
-    card = find_card("bundled-student").model_copy(update={"precision": Precision.BFLOAT16})
+    card = find_card("bundled-tiny").model_copy(update={"precision": Precision.BFLOAT16})
     with pytest.raises(ConfigurationError, match="an old GPU does not support bfloat16"):
         torch_scorer.require_precision(torch.device("cuda"), card)
     torch_scorer.require_precision(torch.device("cpu"), card)
-    torch_scorer.require_precision(torch.device("cuda"), find_card("bundled-student"))
+    torch_scorer.require_precision(torch.device("cuda"), find_card("bundled-tiny"))
 
 
 def test_a_device_without_an_operation_in_this_precision_is_refused(models_dir, monkeypatch):

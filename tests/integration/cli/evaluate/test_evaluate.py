@@ -85,7 +85,7 @@ def test_distortions(run, tmp_path):
         (["routing", "smoke", *CSV, *CSV], 2, "give one --dataset"),
         (["compare", "brightness", "brightness", *CSV], 2, "named twice"),
         (["compare", "brightness", "--seeds", *CSV], 2, "name two or more"),
-        (["compare", "brightness", "bundled-student", *CSV, *CSV], 2, "give one --dataset"),
+        (["compare", "brightness", "bundled-tiny", *CSV, *CSV], 2, "give one --dataset"),
         (["scores", "brightness", "--card", ".", *CSV], 2, "card of brightness is not in"),
         (["scores", "brightness", "--dataset", "csv"], 2, "one --data for each"),
         (["scores", "brightness", *CSV], 2, "no images of split 'test'"),

@@ -72,10 +72,10 @@ def test_a_pattern_in_a_prefix_is_pointed_out(run, system):
 def test_a_dry_run_submits_nothing_and_estimates_each_profile(run, system):
     system.put("in/a.png", png(0.1))
     system.put("in/notes.txt", b"text")
-    words = ["submit", f"s3://{system.name}/in/", "--dry-run", "--profile", "smoke", "--profile", "student-only"]
+    words = ["submit", f"s3://{system.name}/in/", "--dry-run", "--profile", "smoke", "--profile", "tiny"]
     dry = rows(run(*words, "--json"))
     assert (dry["objects"], dry["bytes"], dry["passed_over"]) == (1, len(png(0.1)), {"name": 1})
-    assert [each["profile"] for each in dry["estimates"]] == ["smoke@1", "student-only@1"]
+    assert [each["profile"] for each in dry["estimates"]] == ["smoke@1", "tiny@1"]
     shown = run(*words).stdout
     assert "1 by name no image" in shown
     assert shown.count("unknown: no job of at least 20 images") == 2

@@ -131,7 +131,7 @@ def test_what_cannot_be_scored_by_is_refused_with_a_hint(run, system, card, tmp_
         (["score", "a.jpg", "--model", "tiny"], 78, "dpiqa requirements create"),
         (["score", "a.jpg", "--requirement", "nonesuch"], 4, "no requirement 'nonesuch'"),
         (["score", "a.jpg", "--requirement", "No Name", "--model", "tiny"], 2, "requirement 'No Name'"),
-        (["score", "a.jpg", "--model", "bundled-student", "-r", "blur"], 78, "cannot score by a requirement"),
+        (["score", "a.jpg", "--model", "bundled-tiny", "-r", "blur"], 78, "cannot score by a requirement"),
         (["score", "a.jpg", "--profile", "smoke", "-r", "blur"], 2, "cannot be combined"),
         (["score", "a.jpg", "--precision", "float16"], 2, "need --model"),
         (["score", "a.jpg", "--model", "brightness", "--precision", "float16"], 78, "float32 only"),

@@ -47,7 +47,7 @@ def test_another_backend_gives_the_score_of_eager_and_auto_is_eager_here(run, fo
     monkeypatch.setenv("DPIQA_CACHE_DIR", str(tmp_path / "cache"))
 
     def score(*options):
-        result = run("score", folder / "more" / "grey.png", "--model", "bundled-student", *options, "--json")
+        result = run("score", folder / "more" / "grey.png", "--model", "bundled-tiny", *options, "--json")
         assert result.exit_code == 0, result.stderr
         (row,) = json.loads(result.stdout)
         return row["scorer_id"], row["score"]
@@ -142,7 +142,7 @@ def test_what_is_not_in_the_bucket(run, system):
 
 def test_bundled_models(run, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(0.5, (300, 200)))
-    for name in ("bundled-student", "bundled-teacher"):
+    for name in ("bundled-student", "bundled-tiny", "bundled-teacher"):
         result = run("score", "a.jpg", "--model", name, "--json")
         assert result.exit_code == 0, result.stderr
         (row,) = json.loads(result.stdout)

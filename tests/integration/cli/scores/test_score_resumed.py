@@ -90,10 +90,21 @@ def test_only_what_failed_is_tried_again(run, folder, read):
 
 def test_scores_of_another_model_are_not_mixed(run, folder, tmp_path):
     assert score(run).exit_code == 1
-    result = run("score", "photos", "--model", "bundled-student", "-o", "f.csv", "--resume")
+    result = run("score", "photos", "--model", "bundled-tiny", "-o", "f.csv", "--resume")
     assert (result.exit_code, "holds scores by brightness" in result.stderr) == (2, True)
+    assert "--model brightness, which has its weights" in result.stderr
     assert run("score", "photos/1.png", "--model", "brightness", "-o", "f.csv", "--overwrite").exit_code == 0
     assert set(table()) == {"1.png"}
+
+
+def test_scores_of_the_same_weights_under_an_earlier_name_are_gone_on_with(run, folder, read):
+    assert score(run, "-n", "3", "--resume").exit_code == 0
+    Path("f.csv").write_text(Path("f.csv").read_text().replace("brightness:", "earlier-name:"))
+    read.clear()
+    assert score(run, "--resume").exit_code == 1
+    assert sorted(read) == ["3.png", "4.png", "broken.jpg"]
+    models = {row["scorer_id"].partition(":")[0] for name, row in table().items() if name != "broken.jpg"}
+    assert models == {"brightness", "earlier-name"}
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,9 @@ def test_a_published_layout_has_the_scores_of_eager_whatever_the_batch(load, bac
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("backend", GRAPHS)
-def test_the_bundled_student_has_the_scores_of_eager(load, backend):
+def test_a_bundled_student_has_the_scores_of_eager(load, backend):
     pictures = parity_pictures(512, 512)[:3]
-    eager, scorer = load(Backend.EAGER, "bundled-student"), load(backend, "bundled-student")
+    eager, scorer = load(Backend.EAGER, "bundled-tiny"), load(backend, "bundled-tiny")
     np.testing.assert_allclose(scorer.score(pictures), eager.score(pictures), atol=1e-3)
 
 
@@ -121,8 +121,8 @@ def test_auto_takes_the_fastest_library_for_published_students_and_eager_for_oth
     assert backend_of("small-student") is Backend.OPENVINO
     assert backend_of("small-student", on_gpu=True) is Backend.EAGER
     assert backend_of("small-student", precision=Precision.BFLOAT16) is Backend.EAGER
-    assert backend_of("bundled-student") is Backend.EAGER
-    assert backend_of("bundled-student", backend=Backend.OPENVINO) is Backend.OPENVINO
+    assert backend_of("bundled-tiny") is Backend.EAGER
+    assert backend_of("bundled-tiny", backend=Backend.OPENVINO) is Backend.OPENVINO
     assert backend_of("small-teacher", backend=Backend.OPENVINO) is Backend.EAGER
     assert backend_of("brightness", backend=Backend.COMPILE) is Backend.EAGER
 
@@ -146,11 +146,11 @@ def test_onnxruntime_refuses_less_precision(load, models_dir):
 
 
 def test_parity_counts_the_largest_difference_and_the_ranks():
-    card = find_card("bundled-student").model_copy(update={"backend": Backend.OPENVINO})
+    card = find_card("bundled-tiny").model_copy(update={"backend": Backend.OPENVINO})
     expected = np.linspace(0.4, 0.401, 8)
     assert require_parity(card, expected + 1e-6, expected).correlation == pytest.approx(1)
     for scores in (expected + 0.01, expected[::-1], np.where(expected > 0.4005, np.nan, expected)):
-        with pytest.raises(ConfigurationError, match="does not give the scores of bundled-student"):
+        with pytest.raises(ConfigurationError, match="does not give the scores of bundled-tiny"):
             require_parity(card, scores, expected)
     assert Parity.of(expected[::-1], expected).correlation == pytest.approx(-1)
     assert Parity.of(np.zeros(3), np.zeros(3)).is_enough(Precision.FLOAT32)

@@ -38,11 +38,11 @@ def decisive(config):
 @pytest.mark.parametrize(
     ("schema", "preset", "overrides"),
     [
-        (StudentRun, "bundled-student", []),
-        (StudentRun, "bundled-student", ["plan.seed=3", "plan.epochs=40", "output.half=false"]),
-        (StudentRun, "bundled-student-distilled", ["teacher=mine", "loss.distorted.kinds=['jpeg','haze']"]),
-        (StudentRun, "bundled-student-distilled", ['teacher={model="mine",precision="bfloat16"}']),
-        (StudentRun, "bundled-student", ["plan.crop=", 'plan.slow={"conv.a" = 0.5}']),
+        (StudentRun, "bundled-tiny", []),
+        (StudentRun, "bundled-tiny", ["plan.seed=3", "plan.epochs=40", "output.half=false"]),
+        (StudentRun, "bundled-tiny-distilled", ["teacher=mine", "loss.distorted.kinds=['jpeg','haze']"]),
+        (StudentRun, "bundled-tiny-distilled", ['teacher={model="mine",precision="bfloat16"}']),
+        (StudentRun, "bundled-tiny", ["plan.crop=", 'plan.slow={"conv.a" = 0.5}']),
         (StudentRun, "finetune-student", ["model.start=bundled-student", "plan.rate=1e-05"]),
         (TeacherRun, "bundled-teacher", ["model.vae=runs/vae/vae.safetensors", "plan.seed=2"]),
         (VaeRun, "bundled-vae", ["model.architecture.channels=[4, 8]"]),
@@ -70,7 +70,7 @@ def test_a_file_that_nobody_else_has_is_said_in_full(schema, text, tmp_path):
 
 def test_splits_of_sets_are_said():
     sets = 'data.sets=[{name="spaq",path="spaq",split="random",split_seed=4},{name="clive",path="clive"}]'
-    config = resolve(StudentRun, preset="bundled-student", overrides=[sets])
+    config = resolve(StudentRun, preset="bundled-tiny", overrides=[sets])
     assert again(config)[1].data.sets == config.data.sets
 
 
@@ -88,7 +88,9 @@ def test_no_folder_of_anybodys_is_said():
     assert words[words.index("--out") + 1] == "one"
 
 
-@pytest.mark.parametrize(("name", "schema"), [("bundled-student", StudentRun), ("bundled-teacher", TeacherRun)])
+@pytest.mark.parametrize(
+    ("name", "schema"), [("bundled-student", StudentRun), ("bundled-tiny", StudentRun), ("bundled-teacher", TeacherRun)]
+)
 def test_the_bundled_cards_commands_give_the_configurations_they_state(name, schema):
     training = find_card(name).figures["training"]
     words = shlex.split(training["command"])

@@ -45,7 +45,7 @@ def test_the_papers_settings(name, teacher, student, every):
 
 def test_later_ones_win(tmp_path):
     file = tmp_path / "run.toml"
-    file.write_text('preset = "bundled-student"\n[plan]\nepochs = 3\nrate = 1e-4\n')
+    file.write_text('preset = "bundled-tiny"\n[plan]\nepochs = 3\nrate = 1e-4\n')
     config = resolve(StudentRun, file=file, overrides=["plan.rate=5e-5", "output.name=mine", "plan.crop="])
     assert (config.plan.epochs, config.plan.rate, config.plan.batch) == (3, 5e-5, 64)
     assert (config.output.name, config.plan.crop) == ("mine", None)
@@ -56,7 +56,7 @@ def test_auto_is_settled_by_what_the_machine_computes(monkeypatch):
     for capabilities, expected in (({"avx2": True}, "float32"), ({"avx512_bf16": True}, "bfloat16")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         monkeypatch.setattr(precision, "cpu_capabilities", lambda features=capabilities: features)
-        assert resolve(StudentRun, preset="bundled-student").plan.precision == expected
+        assert resolve(StudentRun, preset="bundled-tiny").plan.precision == expected
         assert resolve(StudentRun, preset="paper-koniq-student").plan.precision == "float32"
 
 
@@ -82,7 +82,7 @@ def test_values_are_toml_or_else_words():
 )
 def test_what_is_wrong_is_named(override, complaint, hint):
     with pytest.raises(InvalidRequest) as caught:
-        resolve(StudentRun, preset="bundled-student", overrides=[override])
+        resolve(StudentRun, preset="bundled-tiny", overrides=[override])
     assert complaint in caught.value.message
     assert hint in caught.value.hint
 
@@ -94,7 +94,7 @@ def test_a_file_that_is_wrong_is_named(tmp_path):
     file.write_text("[plan")
     with pytest.raises(InvalidRequest, match=r"run\.toml is not valid TOML"):
         resolve(StudentRun, file=file)
-    file.write_text('preset = "bundled-student"\n[plan]\nepoch = 3\n')
+    file.write_text('preset = "bundled-tiny"\n[plan]\nepoch = 3\n')
     with pytest.raises(InvalidRequest, match=r"run\.toml: unknown key plan\.epoch"):
         resolve(StudentRun, file=file)
     file.write_text('preset = "bundled-teacher"\n')

@@ -7,7 +7,7 @@ from dpiqa.training.runs.publish import origin, origins
 
 
 def test_origins_are_names_and_digests(tmp_path):
-    card = find_card("bundled-student")
+    card = find_card("bundled-tiny")
     file = tmp_path / "vae.safetensors"
     file.write_bytes(b"weights")
     digest = sha256_of(file)

@@ -126,7 +126,7 @@ def test_stable_diffusion_from_a_folder(run, tmp_path):
     [
         ("model.architecture.prompts=", "needs their embeddings"),
         ('model.architecture.trunk={backbone="test_efficientnet"}', "trunk of the image adapter has no weights"),
-        ("model.trunk_from=bundled-student", "without a trunk"),
+        ("model.trunk_from=bundled-tiny", "without a trunk"),
     ],
 )
 def test_a_part_that_is_missing_is_named(run, override, complaint):
