@@ -116,7 +116,7 @@ dpiqa.
 ```console
 $ dpiqa datasets check kadid10k --data /data/kadid10k     # images by split, labels, missing files
 $ dpiqa evaluate scores bundled-student --dataset kadid10k --data /data/kadid10k
-$ dpiqa train student --preset bundled-student --dataset kadid10k --data /data/kadid10k
+$ dpiqa train student --preset bundled-tiny --dataset kadid10k --data /data/kadid10k
 ```
 
 **Labels** become MOS from 0 to 1, higher is better: (label - worst) / (best - worst) on the fixed

@@ -24,12 +24,12 @@ def list_profiles(as_json: options.JsonOption = False) -> None:
     console.table(("profile", "student", "teacher", "escalates", "description"), rows)
 
 
-@command("show", "dpiqa profiles show default", "dpiqa profiles show default@1 --json")
+@command("show", "dpiqa profiles show default", "dpiqa profiles show smoke@1 --json")
 def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="Name (the newest version) or id, such as default@1.", autocompletion=options.complete_profile
+            help="Name (the newest version) or id, such as smoke@1.", autocompletion=options.complete_profile
         ),
     ],
     as_json: options.JsonOption = False,
