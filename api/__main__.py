@@ -1,5 +1,6 @@
 """`python -m dpiqa.api`: serve the API. A wrong setting ends it with one line, not with a traceback."""
 
+import gc
 import sys
 
 from dpiqa.errors import DpiqaError
@@ -19,6 +20,7 @@ def main() -> int:
             import uvicorn  # noqa: PLC0415 - an extra
 
             from .app import create_app  # noqa: PLC0415 - likewise
+            from .pages.rendering import compile_templates  # noqa: PLC0415 - likewise
         settings = load_settings()
         configure_logging(settings)
         require_port("the API", settings.api_host, settings.api_port, "DPIQA_API_PORT")
@@ -26,6 +28,10 @@ def main() -> int:
     except DpiqaError as error:
         print(f"dpiqa api: {error}", file=sys.stderr)  # noqa: T201 - for the person who started it
         return exit_code(error).value
+    compile_templates()
+    # What was imported lives as long as the process: looking through it for garbage would stop a request now and again.
+    gc.collect()
+    gc.freeze()
     uvicorn.run(
         app,
         host=settings.api_host.strip("[]"),

@@ -303,6 +303,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     ],
     "ComparisonOut": [
         {
+            "profile": "default@1",
             "first": "default@1",
             "second": "careful@1",
             "first_direction": "higher is better",

@@ -26,8 +26,10 @@ from dpiqa.models.cards import find_card
 from dpiqa.profiles import load_profile
 from dpiqa.storage import schema
 from dpiqa.storage.engine import make_engine, transaction
+from dpiqa.storage.rollups import count_results, reset_rollups
 
 BATCH = 500_000  #: images a statement
+STATEMENT_SECONDS = 3600  #: an index of ten million rows takes minutes on a busy machine
 PROFILES = ("default", "student-only")
 #: Share of the images: 90 % in the first job, 0.2 % of them in the second one too, the others in the third one.
 JOBS = {name: UUID(int=number) for number, name in enumerate(("large", "small", "rest", "second_profile"), start=1)}
@@ -214,6 +216,15 @@ def add_fixed_rows(c: Connection, cards: tuple[ModelCard, ModelCard]) -> None:
         )
 
 
+def count(engine: Engine) -> None:
+    """Count the results in the roll-ups: the triggers that do it otherwise were off."""
+    started = time.monotonic()
+    reset_rollups(engine)
+    while count_results(engine):
+        pass
+    print(f"roll-ups: {time.monotonic() - started:.0f} s", flush=True)
+
+
 def finish(engine: Engine) -> None:
     """Vacuum, which also marks pages for index-only scans, and collect statistics."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
@@ -231,8 +242,10 @@ def main() -> None:
     print(describe())
     with server(options.folder) as postgres:
         schema.upgrade(postgres.url())
-        engine = make_engine(postgres.url(), pool_size=1)
+        engine = make_engine(postgres.url(), pool_size=1, statement_timeout=STATEMENT_SECONDS)
         load(engine, options.results)
+        finish(engine)  # statistics, for the plans of the next step
+        count(engine)
         finish(engine)
         with transaction(engine) as c:
             n, size = c.execute(text("SELECT count(*), pg_database_size(current_database()) FROM results")).one()

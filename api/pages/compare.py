@@ -1,4 +1,4 @@
-"""Compare two profiles on the same images: ranks, pictures that moved most, decisions that differ."""
+"""Compare two profiles, or student and teacher of one, on the same images: ranks, what moved most, decisions."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.http_api.common import ProfileName
+from dpiqa.storage.comparisons import models_of
 from dpiqa.storage.engine import reading
 from dpiqa.storage.scorers import list_used_profiles
 
@@ -17,32 +17,36 @@ from .rendering import PageRoute, error_text, read_query, render
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-class PageParameters(ComparisonParameters):
-    """The query of the page: before profiles are chosen there is no second one."""
-
-    second: ProfileName | None = None  # type: ignore[assignment] # the page names another one itself
-
-
 @router.get("/compare")
 def compare(request: Request, caller: ReaderDep, engine: EngineDep, settings: SettingsDep) -> HTMLResponse:
-    """Show two profiles side by side; unless two are named, the usual one and the newest other one."""
-    parameters = read_query(request, PageParameters)
+    """Show two sides: unless the address says which, the usual profile and the newest other one, or its two models."""
+    parameters = read_query(request, ComparisonParameters)
     with reading(engine) as c:
         profiles = [row.id for row in list_used_profiles(c, caller.grants) if row.n_results != 0]
-        first = parameters.conditions(c, settings, caller.grants).profile
-        second = parameters.second or next((name for name in profiles if name != first), None)
+        first = parameters.conditions(c, settings, caller.grants).profile or ""
+        if parameters.teacher:
+            parameters.second = None
+        elif parameters.second is None:
+            parameters.second = next((name for name in profiles if name != first), None)
+            parameters.teacher = parameters.second is None and models_of(c, first) is not None
         found, note = None, ""
-        if second is None:
-            note = "There are scores under one profile only. Submit a job under another one, and compare them here."
-        elif second == first:
+        if parameters.second == first:
             note = "Choose two different profiles."
+        elif parameters.second is None and not parameters.teacher:
+            note = "There are scores under one profile only, and it has no teacher. Submit a job under another one."
         else:
-            parameters.second = second
             try:
                 found = parameters.compare(c, settings, caller.grants)
             except InvalidRequest as error:
                 note = error_text(error)
     chosen: dict[str, Any] = parameters.model_dump(mode="json")
     return render(
-        request, "compare.html", found=found, note=note, chosen=chosen, profiles=profiles, first=first, second=second
+        request,
+        "compare.html",
+        found=found,
+        note=note,
+        chosen=chosen,
+        profiles=profiles,
+        first=first,
+        second=parameters.second,
     )

@@ -27,6 +27,7 @@ from ..monitoring import CALLER
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
+_RELEASE = version("dpiqa")
 
 
 def when(value: datetime | None) -> str:
@@ -82,6 +83,12 @@ _ENVIRONMENT.filters |= {
 }
 
 
+def compile_templates() -> None:
+    """Compile all templates, so that no request waits for it."""
+    for name in _ENVIRONMENT.list_templates():
+        _ENVIRONMENT.get_template(name)
+
+
 def check_template(template: str | None) -> None:
     """Raise `ConfigurationError` for a setting that is not the address of thumbnails."""
     try:
@@ -125,7 +132,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         caller=caller,
         may_change=caller is not None and bool(caller.scopes & {KeyScope.SUBMIT, KeyScope.ADMIN}),
         has_session=caller is not None and caller.name != "local",
-        release=version("dpiqa"),
+        release=_RELEASE,
         picture=partial(picture_address, settings.thumbnail_url),
         **values,
     )

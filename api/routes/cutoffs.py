@@ -8,15 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from dpiqa.access import Grants
-from dpiqa.errors import ConfigurationError, NotFound
+from dpiqa.errors import ConfigurationError, InvalidRequest, NotFound
 from dpiqa.http_api.common import JOB_NAME, PROFILE, Bucket, JobName, Limit, Prefix, ProfileName, RequirementId
 from dpiqa.http_api.cutoffs import ComparisonOut, LabelSet, NewProfile, SampleOut, SavedProfile, ThresholdOut
 from dpiqa.profiles import Cutoff
 from dpiqa.settings import Settings
+from dpiqa.storage.comparisons import MAX_SAMPLE, Options, ScoreComparison, compare_models, compare_profiles
 from dpiqa.storage.cutoffs import WANTED_PRECISION, report_cutoff
 from dpiqa.storage.engine import reading, transaction
 from dpiqa.storage.labels import Draw
-from dpiqa.storage.profile_comparison import MAX_SAMPLE, ProfileComparison, compare_profiles
 from dpiqa.storage.samples import sample_scores
 from dpiqa.storage.saved_profiles import find_named_profile, save_profile
 from dpiqa.storage.score_filter import ScoreFilter
@@ -71,28 +71,30 @@ class SampleParameters(ViewSelection):
 class ComparisonParameters(ViewSelection):
     """The query of `GET /v1/comparison`."""
 
-    second: ProfileName = Field(description="The profile to compare with `profile`.")
+    second: ProfileName | None = Field(None, description="The profile to compare with `profile`.")
+    teacher: bool = Field(
+        default=False,
+        description="Instead of two profiles, compare the student's scores under `profile` with the teacher's, of the "
+        "images that both scored. Routing chose those, so they lie around its cut-offs.",
+    )
     cutoff: Bound | None = Field(
-        None, description="Of the first profile; unless given, it rejects the worst tenth of the compared images."
+        None, description="Of the first scores; unless given, it rejects the worst tenth of the compared images."
     )
     second_cutoff: Bound | None = Field(None, description="Unless given, it rejects as many as `cutoff`.")
     sample: Annotated[int, Field(ge=2, le=MAX_SAMPLE, description="Images to compare, at most.")] = MAX_SAMPLE
     seed: Seed = 0
 
-    def compare(self, connection: Connection, settings: Settings, grants: Grants) -> ProfileComparison:
-        """Return the comparison. Raises as `conditions` and `compare_profiles`."""
+    def compare(self, connection: Connection, settings: Settings, grants: Grants) -> ScoreComparison:
+        """Return the comparison. Raises `InvalidRequest`; as `conditions`, `compare_profiles` and `compare_models`."""
+        options = Options(cutoff=self.cutoff, second_cutoff=self.second_cutoff, sample=self.sample, seed=self.seed)
+        if self.teacher is (self.second is not None):
+            raise InvalidRequest("a comparison has two sides", hint="give either `second` or `teacher=true`")
         conditions = self.conditions(connection, settings, grants)
+        if self.second is None:
+            return compare_models(connection, conditions, options)
         with as_invalid_request(NotFound, ConfigurationError):
             second = find_profile(connection, settings, self.second, grants=grants)
-        return compare_profiles(
-            connection,
-            conditions,
-            second,
-            cutoff=self.cutoff,
-            second_cutoff=self.second_cutoff,
-            sample=self.sample,
-            seed=self.seed,
-        )
+        return compare_profiles(connection, conditions, second, options)
 
 
 @router.get("/threshold", operation_id="get_threshold", summary="A cut-off: share rejected, precision and recall")
@@ -127,11 +129,11 @@ def sample(
     return SampleOut.model_validate(values, from_attributes=True)
 
 
-@router.get("/comparison", operation_id="compare_profiles", summary="Two profiles on the same images")
+@router.get("/comparison", operation_id="compare_profiles", summary="Two profiles, or two models, on the same images")
 def comparison(
     caller: ReaderDep, parameters: Annotated[ComparisonParameters, Query()], settings: SettingsDep, engine: EngineDep
 ) -> ComparisonOut:
-    """Compare the scores of two profiles: rank correlation, images that moved most, decisions that differ.
+    """Compare two profiles, or student and teacher of one: rank correlation, images that moved most, decisions.
 
     All figures are of a random sample, which is all images where there are at most `sample` of them.
     """

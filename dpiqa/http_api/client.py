@@ -247,9 +247,13 @@ class Client:
         """Return scores drawn at random. `parameters`: those of `GET /v1/scores/sample`."""
         return self._http.read(cutoffs.SampleOut, "GET", "/v1/scores/sample", query=parameters)
 
-    def compare_profiles(self, profile: str, second: str, **parameters: Any) -> cutoffs.ComparisonOut:
-        """Return two profiles on the same images. `parameters`: the others of `GET /v1/comparison`."""
-        query = {"profile": profile, "second": second, **parameters}
+    def compare_profiles(self, profile: str, second: str | None = None, **parameters: Any) -> cutoffs.ComparisonOut:
+        """Return two profiles on the same images. `parameters`: the others of `GET /v1/comparison`.
+
+        Without `second`, the student and the teacher of the profile are compared.
+        """
+        sides = {"teacher": True} if second is None else {"second": second}
+        query = {"profile": profile, **sides, **parameters}
         return self._http.read(cutoffs.ComparisonOut, "GET", "/v1/comparison", query=query)
 
     def save_labels(self, labels: JsonBody) -> cutoffs.LabelsSaved:

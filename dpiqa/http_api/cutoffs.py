@@ -9,10 +9,10 @@ from dpiqa.http_api.common import Bucket, Key, Page, Prefix, ProfileName, Reques
 from dpiqa.http_api.scores import ScoreOut
 from dpiqa.requirement import NAME_PATTERN
 from dpiqa.score_comparison import Correlation
+from dpiqa.storage.comparisons import ComparedImage
 from dpiqa.storage.cutoffs import LabelFigures
 from dpiqa.storage.distributions import HistogramBin
 from dpiqa.storage.labels import Draw, NewLabel
-from dpiqa.storage.profile_comparison import ComparedImage
 from dpiqa.types import Direction, Verdict
 
 MAX_LABELS = 1000  #: in one request
@@ -119,15 +119,16 @@ class ThresholdOut(ResponseBody):
 
 
 class ComparisonOut(ResponseBody):
-    """The second profile against the first, on a random sample of the images that the parameters choose."""
+    """The second profile against the first, or the teacher against the student, on a random sample of images."""
 
-    first: str
-    second: str
+    profile: str = Field(description="The first profile.")
+    first: str = Field(description="The first profile; with `teacher`, the student's model.")
+    second: str = Field(description="The second profile; with `teacher`, the teacher's model.")
     first_direction: Direction = Field(description=BETTER)
     second_direction: Direction = Field(description=BETTER)
-    population: int = Field(description="Images with a score under the first profile.")
+    population: int = Field(description="Images with a score under the first profile, or of its teacher.")
     n_sampled: int = Field(description="Of those, the images that were drawn at random.")
-    n: int = Field(description="Of those, the images with a score under the second, too: what is compared.")
+    n: int = Field(description="Of those, the images with both scores: what is compared.")
     correlation: Correlation | None = Field(description="Spearman's, with a 95 % interval; null: not defined.")
     first_cutoff: float | None
     second_cutoff: float | None
@@ -135,7 +136,7 @@ class ComparisonOut(ResponseBody):
     n_first_alone: int
     n_second_alone: int
     n_neither: int
-    points: list[tuple[float, float]] = Field(description="Scores under both profiles, of at most 1,000 images.")
+    points: list[tuple[float, float]] = Field(description="Both scores of at most 1,000 images.")
     rose: list[ComparedImage] = Field(description="Images that the second ranks higher, those that moved most first.")
     fell: list[ComparedImage]
     first_alone: list[ComparedImage] = Field(description="Images that the first cut-off alone rejects.")

@@ -1,4 +1,4 @@
-// The page of two profiles: a point for each image, by its scores under both.
+// The page of a comparison: a point for each image, by both of its scores.
 "use strict";
 
 document.addEventListener("DOMContentLoaded", () => {

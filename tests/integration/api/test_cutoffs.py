@@ -4,11 +4,12 @@ import csv
 import io
 
 import pytest
-from support.ledger import ALONE, STUDENT, TEACHER, Ledger
+from support.ledger import ALONE, BOTH, STUDENT, TEACHER, Ledger, refs
 from support.scored import score_all
 
 from dpiqa.datasets.registry import find_dataset
 from dpiqa.profiles import Profile
+from dpiqa.types import Stage
 
 OTHER = Profile(name="other", version=1, student="teacher")
 VIEW = {"bucket": "photos", "profile": ALONE.id}
@@ -86,5 +87,17 @@ def test_two_profiles_are_compared(client, ledger):
     assert (found["n"], found["population"], found["n_both"] + found["n_first_alone"]) == (100, 100, 20)
     assert 0 < found["correlation"]["low"] < found["correlation"]["value"] < 0.6
     assert found["fell"][0]["key"] == "050.jpg"
-    refused = client.get("/v1/comparison", params={**VIEW, "second": ALONE.id})
-    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    for sides in ({"second": ALONE.id}, {}, {"second": OTHER.id, "teacher": True}, {"teacher": True}):
+        refused = client.get("/v1/comparison", params={**VIEW, **sides})
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request"), sides
+
+
+def test_a_student_is_compared_with_its_teacher(client):
+    ledger = Ledger(client.app.state.engine, BOTH)
+    asked = ledger.score(ledger.submit(refs(10))[1], value=0.5).teacher_items
+    ledger.score(asked, stage=Stage.TEACHER, value=0.7)
+    found = client.get("/v1/comparison", params={"profile": BOTH.id, "teacher": True}).json()
+    assert (found["first"], found["second"], found["n"]) == ("student", "teacher", len(asked))
+    assert found["points"] == [[0.5, 0.7]] * len(asked)
+    page = client.get("/compare", params={"profile": BOTH.id}).text  # the only profile with a second side
+    assert ("teacher rejects" in page, "checked" in page) == (True, True)

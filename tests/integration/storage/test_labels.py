@@ -1,22 +1,22 @@
 """Labels, samples, figures of cut-offs, comparisons and saved profiles, in a real ledger."""
 
 import pytest
-from support.ledger import ALONE, STUDENT, TEACHER
+from support.ledger import ALONE, BOTH, STUDENT, TEACHER, Ledger, ref
 from support.scored import score_all
 
 from dpiqa.access import Grants
 from dpiqa.errors import InvalidRequest, NotFound
 from dpiqa.profiles import Cutoff, Profile, load_profile
 from dpiqa.storage import samples
+from dpiqa.storage.comparisons import Options, compare_models, compare_profiles
 from dpiqa.storage.cutoffs import report_cutoff
 from dpiqa.storage.labels import Draw, NewLabel, list_labels, read_verdicts, save_labels
-from dpiqa.storage.profile_comparison import compare_profiles
 from dpiqa.storage.profiles import read_profile
 from dpiqa.storage.rollups import fold_results
 from dpiqa.storage.samples import sample_scores
 from dpiqa.storage.saved_profiles import find_named_profile, save_profile
 from dpiqa.storage.score_filter import ScoreFilter
-from dpiqa.types import Verdict
+from dpiqa.types import Stage, Verdict
 
 OTHER = Profile(name="other", version=1, student="teacher")
 VIEW = ScoreFilter(profile=ALONE.id, bucket="photos")
@@ -147,7 +147,7 @@ def test_profiles_are_compared_on_the_images_that_both_scored(ledger):
     scored(ledger, scores)
     turned = {f"{n:04}.jpg": score for n, score in enumerate([*scores[:90], 0.001]) if n != 50}
     score_all(ledger, turned, OTHER, TEACHER)
-    found = ledger.do(compare_profiles, VIEW, OTHER.id, cutoff=0.105)
+    found = ledger.do(compare_profiles, VIEW, OTHER.id, Options(cutoff=0.105))
     assert (found.population, found.n_sampled, found.n, len(found.points)) == (100, 100, 90, 90)
     assert found.correlation.value > 0.9
     assert (found.n_both, found.n_first_alone, found.n_second_alone, found.n_neither) == (10, 1, 1, 78)
@@ -156,9 +156,31 @@ def test_profiles_are_compared_on_the_images_that_both_scored(ledger):
     assert [image.key for image in found.first_alone] == ["0010.jpg"]
     assert found.fell[0].second_score == 0.001
     with pytest.raises(InvalidRequest, match="cannot be compared with itself"):
-        ledger.do(compare_profiles, VIEW, ALONE.id)
-    empty = ledger.do(compare_profiles, VIEW, "none@1")
+        ledger.do(compare_profiles, VIEW, ALONE.id, Options())
+    empty = ledger.do(compare_profiles, VIEW, "none@1", Options())
     assert (empty.n, empty.correlation, empty.first_cutoff) == (0, None, None)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_the_student_is_compared_with_the_teacher_on_the_images_that_both_scored(ledger, monkeypatch, is_large):
+    if is_large:
+        for module in ("stats", "samples"):
+            monkeypatch.setattr(f"dpiqa.storage.{module}.MAX_ROWS", 5)
+    ledger = Ledger(ledger.engine, BOTH)
+    _, ids = ledger.submit([ref(f"{n:04}.jpg") for n in range(100)])
+    asked = ledger.score(ids, value=lambda claim: int(claim.ref.key[:4]) / 100).teacher_items
+    ledger.score(asked, stage=Stage.TEACHER, value=lambda claim: 1 - int(claim.ref.key[:4]) / 100)
+    view = ScoreFilter(profile=BOTH.id, bucket="photos")
+    found = ledger.do(compare_models, view, Options())
+    assert (found.profile, found.first, found.second) == (BOTH.id, "student", "teacher")
+    assert found.population == len(asked) == 21
+    assert found.n == len(found.points) <= 21
+    assert (found.n == 21) is not is_large or found.n > 8  # a sample of many is drawn with repetition
+    assert found.correlation.value == pytest.approx(-1)
+    assert all(0.4 <= student <= 0.6 and student + teacher == pytest.approx(1) for student, teacher in found.points)
+    assert {(image.key, image.first_rank) for image in found.rose if image.first_rank == 0} <= {("0040.jpg", 0)}
+    with pytest.raises(InvalidRequest, match="has no teacher"):
+        ledger.do(compare_models, ScoreFilter(profile=ALONE.id), Options())
 
 
 def test_a_saved_profile_is_found_by_its_name(ledger):
