@@ -70,7 +70,7 @@ class ScoreComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What may be chosen about a comparison."""
+    """Cut-offs and sample of a comparison."""
 
     cutoff: float | None = None  #: of the first scoring; None: rejects the worst tenth of the compared images
     second_cutoff: float | None = None  #: None: rejects as many as the first one
