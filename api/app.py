@@ -26,7 +26,8 @@ from .guard import Guard
 from .limits import Backlog
 from .manners import CORS_METHODS, CORS_REQUEST_HEADERS, CORS_RESPONSE_HEADERS, Answers, Gzip, PathPrefix
 from .monitoring import STUCK_SECONDS, Metrics, Probes, RequestLog
-from .pages import assets, compare, explanations, explore, login, overview, threshold, thumbnails
+from .pages import assets, compare, explore, login, overview, threshold, thumbnails
+from .pages import explanations as explanation_pages
 from .pages import jobs as job_pages
 from .pages import requirements as requirement_pages
 from .pages.examples import MAX_UPLOAD_BYTES
@@ -37,6 +38,7 @@ from .routes import (
     audit,
     cutoffs,
     events,
+    explanations,
     health,
     jobs,
     labels,
@@ -67,6 +69,7 @@ MODULES = (
     stats,
     cutoffs,
     labels,
+    explanations,
     requirements,
     watches,
     reconciliations,
@@ -78,7 +81,7 @@ MODULES = (
     overview,
     job_pages,
     explore,
-    explanations,
+    explanation_pages,
     requirement_pages,
     threshold,
     compare,

@@ -213,6 +213,9 @@ _CUTOFF = {
     "precision": {"value": 0.75, "low": 0.47, "high": 0.91, "n": 12},
     "recall": {"value": 0.9, "low": 0.6, "high": 0.98, "n": 10},
 }
+_OF_SCORE = {name: _SCORE[name] for name in ("bucket", "key", "profile")}
+_EXPLANATION = _OF_SCORE | {"state": "ready", "scorer_id": _SCORER, "score": 0.36, "effect": [[-0.04] * 8] * 8}
+_EXPLANATION |= {"error": None, "created_at": _NINE, "finished_at": _TEN}
 _COMPARED = {name: _SCORE[name] for name in ("bucket", "key", "etag")} | {
     "first_score": 0.31,
     "second_score": 0.66,
@@ -252,6 +255,9 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
             ],
         }
     ],
+    "NewExplanation": [_OF_SCORE],
+    "ExplanationOut": [_EXPLANATION],
+    "ExplanationAccepted": [_EXPLANATION | {"warning": None}],
     "NewLabels": [
         {
             "label_set": "portfolio",
@@ -370,16 +376,8 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "ReconciliationPage": [{"items": [_RECONCILIATION], **_PAGE_END}],
     "ReconciliationOut": [_RECONCILIATION],
     "EventsAccepted": [
-        {
-            "images": 1,
-            "removals": 0,
-            "queued": 1,
-            "unwatched": 0,
-            "passed_over": 0,
-            "n_ignored": 0,
-            "ignored": [],
-            "warning": None,
-        }
+        dict.fromkeys(("removals", "unwatched", "passed_over", "n_ignored"), 0)
+        | {"images": 1, "queued": 1, "ignored": [], "warning": None}
     ],
     "AuditEntryPage": [{"items": [_AUDIT_ENTRY], **_PAGE_END}],
     "Alive": [{"status": "ok"}],

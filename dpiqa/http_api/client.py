@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 
 import httpx
 
-from dpiqa.http_api import cutoffs, jobs, requirements, scores, stats, watches
+from dpiqa.http_api import cutoffs, explanations, jobs, requirements, scores, stats, watches
 from dpiqa.http_api.audit import AuditEntryOut, AuditEntryPage
 from dpiqa.http_api.common import Alive, EventsAccepted, ItemOut, ItemPage, Ready, RequestBody
 from dpiqa.http_api.connection import Connection, new_key, quoted, read_body
@@ -236,6 +236,20 @@ class Client:
     def get_stats(self, **parameters: Any) -> stats.StatsOut:
         """Return counts, quantiles and the histogram of scores. `parameters`: those of `GET /v1/stats`."""
         return self._http.read(stats.StatsOut, "GET", "/v1/stats", query=parameters)
+
+    # explanations
+
+    def request_explanation(
+        self, bucket: str, key: str, profile: str | None = None
+    ) -> explanations.ExplanationAccepted:
+        """Ask which regions of an image move its score by the student of a profile, or of the service's own."""
+        body = {"bucket": bucket, "key": key, "profile": profile}
+        return self._http.read(explanations.ExplanationAccepted, "POST", "/v1/explanations", body=body)
+
+    def get_explanation(self, bucket: str, key: str, **parameters: Any) -> explanations.ExplanationOut:
+        """Return the regions of an image that move its score. `parameters`: `profile`. Raises as the other calls."""
+        query = {"bucket": bucket, "key": key, **parameters}
+        return self._http.read(explanations.ExplanationOut, "GET", "/v1/explanations", query=query)
 
     # cut-offs
 

@@ -208,6 +208,12 @@ NOT_FOUND = {
     ("GET", "/v1/threshold"): lambda w: [(f"/v1/threshold?{path}", {}) for path in views(w)],
     ("GET", "/v1/scores/sample"): lambda w: [(f"/v1/scores/sample?{path}", {}) for path in views(w)],
     ("GET", "/v1/comparison"): lambda w: [(f"/v1/comparison?{path}&second=other@1", {}) for path in views(w)],
+    ("GET", "/v1/explanations"): lambda w: [
+        (f"/v1/explanations?bucket={w.bucket}&key={w.key}&profile={w.profile}", {})
+    ],
+    ("POST", "/v1/explanations"): lambda w: [
+        ("/v1/explanations", {"json": {"bucket": w.bucket, "key": w.key, "profile": w.profile}})
+    ],
     ("GET", "/v1/labels"): lambda w: [(f"/v1/labels?bucket={w.bucket}&prefix={w.prefix}", {})],
     ("GET", "/v1/labels/export"): lambda w: [(f"/v1/labels/export?bucket={w.bucket}&prefix={w.prefix}", {})],
     ("PUT", "/v1/labels"): lambda w: [

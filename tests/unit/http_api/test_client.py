@@ -80,6 +80,8 @@ ARGUMENTS = {
     "submit_requirement": (EXAMPLES["NewRequirement"][0],),
     "send_events": ({"Records": []},),
     "lookup_image": ("photos", "2024/001.jpg"),
+    "request_explanation": ("photos", "2024/001.jpg"),
+    "get_explanation": ("photos", "2024/001.jpg"),
     "compare_profiles": ("default@1", "student-only@1"),
     "save_labels": (EXAMPLES["NewLabels"][0],),
     "save_profile": (EXAMPLES["NewProfile"][0],),
