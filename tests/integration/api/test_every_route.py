@@ -20,6 +20,7 @@ from dpiqa.requirement import Pair, Preparation, RequirementRequest, Stability
 from dpiqa.routing import decide
 from dpiqa.storage.api_keys import KeyRequest, create_key
 from dpiqa.storage.claims import claim
+from dpiqa.storage.explanations import request_explanation
 from dpiqa.storage.items import Rejected, Scored
 from dpiqa.storage.profiles import remember_profile
 from dpiqa.storage.reconciliations import ReconciliationRequest, request_reconciliation
@@ -64,6 +65,7 @@ def make_world(ledger, bucket, prefix, card, profile, requirement, secret=""):
     outcomes = [Scored(c, 0.2 * n, c.ref.etag) for n, c in enumerate(held[:3], 1)]
     outcomes.append(Rejected(held[3], Reason.CORRUPT))
     ledger.do(record, Stage.STUDENT, profile, card, outcomes, decide=decide, max_errors=5)
+    ledger.do(request_explanation, bucket, images[0].key, profile.id)
     listed = ledger.job(kind=JobKind.LIST, bucket=bucket, profile=profile, keys=[f"{prefix}{secret}0.png"])
     manifest = ledger.job(kind=JobKind.MANIFEST, bucket=bucket, profile=profile)
     watch = ledger.do(add_watch, S3Address(bucket, prefix), profile, backfill=False).watch
