@@ -106,6 +106,10 @@ GROUPS = (
                 "evaluate.routing:routing",
                 "Compare a profile's routing with its student alone and with escalating at random.",
             ),
+            "escalation": (
+                "evaluate.escalation:escalation",
+                "Compare criteria that choose the images for a profile's teacher, at 5, 10, 20 and 40 % of the images.",
+            ),
             "distortions": ("evaluate.distortions:distortions", "Show for which kinds of distortion the score falls."),
             "invariance": ("evaluate.invariance:invariance", "Show how far scores move under harmless edits."),
         },

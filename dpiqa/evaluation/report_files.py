@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.evaluation import comparison, plots, report, routing_trial, sweep
+from dpiqa.evaluation import comparison, escalation, plots, report, routing_trial, sweep
 from dpiqa.evaluation.comparison import Comparison
+from dpiqa.evaluation.escalation import EscalationTrial
 from dpiqa.evaluation.measurement import Measurement
 from dpiqa.evaluation.routing_trial import RoutingTrial
 from dpiqa.evaluation.sweep import Sweep
@@ -46,6 +47,11 @@ def write_trial(folder: Path, trial: RoutingTrial, data: str, document: dict[str
     """Write routing.md, routing.json and routing.png. Raises as `write_evaluation` does."""
     paths = _write_pages(folder, "routing", routing_trial.markdown(trial, data), document)
     return [*paths, plots.write_png(plots.routing(trial, data), folder / "routing.png")]
+
+
+def write_escalation(folder: Path, trial: EscalationTrial, title: str, document: dict[str, Any]) -> list[Path]:
+    """Write escalation.md and escalation.json. Raises as `write_evaluation` does."""
+    return _write_pages(folder, "escalation", escalation.markdown(trial, title), document)
 
 
 def write_comparison(

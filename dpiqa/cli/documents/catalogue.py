@@ -344,6 +344,25 @@ _DOCUMENTS = (
         made("RoutingTrial", lambda: {"data": str, "profile": str, "improves": Any, "verdict": str}),
     ),
     Document(
+        "escalation-trial",
+        1,
+        "What criteria of escalation gain.",
+        made(
+            "EscalationTrial",
+            lambda: {
+                "data": str,
+                "profile": str,
+                "models": dict[str, str],
+                "n": int,
+                "cutoffs": list[float],
+                "agreement": dict[str, Any],
+                "gains": dict[str, Any],
+                "cascade_student_share": _NUMBER_OR_NULL,
+                "cascade_minus_student": dict[str, Any],
+            },
+        ),
+    ),
+    Document(
         "distortion-sweep",
         1,
         "How scores fall with distortions.",

@@ -63,6 +63,7 @@ OF_COMMAND: dict[str, tuple[str, ...]] = {
     "evaluate scores": ("evaluation@1",),
     "evaluate compare": ("comparison@1",),
     "evaluate routing": ("routing-trial@1",),
+    "evaluate escalation": ("escalation-trial@1",),
     "evaluate distortions": ("distortion-sweep@1",),
     "evaluate invariance": ("invariance@1",),
 }

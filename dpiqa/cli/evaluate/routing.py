@@ -67,7 +67,7 @@ def routing(  # noqa: PLR0913 - one parameter per option
     tested = load_profile(profile, settings.profiles_dir)
     check_routes(tested)
     check_profile(tested, settings)
-    choices = _choices(tested)
+    choices = mos_choices(tested)
     measured = list(
         {choice.model: find_card(choice.model, settings.models_dir) for choice in choices.values()}.values()
     )
@@ -89,7 +89,7 @@ def routing(  # noqa: PLR0913 - one parameter per option
     exit_for(len(paired.failures))
 
 
-def _choices(profile: Profile) -> dict[str, ModelChoice]:
+def mos_choices(profile: Profile) -> dict[str, ModelChoice]:
     """Return student and teacher, in this order. Raises `InvalidRequest` for scores that are not MOS."""
     choices = {stage.value: choice for stage, choice in profile.choices.items()}
     for choice in choices.values():

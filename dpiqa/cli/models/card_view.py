@@ -37,7 +37,7 @@ def _section(section: Any) -> Iterator[str]:
     if not isinstance(section, Mapping):
         yield _flat(section)
         return
-    lines = [*_agreement(section), *_distortions(section), *_seeds(section), *_routing(section)]
+    lines = [*_agreement(section), *_distortions(section), *_seeds(section), *_routing(section), *_invariance(section)]
     yield from lines or [_flat({k: v for k, v in section.items() if isinstance(v, int | float | bool)})]
     for role, origin in _parts(section.get("made_from")):
         yield f"made from {role.replace('_', ' ')}: {_flat(origin)}"
@@ -97,6 +97,14 @@ def _routing(section: Mapping[str, Any]) -> Iterator[str]:
             f"{_number(difference.get('mean_absolute_difference'))}, on opposite sides of a cut-off "
             f"{_number(difference.get('opposite_sides'))} of the images"
         )
+
+
+def _invariance(section: Mapping[str, Any]) -> Iterator[str]:
+    for name, figures in _parts(section.get("edits")):
+        change = dict(_parts(figures))
+        mean, most = _number(change.get("mean_size")), _number(change.get("size_95"))
+        moves = f"moves the score by {mean} on average, 95 % by less than {most}"
+        yield f"{name.replace('_', ' ')} {moves} ({section.get('pictures', '?')} pictures)"
 
 
 def _parts(value: Any) -> list[tuple[str, Any]]:

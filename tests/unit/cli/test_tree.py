@@ -38,6 +38,7 @@ def test_the_promised_commands_exist():
         "evaluate scores",
         "evaluate compare",
         "evaluate routing",
+        "evaluate escalation",
         "evaluate distortions",
         "evaluate invariance",
         "explain",

@@ -111,6 +111,37 @@ def test_routing_ends_with_a_verdict_and_both_cards_hold_it(run, folder):
     assert json.loads(run(*words, "--json").stdout)["verdict"] == section["verdict"]
 
 
+def test_criteria_of_escalation_are_compared_and_known_scores_are_not_computed_again(run, folder):
+    words = ("evaluate", "escalation", "near", "--second", "run-1", *on_labels(folder))
+    result = run(*words, "--views", "--output", folder / "report")
+    assert result.exit_code == 0, result.stderr
+    for criterion in ("distance to the cut-off", "disagreement of two students", "spread by distance", "best possible"):
+        assert criterion in (folder / "report" / "escalation.md").read_text()
+    result = run(*words, "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert (document["n"], document["models"]) == (10, {"student": "run-0", "teacher": "judge", "second": "run-1"})
+    assert "spread over views" not in document["gains"]
+
+    run("evaluate", "scores", "judge", *on_labels(folder), "--output", folder / "judged")
+    (folder / "models" / "judge.safetensors").unlink()
+    known = json.loads(run(*words, "--scores", f"judge={folder / 'judged' / 'scores.csv'}", "--json").stdout)
+    assert known == document
+
+
+def test_scores_that_do_not_fit_are_refused(run, folder):
+    words = ("evaluate", "escalation", "near", *on_labels(folder), "--scores")
+    (folder / "other.csv").write_text("image,score\nelse.png,0.5\n")
+    for scores, says in (
+        ("nobody=other.csv", "names no model of this comparison"),
+        ("judge", "names no model of this comparison"),
+        (f"judge={folder / 'missing.csv'}", "cannot be read as scores"),
+        (f"judge={folder / 'other.csv'}", "has scores of none of the 10 images"),
+    ):
+        result = run(*words, scores)
+        assert (result.exit_code, says in result.stderr) == (2, True), result.stderr
+
+
 def test_figures_of_other_weights_are_told_from_todays(run, folder):
     run("evaluate", "routing", "near", *on_labels(folder), "--card", folder / "models")
     run("evaluate", "scores", "run-0", *on_labels(folder), "--card", folder / "models")

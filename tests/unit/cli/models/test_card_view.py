@@ -60,9 +60,27 @@ def test_every_kind_of_section_says_what_was_asked():
     ]
 
 
+def test_invariance_is_said_by_edit():
+    edits = {"twice_the_size": {"mean_size": 0.0571, "size_95": 0.1149, "mean_change": -0.05}}
+    lines = read({"figures": {"invariance": {"pictures": 100, "failures": 0, "edits": edits}}})
+    assert lines == [
+        "invariance: twice the size moves the score by 0.057 on average, 95 % by less than 0.115 (100 pictures)",
+    ]
+
+
 @pytest.mark.parametrize("odd", [None, 3, "text", ["a"], {"a": 1}, {"all": {"spread": 1}}])
 def test_a_card_written_by_hand_is_shown_whatever_it_says(odd):
-    keys = ("srcc", "intervals_95", "subsets", "falling", "rising_at_strengths", "parts", "verdict", "made_from")
+    keys = (
+        "srcc",
+        "intervals_95",
+        "subsets",
+        "falling",
+        "rising_at_strengths",
+        "parts",
+        "verdict",
+        "made_from",
+        "edits",
+    )
     sections = {key: {"srcc": 0.5, "falling": [], key: odd} for key in (*keys, "teacher_against_student", "command")}
     assert dict(card_lines({"figures": sections | {"plain": odd}})).keys() >= set(sections)
 
