@@ -81,3 +81,11 @@ def test_removing_asks_and_leaves_what_comes_with_dpiqa(run, file):
     for name in ("bundled-student", "brightness"):
         result = run("models", "remove", name, "--yes")
         assert (result.exit_code, "comes with dpiqa" in result.stderr) == (2, True)
+
+
+def test_the_scorer_id_of_a_score_finds_the_model_with_its_weights(run):
+    first = "bundled-student:3d1332457711:squash-bilinear-512x512-v2:float32"
+    card = json.loads(run("models", "show", first, "--json").stdout)
+    assert card["sha256"].startswith("3d1332457711")
+    unknown = run("models", "show", first.replace("3d13", "0000"))
+    assert (unknown.exit_code, "there is no model called" in unknown.stderr) == (4, True)
