@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from sqlalchemy import Engine
+from starlette.exceptions import HTTPException
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from dpiqa.doorbell import load_doorbell
@@ -31,7 +32,7 @@ from .pages import explanations as explanation_pages
 from .pages import jobs as job_pages
 from .pages import requirements as requirement_pages
 from .pages.examples import MAX_UPLOAD_BYTES
-from .pages.rendering import check_template
+from .pages.rendering import check_template, on_http_error
 from .pages.thumbnails import Thumbnails
 from .progress import ProgressFeeds
 from .routes import (
@@ -133,6 +134,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(module.router)
     state.routes = [route for module in MODULES for route in module.router.routes]
     errors.install(app)
+    app.add_exception_handler(HTTPException, on_http_error)
     _add_middleware(app, settings, rules)
     return app
 

@@ -1,12 +1,13 @@
 """Compare two profiles, or student and teacher of one, on the same images: ranks, what moved most, decisions."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
+from pydantic import Field
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.storage.comparisons import models_of
+from dpiqa.storage.comparisons import MAX_SAMPLE, models_of
 from dpiqa.storage.engine import reading
 from dpiqa.storage.scorers import list_used_profiles
 
@@ -17,10 +18,16 @@ from .rendering import PageRoute, error_text, read_query, render
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
+class PageParameters(ComparisonParameters):
+    """The query of the page."""
+
+    sample: Annotated[int, Field(ge=2, le=MAX_SAMPLE)] = 1_000  #: each may be elsewhere on the disk of the database
+
+
 @router.get("/compare")
 def compare(request: Request, caller: ReaderDep, engine: EngineDep, settings: SettingsDep) -> HTMLResponse:
     """Show two sides: unless the address says which, the usual profile and the newest other one, or its two models."""
-    parameters = read_query(request, ComparisonParameters)
+    parameters = read_query(request, PageParameters)
     with reading(engine) as c:
         profiles = [row.id for row in list_used_profiles(c, caller.grants) if row.n_results != 0]
         first = parameters.conditions(c, settings, caller.grants).profile or ""
@@ -44,6 +51,7 @@ def compare(request: Request, caller: ReaderDep, engine: EngineDep, settings: Se
         request,
         "compare.html",
         found=found,
+        max_sample=MAX_SAMPLE,
         note=note,
         chosen=chosen,
         profiles=profiles,

@@ -28,7 +28,7 @@ from dpiqa.types import Band, GroupBy, ResultStatus, Route, ScoreOrder
 from ..dependencies import EngineDep, ReaderDep, SettingsDep
 from ..exports import export_response
 from ..routes.scores import ScoreParameters
-from .rendering import PageRoute, read_query, render
+from .rendering import PageRoute, is_part, read_query, render
 
 _PAGE = 60  #: pictures of one page
 _NEIGHBOURS = 6  #: images shown on each side of one
@@ -40,13 +40,13 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 @router.get("/scores")
 def explore(request: Request, caller: ReaderDep, engine: EngineDep, settings: SettingsDep) -> HTMLResponse:
-    """Show the pictures that the address chooses; with a cursor only the next ones, for htmx."""
+    """Show the pictures that the address chooses; htmx, which names a cursor, gets the next ones alone."""
     parameters = read_query(request, ScoreParameters, lists={"band"})
     with reading(engine) as c:
         query = parameters.query(c, settings, caller.grants)
         page = query.page(c, limit=_PAGE, cursor=parameters.cursor)
         chosen = _chosen(parameters)
-        if parameters.cursor is not None:
+        if parameters.cursor is not None and is_part(request):
             return render(request, "score_cards.html", page=page, chosen=chosen)
         conditions = query.conditions
         profiles = [row.id for row in list_used_profiles(c, caller.grants)]

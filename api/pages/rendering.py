@@ -22,7 +22,9 @@ from dpiqa.text import first_field_error
 from dpiqa.types import KeyScope
 
 from ..errors import on_error, problem_type_of
+from ..errors import on_http_error as http_error_answer
 from ..monitoring import CALLER
+from ..paths import route_path
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
@@ -145,6 +147,11 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     return HTMLResponse(text, status, headers)
 
 
+def is_part(request: Request) -> bool:
+    """Return whether htmx asks for a part of a page, rather than a reader for all of it."""
+    return "hx-request" in request.headers and "hx-history-restore-request" not in request.headers
+
+
 def error_text(error: DpiqaError) -> str:
     """Return what is wrong and what to do, in one line for a part of a page."""
     _, message, hint = _shown(error)
@@ -184,6 +191,15 @@ def error_page(request: Request, status: int, message: str, hint: str = "") -> H
     """Return the page that says what is wrong and what to do."""
     title = HTTPStatus(status).phrase
     return render(request, "error.html", status=status, title=title, message=message, hint=hint)
+
+
+def on_http_error(request: Request, error: Exception) -> Response:
+    """Answer as `dpiqa.api.errors.on_http_error`; a browser that asks for a path that does not exist gets a page."""
+    answer = http_error_answer(request, error)
+    is_browser = "text/html" in request.headers.get("accept", "") and not route_path(request.scope).startswith("/v1/")
+    if answer.status_code == 404 and is_browser:
+        return error_page(request, 404, "There is no such page.", "Choose one above.")
+    return answer
 
 
 class PageRoute(APIRoute):

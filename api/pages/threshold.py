@@ -24,7 +24,7 @@ from dpiqa.types import Direction
 
 from ..dependencies import EngineDep, ReaderDep, SettingsDep
 from ..routes.cutoffs import Seed, ThresholdParameters
-from .rendering import PageRoute, error_text, read_query, render
+from .rendering import PageRoute, error_text, is_part, read_query, render
 
 _STRIP = 8  #: pictures shown on each side of the cut-off
 _DECK = 60  #: pictures to label at once
@@ -65,7 +65,7 @@ def choose_threshold(request: Request, caller: ReaderDep, engine: EngineDep, set
             "rejects": "max" if report.direction is Direction.HIGHER else "min",
             "min_labels": MIN_LABELS,
         }
-        if "hx-request" in request.headers and "hx-history-restore-request" not in request.headers:
+        if is_part(request):
             return render(request, "threshold_figures.html", **values)
         deck, draw, note = _deck(c, parameters, conditions, report)
         verdicts = read_verdicts(c, parameters.label_set, [row.image_id for row in deck])

@@ -26,7 +26,7 @@ from dpiqa.storage.stats import MAX_ROWS, rows_of, scope_of
 from dpiqa.storage.tables import results
 
 #: Rows that a sample may read in the index: a prefix or job that is a small part of its bucket gets a smaller sample.
-MAX_STEPS = 50_000
+MAX_STEPS = 10_000
 
 
 @dataclass(frozen=True, slots=True)

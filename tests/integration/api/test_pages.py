@@ -167,8 +167,20 @@ def test_scores_are_shown_worst_first_and_paged_without_gaps(client, ledger):
     narrow = client.get("/scores?profile=alone@1&bucket=photos&min=0.5&max=0.6&prefix=&band=&job=")
     assert re.findall(r'data-key="2026/(\d+)', narrow.text) == [f"{n:03}" for n in range(75, 91)]
     assert "150 images" in narrow.text  # the histogram is of the whole range
+    first = client.get("/scores?profile=alone@1&bucket=photos").text
+    second = re.search(r'href="([^"]+cursor=[^"]+)"', first).group(1).replace("&amp;", "&")
+    assert 'id="filters"' in client.get(second).text  # an address that is kept shows the whole page
+    assert 'id="filters"' not in client.get(second, headers={"HX-Request": "true"}).text
     wrong = client.get("/scores?min=abc")
     assert (wrong.status_code, "min" in wrong.text, "pydantic" in wrong.text.lower()) == (422, True, False)
+
+
+def test_a_browser_that_asks_for_nothing_gets_a_page(client):
+    browser = {"Accept": "text/html,application/xhtml+xml"}
+    page = client.get("/nothing", headers=browser)
+    assert (page.status_code, "There is no such page." in page.text) == (404, True)
+    for path, headers in (("/nothing", {}), ("/v1/nothing", browser)):
+        assert client.get(path, headers=headers).json()["code"] == "not_found"
 
 
 def test_the_overview_counts_failures_by_reason_and_day(client, ledger):
