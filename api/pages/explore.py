@@ -22,7 +22,7 @@ from dpiqa.storage.lookups import lookup
 from dpiqa.storage.score_filter import ScoreFilter
 from dpiqa.storage.scorers import list_scorers, list_used_profiles
 from dpiqa.storage.scores import ScoreRow
-from dpiqa.storage.stats import ScoreStats, read_stats
+from dpiqa.storage.stats import ScoreStats, read_folders, read_stats
 from dpiqa.types import Band, GroupBy, ResultStatus, Route, ScoreOrder
 
 from ..dependencies import EngineDep, ReaderDep, SettingsDep
@@ -116,7 +116,7 @@ def _folders(c: Connection, conditions: ScoreFilter) -> tuple[list[Mapping[str, 
     by_bucket = conditions.bucket is None
     within = ScoreFilter(profile=conditions.profile, bucket=conditions.bucket, prefix=conditions.prefix)
     try:
-        groups = read_stats(c, within, group_by=GroupBy.BUCKET if by_bucket else GroupBy.PREFIX).groups
+        groups = read_stats(c, within, group_by=GroupBy.BUCKET).groups if by_bucket else read_folders(c, within)
     except (InvalidRequest, Unavailable) as error:
         return [], error.message
     shown: list[Mapping[str, Any]] = [

@@ -230,10 +230,7 @@ def read_stats(
         return replace(read_stats(c, conditions, step=step), groups=groups)
     scorer_ids = None if conditions.model is None else tuple(scorers_of_model(c, conditions.model))
     if group_by is GroupBy.PREFIX:  # what lies directly under the prefix is in no group, and counts all the same
-        of_folder: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for part in _folders(c, conditions, scope_of(c, conditions, scorer_ids)):
-            of_folder[part.group] += part.counts
-        return replace(read_stats(c, conditions, step=step), groups=_groups(of_folder, group_by))
+        return replace(read_stats(c, conditions, step=step), groups=read_folders(c, conditions))
     if group_by is GroupBy.PROFILE:
         conditions = replace(conditions, profile=None)
     read = _counts(c, conditions, scorer_ids, group_by)
@@ -259,6 +256,15 @@ def read_stats(
         groups=_groups(by_group, group_by),
         computed_at=datetime.now(UTC),
     )
+
+
+def read_folders(c: Connection, conditions: ScoreFilter) -> list[GroupStats]:
+    """Return the scores of the folders directly below the prefix, the largest first. Raises as `read_stats`."""
+    scorer_ids = None if conditions.model is None else tuple(scorers_of_model(c, conditions.model))
+    of_folder: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for part in _folders(c, conditions, scope_of(c, conditions, scorer_ids)):
+        of_folder[part.group] += part.counts
+    return _groups(of_folder, GroupBy.PREFIX)
 
 
 def _counts(
