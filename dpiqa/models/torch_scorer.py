@@ -43,12 +43,15 @@ class TorchScorer:
         require_shape(pixels, self.card)
         out_of_memory = False
         try:
-            images = image_tensor(pixels, self.card, self._device, self.network.input_dtype)
-            scores = score_in_views(self.network.seeded(pixels), images, self.network.view_size)
-            return scores.double().cpu().numpy()
+            return self._scores(pixels).double().cpu().numpy()
         except torch.cuda.OutOfMemoryError:
             out_of_memory = True  # raised below: in here the traceback still holds the batch's tensors
         raise DeviceMemoryError(f"{len(pixels)} images do not fit on {self._device}: {out_of_memory=}")
+
+    def _scores(self, pixels: np.ndarray) -> torch.Tensor:
+        """(N, H, W, 3) uint8 -> (N,), on the device."""
+        images = image_tensor(pixels, self.card, self._device, self.network.input_dtype)
+        return score_in_views(self.network.seeded(pixels), images, self.network.view_size)
 
     def buffer(self, shape: tuple[int, ...]) -> np.ndarray:
         """See `AllocatesBuffers.buffer`: a GPU reads pinned memory while the CPU goes on."""
@@ -57,7 +60,16 @@ class TorchScorer:
 
 def image_tensor(pixels: np.ndarray, card: ModelCard, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) in [0, 1] on the device, in the card's memory format."""
-    batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device, non_blocking=True)
+    return as_images(pixel_tensor(pixels).to(device, non_blocking=True), card, dtype)
+
+
+def pixel_tensor(pixels: np.ndarray) -> torch.Tensor:
+    """Return pixels (B, H, W, 3) uint8 as a tensor: the same memory, unless torch cannot take that."""
+    return torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+
+
+def as_images(batch: torch.Tensor, card: ModelCard, dtype: torch.dtype) -> torch.Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) in [0, 1] on the same device, in the card's memory format."""
     return batch.permute(0, 3, 1, 2).to(dtype, memory_format=memory_format(card)).div_(255)
 
 

@@ -1,7 +1,7 @@
 """From a card to a scorer by its backend, once the backend has given the scores of eager PyTorch."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ import structlog
 from dpiqa.errors import CheckpointError, ConfigurationError
 from dpiqa.extras import require, required_for
 from dpiqa.models.backends.graph import GraphScorer, graph_file
-from dpiqa.models.backends.parity import parity_pictures, require_parity
+from dpiqa.models.backends.parity import farthest_scores, parity_pictures, require_parity
 from dpiqa.models.base import ModelCard, Scorer
 from dpiqa.models.torch_scorer import TorchScorer, load_torch_scorer
 from dpiqa.types import Backend, Precision
@@ -64,7 +64,10 @@ def by_backend(
     if card.backend is Backend.COMPILE:
         from dpiqa.models.backends.compiled import compiled  # noqa: PLC0415 - imports the compiler of torch: seconds
 
-        return _checked(compiled(card, eager, cache_dir and _writable(cache_dir / "inductor")), expected)
+        scorer = compiled(card, eager, cache_dir and _writable(cache_dir / "inductor"))
+        return _checked(
+            scorer, expected, batches=[max(1, size - 1) for size in scorer.sizes]
+        )  # filled up, if it can be
     open_graph = _library(card.backend)
     folder = cache_dir and _writable(cache_dir / "graphs")
     if folder is not None:
@@ -101,8 +104,11 @@ def _pictures(card: ModelCard) -> np.ndarray:
     return parity_pictures(card.preprocessing.height, card.preprocessing.width)
 
 
-def _checked(scorer: S, expected: np.ndarray) -> S:
-    parity = require_parity(scorer.card, scorer.score(_pictures(scorer.card)), expected)
+def _checked(scorer: S, expected: np.ndarray, batches: Sequence[int] = ()) -> S:
+    """Check all pictures at once, and in batches of these numbers."""
+    pictures = _pictures(scorer.card)
+    scores = farthest_scores(scorer.score, pictures, expected, [len(pictures), *batches])
+    parity = require_parity(scorer.card, scores, expected)
     log.info(
         "backend_checked",
         scorer=scorer.card.scorer_id,

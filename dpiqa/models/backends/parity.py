@@ -1,5 +1,6 @@
 """The check at load that a backend gives the scores of eager PyTorch. Free of torch."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,28 @@ def require_parity(card: ModelCard, scores: np.ndarray, expected: np.ndarray) ->
             hint="set DPIQA_BACKEND=eager, or try another version of that library",
         )
     return parity
+
+
+def farthest_scores(
+    score: Callable[[np.ndarray], np.ndarray], pictures: np.ndarray, expected: np.ndarray, batches: Sequence[int]
+) -> np.ndarray:
+    """Score pictures in batches of several sizes; return for each the score that differs most from the expected one.
+
+    Args:
+        score: of a scorer.
+        pictures: (N, H, W, 3) uint8.
+        expected: their scores, (N,).
+        batches: numbers of pictures, the first of which are scored together; beyond N they come again. One is at least
+            N.
+    """
+    farthest = expected.copy()
+    for n in batches:
+        which = np.arange(n) % len(pictures)
+        for number, value in zip(which, score(pictures[which]), strict=True):
+            farther = not abs(value - expected[number]) <= abs(farthest[number] - expected[number])  # or not a number
+            if farther and np.isfinite(farthest[number]):
+                farthest[number] = value
+    return farthest
 
 
 def parity_pictures(height: int, width: int) -> np.ndarray:
