@@ -119,7 +119,7 @@ add_commands(
         ),
         "doctor": (
             "system.doctor:doctor",
-            "Check settings, servers, buckets, events, queues, keys, workers, models, device, formats, decoders, disk.",
+            "Check settings, servers, events, queues, keys, workers, profiles, models, device, decoders, disk.",
         ),
     },
 )

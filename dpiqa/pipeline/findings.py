@@ -3,15 +3,22 @@
 `dpiqa doctor` and the overview of the pages show them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from sqlalchemy import Connection
 
 from dpiqa.doorbell import Queue
-from dpiqa.profiles import Profile
+from dpiqa.errors import NotFound
+from dpiqa.models.cards import find_card
+from dpiqa.profiles import Profile, newer_built_in
+from dpiqa.scorer_id import ScorerId
 from dpiqa.storage.backlog import read_backlog
 from dpiqa.storage.postponed_buckets import read_postponed
+from dpiqa.storage.profiles import read_profile, weights_of
+from dpiqa.storage.watches import list_watches
 from dpiqa.storage.workers import live_workers
 from dpiqa.types import Stage
 
@@ -104,6 +111,49 @@ def find_workers(c: Connection, profile: Profile) -> Finding:
         message = f"{' and '.join(mixed)} workers serve different scorers"
         return warn("workers", message, "give all workers the same version, models and precision")
     return ok("workers", ", ".join(f"{worker.stage} {worker.host}:{worker.pid}" for worker in alive))
+
+
+def find_old_profiles(c: Connection, profile: Profile, models_dir: Path | None) -> Finding:
+    """Report watches, and the profile in use, of an older version of a built-in profile with other weights today.
+
+    `models_dir`: as in the settings. Models that are not installed here are not compared.
+    """
+    messages, hints = [], []
+    newer = newer_built_in(profile.id)
+    if newer is not None and (changed := _models_with_other_weights(c, profile, models_dir)):
+        messages.append(f"DPIQA_PROFILE is {profile.id}, and {_have_other_weights(changed)}")
+        hints.append(f"set DPIQA_PROFILE={newer.name}")
+    for watch in list_watches(c):
+        for profile_id in watch.job.profiles:
+            newer = newer_built_in(profile_id)
+            if newer is None:
+                continue
+            if changed := _models_with_other_weights(c, read_profile(c, profile_id), models_dir):
+                what = f"{watch.address} is watched under {profile_id} ({watch.job.short_id})"
+                messages.append(f"{what}, and {_have_other_weights(changed)}")
+                hints.append(f"add a watch of {watch.address} under {newer.id} and end the old one")
+    if not messages:
+        return ok("profiles", "none that is in use has got other weights")
+    consequence = "further images are scored with the new weights beside the old results"
+    hint = "; ".join([*hints, "docs/profiles.md: when a model gets other weights"])
+    return warn("profiles", f"{'; '.join(messages)}: {consequence}", hint)
+
+
+def _models_with_other_weights(c: Connection, profile: Profile, models_dir: Path | None) -> list[str]:
+    """Return the models of a profile that have scored with other weights than they have here."""
+    changed = set()
+    for choice in profile.choices.values():
+        try:
+            today = ScorerId.parse(find_card(choice.model, models_dir).scorer_id).weights
+        except NotFound:
+            continue
+        if weights_of(c, choice.model) - {today}:
+            changed.add(choice.model)
+    return sorted(changed)
+
+
+def _have_other_weights(models: Sequence[str]) -> str:
+    return f"{' and '.join(models)} {'has' if len(models) == 1 else 'have'} other weights now"
 
 
 def find_problems(c: Connection, profile: Profile) -> list[Finding]:

@@ -104,6 +104,13 @@ def load_profile(name_or_id: str, profiles_dir: Path | None = None) -> Profile:
     return matches[-1]
 
 
+def newer_built_in(profile_id: str) -> Profile | None:
+    """Return the built-in profile that an id is an older version of; None if it is of none, or the newest."""
+    name, _, version = profile_id.partition("@")
+    newest = max((profile for profile in _built_in() if profile.name == name), key=lambda p: p.version, default=None)
+    return newest if newest is not None and version.isdecimal() and int(version) < newest.version else None
+
+
 @cache
 def _built_in() -> tuple[Profile, ...]:
     files = (entry for entry in resources.files(__name__).iterdir() if entry.name.endswith(".toml"))

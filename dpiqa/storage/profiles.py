@@ -27,6 +27,13 @@ LOWER_IS_BETTER = (
     .limit(1)
 )
 
+SCORERS_OF_MODEL = select(scorers.c.id).where(func.split_part(scorers.c.id, ":", 1) == bindparam("model"))
+
+
+def weights_of(c: Connection, model: str) -> set[str]:
+    """Return the weights with which a model has scored, as scorer ids name them."""
+    return {ScorerId.parse(scorer_id).weights for scorer_id in c.execute(SCORERS_OF_MODEL, {"model": model}).scalars()}
+
 
 def read_profile(c: Connection, profile_id: str) -> Profile:
     """Return the profile as it was when it was first used. Raises `NotFound`."""

@@ -30,6 +30,7 @@ from dpiqa.pipeline.findings import (
     Level,
     fail,
     find_expiring_keys,
+    find_old_profiles,
     find_postponed,
     find_waiting,
     find_workers,
@@ -235,6 +236,13 @@ def workers(settings: Settings) -> Finding:
         return find_workers(connection, profile)
 
 
+def profiles(settings: Settings) -> Finding:
+    """Check that no watch goes on with an older version of a built-in profile whose models have other weights now."""
+    profile = context.profile(settings)
+    with context.connection(settings) as connection:
+        return find_old_profiles(connection, profile, settings.models_dir)
+
+
 Check: TypeAlias = Callable[[Settings], Finding]
 #: In the order in which things depend on each other.
 CHECKS: dict[str, Check] = {
@@ -248,6 +256,7 @@ CHECKS: dict[str, Check] = {
     "queues": queues,
     "API keys": keys,
     "workers": workers,
+    "profiles": profiles,
     "models": models,
     "device": device,
     "formats": formats,
@@ -259,7 +268,7 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 @command("doctor", "dpiqa doctor", "dpiqa doctor --json")
 def doctor(as_json: options.JsonOption = False) -> None:
-    """Check settings, servers, buckets, events, queues, keys, workers, models, device, formats, decoders, disk.
+    """Check settings, servers, events, queues, keys, workers, profiles, models, device, decoders, disk.
 
     Exits with status 1 on a failure.
     """

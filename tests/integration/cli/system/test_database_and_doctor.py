@@ -3,10 +3,15 @@
 import json
 from datetime import timedelta
 
-from support.ledger import refs
+from support.ledger import ALONE, refs
 
 from dpiqa.access import Actor, acting_as
+from dpiqa.models.brightness import BRIGHTNESS
+from dpiqa.pipeline.findings import find_old_profiles
+from dpiqa.profiles import load_profile
 from dpiqa.storage.api_keys import KeyRequest, create_key
+from dpiqa.storage.engine import transaction
+from dpiqa.storage.jobs import ensure_watch
 from dpiqa.storage.workers import heartbeat
 from dpiqa.types import Stage
 
@@ -64,3 +69,34 @@ def test_doctor_sees_a_vanished_bucket(run, system, ledger):
     assert (findings["S3"]["level"], result.exit_code) == ("warn", 0)
     assert "no-such-bucket-here" in findings["S3"]["message"]
     assert "dpiqa jobs" in findings["S3"]["hint"]
+
+
+def test_doctor_names_watches_of_an_older_profile_whose_model_has_other_weights(run, system, ledger, monkeypatch):
+    def finding():
+        findings = json.loads(run("doctor", "--json").stdout)
+        return next(item for item in findings if item["name"] == "profiles")
+
+    first = load_profile("smoke")
+    watch = ledger.do(ensure_watch, "photos", "in/", first)
+    ledger.do(ensure_watch, "photos", "in/", ALONE)
+    released = [load_profile(name) for name in ("default", "tiny")]
+    monkeypatch.setattr("dpiqa.profiles._built_in", lambda: (*released, first.model_copy(update={"version": 2})))
+    today = BRIGHTNESS.scorer_id
+    ledger.sql("INSERT INTO scorers (id, card) VALUES (:id, '{}')", id=today)
+    assert finding()["level"] == "ok"
+
+    ledger.sql("INSERT INTO scorers (id, card) VALUES (:id, '{}')", id=today.replace(BRIGHTNESS.sha256[:12], "0" * 12))
+    found = finding()
+    assert found["level"] == "warn"
+    assert found["message"] == (
+        f"s3://photos/in/ is watched under smoke@1 ({watch.short_id}), and brightness has other weights now: further "
+        "images are scored with the new weights beside the old results"
+    )
+    assert found["hint"].startswith(
+        "add a watch of s3://photos/in/ under smoke@2 and end the old one; docs/profiles.md"
+    )
+
+    with transaction(ledger.engine) as c:
+        kept = find_old_profiles(c, first, None)
+    assert kept.message.startswith("DPIQA_PROFILE is smoke@1, and brightness has other weights now; s3://photos/in/ is")
+    assert kept.hint.startswith("set DPIQA_PROFILE=smoke; add a watch")

@@ -20,6 +20,7 @@ def test_doctor_where_nothing_is(run, monkeypatch):
         "queues",
         "API keys",
         "workers",
+        "profiles",
     ]
     assert all(item["hint"] for item in findings.values() if item["level"] != "ok")
     assert findings["models"]["level"] == "ok"
