@@ -121,6 +121,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         application_name="dpiqa-api",
         schema=settings.database_schema,
         statement_timeout=min(STATEMENT_SECONDS, settings.database_seconds),
+        custom_plans=True,  # one plan for all prefixes reads millions of rows for some of them
     )
     state.store = S3Store.from_settings(settings, read_seconds=S3_SECONDS)
     state.probes = Probes(state.engine, state.doorbell, settings.require_broker_url())

@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "dpiqa-ledger")
     parser.add_argument("--rounds", type=int, default=3, help="API processes, each asked for every page")
-    parser.add_argument("--repeats", type=int, default=10, help="requests of each page and process after the first")
+    parser.add_argument("--repeats", type=int, default=20, help="requests of each page and process after the first")
     parser.add_argument("--only", default="", help="pages whose name contains this")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()

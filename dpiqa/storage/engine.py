@@ -35,7 +35,7 @@ SET_TIMEOUT = select(func.set_config("statement_timeout", bindparam("timeout", t
 _SESSION = "session"  #: in the info of a connection: the `Session` of its engine
 
 
-def open_engine(settings: Settings, application_name: str, *, pool_size: int = 8) -> Engine:
+def open_engine(settings: Settings, application_name: str, *, pool_size: int = 8, custom_plans: bool = False) -> Engine:
     """Return the engine of a process by its settings. Raises as `make_engine`."""
     return make_engine(
         settings.require_database_url(),
@@ -43,6 +43,7 @@ def open_engine(settings: Settings, application_name: str, *, pool_size: int = 8
         pool_size=pool_size,
         schema=settings.database_schema,
         statement_timeout=settings.database_seconds,
+        custom_plans=custom_plans,
     )
 
 
@@ -54,11 +55,14 @@ def make_engine(
     schema: str | None = None,
     statement_timeout: float = _STATEMENT_SECONDS,
     lock_timeout: float | None = None,
+    custom_plans: bool = False,
 ) -> Engine:
     """Return an engine for a process; dispose of it before forking. Timeouts in seconds. Connects when it is used.
 
     No wait for the server is longer than `statement_timeout` and five seconds. Idle transactions are ended after 30 s:
-    nothing may hold one while a device or S3 works. Raises `ConfigurationError` for a URL that cannot be used.
+    nothing may hold one while a device or S3 works. `custom_plans`: Postgres plans each statement for its values, for
+    queries whose values differ much; otherwise it may keep one plan for all values after ten executions. Raises
+    `ConfigurationError` for a URL that cannot be used.
     """
     parameters = connection_parameters(url, application_name)
     values = {
@@ -67,6 +71,8 @@ def make_engine(
     }
     if lock_timeout is not None:
         values["lock_timeout"] = f"{lock_timeout * 1000:.0f}ms"
+    if custom_plans:
+        values["plan_cache_mode"] = "force_custom_plan"
     if schema is not None:
         values["search_path"] = '"{}"'.format(schema.replace('"', '""'))
     session = Session(values)

@@ -89,7 +89,7 @@ def database(settings: Settings | None = None) -> "Iterator[Engine]":
     """Yield an engine on the configured database; its connections end with the block."""
     from dpiqa.storage.engine import open_engine  # noqa: PLC0415 - see above
 
-    engine = open_engine(settings or read_settings(), "dpiqa-cli", pool_size=1)
+    engine = open_engine(settings or read_settings(), "dpiqa-cli", pool_size=1, custom_plans=True)
     try:
         with acting_as(Actor(name="cli", account=f"{_user()}@{gethostname()}")):
             yield engine

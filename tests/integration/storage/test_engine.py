@@ -101,3 +101,11 @@ def test_retrying_gives_up_after_its_attempts():
     with pytest.raises(DatabaseUnavailable):
         retry_transaction(down, attempts=3, max_wait=0.01)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize(("custom", "mode"), [(False, "auto"), (True, "force_custom_plan")])
+def test_queries_may_be_planned_for_their_values(database_url, custom, mode):
+    engine = make_engine(database_url, custom_plans=custom)
+    with transaction(engine) as c:
+        assert c.execute(text("SHOW plan_cache_mode")).scalar_one() == mode
+    engine.dispose()
