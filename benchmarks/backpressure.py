@@ -101,7 +101,7 @@ def main() -> None:
     """Print a line per case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--seconds", type=float, default=30, help="with the slow part")
+    parser.add_argument("--seconds", type=float, default=20, help="with the slow part")
     parser.add_argument("--json", type=argparse.FileType("w"), help="also write the figures here")
     options = parser.parse_args()
     figures: dict[str, Any] = {"machine": describe()}

@@ -195,16 +195,17 @@ def main() -> None:
     parser.add_argument("--peak", type=float, default=PEAK, help="operations/s")
     parser.add_argument("--bandwidth", type=float, default=BANDWIDTH, help="bytes/s")
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--minutes", type=float, default=9.0, help="no row starts later")
+    parser.add_argument("--minutes", type=float, help="no row starts later (default: 9; tiny: 2)")
     parser.add_argument("--tiny", action="store_true", help="tiny networks, whose figures mean nothing")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    minutes = options.minutes or (2.0 if options.tiny else 9.0)
     device = torch.device(options.device)
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     started, table = time.monotonic(), []
     for number, kind in enumerate(options.networks, start=1):
-        deadline = started + 60 * options.minutes * number / len(options.networks)
+        deadline = started + 60 * minutes * number / len(options.networks)
         for row in rows(kind, options, device, deadline):
             table.append(row)
             if not options.json:

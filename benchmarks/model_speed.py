@@ -34,11 +34,11 @@ def milliseconds(scorer: Scorer, batch: int, repeats: int) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["bundled-student", "bundled-tiny", "bundled-teacher"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 16])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--threads", type=int, default=None, help="torch threads (default: torch decides)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--backend", type=Backend, choices=list(Backend), default=Backend.EAGER)
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = []

@@ -77,9 +77,9 @@ def timed(step: Callable[[], object], per: int, repeats: int) -> dict[str, objec
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--requirements", type=int, nargs="+", default=[1, 3], help="numbers of them to score by")
-    parser.add_argument("--images", type=int, default=4, help="pictures to score in each round")
+    parser.add_argument("--images", type=int, default=2, help="pictures to score in each round")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--device", default="auto")

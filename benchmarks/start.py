@@ -2,8 +2,9 @@
 
     python benchmarks/start.py --repeats 5
 
-Run it on an idle machine. The first row is what torch itself costs, which depends on its build: one with CUDA fills
-several times the memory of one without.
+Run it on an idle machine; memory does not depend on that. The first row is what torch itself costs, which depends on
+its build: one with CUDA fills several times the memory of one without. The last row is a whole worker (Celery, the
+ledger's connections, a decode process apart) that has scored a blank image and waits for its first one.
 """
 
 import argparse
@@ -16,8 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import static_s3
 from machine import describe
 from PIL import Image
+from real_worker import Bench
 
 LARGE = ("torch", "torch._dynamo", "torchvision", "timm", "diffusers", "transformers", "scipy", "onnxruntime")
 #: Prints memory (MiB) and large imports when a student is ready for its first image.
@@ -52,10 +55,18 @@ def measure(command: list[str], repeats: int) -> dict[str, object]:
     return row
 
 
+def worker_memory(profile: str) -> dict[str, object]:
+    """Start a worker of a built-in profile -> MiB of memory when it is ready: all, its share of it, and its own."""
+    with static_s3.running(side=512) as url, Bench(url, batch_seconds=None, model=profile) as bench:
+        memory = bench.worker.memory_full_info()
+        return {f"{kind}_mib": getattr(memory, kind) >> 20 for kind in ("rss", "pss", "uss")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--model", default="bundled-student", help="the student")
+    parser.add_argument("--profile", default="student-only", help="built-in profile of the worker")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     dpiqa = str(Path(sys.executable).with_name("dpiqa"))
@@ -69,13 +80,14 @@ def main() -> None:
             "dpiqa score one.jpg": [dpiqa, "score", picture],
         }
         rows = {name: measure(command, options.repeats) for name, command in commands.items()}
+    rows[f"worker of {options.profile} ready"] = worker_memory(options.profile)
     report = {"machine": describe(), "repeats": options.repeats, "rows": rows}
     if options.json:
         json.dump(report, sys.stdout, indent=2)
         return
     print(report["machine"], f"repeats={options.repeats}; lowest, median, highest")
     for name, row in rows.items():
-        print(f"{name:22}", *(f"{key}: {value}" for key, value in row.items()), sep="  ")
+        print(f"{name:30}", *(f"{key}: {value}" for key, value in row.items()), sep="  ")
 
 
 if __name__ == "__main__":
