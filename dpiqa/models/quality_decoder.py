@@ -1,6 +1,6 @@
 """The quality feature decoder: four maps of the U-Net become one quality map and a score (DP-IQA, section 3.3).
 
-`QualityFeatureDecoder` is the published one, `SmallDecoder` this project's own.
+`QualityFeatureDecoder` is the published one, `SmallDecoder` and `AddingDecoder` this project's own.
 """
 
 import torch
@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator
 from torch import nn
 
-from dpiqa.models.regressor import CellReader, MapPooling, MapRegressor, build_reader, resize_nearest
+from dpiqa.models.regressor import CellReader, MapPooling, MapRegressor, MomentReader, build_reader, resize_nearest
 from dpiqa.models.scene_statistics import StatisticsBranch
+from dpiqa.models.stage_student import FurtherInputs
 
 
 class QfdConfig(BaseModel):
@@ -145,6 +146,36 @@ class SmallDecoder(QualityFeatureDecoder):
         if self.statistics is not None:
             quality = torch.cat([quality, resize_nearest(self.statistics(statistics), side)], dim=1)
         return self.regress(quality), quality
+
+
+class AddingDecoder(QualityFeatureDecoder):
+    """Our own decoder for a teacher whose score is a student's regressor's, which reads moments of the map, too.
+
+    It begins without effect on the score: the layers that read the map have weights of zero.
+    """
+
+    def __init__(self, channels: tuple[int, ...], config: QfdConfig, hidden: int) -> None:
+        super().__init__(channels, config)
+        self.reader = MomentReader(config.map_channels, config.dropout / 3)
+        self.linear = nn.Linear(self.reader.width, 1)
+        self.first = nn.Linear(self.reader.width, hidden, bias=False)
+        for parameter in (*self.linear.parameters(), *self.first.parameters()):
+            nn.init.zeros_(parameter)
+
+    def _add_head(self) -> None:
+        """Add nothing: the regressor is the student's."""
+
+    def forward(  # type: ignore[override]
+        self, maps: list[torch.Tensor], side: int
+    ) -> tuple[FurtherInputs, torch.Tensor]:
+        """Decode the U-Net's maps, as `QualityFeatureDecoder.forward` does.
+
+        Returns:
+            What the map adds to the student's regressor, and the map (B, `map_channels`, m, m), not negative.
+        """
+        quality = self.quality_map(maps, side)
+        values = self.reader(quality)
+        return FurtherInputs(self.linear(values), self.first(values)), quality
 
 
 def _resize(features: torch.Tensor, side: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ Low stages see sharpness, noise and compression, high ones what the picture show
 over the picture keeps what a classifier's last layer has learned to ignore. This network is the project's own.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,13 @@ class EarlyStages(NamedTuple):
     features: torch.Tensor  #: (B, C, S/r, S/r) of the last of them, r its stride
     #: (B, 2K, S/GRID, S/GRID): mean of each of the K channels of these stages in a cell, then mean of its square
     cells: torch.Tensor
+
+
+class FurtherInputs(NamedTuple):
+    """Inputs of a regressor besides moments, as its first layers would add them up: a teacher's quality map, say."""
+
+    linear: torch.Tensor  #: (B, 1), added to the output of the linear layer
+    hidden: torch.Tensor  #: (B, `hidden`), added to the first hidden units before their activation
 
 
 class StageStudent(ScoringNetwork):
@@ -62,6 +70,16 @@ class StageStudent(ScoringNetwork):
         """float32 where it looks at differences of neighbouring pixels."""
         return torch.float32 if self.reads_statistics else super().input_dtype
 
+    @property
+    def regressor(self) -> list[nn.Linear]:
+        """Layers that make the score of the moments."""
+        return [self.linear, self.fc1, self.fc2, self.fc3]
+
+    @property
+    def last_layers(self) -> list[nn.Linear]:
+        """Layers whose sum is the score."""
+        return [self.linear, self.fc3]
+
     def train(self, mode: bool = True) -> "StageStudent":
         """Switch dropout. What pictures are normalised by does not change."""
         super().train(mode)
@@ -94,13 +112,22 @@ class StageStudent(ScoringNetwork):
     def moments(
         self, images: torch.Tensor, statistics: torch.Tensor | None = None, early: EarlyStages | None = None
     ) -> torch.Tensor:
-        """Return signed roots of moments of all channels, (B, `width`). Arguments as of `forward`.
+        """Return signed roots of moments of all channels, (B, `width`). Arguments as of `forward`."""
+        return self.moments_of(self.maps(images, early), images, statistics, early)
+
+    def moments_of(
+        self,
+        maps: Sequence[torch.Tensor],
+        images: torch.Tensor,
+        statistics: torch.Tensor | None = None,
+        early: EarlyStages | None = None,
+    ) -> torch.Tensor:
+        """Return the same as `moments`, given `maps` of the images and of `early`.
 
         Means first, then deviations, then both of the middle quarter of the picture.
         """
-        maps = self._later_maps(images, early)
         if self.reads_statistics:
-            maps.append(scene_statistics(images) if statistics is None else statistics)
+            maps = [*maps, scene_statistics(images) if statistics is None else statistics]
         parts: list[torch.Tensor] = []
         for part in (_whole, _middle):
             means: list[torch.Tensor] = []
@@ -120,11 +147,14 @@ class StageStudent(ScoringNetwork):
         roots: torch.Tensor = (moments.abs() + _ROOT_OFFSET).sqrt() - _ROOT_OFFSET**0.5
         return moments.sign() * roots
 
-    def regress(self, moments: torch.Tensor) -> torch.Tensor:
+    def regress(self, moments: torch.Tensor, further: FurtherInputs | None = None) -> torch.Tensor:
         """Moments (B, `width`) -> scores (B,)."""
         values = self.reader_dropout(self.standardised(moments))
-        hidden = F.gelu(self.fc2(self.dropout(F.gelu(self.fc1(values)))))
-        score: torch.Tensor = self.linear(values) + self.fc3(hidden)
+        linear, first = self.linear(values), self.fc1(values)
+        if further is not None:
+            linear, first = linear + further.linear, first + further.hidden
+        hidden = F.gelu(self.fc2(self.dropout(F.gelu(first))))
+        score: torch.Tensor = linear + self.fc3(hidden)
         return score.squeeze(1) * self.unit
 
     def standardised(self, moments: torch.Tensor) -> torch.Tensor:
@@ -150,7 +180,7 @@ class StageStudent(ScoringNetwork):
         features: torch.Tensor = self.base_model.bn1(self.base_model.conv_stem(pixels.to(self.linear.weight.dtype)))
         return features
 
-    def _later_maps(self, images: torch.Tensor, early: EarlyStages | None) -> list[torch.Tensor]:
+    def maps(self, images: torch.Tensor, early: EarlyStages | None = None) -> list[torch.Tensor]:
         """Return the outputs of the stages that are not in `early`, and of the last convolution."""
         first = 0 if early is None else early.stages
         features = self._stem(images) if early is None else early.features.to(self.linear.weight.dtype)

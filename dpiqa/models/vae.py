@@ -57,8 +57,19 @@ def encode(vae: AutoencoderKL, images: torch.Tensor, noise: torch.Tensor | None 
         images: (B, 3, H, W) in [0, 1]; H and W multiples of r.
         noise: standard normal, of the latents' shape: the sample that it makes of the posterior. None: its mean.
     """
-    posterior = DiagonalGaussianDistribution(vae.quant_conv(vae.encoder(images)))
-    values = posterior.mean if noise is None else posterior.mean + posterior.std * noise
+    return latents_of(vae, posterior_of(vae, images), noise)
+
+
+def posterior_of(vae: AutoencoderKL, images: torch.Tensor) -> torch.Tensor:
+    """Return what the encoder says of images: means, then logarithms of variances, (B, 2C, H/r, W/r)."""
+    posterior: torch.Tensor = vae.quant_conv(vae.encoder(images))
+    return posterior
+
+
+def latents_of(vae: AutoencoderKL, posterior: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
+    """Return the latents (B, C, H/r, W/r) of a posterior; `noise` as of `encode`."""
+    normal = DiagonalGaussianDistribution(posterior)
+    values = normal.mean if noise is None else normal.mean + normal.std * noise
     latents: torch.Tensor = values * vae.config.scaling_factor
     return latents
 

@@ -1,4 +1,6 @@
-"""`python -m support.killed LABELS FOLDER`: a student trained whole, and one through kill -9 at many moments.
+"""`python -m support.killed KIND LABELS FOLDER`: a scorer trained whole, and one through kill -9 at many moments.
+
+KIND: `student`, or `stage_teacher`, a teacher that looks through a student.
 
 One process imports torch and forks a child for each attempt, so that a dozen real deaths cost one import. Prints, as
 JSON, how every child died and what both runs left behind.
@@ -16,14 +18,15 @@ import torch
 
 from dpiqa.models import folder as models_folder
 from dpiqa.training.config.file import resolve
-from dpiqa.training.config.kinds import StudentRun
+from dpiqa.training.config.kinds import StudentRun, TeacherRun
 from dpiqa.training.data import array_cache
 from dpiqa.training.loop import checkpoints, fit, log
 from dpiqa.training.loop.log import SilentObserver, read_log
 from dpiqa.training.runs.context import RunContext
 from dpiqa.training.runs.student import train_student
+from dpiqa.training.runs.teacher import train_teacher
 
-from .training import STUDENT
+from .training import STAGE_TEACHER, STUDENT, publish_stage_student
 
 
 def die():
@@ -39,14 +42,19 @@ class DiesAfter(SilentObserver):
             die()
 
 
-def while_decoding():
+def while_computing_what_is_frozen():
+    """Between two blocks of what the parts of a teacher that do not learn make of the pictures."""
+    while_decoding("teacher.jsonl")
+
+
+def while_decoding(name="pixels.jsonl"):
     """Between two blocks of decoded pictures."""
     array_cache.BLOCK = 8
     original = array_cache.RowNotes.add
 
     def add(notes, lines):
         original(notes, lines)
-        if len(notes.lines) == 16:
+        if notes.file.name == name and len(notes.lines) == 16:
             with notes.file.open("a") as file:
                 file.write('["half a li')
             die()
@@ -117,7 +125,7 @@ def while_publishing():
     models_folder.write_card = write
 
 
-DEATHS = [
+DEATHS_OF_A_STUDENT = [
     ("while decoding", while_decoding),
     ("before the first checkpoint", DiesAfter(2)),
     ("while saving", while_saving),
@@ -130,10 +138,23 @@ DEATHS = [
 ]
 
 
-def train(labels, folder, observer=None):
+DEATHS_OF_A_TEACHER = [
+    ("while computing what is frozen", while_computing_what_is_frozen),
+    ("in the middle of an epoch", DiesAfter(5)),
+    ("at the last update", DiesAfter(12)),
+]
+#: Settings, schema, training and deaths of each kind.
+KINDS = {
+    "student": (STUDENT, StudentRun, train_student, DEATHS_OF_A_STUDENT),
+    "stage_teacher": (STAGE_TEACHER, TeacherRun, train_teacher, DEATHS_OF_A_TEACHER),
+}
+
+
+def train(kind, labels, folder, observer=None):
+    _, schema, run, _ = KINDS[kind]
     config = resolve(
-        StudentRun,
-        file=folder.parent / "student.toml",
+        schema,
+        file=folder.parent / "run.toml",
         overrides=[
             f'data.sets=[{{name="csv", path="{labels}"}}]',
             f"data.cache={folder}/cache",
@@ -147,17 +168,17 @@ def train(labels, folder, observer=None):
             "plan.validate_every_steps=4",
         ],
     )
-    train_student(config, RunContext(models_dir=folder / "models", device="cpu", observer=observer))
+    run(config, RunContext(models_dir=folder / "models", device="cpu", observer=observer))
 
 
-def in_a_child(labels, folder, death=None):
+def in_a_child(kind, labels, folder, death=None):
     """Train in a forked process; returns how it ended (`os.waitpid`'s status)."""
     child = os.fork()
     if child == 0:
         try:
             if callable(death):
                 death()
-            train(labels, folder, death if isinstance(death, DiesAfter) else None)
+            train(kind, labels, folder, death if isinstance(death, DiesAfter) else None)
         except BaseException as error:
             sys.stderr.write(f"{error!r}\n")
             os._exit(1)
@@ -174,13 +195,17 @@ def left_behind(folder):
 
 
 def main():
-    labels, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    kind, labels, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    text, _, _, moments = KINDS[kind]
     torch.set_num_threads(1)
-    (folder / "student.toml").write_text(STUDENT)
+    (folder / "run.toml").write_text(text)
     whole, cut = folder / "whole", folder / "cut"
-    ends = {"whole": in_a_child(labels, whole)}
-    deaths = {name: in_a_child(labels, cut, death) for name, death in DEATHS}
-    ends["cut"] = in_a_child(labels, cut)
+    if kind == "stage_teacher":
+        for side in (whole, cut):
+            publish_stage_student(side / "models")
+    ends = {"whole": in_a_child(kind, labels, whole)}
+    deaths = {name: in_a_child(kind, labels, cut, death) for name, death in moments}
+    ends["cut"] = in_a_child(kind, labels, cut)
     report = {"ends": ends, "deaths": deaths, "whole": left_behind(whole), "cut": left_behind(cut)}
     sys.stdout.write(json.dumps(report) + "\n")
 

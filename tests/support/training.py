@@ -1,14 +1,18 @@
 """A data set that is learned in seconds, and a task that is learned in milliseconds."""
 
 import csv
+import tomllib
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
 from torch import nn
 
+from dpiqa.models.stage_student import StageStudent
+from dpiqa.models.student_config import StudentConfig
 from dpiqa.training.config.run import Plan
 from dpiqa.training.loop.task import Validation, shuffled_batches
+from dpiqa.training.runs.publish import export_model
 
 STUDENT = """
 kind = "student"
@@ -118,6 +122,51 @@ rate = 3e-3
 ema = 0.9
 precision = "float32"
 """
+STAGE_TEACHER = """
+kind = "teacher"
+[model]
+trunk_from = "first"
+head_from = "first"
+normalise_decoder = true
+calibrate_on = 16
+[model.architecture]
+input_size = 128
+shrink = 4
+prompts = "small-90"
+vae = { channels = [4, 8], layers_per_block = 1, norm_groups = 2, middle_attention = false }
+[model.architecture.student]
+backbone = "test_efficientnet"
+backbone_args = { channel_multiplier = 0.5 }
+input_size = 128
+statistics_channels = 1
+pooling = "stages"
+hidden = 8
+[model.architecture.unet]
+channels = [8, 8, 16, 16]
+layers_per_block = 1
+heads = 2
+text_width = 8
+norm_groups = 4
+self_attention = [false, false, true, true]
+[model.architecture.qfd]
+width = 8
+squeeze = 2
+score_widths = [8, 8]
+map_channels = 4
+map_size = 8
+pooling = "moments"
+[loss]
+unit = "deviation"
+[loss.distorted]
+share = 0.5
+weight = 0.2
+[plan]
+epochs = 3
+batch = 4
+rate = 3e-3
+ema = 0.9
+precision = "float32"
+"""
 
 
 def make_set(folder, count=24, size=64):
@@ -134,6 +183,17 @@ def make_set(folder, count=24, size=64):
             split = "val" if number >= count * 2 // 3 else "train"
             writer.writerow([f"{number}.png", 0.9 - 0.15 * blur, split, "", "made"])
     return folder / "labels.csv"
+
+
+def publish_stage_student(folder, name="first", **changes):
+    """Write a model of `STAGE_TEACHER`'s student, with random weights, into a models folder; returns its network."""
+    sizes = tomllib.loads(STAGE_TEACHER)["model"]["architecture"]["student"] | changes
+    torch.manual_seed(7)
+    student = StageStudent(StudentConfig.model_validate(sizes)).eval()
+    torch.nn.init.normal_(student.linear.weight, std=0.003)  # it begins as zero
+    torch.nn.init.constant_(student.linear.bias, 0.5)
+    export_model(student, student.config, name, folder, half=False, licence="Apache-2.0")
+    return student
 
 
 def waves(count):

@@ -8,12 +8,13 @@ import torch
 
 from dpiqa.models.scene_statistics import CELL
 from dpiqa.models.stage_student import EarlyStages
+from dpiqa.models.teacher import FrozenOutputs
 from dpiqa.training.config.kinds import DistortedLoss
 from dpiqa.training.config.run import Plan
 from dpiqa.training.data.crops import Crops, as_images, random_crops
 from dpiqa.training.data.distorted import BatchCopies, distorted_copies
 from dpiqa.training.data.features import as_maps, cached_statistics
-from dpiqa.training.data.frozen import CachedMoments, Frozen, FrozenParts
+from dpiqa.training.data.frozen import CachedMoments, CachedTeacherParts, Frozen, FrozenParts
 from dpiqa.training.data.labelled import Labelled
 
 
@@ -25,11 +26,17 @@ class NetworkInput:
     statistics: torch.Tensor | None  #: (B, C, s/CELL, s/CELL), where the network uses them
     early: EarlyStages | None = None  #: where the first stages of its backbone do not learn
     moments: torch.Tensor | None = None  #: (B, W), where nothing of its backbone does
+    frozen: FrozenOutputs | None = None  #: of a teacher that looks through a student
 
     @property
-    def keywords(self) -> dict[str, torch.Tensor | EarlyStages]:
+    def keywords(self) -> dict[str, torch.Tensor | EarlyStages | FrozenOutputs]:
         """Return the arguments of the network's forward besides the images."""
-        arguments = {"statistics": self.statistics, "early": self.early, "moments": self.moments}
+        arguments = {
+            "statistics": self.statistics,
+            "early": self.early,
+            "moments": self.moments,
+            "frozen": self.frozen,
+        }
         return {name: value for name, value in arguments.items() if value is not None}
 
 
@@ -104,6 +111,8 @@ class _Pictures:
         nothing = torch.empty(len(crops.index), 3, 0, 0, device=device)
         if isinstance(self.frozen, CachedMoments):
             return NetworkInput(images=nothing, statistics=None, moments=self.frozen.cut(crops, device))
+        if isinstance(self.frozen, CachedTeacherParts):
+            return NetworkInput(images=nothing, statistics=None, frozen=self.frozen.cut(crops, device))
         maps = None
         if self.statistics is not None:
             # A mirrored picture's diagonals should change places: they stay, which is a slight variation.
@@ -119,11 +128,17 @@ def _joined(first: NetworkInput, second: NetworkInput) -> NetworkInput:
     if first.early is not None and second.early is not None:
         features = torch.cat([first.early.features, second.early.features])
         early = EarlyStages(first.early.stages, features, torch.cat([first.early.cells, second.early.cells]))
+    frozen = None
+    if first.frozen is not None and second.frozen is not None:
+        maps = tuple(map(torch.cat, zip(first.frozen.maps, second.frozen.maps, strict=True)))
+        moments = torch.cat([first.frozen.moments, second.frozen.moments])
+        frozen = FrozenOutputs(moments, torch.cat([first.frozen.posterior, second.frozen.posterior]), maps)
     return NetworkInput(
         images=torch.cat([first.images, second.images]),
         statistics=_both(first.statistics, second.statistics),
         early=early,
         moments=_both(first.moments, second.moments),
+        frozen=frozen,
     )
 
 

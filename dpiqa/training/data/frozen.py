@@ -1,11 +1,13 @@
-"""Outputs of the parts of a backbone that do not learn: computed once for every picture and its mirror image.
+"""Outputs of the parts of a network that do not learn: computed once for every picture and its mirror image.
 
-Where its first stages stay as they are, their output (`CachedStages`); where all of it does, the moments that the
-regressor reads (`CachedMoments`).
+Where the first stages of a student's backbone stay as they are, their output (`CachedStages`); where all of it does,
+the moments that the regressor reads (`CachedMoments`); of a teacher that looks through a student, what its VAE and the
+student's backbone make of the picture (`CachedTeacherParts`).
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 
 from dpiqa.models.stage_student import GRID, EarlyStages, StageStudent
+from dpiqa.models.teacher import FrozenOutputs, StageTeacher
 from dpiqa.training.config.precision import Arithmetic, autocast
 from dpiqa.training.data.array_cache import cached_rows
 from dpiqa.training.data.crops import Crops, as_images
@@ -59,7 +62,22 @@ class CachedMoments:
         return torch.from_numpy(rows).to(device).float()
 
 
-Frozen = CachedStages | CachedMoments
+@dataclass(frozen=True, kw_only=True)
+class CachedTeacherParts:
+    """`FrozenOutputs` of N whole pictures, both ways round."""
+
+    values: np.ndarray  #: (N, 2, V) float16 on disk: moments, posterior and maps, each flat
+    shapes: tuple[tuple[int, ...], ...]  #: of the moments, the posterior and each map, without the batch
+
+    def cut(self, crops: Crops, device: torch.device) -> FrozenOutputs:
+        """Return those of whole pictures, float32."""
+        rows = np.stack([self.values[row, int(flip)] for row, flip in zip(crops.index, crops.flip, strict=True)])
+        flat = torch.split(torch.from_numpy(rows).to(device).float(), [math.prod(s) for s in self.shapes], dim=1)
+        parts = [part.reshape(-1, *shape) for part, shape in zip(flat, self.shapes, strict=True)]
+        return FrozenOutputs(parts[0], parts[1], tuple(parts[2:]))
+
+
+Frozen = CachedStages | CachedMoments | CachedTeacherParts
 #: Computes what does not learn for pixels (N, S, S, 3) uint8, their statistics (None: not used), and their folder.
 FrozenParts = Callable[[np.ndarray, np.ndarray | None, Path], Frozen]
 
@@ -87,7 +105,8 @@ def cached_stages(
 
     sizes = [side * side * width for side, width in zip(sides, widths, strict=True)]
     parts = ("conv_stem.", "bn1.", *(f"blocks.{stage}." for stage in range(stages)))
-    file = folder / f"stages-{_digest(network, f'{stages} {precision}', parts)}" / "stages.npy"
+    used = {name: tensor for name, tensor in network.base_model.state_dict().items() if name.startswith(parts)}
+    file = folder / f"stages-{_digest(f'{stages} {precision} {_sizes(network)}', used)}" / "stages.npy"
     array = cached_rows(file, (len(pixels), 2, sum(sizes)), np.float16, make, label="first stages of the backbone")
     features, cells = array[..., : sizes[0]], array[..., sizes[0] :]
     return CachedStages(
@@ -118,18 +137,56 @@ def cached_moments(
             both = torch.stack([run(images, block), run(images.flip(-1), block)], dim=1)
             yield from both.to(torch.float16).cpu().numpy()
 
-    file = folder / f"moments-{_digest(network, f'{precision} {statistics is not None}')}" / "moments.npy"
+    recipe = f"{precision} {statistics is not None} {_sizes(network)}"
+    file = folder / f"moments-{_digest(recipe, network.base_model.state_dict())}" / "moments.npy"
     shape = (len(pixels), 2, network.width)
     return CachedMoments(moments=cached_rows(file, shape, np.float16, make, label="moments of the backbone"))
 
 
-def _digest(network: StageStudent, recipe: str, parts: tuple[str, ...] = ("",)) -> str:
-    """Return the digest of `recipe`, of the backbone's sizes and input, and of the tensors below `parts` of it."""
+def cached_teacher_parts(
+    network: StageTeacher, pixels: np.ndarray, statistics: np.ndarray | None, folder: Path, precision: Arithmetic
+) -> CachedTeacherParts:
+    """Return the outputs of all that does not learn for `pixels` (N, S, S, 3) uint8, to which `folder` belongs.
+
+    `statistics`: as of `cached_moments`.
+    """
+    device = next(network.parameters()).device
+
+    def run(images: torch.Tensor, rows: slice) -> list[torch.Tensor]:
+        maps = as_maps(statistics[rows], device) if statistics is not None else None
+        with torch.inference_mode(), autocast(device, precision):
+            moments, posterior, pooled = network.frozen_outputs(images, maps)
+        return [moments, posterior, *pooled]
+
+    def make(rows: range) -> Iterator[np.ndarray]:
+        for start in range(rows.start, rows.stop, _BATCH):
+            block = slice(start, min(start + _BATCH, rows.stop))
+            images = as_images(pixels[block], device)
+            ways = [run(way, block) for way in (images, images.flip(-1))]
+            packed = [torch.cat([part.flatten(1).to(torch.float16) for part in way], dim=1) for way in ways]
+            yield from torch.stack(packed, dim=1).cpu().numpy()
+
+    shapes = tuple(tuple(part.shape[1:]) for part in run(as_images(pixels[:1], device), slice(0, 1)))
+    config = network.config
+    recipe = f"{precision} {statistics is not None} {_sizes(network.student)}"
+    recipe += f" {config.shrink} {config.vae.model_dump_json()}"
+    tensors = network.student.base_model.state_dict() | network.vae.state_dict(prefix="vae.")
+    file = folder / f"teacher-{_digest(recipe, tensors)}" / "teacher.npy"
+    shape = (len(pixels), 2, sum(map(math.prod, shapes)))
+    values = cached_rows(file, shape, np.float16, make, label="what does not learn of the teacher")
+    return CachedTeacherParts(values=values, shapes=shapes)
+
+
+def _sizes(network: StageStudent) -> str:
+    """Return the sizes and the input of its backbone."""
     used = {"backbone", "backbone_args", "batchnorm_eps", "pixel_mean", "pixel_deviation"}
-    digest = hashlib.sha256(f"{_VERSION} {recipe} {network.config.model_dump_json(include=used)}".encode())
-    for name, tensor in network.base_model.state_dict().items():
-        if name.startswith(parts):
-            digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return network.config.model_dump_json(include=used)
+
+
+def _digest(recipe: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(f"{_VERSION} {recipe}".encode())
+    for name, tensor in tensors.items():
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -1,5 +1,6 @@
 """The student that reads every stage of its backbone: its first weights, and its task, whose backbone may stay."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -103,12 +104,13 @@ def _first(
 
 
 @torch.no_grad()
-def set_unit(network: StageStudent, unit: float) -> None:
+def set_unit(network: StageStudent, unit: float, further: Sequence[nn.Linear] = ()) -> None:
     """Let the layers whose sum is the score compute in `unit`; no score changes.
 
     While it is trained the unit is the labels' deviation: then steps of the optimiser's size suit their weights.
+    `further`: layers of another network that are added to this one's.
     """
-    for layer in (network.linear, network.fc3):
+    for layer in (*network.last_layers, *further):
         layer.weight.mul_(network.unit / unit)
         layer.bias.mul_(network.unit / unit)
     network.unit = unit

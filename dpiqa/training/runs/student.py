@@ -59,7 +59,7 @@ def train_student(config: StudentRun, context: RunContext) -> ModelCard | None:
         if isinstance(student, Student):
             return [student.fc3]
         set_unit(student, 1.0)
-        return [student.linear, student.fc3]
+        return student.last_layers
 
     recipe = ScorerRecipe(
         kind=ModelKind.STUDENT,

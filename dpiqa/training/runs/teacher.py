@@ -4,6 +4,8 @@ Which parts learn from the labels is the mode's decision (DP-IQA, Table XIII); l
 training.
 """
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,19 @@ from torch import nn
 from dpiqa.errors import ConfigurationError, InvalidRequest
 from dpiqa.models.base import ModelCard
 from dpiqa.models.scoring_network import shrunk
-from dpiqa.models.teacher import Teacher, TeacherConfig, build_teacher
+from dpiqa.models.stage_student import StageStudent
+from dpiqa.models.teacher import StageTeacher, Teacher, TeacherConfig, build_teacher
 from dpiqa.models.vae import encode
 from dpiqa.training.config.kinds import TeacherMode, TeacherModelConfig, TeacherRun
 from dpiqa.training.data.batches import NetworkInput
+from dpiqa.training.data.frozen import CachedTeacherParts, FrozenParts, cached_teacher_parts
 from dpiqa.training.data.labelled import Labelled
+from dpiqa.training.data.teacher_outputs import TeacherOutputs
 from dpiqa.training.runs.context import RunContext
 from dpiqa.training.runs.initial_weights import fill_from_diffusion, start_card, start_network
 from dpiqa.training.runs.regressor import begin_regressor, fold, normalise
 from dpiqa.training.runs.scorer import Partner, ScorerRecipe, ScorerTask, train_scorer
+from dpiqa.training.runs.stage_student import set_unit
 from dpiqa.training.weights import fill, fill_unet, fill_vae, vae_scaling
 from dpiqa.types import ModelKind
 
@@ -41,7 +47,13 @@ def train_teacher(config: TeacherRun, context: RunContext) -> ModelCard | None:
 
     def finish(teacher: Teacher) -> list[nn.Linear]:
         finish_teacher(teacher, model)
-        return [teacher.QFD.fc3]
+        return teacher.last_layers if isinstance(teacher, StageTeacher) else [teacher.QFD.fc3]
+
+    def task(teacher: Teacher, data: Labelled, guide: TeacherOutputs | None) -> TeacherTask:
+        scores = guide.scores if guide else None
+        if isinstance(teacher, StageTeacher):
+            return StageTeacherTask(teacher, data, config, scores)
+        return TeacherTask(teacher, data, config, scores)
 
     recipe = ScorerRecipe(
         kind=ModelKind.TEACHER,
@@ -50,7 +62,7 @@ def train_teacher(config: TeacherRun, context: RunContext) -> ModelCard | None:
         files={"vae": model.vae, "unet": model.unet, "embeddings": model.embeddings},
         models={"trunk_from": ModelKind.STUDENT, "head_from": ModelKind.STUDENT},
         build=build,
-        task=lambda network, data, guide: TeacherTask(network, data, config, guide.scores if guide else None),
+        task=task,
         finish=finish,
     )
     return train_scorer(config, context, recipe)
@@ -59,10 +71,17 @@ def train_teacher(config: TeacherRun, context: RunContext) -> ModelCard | None:
 class TeacherTask(ScorerTask[Teacher]):
     """See `ScorerTask`. `guide`: another scorer's score of every row, NaN for rows that it did not score."""
 
-    def __init__(self, network: Teacher, data: Labelled, config: TeacherRun, guide: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        network: Teacher,
+        data: Labelled,
+        config: TeacherRun,
+        guide: np.ndarray | None = None,
+        frozen: FrozenParts | None = None,
+    ) -> None:
         sizes = network.config
         coarsest = sizes.shrink * sizes.vae.reduction * 2 ** (len(sizes.unet.channels) - 1)  # pixels per cell
-        super().__init__(network, data, config, sizes.qfd, align=coarsest)
+        super().__init__(network, data, config, sizes.qfd, align=coarsest, frozen=frozen)
         if guide is not None:
             self._targets = guided(data, guide, config.loss.guide_share)
 
@@ -71,12 +90,42 @@ class TeacherTask(ScorerTask[Teacher]):
         config = self.network.config
         with torch.no_grad():
             images = shrunk(crops.images, config.shrink)
-            noise = None
-            if self.network.draws_noise:  # drawn again for every crop
-                side = images.shape[-1] // config.vae.reduction
-                noise = torch.randn(len(images), config.vae.latent_channels, side, side, device=images.device)
-            latents = encode(self.network.vae, images, noise)
+            latents = encode(self.network.vae, images, self.noise(images, images.shape[-1] // config.vae.reduction))
         scores, quality_map = network(crops.images, latents, **crops.keywords)
+        return scores, quality_map
+
+    def noise(self, like: torch.Tensor, side: int) -> torch.Tensor | None:
+        """Draw noise for latents of `side` cells, again for every crop, if the network draws any."""
+        if not self.network.draws_noise:
+            return None
+        return torch.randn(len(like), self.network.config.vae.latent_channels, side, side, device=like.device)
+
+
+class StageTeacherTask(TeacherTask):
+    """See `TeacherTask`. All that does not learn is computed once for every picture, which is seen as a whole."""
+
+    def __init__(
+        self, network: StageTeacher, data: Labelled, config: TeacherRun, guide: np.ndarray | None = None
+    ) -> None:
+        if config.plan.crop is not None:
+            hint = "leave out plan.crop"
+            raise InvalidRequest("a teacher that looks through a student sees whole pictures", hint=hint)
+        set_unit(network.student, data.spread, network.further_layers)
+        if network.student.reads_statistics and data.statistics is None:
+            data = data.with_statistics()
+
+        def frozen(pixels: np.ndarray, statistics: np.ndarray | None, folder: Path) -> CachedTeacherParts:
+            return cached_teacher_parts(network, pixels, statistics, folder, config.plan.precision)
+
+        data = replace(data, frozen=frozen(data.pixels, data.statistics, data.folder))
+        super().__init__(network, data, config, guide, frozen)
+
+    def forward(self, network: nn.Module, crops: NetworkInput) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `ScorerTask`."""
+        assert crops.frozen is not None  # noqa: S101 - `data.frozen` and `frozen` compute it for all pictures
+        posterior = crops.frozen.posterior
+        noise = self.noise(posterior, posterior.shape[-1])
+        scores, quality_map = network(crops.images, noise=noise, **crops.keywords)
         return scores, quality_map
 
 
@@ -132,10 +181,15 @@ def _fill_prompts(teacher: Teacher, embeddings: Path | None) -> None:
 def _fill_from_students(teacher: Teacher, model: TeacherModelConfig, models_dir: Path | None) -> None:
     """Put a student's backbone under the image adapter, and a student's head behind the decoder."""
 
-    def student(name: str) -> nn.Module:
-        network: nn.Module = start_network(start_card(name, ModelKind.STUDENT, models_dir), models_dir)
-        return network
+    def student(name: str) -> Any:
+        return start_network(start_card(name, ModelKind.STUDENT, models_dir), models_dir)
 
+    if isinstance(teacher, StageTeacher):
+        if model.trunk_from is None or model.trunk_from != model.head_from:
+            hint = "set model.trunk_from and model.head_from to the name of that student"
+            raise InvalidRequest("a teacher that looks through a student begins as this student", hint=hint)
+        _fill_student(teacher, student(model.trunk_from), model.trunk_from)
+        return
     if teacher.config.trunk is not None and model.trunk_from is None:
         raise InvalidRequest("the trunk of the image adapter has no weights", hint="set model.trunk_from")
     if model.trunk_from is not None:
@@ -150,6 +204,24 @@ def _fill_from_students(teacher: Teacher, model: TeacherModelConfig, models_dir:
         tensors = student(model.head_from).state_dict()
         head = {key: value for key, value in tensors.items() if key.startswith(parts)}
         fill(teacher.QFD, teacher.QFD.state_dict() | head, model.head_from)
+
+
+def _fill_student(teacher: StageTeacher, student: Any, name: str) -> None:
+    """Put the whole of a student into a teacher that looks through it."""
+    if not isinstance(student, StageStudent):
+        raise InvalidRequest(
+            f'{name} has pooling = "{student.config.pooling}"; a teacher looks only through a student with "stages"',
+            hint="name a student of the preset lite-student, or leave out model.architecture.student",
+        )
+    free = {"dropout"}  # it changes no score
+    expected, actual = (network.config.model_dump(exclude=free) for network in (teacher.student, student))
+    for size, value in actual.items():
+        if value != expected[size]:
+            raise InvalidRequest(
+                f"{name} has {size} = {json.dumps(value)}, the teacher's student {json.dumps(expected[size])}",
+                hint=f"give model.architecture.student the sizes of {name}: `dpiqa models show {name}`",
+            )
+    fill(teacher.student, student.state_dict(), name)
 
 
 def prepare_teacher(teacher: Teacher, model: TeacherModelConfig, centre: float) -> None:
@@ -167,6 +239,8 @@ def finish_teacher(teacher: Teacher, model: TeacherModelConfig) -> None:
     merge_lora(teacher)
     if model.normalise_decoder:
         fold(teacher.QFD)
+    if isinstance(teacher, StageTeacher):
+        set_unit(teacher.student, 1.0, teacher.further_layers)
 
 
 def apply_mode(teacher: Teacher, mode: TeacherMode, *, lora_rank: int, new: bool) -> None:
@@ -176,6 +250,9 @@ def apply_mode(teacher: Teacher, mode: TeacherMode, *, lora_rank: int, new: bool
     """
     teacher.requires_grad_(requires_grad=False)
     teacher.QFD.requires_grad_(requires_grad=True)
+    if isinstance(teacher, StageTeacher):
+        for layer in teacher.student.regressor:
+            layer.requires_grad_(requires_grad=True)
     if mode.adapters:
         teacher.gamma.requires_grad = True
         parts: tuple[nn.Module, ...] = (teacher.prompts, teacher.text_adapter, teacher.img_adapter)

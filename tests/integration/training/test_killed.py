@@ -14,11 +14,14 @@ pytestmark = pytest.mark.timeout(900)  # a slow machine is not a failure
 TESTS = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
+DEATHS = {"student": 9, "stage_teacher": 3}
+
+
+@pytest.fixture(scope="module", params=DEATHS)
+def report(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     done = subprocess.run(
-        [sys.executable, "-m", "support.killed", make_set(folder / "set"), folder],
+        [sys.executable, "-m", "support.killed", request.param, make_set(folder / "set"), folder],
         cwd=TESTS,
         env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         capture_output=True,
@@ -26,14 +29,14 @@ def report(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1]) | {"kind": request.param}
 
 
 def test_every_process_died_where_it_was_meant_to(report):
     assert {name: os.WTERMSIG(status) for name, status in report["deaths"].items()} == dict.fromkeys(
         report["deaths"], signal.SIGKILL
     )
-    assert len(report["deaths"]) == 9
+    assert len(report["deaths"]) == DEATHS[report["kind"]]
     assert report["ends"] == {"whole": 0, "cut": 0}
 
 

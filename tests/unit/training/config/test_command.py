@@ -4,13 +4,14 @@ import json
 import shlex
 
 import pytest
-from support.training import STUDENT, TEACHER, VAE
+from support.training import STAGE_TEACHER, STUDENT, TEACHER, VAE
 
 from dpiqa.models.cards import find_card
 from dpiqa.training.config.command import reproducing_command
 from dpiqa.training.config.file import resolve
 from dpiqa.training.config.kinds import DiffusionRun, PromptIQARun, StudentRun, TeacherRun, VaeRun
 
+SELF_CONTAINED = [(StudentRun, STUDENT), (TeacherRun, TEACHER), (TeacherRun, STAGE_TEACHER), (VaeRun, VAE)]
 SET = 'data.sets=[{name = "csv", path = "labels.csv"}]'
 
 
@@ -45,6 +46,7 @@ def decisive(config):
         (StudentRun, "bundled-tiny", ["plan.crop=", 'plan.slow={"conv.a" = 0.5}']),
         (StudentRun, "finetune-student", ["model.start=bundled-student", "plan.rate=1e-05"]),
         (TeacherRun, "bundled-teacher", ["model.vae=runs/vae/vae.safetensors", "plan.seed=2"]),
+        (TeacherRun, "lite-teacher", ["model.trunk_from=mine", "model.head_from=mine"]),
         (VaeRun, "bundled-vae", ["model.architecture.channels=[4, 8]"]),
         (DiffusionRun, "bundled-diffusion", ["loss.near_share=0.5", "model.vae=mine/vae.safetensors"]),
         (PromptIQARun, "finetune-promptiqa", ["model.start=mine", "validation_pairs=4"]),
@@ -59,7 +61,7 @@ def test_the_command_gives_the_configuration_and_names_its_preset(schema, preset
     assert f"plan.seed={config.plan.seed}" in words
 
 
-@pytest.mark.parametrize(("schema", "text"), [(StudentRun, STUDENT), (TeacherRun, TEACHER), (VaeRun, VAE)])
+@pytest.mark.parametrize(("schema", "text"), SELF_CONTAINED)
 def test_a_file_that_nobody_else_has_is_said_in_full(schema, text, tmp_path):
     (tmp_path / "run.toml").write_text(text)
     config = resolve(schema, file=tmp_path / "run.toml", overrides=[SET])
@@ -88,6 +90,11 @@ def test_no_folder_of_anybodys_is_said():
     assert words[words.index("--out") + 1] == "one"
 
 
+def older(stated, card):
+    """Leave out the keys that the card does not know."""
+    return {key: older(stated[key], value) if isinstance(value, dict) else stated[key] for key, value in card.items()}
+
+
 @pytest.mark.parametrize(
     ("name", "schema"), [("bundled-student", StudentRun), ("bundled-tiny", StudentRun), ("bundled-teacher", TeacherRun)]
 )
@@ -98,4 +105,4 @@ def test_the_bundled_cards_commands_give_the_configurations_they_state(name, sch
     stated = config.model_dump(mode="json")
     for table, values in {**training["identity"], "plan": training["plan"]}.items():
         if table in {"model", "loss", "plan"}:  # keys that are newer than the card have their defaults
-            assert {key: stated[table][key] for key in values} == values
+            assert older(stated[table], values) == values
