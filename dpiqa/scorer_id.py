@@ -2,13 +2,14 @@
 
 import re
 from dataclasses import dataclass, replace
+from itertools import compress, product
 
 from dpiqa.types import Backend, Precision, Rendition
 
-_NCHW, _SAMPLED = "nchw", "sampled"
+_NAMES = ("nchw", "sampled", "mirrored")  #: of options, in the order of the text
 #: The second version of every preprocessing corrected pictures of unusual kinds; those of photographs stayed the same.
 _FIRST_VERSION = re.compile(r"-v1(?=\+|$)")
-_OPTIONS: tuple[list[str], ...] = ([], [_NCHW], [_SAMPLED], [_NCHW, _SAMPLED])  # in the order of the text
+_OPTIONS = [list(compress(_NAMES, chosen)) for chosen in product((False, True), repeat=len(_NAMES))]
 _BACKENDS = (Backend.COMPILE, Backend.OPENVINO, Backend.ONNXRUNTIME)
 
 
@@ -16,7 +17,7 @@ _BACKENDS = (Backend.COMPILE, Backend.OPENVINO, Backend.ONNXRUNTIME)
 class ScorerId:
     """Identity of a scorer: a change of weights, preprocessing, arithmetic or requirement makes another scorer.
 
-    As text `model:weights:preprocessing:precision[+nchw][+sampled][+backend][:requirement]`.
+    As text `model:weights:preprocessing:precision[+nchw][+sampled][+mirrored][+backend][:requirement]`.
     """
 
     model: str  #: name of the model, e.g. `bundled-student`
@@ -25,6 +26,7 @@ class ScorerId:
     precision: Precision
     channels_last: bool = True  #: memory format of a torch network's maps; False: `nchw`
     sampled: bool = False  #: whether a teacher's latents are a sample of the VAE's posterior instead of its mean
+    mirrored: bool = False  #: whether a teacher scores every picture's mirror image, too, and gives the mean
     backend: Backend = Backend.EAGER  #: library that computes the network; one other than `eager` is in the text
     requirement: str | None = None  #: `name@version` of the requirement that a PromptIQA scorer scores by
 
@@ -43,14 +45,16 @@ class ScorerId:
             weights=parts[1],
             preprocessing=parts[2],
             precision=Precision(precision),
-            channels_last=_NCHW not in options,
-            sampled=_SAMPLED in options,
+            channels_last="nchw" not in options,
+            sampled="sampled" in options,
+            mirrored="mirrored" in options,
             backend=backend,
             requirement=parts[4] if len(parts) == 5 else None,
         )
 
     def __str__(self) -> str:
-        options = ("" if self.channels_last else f"+{_NCHW}") + (f"+{_SAMPLED}" if self.sampled else "")
+        chosen = (not self.channels_last, self.sampled, self.mirrored)
+        options = "".join(f"+{name}" for name in compress(_NAMES, chosen))
         options += "" if self.backend is Backend.EAGER else f"+{self.backend}"
         requirement = "" if self.requirement is None else f":{self.requirement}"
         return f"{self.checkpoint}:{self.precision}{options}{requirement}"

@@ -62,6 +62,7 @@ class ModelCard(BaseModel):
             precision=self.precision,
             channels_last=self.channels_last,
             sampled=self.draws_noise,
+            mirrored=self.architecture.get("mirrored") is True,
             backend=self.backend,
             requirement=self.requirement,
         )

@@ -63,6 +63,7 @@ class ScoringNetwork(nn.Module):
     """
 
     view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
+    mirrored: bool = False  #: every picture or view is scored mirrored, too, for networks whose second output is a map
 
     @property
     def input_dtype(self) -> torch.dtype:
@@ -83,3 +84,17 @@ class ScoringNetwork(nn.Module):
         `pixels`: (B, H, W, 3) uint8, of which the images are made. Views of one image have the same seed.
         """
         return partial(self, seeds=content_seeds(pixels)) if self.draws_noise else self
+
+    def scoring(self, pixels: np.ndarray) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+        """Return what scores images or views: `seeded`, or the mean of both ways round where it is `mirrored`."""
+        network = self.seeded(pixels)
+        return partial(_both_ways, network) if self.mirrored else network
+
+
+def _both_ways(
+    network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], images: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Return the means of scores and of maps of images and of their mirror images."""
+    scores, maps = network(images)
+    mirrored_scores, mirrored_maps = network(images.flip(-1))
+    return (scores + mirrored_scores) / 2, (maps + mirrored_maps.flip(-1)) / 2

@@ -52,6 +52,7 @@ class TeacherConfig(BaseModel):
 
     input_size: int = 512  #: pixels a side
     view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
+    mirrored: bool = False  #: every picture or view is scored mirrored, too: the score is the mean
     shrink: PositiveInt = 1  #: pixels a side that are averaged to one before VAE and adapter see the picture
     vae: VaeConfig = VaeConfig()
     unet: UnetConfig = UnetConfig()
@@ -132,7 +133,7 @@ class Teacher(ScoringNetwork):
         decoder: QualityFeatureDecoder,
     ) -> None:
         super().__init__()
-        self.config, self.view_size = config, config.view_size
+        self.config, self.view_size, self.mirrored = config, config.view_size, config.mirrored
         self.prompts = prompts
         self.gamma = nn.Parameter(torch.full((config.unet.text_width,), 1e-4))
         self.text_adapter = text_adapter

@@ -51,7 +51,7 @@ class TorchScorer:
     def _scores(self, pixels: np.ndarray) -> torch.Tensor:
         """(N, H, W, 3) uint8 -> (N,), on the device."""
         images = image_tensor(pixels, self.card, self._device, self.network.input_dtype)
-        return score_in_views(self.network.seeded(pixels), images, self.network.view_size)
+        return score_in_views(self.network.scoring(pixels), images, self.network.view_size)
 
     def buffer(self, shape: tuple[int, ...]) -> np.ndarray:
         """See `AllocatesBuffers.buffer`: a GPU reads pinned memory while the CPU goes on."""

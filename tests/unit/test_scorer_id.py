@@ -26,11 +26,20 @@ def test_the_parts_of_an_id():
 
 
 @pytest.mark.parametrize(
-    ("precision", "nchw", "sampled", "backend", "requirement"),
-    list(product(Precision, ("", "+nchw"), ("", "+sampled"), ("", "+openvino", "+compile"), ("", ":portraits@1"))),
+    ("precision", "nchw", "sampled", "mirrored", "backend", "requirement"),
+    list(
+        product(
+            Precision,
+            ("", "+nchw"),
+            ("", "+sampled"),
+            ("", "+mirrored"),
+            ("", "+openvino", "+compile"),
+            ("", ":portraits@1"),
+        )
+    ),
 )
-def test_an_id_is_written_as_it_was_read(precision, nchw, sampled, backend, requirement):
-    text = f"m:abc:p-v1:{precision}{nchw}{sampled}{backend}{requirement}"
+def test_an_id_is_written_as_it_was_read(precision, nchw, sampled, mirrored, backend, requirement):
+    text = f"m:abc:p-v1:{precision}{nchw}{sampled}{mirrored}{backend}{requirement}"
     assert str(scorer_id(text)) == text
 
 

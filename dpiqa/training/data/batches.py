@@ -91,10 +91,10 @@ class BatchSource:
         return Batch(pictures=pictures, crops=crops, copies=copies, ordered=ordered)
 
 
-def whole_pictures(data: Labelled, rows: np.ndarray, device: torch.device) -> NetworkInput:
-    """Return whole pictures, with what is known of them."""
-    corner, upright = np.zeros(len(rows), dtype=int), np.zeros(len(rows), dtype=bool)
-    crops = Crops(index=rows, top=corner, left=corner, flip=upright, size=data.extent)
+def whole_pictures(data: Labelled, rows: np.ndarray, device: torch.device, *, mirrored: bool = False) -> NetworkInput:
+    """Return whole pictures, or their mirror images, with what is known of them."""
+    corner, flip = np.zeros(len(rows), dtype=int), np.full(len(rows), mirrored)
+    crops = Crops(index=rows, top=corner, left=corner, flip=flip, size=data.extent)
     return _Pictures(pixels=data.pixels, statistics=data.statistics, frozen=data.frozen).cut(crops, device)
 
 

@@ -73,7 +73,7 @@ def score_with_maps(scorer: TorchScorer, pixels: np.ndarray) -> tuple[np.ndarray
     """
     parameter = next(scorer.network.parameters())
     images = as_images(pixels, parameter.device).to(parameter.dtype)
-    network = scorer.network.seeded(pixels)
+    network = scorer.network.scoring(pixels)
     scores, quality = _from_views(network, images, scorer.network.view_size or images.shape[-1])
     return scores.float().cpu().numpy(), quality.permute(0, 2, 3, 1).float().cpu().numpy()
 

@@ -23,11 +23,14 @@ def predict(
     device = next(network.parameters()).device
 
     def scores(block: np.ndarray) -> np.ndarray:
-        call = scoring.seeded(data.pixels[block])
+        pixels = data.pixels[block]
         if scoring.view_size is not None:
-            return score_in_views(call, as_images(data.pixels[block], device), scoring.view_size).double().cpu().numpy()
-        inputs = whole_pictures(data, block, device)
-        return call(inputs.images, **inputs.keywords)[0].double().cpu().numpy()
+            images = as_images(pixels, device)
+            return score_in_views(scoring.scoring(pixels), images, scoring.view_size).double().cpu().numpy()
+        call, ways = scoring.seeded(pixels), (False, True) if scoring.mirrored else (False,)
+        inputs = [whole_pictures(data, block, device, mirrored=way) for way in ways]
+        parts = [call(way.images, **way.keywords)[0].double() for way in inputs]
+        return torch.stack(parts).mean(dim=0).cpu().numpy()
 
     with torch.inference_mode(), autocast(device, precision):
         return np.concatenate([scores(rows[start : start + batch]) for start in range(0, len(rows), batch)])

@@ -10,6 +10,7 @@ from dpiqa.models.loading import load_scorer
 from dpiqa.models.teacher import StageTeacher, TeacherConfig, build_teacher
 from dpiqa.training.config.file import resolve
 from dpiqa.training.config.kinds import TeacherRun
+from dpiqa.training.data.teacher_outputs import score_with_maps
 from dpiqa.training.runs.publish import export_model
 
 pytestmark = pytest.mark.heavy
@@ -118,6 +119,23 @@ def test_its_card_brings_it_back(teacher_of, folder, changes):
         if not changes:
             np.testing.assert_allclose(scores, teacher(images)[0], atol=1e-4)
     np.testing.assert_allclose(scorer.score(pixels[1:]), scores[1:], atol=1e-4)
+
+
+def test_with_mirror_images_it_is_another_scorer_whose_scores_do_not_depend_on_the_side(teacher_of, folder):
+    ids = set()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), dtype=np.uint8)
+    for mirrored in ("false", "true"):
+        teacher = moved(teacher_of(f"mirrored={mirrored}"))
+        export_model(teacher, teacher.config, "looks-twice", folder, half=False, licence="Apache-2.0")
+        scorer = load_scorer("looks-twice", models_dir=folder, device="cpu")
+        ids.add(scorer.card.scorer_id.split(":")[3])
+        same = np.allclose(scorer.score(pixels), scorer.score(pixels[:, :, ::-1].copy()), atol=1e-5)
+        assert same == (mirrored == "true")
+    assert ids == {"float32", "float32+mirrored"}
+    scores, maps = score_with_maps(scorer, pixels)
+    flipped_scores, flipped_maps = score_with_maps(scorer, pixels[:, :, ::-1].copy())
+    np.testing.assert_allclose(flipped_scores, scores, atol=1e-5)
+    np.testing.assert_allclose(flipped_maps[:, :, ::-1], maps, atol=1e-5)
 
 
 @pytest.mark.parametrize(

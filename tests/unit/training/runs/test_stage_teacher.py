@@ -104,6 +104,19 @@ def test_what_learns_learns_and_its_trunk_stays(data, tmp_path, student, folder,
     np.testing.assert_allclose(predict(teacher, data, data.val, Arithmetic.FLOAT32), scores, atol=1e-4)
 
 
+def test_mirror_images_are_validated_from_the_cache(data, tmp_path, folder, student):
+    run = run_of(tmp_path, architecture={"mirrored": True})
+    teacher = teacher_of(run, folder)
+    task = StageTeacherTask(teacher, data, run)
+    cached = predict(teacher.eval(), task.data, data.val, Arithmetic.FLOAT32)
+    np.testing.assert_allclose(cached, predict(teacher, data, data.val, Arithmetic.FLOAT32), atol=0.01)
+    images = as_images(data.pixels[data.val])
+    with torch.inference_mode():
+        expected = (teacher(images)[0] + teacher(images.flip(-1))[0]) / 2
+        np.testing.assert_allclose(teacher.scoring(data.pixels[data.val])(images)[0], expected)
+    np.testing.assert_allclose(cached, expected, atol=0.01)
+
+
 @pytest.mark.parametrize("mode", TeacherMode)
 def test_the_regressor_learns_in_every_mode_and_the_backbone_in_none(tmp_path, folder, student, mode):
     teacher = teacher_of(run_of(tmp_path, mode=mode, lora_rank=2), folder)
