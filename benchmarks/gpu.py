@@ -5,7 +5,7 @@ compiled with CUDA graphs. The floors are arithmetic: operations of one picture 
 student, which is bound by memory, bytes over its bandwidth. The profile names the kernels that take the most time.
 
     python benchmarks/gpu.py                     # in 10 minutes: rows that do not fit are left out and named
-    python benchmarks/gpu.py --device cpu --tiny # tiny networks, to try the script
+    python benchmarks/gpu.py --device cpu --tiny --compiled no   # tiny networks, to try the script
 """
 
 import argparse
