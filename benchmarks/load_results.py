@@ -30,7 +30,7 @@ from dpiqa.storage.rollups import count_results, reset_rollups
 
 BATCH = 500_000  #: images a statement
 STATEMENT_SECONDS = 3600  #: an index of ten million rows takes minutes on a busy machine
-PROFILES = ("default", "student-only")
+PROFILES = ("with-teacher", "student-only")
 #: Share of the images: 90 % in the first job, 0.2 % of them in the second one too, the others in the third one.
 JOBS = {name: UUID(int=number) for number, name in enumerate(("large", "small", "rest", "second_profile"), start=1)}
 #: Durability costs time that is not ours.

@@ -38,6 +38,7 @@ from dpiqa.types import TERMINAL_STATES, ItemState
 
 _POLL_SECONDS = 0.25
 _LINE_SECONDS = 3.0  #: between two lines of progress where there is no terminal
+PROFILE = "with-teacher"  #: the demo shows both queues
 _STALL_SECONDS = 300  #: without any progress
 _CRASHES = 3  #: of one process in a row, before the demo gives up
 _PLAIN_WIDTH = 110
@@ -241,18 +242,22 @@ class Demo:
             self.job = self.client.job(self.job_id)
 
 
-def run(*, once: bool = False, photos: Path | None = None, home: Path | None = None) -> int:
+def run(
+    *, once: bool = False, photos: Path | None = None, home: Path | None = None, profile: str = PROFILE
+) -> int:
     """Run the demo in the main thread; return the exit code: 0 only if every image was scored.
 
     `photos`: a folder instead of the photographs in the wheels. `home`: a folder that keeps everything; by default a
-    temporary one. Unless `once`, everything stays up until Ctrl-C. Raises `DpiqaError`.
+    temporary one. `profile`: by which the photographs are scored. Unless `once`, everything stays up until Ctrl-C.
+    Raises `DpiqaError`.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     photographs = plan(photos)
     configure_logging(load_settings(log_level="warning"))  # the display shows what the log lines would
     half = max(1, (os.cpu_count() or 1) // 2)  # student and teacher work at the same time
     try:
-        with _home(home) as folder, opened(folder, threads=half, decode_processes=min(4, half)) as running:
+        options = {"threads": half, "decode_processes": min(4, half), "profile": profile}
+        with _home(home) as folder, opened(folder, **options) as running:
             demo = Demo(running, photographs, console)
             demo.start()
             demo.follow()
@@ -318,9 +323,10 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="stop when done; exit code 0 only if all was scored")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs of your own instead of the demo's")
     parser.add_argument("--home", type=Path, metavar="DIR", help="keep database and logs there")
+    parser.add_argument("--profile", default=PROFILE, metavar="NAME", help="models that score (default: %(default)s)")
     arguments = parser.parse_args()
     try:
-        code = run(once=arguments.once, photos=arguments.photos, home=arguments.home)
+        code = run(**vars(arguments))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is stopped; while Python ends, Ctrl-C would change the code
         return code
     except DpiqaError as error:

@@ -9,9 +9,10 @@ GOOD = 'name = "mine"\nversion = {version}\nstudent = "s"\n'
 
 
 def test_the_built_in_profiles():
-    assert [profile.name for profile in list_profiles()] == ["default", "smoke", "student-only", "tiny"]
-    default = load_profile("default")
-    assert (default.student.model, default.teacher.model) == ("bundled-student", "bundled-teacher")
+    assert [profile.name for profile in list_profiles()] == ["default", "smoke", "student-only", "tiny", "with-teacher"]
+    default, with_teacher = load_profile("default"), load_profile("with-teacher")
+    assert (default.student.model, default.teacher) == ("bundled-student", None)
+    assert (with_teacher.student.model, with_teacher.teacher.model) == ("bundled-student", "bundled-teacher")
     assert load_profile(default.id) == default
 
 

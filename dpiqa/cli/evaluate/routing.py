@@ -40,7 +40,7 @@ ProfileArgument = Annotated[
 
 @command(
     "routing",
-    "dpiqa evaluate routing default --dataset csv --data labels.csv --split val --output report",
+    "dpiqa evaluate routing with-teacher --dataset csv --data labels.csv --split val --output report",
 )
 def routing(  # noqa: PLR0913 - one parameter per option
     ctx: typer.Context,

@@ -12,6 +12,7 @@ from dpiqa.exit_codes import ExitCode
 from dpiqa.extras import required_for
 from dpiqa.local import control
 from dpiqa.local.control import Status
+from dpiqa.local.demo import PROFILE
 from dpiqa.local.demo import run as run_demo
 from dpiqa.logs import configure_logging
 
@@ -28,6 +29,7 @@ PhotosOption = Annotated[
 HomeOption = Annotated[
     Path | None, typer.Option("--home", help="Keep database and logs in this folder; a temporary one by default.")
 ]
+DemoProfileOption = Annotated[str, typer.Option("--profile", help="Models that score, by a profile's name.")]
 
 
 @command("up", "dpiqa local up", "dpiqa local up --servers-only")
@@ -82,11 +84,16 @@ def down(as_json: options.JsonOption = False) -> None:
 
 
 @command("demo", "dpiqa demo", "dpiqa demo --once", "dpiqa demo --photos ~/Pictures")
-def demo(once: OnceOption = False, photos: PhotosOption = None, home: HomeOption = None) -> None:
+def demo(
+    once: OnceOption = False,
+    photos: PhotosOption = None,
+    home: HomeOption = None,
+    profile: DemoProfileOption = PROFILE,
+) -> None:
     """Start everything, upload photographs and distorted copies, and show how they are scored. Ctrl-C ends it."""
     context.warn_of_unknown_variables()
     with required_for("dpiqa demo", extra="demo"):
-        raise typer.Exit(run_demo(once=once, photos=photos, home=home))
+        raise typer.Exit(run_demo(once=once, photos=photos, home=home, profile=profile))
 
 
 def _print_status(home: Path, status: Status, as_json: bool) -> None:

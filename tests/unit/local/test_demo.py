@@ -88,7 +88,7 @@ def test_parse_key():
 
 
 def test_why_names_the_nearest_cut_off():
-    profile = load_profile("default")
+    profile = load_profile("with-teacher")
     assert view.why(0.36, profile) == "within 0.05 of the cut-off 0.35"
     assert view.why(0.64, profile) == "within 0.05 of the cut-off 0.6"
 
@@ -100,7 +100,7 @@ def test_tables_tell_best_worst_and_escalated():
     assert "p0/original.png" in text_of(worst)
     assert "p8/original.png" not in text_of(worst)
     assert "p14/original.png" in text_of(best)
-    text = text_of(view.escalated(rows, load_profile("default")))
+    text = text_of(view.escalated(rows, load_profile("with-teacher")))
     assert "1 of 15" in text
     assert "p4/original.png" in text
     assert "cut-off 0.35" in text
