@@ -1,6 +1,6 @@
 """Decide which images go to the teacher. Pure.
 
-The escalated share is a budget: a teacher costs some forty students, so the cap holds at every moment of a job,
+The escalated share is a budget: a teacher costs several students, so the cap holds at every moment of a job,
 and of the scores that are decided together, those nearest to a cut-off (measured in margins) spend it first. A share
 above 0 allows at least one image per job, even where it rounds down to none.
 """
