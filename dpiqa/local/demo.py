@@ -242,9 +242,7 @@ class Demo:
             self.job = self.client.job(self.job_id)
 
 
-def run(
-    *, once: bool = False, photos: Path | None = None, home: Path | None = None, profile: str = PROFILE
-) -> int:
+def run(*, once: bool = False, photos: Path | None = None, home: Path | None = None, profile: str = PROFILE) -> int:
     """Run the demo in the main thread; return the exit code: 0 only if every image was scored.
 
     `photos`: a folder instead of the photographs in the wheels. `home`: a folder that keeps everything; by default a

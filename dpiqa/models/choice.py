@@ -107,8 +107,8 @@ def chosen_backend(card: "ModelCard", backend: Backend, *, on_gpu: bool) -> Back
 
     Models other than students run in eager PyTorch, or in a library of their own, whatever the backend. `auto` follows
     a rule and measures nothing, so that the same installation always makes the same scorer: on a CPU OpenVINO, else
-    ONNX Runtime, if it is installed; eager on a GPU, in less precision than float32, and for students that read scene
-    statistics, which no other backend computes faster.
+    ONNX Runtime, if it is installed; eager on a GPU, in less precision than float32, and for small students, most of
+    whose work is scene statistics (docs/models.md): no other backend computes these faster.
 
     Args:
         card: the model, in the precision that it will run in.
@@ -119,7 +119,8 @@ def chosen_backend(card: "ModelCard", backend: Backend, *, on_gpu: bool) -> Back
         return Backend.EAGER
     if backend is not Backend.AUTO:
         return backend
-    if on_gpu or card.precision is not Precision.FLOAT32 or card.architecture.get("statistics_channels"):
+    is_mostly_statistics = card.architecture.get("pooling") == "moments"
+    if on_gpu or card.precision is not Precision.FLOAT32 or is_mostly_statistics:
         return Backend.EAGER
     if find_spec("onnx") is None:  # without it PyTorch makes no graph
         return Backend.EAGER

@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_written_to_costs_only_time(load, tmp_path):
     np.testing.assert_allclose(scorer.score(pictures), load(Backend.EAGER).score(pictures), atol=1e-5)
 
 
-def test_auto_takes_the_fastest_library_for_published_students_and_eager_for_others(models_dir):
+def test_auto_takes_the_fastest_library_for_large_students_and_eager_for_others(models_dir):
     def backend_of(name, backend=Backend.AUTO, *, on_gpu=False, **options):
         choice = ModelChoice(model=name, **options)
         return chosen_card(find_card(name, models_dir), choice, backend=backend, on_gpu=on_gpu).backend
@@ -121,6 +121,7 @@ def test_auto_takes_the_fastest_library_for_published_students_and_eager_for_oth
     assert backend_of("small-student") is Backend.OPENVINO
     assert backend_of("small-student", on_gpu=True) is Backend.EAGER
     assert backend_of("small-student", precision=Precision.BFLOAT16) is Backend.EAGER
+    assert backend_of("bundled-student") is Backend.OPENVINO
     assert backend_of("bundled-tiny") is Backend.EAGER
     assert backend_of("bundled-tiny", backend=Backend.OPENVINO) is Backend.OPENVINO
     assert backend_of("small-teacher", backend=Backend.OPENVINO) is Backend.EAGER
