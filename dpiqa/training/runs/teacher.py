@@ -211,7 +211,7 @@ def _fill_student(teacher: StageTeacher, student: Any, name: str) -> None:
     if not isinstance(student, StageStudent):
         raise InvalidRequest(
             f'{name} has pooling = "{student.config.pooling}"; a teacher looks only through a student with "stages"',
-            hint="name a student of the preset lite-student, or leave out model.architecture.student",
+            hint="name a student like bundled-student, or leave out model.architecture.student",
         )
     free = {"dropout"}  # it changes no score
     expected, actual = (network.config.model_dump(exclude=free) for network in (teacher.student, student))

@@ -68,7 +68,7 @@ for words in json.loads(sys.argv[1]):
     assert done.stdout.decode("ascii").count("Usage:") == len(COMMANDS)
 
 
-@pytest.mark.parametrize("words", [("profiles", "show", "default"), ("models", "list"), ("datasets", "list")])
+@pytest.mark.parametrize("words", [("profiles", "show", "with-teacher"), ("models", "list"), ("datasets", "list")])
 def test_what_the_encoding_lacks_is_written_in_other_words(words):
     code, out, _ = ended(start(*words, env=ASCII, stdout=subprocess.PIPE))
     assert code == 0

@@ -150,7 +150,7 @@ def test_crops_and_students_that_do_not_fit_are_refused(data, tmp_path, folder, 
     other = run_of(tmp_path, trunk_from="maps", head_from="maps")
     with pytest.raises(InvalidRequest, match='maps has pooling = "cells"; a teacher looks only through') as refused:
         new_teacher(other.model, folder)
-    assert "lite-student" in refused.value.hint
+    assert "bundled-student" in refused.value.hint
     publish_stage_student(folder, "wide", hidden=16, dropout=0.5)
     wide = run_of(tmp_path, trunk_from="wide", head_from="wide")
     with pytest.raises(InvalidRequest, match="wide has hidden = 16, the teacher's student 8"):
