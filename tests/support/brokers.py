@@ -102,7 +102,8 @@ class Sentinels:
             states = [redis.Redis(port=s.port).sentinel_master("dpiqa") for s in self.sentinels]
             return all(state["num-slaves"] == 1 and state["num-other-sentinels"] == 2 for state in states)
 
-        wait_ready(self.sentinels[0].process, complete, 30)
+        # On a busy machine they may take the master for gone, and replace it, before they know each other.
+        wait_ready(self.sentinels[0].process, complete, 120)
 
     def master_port(self):
         """Return the port of the master that the Sentinels name."""

@@ -167,7 +167,8 @@ def test_samples(ledger, names):
     drawn = check_plans(ledger, sample_scores, conditions, 1000)
     whole = ledger.do(read_stats, conditions)
     assert drawn.population == whole.n
-    assert len(drawn.rows) >= min(whole.n, 900)
+    least = 250 if "prefix" in names else 900  # this folder holds 3 % of its bucket: see `MAX_STEPS`
+    assert len(drawn.rows) >= min(whole.n, least)
     tolerance = 4 * (whole.quantiles.p90 - whole.quantiles.p10) / len(drawn.rows) ** 0.5
     assert sum(row.score for row in drawn.rows) / len(drawn.rows) == pytest.approx(whole.mean, abs=tolerance)
 
