@@ -282,7 +282,7 @@ def teacher() -> None:
 
 @_command(
     "student",
-    "dpiqa train student --preset bundled-student-distilled --dataset csv --data labels.csv --set teacher=mine",
+    "dpiqa train student --preset bundled-tiny-distilled --dataset csv --data labels.csv --set teacher=mine",
     "dpiqa train student --config run.toml --set plan.epochs=3 --set plan.rate=1e-4",
     settings="dpiqa.training.config.kinds:StudentRun",
     function="dpiqa.training.runs.student:train_student",
