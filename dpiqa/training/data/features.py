@@ -38,7 +38,8 @@ def cached_statistics(pixels: np.ndarray, folder: Path) -> np.ndarray:
 
 def as_maps(statistics: np.ndarray, device: torch.device) -> torch.Tensor:
     """(B, m, m, C) float16 -> (B, C, m, m) float32 on the device."""
-    return torch.from_numpy(np.ascontiguousarray(statistics)).to(device).float().permute(0, 3, 1, 2)
+    copied = np.array(statistics)  # a file that is mapped for reading cannot become a tensor without a warning
+    return torch.from_numpy(copied).to(device).float().permute(0, 3, 1, 2)
 
 
 def cached_latents(
