@@ -144,6 +144,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """RGB, L or CMYK -> RGB, 8 bits, sRGB, through an ICC profile (perceptual).
 
     Grey goes through a profile of RGB as R = G = B. A profile that is broken or of another colour space is ignored.
+    An image that needs no conversion is returned itself.
     """
     if profile:
         mode = _mode(profile)
@@ -153,7 +154,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
             transform = _transform(profile, mode)
             if transform is not None:
                 return ImageCms.applyTransform(image, transform) or image.convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # `convert` would copy what is RGB already
 
 
 def is_usable(profile: bytes) -> bool:
