@@ -217,6 +217,8 @@ class Settings(BaseSettings):
     """pixels; larger images are rejected"""
     max_panorama_pixels: int = Field(0, ge=0)
     """pixels up to which a larger JPEG is decoded at a reduced scale, for a scorer of its own; 0: none is"""
+    reduced_jpegs: bool = False
+    """whether every JPEG of at least 2,048 pixels a side is decoded at a reduced scale, for a scorer of its own"""
     raw_previews: bool = False
     """whether camera raw files are scored by their largest embedded preview, for a scorer of its own (extra `raw`)"""
     max_image_side: int = Field(16_384, ge=1)

@@ -224,7 +224,7 @@ class Rendition(StrEnum):
 
     FULL = "full"  #: the picture, at full scale
     PREVIEW = "preview"  #: the largest preview that is embedded in a camera raw file
-    REDUCED = "reduced"  #: a JPEG above the limits of size, decoded at a half, a quarter or an eighth of its scale
+    REDUCED = "reduced"  #: a large JPEG, decoded at a half, a quarter or an eighth of its scale
 
 
 class Route(StrEnum):

@@ -64,10 +64,14 @@ class Limits(BaseModel):
     sandbox: Literal["auto", "require", "off"] = "auto"  #: of its process, see `dpiqa.imaging.sandbox`
     raw_previews: bool = False  #: whether of camera raw files the largest preview is decoded
     max_panorama_pixels: NonNegativeInt = 0  #: of a JPEG above `max_pixels` or `max_side`, decoded at reduced scale
+    reduced_jpegs: bool = False  #: whether large JPEGs within the limits are decoded at reduced scale, too
 
-    def for_panoramas(self) -> "Limits":
+    def for_reduced(self) -> "Limits":
         """Return the limits of a JPEG that is decoded at a reduced scale."""
-        return self.model_copy(update={"max_pixels": self.max_panorama_pixels or 1, "max_side": _MAX_JPEG_SIDE})
+        if not self.max_panorama_pixels:
+            return self
+        most = max(self.max_pixels, self.max_panorama_pixels)
+        return self.model_copy(update={"max_pixels": most, "max_side": _MAX_JPEG_SIDE})
 
     @classmethod
     def from_settings(cls, settings: "Settings") -> "Limits":
@@ -82,6 +86,7 @@ class Limits(BaseModel):
             memory_bytes=settings.decode_memory_bytes,
             raw_previews=settings.raw_previews,
             max_panorama_pixels=settings.max_panorama_pixels,
+            reduced_jpegs=settings.reduced_jpegs,
         )
 
 
@@ -172,7 +177,7 @@ def _decode_reduced(data: bytes, limits: Limits, preprocessing: Preprocessing) -
     """Decode a large JPEG at the smallest scale whose sides are at least twice those of the model's input."""
     header = _admitted_header(data, "JPEG")
     with _opened(header) as image:
-        _check_size(*image.size, limits.for_panoramas())
+        _check_size(*image.size, limits.for_reduced())
         least = 2 * max(preprocessing.width, preprocessing.height)
         scale = next((scale for scale in (8, 4, 2) if min(image.size) // scale >= least), 1)
         image.draft(image.mode, (image.width // scale, image.height // scale))

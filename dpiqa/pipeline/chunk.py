@@ -280,7 +280,7 @@ class ChunkRun:
         if isinstance(score, ImageRejected):
             yield outcome_of_error(claim, score)
             return
-        if score is None and claim.known_score is not None:
+        if score is None and claim.known_score is not None and read.image.rendition is Rendition.FULL:
             score = KnownScore(claim.known_score, claim.image_id)
         if score is not None and score.measures is not None:
             self._measures.setdefault(key[0], score.measures)

@@ -71,6 +71,21 @@ def test_a_question_that_makes_no_sense_is_refused(tmp_path, settings):
         list(score_objects(FolderStore(tmp_path), [], choice=ModelChoice(model="no-such-model"), settings=settings))
 
 
+def test_a_setting_has_large_jpegs_scored_at_a_reduced_scale_by_a_scorer_of_its_own(tmp_path):
+    picture = photograph(2064, 2048)
+    (tmp_path / "large.jpg").write_bytes(encoded(picture, "JPEG", quality=95))
+    (tmp_path / "large.png").write_bytes(encoded(picture, "PNG", compress_level=1))
+    (tmp_path / "smaller.jpg").write_bytes(encoded(picture.crop((0, 0, 2064, 2047)), "JPEG", quality=95))
+    scored_by = {"choice": ModelChoice(model="brightness")}
+    whole = run(tmp_path, load_settings(decode_processes=1), **scored_by)
+    reduced = run(tmp_path, load_settings(decode_processes=1, reduced_jpegs=True), **scored_by)
+    changed = {name for name, row in whole.items() if row.scorer_id != reduced[name].scorer_id}
+    assert changed == {"large.jpg"}
+    assert reduced["large.jpg"].scorer_id.split(":")[2].endswith("+reduced")
+    for name, row in whole.items():
+        assert reduced[name].score == pytest.approx(row.score, abs=0.003)
+
+
 def test_previews_and_panoramas_are_scored_by_scorers_of_their_own(tmp_path):
     picture = photograph(480, 320)
     (tmp_path / "a.dng").write_bytes(dng(picture))

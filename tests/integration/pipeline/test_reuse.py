@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.camera_raw import dng
 from support.images import encoded, photograph
 from support.photos import png
@@ -399,6 +400,21 @@ def test_images_whose_score_is_known_are_read_once_more_to_be_measured(counted):
     assert (report(counted, job).reused, sorted(measured(counted))) == (4, sorted(files()))
     work(counted, submit_with_details(counted, profile("a", "first"))[1])
     assert len(counted.read) == 8
+
+
+def test_a_score_in_full_is_not_taken_for_one_at_a_reduced_scale(counted):
+    write(counted, {"0.jpg": encoded(Image.new("RGB", (2048, 2048), (90, 120, 60)), "JPEG")})
+    work(counted, submit(counted, profile("a", "first"))[1])
+    counted.settings = counted.settings.model_copy(update={"reduced_jpegs": True})
+    work(counted, submit(counted, profile("a", "first"))[1])
+    assert (len(counted.read), counted.scored) == (1, {"first": 1})  # what has a score keeps it
+    work(counted, submit_with_details(counted, profile("a", "first"))[1])
+    assert counted.scored == {"first": 2}
+    full = CARDS["first"].scorer_id
+    version = CARDS["first"].preprocessing.version
+    scored_by = {row.scorer_id for row in counted.rows("SELECT scorer_id FROM scores")}
+    assert scored_by == {full, full.replace(version, f"{version}+reduced")}
+    assert measured(counted)["0.jpg"].width == 256  # at an eighth
 
 
 def test_a_known_score_stays_where_the_picture_cannot_be_measured(counted):

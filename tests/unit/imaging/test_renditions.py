@@ -143,6 +143,20 @@ def test_a_long_side_alone_makes_a_panorama():
     assert rendition_of(data, Limits(max_side=599, max_panorama_pixels=600 * 20)) is Rendition.REDUCED
 
 
+def test_large_jpegs_within_the_limits_are_reduced_only_on_request():
+    flat = Image.new("RGB", (2304, 2048), (90, 120, 60))
+    data, asked = encoded(flat, "JPEG"), Limits(reduced_jpegs=True)
+    assert rendition_of(data, Limits()) is Rendition.FULL
+    assert rendition_of(data, asked) is Rendition.REDUCED
+    assert rendition_of(encoded(flat.crop((0, 0, 2304, 2047)), "JPEG"), asked) is Rendition.FULL
+    assert rendition_of(encoded(flat, "PNG"), asked) is Rendition.FULL
+    squash = Preprocessing(width=512, height=512, rendition=Rendition.REDUCED)
+    assert decode(data, asked, squash).size == (1152, 1024)
+    narrow = asked.model_copy(update={"max_pixels": 2304 * 2048 - 1})  # the request admits nothing larger
+    assert rendition_of(data, narrow) is Rendition.FULL
+    assert rejected(data, narrow, squash).reason is Reason.TOO_MANY_PIXELS
+
+
 def test_the_decode_process_obeys_the_rendition():
     limits = Limits(raw_previews=True, max_pixels=480 * 320 - 1, max_panorama_pixels=480 * 320, seconds=60)
     small = photograph(240, 160)
