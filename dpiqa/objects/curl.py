@@ -1,8 +1,8 @@
 """GetObject over libcurl: what boto3 would send, at a fraction of its processor time.
 
 boto3 builds the first request of a bucket, with all that it knows of endpoints, regions, addressing styles, access
-points and settings, and is stopped before it sends it. Later requests repeat that one for other keys, signed by
-botocore. Errors are botocore's: a caller cannot tell which of the two asked.
+points and settings, and is stopped before it sends it. Later requests repeat that one for other keys, signed as it is.
+Errors are botocore's: a caller cannot tell which of the two asked.
 """
 
 import os
@@ -30,6 +30,7 @@ from botocore.exceptions import (
 )
 
 from dpiqa.objects.aws import read_time
+from dpiqa.objects.signing import signed
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -207,17 +208,12 @@ class CurlReader:
 
     def _signed(self, url: str, headers: Mapping[str, str], endpoint: Endpoint) -> list[str]:
         """Return the lines of the head."""
-        from botocore.auth import S3SigV4Auth  # noqa: PLC0415 - as above
-        from botocore.awsrequest import AWSRequest  # noqa: PLC0415 - as above
-
-        request = AWSRequest(method="GET", url=url, headers=headers)
         if endpoint.scope is not None:
             credentials = self._session.get_credentials()
             if credentials is None:
                 raise NoCredentialsError
-            region, service = endpoint.scope
-            S3SigV4Auth(credentials.get_frozen_credentials(), service, region).add_auth(request)
-        return [f"{name}: {_text(value)}" for name, value in request.headers.items()]
+            headers = signed(url, headers, credentials.get_frozen_credentials(), endpoint.scope)
+        return [f"{name}: {value}" for name, value in headers.items()]
 
     def _perform(self, url: str, headers: list[str], endpoint: Endpoint, answer: _Answer) -> None:
         idle = self._idle.setdefault(os.getpid(), deque())
