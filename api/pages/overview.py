@@ -38,7 +38,7 @@ def overview(request: Request, caller: ReaderDep, engine: EngineDep, settings: S
             if reason:
                 failures[reason] = failures.get(reason, 0) + n
         by_day, escalated = failures_by_day(c, _DAYS), escalated_share(c)
-        problems = find_problems(c, load_profile(settings.profile, settings.profiles_dir))
+        problems = find_problems(c, load_profile(settings.profile, settings.profiles_dir), settings.models_dir)
     scored = by_state.get(ItemState.SCORED, 0)
     whole = {
         "scored": scored,

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from dpiqa.doorbell import Queue
-from dpiqa.errors import NotFound
+from dpiqa.errors import ConfigurationError, NotFound
 from dpiqa.models.cards import find_card
 from dpiqa.profiles import Profile, newer_built_in
 from dpiqa.scorer_id import ScorerId
@@ -116,7 +116,7 @@ def find_workers(c: Connection, profile: Profile) -> Finding:
 def find_old_profiles(c: Connection, profile: Profile, models_dir: Path | None) -> Finding:
     """Report watches, and the profile in use, of an older version of a built-in profile with other weights today.
 
-    `models_dir`: as in the settings. Models that are not installed here are not compared.
+    `models_dir`: as in the settings. Models that are not installed here, or are broken, are not compared.
     """
     messages, hints = [], []
     newer = newer_built_in(profile.id)
@@ -145,7 +145,7 @@ def _models_with_other_weights(c: Connection, profile: Profile, models_dir: Path
     for choice in profile.choices.values():
         try:
             today = ScorerId.parse(find_card(choice.model, models_dir).scorer_id).weights
-        except NotFound:
+        except (ConfigurationError, NotFound):  # of a model that is broken: the check of models says so
             continue
         if weights_of(c, choice.model) - {today}:
             changed.add(choice.model)
@@ -156,7 +156,13 @@ def _have_other_weights(models: Sequence[str]) -> str:
     return f"{' and '.join(models)} {'has' if len(models) == 1 else 'have'} other weights now"
 
 
-def find_problems(c: Connection, profile: Profile) -> list[Finding]:
-    """Return what is wrong now; nothing where all is well."""
-    findings = [find_workers(c, profile), find_waiting(c), find_postponed(c), find_expiring_keys(c)]
+def find_problems(c: Connection, profile: Profile, models_dir: Path | None) -> list[Finding]:
+    """Return what is wrong now; nothing where all is well. `models_dir`: as for `find_old_profiles`."""
+    findings = [
+        find_workers(c, profile),
+        find_waiting(c),
+        find_postponed(c),
+        find_expiring_keys(c),
+        find_old_profiles(c, profile, models_dir),
+    ]
     return [finding for finding in findings if finding.level is not Level.OK]

@@ -15,12 +15,15 @@ from pyarrow import parquet
 from support.ledger import ALONE, STUDENT, Ledger, ref
 
 from dpiqa.access import Grants
+from dpiqa.models.brightness import BRIGHTNESS
 from dpiqa.objects.folder import FolderStore
+from dpiqa.profiles import load_profile
 from dpiqa.routing import decide
 from dpiqa.settings import load_settings
 from dpiqa.storage.api_keys import KeyRequest, create_key, revoke_keys
 from dpiqa.storage.claims import claim
 from dpiqa.storage.items import Rejected, Scored
+from dpiqa.storage.jobs import ensure_watch
 from dpiqa.storage.results import record
 from dpiqa.storage.workers import heartbeat
 from dpiqa.types import KeyScope, Reason, Stage
@@ -203,6 +206,22 @@ def test_the_overview_counts_failures_by_reason_and_day(client, ledger):
     assert re.findall(r">([0-9]+)<", of_reason) == ["2", "1"]  # today's job, and the watch
     assert ("cuda:1" in page, ">student<" in page) == (True, True)
     assert "0.0 %" in page
+
+
+def test_the_overview_names_watches_of_an_older_profile_whose_model_has_other_weights(client, ledger, monkeypatch):
+    first = load_profile("smoke")
+    watch = ledger.do(ensure_watch, "photos", "<in>/", first)
+    monkeypatch.setattr("dpiqa.profiles._built_in", lambda: (first.model_copy(update={"version": 2}),))
+    today = BRIGHTNESS.scorer_id
+    ledger.sql("INSERT INTO scorers (id, card) VALUES (:id, '{}')", id=today)
+    assert "<strong>profiles</strong>" not in client.get("/").text
+
+    earlier = today.replace(BRIGHTNESS.sha256[:12], "0" * 12)
+    ledger.sql("INSERT INTO scorers (id, card) VALUES (:id, '{}')", id=earlier)
+    (shown,) = re.findall(r"<li><strong>profiles</strong>: (.*?)</li>", client.get("/").text)
+    assert f"s3://photos/&lt;in&gt;/ is watched under smoke@1 ({watch.short_id})" in shown
+    assert "brightness has other weights now" in shown
+    assert "add a watch of s3://photos/&lt;in&gt;/ under smoke@2 and end the old one" in shown
 
 
 def test_marked_pictures_are_exported_as_parquet(client, ledger):
