@@ -17,6 +17,7 @@ from celery.exceptions import SecurityWarning
 from celery.worker import state
 from celery.worker.control import Panel
 
+from dpiqa.allocator import share_one_arena
 from dpiqa.errors import ConfigurationError
 from dpiqa.logs import configure_logging
 from dpiqa.pipeline import metrics
@@ -76,6 +77,7 @@ def set_up_logging(**_: Any) -> None:
 @signals.worker_init.connect
 def start(sender: Any, **_: Any) -> None:
     """Check the prerequisites of this worker and load its model, before it takes a message."""
+    share_one_arena()  # here, where no thread of ours runs yet: also for those who start Celery by hand
     configure_logging(app.settings)
     app.worker = or_exit(lambda: checked_worker(sender.pool_cls))
 

@@ -3,7 +3,6 @@
 Secrets are in the environment, never in the arguments, which every user of the machine can read.
 """
 
-import os
 import secrets
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,10 +33,6 @@ def worker_command(settings: Settings, stage: Stage | str, *, name: str | None =
     # Without gossip and mingle: workers need not know each other, and a start need not wait for replies.
     argv += ["--loglevel", settings.log_level, "--without-gossip", "--without-mingle"]
     env = {"REMAP_SIGTERM": "SIGQUIT"}  # SIGTERM: release work, then end
-    # One arena of glibc for all threads. One of a thread's own holds no buffer above 64 MiB: each batch would get its
-    # large buffers from the kernel again, page by page, and the bundled student would take twice the time on a CPU.
-    # Later than at the start of the process is too late.
-    env |= {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1")}
     return argv, settings_env(settings.model_copy(update={"worker_stage": stage})) | env
 
 

@@ -1,10 +1,13 @@
 """Start and stop of processes."""
 
+import platform
 import time
 import urllib.request
 
+import pytest
 import redis
 from support.photos import png
+from support.processes import own_arenas
 
 from dpiqa.local.commands import worker_command
 from dpiqa.local.ports import free_port
@@ -26,6 +29,15 @@ def test_idle_processes_stop_in_seconds(system):
     listener.signal(15)
     assert ended(worker)[0] == ended(listener)[0] == 0
     assert time.monotonic() - started < 15
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
+def test_threads_of_a_worker_share_one_arena_unless_the_environment_says_otherwise(system, monkeypatch):
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    worker, other = system.worker("student"), system.worker("student", MALLOC_ARENA_MAX="8")
+    system.ready(2)
+    assert own_arenas(worker.popen.pid) == 0
+    assert own_arenas(other.popen.pid) > 0
 
 
 def test_processes_refuse_a_database_without_tables(make_system, postgres_server, database_url):

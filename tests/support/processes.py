@@ -1,6 +1,7 @@
 """Process trees in tests."""
 
 import time
+from pathlib import Path
 
 import psutil
 
@@ -9,6 +10,18 @@ def family(pid):
     """Return the process and all its descendants."""
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
+
+
+def own_arenas(pid):
+    """Return the number of heaps of glibc arenas beside the main one: 64 MiB each, used in part, the rest reserved."""
+    heap, found, used = 64 << 20, 0, None
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        addresses, rights, *_ = line.split()
+        start, end = (int(address, 16) for address in addresses.split("-"))
+        if rights == "---p" and used is not None and used[1] == start and end - used[0] == heap:
+            found += 1
+        used = (start, end) if rights == "rw-p" and start % heap == 0 else None
+    return found
 
 
 def runs(process):

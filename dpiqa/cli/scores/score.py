@@ -1,8 +1,5 @@
 """`dpiqa score`: images scored in this process, and a summary: the worst, the best, the spread, what was not scored."""
 
-import ctypes
-import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dpiqa.allocator import share_one_arena
 from dpiqa.cli.scores.choosing import Choice
 from dpiqa.cli.scores.destination import Destination
 from dpiqa.cli.scores.model_options import ModelOptions
@@ -25,8 +23,6 @@ from dpiqa.objects.s3 import S3Store
 from dpiqa.pipeline.scorers import for_short_run
 from dpiqa.settings import Settings
 from dpiqa.types import Direction, Precision
-
-_M_ARENA_MAX = -8  #: of glibc's <malloc.h>
 
 TargetsArgument = Annotated[
     list[str] | None,
@@ -213,7 +209,7 @@ def score(  # noqa: PLR0913 - one parameter per option
     destination.check()
     started = time.monotonic()
     settings = for_short_run(context.read_settings(device=device, backend=backend))
-    _share_one_arena()
+    share_one_arena()
     scored_by, scorers = model_options.chosen(settings)
     destination.choice.check(settings, scored_by)
     filters = Filters(include or (), exclude or (), recursive=recursive)
@@ -268,13 +264,3 @@ def _say_how_to_go_on(ctx: typer.Context, destination: Destination) -> None:
     words = options.command_line(ctx, without=frozenset({"overwrite", "resume"}))
     where = "kept for that" if destination.spool else f"in {destination.file}"
     console.note(f"stopped by Ctrl-C; what was scored is {where}. Go on with: {words} --resume")
-
-
-def _share_one_arena() -> None:
-    """Let threads that are started from now on allocate from glibc's main arena, as those of a worker do.
-
-    See `dpiqa.local.commands.worker_command`. Does nothing with another libc, or where the environment sets it.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
-        mallopt(_M_ARENA_MAX, 1)

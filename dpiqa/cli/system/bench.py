@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Engine
 
+from dpiqa.allocator import share_one_arena
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import counting, duration
@@ -78,6 +79,7 @@ def run_bench(
     worker.
     """
     settings = context.read_settings(device=device, backend=backend)
+    share_one_arena()  # as what it measures
     choice = parse_choice(model=model) if model else context.profile(settings).student
     check_choice(choice, settings)
     if ledger:

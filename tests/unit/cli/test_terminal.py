@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -46,6 +47,29 @@ def ended(process):
     out, err = process.communicate(timeout=60)
     assert b"Traceback" not in err, err.decode()
     return process.returncode, out, err
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
+def test_threads_of_score_share_one_arena_unless_the_environment_says_otherwise(tmp_path):
+    program = """
+import os, sys
+from dpiqa.cli.main import app
+from support.processes import own_arenas
+try:
+    app(["score", sys.argv[1], "--model", "brightness"], prog_name="dpiqa")
+finally:
+    sys.stderr.write(f"arenas: {own_arenas(os.getpid())}")
+"""
+    (tmp_path / "a.png").write_bytes(png(0.5))
+    env = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    env |= {"PYTHONPATH": str(Path(__file__).parents[2]), "DPIQA_DECODE_PROCESSES": "1"}
+    found = []
+    for more in ({}, {"MALLOC_ARENA_MAX": "8"}):
+        argv = [sys.executable, "-c", program, tmp_path / "a.png"]
+        done = subprocess.run(argv, env=env | more, capture_output=True, text=True, timeout=60, check=True)
+        found.append(int(done.stderr.rpartition("arenas: ")[2]))
+    assert found[0] == 0
+    assert found[1] > 0
 
 
 def test_the_help_of_every_command_can_be_shown_in_ascii():

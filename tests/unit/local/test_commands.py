@@ -54,13 +54,6 @@ def test_every_queue_is_served_and_student_work_by_students_only(settings):
     assert Queue.TEACHER in queues[Stage.TEACHER]
 
 
-def test_threads_of_a_worker_share_one_arena_unless_the_environment_says_otherwise(settings, monkeypatch):
-    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
-    assert worker_command(settings, "student")[1]["MALLOC_ARENA_MAX"] == "1"
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
-    assert worker_command(settings, "student")[1]["MALLOC_ARENA_MAX"] == "4"
-
-
 def test_workers_of_one_host_may_have_names_of_their_own(settings):
     argv, _ = worker_command(settings, "student", name="student-7")
     assert "student-7@%h" in argv
