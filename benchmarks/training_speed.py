@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from machine import describe
 
+from dpiqa.allocator import keep_buffers, share_one_arena
 from dpiqa.datasets.spec import LabelledImage
 from dpiqa.models.teacher import build_teacher
-from dpiqa.models.torch_scorer import keep_buffers
 from dpiqa.training.config.file import resolve
 from dpiqa.training.config.kinds import DiffusionRun, StudentRun, TeacherRun, VaeRun
 from dpiqa.training.config.run import RunConfig
@@ -126,7 +126,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], dest="overrides", help="settings, e.g. plan.precision=float32")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    keep_buffers()  # as `dpiqa train` does
+    share_one_arena()  # this and the next as `dpiqa train` does
+    keep_buffers()
     if options.threads:
         torch.set_num_threads(options.threads)
     rows = [measure(kind, options.updates, options.overrides) for kind in options.kinds]

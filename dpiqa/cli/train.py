@@ -14,6 +14,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperCommand
 
+from dpiqa.allocator import keep_buffers, share_one_arena
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import duration
@@ -90,7 +91,6 @@ def train(settings: str, function: str, sources: Mapping[str, Any], *, print_con
     with required_for("training", extra="train"):
         import torch  # noqa: PLC0415 - seconds of start-up, and an extra
 
-        from dpiqa.models.torch_scorer import keep_buffers  # noqa: PLC0415 - imports torch
         from dpiqa.training.config.file import as_toml, resolve  # noqa: PLC0415 - imports torch
         from dpiqa.training.runs.context import RunContext  # noqa: PLC0415 - imports torch
 
@@ -102,6 +102,7 @@ def train(settings: str, function: str, sources: Mapping[str, Any], *, print_con
     program_settings = context.read_settings()
     if program_settings.threads:
         torch.set_num_threads(program_settings.threads)
+    share_one_arena()  # before autograd starts the thread of its backward passes
     keep_buffers()
     with _stoppable(), watching() as bar, listening(bar.prepared), required_for("training", extra="train"):
         run_context = RunContext(models_dir=program_settings.models_dir, device=program_settings.device, observer=bar)

@@ -1,7 +1,5 @@
 """Scorers whose networks run in torch."""
 
-import ctypes
-import sys
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +8,7 @@ import structlog
 import torch
 from torch import nn
 
+from dpiqa.allocator import keep_buffers
 from dpiqa.errors import ConfigurationError, DeviceMemoryError
 from dpiqa.models.base import ModelCard, require_shape
 from dpiqa.models.checkpoint import load_strictly
@@ -171,25 +170,3 @@ def limit_memory(device: str, share: float) -> None:
     torch_device = choose_device(device)
     if torch_device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(share, torch_device)
-
-
-# Names and values of glibc's <malloc.h>.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-_TRIM_AT, _PAD = 2**31 - 1, 256 * 2**20  #: bytes
-
-
-def keep_buffers() -> bool:
-    """Let this process keep the memory that it frees, up to 2 GiB. Returns whether it will: only glibc can be asked.
-
-    glibc returns large buffers to the kernel after every pass, and a network on a CPU needs them again in the next: a
-    bundled student then takes about two thirds of the time for a picture, and for an update while training. The same as
-    `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_TOP_PAD_=268435456` in the environment.
-    """
-    if sys.platform != "linux":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # musl
-        return False
-    options = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _TRIM_AT), (_M_TOP_PAD, _PAD))
-    results = [mallopt(name, value) == 1 for name, value in options]
-    return all(results)
