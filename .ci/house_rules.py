@@ -49,7 +49,6 @@ SHORT_MODULES: dict[str, str] = {
     "api/pages/assets.py": "static files of the pages, which need no key and no template",
     "dpiqa/imaging/thumbnails.py": "thumbnails, by the pages and the gallery",
     "dpiqa/storage/upload_tables.py": "tables, apart from the code that uses them, as the other tables",
-    "dpiqa/allocator.py": "a setting of the process, which workers and commands make",
     "dpiqa/cli/__main__.py": "entry point of `python -m dpiqa.cli`",
     "dpiqa/cli/system/config.py": "a command: its module is imported when it runs",
     "dpiqa/cli/support/pages.py": "imports the database, which the modules beside it do without",
