@@ -9,7 +9,10 @@ const browser = await puppeteer.launch({ browser: "firefox", executablePath: fir
 try {
   const page = await browser.newPage();
   page.setDefaultTimeout(60_000);
-  await page.setViewport({ width: 360, height: 800 });
+  await page.setViewport({ width: 360, height: 800 }).catch((error) => {
+    // Sets size and orientation; Firefox 140 knows only the first. Widths above 360 are found below.
+    if (!error.message.includes("setScreenOrientationOverride")) throw error;
+  });
   page.on("console", (said) => said.type() === "error" && faults.push(`console: ${said.text()}`));
   page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
   page.on("request", (request) => {

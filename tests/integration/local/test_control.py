@@ -126,7 +126,7 @@ def test_ctrl_c_stops_the_foreground(home):
 
 def test_ctrl_c_while_the_stack_starts_stops_what_was_started(home):
     code = "import sys; from pathlib import Path; from dpiqa.local.control import up\n"
-    code += "up(Path(sys.argv[1]), everything=False)"
+    code += "up(Path(sys.argv[1]), everything=True)"  # which takes seconds: servers alone may be ready too soon
     process = subprocess.Popen([sys.executable, "-c", code, str(home)], stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len(control.status(home).processes) > 1)  # the first server runs, the stack is not ready
     processes = family(process.pid)
