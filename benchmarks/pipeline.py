@@ -20,6 +20,7 @@ from dpiqa.models.choice import ModelChoice
 from dpiqa.models.loading import load_scorer
 from dpiqa.objects.store import LocalFiles
 from dpiqa.pipeline.local_run import score_objects
+from dpiqa.pipeline.scorers import batch_size
 from dpiqa.settings import load_settings
 from dpiqa.types import ImageRef
 
@@ -58,12 +59,13 @@ def main() -> None:
     options = parser.parse_args()
     settings = load_settings()
     scorer = load_scorer(options.model, device=settings.device, threads=settings.threads)
-    bare = 1000 / statistics.median(milliseconds(scorer, settings.batch_size, 5))
+    batch = batch_size(scorer, settings)
+    bare = 1000 / statistics.median(milliseconds(scorer, batch, 5))
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder), options.images, options.side)
         rates = list(rounds(Path(folder), options.model, options.repeats))
     print(describe())
-    print(f"bare forward pass: {bare:.1f} images/s (batch {settings.batch_size})")
+    print(f"bare forward pass: {bare:.1f} images/s (batch {batch})")
     print(
         f"files to scores:   {statistics.median(rates):.1f} images/s "
         f"({min(rates):.1f} to {max(rates):.1f} in {len(rates)} rounds of {options.images}, start-up included), "

@@ -176,8 +176,8 @@ class Settings(BaseSettings):
     """share (0-1) of a GPU's memory for a process, where a student and a teacher share one; empty: all of it"""
     threads: int | None = Field(None, ge=1)
     """torch threads of one worker; None: torch decides"""
-    batch_size: int = Field(16, ge=1)
-    """images per batch of a small network: kinds student, onnx, pixels"""
+    batch_size: int | None = Field(None, ge=1)
+    """images per batch of a small network (kinds student, onnx, pixels); empty: 4 on a CPU, 16 on a GPU"""
     teacher_batch_size: int = Field(4, ge=1)
     """images per batch of a large network: kinds teacher, promptiqa"""
     fetch_threads: int = Field(8, ge=1)

@@ -107,7 +107,7 @@ def bench(
 
     Raises `StoreUnavailable`, `DatabaseUnavailable`.
     """
-    warm_up(scorer, batch_size(scorer.card, settings))
+    warm_up(scorer, batch_size(scorer, settings))
     running = (
         _scoring(store, scorer, settings) if ledger is None else _recording(store, choice, scorer, settings, ledger)
     )
@@ -153,7 +153,7 @@ def _scoring(store: Reader, scorer: Scorer, settings: Settings) -> Iterator[Scor
         closing(Device()) as device,
     ):
         _start(decoder, scorer, settings)
-        yield partial(_score, preparer, device, LoadedScorer(scorer, batch_size(scorer.card, settings)))
+        yield partial(_score, preparer, device, LoadedScorer(scorer, batch_size(scorer, settings)))
 
 
 def _start(decoder: DecodePool, scorer: Scorer, settings: Settings) -> None:
@@ -337,7 +337,13 @@ def report(
     rate = scorer.rate if isinstance(scorer, SimulatedScorer) else None
     n_batches = run.steps[Step.MODEL].calls
     bottleneck, verdict, next_setting = judge(
-        steps, shares, settings, cores=cores, n_batches=n_batches, simulated_rate=rate
+        steps,
+        shares,
+        settings,
+        cores=cores,
+        batch=batch_size(scorer, settings),
+        n_batches=n_batches,
+        simulated_rate=rate,
     )
     return BenchReport(
         scorer_id=scorer.card.scorer_id,

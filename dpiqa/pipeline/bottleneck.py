@@ -51,6 +51,7 @@ def judge(
     settings: Settings,
     *,
     cores: int,
+    batch: int,
     n_batches: int,
     simulated_rate: float | None,
 ) -> tuple[Bottleneck, str, str]:
@@ -60,7 +61,7 @@ def judge(
         return (
             Bottleneck.NOTHING,
             f"The run was too short to tell: {n_batches} batches, of which the first and the last are not like others.",
-            f"Take at least {FEW_BATCHES * settings.batch_size} images: more of them, or a smaller DPIQA_BATCH_SIZE.",
+            f"Take at least {FEW_BATCHES * batch} images: more of them, or a smaller DPIQA_BATCH_SIZE.",
         )
     if shares.device_busy >= BUSY:
         why = f"The model bounds the speed: the device is busy {shares.device_busy:.0%} of the time."

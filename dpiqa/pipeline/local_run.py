@@ -142,7 +142,7 @@ class LocalRun:
     ) -> None:
         self.settings, self.observer = for_short_run(settings), observer or Observer()
         self._scorers = {
-            choice: LoadedScorer(scorer, batch_size(scorer.card, settings)) for choice, scorer in scorers.items()
+            choice: LoadedScorer(scorer, batch_size(scorer, settings)) for choice, scorer in scorers.items()
         }
         with ExitStack() as stack:
             decoder = stack.enter_context(DecodePool(settings.decode_processes, Limits.from_settings(settings)))
@@ -177,7 +177,7 @@ class LocalRun:
             self.observer.loading(choice)
             scorer = load_for_settings(choice, self.settings)
             same = [loaded for loaded in self._scorers.values() if loaded.card.scorer_id == scorer.card.scorer_id]
-            new = LoadedScorer(scorer, batch_size(scorer.card, self.settings))
+            new = LoadedScorer(scorer, batch_size(scorer, self.settings))
             self._scorers[choice] = same[0] if same else new
         return self._scorers[choice]
 

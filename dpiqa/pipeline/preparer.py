@@ -21,6 +21,7 @@ from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.imaging.renditions import rendition_of
 from dpiqa.objects.store import Fetched
 from dpiqa.pipeline.fair_pool import FairPool
+from dpiqa.pipeline.scorers import BATCH_SIZE
 from dpiqa.pipeline.stage_times import STAGES, Step
 from dpiqa.settings import Settings
 from dpiqa.types import ImageRef, Rendition
@@ -105,7 +106,7 @@ class Preparer:
         backlog: Callable[[], int] = lambda: 0,
     ) -> None:
         self._backlog, self._n_held = backlog, 0
-        self._max_decoded = BATCHES_AHEAD * max(settings.batch_size, settings.teacher_batch_size)
+        self._max_decoded = BATCHES_AHEAD * max(settings.batch_size or BATCH_SIZE, settings.teacher_batch_size)
         self._store, self._decoder, self._max_bytes = store, decoder, settings.max_image_bytes
         self._limits = Limits.from_settings(settings)
         self._hashes = hashes  # whether bytes are compared

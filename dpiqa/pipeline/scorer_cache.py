@@ -77,7 +77,7 @@ class LoadedScorers:
         with WATCHDOG.watch("model", LOAD_SECONDS), self._lock:  # loading takes seconds: do it once
             if choice not in self._scorers:
                 scorer = self._load(choice)
-                self._scorers[choice] = warm_up(scorer, batch_size(scorer.card, self._settings))
+                self._scorers[choice] = warm_up(scorer, batch_size(scorer, self._settings))
             check_directions(profile, self._settings, {self._stage: self._scorers[choice].card})
             return self._scorers[choice]
 

@@ -31,7 +31,7 @@ def score_function(settings: Settings, scorer: Scorer) -> Callable[[Sequence[Lab
             return score_labelled(
                 scorer,
                 images,
-                batch=batch_size(scorer.card, settings),
+                batch=batch_size(scorer, settings),
                 processes=settings.decode_processes,
                 limits=Limits.from_settings(settings),
                 advance=advance,

@@ -6,7 +6,7 @@ from dpiqa.pipeline.bottleneck import Bottleneck, Shares, StepFigures, judge
 from dpiqa.pipeline.stage_times import Step
 from dpiqa.settings import Settings
 
-SETTINGS = Settings(fetch_threads=8, decode_processes=2, batch_size=16, chunk_items=32)
+SETTINGS = Settings(fetch_threads=8, decode_processes=2, chunk_items=32)
 
 
 def judged(busy=None, *, cores=4, n_batches=100, simulated_rate=None, cpu=0.3, machine=0.4, device=0.5, fill=0.9):
@@ -17,7 +17,7 @@ def judged(busy=None, *, cores=4, n_batches=100, simulated_rate=None, cpu=0.3, m
         for step, share in ({Step.FETCH: 0.1, Step.DECODE: 0.1, Step.MODEL: device} | (busy or {})).items()
     ]
     shares = Shares(cpu_busy=cpu, machine_busy=machine, device_busy=device, batch_fill=fill)
-    return judge(steps, shares, SETTINGS, cores=cores, n_batches=n_batches, simulated_rate=simulated_rate)
+    return judge(steps, shares, SETTINGS, cores=cores, batch=16, n_batches=n_batches, simulated_rate=simulated_rate)
 
 
 @pytest.mark.parametrize(
