@@ -304,7 +304,7 @@ def test_two_workers_that_score_the_same_bytes_at_once_store_one_score(counted):
     write(counted, {f"{side}{number}.png": png(level) for side in "xy" for number, level in enumerate(LEVELS)})
     _, ids = submit(counted, profile("a", "first"))
     halves = ids[:4], ids[4:][::-1]
-    meet = threading.Barrier(2, timeout=20)
+    meet = threading.Barrier(2, timeout=60)
 
     class Meeting(Model):
         def score(self, pixels):
@@ -315,7 +315,7 @@ def test_two_workers_that_score_the_same_bytes_at_once_store_one_score(counted):
     workers = [counted.worker(load=lambda choice, s=s: Meeting("first", counted.scored, s)) for s in (0.0, 1e-9)]
     threads = [counted.in_thread(worker.score, half) for worker, half in zip(workers, halves, strict=True)]
     for thread in threads:
-        thread.join(30)
+        thread.join(90)
     stored = scores(counted)
     assert counted.scored == {"first": 8}
     for number in range(4):
