@@ -28,6 +28,7 @@ from botocore.config import Config
 from machine import describe
 from PIL import Image, ImageFilter
 
+from dpiqa.allocator import keep_buffers, share_one_arena
 from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.imaging.preprocessing import Preprocessing
@@ -172,6 +173,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="decode processes")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    share_one_arena()  # as a worker does
+    keep_buffers()
     figures: dict[str, object] = {"machine": describe(), "unit": "ms of processor time per image"}
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     server = multiprocessing.get_context("fork").Process(target=serve, args=(listener,), daemon=True)

@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     """images per batch of a small network (kinds student, onnx, pixels); empty: 4 on a CPU, 16 on a GPU"""
     teacher_batch_size: int = Field(4, ge=1)
     """images per batch of a large network: kinds teacher, promptiqa"""
-    fetch_threads: int = Field(8, ge=1)
+    fetch_threads: int = Field(16, ge=1)
     """threads that fetch objects, per worker"""
     reuse_bytes: bool = True
     """whether workers compare the SHA-256 of bytes, and take the score of the same bytes under another key"""
