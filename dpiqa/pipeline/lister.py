@@ -46,16 +46,21 @@ BATCH_SECONDS = 1.0  #: what a slow source yields is added at least this often
 
 
 def batches(selections: Iterable[Selection]) -> Iterator[Selection]:
-    """Yield selections joined to larger ones. What was read before an error comes before it."""
+    """Yield selections joined to larger ones, but the first objects at once: workers begin with them.
+
+    What was read before an error comes before it.
+    """
     refs: list[ImageRef] = []
     last: Selection | None = None
-    began = time.monotonic()
+    began, is_first = time.monotonic(), True
     try:
         for selection in selections:
             refs += selection.refs
             last = selection
-            if len(refs) >= BATCH_REFS or time.monotonic() - began >= BATCH_SECONDS:
+            is_due = len(refs) >= BATCH_REFS or time.monotonic() - began >= BATCH_SECONDS
+            if is_due or (is_first and refs):
                 yield replace(last, refs=refs)
+                is_first = is_first and not refs
                 refs, last, began = [], None, time.monotonic()
     except Exception:  # a source that fails again and again must not list the same pages each time
         if last is not None:

@@ -122,22 +122,24 @@ def selections(*pages):
     return [Selection([ref(key) for key in page], page[-1:] or None, Tally(taken=n)) for n, page in enumerate(pages)]
 
 
-def test_pages_are_joined_and_keep_cursor_and_tally_of_the_last(monkeypatch):
+def test_the_first_objects_come_at_once_and_later_pages_are_joined(monkeypatch):
+    """Cursor and tally are those of the last page that was joined."""
     monkeypatch.setattr(lister, "BATCH_REFS", 5)
-    joined = batches(selections("ab", "cd", "ef", "g"))
+    joined = batches(selections("", "ab", "cd", "ef", "gh", "i"))
     assert [("".join(r.key for r in one.refs), one.cursor, one.tally.taken) for one in joined] == [
-        ("abcdef", "f", 2),
-        ("g", "g", 3),
+        ("ab", "b", 1),
+        ("cdefgh", "h", 4),
+        ("i", "i", 5),
     ]
 
 
 def test_what_was_read_before_an_error_is_added_before_it_is_raised():
     def pages():
-        yield from selections("a")
+        yield from selections("a", "b")
         raise StoreUnavailable("S3 does not answer")
 
     read = read_ahead(batches(pages()))
-    assert next(read).cursor == "a"
+    assert [next(read).cursor, next(read).cursor] == ["a", "b"]
     with pytest.raises(StoreUnavailable):
         next(read)
 
