@@ -1,4 +1,4 @@
-"""How many images a batch has."""
+"""Sizes of batches, by model, device and settings."""
 
 from types import SimpleNamespace
 
