@@ -121,7 +121,9 @@ def test_a_requirement_is_defined_by_uploads_corrected_and_tried(site, browse):
     log_in(page)
     uploads = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": png(n / 4)} for n in range(5)]
     uploads.append({"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"})
-    page.get_by_label("Choose several at once").set_input_files(uploads)
+    several = page.get_by_label("Choose several at once")
+    several.wait_for()  # the script shows it, and takes what is put in from then on
+    several.set_input_files(uploads)
     rows = page.locator("#uploads .pair")
     for n in range(6):
         rows.nth(n).get_by_label("Score").fill(str(min(n, 4) / 4))
