@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1)
     """torch threads of one worker; None: torch decides"""
     batch_size: int | None = Field(None, ge=1)
-    """images per batch of a small network (kinds student, onnx, pixels); empty: 4 on a CPU, 16 on a GPU"""
+    """images per batch of a small network (kinds student, onnx, pixels); empty: 16, on a CPU one per thread, 4 to 16"""
     teacher_batch_size: int = Field(4, ge=1)
     """images per batch of a large network: kinds teacher, promptiqa"""
     fetch_threads: int = Field(16, ge=1)

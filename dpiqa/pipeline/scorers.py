@@ -3,6 +3,7 @@
 The database is imported where it is used: `dpiqa score` needs it for requirements only, and it takes half a second.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 BATCH_SIZE = 16  #: images of a small network, unless the settings say so
-BATCH_SIZE_ON_CPU = 4
+LEAST_ON_CPU = 4  #: the same on a CPU with few threads
 #: A batch may take this many times longer than the warm-up suggests before the device counts as hung.
 HANG_FACTOR = 10
 #: Opens a transaction; called only when a requirement must be read.
@@ -170,17 +171,17 @@ def database_of(settings: Settings) -> "Iterator[Connection]":
 
 
 def batch_size(scorer: Scorer, settings: Settings) -> int:
-    """Return the number of images per batch: few for large networks, in either stage, and few on a CPU.
+    """Return the number of images per batch: few for large networks, in either stage, and on a CPU with few threads.
 
-    There, `bundled-student` takes no longer for an image in batches of 4 than of 16, and half of the memory
-    (benchmarks/README.md).
+    On two threads, `bundled-student` takes no longer for an image in batches of 4 than of 16, and half of the memory
+    (benchmarks/README.md). More threads get an image each, since OpenVINO computes a picture on one of them.
     """
     if scorer.card.kind in {ModelKind.TEACHER, ModelKind.PROMPTIQA}:
         return settings.teacher_batch_size
     if settings.batch_size is not None:
         return settings.batch_size
     on_cpu = isinstance(scorer, NamesDevice) and scorer.device == "cpu"
-    return BATCH_SIZE_ON_CPU if on_cpu else BATCH_SIZE
+    return min(BATCH_SIZE, max(LEAST_ON_CPU, settings.threads or os.cpu_count() or 1)) if on_cpu else BATCH_SIZE
 
 
 def check_choice(choice: ModelChoice, settings: Settings, stage: Stage | None = None) -> None:

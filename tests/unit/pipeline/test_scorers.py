@@ -16,7 +16,9 @@ def scorer(kind, **device):
 @pytest.mark.parametrize(
     ("kind", "device", "sizes", "expected"),
     [
-        (ModelKind.STUDENT, {"device": "cpu"}, {}, 4),
+        (ModelKind.STUDENT, {"device": "cpu"}, {"threads": 1}, 4),
+        (ModelKind.STUDENT, {"device": "cpu"}, {"threads": 8}, 8),
+        (ModelKind.STUDENT, {"device": "cpu"}, {"threads": 64}, 16),
         (ModelKind.STUDENT, {"device": "cuda:1"}, {}, 16),
         (ModelKind.PIXELS, {}, {}, 16),  # computed by NumPy, nowhere in particular
         (ModelKind.STUDENT, {"device": "cpu"}, {"batch_size": 32}, 32),
