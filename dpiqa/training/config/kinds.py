@@ -107,6 +107,9 @@ class DistortedLoss(ConfigTable):
     weight: NonNegativeFloat = 1.0
     margin: NonNegativeFloat = 0.05  #: by which each further strength must lower the score, in the loss's unit
     kinds: tuple[str, ...] = ()  #: distortions to draw from; all if empty
+    #: of the pictures before they are distorted, which removes noise and compression of their own; mirror images fill
+    #: the rest
+    shrink: int = Field(1, ge=1, le=8)
 
     @field_validator("kinds")
     @classmethod

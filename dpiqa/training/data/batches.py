@@ -47,7 +47,7 @@ class Batch:
     pictures: NetworkInput
     crops: Crops  #: of the B pictures
     copies: BatchCopies | None = None  #: None where no picture of the batch has copies
-    #: (3K, ...): the originals of these copies, then the weaker ones, then the stronger
+    #: (3K, ...): what these are copies of, then the weaker ones, then the stronger
     ordered: NetworkInput | None = None
 
 
@@ -83,11 +83,12 @@ class BatchSource:
         crops = random_crops(rows, self._extent, self._size, self._align, rng, mirror=self._plan.mirror)
         pictures = self._pictures.cut(crops, device)
         copies = self._copies.of_batch(rows) if self._copies is not None else None
-        if copies is None or not len(copies.copies):
+        if copies is None or not len(copies.positions):
             return Batch(pictures=pictures, crops=crops)
-        originals = crops.at(copies.positions)
-        alike = replace(crops.at(np.tile(copies.positions, 2)), index=copies.copies)
-        ordered = _joined(self._pictures.cut(originals, device), self._distorted.cut(alike, device))
+        alike = replace(crops.at(np.tile(copies.positions, copies.each)), index=copies.copies)
+        ordered = self._distorted.cut(alike, device)
+        if copies.each == 2:
+            ordered = _joined(self._pictures.cut(crops.at(copies.positions), device), ordered)
         return Batch(pictures=pictures, crops=crops, copies=copies, ordered=ordered)
 
 

@@ -3,6 +3,9 @@
 The distortions are those of the demo and of evaluation (`dpiqa.imaging.distortions`). Labels of photographs teach
 little about noise or oversharpening, which few of them show; an order needs no label (Liu et al., RankIQA, ICCV 2017).
 The copies are computed once and kept beside the pixels of the data set.
+
+Photographs of a data set have been compressed already, so a copy of one differs from it in the amount of compression
+only. `DistortedLoss.shrink` makes pictures without any, which stand for their photographs in the order.
 """
 
 import hashlib
@@ -30,7 +33,9 @@ class DistortedCopies:
 
     folder: Path  #: on disk, of these copies alone
     rows: np.ndarray  #: (K,) row numbers in the data set, rising
-    pixels: np.ndarray  #: (2K, S, S, 3) uint8: all at the weaker strength, then all at the stronger one
+    #: (2K, S, S, 3) uint8: all at the weaker strength, then all at the stronger one; (3K, S, S, 3) where pictures are
+    #: shrunk: these first
+    pixels: np.ndarray
     weak: np.ndarray  #: (K,) strengths, 1-4
     strong: np.ndarray  #: (K,) strengths, above `weak`, up to 5
 
@@ -38,7 +43,7 @@ class DistortedCopies:
         """Return the copies of a batch's pictures."""
         positions = np.flatnonzero(np.isin(rows, self.rows))
         first = np.searchsorted(self.rows, rows[positions])
-        copies = np.concatenate([first, first + len(self.rows)])
+        copies = np.concatenate([first + part for part in range(0, len(self.pixels), len(self.rows))])
         return BatchCopies(positions=positions, copies=copies, weak=self.weak[first], strong=self.strong[first])
 
 
@@ -47,9 +52,14 @@ class BatchCopies:
     """The pictures of a batch that have distorted copies."""
 
     positions: np.ndarray  #: (K,) positions in the batch
-    copies: np.ndarray  #: (2K,) rows of `DistortedCopies.pixels`: all at the weaker strength, then all at the stronger
+    copies: np.ndarray  #: (2K,) or (3K,) rows of `DistortedCopies.pixels`, in the same order of strengths
     weak: np.ndarray  #: (K,)
     strong: np.ndarray  #: (K,)
+
+    @property
+    def each(self) -> int:
+        """Return how many there are of a picture: 2, or 3 with the shrunk one."""
+        return len(self.copies) // len(self.positions)
 
 
 def distorted_copies(
@@ -68,20 +78,33 @@ def distorted_copies(
     strengths = np.sort([rng.choice(list(STRENGTHS), 2, replace=False) for _ in rows], axis=1)
     seeds = rng.integers(0, 2**31, count)
 
-    def distorted(copy: int) -> np.ndarray:
-        stronger, index = divmod(copy, count)
-        picture = Image.fromarray(pixels[rows[index]])
-        return np.asarray(distort(picture, str(kinds[index]), int(strengths[index, stronger]), int(seeds[index])))
+    levels = strengths.T if loss.shrink == 1 else np.stack([np.zeros(count, dtype=int), *strengths.T])
+
+    def copied(copy: int) -> np.ndarray:
+        level, index = divmod(copy, count)
+        picture = reduced(pixels[rows[index]], loss.shrink)
+        if strength := int(levels[level, index]):
+            picture = np.asarray(distort(Image.fromarray(picture), str(kinds[index]), strength, int(seeds[index])))
+        return picture
 
     def make(copies: range) -> Iterator[np.ndarray]:
         with ThreadPoolExecutor() as pool:
-            yield from pool.map(distorted, copies)
+            yield from pool.map(copied, copies)
 
-    recipe = [_VERSION, pixels.shape[1:], [sha256[row] for row in rows], kinds.tolist(), strengths.tolist()]
+    recipe = [_VERSION, pixels.shape[1:], [sha256[row] for row in rows], kinds.tolist(), levels.T.tolist(), loss.shrink]
     folder = cache / f"distorted-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]}"
-    shape = (2 * count, *pixels.shape[1:])
+    shape = (levels.size, *pixels.shape[1:])
     copies = cached_rows(folder / "pixels" / "pixels.npy", shape, np.uint8, make, label="distorted copies")
     return DistortedCopies(folder=folder, rows=rows, pixels=copies, weak=strengths[:, 0], strong=strengths[:, 1])
+
+
+def reduced(picture: np.ndarray, factor: int) -> np.ndarray:
+    """Reduce a picture (S, S, 3) uint8 by averaging `factor` x `factor` pixels; mirror images fill it up to S again."""
+    if factor == 1:
+        return picture
+    small = np.asarray(Image.fromarray(picture).reduce(factor))
+    rest = len(picture) - len(small)
+    return np.pad(small, ((0, rest), (0, rest), (0, 0)), mode="symmetric")
 
 
 def order_term(scores: torch.Tensor, batch: BatchCopies, loss: DistortedLoss) -> torch.Tensor:

@@ -84,6 +84,32 @@ def test_copies_are_cut_where_their_originals_are(crops, tmp_path):
         assert torch.corrcoef(torch.stack([own, weak]))[0, 1] > 0.95
 
 
+def test_copies_of_shrunk_pictures_come_with_what_they_are_copies_of(crops, tmp_path):
+    copies = copies_of(crops, tmp_path, share=0.5, shrink=2, kinds=("gaussian_noise",))
+    assert copies.pixels.shape == (12, 64, 64, 3)
+    assert copies.folder != copies_of(crops, tmp_path, share=0.5, kinds=("gaussian_noise",)).folder
+    for row, picture in zip(copies.rows, copies.pixels[:4], strict=True):
+        averages = crops[row].reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
+        assert np.abs(picture[:32, :32] - averages).max() <= 0.5
+        assert np.array_equal(picture, picture[::-1])
+        assert np.array_equal(picture, picture[:, ::-1])
+    far = np.abs(copies.pixels[4:].reshape(2, 4, -1).astype(float) - copies.pixels[:4].reshape(1, 4, -1)).mean(2)
+    assert (far[0] < far[1]).all()
+    batch = copies.of_batch(copies.rows[[2, 0]])
+    assert (batch.copies.tolist(), batch.each) == ([2, 0, 6, 4, 10, 8], 3)
+
+
+def test_the_order_is_that_of_the_shrunk_pictures(crops, tmp_path):
+    document = tomllib.loads(STUDENT)
+    document["loss"] = {"distorted": {"share": 0.5, "shrink": 2}}
+    run = StudentRun.model_validate(document | {"data": {"cache": str(tmp_path)}})
+    copies = distorted_copies(crops, NAMES, np.arange(8), run.loss.distorted, tmp_path)
+    source = BatchSource(labelled(crops, tmp_path), run.plan, run.loss.distorted, tmp_path, align=32)
+    batch = source.batch(copies.rows, np.random.default_rng(0), torch.device("cpu"))
+    assert batch.pictures.images.shape == (4, 3, 64, 64)
+    assert np.array_equal((batch.ordered.images * 255).round().permute(0, 2, 3, 1).numpy(), copies.pixels)
+
+
 def test_without_a_share_nothing_is_distorted(crops, tmp_path):
     assert copies_of(crops, tmp_path) is None
     assert list(tmp_path.iterdir()) == []
