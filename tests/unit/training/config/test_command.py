@@ -44,6 +44,7 @@ def decisive(config):
         (StudentRun, "bundled-tiny-distilled", ["teacher=mine", "loss.distorted.kinds=['jpeg','haze']"]),
         (StudentRun, "bundled-tiny-distilled", ['teacher={model="mine",precision="bfloat16"}']),
         (StudentRun, "bundled-tiny", ["plan.crop=", 'plan.slow={"conv.a" = 0.5}']),
+        (StudentRun, "bundled-student-order", ["model.start=mine", "loss.distorted.shrink=3"]),
         (StudentRun, "finetune-student", ["model.start=bundled-student", "plan.rate=1e-05"]),
         (TeacherRun, "bundled-teacher", ["model.vae=runs/vae/vae.safetensors", "plan.seed=2"]),
         (TeacherRun, "lite-teacher", ["model.trunk_from=mine", "model.head_from=mine"]),
