@@ -19,7 +19,6 @@ for more objects. `--long` goes to 100,000 of them and takes an hour; by default
 import argparse
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -34,7 +33,7 @@ from typing import Any
 
 import psutil
 import static_s3
-from machine import describe
+from machine import describe, end_on_sigterm
 from pyarrow import parquet
 
 SYSTEMS = ("plain", "ray", "daft", "dpiqa")
@@ -175,7 +174,7 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="1,000, 10,000 and 100,000 objects for `brightness`")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that what was started ends, too
+    end_on_sigterm()
     null_sizes = (1000, 10_000, 100_000) if options.long else tuple(options.null_sizes)
     loads = [Load(options.model, options.side, tuple(options.sizes)), Load("brightness", options.null_side, null_sizes)]
     machine = describe()

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import static_s3
-from machine import describe
+from machine import describe, end_on_sigterm
 from real_worker import Bench
 
 from dpiqa.local.ports import free_port
@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="with the slow part")
     parser.add_argument("--json", type=argparse.FileType("w"), help="also write the figures here")
     options = parser.parse_args()
+    end_on_sigterm()
     figures: dict[str, Any] = {"machine": describe()}
     print(figures["machine"])
     for case in options.cases:

@@ -28,7 +28,7 @@ from typing import Any
 
 import psutil
 import static_s3
-from machine import describe
+from machine import describe, end_on_sigterm
 from real_worker import Bench
 from sqlalchemy import text
 
@@ -170,6 +170,7 @@ def main() -> None:
     parser.add_argument("--profile", default="student-only", help="built-in profile of the case `student`")
     parser.add_argument("--json", type=argparse.FileType("w"), help="also write the figures here")
     options = parser.parse_args()
+    end_on_sigterm()
     figures: dict[str, Any] = {"machine": describe()}
     print(figures["machine"])
     n = options.images

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from botocore.config import Config
-from machine import describe
+from machine import describe, end_on_sigterm
 from PIL import Image, ImageFilter
 
 from dpiqa.allocator import keep_buffers, share_one_arena
@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="decode processes")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    end_on_sigterm()
     share_one_arena()  # as a worker does
     keep_buffers()
     figures: dict[str, object] = {"machine": describe(), "unit": "ms of processor time per image"}

@@ -34,7 +34,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
-from machine import describe
+from machine import describe, end_on_sigterm
 from PIL import Image
 from sqlalchemy import text
 
@@ -272,6 +272,7 @@ def main() -> None:
     if options.serve:
         serve(options.serve)
         return
+    end_on_sigterm()
     figures = {"machine": describe()} | measure(options)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")

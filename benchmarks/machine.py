@@ -1,7 +1,9 @@
-"""The machine that a figure was measured on."""
+"""The machine that a figure was measured on, and how a benchmark ends."""
 
 import os
 import platform
+import signal
+import sys
 
 import psutil
 
@@ -17,3 +19,8 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "load_1min": round(os.getloadavg()[0], 2),
     }
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM, as `timeout` sends it, end this process as Ctrl-C does: what it started ends, too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))

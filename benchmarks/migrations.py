@@ -21,7 +21,7 @@ from typing import Any
 
 import psycopg
 from alembic.script import ScriptDirectory
-from machine import describe
+from machine import describe, end_on_sigterm
 from sqlalchemy import Engine, text
 from submit import database
 
@@ -232,6 +232,7 @@ def main() -> None:
     parser.add_argument("--database", help="URL of an empty database; by default the embedded Postgres")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    end_on_sigterm()
     figures = {"machine": describe(), **measure(options.rows, options.release, options.start, options.database)}
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")

@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 
 import httpx
 from load_results import JOBS, PROFILES, server
-from machine import describe
+from machine import describe, end_on_sigterm
 from queries import api
 
 from dpiqa.profiles import load_profile
@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="pages whose name contains this")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    end_on_sigterm()
     with server(options.folder) as postgres, postgres.connect("dpiqa") as connection:
         counted = connection.execute("SELECT count(*) FROM results").fetchone()
         image = connection.execute("SELECT bucket, key FROM images WHERE current ORDER BY id LIMIT 1").fetchone()

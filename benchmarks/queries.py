@@ -26,7 +26,7 @@ from typing import Any
 import httpx
 import psutil
 from load_results import JOBS, server
-from machine import describe
+from machine import describe, end_on_sigterm
 
 Ask = Callable[[httpx.Client, int], httpx.Response]
 
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="queries whose name contains this")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    end_on_sigterm()
     figures: dict[str, Any] = {"machine": describe(), "queries": {}}
     with server(options.folder) as postgres, postgres.connect("dpiqa") as connection, api(postgres.url()) as service:
         row = connection.execute(

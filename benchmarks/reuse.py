@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import numpy as np
 import psutil
-from machine import describe
+from machine import describe, end_on_sigterm
 from PIL import Image
 from sqlalchemy import Engine
 from submit import Silent, database, server_seconds
@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    end_on_sigterm()
     images = make_images(options.images)
     rounds = [one_round(images) for _ in range(options.repeats)]
     hashes = {n_bytes: hash_milliseconds(n_bytes) for n_bytes in (30_000, 1_500_000)}

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import static_s3
-from machine import describe
+from machine import describe, end_on_sigterm
 from PIL import Image
 from real_worker import Bench
 
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--profile", default="student-only", help="built-in profile of the worker")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    end_on_sigterm()
     dpiqa = str(Path(sys.executable).with_name("dpiqa"))
     with tempfile.TemporaryDirectory() as folder:
         picture = str(Path(folder) / "one.jpg")

@@ -31,7 +31,7 @@ from typing import Any
 
 import psutil
 import redis
-from machine import describe
+from machine import describe, end_on_sigterm
 from sqlalchemy import Engine, text
 
 from dpiqa import routing
@@ -315,6 +315,7 @@ def main() -> None:
     if options.worker:
         run_worker()
         return
+    end_on_sigterm()
     figures = {"machine": describe(), "rate": options.rate} | measure(options)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
