@@ -121,9 +121,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="exports of each kind")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    with database() as engine:
+    with database() as (server, engine):
         fill(engine, max(options.rows), PROFILE, CARD)
-        url = engine.url.render_as_string(hide_password=False)
+        url = server.url()
         measure(url, SCORES, Format.PARQUET, min(options.rows), 1)
         cases = [(SCORES, kind, rows) for kind in options.formats for rows in options.rows]
         cases += [(ITEMS, Format.PARQUET, rows) for rows in options.rows]

@@ -76,8 +76,8 @@ SERVER = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
 @contextmanager
-def database() -> Iterator[Engine]:
-    """Give an engine for an empty ledger."""
+def database() -> Iterator[tuple[Postgres, Engine]]:
+    """Give an empty ledger: its server, and an engine."""
     with tempfile.TemporaryDirectory(prefix="dpiqa-benchmark-") as folder:
         Path(folder).chmod(0o711)  # as root, Postgres runs as `nobody`
         server = Postgres(Path(folder) / "postgres", Path(folder) / "postgres.log", options=SERVER)
@@ -85,7 +85,7 @@ def database() -> Iterator[Engine]:
         try:
             schema.upgrade(server.url())
             engine = make_engine(server.url(), pool_size=1)
-            yield engine
+            yield server, engine
             engine.dispose()
         finally:
             server.stop()
@@ -185,7 +185,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.items < PAGE or options.items % PAGE:
         parser.error("--items must be a multiple of 1,000")
-    with database() as engine:
+    with database() as (_, engine):
         stopwatch = Stopwatch(engine)
         measure(engine, stopwatch, 0, options.items, details=options.details)
         with transaction(engine) as c:

@@ -48,6 +48,8 @@ SERVER = {
     "autovacuum": "off",
 }
 
+REJECTED = 7  #: the remainder by 200 of the ids of rejected images, as in the statements below
+
 # A number from 0 to 1 that depends on the image's id and on `seed` alone.
 _UNIFORM = "((hashint8extended(i, {seed}) & 1048575) / 1048576.0::float8)"
 # Sum of four uniform numbers: nearly normal, mean 0.55, standard deviation 0.14.

@@ -8,6 +8,7 @@ Prints, for every file below the folder, the SHA-256 of its pixels at 512x512 or
 path. On stderr: the processor time per image.
 """
 
+import argparse
 import hashlib
 import sys
 import time
@@ -31,7 +32,11 @@ def digest(file: Path) -> str:
 
 def main() -> None:
     """Print the digests of all files below a folder."""
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
+    if not folder.is_dir():
+        parser.error(f"{folder} is not a folder")
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     started = time.process_time()
     for file in files:

@@ -4,18 +4,31 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Double, Integer, Select, func, literal, literal_column, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Integer,
+    Select,
+    Text,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.selectable import FromClause
 
 from dpiqa.storage.result_tables import BIN_WIDTH, HIGHEST_BIN, LOWEST_BIN, SCORE_BIN, score_bin
 from dpiqa.storage.rollups import Scope, occupied_bins
-from dpiqa.storage.score_filter import Condition, ScoreFilter, begins_with
+from dpiqa.storage.score_filter import Condition, ScoreFilter
 from dpiqa.storage.tables import results
 from dpiqa.types import ResultStatus
 
 #: The columns of `results` in the subquery `in_bin`: see `READ` in `dpiqa.storage.score_walks`.
 _IN_BIN = [literal_column(f"in_bin.{column.name}", column.type) for column in results.c]
+_LAST = "\U0010ffff" * 256  #: behind a prefix, not before any key that begins with it: keys have at most 1,024 bytes
 _SLACK = 0.001  #: of a bin: `number * BIN_WIDTH` may differ from the edge that Postgres rounds to
 
 
@@ -98,10 +111,21 @@ def along_prefix(
     in_bin = (
         select(*columns)
         .select_from(results)
-        .where(*conditions, begins_with(results.c, prefix), table.c.bin == SCORE_BIN)
+        .where(*conditions, *_keys_of(prefix), table.c.bin == SCORE_BIN)
         .order_by(*sort)
     )
     return _in_order(columns, table, in_bin)
+
+
+def _keys_of(prefix: str) -> list[Condition]:
+    """Build the condition that a key begins with a text, as bounds whose values Postgres does not know when it plans.
+
+    It takes a short span of keys for one row, as its statistics are no finer, and would then read all rows of the
+    prefix again for each bin, by the index on keys.
+    """
+    first, last = (select(literal(end, Text)).scalar_subquery() for end in (prefix, prefix + _LAST))
+    key = results.c.key
+    return [key.op("~>=~", is_comparison=True)(first), key.op("~<=~", is_comparison=True)(last)]
 
 
 def _bins_of(span: Span) -> tuple[int, int]:

@@ -106,10 +106,12 @@ def rows_read(node):
     return own + sum(rows_read(child) for child in node.get("Plans", []))
 
 
-def check_plans(ledger, function, *args, **kwargs):
-    """Run a query, and read the plan of each of its statements."""
+def check_plans(ledger, function, *args, before=(), **kwargs):
+    """Run a query, after some statements, and read the plan of each of its own."""
     statements = []
     with ledger.engine.connect() as c:
+        for statement in before:
+            c.execute(text(statement))
 
         def note(_c, _cursor, statement, values, *_):
             if "results" in statement and not statement.startswith("EXPLAIN"):
@@ -147,6 +149,13 @@ def test_pages(ledger, order):
         if page.next_cursor is not None:
             conditions = combined(ledger, names)
             check_plans(ledger, list_scores, conditions, order=order, limit=100, cursor=page.next_cursor)
+
+
+def test_a_folder_is_read_once_although_the_index_by_bins_has_grown(ledger):
+    grown = ["ALTER INDEX results_by_bin SET (fillfactor = 20)", "REINDEX INDEX results_by_bin"]
+    for prefix in ("2024/05/17/", "2024/05/1", "2024/05/"):
+        conditions = ScoreFilter(profile=BOTH.id, bucket="archive", prefix=prefix)
+        check_plans(ledger, list_scores, conditions, limit=100, before=grown)
 
 
 def test_shares(ledger):

@@ -50,13 +50,14 @@ def ended(process):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
-def test_threads_of_score_share_one_arena_unless_the_environment_says_otherwise(tmp_path):
+@pytest.mark.parametrize("command", ["score", "bench"])
+def test_threads_share_one_arena_unless_the_environment_says_otherwise(tmp_path, command):
     program = """
 import os, sys
 from dpiqa.cli.main import app
 from support.processes import own_arenas
 try:
-    app(["score", sys.argv[1], "--model", "brightness"], prog_name="dpiqa")
+    app([*sys.argv[1:], "--model", "brightness"], prog_name="dpiqa")
 finally:
     sys.stderr.write(f"arenas: {own_arenas(os.getpid())}")
 """
@@ -65,7 +66,7 @@ finally:
     env |= {"PYTHONPATH": str(Path(__file__).parents[2]), "DPIQA_DECODE_PROCESSES": "1"}
     found = []
     for more in ({}, {"MALLOC_ARENA_MAX": "8"}):
-        argv = [sys.executable, "-c", program, tmp_path / "a.png"]
+        argv = [sys.executable, "-c", program, command, tmp_path / "a.png"]
         done = subprocess.run(argv, env=env | more, capture_output=True, text=True, timeout=60, check=True)
         found.append(int(done.stderr.rpartition("arenas: ")[2]))
     assert found[0] == 0
