@@ -2,8 +2,9 @@
 
 python benchmarks/window.py --large 1000000 --seconds 30 --json figures.json      # the long form
 
-Embedded Postgres and Valkey, and one real worker process of Celery. Its model is simulated: it takes
-1 / rate seconds an image, one image after the other, and nothing is fetched. Jobs are written to the ledger by SQL.
+Embedded Postgres and Valkey, and one real worker process of Celery. Its model is simulated: it takes 1 / rate seconds
+an image, in batches of 16 that the worker's own queue of the device makes, and nothing is fetched. Jobs are written to
+the ledger by SQL.
 
 - `small`, `large`: while a job of this many items is worked on, the largest memory of the broker, and what of it is
   above that of the idle worker; the items that ended in the first 5 seconds, in which the window grows, and the rate
@@ -29,6 +30,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import redis
 from machine import describe, end_on_sigterm
@@ -42,8 +44,10 @@ from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.local.postgres import Postgres
 from dpiqa.local.valkey import Valkey
 from dpiqa.models.base import ModelCard
+from dpiqa.pipeline.device import Device
 from dpiqa.pipeline.feeder import Feeder
 from dpiqa.pipeline.ingest import ingest
+from dpiqa.pipeline.scorers import LoadedScorer
 from dpiqa.pipeline.slots import CHUNKS_AT_ONCE, SPARE_THREADS, Slots
 from dpiqa.profiles import Profile
 from dpiqa.settings import Settings, load_settings
@@ -66,6 +70,7 @@ CARD = ModelCard(
     licence="none",
 )
 BUCKET, RATE = "archive", "DPIQA_BENCHMARK_RATE"
+BATCH, PIXELS = 16, np.zeros((8, 8, 3), np.uint8)
 ADD_IMAGES = """
     INSERT INTO images (bucket, key, etag, size, current)
     SELECT :bucket, :prefix || lpad(n::text, 9, '0') || '.jpg', md5(n::text), 300000, true FROM generate_series(1, :n) n
@@ -76,14 +81,28 @@ ADD_ITEMS = """
 """
 
 
+class SimulatedModel:
+    """A scorer that takes a set time for an image and holds no processor."""
+
+    def __init__(self, rate: float) -> None:
+        self.card, self._rate = CARD, rate
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        """Wait; (B, H, W, 3) -> (B,)."""
+        if self._rate:
+            time.sleep(len(images) / self._rate)
+        return np.full(len(images), 0.5)
+
+
 class SimulatedWorker:
-    """The parts of a `Worker` that Celery's side uses; its device scores one image after the other."""
+    """The parts of a `Worker` that Celery's side uses."""
 
     def __init__(self, settings: Settings) -> None:
         assert settings.database_url
-        self.stage, self.id, self._rate = Stage.STUDENT, f"simulated:{os.getpid()}", float(os.environ[RATE])
+        self.stage, self.id = Stage.STUDENT, f"simulated:{os.getpid()}"
         self.engine = make_engine(settings.require_database_url(), application_name="dpiqa-student")
-        self.doorbell, self._settings, self._device = load_doorbell(settings), settings, threading.Lock()
+        self.doorbell, self._device = load_doorbell(settings), Device()
+        self._scorer = LoadedScorer(SimulatedModel(float(os.environ[RATE])), BATCH)
         self.feeder, self.slots = Feeder(self.engine, self.doorbell, settings), Slots(CHUNKS_AT_ONCE[self.stage])
 
     def score(self, item_ids: list[int], queue: Queue) -> None:
@@ -95,11 +114,9 @@ class SimulatedWorker:
         with transaction(self.engine) as c:
             scorers = {PROFILE.id: CARD.scorer_id}
             claims = claim(c, item_ids, stage=self.stage, owner=self.id, lease_seconds=60, scorer_ids=scorers)
-        if self._rate:
-            with self._device:
-                time.sleep(len(claims) / self._rate)
         if claims:
-            outcomes = [Scored(held, 0.5, held.ref.etag) for held in claims]
+            scores = [self._device.submit(self._scorer, PIXELS, urgent=held.is_urgent) for held in claims]
+            outcomes = [Scored(held, score.result(), held.ref.etag) for held, score in zip(claims, scores, strict=True)]
             with transaction(self.engine) as c:
                 record(c, self.stage, PROFILE, CARD, outcomes, decide=routing.decide)
             self.feeder.wake()
@@ -108,8 +125,9 @@ class SimulatedWorker:
         """Do nothing: what is claimed is finished."""
 
     def close(self) -> None:
-        """End the feeder."""
+        """End the feeder and the device."""
         self.feeder.close()
+        self._device.close()
 
 
 def run_worker() -> None:
