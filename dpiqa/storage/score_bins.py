@@ -120,7 +120,7 @@ def along_prefix(
 def _keys_of(prefix: str) -> list[Condition]:
     """Build the condition that a key begins with a text, as bounds whose values Postgres does not know when it plans.
 
-    It takes a short span of keys for one row, as its statistics are no finer, and would then read all rows of the
+    Its statistics of keys are coarse: it takes a short span of them for one row, and would then read all rows of the
     prefix again for each bin, by the index on keys.
     """
     first, last = (select(literal(end, Text)).scalar_subquery() for end in (prefix, prefix + _LAST))
