@@ -20,7 +20,7 @@ from dpiqa.storage.distributions import Distribution, clip
 from dpiqa.storage.references import scorers_of_model
 from dpiqa.storage.result_tables import BIN_WIDTH, HIGHEST_BIN, LOWEST_BIN
 from dpiqa.storage.rollups import Scope, read_bins
-from dpiqa.storage.score_filter import ScoreFilter, begins_with, equalities, in_job, others, score_bounds
+from dpiqa.storage.score_filter import ScoreFilter, begins_with_unestimated, equalities, in_job, others, score_bounds
 from dpiqa.storage.scores import ScoreRow, read_score_rows
 from dpiqa.storage.stats import MAX_ROWS, rows_of, scope_of
 from dpiqa.storage.tables import results
@@ -124,7 +124,7 @@ def _first(
     table = edges.table_valued("least", "most", with_ordinality="number", name="spans").render_derived()
     fits = [*equalities(r, conditions), *score_bounds(r, conditions), *others(r, conditions, scorer_ids)]
     if conditions.prefix:
-        fits.append(begins_with(r, conditions.prefix))
+        fits.append(begins_with_unestimated(r, conditions.prefix))
     if conditions.job is not None:
         fits.append(in_job(r, conditions.job))
     in_span = (

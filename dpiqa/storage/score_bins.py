@@ -10,7 +10,6 @@ from sqlalchemy import (
     Double,
     Integer,
     Select,
-    Text,
     func,
     literal,
     literal_column,
@@ -22,13 +21,12 @@ from sqlalchemy.sql.selectable import FromClause
 
 from dpiqa.storage.result_tables import BIN_WIDTH, HIGHEST_BIN, LOWEST_BIN, SCORE_BIN, score_bin
 from dpiqa.storage.rollups import Scope, occupied_bins
-from dpiqa.storage.score_filter import Condition, ScoreFilter
+from dpiqa.storage.score_filter import Condition, ScoreFilter, begins_with_unestimated
 from dpiqa.storage.tables import results
 from dpiqa.types import ResultStatus
 
 #: The columns of `results` in the subquery `in_bin`: see `READ` in `dpiqa.storage.score_walks`.
 _IN_BIN = [literal_column(f"in_bin.{column.name}", column.type) for column in results.c]
-_LAST = "\U0010ffff" * 256  #: behind a prefix, not before any key that begins with it: keys have at most 1,024 bytes
 _SLACK = 0.001  #: of a bin: `number * BIN_WIDTH` may differ from the edge that Postgres rounds to
 
 
@@ -111,21 +109,10 @@ def along_prefix(
     in_bin = (
         select(*columns)
         .select_from(results)
-        .where(*conditions, *_keys_of(prefix), table.c.bin == SCORE_BIN)
+        .where(*conditions, begins_with_unestimated(results.c, prefix), table.c.bin == SCORE_BIN)
         .order_by(*sort)
     )
     return _in_order(columns, table, in_bin)
-
-
-def _keys_of(prefix: str) -> list[Condition]:
-    """Build the condition that a key begins with a text, as bounds whose values Postgres does not know when it plans.
-
-    Its statistics of keys are coarse: it takes a short span of them for one row, and would then read all rows of the
-    prefix again for each bin, by the index on keys.
-    """
-    first, last = (select(literal(end, Text)).scalar_subquery() for end in (prefix, prefix + _LAST))
-    key = results.c.key
-    return [key.op("~>=~", is_comparison=True)(first), key.op("~<=~", is_comparison=True)(last)]
 
 
 def _bins_of(span: Span) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, literal, literal_column, or_
+from sqlalchemy import ColumnElement, Select, Text, and_, exists, false, literal, literal_column, or_, select
 
 from dpiqa.access import Grants
 from dpiqa.errors import InvalidRequest
@@ -24,6 +24,8 @@ Condition = ColumnElement[bool]
 Columns = Any  #: an object with the columns of `results` as attributes
 #: The order of the index by bucket and key. Raw: SQLAlchemy has no order by an operator.
 KEY_ORDER: ColumnElement[str] = literal_column("results.key USING ~<~", results.c.key.type)
+#: Behind a prefix it sorts after all keys that begin with the prefix: they have at most 1,024 bytes.
+_LAST = "\U0010ffff" * 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,16 @@ def begins_with(r: Columns, prefix: str) -> Condition:
     """Build the condition that a key begins with a text, so that an index on keys serves it."""
     begins: Condition = r.key.startswith(prefix, autoescape=True)
     return begins
+
+
+def begins_with_unestimated(r: Columns, prefix: str) -> Condition:
+    """Build the same condition as bounds whose values Postgres does not know when it plans, for a query in a loop.
+
+    Its statistics of keys are coarse: it takes the keys of a folder for one row, and would read them all again in each
+    turn of the loop, by the index on keys. Of bounds that it does not know, it expects half a percent of all rows.
+    """
+    first, last = (select(literal(end, Text)).scalar_subquery() for end in (prefix, prefix + _LAST))
+    return and_(r.key.op("~>=~", is_comparison=True)(first), r.key.op("~<=~", is_comparison=True)(last))
 
 
 def score_bounds(r: Columns, fields: ScoreFilter) -> list[Condition]:

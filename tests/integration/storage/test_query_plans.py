@@ -158,6 +158,14 @@ def test_a_folder_is_read_once_although_the_index_by_bins_has_grown(ledger):
         check_plans(ledger, list_scores, conditions, limit=100, before=grown)
 
 
+@pytest.mark.parametrize("target", [1, 10, 100])
+def test_a_sample_of_a_folder_reads_few_rows_however_coarse_the_statistics_are(ledger, target):
+    coarse = [f"SET LOCAL default_statistics_target = {target}", "ANALYZE results"]
+    for prefix in ("2024/05/", "2024/"):
+        conditions = ScoreFilter(profile=BOTH.id, bucket="archive", prefix=prefix)
+        check_plans(ledger, sample_scores, conditions, 1000, before=coarse)
+
+
 def test_shares(ledger):
     for names in CHOICES:
         for descending in (False, True) if len(names) < 2 else (False,):
