@@ -320,11 +320,11 @@ def test_brotli_is_undone(odd):
     ],
 )
 def test_a_content_encoding_that_is_not_undone_is_named(odd, encoding, body, reason):
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ImageRejected) as caught:
         read(odd, body, max_bytes=10**6, Content_Encoding=encoding)
     assert caught.value.reason is reason
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("etag", ['W/"abc"', "abc", '"abc"', "'abc'", "&quot;abc&quot;"])
