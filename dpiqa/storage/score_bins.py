@@ -4,18 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Double,
-    Integer,
-    Select,
-    func,
-    literal,
-    literal_column,
-    select,
-    true,
-)
+from sqlalchemy import ColumnElement, Connection, Double, Integer, Select, func, literal, literal_column, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.selectable import FromClause
 

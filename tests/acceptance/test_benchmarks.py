@@ -37,7 +37,7 @@ PROGRAMS = sorted({file.stem for file in FOLDER.glob("*.py")} - PARTS)
 
 def run(name, arguments):
     argv = [sys.executable, FOLDER / f"{name}.py", *arguments.split()]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("DPIQA_")}
+    env = {key: value for key, value in os.environ.items() if not key.startswith("DPIQA_")}
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
