@@ -7,19 +7,8 @@ behind a pooler, which shares the session with others.
 
 from alembic import context
 
-from dpiqa.storage import (
-    access_tables,  # noqa: F401 - adds its tables to `metadata`
-    callback_tables,  # noqa: F401 - likewise
-    label_tables,  # noqa: F401 - likewise
-    measure_tables,  # noqa: F401 - likewise
-    report_tables,  # noqa: F401 - adds its tables to `metadata`
-    requirement_tables,  # noqa: F401 - likewise
-    result_tables,  # noqa: F401 - likewise
-    upload_tables,  # noqa: F401 - likewise
-    watch_tables,  # noqa: F401 - likewise
-)
+from dpiqa.storage.all_tables import metadata
 from dpiqa.storage.columns import TextEnum
-from dpiqa.storage.tables import metadata
 
 
 def render_item(kind, item, _context):

@@ -8,20 +8,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from dpiqa.errors import ConfigurationError, DatabaseMisconfigured
-from dpiqa.storage import (
-    access_tables,  # noqa: F401 - adds its tables to `metadata`
-    callback_tables,  # noqa: F401 - adds its tables to `metadata`
-    label_tables,  # noqa: F401 - adds its tables to `metadata`
-    measure_tables,  # noqa: F401 - likewise
-    report_tables,  # noqa: F401 - adds its tables to `metadata`
-    requirement_tables,  # noqa: F401 - adds its tables to `metadata`
-    result_tables,  # noqa: F401 - adds its tables to `metadata`
-    schema,
-    upload_tables,  # noqa: F401 - adds its tables to `metadata`
-    watch_tables,  # noqa: F401 - adds its tables to `metadata`
-)
+from dpiqa.storage import schema
+from dpiqa.storage.all_tables import metadata
 from dpiqa.storage.engine import make_engine, transaction
-from dpiqa.storage.tables import metadata
 
 _OBJECTS = text(
     "SELECT 'relation', relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
