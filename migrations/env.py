@@ -7,8 +7,8 @@ behind a pooler, which shares the session with others.
 
 from alembic import context
 
-from dpiqa.storage.all_tables import metadata
 from dpiqa.storage.columns import TextEnum
+from dpiqa.storage.schema import all_tables
 
 
 def render_item(kind, item, _context):
@@ -19,7 +19,7 @@ def render_item(kind, item, _context):
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=metadata,
+    target_metadata=all_tables(),
     transaction_per_migration=True,
     compare_server_default=True,
     render_item=render_item,

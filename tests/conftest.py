@@ -43,6 +43,7 @@ def pytest_configure(config):
     os.environ["XDG_DATA_HOME"] = str(Path(tempfile.gettempdir()) / "dpiqa-tests-have-no-models")
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of a thousand processes compiles dpiqa for itself
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 

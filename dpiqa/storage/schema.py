@@ -5,9 +5,10 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
+from importlib import import_module, resources
 from itertools import repeat
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, TypeAlias, cast
 
 from alembic import command
@@ -15,10 +16,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, MetaData, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
+from dpiqa import storage
 from dpiqa.errors import ConfigurationError, DatabaseMisconfigured
 from dpiqa.storage.engine import (
     Lock,
@@ -131,6 +133,17 @@ class SchemaState:
 def state(engine: Engine) -> SchemaState:
     """Return which revision the database is at and which one this version needs. Raises `DatabaseUnavailable`."""
     return SchemaState(current(engine), head())
+
+
+def all_tables() -> MetaData:
+    """Return every table of the database; a process has imported only those that it uses.
+
+    They are found by the names of their modules. A list could lack one, and `new_revision` would drop its tables.
+    """
+    for module in iter_modules(storage.__path__, f"{storage.__name__}."):
+        if module.name.endswith("_tables"):
+            import_module(module.name)
+    return metadata
 
 
 def require_writable(c: Connection) -> None:

@@ -9,7 +9,6 @@ from sqlalchemy import text
 
 from dpiqa.errors import ConfigurationError, DatabaseMisconfigured
 from dpiqa.storage import schema
-from dpiqa.storage.all_tables import metadata
 from dpiqa.storage.engine import make_engine, transaction
 
 _OBJECTS = text(
@@ -44,14 +43,17 @@ def test_up_down_and_up_again_leaves_nothing_and_lacks_nothing(empty):
 
 def test_the_tables_are_what_the_migrations_make(engine):
     with engine.connect() as c:
-        assert compare_metadata(MigrationContext.configure(c, opts={"compare_server_default": True}), metadata) == []
+        assert (
+            compare_metadata(MigrationContext.configure(c, opts={"compare_server_default": True}), schema.all_tables())
+            == []
+        )
 
 
 def test_checks_and_indexes_say_in_the_database_what_the_tables_say(empty, engine):
     """A changed CHECK or index without a migration would pass Alembic's comparison: compare Postgres's own words."""
     _, fresh = empty
     with fresh.begin() as c:
-        metadata.create_all(c)
+        schema.all_tables().create_all(c)
         words = text(
             "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'c' "
             "AND connamespace = 'public'::regnamespace "
@@ -66,9 +68,10 @@ def test_checks_and_indexes_say_in_the_database_what_the_tables_say(empty, engin
 
 
 def test_every_column_says_what_it_means():
-    columns = [column for table in metadata.tables.values() for column in table.columns]
+    tables = schema.all_tables().tables
+    columns = [column for table in tables.values() for column in table.columns]
     assert [str(column) for column in columns if not column.comment] == []
-    assert [name for name, table in metadata.tables.items() if not table.comment] == []
+    assert [name for name, table in tables.items() if not table.comment] == []
 
 
 def test_many_processes_upgrade_at_once(empty):
