@@ -7,7 +7,6 @@ from dpiqa.imaging.decode import Limits
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.models.base import Scorer
 from dpiqa.models.choice import ModelChoice
-from dpiqa.objects.s3 import S3Store
 from dpiqa.objects.store import LocalFiles
 from dpiqa.requirement import PreparedRequirement, RequirementRequest, read_pairs
 from dpiqa.requirements.builder import find_prompt_card, load_prompt_model
@@ -28,6 +27,8 @@ def scorer_by_pairs(
     request = RequirementRequest(name="pairs", pairs=pairs, direction=direction, model=model, force=force)
     request.check()
     card = find_prompt_card(model, settings.models_dir)
+    from dpiqa.objects.s3 import S3Store  # noqa: PLC0415 - it takes .1 s, and most commands need no pairs
+
     reader = PairReader(S3Store.from_settings(settings), LocalFiles())
     with DecodePool(settings.decode_processes, Limits.from_settings(settings)) as decoder:
         images = read_images(pairs, reader, decoder, card.preprocessing, settings)
