@@ -218,9 +218,13 @@ class StudentModelConfig(ScorerModelConfig):
     #: a new student that reads stages begins as the ridge regression of the labels with this penalty; unset: without
     ridge: PositiveFloat | None = None
     frozen_stages: NonNegativeInt = 0  #: first stages of a student that reads stages: they and the stem do not learn
+    #: names of other fine-tunings of the backbone of `start`: it begins as the mean of theirs and its own
+    average: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one(self) -> "StudentModelConfig":
+        if self.average and self.start is None:
+            raise ValueError("average names models whose backbones are averaged with that of start; set start, too")
         if self.backbone_weights is not None and self.backbone_package is not None:
             raise ValueError("backbone_weights and backbone_package both bring the backbone's weights; set only one")
         if self.frozen_stages and self.architecture is not None and self.architecture.pooling is not MapPooling.STAGES:

@@ -1,6 +1,7 @@
 """Initial weights of scorers: a model by name, Stable Diffusion, or a backbone's file."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,19 @@ def fill_backbone(student: Student | StageStudent, file: Path) -> None:
     if file.suffix != ".safetensors" and set(tensors) != set(names) and len(tensors) == len(names):
         tensors = dict(zip(names, tensors.values(), strict=True))
     fill(backbone, tensors, file)
+
+
+def average_backbones(student: Student | StageStudent, others: Sequence[ModelCard], models_dir: Path | None) -> None:
+    """Make the backbone the mean of its own weights and others' (Wortsman et al., Model soups, ICML 2022).
+
+    Raises `InvalidRequest` for a model with another backbone.
+    """
+    backbone = student.base_model.state_dict()
+    of_others = [start_network(card, models_dir).base_model.state_dict() for card in others]
+    for card, tensors in zip(others, of_others, strict=True):
+        if {name: tensor.shape for name, tensor in tensors.items()} != {n: t.shape for n, t in backbone.items()}:
+            hint = "model.average takes models that began with the same backbone as model.start"
+            raise InvalidRequest(f"{card.name} has another backbone than model.start", hint=hint)
+    for name, tensor in backbone.items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.stack([tensor, *(tensors[name] for tensors in of_others)]).mean(dim=0))

@@ -160,7 +160,7 @@ class ScorerRecipe:
     sizes: type[StudentConfig] | type[TeacherConfig]
     partner: Partner
     files: Mapping[str, Path | None]  #: of which the weights are made, by setting of `[model]`
-    models: Mapping[str, ModelKind]  #: settings of `[model]` that name models of which the weights are made
+    models: Mapping[str, ModelKind]  #: settings of `[model]` that name a model, or several, the weights are made of
     #: returns the network to train, given the network of `model.start` or None
     build: Callable[[Any, Labelled], Any]
     task: Callable[[Any, Labelled, TeacherOutputs | None], ScorerTask[Any]]
@@ -181,11 +181,13 @@ def train_scorer(config: StudentRun | TeacherRun, context: RunContext, recipe: S
     torch.manual_seed(config.plan.seed)
     network = recipe.build(start_network(start, models_dir) if start else None, data)
     task = recipe.task(network, data, outputs)
-    cards = {
-        name: start_card(getattr(model, name), kind, models_dir)
-        for name, kind in recipe.models.items()
-        if getattr(model, name)
-    }
+    cards: dict[str, ModelCard] = {}
+    for setting, kind in recipe.models.items():
+        named = getattr(model, setting) or ()
+        if isinstance(named, str):
+            cards[setting] = start_card(named, kind, models_dir)
+        else:
+            cards |= {f"{setting} {name}": start_card(name, kind, models_dir) for name in named}
     digests = file_digests(recipe.files) | {name: card.sha256 for name, card in cards.items()}
     sources = {"start": start and start.sha256, partner.role: partner_card and partner_card.scorer_id}
     identity = identity_of(config, data.digest, **sources, files=digests)

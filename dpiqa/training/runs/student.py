@@ -18,7 +18,7 @@ from dpiqa.training.data.crops import Crops
 from dpiqa.training.data.labelled import Labelled
 from dpiqa.training.data.teacher_outputs import TeacherOutputs
 from dpiqa.training.runs.context import RunContext
-from dpiqa.training.runs.initial_weights import fill_backbone, package_weights
+from dpiqa.training.runs.initial_weights import average_backbones, fill_backbone, package_weights, start_card
 from dpiqa.training.runs.regressor import begin_regressor
 from dpiqa.training.runs.scorer import Partner, ScorerRecipe, ScorerTask, train_scorer
 from dpiqa.training.runs.stage_student import StageTask, begin_stages, set_unit
@@ -37,6 +37,8 @@ def train_student(config: StudentRun, context: RunContext) -> ModelCard | None:
 
     def build(start: Student | StageStudent | None, data: Labelled) -> Student | StageStudent:
         if start is not None:
+            cards = [start_card(name, ModelKind.STUDENT, context.models_dir) for name in model.average]
+            average_backbones(start, cards, context.models_dir)
             return start
         sizes = model.architecture
         assert sizes is not None  # noqa: S101 - the config's own check
@@ -66,7 +68,7 @@ def train_student(config: StudentRun, context: RunContext) -> ModelCard | None:
         sizes=StudentConfig,
         partner=Partner(role="teacher", kind=ModelKind.TEACHER, choice=config.teacher),
         files={"backbone_weights": backbone_file},
-        models={},
+        models={"average": ModelKind.STUDENT},
         build=build,
         task=task,
         finish=finish,

@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from support.training import STAGE_STUDENT, STUDENT, TEACHER, VAE, make_set
 from typer.testing import CliRunner
 
@@ -203,7 +205,16 @@ def test_a_student_that_reads_stages_learns_its_head_then_its_stages(folder, com
     assert second["figures"]["training"]["made_from"]["start"]["sha256"] == first["sha256"]
     lines = command("score", *sorted((folder / "set").glob("*.png")), "--model", "second", "--json").stdout.splitlines()
     assert len(lines) >= 24
-    for card in (first, second):
+    heads = "model.start=second", "model.frozen_stages=5", "plan.crop=", "model.architecture=", "model.ridge="
+    third = train("student", "third", *heads, 'model.average=["first"]', **stages)
+    assert third["figures"]["training"]["made_from"]["average first"]["sha256"] == first["sha256"]
+    tensors = [load_file(folder / "models" / f"{name}.safetensors") for name in ("first", "second", "third")]
+    for name in (name for name in tensors[0] if name.startswith("base_model.") and "num_batches" not in name):
+        one, two, mean = (of_model[name].float() for of_model in tensors)
+        torch.testing.assert_close(mean, (one + two) / 2, atol=1e-6, rtol=1e-3)  # stored with half precision
+    with pytest.raises(AssertionError, match="bundled-student has another backbone than model.start"):
+        train("student", "fourth", *heads, 'model.average=["bundled-student"]', **stages)
+    for card in (first, second, third):
         words = shlex.split(card["figures"]["training"]["command"])
         words[words.index("--data") + 1] = str(folder / "set" / "labels.csv")
         words[words.index("--name") + 1] = f"{card['name']}-again"
