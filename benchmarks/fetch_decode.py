@@ -28,12 +28,12 @@ from botocore.config import Config
 from machine import describe, end_on_sigterm
 from PIL import Image, ImageFilter
 
-from dpiqa.allocator import keep_buffers, share_one_arena
 from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.pool import DecodePool
 from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.objects.aws import make_client
 from dpiqa.objects.s3 import S3Store
+from dpiqa.process_tuning import keep_buffers, share_one_arena
 from dpiqa.settings import Settings, load_settings
 from dpiqa.types import ImageRef
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from machine import describe
 
-from dpiqa.allocator import keep_buffers, share_one_arena
 from dpiqa.datasets.spec import LabelledImage
 from dpiqa.models.teacher import build_teacher
+from dpiqa.process_tuning import keep_buffers, share_one_arena
 from dpiqa.training.config.file import resolve
 from dpiqa.training.config.kinds import DiffusionRun, StudentRun, TeacherRun, VaeRun
 from dpiqa.training.config.run import RunConfig

@@ -17,12 +17,12 @@ from celery.exceptions import SecurityWarning
 from celery.worker import state
 from celery.worker.control import Panel
 
-from dpiqa.allocator import share_one_arena
 from dpiqa.errors import ConfigurationError
 from dpiqa.logs import configure_logging
 from dpiqa.pipeline import metrics
 from dpiqa.pipeline.startup import or_exit, serve_metrics, wait_for
 from dpiqa.pipeline.worker import Worker, start_worker
+from dpiqa.process_tuning import share_one_arena
 from dpiqa.settings import Settings, load_settings
 from dpiqa.signals import on_signals
 

@@ -14,12 +14,12 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperCommand
 
-from dpiqa.allocator import keep_buffers, share_one_arena
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import duration
 from dpiqa.errors import InvalidRequest, TrainingInterrupted
 from dpiqa.extras import required_for
+from dpiqa.process_tuning import keep_buffers, limit_spinning, share_one_arena
 from dpiqa.signals import interrupted_by
 from dpiqa.training.progress import listening
 
@@ -88,6 +88,7 @@ def train(settings: str, function: str, sources: Mapping[str, Any], *, print_con
         print_config: Print the settings, and do not train.
         as_json: Print the result as JSON.
     """
+    limit_spinning()
     with required_for("training", extra="train"):
         import torch  # noqa: PLC0415 - seconds of start-up, and an extra
 

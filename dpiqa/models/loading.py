@@ -11,6 +11,7 @@ from dpiqa.models.brightness import BrightnessScorer
 from dpiqa.models.cards import find_card, verify, weights_path
 from dpiqa.models.choice import ModelChoice, chosen_card
 from dpiqa.models.plugins import load_plugin_scorer
+from dpiqa.process_tuning import limit_spinning
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Backend, ModelKind
 
@@ -79,6 +80,7 @@ def scorer_card(choice: ModelChoice, models_dir: Path | None, *, backend: Backen
 
     Raises `NotFound`, and `ConfigurationError` for an option that the model does not have.
     """
+    limit_spinning()  # torch may be imported from here on
     on_gpu = backend is Backend.AUTO and _is_gpu(device)
     return chosen_card(find_card(choice.model, models_dir), choice, backend=backend, on_gpu=on_gpu)
 

@@ -8,12 +8,12 @@ import structlog
 import torch
 from torch import nn
 
-from dpiqa.allocator import keep_buffers
 from dpiqa.errors import ConfigurationError, DeviceMemoryError
 from dpiqa.models.base import ModelCard, require_shape
 from dpiqa.models.checkpoint import load_strictly
 from dpiqa.models.networks import build_network
 from dpiqa.models.scoring_network import ScoringNetwork, score_in_views
+from dpiqa.process_tuning import keep_buffers
 from dpiqa.text import reason_of
 from dpiqa.types import Precision
 

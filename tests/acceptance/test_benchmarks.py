@@ -23,6 +23,7 @@ SMALL = {
     "reconcile": "--items 2000",
     "reuse": "--images 8 --repeats 1",
     "score_memory": "20 40",
+    "shared_cores": "--model bundled-tiny --processes 1 --threads 1 --batch 1 --repeats 1",
     "sources": "--rows 2000",
     "submit": "--items 2000 --repeats 1",
     "training_speed": "--kinds vae --updates 1",

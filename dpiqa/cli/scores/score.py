@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from dpiqa.allocator import share_one_arena
 from dpiqa.cli.scores.choosing import Choice
 from dpiqa.cli.scores.destination import Destination
 from dpiqa.cli.scores.model_options import ModelOptions
@@ -20,6 +19,7 @@ from dpiqa.cli.support.targets import Filters, Targets, list_is_s3, parse_target
 from dpiqa.errors import InvalidRequest
 from dpiqa.exit_codes import ExitCode, SignalExitCode
 from dpiqa.pipeline.scorers import for_short_run
+from dpiqa.process_tuning import share_one_arena
 from dpiqa.settings import Settings
 from dpiqa.types import Direction, Precision
 

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 from sqlalchemy import Engine
 
-from dpiqa.allocator import share_one_arena
 from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.cli.support.progress import counting, duration
@@ -24,6 +23,7 @@ from dpiqa.objects.store import LocalFiles
 from dpiqa.pipeline.bench import BenchReport, SimulatedScorer, bench
 from dpiqa.pipeline.preparer import Reader
 from dpiqa.pipeline.scorers import card_of, check_choice, load_for_settings
+from dpiqa.process_tuning import share_one_arena
 from dpiqa.settings import Settings
 from dpiqa.storage.engine import make_engine
 from dpiqa.types import ImageRef
