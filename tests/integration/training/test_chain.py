@@ -212,7 +212,7 @@ def test_a_student_that_reads_stages_learns_its_head_then_its_stages(folder, com
     for name in (name for name in tensors[0] if name.startswith("base_model.") and "num_batches" not in name):
         one, two, mean = (of_model[name].float() for of_model in tensors)
         torch.testing.assert_close(mean, (one + two) / 2, atol=1e-6, rtol=1e-3)  # stored with half precision
-    with pytest.raises(AssertionError, match="bundled-student has another backbone than model.start"):
+    with pytest.raises(AssertionError, match=r"bundled-student has another backbone than model\.start"):
         train("student", "fourth", *heads, 'model.average=["bundled-student"]', **stages)
     for card in (first, second, third):
         words = shlex.split(card["figures"]["training"]["command"])
