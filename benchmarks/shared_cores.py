@@ -48,7 +48,8 @@ def together(n: int, arguments: list[str], setting: dict[str, str]) -> dict[str,
         for _ in range(n)
     ]
     for process in processes:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         while (line := process.stdout.readline()) != "ready\n":
             if not line:
                 sys.exit("a process ended before it had loaded its model")
