@@ -7,8 +7,8 @@ WRONGS = {
     "a result of other bytes": "UPDATE results SET etag = 'other' WHERE key = '00003.png' RETURNING 1",
     "a provisional result": "UPDATE results SET status = 'provisional' WHERE key = '00003.png' RETURNING 1",
     "a lost result": "DELETE FROM results WHERE key = '00003.png' RETURNING 1",
-    "a count": "INSERT INTO count_changes (job_id, stage, state, n) SELECT job_id, stage, state, 1 FROM items LIMIT 1 "
-    "RETURNING 1",
+    "a count": "INSERT INTO count_changes (job_id, stage, state, reason, n) "
+    "SELECT job_id, stage, state, '', 1 FROM items LIMIT 1 RETURNING 1",
 }
 
 
