@@ -36,9 +36,9 @@ def limit_spinning() -> None:
     """Let a thread that waits for torch's other threads spin for a short time only.
 
     libgomp lets it spin for some 10 ms, several hundred times in a picture. Where other processes compute too, the
-    thread that it waits for has no core meanwhile: two processes of two threads each on two cores took 2.7 s for a
-    picture instead of .17. Call it before torch is imported: libgomp reads the environment when it is loaded. Changes
-    nothing where `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY` is set.
+    thread that it waits for has no core meanwhile: two processes of two threads each on two cores took .24 s for a
+    picture instead of .17, and 2.7 s at times (`benchmarks/shared_cores.py`). Call it before torch is imported: libgomp
+    reads the environment when it is loaded. Changes nothing where `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY` is set.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)

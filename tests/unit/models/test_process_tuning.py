@@ -33,7 +33,7 @@ print(time.process_time() - started)
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or os.cpu_count() < 2, reason="two cores are shared")
 def test_processes_that_share_cores_do_not_spin_them_away():
-    """Processor time, which others on the machine hardly change. Without the limit it was ten times as much."""
+    """Processor time, which others on the machine hardly change. Without the limit it is several times as much."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
 
     def seconds(n):
