@@ -76,6 +76,7 @@ def test_values_are_toml_or_else_words():
         ("plan.milestones=[3]", "plan: milestones belong to the schedule multistep", "--print-config"),
         ("output.name=../evil", "output.name: must match", "--print-config"),
         ("model.start=bundled-student", "model: give either start", "--print-config"),
+        ('model.average=["other"]', "model: average names models whose backbones are averaged", "--print-config"),
         ("epochs", "'epochs' is not an override", "KEY=VALUE"),
         ("loss.spoiled.share=0.1", "unknown key loss.spoiled", "it is called loss.distorted now"),
     ],
