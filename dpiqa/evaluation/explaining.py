@@ -44,9 +44,11 @@ class Student:
         """
         scorer = self.scorers.scorer(profile)
         with closing(Preparer(self.store, self.decoder, self.settings)) as preparer:
-            prepared = preparer.submit(ref, [scorer.card.preprocessing]).result()
-            pixels = prepared.pixels[scorer.card.preprocessing].result()
-        scores = [self.device.submit(scorer, view) for view in views_of(pixels)]
+            preprocessing = scorer.card.preprocessing
+            prepared = preparer.submit(ref, [preprocessing], is_measured=True).result()
+            pixels, measures = prepared.pixels[preprocessing].result(), prepared.image.measures
+        size = preprocessing.picture_size(measures.width, measures.height) if measures is not None else None
+        scores = [self.device.submit(scorer, view) for view in views_of(pixels, size)]
         scorer_id = scorer.card.rendered(prepared.image.rendition).scorer_id
         return of_scores([score.result() for score in scores]), scorer_id
 

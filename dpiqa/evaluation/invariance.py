@@ -1,4 +1,4 @@
-"""Changes of one model's scores under edits that should not matter: another encoding, size, side or a thin border."""
+"""Changes of one model's scores under edits that should matter little: encoding, size, side, a crop, a thin border."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ from dpiqa.pipeline.device import score_images
 from dpiqa.types import ImageRef
 
 BORDER = 0.01  #: of the shorter side
+LESS = 3 / 4  #: of a side, that is left when a picture is reduced or cropped
 JPEG_QUALITY = 95
 
 
@@ -31,9 +32,16 @@ def _file(image: Image.Image, image_format: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _enlarged(image: Image.Image) -> bytes:
-    width, height = image.size
-    return _png(image.resize((2 * width, 2 * height), Image.Resampling.LANCZOS))
+def _scaled(image: Image.Image, factor: float) -> bytes:
+    size = (max(1, round(factor * image.width)), max(1, round(factor * image.height)))
+    return _png(image.resize(size, Image.Resampling.LANCZOS))
+
+
+def _cropped(image: Image.Image) -> bytes:
+    """Return the middle rows, of another aspect ratio than the whole."""
+    height = max(1, round(LESS * image.height))
+    top = (image.height - height) // 2
+    return _png(image.crop((0, top, image.width, top + height)))
 
 
 def _bordered(image: Image.Image) -> bytes:
@@ -44,7 +52,9 @@ def _bordered(image: Image.Image) -> bytes:
 EDITS: dict[str, Callable[[Image.Image], bytes]] = {
     "lossless": _png,
     "jpeg_95": lambda image: _file(image, "JPEG", quality=JPEG_QUALITY),
-    "twice_the_size": _enlarged,
+    "twice_the_size": lambda image: _scaled(image, 2),
+    "three_quarters_the_size": lambda image: _scaled(image, LESS),
+    "cropped": _cropped,
     "mirrored": lambda image: _png(ImageOps.mirror(image)),
     "border": _bordered,
 }

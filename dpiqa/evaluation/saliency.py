@@ -11,6 +11,7 @@ from itertools import product
 
 import numpy as np
 
+from dpiqa.imaging.preprocessing import filled
 from dpiqa.models.base import Scorer
 from dpiqa.pipeline.device import batched, score_images
 
@@ -38,13 +39,14 @@ class Saliency:
         return means
 
 
-def saliency(scorer: Scorer, pixels: np.ndarray, *, batch: int = 8) -> Saliency:
+def saliency(scorer: Scorer, pixels: np.ndarray, *, size: tuple[int, int] | None = None, batch: int = 8) -> Saliency:
     """Score the whole and 25 regions of `pixels` (H, W, 3) uint8, made by the scorer's preprocessing.
 
+    `size`: width and height of the picture in the middle of `pixels` (`Preprocessing.picture_size`); None: all of it.
     Raises `ImageRejected` where a score is not a number.
     """
     answers: list[float] = []
-    for images in batched(views_of(pixels), batch):
+    for images in batched(views_of(pixels, size), batch):
         for answer in score_images(scorer, images).scores:
             if isinstance(answer, Exception):
                 raise answer
@@ -52,9 +54,13 @@ def saliency(scorer: Scorer, pixels: np.ndarray, *, batch: int = 8) -> Saliency:
     return of_scores(answers)
 
 
-def views_of(pixels: np.ndarray) -> list[np.ndarray]:
-    """Return what is scored: the whole (H, W, 3) uint8, then its 25 regions, all of that shape."""
-    return [pixels, *(_region(pixels, top, left) for top, left in _corners())]
+def views_of(pixels: np.ndarray, size: tuple[int, int] | None = None) -> list[np.ndarray]:
+    """Return what is scored: the whole (H, W, 3) uint8, then its 25 regions, all of that shape. Arguments as above."""
+    height, width = pixels.shape[:2]
+    columns, rows = size or (width, height)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    picture = pixels[top : top + rows, left : left + columns]
+    return [pixels, *(filled(_region(picture, *corner), width, height) for corner in _corners())]
 
 
 def of_scores(scores: Sequence[float]) -> Saliency:
@@ -67,14 +73,12 @@ def _corners() -> Iterator[tuple[int, int]]:
     yield from product(range(GRID - SPAN + 1), repeat=2)
 
 
-def _region(pixels: np.ndarray, top: int, left: int) -> np.ndarray:
-    """Return the region at a cell, mirrored to the size of the whole."""
-    height, width = pixels.shape[:2]
+def _region(picture: np.ndarray, top: int, left: int) -> np.ndarray:
+    """Return the region at a cell."""
+    height, width = picture.shape[:2]
     rows = slice(top * height // GRID, (top + SPAN) * height // GRID)
     columns = slice(left * width // GRID, (left + SPAN) * width // GRID)
-    region = pixels[rows, columns]
-    missing = (height - region.shape[0], width - region.shape[1])
-    return np.pad(region, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+    return picture[rows, columns]
 
 
 def _spread(scores: np.ndarray) -> np.ndarray:

@@ -20,17 +20,31 @@ class ResizeFilter(StrEnum):
     """Resampling kernels in use."""
 
     BILINEAR = "bilinear"  #: Pillow's antialiased bilinear, the published DP-IQA protocol
+    HAMMING = "hamming"  #: Pillow's: as fast, and what it reduces stays sharper
     CUBIC_OPENCV = "cubic-opencv"  #: OpenCV's `INTER_CUBIC`, not antialiased, the published PromptIQA protocol
 
 
+_OF_PILLOW = {
+    ResizeFilter.BILINEAR: Image.Resampling.BILINEAR,
+    ResizeFilter.HAMMING: Image.Resampling.HAMMING,
+}
+
+
 class Preprocessing(BaseModel):
-    """Way from an image to model input, upright 8-bit RGB. The aspect ratio is not kept (DP-IQA, section 4.1)."""
+    """Way from an image to model input, upright 8-bit RGB. The aspect ratio is not kept (DP-IQA, section 4.1).
+
+    A picture that is enlarged looks blurred to a quality model, and one that is enlarged in one direction only does,
+    too. `enlarge_to` bounds that.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     width: PositiveInt  #: pixels
     height: PositiveInt  #: pixels
     filter: ResizeFilter = ResizeFilter.BILINEAR
+    #: Shorter sides are enlarged to so many pixels at most, and mirror images of the picture fill the rest, half of it
+    #: on each side; None: every picture is stretched to `width` by `height`.
+    enlarge_to: PositiveInt | None = Field(None, exclude_if=lambda pixels: pixels is None)
     rendition: Rendition = Field(Rendition.FULL, exclude_if=lambda rendition: rendition is Rendition.FULL)
     #: Thumbnails alone keep the aspect ratio: the whole picture, at most `width` by `height`, never enlarged.
     keeps_ratio: SkipJsonSchema[bool] = Field(default=False, exclude_if=lambda keeps: not keeps)
@@ -38,7 +52,8 @@ class Preprocessing(BaseModel):
     @property
     def version(self) -> str:
         """Name stored with every score. The number counts changes of pixels, which `docs/imaging.md` lists."""
-        version = f"squash-{self.filter.value}-{self.width}x{self.height}-v2"
+        way = "squash" if self.enlarge_to is None else f"fill{self.enlarge_to}"
+        version = f"{way}-{self.filter.value}-{self.width}x{self.height}-v2"
         return version if self.rendition is Rendition.FULL else f"{version}+{self.rendition}"
 
     def admits(self, height: int, width: int) -> bool:
@@ -46,6 +61,15 @@ class Preprocessing(BaseModel):
         if self.keeps_ratio:
             return 1 <= height <= self.height and 1 <= width <= self.width
         return (height, width) == (self.height, self.width)
+
+    def picture_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height of a picture of this size in the input, without its mirror images."""
+        if self.keeps_ratio:
+            share = min(self.width / width, self.height / height, 1.0)
+            return max(1, round(width * share)), max(1, round(height * share))
+        if self.enlarge_to is None:
+            return self.width, self.height
+        return min(max(width, self.enlarge_to), self.width), min(max(height, self.enlarge_to), self.height)
 
     def rendered(self, rendition: Rendition) -> "Preprocessing":
         """Return the same preprocessing of another rendition."""
@@ -57,14 +81,24 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
 
     Raises `ConfigurationError` where the filter needs a library that is not installed.
     """
-    size = (preprocessing.width, preprocessing.height)
-    if preprocessing.keeps_ratio:
-        share = min(size[0] / image.width, size[1] / image.height, 1.0)
-        size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
+    size = preprocessing.picture_size(image.width, image.height)
     if preprocessing.filter is ResizeFilter.CUBIC_OPENCV:
-        return np.ascontiguousarray(resize_cubic(np.asarray(image, dtype=np.uint8), *size))
-    resized = image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
-    return np.ascontiguousarray(resized, dtype=np.uint8)
+        pixels = resize_cubic(np.asarray(image, dtype=np.uint8), *size)
+    else:
+        resized = image if image.size == size else image.resize(size, _OF_PILLOW[preprocessing.filter])
+        pixels = np.asarray(resized, dtype=np.uint8)
+    if not preprocessing.keeps_ratio:
+        pixels = filled(pixels, preprocessing.width, preprocessing.height)
+    return np.ascontiguousarray(pixels)
+
+
+def filled(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Put a picture (h, w, 3) in the middle of (`height`, `width`, 3); mirror images of it fill the rest."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    down, right = height - pixels.shape[0], width - pixels.shape[1]
+    sides = ((down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0))
+    return np.pad(pixels, sides, mode="symmetric")
 
 
 def require_opencv() -> None:

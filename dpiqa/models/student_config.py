@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from dpiqa.imaging.preprocessing import Preprocessing, ResizeFilter
 from dpiqa.models.regressor import MapPooling
 from dpiqa.models.scene_statistics import check_size
 
@@ -19,6 +20,8 @@ class StudentConfig(BaseModel):
     pixel_mean: float = 0  #: of 1; the backbone sees (pixel - mean) / deviation
     pixel_deviation: PositiveFloat = 1  #: of 1
     input_size: int = 512  #: pixels a side
+    resize_filter: ResizeFilter = ResizeFilter.BILINEAR
+    enlarge_to: PositiveInt | None = None  #: see `Preprocessing`
     view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
     shrink: PositiveInt = 1  #: pixels a side that are averaged to one before the backbone sees the picture
     map_channels: int = 8  #: of the feature map, from the backbone; `map_size` and these are not used with STAGES
@@ -35,6 +38,12 @@ class StudentConfig(BaseModel):
         if self.pooling is MapPooling.STAGES and self.shrink != 1:
             raise ValueError('pooling = "stages" reads the picture at its own size: leave out shrink')
         return self
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return the preprocessing of the network's input."""
+        size = self.input_size
+        return Preprocessing(width=size, height=size, filter=self.resize_filter, enlarge_to=self.enlarge_to)
 
     @property
     def is_published(self) -> bool:

@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 from torch import nn
 
+from dpiqa.imaging.preprocessing import Preprocessing, ResizeFilter
 from dpiqa.models.adapter import STRIDES, StageAdapter, TrunkConfig, build_adapter
 from dpiqa.models.base import Posterior
 from dpiqa.models.conditioning import TextAdapter, build_prompts, freeze_text, freeze_timestep
@@ -51,6 +52,8 @@ class TeacherConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     input_size: int = 512  #: pixels a side
+    resize_filter: ResizeFilter = ResizeFilter.BILINEAR
+    enlarge_to: PositiveInt | None = None  #: see `Preprocessing`
     view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
     mirrored: bool = False  #: every picture or view is scored mirrored, too: the score is the mean
     shrink: PositiveInt = 1  #: pixels a side that are averaged to one before VAE and adapter see the picture
@@ -77,8 +80,9 @@ class TeacherConfig(BaseModel):
             return self
         if self.student.pooling is not MapPooling.STAGES:
             raise ValueError(f'student.pooling is "{self.student.pooling}": a teacher looks through one with "stages"')
-        if (self.student.input_size, self.student.view_size) != (self.input_size, self.view_size):
-            raise ValueError("student.input_size and student.view_size must be the teacher's")
+        if (self.student.preprocessing, self.student.view_size) != (self.preprocessing, self.view_size):
+            fields = "input_size, resize_filter, enlarge_to and view_size"
+            raise ValueError(f"{fields} of the student must be the teacher's")
         if self.trunk is not None:
             raise ValueError("trunk: the image adapter sees the student's maps; leave it out")
         if self.qfd.pooling is not MapPooling.MOMENTS or self.qfd.statistics_channels:
@@ -86,6 +90,12 @@ class TeacherConfig(BaseModel):
         if self.shrink * self.vae.reduction % STRIDES[0]:
             raise ValueError(f"with a student, shrink times the VAE's reduction must be a multiple of {STRIDES[0]}")
         return self
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return the preprocessing of the network's input."""
+        size = self.input_size
+        return Preprocessing(width=size, height=size, filter=self.resize_filter, enlarge_to=self.enlarge_to)
 
     @property
     def is_published(self) -> bool:

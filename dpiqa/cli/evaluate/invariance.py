@@ -33,8 +33,8 @@ def invariance(
 ) -> None:
     """Show how far scores move under harmless edits.
 
-    The edits: another encoding, twice the size, mirrored, a thin border. Exits with status 1 when a picture was not
-    scored.
+    The edits: another encoding, another size, a quarter less of the height, mirrored, a thin border. Exits with
+    status 1 when a picture was not scored.
     """
     files = local_files(str(data), limit)
     settings = context.read_settings(device=device)

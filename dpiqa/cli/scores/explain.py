@@ -68,7 +68,8 @@ def explain(
     except ImageRejected as error:
         hint = "name another image; docs/imaging.md lists formats and limits"
         raise ImageRejected(error.reason, f"{target} is not scored: {error.message}", hint=hint) from error
-    effects = saliency(scorer, pixels, batch=batch_size(scorer, settings))
+    size = scorer.card.preprocessing.picture_size(*image.size)
+    effects = saliency(scorer, pixels, size=size, batch=batch_size(scorer, settings))
     title = f"{sanitise(Path(target).name)}: {scorer.card.name} says {effects.score:.3f}"
     write_png(saliency_overlay(image, effects, title=title), output)
     quadrants = effects.quadrants.round(6).tolist()

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
@@ -13,6 +13,10 @@ from dpiqa.models.promptiqa.config import SCORE_SCALE, PromptIQAConfig
 from dpiqa.text import first_field_error
 from dpiqa.types import ModelKind
 
+if TYPE_CHECKING:
+    from dpiqa.models.student_config import StudentConfig
+    from dpiqa.models.teacher import TeacherConfig
+
 
 class OnnxConfig(BaseModel):
     """Sizes of a network in an ONNX file. The default is the published student's."""
@@ -20,6 +24,11 @@ class OnnxConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     input_size: PositiveInt = 512  #: pixels a side
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return the preprocessing of the network's input."""
+        return Preprocessing(width=self.input_size, height=self.input_size)
 
 
 def read_architecture(file: Path) -> dict[str, Any]:
@@ -53,9 +62,7 @@ def complete_sizes(kind: ModelKind, sizes: dict[str, Any]) -> dict[str, Any]:
 
 def preprocessing_of(kind: ModelKind, sizes: dict[str, Any]) -> Preprocessing:
     """Return the preprocessing of this network's input."""
-    if kind is ModelKind.PROMPTIQA:
-        return PromptIQAConfig.model_validate(sizes).preprocessing
-    return Preprocessing(width=sizes["input_size"], height=sizes["input_size"])
+    return _config(kind).model_validate(sizes).preprocessing
 
 
 def scale_of(kind: ModelKind) -> str:
@@ -63,7 +70,9 @@ def scale_of(kind: ModelKind) -> str:
     return SCORE_SCALE if kind is ModelKind.PROMPTIQA else str(ModelCard.model_fields["score_scale"].default)
 
 
-def _config(kind: ModelKind) -> type[BaseModel]:
+def _config(
+    kind: ModelKind,
+) -> "type[StudentConfig] | type[TeacherConfig] | type[PromptIQAConfig] | type[OnnxConfig]":
     """Import the config of one kind, and no other kind's network."""
     match kind:
         case ModelKind.STUDENT:

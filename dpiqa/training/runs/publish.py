@@ -13,7 +13,6 @@ from torch import nn
 from dpiqa.evaluation.measurement import evaluate
 from dpiqa.evaluation.reference import make_reference, with_reference
 from dpiqa.files import replace_file
-from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.models.cards import read_card, sha256_of
 from dpiqa.models.folder import check_free, publish, write_card
@@ -107,9 +106,7 @@ def export_model(
         architecture=config.model_dump(mode="json"),
         weights=weights.name,
         sha256=sha256_of(weights),
-        preprocessing=config.preprocessing
-        if isinstance(config, PromptIQAConfig)
-        else Preprocessing(width=config.input_size, height=config.input_size),
+        preprocessing=config.preprocessing,
         **card_fields,
     )
     write_card(card, target)

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from dpiqa.errors import InvalidRequest
-from dpiqa.imaging.preprocessing import Preprocessing
 from dpiqa.models.base import ModelCard
 from dpiqa.models.choice import ModelChoice
 from dpiqa.models.quality_decoder import QfdConfig
@@ -174,8 +173,7 @@ def train_scorer(config: StudentRun | TeacherRun, context: RunContext, recipe: S
     start = start_card(model.start, recipe.kind, models_dir) if model.start else None
     architecture = recipe.sizes.model_validate(start.architecture) if start else model.architecture
     assert architecture is not None  # noqa: S101 - the config's own check
-    size = Preprocessing(width=architecture.input_size, height=architecture.input_size)
-    data = load_labelled(load_images(config.data), size, config.data)
+    data = load_labelled(load_images(config.data), architecture.preprocessing, config.data)
     partner_card, outputs = _partner_outputs(partner, data, config, context)
 
     torch.manual_seed(config.plan.seed)

@@ -7,7 +7,9 @@ from support.photos import png
 
 from dpiqa.errors import LimitExceeded, NotFound, StoreUnavailable
 from dpiqa.evaluation.explaining import Student, make_explanation
+from dpiqa.models.brightness import BRIGHTNESS, BrightnessScorer
 from dpiqa.pipeline.feeder import Feeder
+from dpiqa.pipeline.scorers import warm_up
 from dpiqa.profiles import Profile
 from dpiqa.storage import explanations
 from dpiqa.storage.engine import transaction
@@ -53,6 +55,25 @@ def test_the_dark_half_of_a_picture_pulls_its_brightness_down(archive, student):
     assert all(effect > 0.2 for effect in made.effect[7::8])
     make_explanation(archive.engine, asked.id, student)  # a doubled message changes nothing
     assert found(archive) == made
+
+
+def test_a_small_picture_is_explained_without_the_mirror_images_around_it(archive, student):
+    class Filling:
+        def scorer(self, profile):
+            fill = BRIGHTNESS.preprocessing.model_copy(update={"enlarge_to": 16})
+            return warm_up(BrightnessScorer(BRIGHTNESS.model_copy(update={"preprocessing": fill})), 4)
+
+    picture = Image.open(archive.folder / "000.png").crop((12, 0, 52, 20))
+    picture.save(archive.folder / "000.png")
+    refs = [ref for page in archive.store.list("bucket", "") for ref in page]
+    with transaction(archive.engine) as c:
+        c.execute(text("UPDATE images SET etag = :etag WHERE key = '000.png'"), {"etag": refs[0].etag})
+    filling = Student(student.store, student.decoder, student.settings, Filling(), student.device)
+    make_explanation(archive.engine, ask(archive).id, filling)
+    made = found(archive)
+    assert ":fill16-" in made.scorer_id
+    assert all(effect < -0.2 for effect in made.effect[0::8])
+    assert all(effect > 0.2 for effect in made.effect[7::8])
 
 
 def test_what_cannot_be_explained_says_why_and_may_be_asked_for_again(archive, student):

@@ -46,6 +46,18 @@ def test_a_dark_quadrant_pulls_the_brightness_down(down, right):
     assert result.quadrants[down, right] < 0 < result.quadrants[1 - down, 1 - right]
 
 
+@pytest.mark.parametrize(("down", "right"), QUADRANTS)
+def test_a_map_shows_the_picture_without_the_mirror_images_around_it(down, right):
+    fill = BRIGHTNESS.preprocessing.model_copy(update={"enlarge_to": 16})
+    picture = np.full((20, 40, 3), 200, np.uint8)
+    picture[down * 10 : down * 10 + 10, right * 20 : right * 20 + 20] = 40
+    pixels = prepare(Image.fromarray(picture), fill)
+    assert pixels.shape == (64, 64, 3)
+    result = saliency(BrightnessScorer(BRIGHTNESS), pixels, size=fill.picture_size(40, 20))
+    assert result.regions[-down, -right] == pytest.approx(40 / 255)
+    assert result.quadrants.argmin() == 2 * down + right
+
+
 def test_an_even_picture_has_no_effects():
     result = saliency(BrightnessScorer(BRIGHTNESS), np.full((64, 64, 3), 90, np.uint8))
     assert np.abs(result.effect).max() < 1e-12
