@@ -142,7 +142,7 @@ def test_with_mirror_images_it_is_another_scorer_whose_scores_do_not_depend_on_t
     ("change", "complaint"),
     [
         ("student.pooling=moments", 'looks through one with "stages"'),
-        ("student.input_size=64", r"student\.input_size and student\.view_size must be the teacher's"),
+        ("student.input_size=64", "enlarge_to and view_size of the student must be the teacher.s"),
         ('trunk={backbone="test_efficientnet"}', "leave it out"),
         ("qfd.pooling=cells", r'needs qfd\.pooling = "moments"'),
         ("qfd.statistics_channels=4", r"no qfd\.statistics_channels"),
