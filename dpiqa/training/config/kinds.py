@@ -107,6 +107,8 @@ class DistortedLoss(ConfigTable):
     weight: NonNegativeFloat = 1.0
     margin: NonNegativeFloat = 0.05  #: by which each further strength must lower the score, in the loss's unit
     kinds: tuple[str, ...] = ()  #: distortions to draw from; all if empty
+    #: of these pictures, whose copies are JPEGs of high quality instead: hardly any of `kinds` is that slight
+    light_jpeg: float = Field(0, ge=0, le=1)
     #: of the pictures before they are distorted, which removes noise and compression of their own; mirror images fill
     #: the rest
     shrink: int = Field(1, ge=1, le=8)

@@ -5,7 +5,9 @@ little about noise or oversharpening, which few of them show; an order needs no 
 The copies are computed once and kept beside the pixels of the data set.
 
 Photographs of a data set have been compressed already, so a copy of one differs from it in the amount of compression
-only. `DistortedLoss.shrink` makes pictures without any, which stand for their photographs in the order.
+only. `DistortedLoss.shrink` makes pictures without any, which stand for their photographs in the order. A model that
+has seen compressed photographs alone prefers a slightly compressed picture to one that is not: `light_jpeg` is against
+that.
 """
 
 import hashlib
@@ -21,10 +23,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 from dpiqa.imaging.distortions import KINDS, STRENGTHS, distort
+from dpiqa.imaging.pixels import through
 from dpiqa.training.config.kinds import DistortedLoss
 from dpiqa.training.data.array_cache import cached_rows
 
 _VERSION = 1  #: of the copies: raise it when distortions change
+_LIGHT_JPEG = "light_jpeg"  #: a kind for training alone
+_QUALITIES = (98, 95, 91, 86, 80)  #: of its strengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,8 @@ def distorted_copies(
     kinds = rng.choice(np.array(loss.kinds or sorted(KINDS)), count)
     strengths = np.sort([rng.choice(list(STRENGTHS), 2, replace=False) for _ in rows], axis=1)
     seeds = rng.integers(0, 2**31, count)
+    if loss.light_jpeg:
+        kinds = np.where(rng.random(count) < loss.light_jpeg, _LIGHT_JPEG, kinds)
 
     levels = strengths.T if loss.shrink == 1 else np.stack([np.zeros(count, dtype=int), *strengths.T])
 
@@ -84,7 +91,7 @@ def distorted_copies(
         level, index = divmod(copy, count)
         picture = reduced(pixels[rows[index]], loss.shrink)
         if strength := int(levels[level, index]):
-            picture = np.asarray(distort(Image.fromarray(picture), str(kinds[index]), strength, int(seeds[index])))
+            picture = _distorted(picture, str(kinds[index]), strength, int(seeds[index]))
         return picture
 
     def make(copies: range) -> Iterator[np.ndarray]:
@@ -96,6 +103,13 @@ def distorted_copies(
     shape = (levels.size, *pixels.shape[1:])
     copies = cached_rows(folder / "pixels" / "pixels.npy", shape, np.uint8, make, label="distorted copies")
     return DistortedCopies(folder=folder, rows=rows, pixels=copies, weak=strengths[:, 0], strong=strengths[:, 1])
+
+
+def _distorted(picture: np.ndarray, kind: str, strength: int, seed: int) -> np.ndarray:
+    image = Image.fromarray(picture)
+    if kind == _LIGHT_JPEG:
+        return np.asarray(through(image, "JPEG", quality=_QUALITIES[strength - 1]))
+    return np.asarray(distort(image, kind, strength, seed))
 
 
 def reduced(picture: np.ndarray, factor: int) -> np.ndarray:

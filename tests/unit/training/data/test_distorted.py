@@ -99,6 +99,17 @@ def test_copies_of_shrunk_pictures_come_with_what_they_are_copies_of(crops, tmp_
     assert (batch.copies.tolist(), batch.each) == ([2, 0, 6, 4, 10, 8], 3)
 
 
+def test_some_copies_are_light_jpegs_and_the_others_stay_what_they_were(crops, tmp_path):
+    copies = copies_of(crops, tmp_path, share=1, kinds=("mean_shift",), light_jpeg=0.5, shrink=2)
+    others = copies_of(crops, tmp_path, share=1, kinds=("mean_shift",), shrink=2)
+    assert np.array_equal(copies.rows, others.rows)
+    same = [np.array_equal(copies.pixels[8 + row], others.pixels[8 + row]) for row in range(8)]
+    assert 0 < sum(same) < 8
+    for row in np.flatnonzero(~np.array(same)):
+        far = [np.abs(copies.pixels[8 * level + row].astype(float) - copies.pixels[row]).mean() for level in (1, 2)]
+        assert 0 < far[0] < far[1] < 8
+
+
 def test_the_order_is_that_of_the_shrunk_pictures(crops, tmp_path):
     document = tomllib.loads(STUDENT)
     document["loss"] = {"distorted": {"share": 0.5, "shrink": 2}}
