@@ -5,7 +5,7 @@ from support.images import encoded, photograph
 
 from dpiqa.imaging.decode import Limits, decode_and_prepare
 from dpiqa.imaging.pool import DecodePool
-from dpiqa.imaging.preprocessing import Preprocessing, ResizeFilter, filled, prepare
+from dpiqa.imaging.preprocessing import Preprocessing, ResizeFilter, filled, prepare, resize_cubic
 
 FILL = Preprocessing(width=64, height=64, enlarge_to=32)
 CUBIC = Preprocessing(width=224, height=224, filter=ResizeFilter.CUBIC_OPENCV)
@@ -15,6 +15,8 @@ def test_the_filter_is_part_of_the_version():
     assert CUBIC.version == "squash-cubic-opencv-224x224-v2"
     assert Preprocessing(width=224, height=224).version == "squash-bilinear-224x224-v2"
     assert FILL.version == "fill32-bilinear-64x64-v2"
+    hamming = FILL.model_copy(update={"filter": ResizeFilter.HAMMING})
+    assert hamming.version == "fill32-hamming-64x64-v2"
 
 
 def cubic_line(line, size):
@@ -86,6 +88,19 @@ def test_short_sides_are_enlarged_up_to_a_bound_and_mirror_images_fill_the_rest(
     mirrored = np.tile(np.concatenate([middle, middle[::-1]]), (3, 1, 1))  # rows repeat with twice the height
     first = -top % (2 * size[1])
     np.testing.assert_array_equal(result[:, left : left + size[0]], mirrored[first : first + 64])
+
+
+def test_hammings_filter_is_pillows():
+    picture = photograph(200, 150)
+    result = prepare(picture, Preprocessing(width=64, height=64, filter=ResizeFilter.HAMMING))
+    np.testing.assert_array_equal(result, np.asarray(picture.resize((64, 64), Image.Resampling.HAMMING)))
+    assert (result != prepare(picture, Preprocessing(width=64, height=64))).any()
+
+
+def test_opencvs_filter_fills_too():
+    picture = photograph(100, 300)
+    result = prepare(picture, CUBIC.model_copy(update={"enlarge_to": 1}))
+    np.testing.assert_array_equal(result[:, 62:162], resize_cubic(np.asarray(picture), 100, 224))
 
 
 def test_a_picture_of_one_pixel_fills_all():

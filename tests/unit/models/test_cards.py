@@ -13,12 +13,22 @@ from dpiqa.models.cards import (
     weights_path,
     with_sections,
 )
+from dpiqa.models.importing.sizes import complete_sizes, preprocessing_of
 
 
 def test_the_built_in_model_is_listed_as_for_tests():
     cards = {card.name: card for card in list_cards()}
     assert "tests" in cards["brightness"].notes
     assert weights_path(cards["brightness"]) is None
+
+
+@pytest.mark.parametrize("name", ["bundled-student", "bundled-tiny", "bundled-teacher"])
+def test_the_preprocessing_of_a_bundled_model_is_that_of_its_sizes(name):
+    card = find_card(name)
+    sizes = complete_sizes(card.kind, card.architecture)
+    assert preprocessing_of(card.kind, sizes) == card.preprocessing
+    squashes = card.preprocessing.version == "squash-bilinear-512x512-v2"
+    assert squashes is (name == "bundled-tiny")
 
 
 def test_models_of_the_user_are_found_beside_the_bundled_ones(models_dir):
