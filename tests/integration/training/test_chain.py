@@ -199,7 +199,8 @@ def test_print_config_is_a_file_that_can_be_given_back(command, folder):
 
 def test_a_student_that_reads_stages_learns_its_head_then_its_stages(folder, command, train):
     stages = {"config": folder / "stages.toml"}
-    first = train("student", "first", "model.frozen_stages=5", "plan.crop=", "model.ridge=", **stages)
+    resizing = "model.architecture.resize_filter=hamming", "model.architecture.enlarge_to=64"
+    first = train("student", "first", "model.frozen_stages=5", "plan.crop=", "model.ridge=", *resizing, **stages)
     second = train("student", "second", "model.start=first", "model.architecture=", "model.ridge=", **stages)
     assert second["architecture"] == first["architecture"]
     assert second["figures"]["training"]["made_from"]["start"]["sha256"] == first["sha256"]
@@ -215,6 +216,7 @@ def test_a_student_that_reads_stages_learns_its_head_then_its_stages(folder, com
     with pytest.raises(AssertionError, match=r"bundled-student has another backbone than model\.start"):
         train("student", "fourth", *heads, 'model.average=["bundled-student"]', **stages)
     for card in (first, second, third):
+        assert ":fill64-hamming-128x128-v2:" in card["references"][0]["scorer_id"]  # also where it goes on from another
         words = shlex.split(card["figures"]["training"]["command"])
         words[words.index("--data") + 1] = str(folder / "set" / "labels.csv")
         words[words.index("--name") + 1] = f"{card['name']}-again"
