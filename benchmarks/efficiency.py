@@ -140,8 +140,8 @@ def live(n: int) -> dict[str, Any]:
         with transaction(bench.engine) as c:
             ensure_watch(c, "bench", "live-1000000/", bench.profile)
         for number in range(n + 5):
-            body = objects._body(number)
             key = f"live-1000000/{number:06}.jpg"
+            body = objects.body(key)
             event = Parsed(images=[ImageRef(bucket="bench", key=key, etag=static_s3.etag(body), size=len(body))])
             began = time.perf_counter()
             ingest(bench.engine, bench.doorbell, [event], bench.settings, bench.profile)

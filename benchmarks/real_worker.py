@@ -76,7 +76,6 @@ class Bench:
             "aws_access_key_id": "x",
             "aws_secret_access_key": "x",
             "profile": model,
-            "reuse_bytes": False,  # jobs of a run have the same objects
         }
         self.settings = load_settings(**own | settings)
         self.doorbell = load_doorbell(self.settings)

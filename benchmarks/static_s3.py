@@ -3,8 +3,8 @@
 python benchmarks/static_s3.py --port 18990 --side 512 --latency-ms 30
 
 The buckets are all alike. A prefix that ends in a number, such as `run-1000/`, has that many objects,
-`run-1000/000000.jpg` and so on. No two objects are the same bytes: behind the picture stand the object's number and 16
-bytes of zeros. It knows ListObjectsV2, GetObject with ranges, and HeadObject, signs nothing and checks nothing.
+`run-1000/000000.jpg` and so on. No two keys have the same bytes: behind the picture stands the MD5 of the key. It knows
+ListObjectsV2, GetObject with ranges, and HeadObject, signs nothing and checks nothing.
 """
 
 import argparse
@@ -76,12 +76,11 @@ class Connection(asyncio.Protocol):
         key = urllib.parse.unquote(url.path).lstrip("/").partition("/")[2]
         query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         if not key:
-            return _response("200 OK", listing(query, self._body), {"Content-Type": "application/xml"}, method)
-        number = _NUMBER.search(key)
-        if number is None:
+            return _response("200 OK", listing(query, self.body), {"Content-Type": "application/xml"}, method)
+        if _NUMBER.search(key) is None:
             missing = b"<Error><Code>NoSuchKey</Code><Message>no</Message></Error>"
             return _response("404 Not Found", missing, {"Content-Type": "application/xml"}, method)
-        body = self._body(int(number[1]))
+        body = self.body(key)
         tags = {
             "ETag": f'"{etag(body)}"',
             "Last-Modified": _DATE,
@@ -96,13 +95,17 @@ class Connection(asyncio.Protocol):
         tags["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
         return _response("206 Partial Content", body[start:stop], tags, method)
 
-    def _body(self, number: int) -> bytes:
-        return self._pictures[number % len(self._pictures)] + number.to_bytes(8, "big") + bytes(16)
+    def body(self, key: str) -> bytes:
+        """Return the bytes of an object whose key ends in its number."""
+        number = _NUMBER.search(key)
+        assert number is not None
+        own = hashlib.md5(key.encode(), usedforsecurity=False).digest()
+        return self._pictures[int(number[1]) % len(self._pictures)] + own
 
 
 def etag(body: bytes) -> str:
     """Return the ETag of an object's bytes, whose end is its own."""
-    return hashlib.md5(body[-24:], usedforsecurity=False).hexdigest()
+    return body[-16:].hex()
 
 
 def _response(status: str, body: bytes, headers: dict[str, str], method: str) -> bytes:
@@ -111,7 +114,7 @@ def _response(status: str, body: bytes, headers: dict[str, str], method: str) ->
     return head if method == "HEAD" else head + body
 
 
-def listing(query: dict[str, str], body_of: Callable[[int], bytes]) -> bytes:
+def listing(query: dict[str, str], body_of: Callable[[str], bytes]) -> bytes:
     """Return a page of ListObjectsV2; continuation tokens are keys."""
     prefix = query.get("prefix", "")
     found = _N_OBJECTS.search(prefix)
@@ -121,10 +124,11 @@ def listing(query: dict[str, str], body_of: Callable[[int], bytes]) -> bytes:
     n_objects = int(found[1]) if found else 0
     stop = min(n_objects, start + int(query.get("max-keys", PAGE)), start + PAGE)
     folder = prefix.rstrip("/")
+    objects = ((key, body_of(key)) for key in (f"{folder}/{index:06}.jpg" for index in range(start, stop)))
     rows = "".join(
-        f"<Contents><Key>{folder}/{index:06}.jpg</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-        f"<ETag>&quot;{etag(body_of(index))}&quot;</ETag><Size>{len(body_of(index))}</Size></Contents>"
-        for index in range(start, stop)
+        f"<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+        f"<ETag>&quot;{etag(body)}&quot;</ETag><Size>{len(body)}</Size></Contents>"
+        for key, body in objects
     )
     token = f"<NextContinuationToken>{folder}/{stop - 1:06}.jpg</NextContinuationToken>" if stop < n_objects else ""
     return (

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from pathlib import Path
@@ -44,6 +45,8 @@ def pytest_configure(config):
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of a thousand processes compiles dpiqa for itself
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # `make test &` in a script: the tests' processes inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 

@@ -29,7 +29,7 @@ from dpiqa.connection_file import (
 )
 from dpiqa.errors import AlreadyRunningError, ConfigurationError
 from dpiqa.files import locked, replace_text
-from dpiqa.local.process import python, tail
+from dpiqa.local.process import python, runs, tail
 from dpiqa.local.stack import Stack
 from dpiqa.signals import ignored, interrupted_by
 
@@ -105,7 +105,7 @@ def _end(supervisor: psutil.Process) -> None:
     supervisor.terminate()
     deadline = time.monotonic() + _STOP_SECONDS
     try:
-        while supervisor.is_running() and supervisor.status() != psutil.STATUS_ZOMBIE:
+        while runs(supervisor):
             if time.monotonic() > deadline:
                 supervisor.kill()  # its processes die with it
                 return

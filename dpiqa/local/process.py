@@ -107,17 +107,33 @@ class Process:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self.popen.wait()
-        left = psutil.wait_procs(descendants, timeout=1)[1]
+        left = wait_ended(descendants, 1)
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(left, timeout=1)
+        wait_ended(left, 1)
 
     def _descendants(self) -> list[psutil.Process]:
         try:
             return list(psutil.Process(self.pid).children(recursive=True))
         except psutil.Error:
             return []
+
+
+def runs(process: psutil.Process) -> bool:
+    """Return whether it runs: a zombie does not, and process 1 of a container may leave it one for long."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_ended(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until they have ended; return those that still run after that time."""
+    deadline = time.monotonic() + seconds
+    while (left := [process for process in processes if runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left
 
 
 def spawn(command: Command) -> Process:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import psutil
 
+from dpiqa.local.process import runs
+
 
 def family(pid):
     """Return the process and all its descendants."""
@@ -22,14 +24,6 @@ def own_arenas(pid):
             found += 1
         used = (start, end) if rights == "rw-p" and start % heap == 0 else None
     return found
-
-
-def runs(process):
-    """Return whether the process runs: it has not ended, and is not a zombie."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def still_running(processes, seconds=30):

@@ -18,7 +18,7 @@ from support.processes import still_running
 from dpiqa.errors import ConfigurationError
 from dpiqa.local.ports import free_port
 from dpiqa.local.postgres import Postgres, open_to_others
-from dpiqa.local.process import Command, owns_port, spawn, wait_ready
+from dpiqa.local.process import Command, owns_port, spawn, wait_ended, wait_ready
 from dpiqa.local.s3 import S3
 from dpiqa.local.valkey import Valkey
 
@@ -179,7 +179,19 @@ def test_stop_kills_what_ignores_it_and_its_children(tmp_path):
     family = psutil.Process(process.pid).children(recursive=True)
     assert family
     process.stop()
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert still_running(family, 5) == []
+
+
+def test_a_zombie_has_ended():
+    zombie = subprocess.Popen(["true"])  # which nobody waits for, as process 1 of some containers does
+    assert wait_ended([psutil.Process(zombie.pid)], 60) == []
+    assert zombie.wait() == 0
+
+
+def test_a_process_that_runs_on_is_named():
+    with subprocess.Popen(["sleep", "300"]) as process:
+        assert [left.pid for left in wait_ended([psutil.Process(process.pid)], 0.1)] == [process.pid]
+        process.kill()
 
 
 HOLDER = """
