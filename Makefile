@@ -6,7 +6,9 @@ VENV ?= .venv
 ARGS ?=
 TEST_WORKERS ?= 2
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Python compiles what it imports and keeps that; pip would compile all 20,000 modules, for over a minute.
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test faults unit check format docs screenshots site migration wheel-check api-clients constraints supply-chain clean
@@ -77,6 +79,6 @@ $(VENV)/.test: REQUIREMENTS := --editable '.[all]' --group test
 $(VENV)/.dev: REQUIREMENTS := --editable '.[all]' --group dev
 $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	@echo "installing what \`make $*\` needs into $(VENV) (the first time takes a few minutes: PyTorch is large)"
-	@$(PIP) install --quiet 'pip>=25.1'
-	@PYTHONWARNINGS=ignore $(PIP) install --quiet $(REQUIREMENTS)  # setuptools warns of every editable install
+	@$(PIP_INSTALL) 'pip>=25.1'
+	@PYTHONWARNINGS=ignore $(PIP_INSTALL) $(REQUIREMENTS)  # setuptools warns of every editable install
 	@touch $@

@@ -8,6 +8,7 @@ from dpiqa.exit_codes import exit_code
 from dpiqa.extras import required_for
 from dpiqa.logs import configure_logging
 from dpiqa.pipeline.startup import require_port
+from dpiqa.process_tuning import without_collections
 from dpiqa.settings import load_settings
 
 _SHUTDOWN_SECONDS = 10  #: requests still running after that are cut off
@@ -16,7 +17,7 @@ _SHUTDOWN_SECONDS = 10  #: requests still running after that are cut off
 def main() -> int:
     """Serve until a signal. Returns the exit code."""
     try:
-        with required_for("the API", "api"):
+        with required_for("the API", "api"), without_collections():
             import uvicorn  # noqa: PLC0415 - an extra
 
             from .app import create_app  # noqa: PLC0415 - likewise

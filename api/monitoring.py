@@ -21,7 +21,7 @@ from dpiqa.broker_url import BrokerUrl
 from dpiqa.doorbell import Doorbell, Queue
 from dpiqa.errors import DpiqaError, Unavailable
 from dpiqa.http_api.common import Check
-from dpiqa.storage import schema
+from dpiqa.storage import schema_state
 from dpiqa.storage.backlog import Backlog, read_backlog
 from dpiqa.storage.counts import jobs_by_state, totals
 from dpiqa.storage.engine import transaction
@@ -126,11 +126,11 @@ class Probes:
 
     def _check_database(self) -> Check:
         with transaction(self._engine) as connection:
-            schema.require_writable(connection)
+            schema_state.require_writable(connection)
         return Check(part="database", ok=True)
 
     def _check_migrations(self) -> Check:
-        state = schema.state(self._engine)
+        state = schema_state.state(self._engine)
         if state.is_usable:
             return Check(part="migrations", ok=True, detail=f"revision {state.current}")
         return Check(part="migrations", ok=False, detail=str(state), hint=state.hint)

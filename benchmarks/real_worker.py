@@ -1,6 +1,6 @@
 """A real worker with its servers, for benchmarks: embedded Postgres and Valkey, `static_s3.py`, one worker process.
 
-As a program it is that worker, with a simulated device: `python real_worker.py SECONDS -- CELERY_ARGUMENTS`. The
+As a program it is that worker, with a simulated device: `python real_worker.py SECONDS -- WORKER_ARGUMENTS`. The
 device takes so many seconds per batch and holds no processor; its images are 512 x 512.
 """
 
@@ -87,7 +87,7 @@ class Bench:
         """Start a worker and wait until it is ready."""
         argv, env = worker_command(self.settings, "student")
         if self._batch_seconds is not None:
-            argv = [sys.executable, __file__, str(self._batch_seconds), "--", *argv[argv.index("--quiet") :]]
+            argv = [sys.executable, __file__, str(self._batch_seconds), "--", *argv[argv.index("dpiqa.workers") + 1 :]]
         with self.log.open("w") as log:
             process = subprocess.Popen(argv, env=os.environ | env, stdout=log, stderr=log)
         for _ in range(1200):
@@ -195,8 +195,8 @@ def simulated(batch_seconds: float) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    from celery.__main__ import main
+    from dpiqa.workers.__main__ import main
 
     with simulated(float(sys.argv[1])):
-        sys.argv = ["celery", *sys.argv[3:]]
-        main()
+        del sys.argv[1:3]
+        sys.exit(main())

@@ -1,14 +1,31 @@
-"""glibc's memory allocator and OpenMP's threads, as processes that score or train set them."""
+"""Garbage collection, glibc's memory allocator and OpenMP's threads, as processes of dpiqa set them."""
 
 import ctypes
+import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 # Names and values of glibc's <malloc.h>.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _TRIM_AT, _PAD = 2**31 - 1, 256 * 2**20  #: bytes
 _SPINS = "3000"  #: some tens of microseconds
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Do not look for garbage meanwhile, while modules are imported: what they make lives as long as the process.
+
+    Python would look through it again and again, for a tenth or more of the processor time of imports.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def share_one_arena() -> None:

@@ -1,4 +1,4 @@
-"""The Celery app of workers: `python -m celery -A dpiqa.workers.app worker -P threads -Q live,bulk,maintenance`.
+"""The Celery app of workers: `celery -A dpiqa.workers.app worker -P threads -Q live,bulk,maintenance`.
 
 Importing this module reads no settings and connects to nothing: Celery asks for the configuration when it needs it.
 Flower uses the app too.

@@ -18,7 +18,6 @@ from dpiqa.types import Stage
 #: Arguments, and variables to add to the environment.
 Launch: TypeAlias = tuple[list[str], dict[str, str]]
 
-_APP = "dpiqa.workers.app"
 _QUEUES = {
     Stage.STUDENT: (Queue.LIVE, Queue.BULK, Queue.MAINTENANCE),
     Stage.TEACHER: (Queue.TEACHER, Queue.MAINTENANCE),
@@ -28,10 +27,9 @@ _QUEUES = {
 def worker_command(settings: Settings, stage: Stage | str, *, name: str | None = None) -> Launch:
     """Return the command of a worker. `name` must be unique on this host; by default the stage and random digits."""
     stage = Stage(stage)
-    argv = [*_celery("worker"), "--pool", "threads", "--concurrency", str(CHUNKS_AT_ONCE[stage] + SPARE_THREADS)]
-    argv += ["--queues", ",".join(_QUEUES[stage]), "--hostname", f"{name or f'{stage}-{secrets.token_hex(3)}'}@%h"]
-    # Without gossip and mingle: workers need not know each other, and a start need not wait for replies.
-    argv += ["--loglevel", settings.log_level, "--without-gossip", "--without-mingle"]
+    argv = python("dpiqa.workers", "--queues", ",".join(_QUEUES[stage]))
+    argv += ["--concurrency", str(CHUNKS_AT_ONCE[stage] + SPARE_THREADS)]
+    argv += ["--hostname", f"{name or f'{stage}-{secrets.token_hex(3)}'}@%h"]
     env = {"REMAP_SIGTERM": "SIGQUIT"}  # SIGTERM: release work, then end
     return argv, settings_env(settings.model_copy(update={"worker_stage": stage})) | env
 
@@ -51,7 +49,8 @@ def flower_command(settings: Settings, *, port: int | None = None) -> Launch:
 
     Its login is `settings.flower_basic_auth`; without one, `FLOWER_BASIC_AUTH` of the environment.
     """
-    argv = [*_celery("flower"), f"--address={settings.flower_host}", f"--port={port or settings.flower_port}"]
+    argv = python("celery", "--quiet", "--app", "dpiqa.workers.app", "flower")
+    argv += [f"--address={settings.flower_host}", f"--port={port or settings.flower_port}"]
     login = settings.flower_basic_auth
     auth = {"FLOWER_BASIC_AUTH": login.get_secret_value()} if login else {}
     # Workers have other names after each start; those that ended are shown for a while.
@@ -62,10 +61,6 @@ def flower_command(settings: Settings, *, port: int | None = None) -> Launch:
 def settings_env(settings: Settings) -> dict[str, str]:
     """Return the settings as variables, so that a process depends neither on a file nor on its working folder."""
     return {PREFIX + name.upper(): _text(getattr(settings, name)) for name in type(settings).model_fields}
-
-
-def _celery(command: str) -> list[str]:
-    return python("celery", "--quiet", "--app", _APP, command)
 
 
 def _text(value: Any) -> str:

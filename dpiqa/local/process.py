@@ -123,7 +123,7 @@ class Process:
 def runs(process: psutil.Process) -> bool:
     """Return whether it runs: a zombie does not, and process 1 of a container may leave it one for long."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

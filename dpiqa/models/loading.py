@@ -11,7 +11,7 @@ from dpiqa.models.brightness import BrightnessScorer
 from dpiqa.models.cards import find_card, verify, weights_path
 from dpiqa.models.choice import ModelChoice, chosen_card
 from dpiqa.models.plugins import load_plugin_scorer
-from dpiqa.process_tuning import limit_spinning
+from dpiqa.process_tuning import limit_spinning, without_collections
 from dpiqa.requirement import PreparedRequirement
 from dpiqa.types import Backend, ModelKind
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dpiqa.models.promptiqa.scorer import PromptIQACheckpoint
 
 
+@without_collections()
 def load_scorer(
     choice: ModelChoice | str,
     *,

@@ -15,7 +15,7 @@ from dpiqa.exit_codes import ExitCode
 from dpiqa.pipeline import metrics
 from dpiqa.retries import retry_until_available
 from dpiqa.settings import Settings
-from dpiqa.storage import schema
+from dpiqa.storage import schema_state
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def wait_for(step: Callable[[], T], *, stopping: threading.Event | None = None) 
 
 def require_schema(engine: Engine) -> None:
     """Raise `ConfigurationError` unless the tables are of this version or a later one, or `DatabaseUnavailable`."""
-    state = schema.state(engine)
+    state = schema_state.state(engine)
     if not state.is_usable:
         raise ConfigurationError(str(state), hint=state.hint)
     if state.is_newer:

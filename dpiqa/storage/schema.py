@@ -4,7 +4,6 @@ import re
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module, resources
 from itertools import repeat
 from pathlib import Path
@@ -13,10 +12,9 @@ from typing import Any, TypeAlias, cast
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import Script, ScriptDirectory
+from alembic.script import Script
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, MetaData, event, text
+from sqlalchemy import Connection, MetaData, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
@@ -27,12 +25,11 @@ from dpiqa.storage.engine import (
     bound_waits,
     is_pooled,
     make_engine,
-    seconds_since_full,
-    transaction,
     translated,
     try_lock,
 )
-from dpiqa.storage.sqlstates import UPGRADE_HINT, fault_of, unavailable
+from dpiqa.storage.schema_state import head, revision
+from dpiqa.storage.sqlstates import UPGRADE_HINT, fault_of
 from dpiqa.storage.tables import metadata
 from dpiqa.types import DatabaseFault
 
@@ -41,7 +38,6 @@ _LOCK_POLL_SECONDS = 0.2
 _MIGRATION_SECONDS = 1800.0  #: of one statement, unless the migration sets another time-out
 _LONGEST_SECONDS = 24 * 3600.0  #: of one statement whose migration does; a large index takes long
 _LOCK_SECONDS = 2.0
-_FULL_SECONDS = 30.0  #: after a write for which there was no space, this process is not ready: it cannot be asked for
 _BLOCKED_ATTEMPTS = 60
 _BLOCKED_PAUSE_SECONDS = 1.0  #: the work that waited for the migration goes on meanwhile
 
@@ -55,18 +51,6 @@ FACTS = text("""
         t.tableowner AS owner, pg_has_role(t.tableowner, 'USAGE') AS is_owner
     FROM (SELECT) AS one
     LEFT JOIN pg_tables t ON t.schemaname = current_schema() AND t.tablename = 'alembic_version'
-""")
-
-# Raw: as above.
-WRITABLE = text("""
-    SELECT current_setting('transaction_read_only') = 'on' OR pg_is_in_recovery() AS is_read_only, current_user,
-        (SELECT array_agg(name ORDER BY name) FROM unnest(CAST(:names AS text[])) AS name
-            WHERE NOT has_table_privilege(to_regclass(name), 'SELECT')
-            OR NOT has_table_privilege(to_regclass(name), 'INSERT')
-            OR NOT has_table_privilege(to_regclass(name), 'UPDATE')
-            OR NOT has_table_privilege(to_regclass(name), 'DELETE')) AS forbidden,
-        (SELECT array_agg(name ORDER BY name) FROM unnest(CAST(:names AS text[])) AS name
-            WHERE to_regclass(name) IS NULL AND to_regclass('alembic_version') IS NOT NULL) AS missing
 """)
 
 
@@ -92,49 +76,6 @@ def downgrade(url: str, revision: str, *, schema: str | None = None) -> None:
     _run(url, lambda config: command.downgrade(config, revision), schema=schema)
 
 
-def head() -> str | None:
-    """Return the revision that this version of dpiqa needs."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
-
-
-def current(engine: Engine) -> str | None:
-    """Return the revision that the database is at; None if it has no tables of ours."""
-    with transaction(engine) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaState:
-    """The revision that a database is at (None: it has no tables of ours), and the one this version needs."""
-
-    current: str | None
-    needed: str | None
-    hint: str = UPGRADE_HINT
-
-    @property
-    def is_current(self) -> bool:
-        """Return whether the tables are those of this version."""
-        return self.current == self.needed
-
-    @property
-    def is_newer(self) -> bool:
-        """Return whether the tables are those of a later version. Migrations leave the previous release working."""
-        return self.current is not None and self.needed is not None and self.current > self.needed
-
-    @property
-    def is_usable(self) -> bool:
-        """Return whether this version can work with the tables, as a process of a rolling upgrade must."""
-        return self.is_current or self.is_newer
-
-    def __str__(self) -> str:
-        return f"the database is at revision {self.current or 'none'}, this version needs {self.needed}"
-
-
-def state(engine: Engine) -> SchemaState:
-    """Return which revision the database is at and which one this version needs. Raises `DatabaseUnavailable`."""
-    return SchemaState(current(engine), head())
-
-
 def all_tables() -> MetaData:
     """Return every table of the database; a process has imported only those that it uses.
 
@@ -144,24 +85,6 @@ def all_tables() -> MetaData:
         if module.name.endswith("_tables"):
             import_module(module.name)
     return metadata
-
-
-def require_writable(c: Connection) -> None:
-    """Raise `DatabaseUnavailable` where the tables cannot be written.
-
-    It is a standby or read-only, it had no space for one of our writes just now, a right is missing, or a table of a
-    database that has our tables.
-    """
-    row = c.execute(WRITABLE, {"names": sorted(metadata.tables)}).one()
-    if row.is_read_only:
-        raise unavailable(DatabaseFault.READ_ONLY, "pg_is_in_recovery, or default_transaction_read_only")
-    ago = seconds_since_full(c)
-    if ago < _FULL_SECONDS:
-        raise unavailable(DatabaseFault.FULL, f"a write failed {ago:.0f} s ago")
-    if row.missing:
-        raise unavailable(DatabaseFault.SCHEMA, f"there is no table {', '.join(row.missing)}")
-    if row.forbidden:
-        raise unavailable(DatabaseFault.RIGHTS, f"{row.current_user} may not change {', '.join(row.forbidden)}")
 
 
 def new_revision(url: str, message: str, *, schema: str | None = None, location: Path | None = None) -> Path:
@@ -250,7 +173,7 @@ def _require_usable(c: Connection, schema: str | None) -> None:
             f"the database {facts.current_database} stores text as {facts.server_encoding}, not as UTF-8",
             hint="CREATE DATABASE dpiqa ENCODING 'UTF8' TEMPLATE template0; and name it in DPIQA_DATABASE_URL",
         )
-    if MigrationContext.configure(c).get_current_revision() == head():
+    if revision(c) == head():
         return
     if schema is not None and is_pooled(c) and facts.default_path.partition(",")[0].strip('"') != schema:
         raise DatabaseMisconfigured(  # an index that is made outside a transaction needs a search path of the session

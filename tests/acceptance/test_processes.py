@@ -1,6 +1,7 @@
 """Start and stop of processes."""
 
 import platform
+import signal
 import time
 import urllib.request
 
@@ -11,6 +12,7 @@ from support.processes import own_arenas
 
 from dpiqa.local.commands import worker_command
 from dpiqa.local.ports import free_port
+from dpiqa.local.process import python
 from dpiqa.storage import schema
 
 
@@ -87,11 +89,27 @@ def test_the_listener_refuses_a_queue_that_does_not_exist(make_system, s3):
     assert "there is no queue" in lines[0]
 
 
+def by_celery(pool):
+    """Return the command of a worker that somebody starts by Celery's own command line."""
+    argv = python("celery", "--quiet", "--app", "dpiqa.workers.app", "worker", "--pool", pool, "--concurrency", "12")
+    return [*argv, "--queues", "live,bulk,maintenance"]
+
+
 def test_a_worker_refuses_a_pool_that_forks(system):
-    argv, env = worker_command(system.settings, "student")
-    code, lines = ended(system.start("prefork", ["prefork" if part == "threads" else part for part in argv], env))
+    _, env = worker_command(system.settings, "student")
+    code, lines = ended(system.start("prefork", by_celery("prefork"), env))
     assert code == 78
     assert "-P threads" in lines[0]
+
+
+def test_a_worker_that_celery_starts_scores_and_ends(system, s3):
+    s3.put("good.png", png(0.1))
+    _, env = worker_command(system.settings, "student")
+    worker = system.start("student", by_celery("threads"), env)
+    system.listener()
+    system.wait(lambda: system.states() == {"scored": 1}, "scored item")
+    worker.signal(signal.SIGTERM)
+    assert worker.popen.wait(30) == 0
 
 
 def test_a_worker_serves_its_metrics(system, s3):

@@ -1,4 +1,4 @@
-"""A worker whose device fails: `python -m support.faulty_worker FAULT MARK -- CELERY_ARGUMENTS`.
+"""A worker whose device fails: `python -m support.faulty_worker FAULT MARK -- WORKER_ARGUMENTS`.
 
 Faults: `memory` (more than four images do not fit), `nan` (of a batch of several, not of one image), `fatal` (the
 context is lost) and `hang`. The last two happen once: the file MARK says that they did.
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from celery.__main__ import main
+from dpiqa.workers.__main__ import main
 
 from dpiqa.errors import DeviceMemoryError
 from dpiqa.models.brightness import BrightnessScorer
@@ -45,5 +45,5 @@ def fail(self, pixels):
 
 BrightnessScorer.score = fail
 Device.__init__.__kwdefaults__["batch_seconds"] = 5.0
-sys.argv = ["celery", *sys.argv[4:]]
-main()
+del sys.argv[1:4]
+sys.exit(main())

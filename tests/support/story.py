@@ -112,7 +112,7 @@ class Story(System):
         else:
             argv, extra = worker_command(self.settings, stage, name=name)
         if fault is not None:
-            at = argv.index("celery")
+            at = argv.index("dpiqa.workers")
             argv[at : at + 1] = ["support.faulty_worker", fault, str(self.folder / f"{name}.{fault}"), "--"]
             env = env | {"PYTHONPATH": str(Path(__file__).parents[1])}
         extra = extra | env

@@ -8,7 +8,7 @@ from dpiqa.cli.support import console, context, options
 from dpiqa.cli.support.groups import command
 from dpiqa.exit_codes import ExitCode
 from dpiqa.settings import Settings
-from dpiqa.storage import schema
+from dpiqa.storage import schema, schema_state
 from dpiqa.storage.rollups import count_results, reset_rollups
 
 
@@ -31,7 +31,7 @@ def upgrade(as_json: options.JsonOption = False) -> None:
 def current(as_json: options.JsonOption = False) -> None:
     """Show which version the tables have, and which this program needs. Exits with status 1 when they differ."""
     with context.database() as engine:
-        state = schema.state(engine)
+        state = schema_state.state(engine)
     if as_json:
         console.print_json("schema-version@1", {"current": state.current, "needed": state.needed})
     else:
@@ -86,4 +86,4 @@ def revision(
 
 def _revision(settings: Settings) -> str | None:
     with context.database(settings) as engine:
-        return schema.current(engine)
+        return schema_state.current(engine)

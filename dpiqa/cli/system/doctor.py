@@ -39,7 +39,7 @@ from dpiqa.pipeline.findings import (
 )
 from dpiqa.pipeline.scorers import check_profile
 from dpiqa.settings import Settings
-from dpiqa.storage import schema
+from dpiqa.storage import schema_state
 from dpiqa.storage.job_queries import JobFilter, list_jobs
 from dpiqa.storage.requirements import find_prepared
 from dpiqa.storage.watches import listener_is_connected
@@ -57,7 +57,7 @@ def database(settings: Settings) -> Finding:
     with context.connection(settings) as connection:
         names = func.current_setting("server_version"), func.current_setting("server_encoding")
         version, encoding = connection.execute(select(*names)).one()
-        schema.require_writable(connection)
+        schema_state.require_writable(connection)
     if int(str(version).split(".", maxsplit=1)[0]) < 14:
         return fail("database", f"Postgres {version} is too old", "use Postgres 14 or newer")
     if encoding != "UTF8":
@@ -70,7 +70,7 @@ def database(settings: Settings) -> Finding:
 def tables(settings: Settings) -> Finding:
     """Check that the tables are those of this version."""
     with context.database(settings) as engine:
-        state = schema.state(engine)
+        state = schema_state.state(engine)
     return ok("tables", f"at {state.current}") if state.is_current else fail("tables", str(state), state.hint)
 
 

@@ -17,7 +17,7 @@ from dpiqa.errors import (
     ValueRefused,
 )
 from dpiqa.exit_codes import ExitCode, exit_code
-from dpiqa.storage import schema
+from dpiqa.storage import schema, schema_state
 from dpiqa.storage.engine import make_engine, transaction
 from dpiqa.storage.sqlstates import FAULT_OF_SQLSTATE, MEANINGS
 from dpiqa.types import DatabaseFault
@@ -70,7 +70,7 @@ def test_read_only(database_url):
     assert (type(error), error.fault) == (DatabaseUnavailable, DatabaseFault.READ_ONLY)
     engine = make_engine(database_url)
     with pytest.raises(DatabaseUnavailable) as caught, transaction(engine) as c:
-        schema.require_writable(c)
+        schema_state.require_writable(c)
     engine.dispose()
     assert caught.value.fault is DatabaseFault.READ_ONLY
 
@@ -83,7 +83,7 @@ def test_a_right_that_is_missing(database_url, role):
     assert exit_code(error) is ExitCode.CONFIGURATION
     engine = make_engine(url)
     with pytest.raises(DatabaseMisconfigured, match=r"may not change .*items"), transaction(engine) as c:
-        schema.require_writable(c)
+        schema_state.require_writable(c)
     engine.dispose()
 
 
@@ -175,10 +175,10 @@ def test_a_disk_that_was_full_just_now(database_url, monkeypatch):
     with pytest.raises(DatabaseUnavailable), transaction(engine) as c:
         c.execute(full)
     with pytest.raises(DatabaseUnavailable, match=r"no space.* a write failed 0 s ago"), transaction(engine) as c:
-        schema.require_writable(c)
-    monkeypatch.setattr(schema, "_FULL_SECONDS", 0)
+        schema_state.require_writable(c)
+    monkeypatch.setattr(schema_state, "_FULL_SECONDS", 0)
     with transaction(engine) as c:
-        schema.require_writable(c)
+        schema_state.require_writable(c)
     engine.dispose()
 
 
@@ -272,8 +272,8 @@ def test_a_schema_of_its_own(empty_database_url):
                 text("SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('items', 'alembic_version')")
             )
             assert found.scalars().all() == ["Image scores"]
-            schema.require_writable(c)
-        assert schema.state(engine).is_current
+            schema_state.require_writable(c)
+        assert schema_state.state(engine).is_current
         engine.dispose()
     schema.downgrade(empty_database_url, "base", schema="Image scores")
 

@@ -10,7 +10,7 @@ from support import pgbouncer
 from support.ledger import Ledger, refs
 
 from dpiqa.errors import DatabaseMisconfigured, DatabaseUnavailable
-from dpiqa.storage import schema
+from dpiqa.storage import schema, schema_state
 from dpiqa.storage.engine import make_engine, reading, transaction
 from dpiqa.types import DatabaseFault
 
@@ -65,7 +65,7 @@ def test_a_schema_of_its_own_through_it(pooler, empty_database_url):
         tables = c.execute(text("SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('items', 'images')"))
         assert tables.scalars().all() == ["iqa"]
         assert c.execute(text("SELECT count(*) FROM items")).scalar_one() == 0
-    assert schema.state(engine).is_current
+    assert schema_state.state(engine).is_current
     engine.dispose()
     assert pooler.settings() == UNTOUCHED
 

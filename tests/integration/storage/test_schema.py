@@ -5,10 +5,11 @@ from shutil import copytree, ignore_patterns
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from dpiqa.errors import ConfigurationError, DatabaseMisconfigured
-from dpiqa.storage import schema
+from dpiqa.storage import schema, schema_state
 from dpiqa.storage.engine import make_engine, transaction
 
 _OBJECTS = text(
@@ -34,11 +35,15 @@ def test_up_down_and_up_again_leaves_nothing_and_lacks_nothing(empty):
     with engine.connect() as c:
         left = {name for _, name in c.execute(_OBJECTS)}
     assert left == {"alembic_version", "alembic_version_pkc"}
-    assert schema.current(engine) is None
+    assert schema_state.current(engine) is None
     schema.upgrade(url)
     with engine.connect() as c:
         assert sorted(map(tuple, c.execute(_OBJECTS))) == full
-    assert schema.current(engine) == schema.head()
+    assert schema_state.current(engine) == schema_state.head()
+
+
+def test_the_needed_revision_is_the_newest_of_alembic():
+    assert schema_state.head() == ScriptDirectory(files("dpiqa.migrations")).get_current_head()
 
 
 def test_the_tables_are_what_the_migrations_make(engine):
@@ -78,7 +83,7 @@ def test_many_processes_upgrade_at_once(empty):
     url, engine = empty
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(schema.upgrade, [url] * 4))
-    assert schema.current(engine) == schema.head()
+    assert schema_state.current(engine) == schema_state.head()
 
 
 def test_counts_of_items_from_before_the_triggers_are_taken_in(empty):
@@ -115,11 +120,11 @@ def test_a_new_revision_is_numbered_and_follows_the_template(engine, database_ur
     copytree(files("dpiqa.migrations"), folder, ignore=ignore_patterns("__pycache__"))
     file = schema.new_revision(database_url, "A column for the camera", location=folder)
     assert file.parent == folder / "versions"
-    assert file.name == f"{int(schema.head()) + 1:04}_a_column_for_the_camera.py"
+    assert file.name == f"{int(schema_state.head()) + 1:04}_a_column_for_the_camera.py"
     text_of_file = file.read_text("utf-8")
     assert "the previous release must still run" in text_of_file
     assert text_of_file.count("    pass\n") == 2  # the tables are those of the database
-    assert schema.current(engine) == schema.head()
+    assert schema_state.current(engine) == schema_state.head()
 
 
 def test_a_new_revision_needs_a_database_at_the_newest_one(empty, tmp_path):

@@ -1,10 +1,13 @@
 """Memory that is freed and kept, and threads that leave the processor to others."""
 
+import gc
 import os
 import subprocess
 import sys
 
 import pytest
+
+from dpiqa.process_tuning import without_collections
 
 
 def test_glibc_is_asked_to_keep_what_is_freed():
@@ -72,3 +75,16 @@ def test_ones_own_settings_of_openmp_stay(own):
         env={"PATH": os.environ["PATH"], **own},
     ).stdout
     assert printed.strip() == own.get("GOMP_SPINCOUNT", "None")
+
+
+def test_garbage_is_not_looked_for_meanwhile_and_then_as_before():
+    with without_collections():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with without_collections():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -28,8 +28,8 @@ def executed(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "module", "variables"),
     [
-        (["worker", "student"], "celery", {"DPIQA_WORKER_STAGE": "student"}),
-        (["worker", "teacher"], "celery", {"DPIQA_WORKER_STAGE": "teacher"}),
+        (["worker", "student"], "dpiqa.workers", {"DPIQA_WORKER_STAGE": "student"}),
+        (["worker", "teacher"], "dpiqa.workers", {"DPIQA_WORKER_STAGE": "teacher"}),
         (["listen"], "dpiqa.pipeline.listener", {"DPIQA_QUEUE_URL": "http://127.0.0.1:1/queue"}),
         (["api", "--port", "8123"], "dpiqa.api", {"DPIQA_API_PORT": "8123"}),
         (["flower"], "celery", {"DPIQA_BROKER_URL": "redis://:hush@127.0.0.1:1/0"}),
