@@ -35,9 +35,8 @@ from dpiqa.watchdog import beat
 
 log = structlog.get_logger()
 
-#: Images whose bytes are looked up in one statement; the longest that one waits for others, and while the device has
-#: work for longer.
-LOOKUP_IMAGES, LOOKUP_SECONDS, PATIENT_LOOKUP_SECONDS = 16, 0.02, 0.1
+#: Images whose bytes are looked up in one statement, and the longest that one waits for others.
+LOOKUP_IMAGES, LOOKUP_SECONDS = 8, 0.02
 
 #: Seconds after which outcomes are recorded though others of their chunk are still in work; for those of events.
 RECORD_SECONDS, URGENT_RECORD_SECONDS = 1.0, 0.05
@@ -114,10 +113,10 @@ class ChunkRun:
         self._cards: dict[str, ModelCard] = {}  # by profile id
         self._scorer_ids: dict[tuple[str, Rendition], str] = {}  # by profile id
         self._done: SimpleQueue[Future[Any]] = SimpleQueue()  # of the three below, and some that are out of them
-        self._has_urgent = False  # whether any of the claims is
+        self._patience = RECORD_SECONDS / 2  # of a wait
         self._fetching: dict[Future[FetchedImage], list[Claim]] = {}
         self._fetched: list[tuple[FetchedImage, list[Claim]]] = []  # to be looked up
-        self._fetched_at = 0.0  # the first of them
+        self._look_up_by = 0.0
         self._decoding: dict[Future[np.ndarray], list[_Work]] = {}
         self._scoring: dict[Future[float], _Work] = {}
         self._works: dict[ScoreKey, _Work] = {}
@@ -204,7 +203,8 @@ class ChunkRun:
                 by_image[claim.image_id].append(claim)
         for siblings in by_image.values():
             is_urgent = any(claim.is_urgent for claim in siblings)
-            self._has_urgent |= is_urgent
+            if is_urgent:
+                self._patience = URGENT_RECORD_SECONDS
             fetching = self._preparer.fetch(siblings[0].ref, str(siblings[0].job_id), urgent=is_urgent)
             self._fetching[fetching] = siblings
             fetching.add_done_callback(self._done.put)
@@ -213,8 +213,7 @@ class ChunkRun:
         """Wait for the next step to end; take each result to the next step, or to outcomes."""
         beat()
         try:
-            seconds = URGENT_RECORD_SECONDS if self._has_urgent else RECORD_SECONDS / 2
-            ended = [self._done.get(timeout=LOOKUP_SECONDS if self._fetched else seconds)]
+            ended = [self._done.get(timeout=LOOKUP_SECONDS if self._fetched else self._patience)]
         except Empty:
             return
         while not self._done.empty():
@@ -239,15 +238,12 @@ class ChunkRun:
             yield from map(Released, held)
         else:
             if not self._fetched:
-                self._fetched_at = time.monotonic()
+                self._look_up_by = time.monotonic() + LOOKUP_SECONDS
             self._fetched.append((future.result(), held))
 
     def _is_lookup_due(self) -> bool:
-        if not self._fetched or not self._fetching or len(self._fetched) >= LOOKUP_IMAGES:
-            return bool(self._fetched)
-        is_patient = not self._has_urgent and self._preparer.is_ahead()
-        seconds = PATIENT_LOOKUP_SECONDS if is_patient else LOOKUP_SECONDS
-        return time.monotonic() - self._fetched_at >= seconds
+        is_full = len(self._fetched) >= LOOKUP_IMAGES or time.monotonic() >= self._look_up_by
+        return bool(self._fetched) and (is_full or not self._fetching)
 
     def _look_up(self) -> Iterator[Outcome]:
         """Take the scores of bytes that are known; begin to decode the other images."""

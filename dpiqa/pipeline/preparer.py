@@ -106,7 +106,7 @@ class Preparer:
         backlog: Callable[[], int] = lambda: 0,
     ) -> None:
         self._backlog, self._n_held = backlog, 0
-        self._batch = max(settings.batch_size or BATCH_SIZE, settings.teacher_batch_size)
+        self._max_decoded = BATCHES_AHEAD * max(settings.batch_size or BATCH_SIZE, settings.teacher_batch_size)
         self._store, self._decoder, self._max_bytes = store, decoder, settings.max_image_bytes
         self._limits = Limits.from_settings(settings)
         self._hashes = hashes  # whether bytes are compared
@@ -220,10 +220,6 @@ class Preparer:
             self._n_held -= n
         self.fetch_more()
 
-    def is_ahead(self) -> bool:
-        """Return whether at least two batches are being decoded, or wait for the device."""
-        return self._n_held + self._backlog() >= 2 * self._batch
-
     def fetch_more(self) -> None:
         """Go on: fewer images wait for the device."""
         self._fetchers.start()
@@ -231,7 +227,7 @@ class Preparer:
     def _has_room(self, group: tuple[str, str], running: Mapping[tuple[str, str], int], urgent: bool) -> bool:
         """Return whether another object of the bucket may be fetched."""
         bucket, _ = group
-        if self._n_held + self._backlog() >= (2 if urgent else 1) * BATCHES_AHEAD * self._batch:
+        if self._n_held + self._backlog() >= (2 if urgent else 1) * self._max_decoded:
             return False
         n_running = sum(n for (name, _), n in running.items() if name == bucket)
         if self._buckets is not None and self._buckets.is_probed(bucket):
