@@ -3,13 +3,15 @@
 import gc
 import sys
 
-from dpiqa.errors import DpiqaError
-from dpiqa.exit_codes import exit_code
-from dpiqa.extras import required_for
-from dpiqa.logs import configure_logging
-from dpiqa.pipeline.startup import require_port
 from dpiqa.process_tuning import without_collections
-from dpiqa.settings import load_settings
+
+with without_collections():
+    from dpiqa.errors import DpiqaError
+    from dpiqa.exit_codes import exit_code
+    from dpiqa.extras import required_for
+    from dpiqa.logs import configure_logging
+    from dpiqa.pipeline.startup import require_port
+    from dpiqa.settings import load_settings
 
 _SHUTDOWN_SECONDS = 10  #: requests still running after that are cut off
 
