@@ -4,15 +4,19 @@ import ast
 import re
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from dpiqa import extras
 from dpiqa.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 #: Distributions whose module has another name, and modules that come with another distribution.
 DISTRIBUTION_OF_MODULE = {
     "botocore": "boto3",
@@ -47,10 +51,31 @@ def distributions(requirements: list[str]) -> set[str]:
     return names
 
 
-def imported_modules() -> dict[str, str]:
-    """Third-party top-level modules that the product imports, with one file that does."""
+def installed_for(requirements: list[str]) -> set[str]:
+    """Names of the distributions that pip installs for the requirements, theirs included."""
+    names, left = set(), [Requirement(requirement) for requirement in requirements]
+    seen = set()
+    while left:
+        requirement = left.pop()
+        if str(requirement) in seen:
+            continue
+        seen.add(str(requirement))
+        names.add(canonicalize_name(requirement.name))
+        try:
+            needed = [Requirement(text) for text in requires(requirement.name) or []]
+        except PackageNotFoundError:  # of another platform
+            continue
+        for one in needed:
+            chosen = requirement.extras or {""}
+            if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in chosen):
+                left.append(one)
+    return names
+
+
+def imported_modules(*folders: str) -> dict[str, str]:
+    """Third-party top-level modules that files of the folders import, with one file that does."""
     modules = {}
-    for folder in ("dpiqa", "api", "workers", "migrations"):
+    for folder in folders:
         for file in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text("utf-8"))):
                 if isinstance(node, ast.Import):
@@ -68,10 +93,23 @@ def test_every_import_is_of_the_base_install_or_of_a_known_extra():
     base = distributions(PROJECT["dependencies"])
     unknown = {
         module: file
-        for module, file in imported_modules().items()
+        for module, file in imported_modules("dpiqa", "api", "workers", "migrations").items()
         if distribution_of(module) not in base and module not in extras.EXTRA_OF_MODULE
     }
     assert not unknown, "add them to pyproject.toml, and to dpiqa.extras unless they are base dependencies"
+
+
+def test_what_tests_import_is_installed_by_make_test():
+    """A module that only the group `dev` brings is missing on a fresh machine, where the README says `make test`."""
+    installed = installed_for(["dpiqa[all]", *PYPROJECT["dependency-groups"]["test"]])
+    distributions_of = packages_distributions()
+    own = {"conftest", "support", "unit", "synthetic"}
+    unknown = {
+        module: file
+        for module, file in imported_modules("tests").items()
+        if module not in own and not installed & {canonicalize_name(name) for name in distributions_of.get(module, [])}
+    }
+    assert not unknown, "add them to the group test in pyproject.toml"
 
 
 @pytest.mark.parametrize(("module", "extra"), extras.EXTRA_OF_MODULE.items())
