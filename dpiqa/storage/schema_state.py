@@ -1,4 +1,4 @@
-"""What the tables of a database are: their revision, the one this version needs, and whether they can be written.
+"""State of the tables of a database: their revision, the one this version needs, and whether they can be written.
 
 Without Alembic, which only migrations need: processes that check the tables start in .3 s of processor time less.
 """
