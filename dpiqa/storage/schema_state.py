@@ -1,6 +1,6 @@
 """State of the tables of a database: their revision, the one this version needs, and whether they can be written.
 
-Without Alembic, which only migrations need: processes that check the tables start in .3 s of processor time less.
+Without Alembic, which only migrations need, and whose import takes .2 s of processor time.
 """
 
 import re
