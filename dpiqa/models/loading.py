@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from dpiqa.models.promptiqa.scorer import PromptIQACheckpoint
 
 
-@without_collections()
 def load_scorer(
     choice: ModelChoice | str,
     *,
@@ -62,7 +61,7 @@ def load_scorer(
     weights = weights_path(card, models_dir)
     assert weights is not None  # noqa: S101 - cards of other kinds have none, and they returned above
     if card.backend is not Backend.EAGER:
-        with required_for(card.name, "models"):
+        with required_for(card.name, "models"), without_collections():
             from dpiqa.models.backends.loading import load_by_backend  # noqa: PLC0415 - an extra
         falls_back = backend is Backend.AUTO
         return load_by_backend(
@@ -87,7 +86,7 @@ def scorer_card(choice: ModelChoice, models_dir: Path | None, *, backend: Backen
 
 
 def _is_gpu(device: str) -> bool:
-    with required_for("the device auto", "models"):
+    with required_for("the device auto", "models"), without_collections():
         from dpiqa.models.torch_scorer import choose_device  # noqa: PLC0415 - an extra
     return choose_device(device).type != "cpu"
 
@@ -100,6 +99,7 @@ def _checkpoint(card_json: str, weights: Path, device: str, threads: int | None)
     return checkpoint
 
 
+@without_collections()
 def _loader(card: ModelCard) -> Callable[..., Any]:
     """Import the function that loads models of this kind, and nothing else."""
     match card.kind:

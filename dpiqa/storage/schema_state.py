@@ -15,7 +15,7 @@ from dpiqa.storage.tables import metadata
 from dpiqa.types import DatabaseFault
 
 _FULL_SECONDS = 30.0  #: after a write for which there was no space, this process is not ready: it cannot be asked for
-_REVISION = re.compile(r"(\d{4})_\w+\.py$")  #: name of a migration's file
+_REVISION = re.compile(r"(\d{4})_\w*\.py$")  #: name of a migration's file
 _VERSION = table("alembic_version", column("version_num"))  #: Alembic's own
 
 # Raw: functions of the server only, in one round trip.
