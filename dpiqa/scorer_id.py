@@ -2,22 +2,23 @@
 
 import re
 from dataclasses import dataclass, replace
-from itertools import compress, product
 
 from dpiqa.types import Backend, Precision, Rendition
 
-_NAMES = ("nchw", "sampled", "mirrored")  #: of options, in the order of the text
+_ARITHMETIC = re.compile(
+    rf"(?P<precision>{'|'.join(Precision)})(?P<nchw>\+nchw)?(?P<sampled>\+sampled)?(?P<mirrored>\+mirrored)?"
+    rf"(?:\+views(?P<view_size>[1-9]\d*))?"
+    rf"(?:\+(?P<backend>{'|'.join((Backend.COMPILE, Backend.OPENVINO, Backend.ONNXRUNTIME))}))?"
+)
 #: The second version of every preprocessing corrected pictures of unusual kinds; those of photographs stayed the same.
 _FIRST_VERSION = re.compile(r"-v1(?=\+|$)")
-_OPTIONS = [list(compress(_NAMES, chosen)) for chosen in product((False, True), repeat=len(_NAMES))]
-_BACKENDS = (Backend.COMPILE, Backend.OPENVINO, Backend.ONNXRUNTIME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerId:
     """Identity of a scorer: a change of weights, preprocessing, arithmetic or requirement makes another scorer.
 
-    As text `model:weights:preprocessing:precision[+nchw][+sampled][+mirrored][+backend][:requirement]`.
+    As text `model:weights:preprocessing:precision[+nchw][+sampled][+mirrored][+views256][+backend][:requirement]`.
     """
 
     model: str  #: name of the model, e.g. `bundled-student`
@@ -27,6 +28,7 @@ class ScorerId:
     channels_last: bool = True  #: memory format of a torch network's maps; False: `nchw`
     sampled: bool = False  #: whether a teacher's latents are a sample of the VAE's posterior instead of its mean
     mirrored: bool = False  #: whether a teacher scores every picture's mirror image, too, and gives the mean
+    view_size: int | None = None  #: side in pixels of the views whose mean is the score; None: the whole picture
     backend: Backend = Backend.EAGER  #: library that computes the network; one other than `eager` is in the text
     requirement: str | None = None  #: `name@version` of the requirement that a PromptIQA scorer scores by
 
@@ -34,27 +36,28 @@ class ScorerId:
     def parse(cls, text: str) -> "ScorerId":
         """Read the text that `str` writes. Raises `ValueError` if it is not a scorer id."""
         parts = text.split(":")
-        precision, *options = parts[3].split("+") if len(parts) in (4, 5) else [""]
-        backend = next((backend for backend in _BACKENDS if options[-1:] == [backend]), Backend.EAGER)
-        if backend is not Backend.EAGER:
-            options.pop()
-        if precision not in tuple(Precision) or options not in _OPTIONS:
+        arithmetic = _ARITHMETIC.fullmatch(parts[3]) if len(parts) in (4, 5) else None
+        if arithmetic is None:
             raise ValueError(f"{text!r} is not a scorer id: model:weights:preprocessing:precision[:requirement]")
+        view_size = arithmetic["view_size"]
         return cls(
             model=parts[0],
             weights=parts[1],
             preprocessing=parts[2],
-            precision=Precision(precision),
-            channels_last="nchw" not in options,
-            sampled="sampled" in options,
-            mirrored="mirrored" in options,
-            backend=backend,
+            precision=Precision(arithmetic["precision"]),
+            channels_last=arithmetic["nchw"] is None,
+            sampled=arithmetic["sampled"] is not None,
+            mirrored=arithmetic["mirrored"] is not None,
+            view_size=None if view_size is None else int(view_size),
+            backend=Backend(arithmetic["backend"] or Backend.EAGER),
             requirement=parts[4] if len(parts) == 5 else None,
         )
 
     def __str__(self) -> str:
-        chosen = (not self.channels_last, self.sampled, self.mirrored)
-        options = "".join(f"+{name}" for name in compress(_NAMES, chosen))
+        options = "" if self.channels_last else "+nchw"
+        options += "+sampled" if self.sampled else ""
+        options += "+mirrored" if self.mirrored else ""
+        options += "" if self.view_size is None else f"+views{self.view_size}"
         options += "" if self.backend is Backend.EAGER else f"+{self.backend}"
         requirement = "" if self.requirement is None else f":{self.requirement}"
         return f"{self.checkpoint}:{self.precision}{options}{requirement}"

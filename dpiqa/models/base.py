@@ -63,6 +63,7 @@ class ModelCard(BaseModel):
             channels_last=self.channels_last,
             sampled=self.draws_noise,
             mirrored=self.architecture.get("mirrored") is True,
+            view_size=self.architecture.get("view_size"),
             backend=self.backend,
             requirement=self.requirement,
         )

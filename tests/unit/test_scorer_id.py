@@ -26,27 +26,29 @@ def test_the_parts_of_an_id():
 
 
 @pytest.mark.parametrize(
-    ("precision", "nchw", "sampled", "mirrored", "backend", "requirement"),
+    ("precision", "nchw", "sampled", "mirrored", "views", "backend", "requirement"),
     list(
         product(
             Precision,
             ("", "+nchw"),
             ("", "+sampled"),
             ("", "+mirrored"),
+            ("", "+views256"),
             ("", "+openvino", "+compile"),
             ("", ":portraits@1"),
         )
     ),
 )
-def test_an_id_is_written_as_it_was_read(precision, nchw, sampled, mirrored, backend, requirement):
-    text = f"m:abc:p-v1:{precision}{nchw}{sampled}{mirrored}{backend}{requirement}"
+def test_an_id_is_written_as_it_was_read(precision, nchw, sampled, mirrored, views, backend, requirement):
+    text = f"m:abc:p-v1:{precision}{nchw}{sampled}{mirrored}{views}{backend}{requirement}"
     assert str(scorer_id(text)) == text
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "m", "m:abc:p-v1", "m:abc:p-v1:float32:r@1:more", "m:abc:p-v1:float64", "m:abc:p-v1:float32+sampled+nchw"]
-    + [f"m:abc:p-v1:float32+{backend}" for backend in ("eager", "auto", "openvino+nchw", "openvino+compile")],
+    + [f"m:abc:p-v1:float32+{end}" for end in ("eager", "auto", "openvino+nchw", "openvino+compile")]
+    + [f"m:abc:p-v1:float32+{end}" for end in ("views", "views0", "views256+mirrored")],
 )
 def test_what_is_not_a_scorer_id(text):
     with pytest.raises(ValueError, match="is not a scorer id"):

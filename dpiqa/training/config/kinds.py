@@ -112,6 +112,8 @@ class DistortedLoss(ConfigTable):
     #: of the pictures before they are distorted, which removes noise and compression of their own; mirror images fill
     #: the rest
     shrink: int = Field(1, ge=1, le=8)
+    #: share of the pictures with copies of `kinds` that are not shrunk: photographs as they come from a phone
+    unshrunk: float = Field(0, ge=0, le=1)
 
     @field_validator("kinds")
     @classmethod

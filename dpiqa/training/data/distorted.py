@@ -7,7 +7,8 @@ The copies are computed once and kept beside the pixels of the data set.
 Photographs of a data set have been compressed already, so a copy of one differs from it in the amount of compression
 only. `DistortedLoss.shrink` makes pictures without any, which stand for their photographs in the order. A model that
 has seen compressed photographs alone prefers a slightly compressed picture to one that is not: `light_jpeg` is against
-that.
+that. An order of shrunk pictures alone does not hold for all photographs that are noisy or compressed already:
+`unshrunk` leaves some as they are.
 """
 
 import hashlib
@@ -84,12 +85,15 @@ def distorted_copies(
     seeds = rng.integers(0, 2**31, count)
     if loss.light_jpeg:
         kinds = np.where(rng.random(count) < loss.light_jpeg, _LIGHT_JPEG, kinds)
+    factors = np.full(count, loss.shrink)
+    if loss.unshrunk:
+        factors[(kinds != _LIGHT_JPEG) & (rng.random(count) < loss.unshrunk)] = 1
 
     levels = strengths.T if loss.shrink == 1 else np.stack([np.zeros(count, dtype=int), *strengths.T])
 
     def copied(copy: int) -> np.ndarray:
         level, index = divmod(copy, count)
-        picture = reduced(pixels[rows[index]], loss.shrink)
+        picture = reduced(pixels[rows[index]], int(factors[index]))
         if strength := int(levels[level, index]):
             picture = _distorted(picture, str(kinds[index]), strength, int(seeds[index]))
         return picture
@@ -98,7 +102,8 @@ def distorted_copies(
         with ThreadPoolExecutor() as pool:
             yield from pool.map(copied, copies)
 
-    recipe = [_VERSION, pixels.shape[1:], [sha256[row] for row in rows], kinds.tolist(), levels.T.tolist(), loss.shrink]
+    recipe: list[object] = [_VERSION, pixels.shape[1:], [sha256[row] for row in rows], kinds.tolist()]
+    recipe += [levels.T.tolist(), factors.tolist() if loss.unshrunk else loss.shrink]
     folder = cache / f"distorted-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]}"
     shape = (levels.size, *pixels.shape[1:])
     copies = cached_rows(folder / "pixels" / "pixels.npy", shape, np.uint8, make, label="distorted copies")

@@ -58,7 +58,9 @@ def test_a_sample_is_another_scorer_with_other_scores(teacher, pixels):
 
 
 def test_views_of_a_sampled_picture_are_scored_with_its_own_seed(teacher, pixels):
+    whole = teacher(posterior="sample").card.scorer_id
     scorer = teacher(posterior="sample", view_size=32)
+    assert scorer.card.scorer_id == f"{whole}+views32"
     together = scorer.score(pixels)
     np.testing.assert_allclose(scorer.score(pixels[3:4]), together[3:4], rtol=1e-3)
     assert np.all(together != teacher(posterior="mean", view_size=32).score(pixels))

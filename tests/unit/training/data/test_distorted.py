@@ -110,6 +110,18 @@ def test_some_copies_are_light_jpegs_and_the_others_stay_what_they_were(crops, t
         assert 0 < far[0] < far[1] < 8
 
 
+def test_some_pictures_are_not_shrunk_and_light_jpegs_always_are(crops, tmp_path):
+    copies = copies_of(crops, tmp_path, share=1, kinds=("mean_shift",), light_jpeg=0.4, shrink=2, unshrunk=0.5)
+    shrunk = copies_of(crops, tmp_path, share=1, kinds=("mean_shift",), light_jpeg=0.4, shrink=2)
+    assert copies.folder != shrunk.folder
+    whole = [np.array_equal(copies.pixels[row], crops[row]) for row in range(8)]
+    assert 0 < sum(whole) < 8
+    for row in np.flatnonzero(~np.array(whole)):
+        assert np.array_equal(copies.pixels[row::8], shrunk.pixels[row::8])
+    for row in np.flatnonzero(whole):  # shifted by 12 at least, which no light JPEG does
+        assert abs(np.median(copies.pixels[8 + row].astype(int) - crops[row])) >= 12
+
+
 def test_the_order_is_that_of_the_shrunk_pictures(crops, tmp_path):
     document = tomllib.loads(STUDENT)
     document["loss"] = {"distorted": {"share": 0.5, "shrink": 2}}
