@@ -39,8 +39,7 @@ def _section(section: Any) -> Iterator[str]:
         return
     lines = [*_agreement(section), *_distortions(section), *_seeds(section), *_routing(section), *_invariance(section)]
     yield from lines or [_flat({k: v for k, v in section.items() if isinstance(v, int | float | bool)})]
-    for role, origin in _parts(section.get("made_from")):
-        yield f"made from {role.replace('_', ' ')}: {_flat(origin)}"
+    yield from _origins(section)
     for key in ("chosen_on", "remark"):
         if key in section:
             yield f"{key.replace('_', ' ')}: {section[key]}"
@@ -105,6 +104,15 @@ def _invariance(section: Mapping[str, Any]) -> Iterator[str]:
         mean, most = _number(change.get("mean_size")), _number(change.get("size_95"))
         moves = f"moves the score by {mean} on average, 95 % by less than {most}"
         yield f"{name.replace('_', ' ')} {moves} ({section.get('pictures', '?')} pictures)"
+
+
+def _origins(made: Mapping[str, Any], of: str = "") -> Iterator[str]:
+    """Yield what something was made from, and what that was made from in turn."""
+    for role, origin in _parts(made.get("made_from")):
+        name = role.replace("_", " ") + of
+        facts = dict(_parts(origin))
+        yield f"made from {name}: {_flat({key: fact for key, fact in facts.items() if key != 'made_from'})}"
+        yield from _origins(facts, f" of {name}")
 
 
 def _parts(value: Any) -> list[tuple[str, Any]]:

@@ -150,26 +150,30 @@ def history(
     }
 
 
-def origins(sources: Mapping[str, ModelCard | Path | None]) -> dict[str, dict[str, str]]:
+def origins(sources: Mapping[str, ModelCard | Path | None]) -> dict[str, dict[str, Any]]:
     """Return `origin` by role (`teacher`, `vae`, ...) of those that are not None."""
     return {role: origin(source) for role, source in sources.items() if source is not None}
 
 
-def origin(source: ModelCard | Path) -> dict[str, str]:
-    """Return name and sha256 of a model or file, and the command that made it where it is known.
+def origin(source: ModelCard | Path) -> dict[str, Any]:
+    """Return name and sha256 of a model or file; where they are known, the command that made it, and its own origins.
 
     A model's command is in its card; a file's in the record beside it (`vae.json`), which counts only if its sha256 is
     that of the file.
     """
     if isinstance(source, ModelCard):
-        command = source.figures.get(TRAINING, {}).get("command")
-        return {"model": source.name, "sha256": source.sha256} | ({"command": str(command)} if command else {})
+        history = source.figures.get(TRAINING, {})
+        return {"model": source.name, "sha256": source.sha256} | _known(history)
     facts = {"file": source.name, "sha256": sha256_of(source)}
     try:
         record = json.loads(source.with_suffix(".json").read_text("utf-8"))
-        return facts | ({"command": str(record["command"])} if record["sha256"] == facts["sha256"] else {})
-    except (OSError, ValueError, KeyError, TypeError):
+        return facts | (_known(record) if record["sha256"] == facts["sha256"] else {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return facts  # not made by `dpiqa train`, or moved away from its record
+
+
+def _known(history: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: history[key] for key in ("command", "made_from") if history.get(key)}
 
 
 def names_of(config: RunConfig) -> str:

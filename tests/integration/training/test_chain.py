@@ -120,6 +120,7 @@ def test_the_card_names_the_command_and_the_digests_of_all_it_was_made_from(fold
         "model": "tiny-teacher",
         "sha256": teacher["sha256"],
         "command": teacher["figures"]["training"]["command"],
+        "made_from": teacher["figures"]["training"]["made_from"],
     }
     assert training["made_from"] == {"teacher": origin}
     assert training["weights"] == student["figures"]["csv val"]["weights"] == {"tiny-student": student["sha256"]}

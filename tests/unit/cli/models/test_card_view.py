@@ -7,6 +7,8 @@ import pytest
 
 from dpiqa.cli.models.card_view import card_lines
 
+MADE_FROM = {"vae": {"sha256": "ab", "made_from": {"first_start": {"sha256": "cd"}}}, "teacher": {"sha256": "ef"}}
+
 
 def read(document):
     return [f"{name}: {line}" for name, line in card_lines(document)]
@@ -41,7 +43,7 @@ def test_every_kind_of_section_says_what_was_asked():
             "verdict": "It pays.",
             "teacher_against_student": {"srcc": value, "mean_absolute_difference": 0.01, "opposite_sides": 0.05},
         },
-        "other": {"updates": 3, "made_from": {"vae": {"sha256": "ab"}}, "command": "dpiqa train"},
+        "other": {"updates": 3, "made_from": MADE_FROM, "command": "dpiqa train"},
         "prose": "measured once",
     }
     assert read({"figures": figures}) == [
@@ -55,6 +57,8 @@ def test_every_kind_of_section_says_what_was_asked():
         f": teacher against student: SRCC 0.980, mean absolute difference 0.010, {opposite}",
         "other: updates 3",
         ": made from vae: sha256 ab",
+        ": made from first start of vae: sha256 cd",
+        ": made from teacher: sha256 ef",
         ": $ dpiqa train",
         "prose: measured once",
     ]
