@@ -162,8 +162,8 @@ def origin(source: ModelCard | Path) -> dict[str, Any]:
     that of the file.
     """
     if isinstance(source, ModelCard):
-        history = source.figures.get(TRAINING, {})
-        return {"model": source.name, "sha256": source.sha256} | _known(history)
+        made = source.figures.get(TRAINING, {})
+        return {"model": source.name, "sha256": source.sha256} | _known(made)
     facts = {"file": source.name, "sha256": sha256_of(source)}
     try:
         record = json.loads(source.with_suffix(".json").read_text("utf-8"))
@@ -172,8 +172,8 @@ def origin(source: ModelCard | Path) -> dict[str, Any]:
         return facts  # not made by `dpiqa train`, or moved away from its record
 
 
-def _known(history: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: history[key] for key in ("command", "made_from") if history.get(key)}
+def _known(made: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: made[key] for key in ("command", "made_from") if made.get(key)}
 
 
 def names_of(config: RunConfig) -> str:
