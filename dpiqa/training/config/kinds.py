@@ -123,6 +123,12 @@ class DistortedLoss(ConfigTable):
             raise ValueError(f"no distortion is called {unknown[0]!r}; known: {', '.join(sorted(KINDS))}")
         return kinds
 
+    @model_validator(mode="after")
+    def _something_is_shrunk(self) -> "DistortedLoss":
+        if self.unshrunk and self.shrink == 1:
+            raise ValueError("unshrunk is the share that shrink leaves out: set shrink to 2 or more")
+        return self
+
 
 class ScorerLoss(ScoreLoss):
     """The terms that students and teachers share."""

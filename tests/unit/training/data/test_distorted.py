@@ -156,6 +156,11 @@ def test_an_unknown_kind_is_refused_by_name():
     assert DistortedLoss(kinds=tuple(KINDS)).kinds == tuple(KINDS)
 
 
+def test_where_nothing_is_shrunk_no_share_stays_unshrunk():
+    with pytest.raises(ValueError, match="set shrink to 2 or more"):
+        DistortedLoss(unshrunk=0.5)
+
+
 def test_a_student_learns_an_order_that_its_labels_do_not_show(crops, tmp_path):
     document = tomllib.loads(STUDENT)
     document["loss"] = {"distorted": {"share": 1.0, "kinds": ["gaussian_noise"], "margin": 0.05}}
