@@ -6,13 +6,16 @@ from dpiqa.models.cards import find_card, sha256_of
 from dpiqa.training.runs.publish import origin, origins
 
 
-def test_origins_are_names_and_digests(tmp_path):
+def test_origins_are_names_digests_commands_and_their_own_origins(tmp_path):
     card = find_card("bundled-tiny")
     file = tmp_path / "vae.safetensors"
     file.write_bytes(b"weights")
     digest = sha256_of(file)
-    assert origins({"teacher": card, "vae": file, "guide": None}) == {
-        "teacher": {"model": card.name, "sha256": card.sha256, "command": card.figures["training"]["command"]},
+    made = {"command": "dpiqa train student", "made_from": {"start": {"model": "first", "sha256": "1" * 64}}}
+    start = card.model_copy(update={"figures": {"training": made | {"updates": 3}}})
+    assert origins({"teacher": card.model_copy(update={"figures": {}}), "start": start, "vae": file, "guide": None}) == {
+        "teacher": {"model": card.name, "sha256": card.sha256},
+        "start": {"model": card.name, "sha256": card.sha256} | made,
         "vae": {"file": "vae.safetensors", "sha256": digest},
     }
 
