@@ -13,7 +13,8 @@ def test_origins_are_names_digests_commands_and_their_own_origins(tmp_path):
     digest = sha256_of(file)
     made = {"command": "dpiqa train student", "made_from": {"start": {"model": "first", "sha256": "1" * 64}}}
     start = card.model_copy(update={"figures": {"training": made | {"updates": 3}}})
-    assert origins({"teacher": card.model_copy(update={"figures": {}}), "start": start, "vae": file, "guide": None}) == {
+    teacher = card.model_copy(update={"figures": {}})
+    assert origins({"teacher": teacher, "start": start, "vae": file, "guide": None}) == {
         "teacher": {"model": card.name, "sha256": card.sha256},
         "start": {"model": card.name, "sha256": card.sha256} | made,
         "vae": {"file": "vae.safetensors", "sha256": digest},
