@@ -22,7 +22,7 @@ class StudentConfig(BaseModel):
     input_size: int = 512  #: pixels a side
     resize_filter: ResizeFilter = ResizeFilter.BILINEAR
     enlarge_to: PositiveInt | None = None  #: see `Preprocessing`
-    view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
+    view_size: PositiveInt | None = None  #: the score is the mean over views of so many pixels; None: the whole picture
     shrink: PositiveInt = 1  #: pixels a side that are averaged to one before the backbone sees the picture
     map_channels: int = 8  #: of the feature map, from the backbone; `map_size` and these are not used with STAGES
     #: further ones, from scene statistics at the picture's own size; with STAGES any number means all, unmixed

@@ -54,7 +54,7 @@ class TeacherConfig(BaseModel):
     input_size: int = 512  #: pixels a side
     resize_filter: ResizeFilter = ResizeFilter.BILINEAR
     enlarge_to: PositiveInt | None = None  #: see `Preprocessing`
-    view_size: int | None = None  #: score = mean over views of so many pixels a side; None: the whole picture at once
+    view_size: PositiveInt | None = None  #: the score is the mean over views of so many pixels; None: the whole picture
     mirrored: bool = False  #: every picture or view is scored mirrored, too: the score is the mean
     shrink: PositiveInt = 1  #: pixels a side that are averaged to one before VAE and adapter see the picture
     vae: VaeConfig = VaeConfig()

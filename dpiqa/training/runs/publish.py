@@ -162,18 +162,18 @@ def origin(source: ModelCard | Path) -> dict[str, Any]:
     that of the file.
     """
     if isinstance(source, ModelCard):
-        made = source.figures.get(TRAINING, {})
-        return {"model": source.name, "sha256": source.sha256} | _known(made)
+        return {"model": source.name, "sha256": source.sha256} | _known(source.figures.get(TRAINING))
     facts = {"file": source.name, "sha256": sha256_of(source)}
     try:
         record = json.loads(source.with_suffix(".json").read_text("utf-8"))
         return facts | (_known(record) if record["sha256"] == facts["sha256"] else {})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return facts  # not made by `dpiqa train`, or moved away from its record
 
 
-def _known(made: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: made[key] for key in ("command", "made_from") if made.get(key)}
+def _known(made: Any) -> dict[str, Any]:
+    """Return what a card or record says of how something was made; nothing where it was written by hand otherwise."""
+    return {key: made[key] for key in ("command", "made_from") if made.get(key)} if isinstance(made, Mapping) else {}
 
 
 def names_of(config: RunConfig) -> str:

@@ -147,6 +147,8 @@ def test_with_mirror_images_it_is_another_scorer_whose_scores_do_not_depend_on_t
         ("qfd.pooling=cells", r'needs qfd\.pooling = "moments"'),
         ("qfd.statistics_channels=4", r"no qfd\.statistics_channels"),
         ("shrink=2", "must be a multiple of 8"),
+        ("view_size=0", "greater than 0"),
+        ("student.view_size=0", "greater than 0"),
     ],
 )
 def test_sizes_that_do_not_fit_each_other_are_refused(config, change, complaint):

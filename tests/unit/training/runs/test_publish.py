@@ -13,7 +13,7 @@ def test_origins_are_names_digests_commands_and_their_own_origins(tmp_path):
     digest = sha256_of(file)
     made = {"command": "dpiqa train student", "made_from": {"start": {"model": "first", "sha256": "1" * 64}}}
     start = card.model_copy(update={"figures": {"training": made | {"updates": 3}}})
-    teacher = card.model_copy(update={"figures": {}})
+    teacher = card.model_copy(update={"figures": {"training": "on a Sunday"}})
     assert origins({"teacher": teacher, "start": start, "vae": file, "guide": None}) == {
         "teacher": {"model": card.name, "sha256": card.sha256},
         "start": {"model": card.name, "sha256": card.sha256} | made,
